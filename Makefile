@@ -1,0 +1,40 @@
+# Two commands, on a fresh Linux machine with Python 3.11 or newer:
+#   make demo    environment, install, and the main job on a simulated archive
+#   make test    environment, install, and everything that must hold
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+# One torch and BLAS thread per process: tests and workers share the cores by processes.
+export OMP_NUM_THREADS ?= 1
+
+.PHONY: demo test check unit install format clean
+
+install: $(VENV)/.installed
+
+$(VENV)/.installed: pyproject.toml constraints-cpu.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "lspipe needs Python 3.11 or newer, this is %s; try make PYTHON=python3.12" % sys.version.split()[0])'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints-cpu.txt --editable '.[test]'
+	touch $@
+
+demo: install
+	$(BIN)/lspipe demo runs/demo-archive
+	$(BIN)/lspipe run runs/demo-archive/demo.yaml --output runs/demo
+
+test: check unit
+
+check: install
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+unit: install
+	$(BIN)/python -m pytest
+
+format: install
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+clean:
+	rm -rf $(VENV) runs/demo runs/demo-archive
