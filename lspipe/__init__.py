@@ -1,0 +1,68 @@
+"""From a workflow file to a map of landslides, and a list of the new ones.
+
+The names below are the public API. They are imported on first use, so that `import lspipe` and
+`lspipe.detect` on NumPy arrays need no more than numpy, xarray and torch.
+"""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from lspipe import models, preprocess
+    from lspipe.change import compare
+    from lspipe.detect import detect
+    from lspipe.inventory import delineate
+    from lspipe.pipeline import plan, run
+    from lspipe.workflow import Workflow
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Workflow",
+    "compare",
+    "delineate",
+    "detect",
+    "models",
+    "plan",
+    "preprocess",
+    "run",
+]
+
+_HOMES = {
+    "Workflow": "lspipe.workflow",
+    "compare": "lspipe.change",
+    "delineate": "lspipe.inventory",
+    "detect": "lspipe.detect",
+    "plan": "lspipe.pipeline",
+    "run": "lspipe.pipeline",
+}
+
+
+class _Package(ModuleType):
+    """Keeps `lspipe.detect` and `lspipe.plan` functions although modules have the same names."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        # The import system binds a submodule to its name here; a public function of that name wins.
+        if not (name in _HOMES and isinstance(value, ModuleType)):
+            super().__setattr__(name, value)
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name on first use."""
+    if name not in __all__:
+        raise AttributeError(f"module 'lspipe' has no attribute {name!r}")
+    home = import_module(_HOMES.get(name, f"lspipe.{name}"))
+    thing = getattr(home, name) if name in _HOMES else home
+    globals()[name] = thing
+    return thing
+
+
+def __dir__() -> list[str]:
+    return __all__
+
+
+sys.modules[__name__].__class__ = _Package

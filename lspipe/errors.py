@@ -1,0 +1,104 @@
+"""What can go wrong, grouped by what a caller does about it.
+
+    LspipeError                    exit 1   anything lspipe raises on purpose
+    ├── UsageError                 exit 2   the person changes something and tries again
+    │   ├── WorkflowError                   the workflow file: file, key path, what was expected
+    │   ├── AreaError                       the area of interest cannot be used
+    │   ├── RadiometryError                 an item whose pixels cannot be turned into reflectance
+    │   ├── ModelError                      model item, weights, or what the network returned
+    │   ├── MissingExtra                    an optional package is not installed
+    │   └── StoreError                      a run directory that is foreign, locked or damaged
+    ├── CatalogError               exit 1   the server or file of items cannot be reached or read
+    ├── BlockError                 exit 3   one block failed; the others go on
+    │   ├── LoadError                       a read failed: item, asset, block
+    │   └── InferenceError                  the network failed: window, batch
+    └── NothingFound               exit 4   the search answered, and there was nothing
+
+Messages say what was found, what was expected, where, and what to do. They are one or two lines,
+and never hold credentials: pass every URL through `without_query`.
+"""
+
+from __future__ import annotations
+
+from urllib.parse import urlsplit, urlunsplit
+
+
+class LspipeError(Exception):
+    """Base of every error that lspipe raises on purpose."""
+
+    exit_code = 1
+
+
+class UsageError(LspipeError):
+    """Something the person asked for cannot be done as asked."""
+
+    exit_code = 2
+
+
+class WorkflowError(UsageError):
+    """A workflow file that cannot be used; the message starts with the file and the key path."""
+
+
+class AreaError(UsageError):
+    """An area of interest that is empty, has no CRS or cannot be read."""
+
+
+class RadiometryError(UsageError):
+    """An item whose digital numbers cannot be turned into reflectance with certainty."""
+
+
+class ModelError(UsageError):
+    """A model item, its weights or its network break their contract."""
+
+
+class MissingExtra(UsageError):
+    """An optional package is missing; the message says what to install."""
+
+
+class StoreError(UsageError):
+    """A run directory that is foreign, locked or damaged."""
+
+
+class CatalogError(LspipeError):
+    """A catalogue that cannot be reached, or whose answer cannot be read."""
+
+
+class BlockError(LspipeError):
+    """One block could not be done; the run goes on with the others and ends with exit code 3."""
+
+    exit_code = 3
+
+
+class LoadError(BlockError):
+    """A read that failed.
+
+    Carries `item`, `asset` and `reason`; the block is added by the task that asked for the pixels.
+    """
+
+    def __init__(self, item: str, asset: str, reason: str) -> None:
+        super().__init__(item, asset, reason)
+        self.item = item
+        self.asset = asset
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"{self.asset} of {self.item}: {self.reason}"
+
+
+class InferenceError(BlockError):
+    """A network that failed on a batch of windows."""
+
+
+class NothingFound(LspipeError):
+    """The search answered, and there is nothing to work on."""
+
+    exit_code = 4
+
+
+def without_query(url: str) -> str:
+    """Return a URL or path without query, fragment and user info, which may hold credentials."""
+    if "://" not in url:
+        return url
+    parts = urlsplit(url)
+    host = parts.netloc.rsplit("@", 1)[-1]
+    return urlunsplit((parts.scheme, host, parts.path, "", ""))
