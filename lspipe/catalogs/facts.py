@@ -1,0 +1,195 @@
+"""Plain facts of a Sentinel-2 item, which every catalogue spells in its own way.
+
+Items may be `pystac.Item` or plain dicts (GeoJSON features).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from lspipe.errors import CatalogError
+
+if TYPE_CHECKING:
+    import pystac
+
+Item: TypeAlias = "pystac.Item | Mapping[str, Any]"
+
+UNKNOWN_BASELINE = (99, 99)
+"""What CDSE writes for products of its own Sen2Cor runs: the offset cannot be told from it."""
+
+
+def properties(item: Item) -> Mapping[str, Any]:
+    """Return the properties of an item."""
+    found: Mapping[str, Any] = item["properties"] if isinstance(item, Mapping) else item.properties
+    return found
+
+
+def assets(item: Item) -> dict[str, Mapping[str, Any]]:
+    """Return the assets of an item as dicts, by key."""
+    if isinstance(item, Mapping):
+        return dict(item.get("assets") or {})
+    return {key: asset.to_dict() for key, asset in item.assets.items()}
+
+
+def item_id(item: Item) -> str:
+    """Return the id of an item."""
+    return str(item["id"] if isinstance(item, Mapping) else item.id)
+
+
+def collection_of(item: Item) -> str | None:
+    """Return the collection id of an item, None where it has none."""
+    found = item.get("collection") if isinstance(item, Mapping) else item.collection_id
+    return None if found is None else str(found)
+
+
+_BASELINE = re.compile(r"N?(\d{2})\.?(\d{2})")
+_PRODUCT = re.compile(
+    r"S2(?P<unit>[A-D])_MSIL(?:1C|2A)_(?P<start>\d{8}T\d{6})(?:_N(?P<baseline>\d{4}))?"
+    r"_R\d{3}_T(?P<tile>\d{2}[A-Z]{3})_(?P<made>\d{8}T\d{6})"
+)
+
+
+def _product(item: Item) -> re.Match[str] | None:
+    """Return the parsed ESA product name, wherever the catalogue keeps it."""
+    facts = properties(item)
+    for text in (facts.get("s2:product_uri"), facts.get("sentinel:product_id"), item_id(item)):
+        match = _PRODUCT.search(str(text or ""))
+        if match is not None:
+            return match
+    return None
+
+
+def baseline(item: Item) -> tuple[int, int] | None:
+    """Return the processing baseline as (major, minor) integers, None if the item tells none.
+
+    Read from `s2:processing_baseline`, `sentinel:processing_baseline`, `processing:version`, else
+    the `Nxxyy` of the product name. (99, 99) is passed on: it means "unknown", see
+    `UNKNOWN_BASELINE`.
+    """
+    facts = properties(item)
+    product = _product(item)
+    written = (
+        facts.get("s2:processing_baseline"),
+        facts.get("sentinel:processing_baseline"),
+        facts.get("processing:version"),
+        product["baseline"] if product else None,
+    )
+    for text in written:
+        # Tables turn "05.09" into the number 5.09.
+        digits = f"{text:05.2f}" if isinstance(text, float) else str(text or "")
+        match = _BASELINE.fullmatch(digits)
+        if match is not None:
+            return int(match[1]), int(match[2])
+    return None
+
+
+_TILE = re.compile(r"(?:MGRS-|T)?(\d{1,2})([C-HJ-NP-X])([A-HJ-NP-Z]{2})")
+_TILE_IN_ID = re.compile(r"S2[A-D]_T?(\d{1,2}[C-HJ-NP-X][A-HJ-NP-Z]{2})_")
+
+
+def mgrs_tile(item: Item) -> str | None:
+    """Return the MGRS tile of an item as five characters ("18GYS"), None if it tells none."""
+    facts = properties(item)
+    product = _product(item)
+    # Only Sentinel-2 ids: the "1SDV" of a radar product reads as a tile of zone 1 too.
+    in_id = _TILE_IN_ID.match(item_id(item))
+    written = (
+        facts.get("grid:code"),
+        facts.get("s2:mgrs_tile"),
+        _joined(facts, "mgrs"),
+        _joined(facts, "sentinel"),
+        product["tile"] if product else None,
+        in_id[1] if in_id else None,
+    )
+    for text in written:
+        tile = read_tile(str(text or ""))
+        if tile is not None:
+            return tile
+    return None
+
+
+def read_tile(text: str) -> str | None:
+    """Return a tile's name as five characters: "18GYS" of "T18GYS" or "MGRS-18GYS"."""
+    match = _TILE.fullmatch(text)
+    return None if match is None else f"{int(match[1]):02d}{match[2]}{match[3]}"
+
+
+def _joined(facts: Mapping[str, Any], prefix: str) -> str | None:
+    """Join zone, latitude band and grid square, which some catalogues keep apart."""
+    zone = facts.get(f"{prefix}:utm_zone")
+    rest = [facts.get(f"{prefix}:{part}") for part in ("latitude_band", "grid_square")]
+    if zone is None or None in rest:
+        return None
+    return f"{int(zone)}{rest[0]}{rest[1]}"
+
+
+def read_time(text: str) -> datetime:
+    """Return an RFC 3339 time as a UTC datetime; a time without a zone is taken as UTC."""
+    time = datetime.fromisoformat(text)
+    return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
+
+
+def sensing_time(item: Item) -> datetime:
+    """Return when an item was acquired, UTC.
+
+    Raises:
+        CatalogError: the item tells no time.
+    """
+    facts = properties(item)
+    time = facts.get("datetime") or facts.get("start_datetime")
+    if time is None and not isinstance(item, Mapping):
+        time = item.datetime  # pystac keeps it here when it was given as an argument
+    if time is None:
+        raise CatalogError(
+            f"{item_id(item)}: no datetime: expected an RFC 3339 time; mend the item"
+        )
+    return read_time(time.isoformat() if isinstance(time, datetime) else str(time))
+
+
+def platform(item: Item) -> str | None:
+    """Return the satellite in lower case ("sentinel-2b"), None if the item tells none."""
+    named = properties(item).get("platform")
+    if named:
+        return str(named).lower()
+    product = re.match(r"S2([A-D])_", item_id(item))
+    return f"sentinel-2{product[1].lower()}" if product else None
+
+
+def is_sentinel2(item: Item) -> bool:
+    """Tell whether an item is of the Sentinel-2 satellites."""
+    named = platform(item) or str(properties(item).get("constellation") or "")
+    return named.lower().startswith("sentinel-2")
+
+
+_DATATAKE = re.compile(r"GS2[A-D]_(\d{8}T\d{6})_")
+
+
+def datatake_start(item: Item) -> str | None:
+    """Return the start of the datatake ("20190101T000001"), None if the item tells none.
+
+    One satellite meets one tile once in a datatake, so this tells acquisitions apart also where
+    two stations received halves whose own sensing times differ by seconds.
+    """
+    facts = properties(item)
+    for key in ("s2:datatake_id", "eopf:datatake_id"):
+        match = _DATATAKE.match(str(facts.get(key) or ""))
+        if match is not None:
+            return match[1]
+    product = _product(item)
+    return product["start"] if product else None
+
+
+def generation_time(item: Item) -> datetime | None:
+    """Return when the product was processed, UTC, None if the item tells none."""
+    facts = properties(item)
+    for key in ("s2:generation_time", "processing:datetime"):
+        if facts.get(key):
+            return read_time(str(facts[key]))
+    product = _product(item)
+    if product is not None:
+        return datetime.strptime(product["made"], "%Y%m%dT%H%M%S").replace(tzinfo=UTC)
+    created = facts.get("created")
+    return read_time(str(created)) if created else None

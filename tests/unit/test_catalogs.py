@@ -1,0 +1,242 @@
+"""`catalogs`: the same facts, however a catalogue spells them."""
+
+from __future__ import annotations
+
+import json
+import socket
+import subprocess
+import sys
+from datetime import UTC, datetime
+
+import pystac
+import pytest
+
+from lspipe import catalogs
+from lspipe.errors import CatalogError, MissingExtra
+from lspipe.search.acquisitions import to_item
+
+L1C_PRODUCT = "S2A_MSIL1C_20200717T221941_N0209_R029_T01LAC_20200717T234135"
+
+
+def item(id_="X", assets=(), links=(), collection=None, **properties):
+    return {
+        "type": "Feature",
+        "stac_version": "1.0.0",
+        "id": id_,
+        "collection": collection,
+        "geometry": {"type": "Point", "coordinates": [0, 0]},
+        "bbox": [0, 0, 0, 0],
+        "properties": {"datetime": "2018-03-31T23:59:59.999Z", **properties},
+        "assets": {key: {"href": f"{key}.tif"} for key in assets},
+        "links": [{"rel": "self", "href": href} for href in links],
+    }
+
+
+@pytest.fixture(scope="module")
+def real_items(real_data):
+    folder = real_data / "stac_items"
+    entries = json.loads((folder / "manifest.json").read_text())
+    by_id = {}
+    for path in sorted(folder.glob("*/*/*.json")):
+        content = json.loads(path.read_text())
+        by_id[path.parts[-3], path.parts[-2], content["id"]] = content
+    return [(entry, by_id[entry["api"], entry["collection"], entry["id"]]) for entry in entries]
+
+
+# --- asset names --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("keys", "expected"),
+    [
+        (["red", "red_20m", "red_60m"], {"B04": "red"}),  # stactools: suffixed = resampled
+        (["red-jp2", "red"], {"B04": "red"}),  # Earth Search: the COG before its twin
+        (["red-jp2"], {"B04": "red-jp2"}),
+        (["B04_20m", "B04_10m", "B04_60m"], {"B04": "B04_10m"}),  # CDSE: suffix = pixel size
+        (["B8A_60m", "B8A_20m", "SCL_60m", "SCL_20m"], {"B8A": "B8A_20m", "SCL": "SCL_20m"}),
+        (["B01_20m", "B01_60m"], {"B01": "B01_60m"}),
+        (["B04_20m", "B04_60m"], {}),  # only resampled copies: the band is not there
+        (["B04", "B04_10m"], {"B04": "B04"}),
+        (["nir", "nir08", "nir09"], {"B08": "nir", "B8A": "nir08", "B09": "nir09"}),
+        (["visual", "TCI_10m", "AOT", "aot_10m", "WVP_10m", "preview", "B99", "thumbnail"], {}),
+        (["scl", "B12", "swir22", "B02"], {"B02": "B02", "B12": "B12", "SCL": "scl"}),
+    ],
+)
+def test_each_band_is_found_once_at_its_native_size(keys, expected):
+    assert catalogs.band_assets(item(assets=keys)) == expected
+    assert list(catalogs.band_assets(item(assets=keys))) == list(expected)  # in product order
+
+
+@pytest.mark.real
+def test_real_items_have_every_band_at_its_native_pixel_size(real_items):
+    checked = 0
+    for entry, content in real_items:
+        if not (entry["collection"] or "").startswith(("sentinel-2-l", "sentinel-2-c1", "s2-")):
+            continue
+        found = catalogs.band_assets(content)
+        for band, key in found.items():
+            asset = content["assets"][key]
+            transform = asset.get("proj:transform")
+            if transform is not None:
+                assert transform[0] == catalogs.NATIVE_RESOLUTION[band], (entry["id"], key)
+                checked += 1
+        if found:
+            is_l1c = "l1c" in entry["collection"]
+            expected = set(catalogs.NATIVE_RESOLUTION) - ({"SCL"} if is_l1c else {"B10"})
+            assert set(found) == expected, entry["id"]
+    assert checked > 400
+
+
+# --- where an item comes from -------------------------------------------------------------------
+
+
+@pytest.mark.real
+def test_every_real_item_is_known_by_its_catalogue(real_items):
+    expected = {
+        "earth-search-v0": "earth-search",
+        "earth-search-v1": "earth-search",
+        "planetary-computer": "planetary-computer",
+        "cdse": "cdse",
+        "other": "generic",
+        "planetary-computer-staging": "generic",
+    }
+    for entry, content in real_items:
+        assert catalogs.catalog_of(content).name == expected[entry["api"]], entry["id"]
+
+
+def test_a_copy_on_disk_keeps_its_catalogue_through_its_properties():
+    copy = item(assets=["red"], **{"earthsearch:boa_offset_applied": False})
+    assert catalogs.catalog_of(copy).name == "earth-search"
+    assert catalogs.catalog_of(item(assets=["B04"])) is catalogs.GENERIC
+
+
+def test_facts_are_read_without_touching_the_network(monkeypatch):
+    # pystac follows root links when an address is asked for politely.
+    def refuse(*_args, **_kwargs):
+        raise AssertionError("network")
+
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+    content = item(assets=["B04"], links=["https://planetarycomputer.microsoft.com/x"])
+    content["links"].append({"rel": "root", "href": "https://planetarycomputer.microsoft.com/"})
+    found = pystac.Item.from_dict(content)
+    assert catalogs.catalog_of(found).name == "planetary-computer"
+    assert catalogs.band_assets(found) == {"B04": "B04"}
+
+
+# --- what an item tells -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (item(**{"s2:processing_baseline": "05.09"}), (5, 9)),
+        (item(**{"s2:processing_baseline": 5.09}), (5, 9)),  # a table made it a number
+        (item(**{"sentinel:processing_baseline": "02.14"}), (2, 14)),
+        (item(**{"processing:version": "05.00"}), (5, 0)),
+        (item(**{"s2:processing_baseline": "99.99"}), (99, 99)),
+        (item(**{"s2:processing_baseline": "N0400"}), (4, 0)),
+        (item(**{"processing:version": "2.11.0"}), None),  # a version of something else
+        (item("S2B_MSIL2A_20200322T074609_N0500_R135_T36NYH_20230612T214223"), (5, 0)),
+        # Planetary Computer leaves the baseline out of the id
+        (item("S2B_MSIL2A_20220612T182919_R027_T24XWR_20220613T123251"), None),
+        (
+            item(**{"s2:product_uri": f"{L1C_PRODUCT}.SAFE"}),
+            (2, 9),
+        ),
+        (item(), None),
+    ],
+)  # fmt: skip
+def test_baselines_are_integers(content, expected):
+    assert catalogs.baseline(content) == expected
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (item(**{"grid:code": "MGRS-18GYS"}), "18GYS"),
+        (item(**{"s2:mgrs_tile": "35XQA"}), "35XQA"),
+        (
+            item(**{"mgrs:utm_zone": 1, "mgrs:latitude_band": "L", "mgrs:grid_square": "AC"}),
+            "01LAC",
+        ),
+        (
+            item(**{
+                "sentinel:utm_zone": 20, "sentinel:latitude_band": "E", "sentinel:grid_square": "PT"
+            }),
+            "20EPT",
+        ),
+        (item("S2A_MSIL2A_20190101T000001_R116_T58UFE_20201007T214651"), "58UFE"),
+        (item("S2B_20EPT_20250731_0_L2A"), "20EPT"),
+        (item("S2A_1LAC_20200717_0_L2A"), "01LAC"),
+        (item("S2B_T24MVV_20250731T130245_L2A"), "24MVV"),
+        (item("S1A_IW_GRDH_1SDV_20210809T173953"), None),  # "1SDV" reads as zone 1
+        (item(**{"grid:code": "CDEM-S90W171"}), None),
+        (item(), None),
+    ],
+)  # fmt: skip
+def test_tiles_are_five_characters(content, expected):
+    assert catalogs.mgrs_tile(content) == expected
+
+
+def test_platform_is_lower_case_and_no_satellite_is_left_out():
+    assert catalogs.platform(item(platform="Sentinel-2B")) == "sentinel-2b"
+    assert catalogs.platform(item("S2D_T24MVV_20270731T130245_L2A")) == "sentinel-2d"
+    assert catalogs.platform(item()) is None
+    assert catalogs.is_sentinel2(item(platform="Sentinel-2C"))
+    assert not catalogs.is_sentinel2(item(platform="sentinel-1a"))
+
+
+def test_sensing_time_is_utc():
+    expected = datetime(2018, 3, 31, 23, 59, 59, 999000, tzinfo=UTC)
+    assert catalogs.sensing_time(item()) == expected
+    assert catalogs.sensing_time(item(datetime="2018-04-01T01:59:59.999+02:00")) == expected
+    range_ = item(datetime=None, start_datetime="2018-03-31T23:59:59.999")
+    assert catalogs.sensing_time(range_) == expected
+    with pytest.raises(CatalogError, match="X: no datetime"):
+        catalogs.sensing_time(item(datetime=None))
+
+
+def test_the_datatake_is_the_same_in_every_catalogue():
+    for content in (
+        item(**{"s2:datatake_id": "GS2A_20190101T000001_018417_N02.12"}),
+        item(**{"eopf:datatake_id": "GS2A_20190101T000001_018417_N05.00"}),
+        item("S2A_MSIL2A_20190101T000001_R116_T58UFE_20201007T214651"),
+    ):
+        assert catalogs.datatake_start(content) == "20190101T000001"
+
+
+@pytest.mark.real
+def test_real_facts_agree_with_the_manifest(real_items):
+    for entry, content in real_items:
+        for form in (content, to_item(content)):
+            if catalogs.is_sentinel2(form) and entry["baseline"] is not None:
+                written = "{:02d}.{:02d}".format(*catalogs.baseline(form))
+                assert written == entry["baseline"], entry["id"]
+            assert catalogs.sensing_time(form) == catalogs.read_time(entry["datetime"])
+    tiles = {catalogs.mgrs_tile(c) for _, c in real_items if catalogs.is_sentinel2(c)}
+    assert None not in tiles
+
+
+# --- signing ------------------------------------------------------------------------------------
+
+
+def test_only_planetary_computer_addresses_are_signed(monkeypatch):
+    monkeypatch.setitem(sys.modules, "planetary_computer", None)  # import fails
+    catalog = catalogs.CATALOGS["planetary-computer"]
+    with pytest.raises(MissingExtra, match=r"lspipe\[planetary-computer\]"):
+        catalogs.sign("https://sentinel2l2a01.blob.core.windows.net/x.tif", catalog)
+    assert catalogs.sign("/archive/x.tif", catalog) == "/archive/x.tif"
+    for other in (catalogs.CATALOGS["cdse"], catalogs.CATALOGS["earth-search"], catalogs.GENERIC):
+        assert catalogs.sign("https://host/x.tif?a=b", other) == "https://host/x.tif?a=b"
+
+
+def test_importing_needs_numpy_only():
+    heavy = ("pystac", "dask", "xarray", "geopandas", "shapely", "rasterio", "scipy", "pydantic")
+    code = (
+        "import sys, lspipe.errors, lspipe.schema\n"
+        "before = set(sys.modules)\n"
+        "import lspipe.catalogs, lspipe.preprocess\n"
+        f"print([n for n in {heavy} if n in set(sys.modules) - before])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
