@@ -1,0 +1,26 @@
+"""Digital numbers of Sentinel-2 -> reflectance, and scene classes -> quality bits.
+
+    reflectance.py   which offset an item needs, and the conversion
+    masks.py         the mask of clouds and the like, and its rim
+
+Does not cover: reading pixels (`loaders/`), putting dates together (`cube/`).
+See also: `catalogs/` for the facts an item tells.
+"""
+
+from lspipe.preprocess.masks import MaskSpec, dilate, quality_of
+from lspipe.preprocess.reflectance import (
+    Radiometry,
+    radiometry,
+    radiometry_from_pixels,
+    to_reflectance,
+)
+
+__all__ = [
+    "MaskSpec",
+    "Radiometry",
+    "dilate",
+    "quality_of",
+    "radiometry",
+    "radiometry_from_pixels",
+    "to_reflectance",
+]
