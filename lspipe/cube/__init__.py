@@ -1,0 +1,27 @@
+"""Items of a tile -> lazy cube: load, reflectance, mask, composite.
+
+    spec.py        CubeSpec, the section `cube:` of a workflow
+    choice.py      which acquisitions make up a date, decided once per tile
+    look.py        what has to be read before a run is planned: masked shares, offsets
+    opening.py     the lazy cube of a time step
+    scene.py       one acquisition: its items by their own radiometry, the mask and its dilation
+    composite.py   several acquisitions as one
+
+Does not cover: which items there are (`search`), what an item's metadata says of its offset
+(`preprocess.py`), how pixels are read (`loaders`).
+"""
+
+from lspipe.cube.choice import Choice, Step, choose
+from lspipe.cube.look import masked_shares, radiometry_of_pixels
+from lspipe.cube.opening import open_cube
+from lspipe.cube.spec import CubeSpec
+
+__all__ = [
+    "Choice",
+    "CubeSpec",
+    "Step",
+    "choose",
+    "masked_shares",
+    "open_cube",
+    "radiometry_of_pixels",
+]

@@ -1,0 +1,104 @@
+"""Acquisitions of a tile -> the time steps of a run, chosen before anything is inferred."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from lspipe.cube.look import masked_shares
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from datetime import datetime
+
+    import numpy as np
+    import pystac
+    from numpy.typing import NDArray
+
+    from lspipe.cube.spec import CubeSpec
+    from lspipe.search import Acquisition, Tile
+
+Role = Literal["before", "after"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """One time step of a run: the acquisitions that make up its pixels, in order of time."""
+
+    role: Role
+    acquisitions: tuple[Acquisition, ...]
+
+    @property
+    def time(self) -> datetime:
+        """When it was acquired, UTC; of a median, the middle acquisition's time (lower of two)."""
+        times: list[datetime] = sorted(acquisition.time for acquisition in self.acquisitions)
+        return times[(len(times) - 1) // 2]
+
+    @property
+    def items(self) -> tuple[pystac.Item, ...]:
+        """Every item that is read."""
+        return tuple(item for acquisition in self.acquisitions for item in acquisition.items)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """What was chosen for a role on a tile, and among what."""
+
+    steps: tuple[Step, ...]
+    candidates: tuple[Mapping[str, Any], ...]
+    """Per acquisition, as plain JSON: role, time, items, masked_share (0..1 of the area; None =
+    there was nothing to choose by it), chosen."""
+
+
+def choose(tile: Tile, role: Role, spec: CubeSpec, *, area_mask: NDArray[np.bool_]) -> Choice:
+    """Choose the acquisitions of a role, for the whole tile at once.
+
+    `best` reads the scene classes of all candidates (20 m) over the area's bounding box and counts
+    what is masked or has no data there; equal counts go to the earlier acquisition, then by id.
+
+    Args:
+        tile: with acquisitions of this role.
+        role: "before" or "after".
+        spec: the composite and the mask.
+        area_mask: bool (y, x) of the tile, True inside the area.
+
+    Raises:
+        UsageError: the mask needs scene classes that an item lacks.
+        LoadError: scene classes could not be read.
+    """
+    ordered = tuple(sorted(tile.acquisitions[role], key=_order))
+    shares: list[float | None] = [None] * len(ordered)
+    if spec.composite == "best" and len(ordered) > 1:
+        shares = list(masked_shares(ordered, tile.geobox, spec, area_mask=area_mask))
+    groups = _groups(ordered, shares, spec.composite)
+    chosen = {id(acquisition) for group in groups for acquisition in group}
+    return Choice(
+        steps=tuple(Step(role=role, acquisitions=group) for group in groups),
+        candidates=tuple(
+            {
+                "role": role,
+                "time": acquisition.time.isoformat(),
+                "items": [item.id for item in acquisition.items],
+                "masked_share": share,
+                "chosen": id(acquisition) in chosen,
+            }
+            for acquisition, share in zip(ordered, shares, strict=True)
+        ),
+    )
+
+
+def _order(acquisition: Acquisition) -> tuple[datetime, list[str]]:
+    return acquisition.time, [item.id for item in acquisition.items]
+
+
+def _groups(
+    ordered: tuple[Acquisition, ...], shares: Sequence[float | None], composite: str
+) -> tuple[tuple[Acquisition, ...], ...]:
+    if composite == "each":
+        return tuple((acquisition,) for acquisition in ordered)
+    if composite == "median":
+        return (ordered,)
+    if composite == "latest":
+        return ((ordered[-1],),)
+    best = min(range(len(ordered)), key=lambda index: (shares[index] or 0.0, index))
+    return ((ordered[best],),)

@@ -1,0 +1,144 @@
+"""What has to be read before a run can be planned: how much is masked, and undecided offsets."""
+
+from __future__ import annotations
+
+from functools import reduce
+from typing import TYPE_CHECKING
+
+import dask
+import dask.array as da
+import numpy as np
+from affine import Affine
+from odc.geo.geobox import GeoBox
+
+from lspipe import loaders, preprocess
+from lspipe.catalogs import band_assets
+from lspipe.cube import scene
+from lspipe.errors import AreaError
+from lspipe.preprocess import MaskSpec
+from lspipe.search import bounding_window
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import pystac
+    from numpy.typing import NDArray
+
+    from lspipe.cube.spec import CubeSpec
+    from lspipe.preprocess import Radiometry
+    from lspipe.search import Acquisition
+
+_SCL_FACTOR = 2  # scene classes have pixels of 20 m, the grid has 10 m
+_CHUNK = 1830  # pixels; a third of a tile of 20 m
+
+# For the look at the red band: enough for any statistic, and at most a ninth of a tile to read.
+# Edges in pixels of 10 m.
+_LOOK_AT_LEAST, _LOOK_AT_MOST = 1830, 3660
+
+
+def masked_shares(
+    acquisitions: Sequence[Acquisition],
+    geobox: GeoBox,
+    spec: CubeSpec,
+    *,
+    area_mask: NDArray[np.bool_],
+) -> list[float]:
+    """Return per acquisition which share of the area is masked or has no data, 0..1.
+
+    Counted on the 20 m pixels of the scene classes that touch the area, with the dilation rounded
+    up to whole pixels of 20 m: meant to rank acquisitions, within a rim's width of the true share.
+
+    Raises:
+        AreaError: no pixel of the tile is inside the area.
+        UsageError: the mask needs scene classes that an item lacks.
+        LoadError: scene classes could not be read.
+    """
+    if not area_mask.any():
+        raise AreaError("found no pixel of the tile inside the area, expected one; check the area")
+    reach = -(-spec.mask.dilate_px // _SCL_FACTOR)
+    coarse, inside = _coarse(geobox, area_mask)
+    window = _grown(bounding_window(inside), reach, inside.shape)
+    grid, inside = coarse[window], da.from_array(inside[window], chunks=_CHUNK)
+    counts = []
+    for acquisition in acquisitions:
+        layers = [_coarse_quality(item, grid, spec) for item in acquisition.items]
+        quality = scene.dilated(reduce(_mosaic, layers), reach)
+        counts.append(((quality != 0) & inside).sum())
+    total, *masked = dask.compute(inside.sum(), *counts)
+    return [int(count) / int(total) for count in masked]
+
+
+def _coarse_quality(item: pystac.Item, grid: GeoBox, spec: CubeSpec) -> da.Array:
+    """Quality bits of one item by its scene classes, or by its first band where it has none."""
+    if spec.mask.scl:
+        scene.require(item, ("SCL",))
+    keys = band_assets(item)
+    band = "SCL" if "SCL" in keys else next(iter(keys))
+    layer = scene.load(item, (band,), grid, spec=spec, chunk=_CHUNK, resampling="nearest")[0]
+    bits = layer.map_blocks(scene.number_bits, dtype=np.uint8)
+    if band == "SCL":
+        bits |= layer.map_blocks(scene.class_bits, spec.mask.scl, dtype=np.uint8)
+    return bits
+
+
+def _mosaic(first: da.Array, second: da.Array) -> da.Array:
+    return da.where(scene.first_seen(first, second), second, first)
+
+
+def _coarse(geobox: GeoBox, mask: NDArray[np.bool_]) -> tuple[GeoBox, NDArray[np.bool_]]:
+    """Return the grid of the scene classes, and the area on it (True where any pixel is inside)."""
+    step = _SCL_FACTOR
+    rows, columns = (-(-length // step) for length in mask.shape)
+    coarse = np.zeros((rows, columns), bool)
+    for row in range(step):
+        for column in range(step):
+            part = mask[row::step, column::step]
+            coarse[: part.shape[0], : part.shape[1]] |= part
+    return GeoBox((rows, columns), geobox.affine * Affine.scale(step), geobox.crs), coarse
+
+
+def _grown(window: tuple[slice, slice], margin: int, shape: tuple[int, ...]) -> tuple[slice, slice]:
+    """Return a window with a margin, inside the array."""
+    rows, columns = (
+        slice(max(span.start - margin, 0), min(span.stop + margin, length))
+        for span, length in zip(window, shape, strict=True)
+    )
+    return rows, columns
+
+
+def radiometry_of_pixels(
+    item: pystac.Item, geobox: GeoBox, spec: CubeSpec, *, area_mask: NDArray[np.bool_]
+) -> Radiometry:
+    """Decide an item's offset from its red band around the area's centre, clouds left out.
+
+    Args:
+        item: of baseline 04.00 or later, see `preprocess.radiometry_from_pixels`.
+        geobox: the tile's grid.
+        spec: the loader.
+        area_mask: bool (y, x) of the tile, True inside the area.
+
+    Raises:
+        UsageError: the item has no red band.
+        RadiometryError: the pixels cannot decide either.
+        LoadError: a read failed.
+    """
+    scene.require(item, ("B04",))
+    window = tuple(
+        _look(span, length)
+        for span, length in zip(bounding_window(area_mask), area_mask.shape, strict=True)
+    )
+    bands = tuple(band for band in ("B04", "SCL") if band in band_assets(item))
+    red, *classes = dask.compute(
+        *scene.load(item, bands, geobox[window], spec=spec, chunk=_CHUNK, resampling="nearest")
+    )
+    hidden = red == loaders.READ_FAILED
+    for scl in classes:
+        hidden |= scene.class_bits(scl, MaskSpec().scl) != 0
+    return preprocess.radiometry_from_pixels(np.where(hidden, 0, red).astype(np.uint16))
+
+
+def _look(span: slice, length: int) -> slice:
+    """Return a span around the same centre, of an edge between the two limits, inside the axis."""
+    edge = min(max(span.stop - span.start, _LOOK_AT_LEAST), _LOOK_AT_MOST, length)
+    start = min(max((span.start + span.stop - edge) // 2, 0), length - edge)
+    return slice(start, start + edge)

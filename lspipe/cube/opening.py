@@ -1,0 +1,73 @@
+"""One time step of a tile -> its lazy cube."""
+
+from __future__ import annotations
+
+from datetime import UTC
+from typing import TYPE_CHECKING
+
+import dask.array as da
+import numpy as np
+import xarray as xr
+from odc.geo.xr import xr_coords
+
+from lspipe.cube.composite import median
+from lspipe.cube.scene import SceneOpener
+from lspipe.schema import check_cube
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from odc.geo.geobox import GeoBox
+
+    from lspipe.cube.choice import Step
+    from lspipe.cube.scene import Chunks
+    from lspipe.cube.spec import CubeSpec
+    from lspipe.preprocess import Radiometry
+
+
+def open_cube(
+    step: Step,
+    geobox: GeoBox,
+    *,
+    bands: tuple[str, ...],
+    radiometry: Mapping[tuple[str, str], Radiometry],
+    spec: CubeSpec,
+    chunks: Chunks,
+) -> xr.Dataset:
+    """Open the lazy cube of one time step on a tile's grid.
+
+    Args:
+        step: of `choose`.
+        geobox: the tile's grid, 10 m.
+        bands: canonical names ("B04"), in the order of the cube.
+        radiometry: per (item id, asset key); every offset is decided.
+        spec: loader, mask, resampling; `composite` was `choose`'s.
+        chunks: chunk sizes along y and along x, pixels.
+
+    Returns:
+        Dask-backed: `reflectance` int16 (band, y, x), x 1e4, -32768 = no data, masked pixels keep
+        their values, all bands in one chunk; `quality` uint8 (y, x), bits of `schema.Quality`;
+        `scl` uint8 (y, x), 0 = none; `acquired` uint16 (y, x), days since 1970-01-01 UTC, 0 = none.
+        Coordinates band, y, x (pixel centres), time (scalar, UTC) and spatial_ref.
+
+    Raises:
+        UsageError: an item lacks a band, or the scene classes that the mask needs.
+        LoadError: when computed: a read failed.
+    """
+    opener = SceneOpener(
+        geobox=geobox, bands=bands, radiometry=radiometry, spec=spec, chunks=chunks
+    )
+    scenes = [opener.open(acquisition) for acquisition in step.acquisitions]
+    opened = scenes[0] if len(scenes) == 1 else median(scenes)
+    time = np.datetime64(step.time.astimezone(UTC).replace(tzinfo=None), "ns")
+    cube = xr.Dataset(
+        {
+            "reflectance": (("band", "y", "x"), da.stack(opened.bands).rechunk({0: -1})),
+            "quality": (("y", "x"), opened.quality),
+            "scl": (("y", "x"), opened.scl),
+            "acquired": (("y", "x"), opened.acquired),
+        },
+        coords={"band": list(bands), "time": time, **xr_coords(geobox)},
+    )
+    check_cube(cube["reflectance"])
+    return cube

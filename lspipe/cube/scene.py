@@ -1,0 +1,198 @@
+"""One acquisition of a tile -> lazy reflectance and quality bits: load, offset, mosaic, mask.
+
+Covers: the reflectance of each item by its own radiometry, complementary halves of one acquisition,
+the cloud mask and its dilation. Does not cover: putting acquisitions together (`composite.py`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, date
+from functools import reduce
+from typing import TYPE_CHECKING
+
+import dask.array as da
+import numpy as np
+
+from lspipe import loaders, preprocess
+from lspipe.catalogs import band_assets
+from lspipe.errors import UsageError
+from lspipe.schema import Quality
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import pystac
+    from numpy.typing import NDArray
+    from odc.geo.geobox import GeoBox
+
+    from lspipe.cube.spec import CubeSpec
+    from lspipe.preprocess import Radiometry
+    from lspipe.search import Acquisition
+
+Chunks = tuple[tuple[int, ...], tuple[int, ...]]
+
+NODATA = np.uint8(Quality.NODATA)
+_FAILED = np.uint8(Quality.NODATA | Quality.READ_ERROR)
+
+
+@dataclass(frozen=True)
+class Scene:
+    """The lazy arrays of one item, one acquisition or one composite; spatial chunks are equal."""
+
+    bands: tuple[da.Array, ...]
+    """int16 (y, x) each, reflectance x 1e4, -32768 = no data."""
+    quality: da.Array
+    """uint8 (y, x), bits of `schema.Quality`."""
+    scl: da.Array
+    """uint8 (y, x), scene classes, 0 = none."""
+    acquired: da.Array
+    """uint16 (y, x), days since 1970-01-01 UTC, 0 = none."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SceneOpener:
+    """Opens acquisitions on one grid; holds what all of them share."""
+
+    geobox: GeoBox
+    bands: tuple[str, ...]
+    radiometry: Mapping[tuple[str, str], Radiometry]
+    spec: CubeSpec
+    chunks: Chunks
+
+    def open(self, acquisition: Acquisition) -> Scene:
+        """Open one acquisition, its clouds dilated over item and chunk borders.
+
+        Raises:
+            UsageError: an item lacks a band, or the scene classes that the mask needs.
+            LoadError: when computed: a read failed.
+        """
+        days = (acquisition.time.astimezone(UTC).date() - date(1970, 1, 1)).days
+        # In the order of `search`: the newest processing wins where two parts overlap.
+        scene = reduce(_mosaic, [self._open_item(item, days) for item in acquisition.items])
+        quality = dilated(scene.quality, self.spec.mask.dilate_px).rechunk(self.chunks)
+        return Scene(scene.bands, quality, scene.scl, scene.acquired)
+
+    def _open_item(self, item: pystac.Item, days: int) -> Scene:
+        require(item, (*self.bands, "SCL") if self.spec.mask.scl else self.bands)
+        keys = band_assets(item)
+        numbers = self._load(item, self.bands, self.spec.resampling)
+        if "SCL" in keys:
+            classes = self._load(item, ("SCL",), "nearest")[0]
+        else:
+            classes = da.zeros(tuple(self.geobox.shape), dtype=np.uint16, chunks=self.chunks)
+        layers = [layer.map_blocks(number_bits, dtype=np.uint8) for layer in numbers]
+        layers.append(classes.map_blocks(class_bits, classes=self.spec.mask.scl, dtype=np.uint8))
+        quality = reduce(da.bitwise_or, layers)
+        return Scene(
+            bands=tuple(
+                layer.map_blocks(_reflectance, self.radiometry[item.id, keys[band]], dtype=np.int16)
+                for band, layer in zip(self.bands, numbers, strict=True)
+            ),
+            quality=quality,
+            scl=classes.map_blocks(_scl, dtype=np.uint8),
+            acquired=da.where(quality & NODATA, np.uint16(0), np.uint16(days)),
+        )
+
+    def _load(self, item: pystac.Item, bands: tuple[str, ...], resampling: str) -> da.Array:
+        return load(
+            item, bands, self.geobox, spec=self.spec, chunk=self.chunks, resampling=resampling
+        )
+
+
+def load(
+    item: pystac.Item,
+    bands: tuple[str, ...],
+    geobox: GeoBox,
+    *,
+    spec: CubeSpec,
+    chunk: loaders.Chunk,
+    resampling: str,
+) -> da.Array:
+    """Load bands of an item as raw digital numbers, uint16 (band, y, x), by the spec's loader."""
+    keys = band_assets(item)
+    opened = loaders.loader(spec.loader)(
+        item,
+        {band: keys[band] for band in bands},
+        geobox,
+        chunk=chunk,
+        resampling=dict.fromkeys(bands, resampling),
+        on_read_error=spec.on_read_error,
+    )
+    return opened.data
+
+
+def require(item: pystac.Item, bands: tuple[str, ...]) -> None:
+    """Refuse an item that lacks a band.
+
+    Raises:
+        UsageError: names the item and what it lacks.
+    """
+    keys = band_assets(item)
+    lacking = [band for band in bands if band not in keys]
+    if "SCL" in lacking:
+        raise UsageError(
+            f"{item.id} has no scene classes (SCL), which cube.mask.scl needs; set it to [] to go "
+            "without a cloud mask, or search an L2A collection"
+        )
+    if lacking:
+        raise UsageError(
+            f"{item.id} has no asset for {', '.join(lacking)}: it has {', '.join(keys)}; "
+            "choose another model or collection"
+        )
+
+
+def dilated(quality: da.Array, px: int) -> da.Array:
+    """Dilate clouds over chunk borders: an overlap of its own, before any halo of inference."""
+    if px == 0:
+        return quality
+    return da.map_overlap(
+        preprocess.dilate, quality, depth=px, boundary="none", px=px, dtype=np.uint8
+    )
+
+
+def first_seen(first: da.Array, second: da.Array) -> da.Array:
+    """Return True where the first quality layer has no data and the second does."""
+    return (first & NODATA != 0) & (second & NODATA == 0)
+
+
+def number_bits(dn: NDArray[np.uint16]) -> NDArray[np.uint8]:
+    """Return the quality bits that raw numbers tell: 0 is no data, and so is a failed read."""
+    bits = np.where(dn == 0, NODATA, np.uint8(0))
+    bits[dn == loaders.READ_FAILED] = _FAILED
+    return bits
+
+
+def class_bits(scl: NDArray[np.uint16], classes: tuple[str, ...]) -> NDArray[np.uint8]:
+    """Return the quality bits that scene classes tell; a failed read is no data.
+
+    Args:
+        scl: uint16 as loaded.
+        classes: names of the masked classes.
+    """
+    failed = scl == loaders.READ_FAILED
+    bits = preprocess.quality_of(np.where(failed, 0, scl), classes)
+    bits[failed] = _FAILED
+    return bits
+
+
+def _mosaic(first: Scene, second: Scene) -> Scene:
+    """Put the second scene where the first has no data and the second does."""
+    gap = first_seen(first.quality, second.quality)
+    return Scene(
+        bands=tuple(
+            da.where(gap, there, here)
+            for here, there in zip(first.bands, second.bands, strict=True)
+        ),
+        quality=da.where(gap, second.quality, first.quality),
+        scl=da.where(gap, second.scl, first.scl),
+        acquired=da.where(gap, second.acquired, first.acquired),
+    )
+
+
+def _reflectance(dn: NDArray[np.uint16], radiometry: Radiometry) -> NDArray[np.int16]:
+    return preprocess.to_reflectance(np.where(dn == loaders.READ_FAILED, 0, dn), radiometry)
+
+
+def _scl(scl: NDArray[np.uint16]) -> NDArray[np.uint8]:
+    return np.where(scl == loaders.READ_FAILED, 0, scl).astype(np.uint8)

@@ -1,0 +1,542 @@
+"""Scenes of a tile to reflectance, quality bits and composites."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+import rasterio
+import rioxarray  # noqa: F401  # adds .rio
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from odc.geo.geobox import GeoBox
+from scipy.ndimage import maximum_filter
+
+from lspipe import catalogs, preprocess
+from lspipe.cube import (
+    CubeSpec,
+    Step,
+    choose,
+    composite,
+    masked_shares,
+    open_cube,
+    radiometry_of_pixels,
+)
+from lspipe.errors import AreaError, LoadError, RadiometryError, UsageError
+from lspipe.preprocess import MaskSpec
+from lspipe.schema import CUBE_NODATA, SCL_CLASSES, Quality
+from lspipe.search import Acquisition, Tile
+from tests.scenes import TILES, left_of, make_scene, right_of, rolling_hills
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import pystac
+    import xarray as xr
+
+# rasterio's warper silences this warning of its own in a way that is not safe between threads.
+pytestmark = pytest.mark.filterwarnings("ignore:Dataset has no geotransform")
+
+SIZE = 240
+BANDS = ("B04", "B11")
+NO_MASK = MaskSpec(scl=(), dilate_px=0)
+EVERYWHERE = np.ones((SIZE, SIZE), bool)
+
+
+def grid(tile: str = "18GYS", size: int = SIZE) -> GeoBox:
+    corner = TILES[tile]
+    affine = rasterio.Affine(10, 0, corner.left, 0, -10, corner.top)
+    return GeoBox((size, size), affine, f"EPSG:{corner.epsg}")
+
+
+def acquisition(*items: pystac.Item) -> Acquisition:
+    return Acquisition(min(catalogs.sensing_time(item) for item in items), items)
+
+
+def tile_of(*acquisitions: Acquisition) -> Tile:
+    return Tile("18GYS", grid(), {"before": (), "after": acquisitions})
+
+
+def opened(
+    *acquisitions: Acquisition,
+    bands: tuple[str, ...] = BANDS,
+    chunk: int = 100,
+    geobox: GeoBox | None = None,
+    radiometry: dict | None = None,
+    **settings,
+) -> xr.Dataset:
+    step = Step(role="after", acquisitions=acquisitions)
+    geobox = geobox or grid()
+    decided = {
+        (item.id, catalogs.band_assets(item)[band]): preprocess.radiometry(
+            item, catalogs.band_assets(item)[band]
+        )
+        for item in step.items
+        for band in bands
+    }
+    return open_cube(
+        step,
+        geobox,
+        bands=bands,
+        radiometry={**decided, **(radiometry or {})},
+        spec=CubeSpec(**settings),
+        chunks=tuple(cut(length, chunk) for length in geobox.shape),
+    )
+
+
+def cut(length: int, chunk: int) -> tuple[int, ...]:
+    rest = length % chunk
+    return (chunk,) * (length // chunk) + ((rest,) if rest else ())
+
+
+def centres(factor: int = 1) -> tuple[np.ndarray, np.ndarray]:
+    axis = np.arange(0, SIZE, factor) + factor / 2
+    return tuple(np.meshgrid(axis, axis, indexing="ij"))
+
+
+def true_reflectance(band: str) -> np.ndarray:
+    return rolling_hills(band, *centres())
+
+
+# --- reflectance --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("baseline", ["02.06", "05.10"])
+@pytest.mark.parametrize("keys", ["common", "bands"])
+def test_reflectance_is_that_of_the_ground_whatever_the_baseline(
+    baseline: str, keys: str, tmp_path: Path
+) -> None:
+    expected = np.rint(true_reflectance("B04") * 10000)
+    item = make_scene(tmp_path, baseline=baseline, keys=keys)
+    cube = opened(acquisition(item))
+    assert cube["reflectance"].dtype == np.int16
+    np.testing.assert_array_equal(cube["reflectance"].sel(band="B04"), expected)
+    # 20 m bands are interpolated: as good as the ground is smooth.
+    away = np.abs(cube["reflectance"].sel(band="B11") - true_reflectance("B11") * 10000)
+    assert float(away.max()) < 100
+    assert not cube["quality"].any()
+
+
+def test_negative_reflectance_is_kept_and_dn_of_the_offset_is_not_no_data(tmp_path: Path) -> None:
+    item = make_scene(
+        tmp_path, baseline="05.10", values=lambda _, rows, columns: (columns - rows) / 1e4
+    )
+    rows, columns = centres()
+    cube = opened(acquisition(item), bands=("B04",))
+    np.testing.assert_array_equal(cube["reflectance"][0], columns - rows)
+    assert not cube["quality"].any()
+
+
+def test_no_data_is_tested_on_raw_numbers_before_the_offset(tmp_path: Path) -> None:
+    rows, columns = centres()
+    missing = left_of(60)(rows, columns)
+    item = make_scene(tmp_path, baseline="05.10", wedge=left_of(60), declare_nodata=False)
+    cube = opened(acquisition(item), bands=("B04",), mask=NO_MASK)
+    found = cube["reflectance"][0].to_numpy()
+    np.testing.assert_array_equal(found == CUBE_NODATA, missing)
+    np.testing.assert_array_equal(cube["quality"], np.where(missing, Quality.NODATA, 0))
+    np.testing.assert_array_equal(cube["acquired"] == 0, missing)
+    assert found[~missing].min() > 0
+
+
+def test_items_of_one_tile_with_different_baselines_are_each_corrected_by_their_own(
+    tmp_path: Path,
+) -> None:
+    expected = np.rint(true_reflectance("B04") * 10000)
+    old = make_scene(tmp_path, name="old", wedge=left_of(120), baseline="02.06")
+    new = make_scene(tmp_path, name="new", wedge=right_of(120), baseline="05.10")
+    cube = opened(acquisition(new, old), bands=("B04",), mask=NO_MASK)
+    np.testing.assert_array_equal(cube["reflectance"][0], expected)
+
+
+def test_an_undecided_offset_is_refused(tmp_path: Path) -> None:
+    item = make_scene(tmp_path)
+    undecided = preprocess.Radiometry(1e-4, None, "flag and baseline disagree")
+    cube = opened(acquisition(item), radiometry={(item.id, "red"): undecided})
+    with pytest.raises(RadiometryError, match="flag and baseline disagree"):
+        cube.compute()
+
+
+# --- the mask -----------------------------------------------------------------------------------
+
+
+def expected_quality(scl: np.ndarray, px: int) -> np.ndarray:
+    """Whole-array: bits by class, then a square around clouds and shadows."""
+    bits = np.zeros(scl.shape, np.uint8)
+    for name, bit in {
+        "nodata": Quality.NODATA,
+        "saturated": Quality.OTHER,
+        "shadow": Quality.SHADOW,
+        "cloud_medium": Quality.CLOUD,
+        "cloud_high": Quality.CLOUD,
+        "cirrus": Quality.CLOUD,
+        "snow": Quality.SNOW,
+    }.items():
+        bits[scl == SCL_CLASSES[name]] = bit
+    core = np.isin(bits, (Quality.CLOUD, Quality.SHADOW))
+    bits[maximum_filter(core, 2 * px + 1) & ~core] |= np.uint8(Quality.DILATED)
+    return bits
+
+
+@given(seed=st.integers(0, 9), px=st.integers(0, 7), chunk=st.sampled_from([96, 40, 13]))
+@settings(max_examples=10)
+def test_the_mask_and_its_dilation_do_not_depend_on_chunks(
+    seed: int, px: int, chunk: int, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    rng = np.random.default_rng(seed)
+    classes = np.where(rng.random((48, 48)) < 0.02, rng.integers(0, 12, (48, 48)), 4)
+    scl = np.repeat(np.repeat(classes, 2, 0), 2, 1).astype(np.uint8)
+    expected = expected_quality(scl, px)
+    folder = tmp_path_factory.mktemp("mask")
+    item = make_scene(folder, size=96, scl=classes.astype(np.uint8), bands=("B04",))
+    cube = opened(
+        acquisition(item),
+        bands=("B04",),
+        geobox=grid(size=96),
+        chunk=chunk,
+        mask=MaskSpec(dilate_px=px),
+    )
+    assert cube["quality"].data.chunks == (cut(96, chunk), cut(96, chunk))
+    np.testing.assert_array_equal(cube["quality"], expected)
+    np.testing.assert_array_equal(cube["scl"], scl)
+
+
+def test_masked_pixels_keep_their_values(tmp_path: Path) -> None:
+    item = make_scene(tmp_path, clouds=[(100, 100, 30)])
+    cube = opened(acquisition(item), bands=("B04",)).compute()
+    under = (cube["quality"] & Quality.CLOUD) != 0
+    assert int(under.sum()) > 2000
+    # Nearly all: the rim of a 20 m class is wider than the disc at 10 m.
+    assert float((cube["reflectance"][0].where(under) == 9000).sum() / under.sum()) > 0.95
+    assert not (cube["reflectance"] == CUBE_NODATA).any()
+
+
+def test_scene_classes_are_only_needed_by_a_mask(tmp_path: Path) -> None:
+    item = make_scene(tmp_path, scl=None)
+    with pytest.raises(UsageError, match=rf"{item.id} has no scene classes.*cube\.mask\.scl"):
+        opened(acquisition(item))
+    cube = opened(acquisition(item), mask=NO_MASK)
+    assert not cube["quality"].any()
+    assert not cube["scl"].any()
+
+
+# --- reads that fail ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("loader", ["odc", "stackstac"])
+def test_a_failed_read_is_an_error_or_sets_its_bit(loader: str, tmp_path: Path) -> None:
+    item = make_scene(tmp_path)
+    sound = opened(acquisition(item)).compute()
+    (tmp_path / item.id / "B11.tif").unlink()
+    with pytest.raises(LoadError, match=f"swir16 of {item.id}"):
+        opened(acquisition(item), loader=loader).compute()
+    cube = opened(acquisition(item), loader=loader, on_read_error="nodata").compute()
+    assert (cube["quality"] == Quality.NODATA | Quality.READ_ERROR).all()
+    assert (cube["reflectance"].sel(band="B11") == CUBE_NODATA).all()
+    assert cube["reflectance"].sel(band="B04").identical(sound["reflectance"].sel(band="B04"))
+
+
+def test_scene_classes_that_cannot_be_read_are_not_taken_for_clear(tmp_path: Path) -> None:
+    item = make_scene(tmp_path)
+    (tmp_path / item.id / "SCL.tif").unlink()
+    cube = opened(acquisition(item), on_read_error="nodata").compute()
+    assert (cube["quality"] == Quality.NODATA | Quality.READ_ERROR).all()
+    assert not cube["scl"].any()
+
+
+def test_a_band_that_the_item_lacks_is_named(tmp_path: Path) -> None:
+    item = make_scene(tmp_path, bands=("B02", "B04"))
+    step = Step(role="after", acquisitions=(acquisition(item),))
+    with pytest.raises(UsageError, match=f"{item.id} has no asset for B8A, B11: it has B02, B04"):
+        open_cube(
+            step,
+            grid(),
+            bands=("B04", "B8A", "B11"),
+            radiometry={},
+            spec=CubeSpec(),
+            chunks=((SIZE,), (SIZE,)),
+        )
+
+
+# --- mosaics ------------------------------------------------------------------------------------
+
+
+def test_complementary_halves_make_one_acquisition(tmp_path: Path) -> None:
+    expected = opened(acquisition(make_scene(tmp_path, name="whole"))).compute()
+    west = make_scene(tmp_path, name="west", wedge=right_of(130))
+    east = make_scene(tmp_path, name="east", wedge=left_of(110), time="2018-01-15T14:38:05Z")
+    cube = opened(acquisition(west, east)).compute()
+    assert not cube["quality"].any()
+    np.testing.assert_array_equal(cube["reflectance"][0], expected["reflectance"][0])
+    np.testing.assert_array_equal(cube["acquired"], expected["acquired"])
+    # At 20 m the interpolation ends at each half's own edge.
+    rows, columns = centres()
+    away = np.abs(columns + 0.1 * rows - 130) > 4
+    both = cube["reflectance"][1].to_numpy(), expected["reflectance"][1].to_numpy()
+    np.testing.assert_array_equal(both[0][away], both[1][away])
+
+
+def test_where_parts_overlap_the_first_that_sees_a_pixel_wins(tmp_path: Path) -> None:
+    bright = make_scene(tmp_path, name="bright", values=lambda *_: np.float64(0.5))
+    dark = make_scene(
+        tmp_path, name="dark", values=lambda *_: np.float64(0.1), wedge=left_of(60), scl=5
+    )
+    rows, columns = centres()
+    gap = left_of(60)(rows, columns)
+    first_dark = opened(acquisition(dark, bright), bands=("B04",), mask=NO_MASK).compute()
+    np.testing.assert_array_equal(first_dark["reflectance"][0], np.where(gap, 5000, 1000))
+    first_bright = opened(acquisition(bright, dark), bands=("B04",), mask=NO_MASK).compute()
+    assert (first_bright["reflectance"] == 5000).all()
+    assert (first_bright["scl"] == 4).all()
+
+
+# --- choosing -----------------------------------------------------------------------------------
+
+
+def days_of_january(folder: Path, *clouds: list[tuple[int, int, int]]) -> list[Acquisition]:
+    return [
+        acquisition(
+            make_scene(folder, time=f"2018-01-{5 + 5 * n:02d}T14:37:51Z", clouds=c, bands=("B04",))
+        )
+        for n, c in enumerate(clouds)
+    ]
+
+
+def test_best_has_the_fewest_masked_pixels_over_the_area_only(tmp_path: Path) -> None:
+    # Cloudier, but not over the area; least clouds, but all over it; as clear there, and later.
+    first, second, third = days_of_january(
+        tmp_path, [(180, 180, 55)], [(60, 60, 40)], [(200, 200, 20)]
+    )
+    area = np.zeros((SIZE, SIZE), bool)
+    area[20:101, 20:101] = True
+    choice = choose(tile_of(third, second, first), "after", CubeSpec(), area_mask=area)
+    assert choice.steps == (Step(role="after", acquisitions=(first,)),)
+    assert [c["chosen"] for c in choice.candidates] == [True, False, False]
+    assert [c["items"] for c in choice.candidates] == [
+        [first.items[0].id], [second.items[0].id], [third.items[0].id]
+    ]  # fmt: skip
+    assert choice.candidates[0]["masked_share"] == 0
+    assert 0.5 < choice.candidates[1]["masked_share"] < 0.9
+    whole = choose(tile_of(first, second, third), "after", CubeSpec(), area_mask=EVERYWHERE)
+    assert whole.steps[0].acquisitions == (third,)
+
+
+@pytest.mark.parametrize("px", [0, 4])
+def test_masked_shares_are_those_of_the_cube(px: int, tmp_path: Path) -> None:
+    # A swath that ends between pixels of 20 m, where bands and classes agree.
+    item = make_scene(
+        tmp_path, clouds=[(61, 91, 33), (10, 200, 20)], wedge=lambda _, columns: columns < 30
+    )
+    scene = acquisition(item)
+    spec = CubeSpec(mask=MaskSpec(dilate_px=px))
+    area = np.zeros((SIZE, SIZE), bool)
+    area[40:160, 20:220] = True
+    quality = opened(scene, bands=("B04",), mask=spec.mask)["quality"].to_numpy()
+    (share,) = masked_shares([scene], grid(), spec, area_mask=area)
+    assert share == pytest.approx((quality[area] != 0).mean(), abs=1e-9)
+
+
+def test_no_data_over_the_area_counts_as_masked_with_or_without_scene_classes(
+    tmp_path: Path,
+) -> None:
+    half = make_scene(tmp_path, name="half", wedge=left_of(120))
+    plain = make_scene(tmp_path, name="plain", wedge=left_of(120), scl=None)
+    for item in (half, plain):
+        spec = CubeSpec(mask=NO_MASK)
+        (share,) = masked_shares([acquisition(item)], grid(), spec, area_mask=EVERYWHERE)
+        assert share == pytest.approx(0.45, abs=0.01)
+
+
+def test_halves_of_one_acquisition_are_judged_together(tmp_path: Path) -> None:
+    west = make_scene(tmp_path, name="west", wedge=right_of(130))
+    east = make_scene(tmp_path, name="east", wedge=left_of(110))
+    shares = masked_shares(
+        [acquisition(west), acquisition(east, west)], grid(), CubeSpec(), area_mask=EVERYWHERE
+    )
+    assert shares[0] > 0.4
+    assert shares[1] == 0
+
+
+def test_latest_median_and_each_read_nothing(tmp_path: Path) -> None:
+    scenes = days_of_january(tmp_path, [], [], [])
+    for file in tmp_path.rglob("*.tif"):
+        file.unlink()
+    tile = tile_of(*reversed(scenes))
+
+    def steps(composite: str) -> list[tuple[Acquisition, ...]]:
+        choice = choose(tile, "after", CubeSpec(composite=composite), area_mask=EVERYWHERE)
+        assert all(c["masked_share"] is None for c in choice.candidates)
+        return [step.acquisitions for step in choice.steps]
+
+    assert steps("latest") == [(scenes[2],)]
+    assert steps("median") == [tuple(scenes)]
+    assert steps("each") == [(scene,) for scene in scenes]
+    only = choose(tile_of(scenes[0]), "after", CubeSpec(), area_mask=EVERYWHERE)
+    assert only.steps[0].acquisitions == (scenes[0],)
+
+
+def test_the_time_of_a_median_is_that_of_the_middle_acquisition(tmp_path: Path) -> None:
+    scenes = days_of_january(tmp_path, [], [], [], [])
+    assert Step(role="after", acquisitions=tuple(scenes)).time == scenes[1].time
+    assert Step(role="after", acquisitions=tuple(scenes[:3])).time == scenes[1].time
+
+
+def test_an_area_beside_the_tile_is_refused(tmp_path: Path) -> None:
+    scenes = days_of_january(tmp_path, [], [])
+    with pytest.raises(AreaError, match="no pixel of the tile inside the area"):
+        choose(tile_of(*scenes), "after", CubeSpec(), area_mask=~EVERYWHERE)
+
+
+# --- median -------------------------------------------------------------------------------------
+
+
+def test_the_median_is_that_of_the_unmasked_values(tmp_path: Path) -> None:
+    scenes = []
+    for n, clouds in enumerate(
+        ([(80, 80, 40)], [(80, 120, 40), (190, 60, 20)], [(100, 100, 45)], [(90, 100, 60)])
+    ):
+        item = make_scene(
+            tmp_path,
+            time=f"2018-01-{5 + 5 * n:02d}T14:37:51Z",
+            values=lambda band, rows, columns, n=n: rolling_hills(band, rows + 3 * n, columns),
+            clouds=clouds,
+            wedge=left_of(20 * n),
+            baseline="02.06" if n % 2 else "05.09",
+        )
+        scenes.append(acquisition(item))
+    single = [opened(scene).compute() for scene in scenes]
+    values = np.stack([cube["reflectance"] for cube in single]).astype(float)
+    clear = np.stack([cube["quality"] for cube in single]) == 0
+    seen = clear.any(axis=0)
+    values[~np.broadcast_to(clear[:, None], values.shape)] = np.nan
+    expected = np.rint(np.nanmedian(values[..., seen], axis=0))
+
+    cube = opened(*scenes, composite="median", chunk=61).compute()
+    assert 0 < seen.mean() < 1
+    np.testing.assert_array_equal(cube["reflectance"].to_numpy()[:, seen], expected)
+    np.testing.assert_array_equal(cube["quality"] == 0, seen)
+    for name in ("reflectance", "quality", "scl", "acquired"):
+        np.testing.assert_array_equal(
+            cube[name].to_numpy()[..., ~seen], single[0][name].to_numpy()[..., ~seen]
+        )
+    days = np.stack([cube["acquired"] for cube in single])
+    at = (120, 235)  # seen by all four
+    assert clear[:, *at].all()
+    assert cube["acquired"].to_numpy()[at] == sorted(days[:, *at])[1]
+
+
+@given(
+    count=st.integers(1, 7),
+    seed=st.integers(0, 1000),
+    masked=st.sampled_from([0.0, 0.3, 0.9, 1.0]),
+)
+@settings(max_examples=40)
+def test_median_values_equal_nanmedian(count: int, seed: int, masked: float) -> None:
+    rng = np.random.default_rng(seed)
+    values = rng.integers(-999, 31768, (count, 4, 5)).astype(np.int16)
+    quality = (rng.random((count, 4, 5)) < masked).astype(np.uint8) * 4
+    seen = (quality == 0).any(axis=0)
+    reference = np.where(quality == 0, values.astype(float), np.nan)
+    expected = values[0].copy()
+    if seen.any():
+        expected[seen] = np.rint(np.nanmedian(reference[:, seen], axis=0))
+    found = composite._median_values(*values, *quality, count=count)
+    np.testing.assert_array_equal(found, expected)
+
+
+# --- the lazy cube ------------------------------------------------------------------------------
+
+
+def test_chunking_and_loader_never_change_a_pixel(tmp_path: Path) -> None:
+    scene = acquisition(
+        make_scene(tmp_path, clouds=[(70, 90, 30)], wedge=left_of(50), baseline="05.10")
+    )
+    expected = opened(scene, chunk=SIZE).compute()
+    for loader in ("odc", "stackstac"):
+        for chunk in (61, 100, 122):
+            cube = opened(scene, chunk=chunk, loader=loader)
+            for variable in cube.values():
+                assert variable.data.chunks[-2:] == (cut(SIZE, chunk), cut(SIZE, chunk))
+            assert cube["reflectance"].data.numblocks[0] == 1
+            assert cube.compute().identical(expected)
+
+
+def test_georeferencing_is_exact(tmp_path: Path) -> None:
+    item = make_scene(tmp_path, tile="19GBP", time="2020-02-20T14:37:51Z")
+    cube = opened(acquisition(item), geobox=grid("19GBP"))
+    with rasterio.open(item.assets["red"].href) as file:
+        assert cube["reflectance"].rio.transform() == file.transform
+        assert cube["quality"].rio.crs == file.crs
+        assert tuple(cube["reflectance"].rio.bounds()) == tuple(file.bounds)
+    assert cube["time"].to_numpy() == np.datetime64("2020-02-20T14:37:51")
+    assert list(cube["band"].values) == list(BANDS)
+    assert (cube["acquired"] == 18312).all()  # date -d 2020-02-20 +%s / 86400
+
+
+@pytest.mark.parametrize("loader", ["odc", "stackstac"])
+def test_a_cube_of_a_whole_tile_is_lazy_and_quickly_made(
+    loader: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    item = make_scene(tmp_path, bands=("B02", "B03", "B04", "B08", "B11"))
+    asked = []
+    real = rasterio.open
+    monkeypatch.setattr(rasterio, "open", lambda *a, **k: asked.append(a[0]) or real(*a, **k))
+    began = time.perf_counter()
+    cube = opened(
+        acquisition(item),
+        bands=("B02", "B03", "B04", "B08", "B11"),
+        geobox=grid(size=10980),
+        chunk=3660,
+        loader=loader,
+    )
+    dict(cube["reflectance"].__dask_graph__())
+    dict(cube["quality"].__dask_graph__())
+    assert time.perf_counter() - began < 1
+    assert asked == []
+
+
+@pytest.mark.parametrize("loader", ["odc", "stackstac"])
+def test_a_block_reads_its_own_chunks_once(
+    loader: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    item = make_scene(tmp_path)
+    # With dilation a block needs the classes of its neighbours, but no bands of theirs.
+    cube = opened(acquisition(item), chunk=60, loader=loader)
+    reads = []
+    module = __import__(f"lspipe.loaders.{loader}", fromlist=["read"])
+    real = module.read
+    monkeypatch.setattr(
+        module, "read", lambda source, pixels: reads.append(source.asset) or real(source, pixels)
+    )
+    cube["reflectance"].data.blocks[0, 1, 1].compute(scheduler="synchronous")
+    assert sorted(reads) == ["red", "swir16"]
+    reads.clear()
+    cube.compute(scheduler="synchronous")
+    assert sorted(reads) == ["red"] * 16 + ["scl"] * 16 + ["swir16"] * 16
+
+
+# --- offsets that only pixels tell --------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("shifted", "offset"), [(True, 0.0), (False, -0.1)])
+def test_the_offset_is_told_from_clear_pixels_around_the_area(
+    shifted: bool, offset: float, tmp_path: Path
+) -> None:
+    item = make_scene(
+        tmp_path,
+        baseline="05.10",
+        offset=0.0 if shifted else -0.1,
+        values=lambda _, rows, columns: 0.02 + 0.0002 * (rows + columns),
+        clouds=[(60, 60, 40)],
+        wedge=left_of(40),
+    )
+    found = radiometry_of_pixels(item, grid(), CubeSpec(), area_mask=EVERYWHERE)
+    assert found.offset == offset
+
+
+def test_too_few_clear_pixels_to_tell_the_offset_is_an_error(tmp_path: Path) -> None:
+    item = make_scene(tmp_path, baseline="05.10", scl=9)
+    with pytest.raises(RadiometryError, match="0 clear red pixels"):
+        radiometry_of_pixels(item, grid(), CubeSpec(), area_mask=EVERYWHERE)
