@@ -1,0 +1,557 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lspipe import windows
+from lspipe.errors import InferenceError
+from lspipe.inference import (
+    InferenceSpec,
+    Setting,
+    observed_range,
+    resolve,
+    run_block,
+)
+from lspipe.models.inputs import scale
+from lspipe.models.item import Scaling
+from lspipe.models.runtimes import from_callable
+from tests.naive import probability_map, small_network
+
+# fp32 against float64 (DESIGN, section 4, Reproducible).
+TOLERANCE = 2e-6
+
+SMALL = Setting(window=8, stride=3, batch_size=4)
+BANDS = 3
+NETWORK = small_network(BANDS)
+
+
+def runtime_of(network, **changes):
+    return replace(from_callable(network, device="cpu", precision="fp32"), **changes)
+
+
+def whole(pixels, setting=SMALL, *, network=NETWORK, runtime=None, **kwargs):
+    """The whole array as one block."""
+    shape = pixels.shape[1:]
+    return run_block(
+        pixels,
+        origin=(0, 0),
+        tile_shape=shape,
+        core=(slice(0, shape[0]), slice(0, shape[1])),
+        runtime=runtime or runtime_of(network),
+        setting=setting,
+        **kwargs,
+    )
+
+
+def in_blocks(pixels, block, setting=SMALL, *, mask=None, area=None, runtime=None, **kwargs):
+    """The same, block by block, each given its own pixels and halo only."""
+    shape = pixels.shape[1:]
+    result = np.full(shape, -1, np.float32)
+    for one in windows.blocks(shape, block, setting.window):
+        result[one.core] = run_block(
+            pixels[:, *one.outer],
+            origin=(one.outer[0].start, one.outer[1].start),
+            tile_shape=shape,
+            core=one.core,
+            runtime=runtime or runtime_of(NETWORK),
+            setting=setting,
+            mask=None if mask is None else mask[one.outer],
+            area=None if area is None else area[one.outer],
+            **kwargs,
+        )
+    return result
+
+
+def image(shape, seed=0, bands=BANDS):
+    return np.random.default_rng(seed).random((bands, *shape), dtype=np.float32)
+
+
+def reflectance(shape, seed=0, bands=BANDS):
+    return np.random.default_rng(seed).integers(-999, 12000, (bands, *shape)).astype(np.int16)
+
+
+def holes(shape, seed, share=0.2):
+    return np.random.default_rng(seed + 1000).random(shape) < share
+
+
+def identical(a, b):
+    return a.dtype == b.dtype == np.float32 and a.tobytes() == b.tobytes()
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread():
+    """As in a worker; and tiny networks are slowest where two threads share a busy core."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@st.composite
+def cases(draw, blocks=6):
+    """Any setting, and a shape of at most a few windows along each axis, or less than one."""
+    window = draw(st.integers(1, 12))
+    setting = Setting(
+        window=window,
+        stride=draw(st.integers(1, window)),
+        tta=draw(st.sampled_from(["d4", "none"])),
+        tta_merge=draw(st.sampled_from(["max", "mean"])),
+        tta_order=draw(st.sampled_from(["average-then-max", "max-then-average"])),
+        blend=draw(st.sampled_from(["uniform", "hann"])),
+        batch_size=draw(st.integers(2, 9)),
+    )
+    lengths = st.integers(1, window + blocks * setting.stride)
+    return setting, (draw(lengths), draw(lengths)), draw(st.integers(0, 99))
+
+
+def definition_of(pixels, setting, network=NETWORK, **kwargs):
+    names = ("window", "stride", "tta", "tta_merge", "tta_order", "blend")
+    return probability_map(
+        pixels, network, **{name: getattr(setting, name) for name in names}, **kwargs
+    )
+
+
+# --- the numbers ---
+
+
+@settings(max_examples=60)
+@given(cases(), st.booleans())
+def test_a_block_is_its_definition(case, is_masked):
+    setting, shape, seed = case
+    pixels = image(shape, seed)
+    pixels[holes(pixels.shape, seed, 0.03)] = np.nan
+    mask = holes(shape, seed) if is_masked else None
+    expected = definition_of(pixels, setting, mask=mask)
+    np.testing.assert_allclose(whole(pixels, setting, mask=mask), expected, atol=TOLERANCE, rtol=0)
+
+
+@settings(max_examples=40)
+@given(cases(blocks=9), st.integers(0, 12))
+def test_blocks_equal_the_whole_tile_bit_for_bit(case, more):
+    setting, shape, seed = case
+    pixels = image(shape, seed)
+    pixels[holes(pixels.shape, seed, 0.02)] = np.nan
+    mask = holes(shape, seed)
+    expected = whole(pixels, setting, mask=mask)
+    assert identical(in_blocks(pixels, setting.window + more, setting, mask=mask), expected)
+
+
+@settings(max_examples=40)
+@given(cases(blocks=8), st.data())
+def test_a_small_area_equals_the_whole_tile_bit_for_bit(case, data):
+    setting, shape, seed = case
+    pixels = image(shape, seed)
+    top, left = (data.draw(st.integers(0, length - 1)) for length in shape)
+    high, wide = data.draw(st.integers(1, 9)), data.draw(st.integers(1, 9))
+    area = np.zeros(shape, bool)
+    area[top : top + high, left : left + wide] = True
+    expected = np.where(area, whole(pixels, setting), np.float32(np.nan))
+    assert identical(whole(pixels, setting, area=area), expected)
+    assert identical(in_blocks(pixels, setting.window + 7, setting, area=area), expected)
+
+
+@settings(max_examples=25)
+@given(cases())
+def test_the_identity_model_returns_its_input(case):
+    setting, shape, seed = case
+    pixels = image(shape, seed, bands=1)
+    found = whole(pixels, setting, network=lambda batch: batch)
+    np.testing.assert_allclose(found, pixels[0], atol=TOLERANCE, rtol=0)
+
+
+def test_certainty_stays_certain():
+    # 1 must come back as 1, not as 0.99999994: thresholds and codes are exact.
+    for blend in ("uniform", "hann"):
+        setting = replace(SMALL, blend=blend)
+        ones = whole(image((30, 20)), setting, network=lambda batch: torch.ones_like(batch[:, :1]))
+        zeros = whole(image((30, 20)), setting, network=lambda b: torch.zeros_like(b[:, :1]))
+        assert ones.min() >= 1 - 1e-6
+        assert ones.max() <= 1
+        assert (zeros == 0).all()
+    assert (whole(image((9, 9)), network=lambda b: torch.ones_like(b[:, :1])) == 1).all()
+    # One window, whose middle has the full weight: the largest value that a sum may hold.
+    alone = Setting(window=5, stride=5, blend="hann", tta="none")
+    found = whole(image((5, 5)), alone, network=lambda b: torch.ones_like(b[:, :1]))
+    np.testing.assert_allclose(found, 1, atol=1e-6)
+
+
+def test_thousands_of_windows_over_a_pixel_keep_the_promised_digits():
+    # 80 x 80 windows over one pixel: an int32 sum would be off by up to 4e-6.
+    setting = Setting(window=80, stride=1, tta="none", batch_size=64)
+    pixels = np.full((1, 160, 160), 0.3 + 1.7e-6, np.float32)
+    found = whole(pixels, setting, network=lambda batch: batch)
+    np.testing.assert_allclose(found, pixels[0], atol=1e-7, rtol=0)
+
+
+@settings(max_examples=30)
+@given(cases(), st.data())
+def test_a_changed_pixel_changes_only_windows_that_hold_it(case, data):
+    setting, shape, seed = case
+    size, stride = setting.window, setting.stride
+    row, column = (data.draw(st.integers(0, length - 1)) for length in shape)
+    # A short axis is padded by reflection: there the pixel is in its only window anyway.
+    before = image(shape, seed)
+    after = before.copy()
+    after[:, row, column] += 0.5
+    changed = whole(before, setting) != whole(after, setting)
+    reached = np.zeros(shape, bool)
+    for top in windows.origins(shape[0], size, stride):
+        for left in windows.origins(shape[1], size, stride):
+            if top <= row < top + size and left <= column < left + size:
+                reached[top : top + size, left : left + size] = True
+    assert not (changed & ~reached).any()
+
+
+@settings(max_examples=30)
+@given(cases())
+def test_not_observed_stays_nan_and_nothing_else_is(case):
+    setting, shape, seed = case
+    pixels = image(shape, seed)
+    pixels[holes(pixels.shape, seed, 0.1)] = np.nan
+    mask = holes(shape, seed)
+    found = whole(pixels, setting, mask=mask)
+    np.testing.assert_array_equal(np.isnan(found), np.isnan(pixels).any(axis=0) | mask)
+
+
+def test_windows_without_an_observed_pixel_are_skipped_and_change_nothing():
+    pixels = image((40, 40))
+    pixels[:, :, 15:] = np.nan
+    seen = []
+
+    def counting(batch):
+        seen.append(len(batch))
+        return NETWORK(batch)
+
+    setting = replace(SMALL, tta="none", batch_size=1)
+    found = whole(pixels, setting, network=counting)
+    starts = windows.origins(40, 8, 3)
+    assert sum(seen) == len(starts) * (starts < 15).sum()
+    expected = definition_of(pixels, setting)
+    np.testing.assert_allclose(found, expected, atol=TOLERANCE, rtol=0)
+
+
+def test_a_block_without_an_observed_pixel_never_calls_the_network():
+    def refuse(_):
+        raise AssertionError("called")
+
+    assert np.isnan(whole(np.full((3, 20, 20), np.nan, np.float32), network=refuse)).all()
+    nowhere = np.zeros((20, 20), bool)
+    assert np.isnan(whole(image((20, 20)), network=refuse, area=nowhere)).all()
+
+
+def test_every_batch_has_the_same_shape():
+    shapes = set()
+
+    def noting(batch):
+        shapes.add(tuple(batch.shape))
+        return NETWORK(batch)
+
+    whole(image((17, 23)), replace(SMALL, batch_size=5), network=noting)
+    assert shapes == {(5, 3, 8, 8)}
+
+
+def test_the_max_of_each_window_is_never_below_the_max_of_averages():
+    pixels = image((30, 30))
+    first = whole(pixels)
+    second = whole(pixels, replace(SMALL, tta_order="max-then-average"))
+    assert (second >= first - TOLERANCE).all()
+    assert (second > first + 1e-3).any()
+
+
+def test_a_network_that_works_in_place_spoils_no_other_view():
+    def in_place(batch):
+        answer = NETWORK(batch).clone()
+        batch.zero_()
+        return answer
+
+    for order in ("average-then-max", "max-then-average"):
+        setting = replace(SMALL, tta_order=order)
+        assert identical(
+            whole(image((20, 20)), setting, network=in_place), whole(image((20, 20)), setting)
+        )
+
+
+def test_pixels_are_neither_modified_nor_required_to_be_writable_or_contiguous():
+    pixels = reflectance((20, 24))
+    pixels[:, 3, 4] = -32768
+    expected = whole(pixels)
+    kept = pixels.copy()
+    kept.flags.writeable = False
+    mask = np.zeros((20, 24), bool)
+    mask.flags.writeable = False
+    assert identical(whole(kept, mask=mask), expected)
+    assert identical(whole(np.flip(np.flip(pixels, 2).copy(), 2)), expected)
+    assert identical(whole(np.asfortranarray(pixels)), expected)
+    np.testing.assert_array_equal(kept, pixels)
+
+
+# --- scaling and fill ---
+
+SCALINGS = [
+    Scaling(),
+    Scaling(kind="affine", scale=(2.0, 0.5, -1.0), offset=(0.1, -0.2, 0.3)),
+    Scaling(kind="affine", scale=(2.0, 0.5, 1.0), offset=(0.0, 0.0, 0.0), clip=(0.0, 1.0)),
+    Scaling(kind="tile-minmax"),
+    Scaling(kind="window-minmax"),
+    Scaling(kind="window-minmax-all"),
+    Scaling(kind="window-max"),
+]
+
+
+@pytest.mark.parametrize("scaling", SCALINGS, ids=lambda s: s.kind)
+@pytest.mark.parametrize("shape", [(25, 31), (5, 20)])
+@pytest.mark.parametrize("fill_masked", [False, True])
+def test_every_scaling_is_its_definition_in_one_block_and_in_many(scaling, shape, fill_masked):
+    pixels = reflectance(shape)
+    pixels[holes(pixels.shape, 3, 0.03)] = -32768
+    # A masked pixel that would rule every statistic it got into.
+    mask = holes(shape, 4)
+    pixels[:, *np.argwhere(mask)[0]] = 30000
+    fill = (0.25, -1.0, 2.0)
+    runtime = runtime_of(NETWORK, scaling=scaling, fill=fill)
+    expected = definition_of(
+        pixels, SMALL, mask=mask, scaling=scaling, fill=fill, fill_masked=fill_masked
+    )
+    kwargs = {
+        "mask": mask,
+        "runtime": runtime,
+        "fill_masked": fill_masked,
+        "tile_range": observed_range(pixels, mask),
+    }
+    found = whole(pixels, **kwargs)
+    np.testing.assert_allclose(found, expected, atol=TOLERANCE, rtol=0)
+    assert identical(in_blocks(pixels, 9, **kwargs), found)
+
+
+def test_a_flat_window_scales_to_0_and_a_dark_one_is_divided_by_1():
+    flat, observed = torch.full((1, 2, 3, 3), 0.4), torch.ones(1, 1, 3, 3, dtype=torch.bool)
+    for kind in ("window-minmax", "window-minmax-all"):
+        assert (scale(flat, Scaling(kind=kind), observed=observed) == 0).all()
+    dark = torch.full((1, 2, 3, 3), -0.05)
+    assert torch.equal(scale(dark, Scaling(kind="window-max"), observed=observed), dark)
+
+
+def test_a_scaling_that_lacks_what_it_needs_is_refused():
+    with pytest.raises(ValueError, match="needs tile_range"):
+        whole(reflectance((9, 9)), runtime=runtime_of(NETWORK, scaling=Scaling(kind="tile-minmax")))
+    with pytest.raises(ValueError, match="which pixels were observed"):
+        scale(torch.zeros(1, 1, 2, 2), Scaling(kind="window-max"))
+
+
+def test_masked_pixels_keep_their_values_for_the_network_and_missing_ones_get_the_fill():
+    pixels = np.full((2, 4, 4), 1000, np.int16)
+    pixels[0, 1, 1] = -32768
+    mask = np.zeros((4, 4), bool)
+    mask[2, 2] = True
+    seen = []
+
+    def noting(batch):
+        seen.append(batch[0].clone())
+        return torch.zeros_like(batch[:, :1])
+
+    setting = Setting(window=4, stride=4, tta="none", batch_size=1)
+    for fill_masked in (False, True):
+        whole(
+            pixels, setting, mask=mask, fill_masked=fill_masked,
+            runtime=runtime_of(noting, fill=(7.0, 8.0)),
+        )  # fmt: skip
+    expected = torch.full((2, 4, 4), 0.1)
+    expected[0, 1, 1] = 7
+    torch.testing.assert_close(seen[0], expected)
+    expected[:, 2, 2] = torch.tensor([7.0, 8.0])
+    torch.testing.assert_close(seen[1], expected)
+
+
+def test_the_observed_range_of_parts_joins_to_that_of_the_tile():
+    pixels = reflectance((20, 20))
+    pixels[0, :3] = -32768
+    mask = holes((20, 20), 1)
+    expected = observed_range(pixels, mask)
+    parts = [observed_range(pixels[:, part], mask[part]) for part in (slice(0, 9), slice(9, 20))]
+    low = np.fmin(parts[0][:, 0], parts[1][:, 0])
+    high = np.fmax(parts[0][:, 1], parts[1][:, 1])
+    np.testing.assert_array_equal(np.stack([low, high], axis=1), expected)
+    assert np.isnan(observed_range(pixels[:, :3], mask[:3])).all()
+    seen = pixels[:, ~mask & (pixels != -32768).all(0)] * 1e-4
+    np.testing.assert_allclose(expected, np.stack([seen.min(1), seen.max(1)], 1), rtol=1e-6)
+
+
+# --- what a bad network or a bad call gets ---
+
+
+def nan_beyond(row):
+    """A network that fails on the windows that hold a value of 9, put at one pixel."""
+
+    def network(batch):
+        answer = torch.full_like(batch[:, :1], 0.5)
+        answer[(batch == 9).flatten(1).any(1)] = torch.nan
+        return answer
+
+    pixels = np.zeros((1, 20, 20), np.float32)
+    pixels[0, row, row] = 9
+    return pixels, network
+
+
+@pytest.mark.parametrize("order", ["average-then-max", "max-then-average"])
+def test_nan_from_the_network_names_the_window_and_the_batch(order):
+    pixels, network = nan_beyond(19)
+    setting = Setting(window=8, stride=4, batch_size=4, tta_order=order)
+    # The only window with pixel (19, 19) starts at (12, 12), the last of 16: batch 4 of 4.
+    with pytest.raises(
+        InferenceError,
+        match=r"window at row 12, column 12 of the tile \(batch 4 of 4\): .* nan to nan",
+    ):
+        whole(pixels, setting, network=network)
+
+
+@pytest.mark.parametrize("merge", ["max", "mean"])
+@pytest.mark.parametrize("order", ["average-then-max", "max-then-average"])
+@pytest.mark.parametrize("value", [-0.001, 1.001, float("inf"), -float("inf")])
+def test_values_outside_0_to_1_are_refused_whatever_the_other_views_say(value, order, merge):
+    calls = []
+
+    def network(batch):
+        calls.append(1)
+        # Only one of the eight views is bad, so that a maximum or mean would hide it.
+        return torch.full_like(batch[:, :1], value if len(calls) == 5 else 0.5)
+
+    setting = Setting(window=8, stride=8, batch_size=1, tta_order=order, tta_merge=merge)
+    with pytest.raises(InferenceError, match=r"window at row 0, column 0 .* probabilities 0\.\.1"):
+        whole(image((8, 8)), setting, network=network)
+
+
+@pytest.mark.parametrize(
+    "network",
+    [
+        lambda batch: batch[:, :2],
+        lambda batch: batch[:, 0],
+        lambda batch: batch[:, :1, ::2, ::2],
+        lambda batch: batch[:1, :1],
+        lambda batch: {"out": batch},
+    ],
+)
+def test_another_shape_names_the_window_and_the_batch(network):
+    with pytest.raises(InferenceError, match=r"window at row 0, column 0 .*batch 1 of .*expected"):
+        whole(image((20, 20)), network=network)
+
+
+def test_a_network_that_fails_names_the_window_and_says_why():
+    with pytest.raises(InferenceError, match=r"batch 1 of \d+\): the network failed: .*channels"):
+        whole(image((20, 20), bands=5))
+
+
+def test_running_out_of_gpu_memory_names_the_batch_size_to_use():
+    def hungry(_):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    with pytest.raises(InferenceError, match=r"set inference\.batch_size to 2, it is 4"):
+        whole(image((20, 20)), network=hungry)
+
+
+def test_pixels_without_their_halo_are_refused():
+    with pytest.raises(
+        ValueError, match=r"pixels hold rows 10\.\.20 of the tile: expected 3\.\.26"
+    ):
+        run_block(
+            image((10, 40)),
+            origin=(10, 0),
+            tile_shape=(40, 40),
+            core=(slice(10, 20), slice(0, 40)),
+            runtime=runtime_of(NETWORK),
+            setting=SMALL,
+        )
+
+
+@pytest.mark.parametrize("dtype", [">i2", np.uint16, np.int32, np.complex64])
+def test_pixels_of_another_dtype_are_refused(dtype):
+    with pytest.raises(ValueError, match="expected int16 or float"):
+        whole(np.zeros((3, 9, 9), dtype))
+
+
+def test_a_mask_of_another_shape_or_dtype_is_refused():
+    for mask in (np.zeros((9, 8), bool), np.zeros((9, 9), np.uint8)):
+        with pytest.raises(ValueError, match=r"mask is .*: expected bool \(9, 9\)"):
+            whole(image((9, 9)), mask=mask)
+
+
+def test_fills_or_bands_that_do_not_fit_are_refused():
+    with pytest.raises(ValueError, match="2 fill values, expected 1 or 3"):
+        whole(image((9, 9)), runtime=runtime_of(NETWORK, fill=(0.0, 0.0)))
+    with pytest.raises(ValueError, match="found 3 bands, expected B02, B03"):
+        whole(image((9, 9)), runtime=runtime_of(NETWORK, bands=("B02", "B03")))
+
+
+# --- settings ---
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"stride": 0}, "stride 0"),
+        ({"stride": 9}, "stride 9: expected 1 to 8 pixels"),
+        ({"stride": 2.5}, "stride 2.5: expected a whole number"),
+        ({"window": 0}, "window 0"),
+        ({"batch_size": 0}, "batch_size 0"),
+        ({"batch_size": 1.5}, "batch_size 1.5"),
+        ({"tta": "d8"}, "tta 'd8': expected 'd4' or 'none'"),
+        ({"tta_merge": "min"}, "tta_merge 'min'"),
+        ({"tta_order": "both"}, "tta_order 'both'"),
+        ({"blend": "gauss"}, "blend 'gauss'"),
+    ],
+)
+def test_a_setting_that_cannot_be_is_refused(changes, message):
+    with pytest.raises(ValueError, match=message):
+        replace(SMALL, **changes)
+
+
+@pytest.mark.parametrize(
+    ("spec", "item", "expected"),
+    [
+        ({}, {"window": 224}, {"stride": 22, "tta": "d4", "tta_merge": "max", "blend": "uniform"}),
+        ({}, {"window": 64, "overlap": 0.0, "tta": "none"}, {"stride": 64, "tta": "none"}),
+        ({}, {"window": 64, "stride": 16}, {"stride": 16}),
+        # An item's stride belongs to its window; its overlap is kept.
+        ({"window": 128}, {"window": 64, "stride": 16}, {"window": 128, "stride": 32}),
+        ({"preset": "paper"}, {"window": 64, "overlap": 0.5}, {"stride": 32}),
+        ({"preset": "balanced"}, {"window": 224, "tta": "none"}, {"stride": 67, "tta": "d4"}),
+        ({"preset": "fast"}, {"window": 224}, {"stride": 112, "blend": "hann", "tta": "d4"}),
+        ({"preset": "preview"}, {"window": 224}, {"stride": 112, "tta": "none"}),
+        (
+            {"preset": "fast", "stride": 7, "tta": "none"},
+            {"window": 64},
+            {"stride": 7, "tta": "none"},
+        ),
+        ({"preset": "fast", "overlap": 0.75}, {"window": 64, "stride": 1}, {"stride": 16}),
+        ({"tta_merge": "mean"}, {"window": 8, "tta_merge": None}, {"tta_merge": "mean"}),
+        ({"batch_size": 3}, {"window": 8}, {"batch_size": 3}),
+        ({}, {"window": 8}, {"batch_size": 8}),
+    ],
+)
+def test_the_workflow_beats_the_preset_and_the_preset_the_model_item(spec, item, expected):
+    setting = resolve(InferenceSpec(**spec), item)
+    assert {name: getattr(setting, name) for name in expected} == expected
+
+
+def test_a_window_that_nobody_names_is_refused():
+    with pytest.raises(ValueError, match="names a window"):
+        resolve(InferenceSpec(), {})
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        {"overlap": 0.5, "stride": 4},
+        {"overlap": 1.0},
+        {"stride": 0},
+        {"window": 8, "stride": 9},
+        {"window": -1},
+        {"preset": "quick"},
+        {"batch_size": 0},
+    ],
+)
+def test_a_spec_that_cannot_be_is_refused_where_it_is_written(spec):
+    with pytest.raises(ValueError, match=r"expected|found"):
+        InferenceSpec(**spec)
