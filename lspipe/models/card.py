@@ -1,0 +1,114 @@
+"""What a person wants to know of a model item: a card to read, and whether it does what it says."""
+
+from __future__ import annotations
+
+import textwrap
+from typing import TYPE_CHECKING
+
+import torch
+
+from lspipe.errors import LspipeError
+from lspipe.models.item import digest
+from lspipe.models.runtimes import EagerRuntime
+from lspipe.models.weights import build_network
+
+if TYPE_CHECKING:
+    from lspipe.models.item import ModelItem, Scaling
+
+_LABEL_WIDTH = 11
+_LINE_WIDTH = 100
+_SEED = 0
+
+
+def show(item: ModelItem) -> str:
+    """Write the card of a model: plain text, one labelled line per fact, without weights read."""
+    arguments = ", ".join(f"{key}={value}" for key, value in item.arguments.items())
+    overlap = "overlap as the workflow says" if item.overlap is None else f"overlap {item.overlap}"
+    tta = {None: "TTA as the workflow says", "none": "no TTA", "d4": "D4 TTA"}[item.tta]
+    rows = {
+        "is": item.description,
+        "is not": item.not_for,
+        "channels": f"{' '.join(item.bands)} ({len(item.bands)}, in this order)",
+        "window": f"{item.window} x {item.window} px, {overlap}, {tta}",
+        "scaling": _scaling_line(item.scaling),
+        "no data": f"{' '.join(f'{value:g}' for value in item.fill)} (model units)",
+        "landslide": f"probability > {item.threshold:g}",
+        "classes": ", ".join(item.classes),
+        "network": f"{item.architecture}({arguments})",
+        "weights": "none, a formula" if item.weights is None else str(item.weights),
+        "sha256": digest(item) + ("" if item.sha256 else " (of the item)"),
+        "item": str(item.path),
+    }
+    lines = [item.id]
+    for label, text in rows.items():
+        wrapped = textwrap.wrap(text, _LINE_WIDTH - _LABEL_WIDTH - 2) or ["not said"]
+        lines.append(f"  {label:<{_LABEL_WIDTH}}{wrapped[0]}")
+        lines += [" " * (_LABEL_WIDTH + 2) + line for line in wrapped[1:]]
+    return "\n".join(lines)
+
+
+def check(item: ModelItem) -> list[str]:
+    """Load a model and run it once on made-up windows; an empty list means that it keeps its word.
+
+    Checked, on the CPU in fp32: the sha256 of the weights; that they fit the architecture with the
+    channels of the item; the shape of the output, no NaN, values in 0..1, for windows without data
+    and for noise; the same bits twice; and that every channel has an influence.
+    """
+    try:
+        network = build_network(item)
+        runtime = EagerRuntime(network=network, device=torch.device("cpu"), precision="fp32")
+        return _check_outputs(item, runtime) or _check_channels(item, runtime)
+    except LspipeError as error:
+        return [str(error)]
+    except (RuntimeError, ValueError, TypeError) as error:
+        window = f"{len(item.bands)} x {item.window} x {item.window}"
+        return [f"the network fails on a window of {window}: {error}"]
+
+
+def _check_outputs(item: ModelItem, runtime: EagerRuntime) -> list[str]:
+    """Problems of values and of repeatability."""
+    empty = torch.tensor(item.fill).view(1, -1, 1, 1).expand(_noise(item).shape)
+    batch = torch.cat([empty, _noise(item)])
+    output = runtime(batch)
+    problems = []
+    for name, window in zip(("a window without data", "noise"), output, strict=True):
+        if not torch.isfinite(window).all():
+            problems.append(f"{name} gives values that are not finite")
+        elif window.min() < 0 or window.max() > 1:
+            problems.append(
+                f"{name} gives {window.min():.3g} to {window.max():.3g}: expected probabilities, "
+                "0 to 1 (is the sigmoid missing?)"
+            )
+    if not torch.equal(output, runtime(batch)):
+        problems.append("the same windows give other values the second time")
+    return problems
+
+
+def _check_channels(item: ModelItem, runtime: EagerRuntime) -> list[str]:
+    """Channels that change nothing: a dead network, or bands that it was not trained with."""
+    noise = _noise(item)
+    before = runtime(noise)
+    idle = []
+    for index, band in enumerate(item.bands):
+        changed = noise.clone()
+        changed[:, index] = 1 - changed[:, index]
+        if torch.equal(before, runtime(changed)):
+            idle.append(band)
+    return [f"{', '.join(idle)}: no influence on the output"] if idle else []
+
+
+def _noise(item: ModelItem) -> torch.Tensor:
+    """One window of uniform noise in 0..1, the same every time."""
+    generator = torch.Generator().manual_seed(_SEED)
+    return torch.rand((1, len(item.bands), item.window, item.window), generator=generator)
+
+
+def _scaling_line(scaling: Scaling) -> str:
+    if scaling.kind == "identity":
+        return "none: reflectance as it is"
+    if scaling.kind != "affine":
+        return scaling.kind
+    clip = f", then clipped to {scaling.clip[0]:g}..{scaling.clip[1]:g}" if scaling.clip else ""
+    factors = " ".join(f"{value:g}" for value in scaling.scale)
+    summands = " ".join(f"{value:g}" for value in scaling.offset)
+    return f"reflectance * ({factors}) + ({summands}) per channel{clip}"

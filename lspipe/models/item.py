@@ -1,0 +1,192 @@
+"""What lspipe knows about a model: a STAC Item with the MLM extension, as one frozen noun.
+
+    lspipe.models.mlm   reads the JSON of an item into a `ModelItem`
+    lspipe.models.pack  writes a trained module as an item and its weights
+
+The item, not the code, says which bands in which order, which window, which scaling and which
+threshold a network was made with, so that a network is never fed what it does not know.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+ScalingKind = Literal[
+    "identity", "affine", "tile-minmax", "window-minmax", "window-minmax-all", "window-max"
+]
+Tta = Literal["d4", "none"]
+TtaMerge = Literal["max", "mean"]
+TtaOrder = Literal["average-then-max", "max-then-average"]
+Blend = Literal["uniform", "hann"]
+
+SHIPPED = {"bare-ground": "bare-ground.json", "demo": "demo.json"}
+"""Models that come with lspipe ("shipped:NAME"), and their files in `models/shipped/`."""
+
+SHIPPED_FOLDER = Path(__file__).parent / "shipped"
+
+SHIPPED_PREFIX = "shipped:"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scaling:
+    """How reflectance becomes the units of the network, on observed pixels only.
+
+    `identity` and `affine` act on reflectance (an int16 cube times 1e-4) and on floats as they are:
+
+    - `identity`: x
+    - `affine`: x * scale + offset per band, then `clip` to (low, high), in model units
+    - `tile-minmax`: (x - min) / (max - min) per band, min and max of the whole tile
+    - `window-minmax`: the same with the min and max of each window, per band
+    - `window-minmax-all`: one min and one max over all bands of the window
+    - `window-max`: x / maximum over all bands of the window
+
+    Source: SCIENCE 2.1 (paper 000: fixed or tile-level; paper 002: per patch).
+
+    Raises:
+        ValueError: an unknown kind, or numbers that do not fit the kind.
+    """
+
+    kind: ScalingKind = "identity"
+    scale: tuple[float, ...] = ()
+    """One factor per band; only for `affine`."""
+    offset: tuple[float, ...] = ()
+    """One summand per band, model units; only for `affine`."""
+    clip: tuple[float, float] | None = None
+    """Lowest and highest value after the affine step, model units; only for `affine`."""
+
+    def __post_init__(self) -> None:
+        if self.kind not in get_args(ScalingKind):
+            raise ValueError(f"kind {self.kind!r}: expected one of {_listed(ScalingKind)}")
+        if self.kind != "affine":
+            if self.scale or self.offset or self.clip:
+                raise ValueError(f"scale, offset and clip go with kind 'affine', not {self.kind!r}")
+            return
+        if not self.scale or len(self.scale) != len(self.offset):
+            raise ValueError(
+                f"{len(self.scale)} scales and {len(self.offset)} offsets: expected one of each "
+                "per band"
+            )
+        if not all(math.isfinite(x) for x in (*self.scale, *self.offset, *(self.clip or ()))):
+            raise ValueError("scale, offset and clip must be finite numbers")
+        if 0 in self.scale:
+            raise ValueError("a scale of 0 would hide a band from the network")
+        if self.clip is not None and not self.clip[0] < self.clip[1]:
+            raise ValueError(f"clip {self.clip}: expected (low, high) with low < high")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelSpec:
+    """Which model a workflow uses."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = {
+        "extra": "forbid",
+        "use_attribute_docstrings": True,
+    }
+
+    item: str = "shipped:bare-ground"
+    """Path of a model item (STAC Item JSON with the MLM extension), or "shipped:NAME"."""
+    threshold: float | None = None
+    """Landslide where the probability is above it, 0..1; None takes the model item's."""
+
+    def __post_init__(self) -> None:
+        if self.threshold is not None and not 0 <= self.threshold <= 1:
+            raise ValueError(f"threshold {self.threshold}: expected a probability between 0 and 1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelItem:
+    """One model and everything that must be known to use it as it was trained.
+
+    None in `overlap`, `tta`, `tta_merge`, `tta_order` and `blend` means that the item is silent.
+    """
+
+    id: str
+    path: Path
+    """File of the item, absolute."""
+    reference: str
+    """What `from_file` takes on any machine: "shipped:NAME", or the absolute path."""
+    bands: tuple[str, ...]
+    """Channels in the order of the network, canonical names ("B02", "B8A")."""
+    window: int
+    """Edge of the square window of the network, pixels."""
+    scaling: Scaling
+    fill: tuple[float, ...]
+    """What the network sees where a channel has no data, model units, one per channel."""
+    architecture: str
+    """A name of `lspipe.models.ARCHITECTURES`, or "package.module:callable"."""
+    item_sha256: str
+    """sha256 (hex) of the item's JSON in canonical form: sorted keys, no spaces."""
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    """Keyword arguments of the architecture besides the number of channels."""
+    weights: Path | None = None
+    """Safetensors file, absolute; None for a model that is a formula."""
+    sha256: str | None = None
+    """What the sha256 (hex) of the weights must be."""
+    threshold: float = 0.5
+    """Landslide where the probability is above it."""
+    classes: tuple[str, ...] = ()
+    overlap: float | None = None
+    """Share of a window that the next one covers again, 0..1."""
+    tta: Tta | None = None
+    tta_merge: TtaMerge | None = None
+    tta_order: TtaOrder | None = None
+    blend: Blend | None = None
+    description: str = ""
+    """What the model is, and what it was trained on."""
+    not_for: str = ""
+    """What the model must not be used for."""
+
+    @classmethod
+    def from_file(cls, path: str | Path) -> ModelItem:
+        """Read a model item; its weights are neither read nor verified here.
+
+        Args:
+            path: a STAC Item JSON, or "shipped:NAME".
+
+        Raises:
+            ModelError: the file cannot be read, or a key is missing, unknown or out of range; the
+                message names the file and the key. Weights that are missing or pickled too.
+        """
+        from lspipe.models.mlm import read_item
+
+        return read_item(path)
+
+    def inference_defaults(self) -> dict[str, Any]:
+        """What the model itself asks of the inference; None where the item is silent."""
+        return {
+            "window": self.window,
+            "overlap": self.overlap,
+            "tta": self.tta,
+            "tta_merge": self.tta_merge,
+            "tta_order": self.tta_order,
+            "blend": self.blend,
+        }
+
+    def facts(self) -> dict[str, Any]:
+        """Everything of the item that decides a pixel, as plain JSON values, for a fingerprint.
+
+        The weights' sha256 alone would not notice an item whose scaling was edited.
+        """
+        return {
+            "architecture": self.architecture,
+            "arguments": dict(self.arguments),
+            "bands": list(self.bands),
+            "scaling": asdict(self.scaling),
+            "fill": list(self.fill),
+            "sha256": digest(self),
+        }
+
+
+def digest(item: ModelItem) -> str:
+    """The sha256 (hex) that names a model: of its weights, or of its item if it has none."""
+    return item.sha256 or item.item_sha256
+
+
+def _listed(choices: Any) -> str:
+    return ", ".join(map(str, get_args(choices)))

@@ -1,0 +1,176 @@
+"""A trained module to a model item: safetensors weights, and the JSON that says how to use them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from dataclasses import asdict
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+from lspipe.errors import ModelError
+from lspipe.models import build
+from lspipe.models.item import ModelItem, Scaling
+from lspipe.models.section import nearest
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from torch import nn
+
+FIELDS = (
+    "id", "architecture", "arguments", "bands", "window", "scaling", "fill", "threshold",
+    "classes", "overlap", "tta", "tta_merge", "tta_order", "blend", "description", "not_for",
+)  # fmt: skip
+"""What `item_fields` may hold: the fields of `ModelItem` of the same names."""
+
+REQUIRED_FIELDS = ("id", "architecture", "bands", "window", "description", "not_for")
+
+_CLASSES = ("background", "landslide")
+
+# The same shape as the MLM extension asks of names; it is a file name too.
+_ID = re.compile(r"[a-zA-Z][a-zA-Z0-9_.-]+[a-zA-Z0-9]")
+
+
+def pack(module: nn.Module, folder: str | Path, *, item_fields: Mapping[str, Any]) -> Path:
+    """Write `ID.safetensors` and `ID.json` into a folder, and read them back.
+
+    The same module and fields give the same bytes. The item is written last, by renaming, so an
+    item that is there has its weights.
+
+    Args:
+        module: a trained network; not modified.
+        folder: made if it is not there.
+        item_fields: fields of `ModelItem`: id, architecture, bands, window, description, not_for,
+            and where they differ from its defaults, the others of `FIELDS`. `scaling` is a
+            `Scaling`; `fill` one number or one per channel.
+
+    Returns:
+        The path of the item.
+
+    Raises:
+        ModelError: a field is missing, unknown or out of range, or the architecture that the item
+            names does not take the weights of the module.
+    """
+    import safetensors.torch
+
+    fields = _checked(item_fields)
+    state = {
+        name: tensor.detach().cpu().contiguous() for name, tensor in module.state_dict().items()
+    }
+    try:
+        twin = build(fields["architecture"], len(fields["bands"]), **fields.get("arguments", {}))
+        twin.load_state_dict(state, strict=True)
+    except RuntimeError as error:
+        raise ModelError(
+            f"{fields['architecture']!r} with {len(fields['bands'])} channels does not take these "
+            f"weights: {' '.join(str(error).split())[:300]}"
+        ) from error
+    content: bytes = safetensors.torch.save(state)
+    parameters = sum(parameter.numel() for parameter in module.parameters())
+    document = _document(fields, hashlib.sha256(content).hexdigest(), parameters)
+
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    weights_name, item_name = f"{fields['id']}.safetensors", f"{fields['id']}.json"
+    # Read back before anything is replaced: a refused item leaves an earlier one as it was.
+    with TemporaryDirectory(dir=folder, prefix=".packing-") as draft:
+        (Path(draft) / weights_name).write_bytes(content)
+        (Path(draft) / item_name).write_text(json.dumps(document, indent=2) + "\n", "utf-8")
+        ModelItem.from_file(Path(draft) / item_name)
+        for name in (weights_name, item_name):
+            (Path(draft) / name).replace(folder / name)
+    return folder / item_name
+
+
+def _checked(item_fields: Mapping[str, Any]) -> dict[str, Any]:
+    for key in item_fields:
+        if key not in FIELDS:
+            raise ModelError(f"item_fields: {key}: unknown field{nearest(key, FIELDS)}")
+    missing = [key for key in REQUIRED_FIELDS if not item_fields.get(key)]
+    if missing:
+        raise ModelError(f"item_fields: {', '.join(missing)}: missing; a model item must say this")
+    if not _ID.fullmatch(item_fields["id"]):
+        raise ModelError(
+            f"item_fields: id: found {item_fields['id']!r}: expected letters, digits, and . _ -"
+        )
+    return dict(item_fields)
+
+
+def _document(fields: Mapping[str, Any], sha256: str, parameters: int) -> dict[str, Any]:
+    """The STAC Item, with the MLM and file extensions."""
+    bands, window = list(fields["bands"]), fields["window"]
+    own = {
+        f"lspipe:{key}": _plain(fields[key])
+        for key in FIELDS
+        if key not in {"id", "bands", "window", "classes", "description"}
+        and fields.get(key) is not None
+    }
+    return {
+        "type": "Feature",
+        "stac_version": "1.1.0",
+        "stac_extensions": [
+            "https://stac-extensions.github.io/mlm/v1.5.0/schema.json",
+            "https://stac-extensions.github.io/file/v2.1.0/schema.json",
+        ],
+        "id": fields["id"],
+        # A model is of no place, and of all the time for which there is Sentinel-2.
+        "geometry": None,
+        "properties": {
+            "description": fields["description"],
+            "datetime": None,
+            "start_datetime": "2015-06-23T00:00:00Z",
+            "end_datetime": "2100-01-01T00:00:00Z",
+            "bands": [{"name": name} for name in bands],
+            "mlm:name": fields["id"],
+            "mlm:architecture": fields["architecture"],
+            "mlm:tasks": ["semantic-segmentation"],
+            "mlm:framework": "PyTorch",
+            "mlm:total_parameters": parameters,
+            "mlm:input": [
+                {
+                    "name": "channels",
+                    "bands": bands,
+                    "input": _structure([-1, len(bands), window, window], "bands"),
+                    "value_scaling": None,
+                }
+            ],
+            "mlm:output": [
+                {
+                    "name": "probability",
+                    "bands": [],
+                    "tasks": ["semantic-segmentation"],
+                    "result": _structure([-1, 1, window, window], "channel"),
+                    "classification:classes": [
+                        {"value": value, "name": name}
+                        for value, name in enumerate(fields.get("classes", _CLASSES))
+                    ],
+                }
+            ],
+            **own,
+        },
+        "links": [],
+        "assets": {
+            "weights": {
+                "href": f"{fields['id']}.safetensors",
+                "type": "application/octet-stream",
+                "roles": ["mlm:model", "mlm:weights"],
+                "mlm:artifact_type": "safetensors",
+                "file:checksum": f"1220{sha256}",
+            }
+        },
+    }
+
+
+def _structure(shape: list[int], channels: str) -> dict[str, Any]:
+    order = ["batch", channels, "height", "width"]
+    return {"shape": shape, "dim_order": order, "data_type": "float32"}
+
+
+def _plain(value: Any) -> Any:
+    """A field as JSON; a scaling without the parts that its kind does not have."""
+    if not isinstance(value, Scaling):
+        return value
+    return {key: part for key, part in asdict(value).items() if part}

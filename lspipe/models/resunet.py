@@ -1,0 +1,86 @@
+"""Residual U-Net of Ghorbanzadeh et al. 2021: strided residual blocks instead of pooling.
+
+Source: paper 003, Table 3 and text. The table lists the 15 convolutions of the main path and leaves
+open how features are raised and shortcuts are made; here they are 2x2 transposed convolutions that
+halve the feature maps, and 1x1 projections: 8 049 153 parameters with 4 channels.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import torch
+from torch import nn
+
+DEPTH = 4
+"""Levels of the encoder: `filters` doubled three times."""
+
+
+class ResUNet(nn.Module):
+    """Encoder and decoder of residual units with skips by concatenation; sigmoid inside.
+
+    Any window size works: strides round up, and what was raised is cut to the size of its skip. For
+    multiples of 8 the sizes are those of Table 3.
+
+    Args:
+        in_channels: number of channels C.
+        filters: feature maps of the first level; 64 in the paper.
+
+    Raises:
+        ValueError: in_channels or filters below 1.
+    """
+
+    def __init__(self, in_channels: int, *, filters: int = 64) -> None:
+        super().__init__()
+        if in_channels < 1 or filters < 1:
+            raise ValueError("expected at least one channel and one filter")
+        widths = [filters * 2**level for level in range(DEPTH)]
+        self.encoder = nn.ModuleList([_ResidualUnit(in_channels, filters, is_first=True)])
+        self.encoder.extend(
+            _ResidualUnit(before, after, stride=2) for before, after in pairwise(widths)
+        )
+        self.up = nn.ModuleList(
+            nn.ConvTranspose2d(2 * width, width, kernel_size=2, stride=2)
+            for width in reversed(widths[:-1])
+        )
+        self.decoder = nn.ModuleList(
+            _ResidualUnit(2 * width, width) for width in reversed(widths[:-1])
+        )
+        self.head = nn.Conv2d(filters, 1, kernel_size=1)
+
+    def forward(self, windows: torch.Tensor) -> torch.Tensor:
+        """Turn (N, C, h, w) into (N, 1, h, w) probabilities."""
+        features = windows
+        skips = []
+        for block in self.encoder:
+            features = block(features)
+            skips.append(features)
+        for up, block, skip in zip(self.up, self.decoder, reversed(skips[:-1]), strict=True):
+            height, width = skip.shape[-2:]
+            raised = up(features)[..., :height, :width]
+            features = block(torch.cat([skip, raised], dim=1))
+        return torch.sigmoid(self.head(features))
+
+
+class _ResidualUnit(nn.Module):
+    """y = h(x) + F(x): normalised before each convolution, h a 1x1 projection (equations 1, 2).
+
+    The first unit of the network takes raw channels, so nothing is normalised before its first
+    convolution (Zhang et al. 2018, the ResU-Net that the paper follows).
+    """
+
+    def __init__(self, before: int, after: int, *, stride: int = 1, is_first: bool = False) -> None:
+        super().__init__()
+        ready: list[nn.Module] = [] if is_first else [nn.BatchNorm2d(before), nn.ReLU()]
+        self.residual = nn.Sequential(
+            *ready,
+            nn.Conv2d(before, after, kernel_size=3, stride=stride, padding=1),
+            nn.BatchNorm2d(after),
+            nn.ReLU(),
+            nn.Conv2d(after, after, kernel_size=3, padding=1),
+        )
+        self.shortcut = nn.Conv2d(before, after, kernel_size=1, stride=stride)
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        output: torch.Tensor = self.shortcut(features) + self.residual(features)
+        return output

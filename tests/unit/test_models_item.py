@@ -1,0 +1,312 @@
+"""Model items: read exactly, refused by file and key."""
+
+import copy
+import json
+from dataclasses import FrozenInstanceError
+
+import pystac
+import pytest
+import torch
+
+from lspipe.errors import ModelError
+from lspipe.models import SHIPPED, ModelItem, ModelSpec, Scaling, build, digest
+from lspipe.models.item import SHIPPED_FOLDER
+from lspipe.models.mlm import PICKLE_SUFFIXES, canonical_band
+from lspipe.models.pack import pack
+
+FIELDS = {
+    "id": "tiny-unet",
+    "architecture": "unet",
+    "arguments": {"filters": 2},
+    "bands": ("B02", "B03", "B04", "B08"),
+    "window": 32,
+    "scaling": Scaling(kind="affine", scale=(1, 2, 3, 4), offset=(0, 0, 0, 0.5), clip=(0, 1)),
+    "fill": (0, 0, 0, 0.25),
+    "threshold": 0.4,
+    "overlap": 0.9,
+    "tta": "d4",
+    "tta_merge": "max",
+    "tta_order": "average-then-max",
+    "blend": "uniform",
+    "description": "random weights",
+    "not_for": "anything but tests",
+}
+
+
+@pytest.fixture
+def packed(tmp_path):
+    torch.manual_seed(0)
+    return pack(build("unet", 4, filters=2), tmp_path, item_fields=FIELDS)
+
+
+def rewrite(path, change):
+    """Write the item again after `change(document, properties)`."""
+    document = json.loads(path.read_text())
+    change(document, document["properties"])
+    path.write_text(json.dumps(document))
+    return path
+
+
+def refusal(path):
+    with pytest.raises(ModelError) as caught:
+        ModelItem.from_file(path)
+    message = str(caught.value)
+    assert message.startswith(f"{path}: "), "an error names the file first"
+    assert "\n" not in message
+    return message.removeprefix(f"{path}: ")
+
+
+def test_what_is_packed_is_what_is_read(packed):
+    item = ModelItem.from_file(packed)
+    for name, value in FIELDS.items():
+        if name != "classes":
+            assert getattr(item, name) == value, name
+    assert item.classes == ("background", "landslide")
+    assert item.path == packed
+    assert item.reference == str(packed)
+    assert item.weights == packed.with_suffix(".safetensors")
+    assert digest(item) == item.sha256
+
+
+def test_packing_twice_gives_the_same_bytes(packed, tmp_path):
+    torch.manual_seed(0)
+    again = pack(build("unet", 4, filters=2), tmp_path / "again", item_fields=FIELDS)
+    assert again.read_bytes() == packed.read_bytes()
+    first, second = (path.with_suffix(".safetensors") for path in (packed, again))
+    assert first.read_bytes() == second.read_bytes()
+    assert sorted(path.name for path in again.parent.iterdir()) == [again.name, second.name]
+
+
+def test_items_are_stac_items(packed):
+    for path in (packed, SHIPPED_FOLDER / "bare-ground.json"):
+        document = json.loads(path.read_text())
+        item = pystac.Item.from_dict(copy.deepcopy(document))
+        assert item.id == document["id"]
+        assert item.geometry is None
+        assert item.datetime is None
+        assert item.common_metadata.start_datetime is not None
+        assert any("/mlm/v1.5" in uri for uri in item.stac_extensions)
+
+
+def test_the_table_of_shipped_models_is_the_folder():
+    items = {path.name for path in SHIPPED_FOLDER.glob("*.json")}
+    assert set(SHIPPED.values()) == items
+    for name in SHIPPED:
+        assert ModelItem.from_file(f"shipped:{name}").reference == f"shipped:{name}"
+
+
+def test_a_silent_item_leaves_the_inference_to_the_workflow(packed):
+    def silence(_, properties):
+        for key in ("overlap", "tta", "tta_merge", "tta_order", "blend", "threshold", "fill"):
+            del properties[f"lspipe:{key}"]
+        del properties["lspipe:scaling"]
+
+    item = ModelItem.from_file(rewrite(packed, silence))
+    assert item.inference_defaults() == {
+        "window": 32, "overlap": None, "tta": None, "tta_merge": None, "tta_order": None,
+        "blend": None,
+    }  # fmt: skip
+    assert item.threshold == 0.5
+    assert item.fill == (0, 0, 0, 0)
+    assert item.scaling == Scaling()
+
+
+@pytest.mark.parametrize("stride", [1, 3, 22, 31, 32])
+def test_a_stride_becomes_the_overlap_that_gives_it_back(packed, stride):
+    def change(_, properties):
+        del properties["lspipe:overlap"]
+        properties["lspipe:stride"] = stride
+
+    item = ModelItem.from_file(rewrite(packed, change))
+    assert round(item.window * (1 - item.overlap)) == stride
+
+
+def test_one_number_stands_for_every_band(packed):
+    def change(_, properties):
+        properties["lspipe:fill"] = -1
+        properties["lspipe:scaling"] = {"kind": "affine", "scale": 2}
+
+    item = ModelItem.from_file(rewrite(packed, change))
+    assert item.fill == (-1, -1, -1, -1)
+    assert item.scaling == Scaling(kind="affine", scale=(2, 2, 2, 2), offset=(0, 0, 0, 0))
+
+
+@pytest.mark.parametrize(
+    "kind", ["tile-minmax", "window-minmax", "window-minmax-all", "window-max"]
+)
+def test_relative_scalings_need_no_numbers(packed, kind):
+    def change(_, properties):
+        properties["lspipe:scaling"] = {"kind": kind}
+
+    assert ModelItem.from_file(rewrite(packed, change)).scaling == Scaling(kind=kind)
+
+
+def test_bands_are_known_by_name():
+    spellings = {"B2": "B02", "b02": "B02", "B8a": "B8A", "B11": "B11", "b12": "B12", "B9": "B09"}
+    assert {name: canonical_band(name) for name in spellings} == spellings
+    assert canonical_band("slope") == "slope"
+    assert canonical_band("B99") == "B99"
+
+
+def test_bands_may_be_objects(packed):
+    def change(_, properties):
+        properties["mlm:input"][0]["bands"] = [{"name": "B2"}, {"name": "B3"}, "B4", "B8"]
+
+    assert ModelItem.from_file(rewrite(packed, change)).bands == FIELDS["bands"]
+
+
+def test_whatever_decides_a_pixel_is_in_the_facts(packed):
+    before = ModelItem.from_file(packed)
+
+    def change(_, properties):
+        properties["lspipe:scaling"]["scale"][0] = 1.5
+
+    after = ModelItem.from_file(rewrite(packed, change))
+    assert digest(before) == digest(after), "the weights are the same"
+    assert before.facts() != after.facts()
+    assert json.loads(json.dumps(after.facts())) == json.loads(json.dumps(after.facts()))
+
+
+def test_the_digest_without_weights_ignores_spaces_and_order_only(tmp_path):
+    source = SHIPPED_FOLDER / "bare-ground.json"
+    document = json.loads(source.read_text())
+    other = tmp_path / "other.json"
+    other.write_text(json.dumps(dict(reversed(document.items()))))
+    assert digest(ModelItem.from_file(other)) == digest(ModelItem.from_file(source))
+    document["properties"]["lspipe:arguments"]["bias"] = -2.0
+    other.write_text(json.dumps(document))
+    assert digest(ModelItem.from_file(other)) != digest(ModelItem.from_file(source))
+
+
+def _delete(key):
+    return lambda _, properties: properties.pop(key)
+
+
+def _set(key, value):
+    return lambda _, properties: properties.__setitem__(key, value)
+
+
+def _input(key, value):
+    return lambda _, properties: properties["mlm:input"][0].__setitem__(key, value)
+
+
+def _shape(value):
+    return lambda _, properties: properties["mlm:input"][0]["input"].__setitem__("shape", value)
+
+
+def _asset(key, value):
+    return lambda document, _: document["assets"]["weights"].__setitem__(key, value)
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        (_set("lspipe:thresold", 1), "properties.lspipe:thresold: unknown key (did you mean 'lsp"),
+        (_delete("lspipe:architecture"), "properties.lspipe:architecture: missing"),
+        (_delete("mlm:input"), "properties.mlm:input: missing"),
+        (_set("mlm:input", []), "properties.mlm:input: found 0 entries"),
+        (_delete("mlm:output"), "properties.mlm:output: missing"),
+        (_set("lspipe:threshold", 1.5), "properties.lspipe:threshold: found 1.5: expected a num"),
+        (_set("lspipe:threshold", True), "properties.lspipe:threshold: found True"),
+        (_set("lspipe:tta", "d8"), "properties.lspipe:tta: found 'd8': expected one of d4, none"),
+        (_set("lspipe:overlap", 1), "properties.lspipe:overlap: found 1: expected less"),
+        (_set("lspipe:stride", 8), "properties.lspipe:stride: found beside lspipe:overlap"),
+        (_set("lspipe:fill", [0, 0]), "properties.lspipe:fill: found [0, 0]: expected 4 finite"),
+        (_set("lspipe:scaling", {"kind": "zscore"}), "properties.lspipe:scaling: kind 'zscore'"),
+        (_set("lspipe:scaling", {"kind": "affine", "scales": 1}),
+         "properties.lspipe:scaling.scales: unknown key (did you mean 'scale'?)"),
+        (_set("lspipe:scaling", {"kind": "identity", "scale": 2}), "properties.lspipe:scaling: sc"),
+        (_set("lspipe:scaling", {"kind": "affine", "clip": [1, 0]}), "properties.lspipe:scaling: "),
+        (_set("lspipe:scaling", {"kind": "affine", "scale": 0}), "properties.lspipe:scaling: a sc"),
+        (_input("bands", ["B02", "B2", "B04", "B08"]), "properties.mlm:input[0].bands: found"),
+        (_input("bands", ["B02", 3, "B04", "B08"]), "properties.mlm:input[0].bands[1]: found 3"),
+        (_input("bands", ["B02", "B03", "B04"]), "properties.mlm:input[0].input.shape: found 4 ch"),
+        (_shape([-1, 4, 32, 64]), "properties.mlm:input[0].input.shape: found [-1, 4, 32, 64]"),
+        (_shape([4, 32, 32]), "properties.mlm:input[0].input.shape: found [4, 32, 32]"),
+        (_asset("roles", []), "assets: found 0 with the role 'mlm:model'"),
+        (_asset("href", "https://u:p@host/w.safetensors?sig=secret"), "assets.weights.href: https://"),
+        (_asset("href", "gone.safetensors"), "assets.weights.href: no file"),
+        (_asset("href", "weights.onnx"), "assets.weights.href: found 'weights.onnx'"),
+        (_asset("file:checksum", "12"), "assets.weights.file:checksum: found '12'"),
+        (lambda document, _: document.update(type="Collection"), "type: found 'Collection'"),
+        (lambda document, _: document.pop("assets"), "assets: missing"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_is_named_by_file_and_key(packed, change, expected):
+    message = refusal(rewrite(packed, change))
+    assert message.startswith(expected)
+    assert "secret" not in message
+
+
+def test_a_scaling_without_unit_is_not_guessed(packed):
+    def change(_, properties):
+        del properties["lspipe:scaling"]
+        entry = {"type": "z-score", "mean": 1354.4, "stddev": 245.7}
+        properties["mlm:input"][0]["value_scaling"] = [entry]
+
+    message = refusal(rewrite(packed, change))
+    assert message.startswith("properties.mlm:input[0].value_scaling: names no unit")
+    assert "lspipe:scaling" in message
+
+
+@pytest.mark.parametrize("suffix", PICKLE_SUFFIXES)
+def test_pickled_weights_are_refused_by_name(packed, suffix):
+    # The file is there, with the right checksum: its name alone is enough.
+    packed.with_suffix(".safetensors").rename(packed.with_suffix(suffix))
+    message = refusal(rewrite(packed, _asset("href", f"tiny-unet{suffix.upper()}")))
+    assert message.startswith("assets.weights.href: ")
+    assert "expected .safetensors" in message
+
+
+def test_weights_instead_of_an_item_are_refused(packed):
+    assert "expected the model item" in refusal(packed.with_suffix(".safetensors"))
+    assert "expected the model item" in refusal(packed.with_suffix(".pth"))
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("{", "not JSON"),
+        ("[]", "found []: expected a STAC Item"),
+        ('{"id": "a", "id": "b"}', "id: found twice"),
+        ('{"id": NaN}', "found NaN"),
+    ],
+)
+def test_what_is_no_item_is_said(tmp_path, text, expected):
+    path = tmp_path / "item.json"
+    path.write_text(text)
+    assert refusal(path).startswith(expected)
+
+
+def test_a_missing_item_is_said(tmp_path):
+    assert "No such file" in refusal(tmp_path / "gone.json")
+    with pytest.raises(ModelError, match=r"did you mean 'bare-ground'\?"):
+        ModelItem.from_file("shipped:bareground")
+
+
+def test_packing_refuses_what_could_not_be_used(packed):
+    network = build("unet", 4, filters=2)
+    before = {path: path.read_bytes() for path in packed.parent.iterdir()}
+    for change, expected in [
+        ({"treshold": 0.5}, r"treshold: unknown field \(did you mean 'threshold'\?\)"),
+        ({"not_for": ""}, "not_for: missing"),
+        ({"id": "../up"}, "id: found"),
+        ({"arguments": {"filters": 4}}, "does not take these weights"),
+        ({"tta": "d5"}, "lspipe:tta: found 'd5'"),
+        ({"window": -1}, "shape"),
+    ]:
+        with pytest.raises(ModelError, match=expected):
+            pack(network, packed.parent, item_fields={**FIELDS, **change})
+    assert {path: path.read_bytes() for path in packed.parent.iterdir()} == before
+
+
+def test_specs_refuse_values_out_of_range():
+    assert ModelSpec().item == "shipped:bare-ground"
+    with pytest.raises(ValueError, match="threshold 2"):
+        ModelSpec(threshold=2)
+    with pytest.raises(ValueError, match="kind 'log'"):
+        Scaling(kind="log")
+    with pytest.raises(ValueError, match="2 scales and 1 offsets"):
+        Scaling(kind="affine", scale=(1, 2), offset=(0,))
+    with pytest.raises(FrozenInstanceError):
+        ModelSpec().item = "other"

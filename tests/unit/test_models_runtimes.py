@@ -1,0 +1,265 @@
+"""Runtimes: nothing is read before its sha256 is known, and nothing the caller owns is changed."""
+
+import copy
+import hashlib
+import json
+import subprocess
+import sys
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+import lspipe.models.runtimes as runtimes_module
+from lspipe import models
+from lspipe.errors import InferenceError, ModelError, UsageError
+from lspipe.models import ModelItem, Scaling, build, digest
+from lspipe.models.pack import pack
+from lspipe.models.runtimes import Runtime, from_callable, load
+
+FIELDS = {
+    "id": "tiny-unet",
+    "architecture": "unet",
+    "arguments": {"filters": 2},
+    "bands": ("B02", "B03", "B04"),
+    "window": 16,
+    "description": "random weights",
+    "not_for": "anything but tests",
+}
+
+
+@pytest.fixture(autouse=True)
+def fresh_process(monkeypatch):
+    """No network is in memory yet, as in a new worker."""
+    monkeypatch.setattr(runtimes_module, "_networks", {})
+
+
+@pytest.fixture
+def network():
+    torch.manual_seed(0)
+    return build("unet", 3, filters=2)
+
+
+@pytest.fixture
+def packed(network, tmp_path):
+    return pack(network, tmp_path, item_fields=FIELDS)
+
+
+@pytest.fixture
+def batch():
+    return torch.rand((2, 3, 16, 16), generator=torch.Generator().manual_seed(1))
+
+
+def test_a_loaded_item_is_the_packed_module(packed, network, batch):
+    with torch.no_grad():
+        expected = network.eval()(batch)[:, 0]
+    runtime: Runtime = load(packed, digest(ModelItem.from_file(packed)), device="cpu")
+    assert torch.equal(runtime(batch), expected)
+    assert torch.equal(models.load(packed, None, device="cpu")(batch), expected)
+    assert runtime.bands == FIELDS["bands"]
+    assert runtime.scaling == Scaling()
+    assert runtime.fill == (0, 0, 0)
+    assert (runtime.device.type, runtime.precision, runtime.name) == ("cpu", "fp32", "eager")
+
+
+def test_changed_weights_are_refused_before_they_are_read(packed, monkeypatch):
+    weights = packed.with_suffix(".safetensors")
+    content = bytearray(weights.read_bytes())
+    content[-1] ^= 1
+    weights.write_bytes(content)
+
+    def read(_):
+        raise AssertionError("weights were read")
+
+    monkeypatch.setattr("safetensors.torch.load", read)
+    with pytest.raises(
+        ModelError, match=r"tiny-unet\.safetensors: sha256 is [0-9a-f]{64}, tiny-un"
+    ):
+        load(packed, None, device="cpu")
+
+
+def test_truncated_weights_are_refused(packed):
+    weights = packed.with_suffix(".safetensors")
+    weights.write_bytes(weights.read_bytes()[:-100])
+    with pytest.raises(ModelError, match="not fully copied"):
+        load(packed, None, device="cpu")
+
+
+def test_another_model_than_planned_is_refused(packed):
+    with pytest.raises(ModelError, match="the run was planned with 0000"):
+        load(packed, "0" * 64, device="cpu")
+    with pytest.raises(ModelError, match="the run was planned with 0000"):
+        load("shipped:bare-ground", "0" * 64, device="cpu")
+
+
+def rewrite(packed, *, weights=None, **properties):
+    document = json.loads(packed.read_text())
+    document["properties"].update(properties)
+    if weights is not None:
+        save_file(weights, packed.with_suffix(".safetensors"))
+        content = packed.with_suffix(".safetensors").read_bytes()
+        checksum = f"1220{hashlib.sha256(content).hexdigest()}"
+        document["assets"]["weights"]["file:checksum"] = checksum
+    packed.write_text(json.dumps(document))
+
+
+def test_weights_that_do_not_fit_are_refused(packed):
+    rewrite(packed, weights={"other": torch.zeros(1)})
+    with pytest.raises(ModelError, match="do not fit 'unet' with 3 channels"):
+        load(packed, None, device="cpu")
+
+
+def test_a_file_that_is_no_safetensors_is_refused(packed):
+    packed.with_suffix(".safetensors").write_bytes(b"not weights")
+    document = json.loads(packed.read_text())
+    checksum = f"1220{hashlib.sha256(b'not weights').hexdigest()}"
+    document["assets"]["weights"]["file:checksum"] = checksum
+    packed.write_text(json.dumps(document))
+    with pytest.raises(ModelError, match="not a safetensors file"):
+        load(packed, None, device="cpu")
+
+
+def test_weights_are_read_once_per_process(packed, batch, monkeypatch):
+    loads = []
+    build_network = runtimes_module.build_network
+
+    def counted(item):
+        loads.append(item.id)
+        return build_network(item)
+
+    monkeypatch.setattr(runtimes_module, "build_network", counted)
+    first, second = (load(packed, None, device="cpu") for _ in range(2))
+    assert torch.equal(first(batch), second(batch))
+    assert len(loads) == 1
+    # An item that was edited is another model, though its weights are the same.
+    rewrite(packed, **{"lspipe:fill": 1})
+    assert load(packed, None, device="cpu").fill == (1, 1, 1)
+    assert len(loads) == 2
+
+
+def test_a_module_is_never_modified(network, batch):
+    class Dropping(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.network = network
+            self.drop = nn.Dropout(0.5)
+            self.norm = nn.BatchNorm2d(3)
+
+        def forward(self, windows):
+            return self.network(self.drop(self.norm(windows)))
+
+    module = Dropping()
+    before = copy.deepcopy(module.state_dict())
+    runtime = from_callable(module, device="cpu")
+    assert torch.equal(runtime(batch), runtime(batch)), "dropout is off"
+    assert module.training
+    assert all(part.training for part in module.modules())
+    assert all(torch.equal(before[key], value) for key, value in module.state_dict().items())
+    assert all(parameter.requires_grad for parameter in module.parameters())
+
+
+def test_a_module_in_eval_mode_is_not_copied(network):
+    network.eval()
+    assert from_callable(network, device="cpu").network is network
+
+
+def test_any_callable_is_a_model(batch):
+    runtime = from_callable(lambda windows: windows[:, :1], device="cpu")
+    assert torch.equal(runtime(batch), batch[:, 0])
+    assert runtime.bands is None
+    assert runtime.fill == 0
+
+
+def test_no_gradients_are_kept(network, batch):
+    assert not from_callable(network, device="cpu")(batch).requires_grad
+
+
+@pytest.mark.parametrize(
+    ("model", "found"),
+    [
+        (lambda windows: windows, r"shape \(2, 3, 16, 16\)"),
+        (lambda windows: windows[:, 0], r"shape \(2, 16, 16\)"),
+        (lambda windows: windows[:, :1, ::2], r"shape \(2, 1, 8, 16\)"),
+        (lambda windows: {"out": windows}, "a dict"),
+    ],
+)
+def test_another_shape_is_an_error_that_says_both(batch, model, found):
+    with pytest.raises(InferenceError, match=rf"returned {found}.*expected .*\(2, 1, 16, 16\)"):
+        from_callable(model, device="cpu")(batch)
+
+
+def test_bf16_gives_float32_close_to_fp32(network, batch):
+    exact = from_callable(network, device="cpu", precision="fp32")(batch)
+    rough = from_callable(network, device="cpu", precision="bf16")(batch)
+    assert rough.dtype == torch.float32
+    assert not torch.equal(rough, exact)
+    torch.testing.assert_close(rough, exact, atol=1e-2, rtol=0)
+    assert next(network.parameters()).dtype == torch.float32
+
+
+def test_what_this_machine_cannot_do_is_refused(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert from_callable(abs, device="auto").device.type == "cpu"
+    with pytest.raises(ModelError, match=r"device 'cuda': .*use 'auto' or 'cpu'"):
+        from_callable(abs, device="cuda")
+    with pytest.raises(ModelError, match="device 'tpu': expected one of auto, cpu, cuda"):
+        from_callable(abs, device="tpu")
+    with pytest.raises(ModelError, match="precision 'fp16': expected one of auto, fp32, bf16"):
+        from_callable(abs, precision="fp16", device="cpu")
+    with pytest.raises(ModelError, match="runtime 'onnx': expected one of auto, eager"):
+        load("shipped:bare-ground", None, runtime="onnx")
+    with pytest.raises(ModelError, match="model is a int: expected"):
+        from_callable(3)
+
+
+def test_an_architecture_may_be_the_users_own(packed, tmp_path, monkeypatch, batch):
+    (tmp_path / "my_networks.py").write_text(
+        "import torch\n"
+        "class Mean(torch.nn.Module):\n"
+        "    def __init__(self, in_channels, gain=1.0):\n"
+        "        super().__init__()\n"
+        "        self.gain = torch.nn.Parameter(torch.tensor(gain))\n"
+        "    def forward(self, windows):\n"
+        "        return self.gain * windows.mean(1, keepdim=True)\n"
+        "def mean(in_channels, gain=1.0):\n"
+        "    return Mean(in_channels, gain)\n"
+        "def nothing(in_channels):\n"
+        "    return None\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, "my_networks", raising=False)
+    for name in ("my_networks:Mean", "my_networks:mean"):
+        own = {"lspipe:architecture": name, "lspipe:arguments": {"gain": 1.0}}
+        rewrite(packed, weights={"gain": torch.tensor(0.5)}, **own)
+        torch.testing.assert_close(load(packed, None, device="cpu")(batch), 0.5 * batch.mean(1))
+    with pytest.raises(ModelError, match="'my_networks:nothing' returned a NoneType"):
+        build("my_networks:nothing", 3)
+
+
+def test_only_what_can_make_a_module_is_called():
+    with pytest.raises(ModelError, match="'os:system' is a builtin_function_or_method"):
+        build("os:system", 3)
+    with pytest.raises(ModelError, match="'pathlib:Path' is a type"):
+        build("pathlib:Path", 3)
+    with pytest.raises(UsageError, match="unknown architecture 'unnet'"):
+        build("unnet", 3)
+    with pytest.raises(ModelError, match=r"'unet' with 3 channels and arguments \{'depth': 2\}"):
+        build("unet", 3, depth=2)
+    with pytest.raises(ModelError, match="at least one channel"):
+        build("resunet", 0)
+
+
+def test_an_unknown_architecture_is_named_with_its_item(packed):
+    rewrite(packed, **{"lspipe:architecture": "unnet"})
+    with pytest.raises(UsageError, match=r"tiny-unet\.json: unknown architecture 'unnet'"):
+        load(packed, None, device="cpu")
+
+
+def test_model_items_are_read_without_importing_torch():
+    code = (
+        "import sys; from lspipe.models import ModelItem; "
+        "ModelItem.from_file('shipped:bare-ground'); print('torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
