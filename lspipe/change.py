@@ -1,0 +1,233 @@
+"""Two probability maps to what happened to each pixel between their dates.
+
+All comparisons are made on stored codes (uint16, probability x 1e4), so a map in memory and the
+same map on disk give the same states. Everything here is per pixel; which pixels make an object,
+and which object is new, is decided in `objects.py`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+import numpy as np
+import xarray as xr
+
+from lspipe.errors import UsageError
+from lspipe.schema import CODE_NODATA, CODE_SCALE, State, dequantise, threshold_code, to_codes
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+Method = Literal["hysteresis", "subtract"]
+
+GAIN_NODATA = -32768
+"""Gain of a pixel that was not observed on both dates, in int16 codes."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChangeSpec:
+    """When a pixel, and then an object, counts as new.
+
+    Every rule has its mirror, so that swapping the dates turns `new` into `vanished`.
+    """
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = {
+        "extra": "forbid",
+        "use_attribute_docstrings": True,
+    }
+
+    method: Method = "hysteresis"
+    """`subtract` is the paper's binary difference: no `before_below`, no `tolerance_px`."""
+    threshold: float = 0.5
+    """A pixel is landslide where its probability is above this, 0..1."""
+    before_below: float = 0.3
+    """A pixel can only start a new object where the date before was at or below this, 0..1.
+    Values above `threshold` mean the same as `threshold`."""
+    tolerance_px: int = 1
+    """A new object must reach farther than this from everything seen before, pixels: the
+    mis-registration of two dates must not look like a landslide."""
+    min_gain: float | None = None
+    """Every pixel of a new object must have gained at least this much probability, 0..1."""
+    min_area_m2: float = 900.0
+    """Smallest object listed, square metres, counted after joining over blocks and tiles."""
+
+    def __post_init__(self) -> None:
+        for name in ("threshold", "before_below", "min_gain"):
+            value = getattr(self, name)
+            if value is not None and not 0 <= value <= 1:
+                raise ValueError(f"{name} {value}: expected a probability between 0 and 1")
+        if self.tolerance_px < 0:
+            raise ValueError(f"tolerance_px {self.tolerance_px}: expected 0 or more pixels")
+        if self.min_area_m2 < 0:
+            raise ValueError(f"min_area_m2 {self.min_area_m2}: expected 0 or more square metres")
+        if self.method not in {"hysteresis", "subtract"}:
+            raise ValueError(f"method {self.method!r}: expected 'hysteresis' or 'subtract'")
+
+    def attrs(self) -> dict[str, Any]:
+        """Return the attributes of a change Dataset, which `delineate` reads the rules from.
+
+        `subtract` is written as what it equals: `before_below` = `threshold` and tolerance 0.
+        """
+        rules = {k: v for k, v in asdict(self).items() if v is not None and k != "min_area_m2"}
+        if self.method == "subtract":
+            rules |= {"before_below": self.threshold, "tolerance_px": 0}
+        return rules
+
+
+def change_codes(
+    before: NDArray[np.uint16], after: NDArray[np.uint16], spec: ChangeSpec
+) -> NDArray[np.uint8]:
+    """Return what happened to each pixel, as `State` numbers.
+
+    With T, B, G the codes of `threshold`, `before_below` and `min_gain`: UNDETERMINED where a date
+    was not observed; BOTH where both > T; GAIN where after > T and before <= B; WEAK_GAIN where
+    after > T and B < before <= T; LOSS and WEAK_LOSS the mirrors; NONE elsewhere, and where the
+    gain or loss is smaller than G. The paper's binary difference (`method: subtract`) has no weak
+    states: +1 is GAIN, -1 is LOSS, and 0 is NONE or BOTH.
+
+    Args:
+        before: (y, x) codes of the earlier date, 65535 = not observed.
+        after: (y, x) codes of the later date, likewise.
+        spec: the rules.
+
+    Returns:
+        uint8, the shape of `before`.
+
+    Source: DESIGN section 4, Change.
+    """
+    t = threshold_code(spec.threshold)
+    b = t if spec.method == "subtract" else min(t, threshold_code(spec.before_below))
+    is_before, is_after = before > t, after > t
+    gained, lost = is_after & ~is_before, is_before & ~is_after
+    if spec.min_gain is not None:
+        least = threshold_code(spec.min_gain)
+        gain = _difference(before, after)
+        gained &= gain >= least
+        lost &= gain <= -least
+    state = np.full(before.shape, State.NONE, np.uint8)
+    state[is_before & is_after] = State.BOTH
+    state[gained] = State.WEAK_GAIN
+    state[gained & (before <= b)] = State.GAIN
+    state[lost] = State.WEAK_LOSS
+    state[lost & (after <= b)] = State.LOSS
+    state[(before == CODE_NODATA) | (after == CODE_NODATA)] = State.UNDETERMINED
+    return state
+
+
+def compare(
+    before: xr.DataArray,
+    after: xr.DataArray,
+    *,
+    threshold: float = 0.5,
+    before_below: float = 0.3,
+    tolerance_px: int = 1,
+    min_gain: float | None = None,
+    method: Method = "hysteresis",
+) -> xr.Dataset:
+    """Compare two probability maps of one grid, pixel by pixel; lazy where they are dask-backed.
+
+    Args:
+        before: (y, x) map of the earlier date: float 0..1 with NaN = not observed (quantised to
+            1e-4 first), or uint16 codes with 65535 = not observed.
+        after: (y, x) map of the later date, on the same grid, of the same kind.
+        threshold: landslide where the probability is above this.
+        before_below: what counts as absent before; at most `threshold` has an effect.
+        tolerance_px: kept in the attributes for `delineate`, which decides what is new.
+        min_gain: least change of probability of a changed pixel.
+        method: "hysteresis", or "subtract" for the paper's binary difference.
+
+    Returns:
+        Dataset (y, x) with `before` and `after` (float32, NaN = not observed; uint16 codes if given
+        as codes), `gain` = after - before (float32 with NaN; int16 x 1e-4 with -32768 for codes),
+        `state` (uint8 `State`), the coordinates and CRS of `before`, and the rules as attributes.
+
+    Raises:
+        UsageError: the maps are not (y, x), lie on different grids, or hold other values.
+    """
+    try:
+        spec = ChangeSpec(
+            method=method,
+            threshold=threshold,
+            before_below=before_below,
+            tolerance_px=tolerance_px,
+            min_gain=min_gain,
+        )
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+    _check_grids(before, after)
+    is_coded = before.dtype == np.uint16
+    dates = {
+        f"date_{name}": np.datetime_as_string(da.coords["time"].values, unit="s") + "Z"
+        for name, da in (("before", before), ("after", after))
+        if "time" in da.coords and np.issubdtype(da.coords["time"].dtype, np.datetime64)
+    }
+    names = [name for name in ("y", "x", "spatial_ref") if name in before.coords]
+    coords = {name: before.coords[name] for name in names}
+    codes = [_apply(to_codes, np.uint16, da.reset_coords(drop=True)) for da in (before, after)]
+    state = _apply(lambda b, a: change_codes(b, a, spec), np.uint8, *codes)
+    gain = _apply(_gain_codes, np.int16, *codes)
+    if not is_coded:
+        codes = [_apply(dequantise, np.float32, da) for da in codes]
+        gain = _apply(_gain_float, np.float32, gain)
+    found = {"before": codes[0], "after": codes[1], "gain": gain, "state": state}
+    attrs = spec.attrs() | dates
+    return xr.Dataset({n: da.drop_attrs() for n, da in found.items()}, coords, attrs)
+
+
+def _apply(function: Any, dtype: Any, *arrays: xr.DataArray) -> xr.DataArray:
+    result: xr.DataArray = xr.apply_ufunc(
+        function, *arrays, dask="parallelized", output_dtypes=[dtype]
+    )
+    return result
+
+
+def _check_grids(before: xr.DataArray, after: xr.DataArray) -> None:
+    for name, da in (("before", before), ("after", after)):
+        if da.dims != ("y", "x"):
+            raise UsageError(
+                f"compare: `{name}` has dimensions {da.dims}: expected ('y', 'x'); "
+                "choose one date, as in .isel(time=0)"
+            )
+    if before.shape != after.shape:
+        raise UsageError(
+            f"compare: `before` is {before.shape} and `after` {after.shape} pixels: expected one "
+            "grid; reproject one with .rio.reproject_match(other)"
+        )
+    if (before.dtype == np.uint16) != (after.dtype == np.uint16):
+        raise UsageError(
+            f"compare: `before` is {before.dtype} and `after` {after.dtype}: expected both "
+            "as float probabilities or both as uint16 codes"
+        )
+    for axis in ("y", "x"):
+        both = axis in before.coords and axis in after.coords
+        if both and not np.array_equal(before.coords[axis], after.coords[axis]):
+            raise UsageError(
+                f"compare: the `{axis}` coordinates of `before` and `after` differ: expected one "
+                "grid; reproject one with .rio.reproject_match(other)"
+            )
+    crs = [da.coords["spatial_ref"].attrs.get("crs_wkt") for da in (before, after)
+           if "spatial_ref" in da.coords]  # fmt: skip
+    if len(crs) == 2 and crs[0] != crs[1]:
+        raise UsageError(
+            "compare: `before` and `after` have different CRS: expected one grid; "
+            "reproject one with .rio.reproject_match(other)"
+        )
+
+
+def _gain_codes(before: NDArray[np.uint16], after: NDArray[np.uint16]) -> NDArray[np.int16]:
+    missing = (before == CODE_NODATA) | (after == CODE_NODATA)
+    gain = _difference(before, after)
+    gain[missing] = GAIN_NODATA
+    return gain
+
+
+def _difference(before: NDArray[np.uint16], after: NDArray[np.uint16]) -> NDArray[np.int16]:
+    # Codes are at most 10000, so they fit; 65535 becomes -1, and its pixels are overwritten.
+    return after.view(np.int16) - before.view(np.int16)
+
+
+def _gain_float(codes: NDArray[np.int16]) -> NDArray[np.float32]:
+    gain = codes.astype(np.float32) / np.float32(CODE_SCALE)
+    gain[codes == GAIN_NODATA] = np.nan
+    return gain

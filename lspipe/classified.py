@@ -1,0 +1,133 @@
+"""A probability map, or a Dataset of `compare`, to pixels classified by kind of object, on a grid.
+
+See also: `objects.py` (the kinds), `inventory.py` (from here to a table).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import rioxarray  # noqa: F401  # registers the .rio accessor
+import xarray as xr
+from pyproj import CRS
+
+from lspipe.components import BLOCK
+from lspipe.errors import UsageError
+from lspipe.objects import kinds_of_change, kinds_of_detection
+from lspipe.schema import CODE_NODATA, State, threshold_code, to_codes
+
+if TYPE_CHECKING:
+    from affine import Affine
+    from numpy.typing import NDArray
+
+DEFAULT_THRESHOLD = 0.5
+"""A pixel is landslide if its probability exceeds this. Source: Morales et al. 2022, 2.5."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Classified:
+    """Pixels of one tile; every array is (y, x)."""
+
+    before: NDArray[np.uint16] | None
+    """Codes of the earlier date, 65535 = not observed; None for a map of one date."""
+    after: NDArray[np.uint16]
+    """Codes of the later, or only, date."""
+    kinds: NDArray[np.uint8]
+    """`objects.Kind` numbers."""
+    is_unseen: NDArray[np.bool_]
+    """True = not observed on both dates, or on the only one."""
+    transform: Affine
+    """Pixel (column, row) corners to coordinates; north up."""
+    crs: CRS
+
+
+def classify(
+    map_or_change: xr.DataArray | xr.Dataset,
+    *,
+    threshold: float | None,
+    connectivity: int,
+    block: int | tuple[int, int] = BLOCK,
+) -> Classified:
+    """Read and classify what `delineate` was given; its arguments are explained there.
+
+    Raises:
+        UsageError: no CRS, other dimensions, values, variables or attributes.
+    """
+    if isinstance(map_or_change, xr.Dataset):
+        if threshold is not None:
+            raise UsageError("delineate: give the threshold of a change to lspipe.compare instead")
+        return _change(map_or_change, connectivity=connectivity, block=block)
+    if threshold is None:
+        threshold = map_or_change.attrs.get("threshold", DEFAULT_THRESHOLD)
+    codes = _codes(map_or_change)
+    crs, transform = _grid(map_or_change)
+    return Classified(
+        before=None,
+        after=codes,
+        kinds=kinds_of_detection(codes, threshold=threshold_code(threshold)),
+        is_unseen=codes == CODE_NODATA,
+        transform=transform,
+        crs=crs,
+    )
+
+
+def _change(change: xr.Dataset, *, connectivity: int, block: int | tuple[int, int]) -> Classified:
+    missing = [name for name in ("before", "after", "state") if name not in change]
+    missing += [name for name in ("threshold", "tolerance_px") if name not in change.attrs]
+    if missing:
+        raise UsageError(
+            f"delineate: the Dataset has no {', '.join(missing)}: expected what lspipe.compare "
+            "returns, with its attributes (xarray drops them in arithmetic; use keep_attrs=True)"
+        )
+    crs, transform = _grid(change["after"])
+    before, after = _codes(change["before"]), _codes(change["after"])
+    state = np.asarray(change["state"].values)
+    kinds = kinds_of_change(
+        before,
+        after,
+        state,
+        threshold=threshold_code(change.attrs["threshold"]),
+        tolerance_px=int(change.attrs["tolerance_px"]),
+        connectivity=connectivity,
+        block=block,
+    )
+    return Classified(
+        before=before,
+        after=after,
+        kinds=kinds,
+        is_unseen=state == State.UNDETERMINED,
+        transform=transform,
+        crs=crs,
+    )
+
+
+def _codes(probability: xr.DataArray) -> NDArray[np.uint16]:
+    if probability.dims != ("y", "x"):
+        raise UsageError(
+            f"delineate: the map has dimensions {probability.dims}: expected ('y', 'x'); "
+            "choose one date, as in .isel(time=0)"
+        )
+    # Coded before it is computed: a dask-backed float map never exists whole.
+    coded = xr.apply_ufunc(
+        to_codes, probability, dask="parallelized", output_dtypes=[np.uint16], keep_attrs=False
+    )
+    return np.asarray(coded.values)
+
+
+def _grid(probability: xr.DataArray) -> tuple[CRS, Affine]:
+    if probability.rio.crs is None:
+        raise UsageError(
+            "delineate: the map has no CRS: expected a projected one in metres; "
+            'set it with .rio.write_crs("EPSG:326..")'
+        )
+    # Recalculated from x and y: the stored transform is stale after slicing.
+    has_axes = "x" in probability.coords and "y" in probability.coords
+    transform: Affine = probability.rio.transform(recalc=has_axes)
+    if transform.b or transform.d or transform.a <= 0 or transform.e >= 0:
+        raise UsageError(
+            f"delineate: the map's transform is {tuple(transform)[:6]}: expected north up, "
+            "columns to the east and rows to the south; use .sortby('y', ascending=False)"
+        )
+    return CRS.from_user_input(probability.rio.crs), transform

@@ -1,0 +1,197 @@
+"""A map of detections, or of change, to a table of whole objects.
+
+Objects are the same whatever the block they were labelled in. `confidence` is, averaged over the
+object's pixels, the probability that its status is right if the two dates were independent (see
+`objects.summarise`), times the share of the object and its rim that was observed: a ranking for the
+person who checks the list, not a calibrated probability.
+
+See also: `classified.py` (what is read), `objects.py` (what an object is), `outlines.py` (its
+measures), `tiles.py` (joining tiles), `unobserved.py` (what was not seen).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import geopandas as gpd
+import numpy as np
+import pandas as pd
+import xarray as xr
+from scipy import ndimage
+
+from lspipe.classified import Classified, classify
+from lspipe.components import BLOCK, Components, label
+from lspipe.objects import select, summarise, with_rim
+from lspipe.outlines import measures, outline
+from lspipe.schema import INVENTORY_COLUMNS, check_inventory
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from numpy.typing import NDArray
+    from pyproj import CRS
+
+TEXT_COLUMNS = (
+    "id", "tile", "status", "model_id", "model_sha256", "items_before", "items_after", "reviewed",
+)  # fmt: skip
+"""Columns of text. Item ids are joined by commas; `reviewed` is null until a person decides."""
+
+DATE_COLUMNS = ("date_before", "date_after", "event_date_min", "event_date_max")
+"""Columns of UTC times. The event lies after `event_date_min` (null = no earlier bound is known)
+and not after `event_date_max`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Provenance:
+    """What a map was made from; empty for a map that came from elsewhere."""
+
+    tile: str | None = None
+    date_before: datetime | str | None = None
+    """Sensing time of the earlier date, UTC; None in one-date runs."""
+    date_after: datetime | str | None = None
+    """Sensing time of the later, or only, date, UTC."""
+    model_id: str | None = None
+    model_sha256: str | None = None
+    items_before: tuple[str, ...] = ()
+    items_after: tuple[str, ...] = ()
+
+
+def delineate(
+    map_or_change: xr.DataArray | xr.Dataset,
+    *,
+    min_area_m2: float = 0,
+    connectivity: int = 8,
+    threshold: float | None = None,
+    provenance: Provenance | None = None,
+    area: NDArray[np.bool_] | None = None,
+    block: int | tuple[int, int] = BLOCK,
+) -> gpd.GeoDataFrame:
+    """Turn a map into whole objects with their attributes.
+
+    Args:
+        map_or_change: probability map of one date, a DataArray (y, x) (status `detected`), or a
+            Dataset of `compare` with `before`, `after`, `state` and its rules as attributes
+            (statuses `new`, `persistent`, `vanished`, `undetermined`). Float 0..1 with NaN = not
+            observed, or uint16 codes with 65535. Needs a projected CRS in metres.
+        min_area_m2: smallest object kept, geodesic square metres. With several tiles leave it at 0
+            here and pass it to `join_tiles`: it counts after joining.
+        connectivity: 8 (pixels that touch at a corner are one object) or 4.
+        threshold: landslide where the probability of a one-date map is above this; None = its
+            attribute `threshold`, else 0.5. A Dataset of `compare` carries its own.
+        provenance: tile, dates, model and items for the columns; None = null, apart from the dates
+            that the map carries.
+        area: (y, x) bool, True = inside the area of interest; adds the flag column `aoi_edge`, True
+            for an object with a pixel outside the area in it or in its 1-pixel rim.
+        block: pixels labelled at a time; never changes the result.
+
+    Returns:
+        A row per object, sorted by id, in the map's CRS: `schema.INVENTORY_COLUMNS`, then
+        `tile_edge` (True = cut by the edge of the map), then `aoi_edge` if `area` is given.
+        `undetermined_fraction` is the share of pixels not observed (on both dates, where there are
+        two) among the object's pixels and their 8 neighbours.
+
+    Raises:
+        UsageError: no CRS, a CRS not in metres, other dimensions, values or variables.
+    """
+    scene = classify(map_or_change, threshold=threshold, connectivity=connectivity, block=block)
+    found = label(scene.kinds, block=block, connectivity=connectivity)
+    statistics = summarise(found, scene.kinds, scene.before, scene.after)
+    pixel_m2 = abs(scene.transform.a * scene.transform.e)
+    # 3 % of slack over the grid's area: the geodesic area is known once there is an outline.
+    wanted = statistics["n_px"].to_numpy() * pixel_m2 * 1.03 >= min_area_m2
+    found = select(found, wanted)
+    traced = _trace(scene, found, area)
+    measured = measures(traced["geometry"].to_numpy(), scene.crs)
+    columns = [statistics[wanted].reset_index(drop=True), traced, measured]
+    table = pd.concat(columns, axis=1)
+    table["confidence"] = table["evidence"] * (1 - table["undetermined_fraction"])
+    table = _describe(table, provenance or _dates_of(map_or_change), scene.crs)
+    table = table[table["area_m2"] >= min_area_m2].sort_values("id", ignore_index=True)
+    flags = ["tile_edge"] if area is None else ["tile_edge", "aoi_edge"]
+    return as_inventory(table, flags=flags, crs=scene.crs)
+
+
+def as_inventory(table: pd.DataFrame, *, flags: list[str], crs: CRS | int) -> gpd.GeoDataFrame:
+    """Return a table as a checked inventory: promised columns in order, typed even where null.
+
+    Args:
+        table: every column of `schema.INVENTORY_COLUMNS` that is known, and the flags.
+        flags: bool columns that follow.
+        crs: of the column `geometry`.
+    """
+    typed = table.reindex(columns=[*INVENTORY_COLUMNS, *flags])
+    numbers = [n for n in INVENTORY_COLUMNS if n not in {*TEXT_COLUMNS, *DATE_COLUMNS, "geometry"}]
+    types: dict[str, Any] = dict.fromkeys(numbers, "float64") | {"n_px": "int64"}
+    types |= dict.fromkeys(TEXT_COLUMNS, "string") | {"utm_epsg": "Int32"}
+    typed = typed.astype(types | dict.fromkeys(flags, "bool"))
+    for name in DATE_COLUMNS:
+        typed[name] = pd.to_datetime(typed[name], utc=True).dt.as_unit("ms")
+    return check_inventory(gpd.GeoDataFrame(typed, geometry="geometry", crs=crs))
+
+
+def _trace(scene: Classified, found: Components, area: NDArray[np.bool_] | None) -> pd.DataFrame:
+    """Return outline, corner of the first pixel, edge flags and unobserved share per object."""
+    names = ["geometry", "x", "y", "tile_edge", "aoi_edge", "undetermined_fraction"]
+    height, width = scene.kinds.shape
+    grid = scene.transform
+    rows: list[tuple[Any, ...]] = []
+    for index, (tall, broad) in enumerate(ndimage.find_objects(found.labels)):
+        corner = grid * grid.translation(broad.start, tall.start)
+        shape = outline(found.labels[tall, broad] == index + 1, corner)
+        wide = (
+            slice(max(tall.start - 1, 0), tall.stop + 1),
+            slice(max(broad.start - 1, 0), broad.stop + 1),
+        )
+        rim = with_rim(found.labels[wide] == index + 1)
+        row, column = divmod(int(found.first[index]), width)
+        is_cut = 0 in {tall.start, broad.start} or tall.stop == height or broad.stop == width
+        leaves = area is not None and not area[wide][rim].all()
+        unseen = float(scene.is_unseen[wide][rim].mean())
+        rows.append(
+            (shape, grid.c + column * grid.a, grid.f + row * grid.e, is_cut, leaves, unseen)
+        )
+    return pd.DataFrame(rows, columns=names)
+
+
+def _dates_of(map_or_change: xr.DataArray | xr.Dataset) -> Provenance:
+    """Return the dates that a map carries: attributes of `compare`, or the coordinate `time`."""
+    attrs = map_or_change.attrs
+    if isinstance(map_or_change, xr.Dataset):
+        return Provenance(date_before=attrs.get("date_before"), date_after=attrs.get("date_after"))
+    time = map_or_change.coords.get("time")
+    if time is None or not np.issubdtype(time.dtype, np.datetime64):
+        return Provenance()
+    return Provenance(date_after=str(np.datetime_as_string(time.values, unit="s")))
+
+
+def _describe(table: pd.DataFrame, who: Provenance, crs: CRS) -> pd.DataFrame:
+    """Add the columns that say where the object comes from, when it happened, and its id."""
+    before, after = pd.to_datetime(
+        pd.Series([who.date_before, who.date_after]), utc=True, format="ISO8601"
+    )
+    # What was there before the first date has no earlier bound, and happened by that date.
+    is_old = table["status"].isin(["persistent", "vanished"])
+    epsg = crs.to_epsg()
+    place = who.tile or f"EPSG{epsg}"
+    day = "undated" if pd.isna(after) else after.strftime("%Y%m%d")
+    stems = f"{place}_{day}_" + table["status"]
+    return table.assign(
+        # The first pixel belongs to one object only, and stays where it is however a map is cut.
+        id=stems + "_" + table["x"].map(_metres) + "_" + table["y"].map(_metres),
+        tile=who.tile,
+        date_before=before,
+        date_after=after,
+        event_date_min=pd.Series(before, table.index).where(table["status"] == "new"),
+        event_date_max=pd.Series(after, table.index).where(~is_old, before),
+        utm_epsg=epsg,
+        model_id=who.model_id,
+        model_sha256=who.model_sha256,
+        items_before=",".join(who.items_before) or None,
+        items_after=",".join(who.items_after) or None,
+        reviewed=None,
+    )
+
+
+def _metres(value: float) -> str:
+    return f"{value:.2f}".rstrip("0").rstrip(".")

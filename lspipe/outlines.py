@@ -1,0 +1,174 @@
+"""Pixels of an object to its outline, and an outline to its measures.
+
+Outlines follow the pixel edges, unsimplified: areas are exact, and perimeters of oblique edges are
+up to sqrt(2) longer than a smooth line would be. Lengths are in the grid's CRS; areas are divided
+by its areal scale, which makes them geodesic to within 1e-4.
+
+See also: `components.py` (which pixels belong together), `inventory.py` (the table).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+import rasterio.features
+import shapely
+from pyproj import CRS, Proj, Transformer
+
+from lspipe.errors import UsageError
+
+if TYPE_CHECKING:
+    from affine import Affine
+    from numpy.typing import NDArray
+    from shapely.geometry.base import BaseGeometry
+
+LARGEST_DISTORTION = 0.02
+"""Refused above this error of area: UTM stays under 0.5 % in its zone; Web Mercator is off by 2 %
+at 8 degrees latitude and by 100 % at 45."""
+
+
+def outline(mask: NDArray[np.bool_], transform: Affine) -> shapely.Polygon | shapely.MultiPolygon:
+    """Return the valid polygon of the True pixels, with holes, along the pixel edges.
+
+    Parts that touch only at a corner become parts of a MultiPolygon; a ring that touches itself at
+    a corner is split, so the result is valid and its area is exactly that of the pixels.
+
+    Args:
+        mask: (y, x) bool, at least one True.
+        transform: pixel (column, row) corners to coordinates.
+    """
+    if mask.all():
+        # Most small objects: a hundred times faster than GDAL.
+        height, width = mask.shape
+        (west, north), (east, south) = transform * (0, 0), transform * (width, height)
+        whole: shapely.Polygon = shapely.box(west, south, east, north)
+        return whole
+    # 4-connected pieces: an 8-connected GDAL polygon may cross itself at a diagonal contact.
+    shapes = rasterio.features.shapes(
+        mask.astype(np.uint8), mask=mask, connectivity=4, transform=transform
+    )
+    return _polygonal([shapely.geometry.shape(geometry) for geometry, _ in shapes])
+
+
+def outlines_by_value(
+    values: NDArray[np.uint8], transform: Affine
+) -> dict[int, shapely.MultiPolygon]:
+    """Return one valid MultiPolygon for each non-zero value of a raster.
+
+    Args:
+        values: (y, x) uint8, 0 = nothing.
+        transform: pixel (column, row) corners to coordinates.
+    """
+    pieces: dict[int, list[BaseGeometry]] = {}
+    for geometry, value in rasterio.features.shapes(
+        values, mask=values > 0, connectivity=4, transform=transform
+    ):
+        pieces.setdefault(int(value), []).append(shapely.geometry.shape(geometry))
+    return {
+        value: shapely.MultiPolygon(shapely.get_parts([_polygonal(found)]).tolist())
+        for value, found in sorted(pieces.items())
+    }
+
+
+def measures(geometries: NDArray[Any], crs: CRS) -> pd.DataFrame:
+    """Measure polygons in a projected CRS.
+
+    Args:
+        geometries: (n,) shapely polygons in `crs`.
+        crs: projected, in metres, and true to area (UTM).
+
+    Returns:
+        A row per polygon: `area_m2` (geodesic), `perimeter_m` (pixel outline, holes included),
+        `length_m` >= `width_m` (sides of the minimum-area rectangle), `area_perimeter_ratio_m`,
+        `length_width_ratio`, `lon` and `lat` of the centroid (degrees, WGS 84).
+
+    Raises:
+        UsageError: the CRS is geographic, not in metres, or not true to area there.
+
+    Source: Morales et al. 2022, section 2.6.
+    """
+    area, lon, lat = geodesic_areas(geometries, crs)
+    perimeter = shapely.length(geometries)
+    sides = np.array([_rectangle(hull) for hull in shapely.convex_hull(geometries)])
+    length, width = sides.reshape(-1, 2).T
+    return pd.DataFrame(
+        {
+            "area_m2": area,
+            "perimeter_m": perimeter,
+            "length_m": length,
+            "width_m": width,
+            "area_perimeter_ratio_m": area / perimeter,
+            "length_width_ratio": length / width,
+            "lon": lon,
+            "lat": lat,
+        }
+    )
+
+
+def geodesic_areas(
+    geometries: NDArray[Any], crs: CRS
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Return the area of polygons on the ellipsoid (m2), and lon and lat of their centroids.
+
+    Raises:
+        UsageError: the CRS is geographic, not in metres, or not true to area there.
+    """
+    _check_metric(crs)
+    if not len(geometries):
+        return np.zeros(0), np.zeros(0), np.zeros(0)
+    centroids = shapely.centroid(geometries)
+    to_degrees = Transformer.from_crs(crs, 4326, always_xy=True)
+    lon, lat = to_degrees.transform(shapely.get_x(centroids), shapely.get_y(centroids))
+    # Square metres of the map per square metre of the ellipsoid: k^2 in UTM.
+    scale = np.asarray(Proj(crs).get_factors(lon, lat).areal_scale)
+    worst = float(np.abs(scale - 1).max(initial=0))
+    if worst > LARGEST_DISTORTION:
+        raise UsageError(
+            f"CRS {crs.name}: areas are off by {worst:.0%} here; expected UTM or another CRS true "
+            "to area; use .rio.reproject(map.rio.estimate_utm_crs())"
+        )
+    return shapely.area(geometries) / scale, lon, lat
+
+
+def minimum_rectangle(geometry: shapely.Geometry) -> tuple[float, float]:
+    """Return length and width (length >= width) of the smallest-area rectangle around a geometry.
+
+    The rectangle may be turned; one of its sides lies along a side of the convex hull.
+
+    Source: Freeman & Shapira 1975. QGIS 3.10 and GEOS before 3.12 give larger rectangles (QGIS
+    issue 33532), so it is computed here, whatever GEOS is installed.
+    """
+    return _rectangle(shapely.convex_hull(geometry))
+
+
+def _rectangle(hull: shapely.Geometry) -> tuple[float, float]:
+    points = shapely.get_coordinates(hull)
+    # Near the origin, so that coordinates of 5 000 000 m cost no digits.
+    points = points - points[0]
+    edges = np.diff(points, axis=0)
+    unit = edges / np.hypot(edges[:, 0], edges[:, 1])[:, None]
+    along = points @ unit.T
+    across = points @ np.stack([-unit[:, 1], unit[:, 0]])
+    sides = np.stack([np.ptp(along, axis=0), np.ptp(across, axis=0)])
+    best = sides[:, np.argmin(sides.prod(axis=0))]
+    return float(best.max()), float(best.min())
+
+
+def _polygonal(pieces: list[BaseGeometry]) -> shapely.Polygon | shapely.MultiPolygon:
+    valid: list[shapely.Polygon] = []
+    for piece in pieces:
+        parts = [piece] if piece.is_valid else shapely.get_parts(shapely.make_valid(piece))
+        valid += [part for part in parts if isinstance(part, shapely.Polygon)]
+    result = valid[0] if len(valid) == 1 else shapely.MultiPolygon(valid)
+    return shapely.orient_polygons(result)
+
+
+def _check_metric(crs: CRS) -> None:
+    units = {axis.unit_name for axis in crs.axis_info}
+    if not crs.is_projected or units != {"metre"}:
+        raise UsageError(
+            f"CRS {crs.name} is in {' and '.join(sorted(units))}: expected a projected CRS in "
+            "metres; use .rio.reproject(map.rio.estimate_utm_crs())"
+        )

@@ -1,0 +1,26 @@
+"""A table to GeoJSON (RFC 7946): WGS 84 lon/lat, at most 7 decimals, right-hand rule."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pyogrio
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import geopandas as gpd
+
+SUFFIX = ".geojson"
+
+
+def write(table: gpd.GeoDataFrame, path: Path) -> None:
+    """Write a table; see the contract in `lspipe.outputs`."""
+    # 7 decimals are 1 cm: the pixels are 10 m.
+    pyogrio.write_dataframe(
+        table.to_crs(4326),
+        path,
+        driver="GeoJSON",
+        geometry_type="Unknown",
+        layer_options={"RFC7946": "YES", "COORDINATE_PRECISION": "7", "WRITE_NAME": "NO"},
+    )

@@ -1,0 +1,31 @@
+"""A table to GeoParquet 1.1, EPSG:4326, with a bounding-box column: for DuckDB, geopandas, QGIS.
+
+The same table gives the same bytes.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import geopandas as gpd
+
+SUFFIX = ".parquet"
+
+
+def write(table: gpd.GeoDataFrame, path: Path) -> None:
+    """Write a table; see the contract in `lspipe.outputs`.
+
+    Geometry is WKB in lon, lat order; `bbox` is a struct of xmin, ymin, xmax, ymax per row, named
+    as the covering in the metadata, so that readers skip row groups outside a window.
+    """
+    table.to_crs(4326).to_parquet(
+        path,
+        index=False,
+        compression="zstd",
+        geometry_encoding="WKB",
+        schema_version="1.1.0",
+        write_covering_bbox=True,
+    )

@@ -1,0 +1,31 @@
+"""A table to a GeoPackage, EPSG:4326, one layer: for QGIS and ArcGIS.
+
+Its bytes hold the time of writing (`gpkg_contents.last_change`); the content is the same.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pyogrio
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import geopandas as gpd
+
+SUFFIX = ".gpkg"
+
+LAYER = "inventory"
+
+
+def write(table: gpd.GeoDataFrame, path: Path) -> None:
+    """Write a table; see the contract in `lspipe.outputs`. Polygons become MultiPolygons."""
+    pyogrio.write_dataframe(
+        table.to_crs(4326),
+        path,
+        layer=LAYER,
+        driver="GPKG",
+        geometry_type="MultiPolygon",
+        promote_to_multi=True,
+    )

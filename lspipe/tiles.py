@@ -1,0 +1,247 @@
+"""Inventories of the tiles of a run to one list, each landslide once.
+
+Tiles overlap by about 10 km, more across UTM zones, so an object may be seen in several, whole in
+one and cut by the edge of another. Parts of different tiles are the same object
+
+    where they overlap and have the same status;
+    where both are cut by their tile's edge, have the same status and touch;
+    where one has another status, and they share at least half of the larger (it was seen in both,
+      and dated differently: tiles may have taken scenes of different days);
+    where one is undetermined, and the others cover at least half of it (another tile saw it).
+
+Such a group becomes one object. Its outline is that of the tile whose grid centre is nearest, among
+the tiles that observed it on both dates: inside their grid, not cut by an edge and with nothing
+unobserved in it or its rim. If there is none, it is all the parts together. An object without a
+counterpart is always kept.  Source: DESIGN section 4, Tiles.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from itertools import combinations
+from typing import TYPE_CHECKING
+
+import geopandas as gpd
+import numpy as np
+import pandas as pd
+import shapely
+from pyproj import CRS, Geod, Transformer
+
+from lspipe.components import group
+from lspipe.inventory import as_inventory
+from lspipe.outlines import measures
+from lspipe.schema import INVENTORY_COLUMNS
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from numpy.typing import NDArray
+    from odc.geo.geobox import GeoBox
+
+SAME_OBJECT = 0.5
+"""Share of the larger part that two parts of different status must have in common."""
+
+REACH_M = 0.01
+"""Parts that touch across an edge may be this far apart after reprojection, metres."""
+
+WGS84 = Geod(ellps="WGS84")
+
+
+@dataclass(frozen=True)
+class TileMap:
+    """A tile of the run."""
+
+    name: str
+    geobox: GeoBox
+    """Its grid, in its native UTM."""
+
+
+def join_tiles(
+    inventories: Sequence[gpd.GeoDataFrame],
+    tiles: Sequence[TileMap],
+    *,
+    min_area_m2: float = 0,
+) -> gpd.GeoDataFrame:
+    """Join the objects of the tiles of a run into one inventory.
+
+    Args:
+        inventories: what `delineate` returned for each tile, with `min_area_m2=0`: what is small in
+            one tile may be large with its part in another.
+        tiles: the tiles, in the same order; the result is the same in any order.
+        min_area_m2: smallest object kept, geodesic square metres.
+
+    Returns:
+        A row per object, sorted by id, in EPSG:4326, with the columns and flags of `delineate`.
+        Measures are those in the UTM zone of `tile`. Of an object put together from several parts
+        the means are weighted by pixels, `n_px` is its area in pixels, the items are those of all
+        its tiles, and `tile_edge` says that no tile of those shows where it ends.
+
+    Raises:
+        ValueError: there are not as many inventories as tiles, or none.
+    """
+    if not inventories or len(inventories) != len(tiles):
+        raise ValueError(f"{len(inventories)} inventories of {len(tiles)} tiles: expected the same")
+    flags = [name for name in inventories[0].columns if name not in INVENTORY_COLUMNS]
+    order = sorted(range(len(tiles)), key=lambda index: tiles[index].name)
+    tiles = [tiles[index] for index in order]
+    tables = [inventories[index] for index in order]
+    starts = np.cumsum([0, *(len(table) for table in tables)])
+    owner = np.repeat(np.arange(len(tables)), np.diff(starts))
+    groups = group(int(starts[-1]), _pairs(tables, tiles, starts))
+    # Most objects lie in one tile only, and stay as they are.
+    is_lone = (np.bincount(groups, minlength=1) == 1)[groups]
+    done = [
+        table[is_lone[start : start + len(table)]].to_crs(4326)
+        for table, start in zip(tables, starts[:-1], strict=True)
+    ]
+    area = np.concatenate([table["area_m2"].to_numpy() for table in tables])
+    # No object is larger than its parts together (1 % for rounding); most noise ends here.
+    is_large = (np.bincount(groups, area, minlength=1) * 1.01 >= min_area_m2)[groups]
+    members = np.flatnonzero(~is_lone & is_large)
+    members = members[np.argsort(groups[members], kind="stable")]
+    for inside in np.split(members, np.flatnonzero(np.diff(groups[members])) + 1):
+        parts = {
+            int(tile): tables[tile].iloc[inside[owner[inside] == tile] - starts[tile]]
+            for tile in np.unique(owner[inside])
+        }
+        if parts:
+            done += _one_object(parts, tiles)
+    joined = pd.DataFrame(pd.concat([table for table in done if len(table)] or done[:1]))
+    joined = joined[joined["area_m2"] >= min_area_m2].sort_values("id", ignore_index=True)
+    return as_inventory(joined, flags=flags, crs=4326)
+
+
+def _pairs(
+    tables: Sequence[gpd.GeoDataFrame], tiles: Sequence[TileMap], starts: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """Return the (n, 2) pairs of parts, numbered through all tables, that are one object."""
+    footprints = [_footprint(tile, CRS.from_epsg(4326)) for tile in tiles]
+    pairs = [np.zeros((0, 2), np.int64)]
+    for one, two in combinations(range(len(tables)), 2):
+        # 1e-6 degrees, 0.1 m: tiles that only touch are neighbours too.
+        if len(tables[one]) and len(tables[two]) and footprints[one].dwithin(footprints[two], 1e-6):
+            pairs.append(_same_objects(tables[one], tables[two]) + starts[[one, two]])
+    return np.concatenate(pairs)
+
+
+def _same_objects(one: gpd.GeoDataFrame, two: gpd.GeoDataFrame) -> NDArray[np.int64]:
+    """Return the (n, 2) row numbers of parts of two tiles that are one object."""
+    # In the CRS of the first: exact between tiles of one zone, whose pixels coincide.
+    left, right = one.geometry.to_numpy(), two.geometry.to_crs(one.crs).to_numpy()
+    i, j = shapely.STRtree(right).query(left, predicate="dwithin", distance=REACH_M)
+    shared = shapely.area(shapely.intersection(left[i], right[j]))
+    areas = np.stack([shapely.area(left[i]), shapely.area(right[j])])
+    # Less than half a pixel is a sliver of reprojection.
+    is_overlap = shared > areas[0] / one["n_px"].to_numpy()[i] / 2
+    status = np.stack([one["status"].to_numpy(str)[i], two["status"].to_numpy(str)[j]])
+    is_same = status[0] == status[1]
+    is_unclear = status == "undetermined"
+    both_cut = one["tile_edge"].to_numpy()[i] & two["tile_edge"].to_numpy()[j]
+    measured_by = np.where(
+        is_unclear.any(axis=0), np.where(is_unclear[0], *areas), areas.max(axis=0)
+    )
+    is_agreed = is_overlap & (shared >= SAME_OBJECT * measured_by)
+    joined = np.where(is_same, is_overlap | both_cut, is_agreed)
+    return np.stack([i[joined], j[joined]], axis=1).astype(np.int64)
+
+
+def _one_object(
+    parts: Mapping[int, gpd.GeoDataFrame], tiles: Sequence[TileMap]
+) -> list[gpd.GeoDataFrame]:
+    """Return the row, in EPSG:4326, for the parts of one object by tile number.
+
+    More rows where the chosen tile saw parts of different status side by side, or where no tile saw
+    all: then the status of the most pixels comes first, and another keeps what it has beyond it.
+    """
+    known = {tile: table[table["status"] != "undetermined"] for tile, table in parts.items()}
+    known = {tile: table for tile, table in known.items() if len(table)} or dict(parts)
+    plain = pd.concat([pd.DataFrame(table.drop(columns="geometry")) for table in known.values()])
+    lon, lat = (float(np.average(plain[axis], weights=plain["n_px"])) for axis in ("lon", "lat"))
+    nearest = sorted(known, key=lambda tile: (_distance(tiles[tile], lon, lat), tiles[tile].name))
+    whole = [tile for tile in nearest if _is_whole(known[tile], tiles[tile], known)]
+    chosen = whole[:1] or nearest
+    statuses = plain.groupby("status")["n_px"].sum().sort_values(ascending=False, kind="stable")
+    rows: list[gpd.GeoDataFrame] = []
+    for status in statuses.index:
+        same = {tile: known[tile][known[tile]["status"] == status] for tile in chosen}
+        same = {tile: table for tile, table in same.items() if len(table)}
+        if same:
+            rows += _merged(same, tiles, without=rows if len(chosen) > 1 else [])
+    return rows
+
+
+def _is_whole(
+    table: gpd.GeoDataFrame, tile: TileMap, parts: Mapping[int, gpd.GeoDataFrame]
+) -> bool:
+    """Tell whether a tile observed all of an object and its rim on both dates."""
+    if table["tile_edge"].any() or (table["undetermined_fraction"] > 0).any():
+        return False
+    grid = _footprint(tile, table.crs).buffer(abs(tile.geobox.resolution.x) / 2)
+    moved = [part.geometry.to_crs(table.crs).to_numpy() for part in parts.values()]
+    return bool(shapely.covers(grid, np.concatenate(moved)).all())
+
+
+def _merged(
+    parts: Mapping[int, gpd.GeoDataFrame],
+    tiles: Sequence[TileMap],
+    *,
+    without: Sequence[gpd.GeoDataFrame],
+) -> list[gpd.GeoDataFrame]:
+    """Return one row, in EPSG:4326, for parts of one status by tile number, nearest tile first.
+
+    No row if less than half a pixel is left `without` what other rows have.
+    """
+    if sum(map(len, parts.values())) == 1 and not without:
+        return [next(iter(parts.values())).to_crs(4326)]
+    tile = tiles[next(iter(parts))]
+    crs = CRS.from_user_input(tile.geobox.crs)
+    table = pd.concat([part.to_crs(crs) for part in parts.values()])
+    outline = shapely.union_all(table.geometry.to_numpy())
+    for other in without:
+        outline = _polygons(outline.difference(other.to_crs(crs).geometry.iloc[0]))
+    pixel = abs(tile.geobox.resolution.x * tile.geobox.resolution.y)
+    if outline.area < pixel / 2:
+        return []
+    largest = next(iter(parts.values())).sort_values(["n_px", "id"], ascending=[False, True])
+    row = largest.iloc[[0]].reset_index(drop=True).to_crs(crs)
+    row = row.set_geometry([shapely.orient_polygons(outline)], crs=crs)
+    for name in ("probability_mean", "gain_mean", "undetermined_fraction", "confidence"):
+        row[name] = np.average(table[name], weights=table["n_px"])
+    row["probability_max"] = table["probability_max"].max()
+    row["n_px"] = round(outline.area / pixel)
+    measured = measures(row.geometry.to_numpy(), crs)
+    row[measured.columns] = measured
+    for name in ("items_before", "items_after"):
+        names = {item for listed in table[name].dropna() for item in listed.split(",")}
+        row[name] = pd.array([",".join(sorted(names)) or None], dtype="string")
+    if "aoi_edge" in row:
+        row["aoi_edge"] = table["aoi_edge"].any()
+    grids = shapely.union_all([_footprint(tiles[number], crs) for number in parts])
+    row["tile_edge"] = shapely.dwithin(outline, grids.boundary, math.sqrt(pixel) / 2)
+    return [row.to_crs(4326)]
+
+
+def _polygons(geometry: shapely.Geometry) -> shapely.MultiPolygon:
+    """Return the polygons of a geometry; lines and points are slivers of reprojection."""
+    found = shapely.get_parts([geometry])
+    return shapely.MultiPolygon([part for part in found if isinstance(part, shapely.Polygon)])
+
+
+def _footprint(tile: TileMap, crs: CRS) -> shapely.Polygon:
+    """Return the outline of a tile's grid in another CRS."""
+    west, south, east, north = tile.geobox.extent.boundingbox
+    # Straight edges of one zone bend in another: 1 km apart, vertices follow to a millimetre.
+    grid = shapely.segmentize(shapely.box(west, south, east, north), 1000)
+    native = gpd.GeoSeries([grid], crs=tile.geobox.crs)
+    moved: shapely.Polygon = native.to_crs(crs).iloc[0]
+    return moved
+
+
+def _distance(tile: TileMap, lon: float, lat: float) -> float:
+    """Return the geodesic metres from a tile's centre to a place."""
+    west, south, east, north = tile.geobox.extent.boundingbox
+    crs = CRS.from_user_input(tile.geobox.crs)
+    to_degrees = Transformer.from_crs(crs, 4326, always_xy=True)
+    x, y = to_degrees.transform((west + east) / 2, (south + north) / 2)
+    return float(WGS84.inv(x, y, lon, lat)[2])

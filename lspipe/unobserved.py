@@ -1,0 +1,91 @@
+"""Quality bits of each date to polygons of what was not observed, when, and why.
+
+Covers: pixels inside the area of interest that were not observed on a date.  Does not cover:
+objects (`inventory.py`).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import geopandas as gpd
+import numpy as np
+import pandas as pd
+from pyproj import CRS
+
+from lspipe.outlines import geodesic_areas, outlines_by_value
+from lspipe.schema import Quality
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+    from odc.geo.geobox import GeoBox
+
+REASONS = (
+    Quality.READ_ERROR, Quality.NODATA, Quality.CLOUD, Quality.SHADOW, Quality.SNOW,
+    Quality.DILATED, Quality.OTHER,
+)  # fmt: skip
+"""Why a pixel was not observed; where several bits are set, the first of these counts."""
+
+NAMES = ("read_error", "nodata", "cloud", "shadow", "snow", "dilated", "other", "not_processed")
+"""Names of `REASONS`, and of a pixel that the run has not come to."""
+
+COLUMNS = ("tile", "date", "acquired", "reason", "area_m2", "geometry")
+
+
+def unobserved(
+    quality: Mapping[str, NDArray[np.uint8]],
+    *,
+    geobox: GeoBox,
+    tile: str | None = None,
+    area: NDArray[np.bool_] | None = None,
+    acquired: Mapping[str, Any] | None = None,
+    not_processed: int = 255,
+) -> gpd.GeoDataFrame:
+    """Outline what was not observed.
+
+    Args:
+        quality: (y, x) uint8 `Quality` bits by date, "before" and "after" (or "after" alone).
+        geobox: the tile's grid, in a projected CRS in metres.
+        tile: name of the tile.
+        area: (y, x) bool, True = inside the area of interest; None = all of it.
+        acquired: sensing time (UTC) by date.
+        not_processed: value of pixels that the run has not come to (the store's fill value).
+
+    Returns:
+        A row per date and reason, in EPSG:4326: `tile`, `date` ("before" or "after"), `acquired`
+        (UTC), `reason` (lower-case name of a `Quality` bit, or "not_processed"), `area_m2`
+        (geodesic), `geometry` (MultiPolygon along the pixel edges). Pixels outside the area of
+        interest are left out.
+    """
+    crs = CRS.from_user_input(geobox.crs)
+    rows: list[tuple[Any, ...]] = []
+    for date, bits in quality.items():
+        number = reasons(bits, not_processed=not_processed)
+        if area is not None:
+            number[~area] = 0
+        for value, outline in outlines_by_value(number, geobox.affine).items():
+            rows.append((tile, date, (acquired or {}).get(date), NAMES[value - 1], outline))
+    table = pd.DataFrame(rows, columns=[name for name in COLUMNS if name != "area_m2"])
+    outlines = table.pop("geometry").to_numpy()
+    table["area_m2"] = geodesic_areas(outlines, crs)[0]
+    table["acquired"] = pd.to_datetime(table["acquired"], utc=True, format="ISO8601").dt.as_unit(
+        "ms"
+    )
+    typed = table.astype({"tile": "string", "date": "string", "reason": "string"})
+    found = gpd.GeoDataFrame(typed, geometry=outlines, crs=crs)
+    return found[list(COLUMNS)].to_crs(4326)
+
+
+def reasons(quality: NDArray[np.uint8], *, not_processed: int = 255) -> NDArray[np.uint8]:
+    """Return which of `NAMES` (from 1) says why a pixel was not observed; 0 = observed or outside.
+
+    A failed read alone does not count: another item of the same acquisition was there.
+    """
+    number = np.zeros(quality.shape, np.uint8)
+    for index in range(len(REASONS), 0, -1):
+        number[(quality & REASONS[index - 1]) != 0] = index
+    number[(quality == Quality.READ_ERROR) | ((quality & Quality.OUTSIDE) != 0)] = 0
+    number[quality == not_processed] = len(NAMES)
+    return number

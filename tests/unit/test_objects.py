@@ -1,0 +1,112 @@
+"""Which pixels make which object: against a plain flood fill of the definitions."""
+
+from __future__ import annotations
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from lspipe.change import ChangeSpec, change_codes
+from lspipe.objects import Kind, kinds_of_change, kinds_of_detection
+from lspipe.schema import CODE_NODATA, State
+
+# Mostly far from the thresholds, so that objects have some size.
+CODES = st.sampled_from([0, 0, 0, 4000, 9000, 9000, 5001, CODE_NODATA])
+PAIRS = hnp.arrays(np.uint16, (2, 9, 8), elements=CODES)
+
+
+def neighbours(pixel: tuple[int, int], shape: tuple[int, ...], reach: int = 1):
+    for row in range(max(pixel[0] - reach, 0), min(pixel[0] + reach + 1, shape[0])):
+        for column in range(max(pixel[1] - reach, 0), min(pixel[1] + reach + 1, shape[1])):
+            yield row, column
+
+
+def flood(mask: np.ndarray) -> list[set[tuple[int, int]]]:
+    """The 8-connected components, one pixel after the other."""
+    left = {(int(row), int(column)) for row, column in np.argwhere(mask)}
+    regions = []
+    while left:
+        region, edge = set(), [left.pop()]
+        while edge:
+            pixel = edge.pop()
+            region.add(pixel)
+            found = left.intersection(neighbours(pixel, mask.shape))
+            left -= found
+            edge += found
+        regions.append(region)
+    return regions
+
+
+def expected_kinds(before: np.ndarray, after: np.ndarray, tolerance: int) -> np.ndarray:
+    """The definitions, word by word, at threshold 0.5 and before_below 0.3."""
+    state = change_codes(before, after, ChangeSpec())
+    there = {"before": (before > 5000) & (before != CODE_NODATA)}
+    there["after"] = (after > 5000) & (after != CODE_NODATA)
+    kinds = np.where(there["before"] | there["after"], Kind.PERSISTENT, Kind.NONE)
+    kinds[(kinds > 0) & (state == State.UNDETERMINED)] = Kind.UNDETERMINED
+    for kind, states, other in (
+        (Kind.NEW, (State.GAIN, State.WEAK_GAIN), "before"),
+        (Kind.VANISHED, (State.LOSS, State.WEAK_LOSS), "after"),
+    ):
+        for region in flood(np.isin(state, states)):
+            if any(
+                state[pixel] == states[0]
+                and not any(
+                    there[other][near] for near in neighbours(pixel, state.shape, tolerance)
+                )
+                for pixel in region
+            ):
+                for pixel in region:
+                    kinds[pixel] = kind
+    return kinds
+
+
+def kinds(before, after, tolerance=1, **settings_) -> np.ndarray:
+    state = change_codes(before, after, ChangeSpec())
+    return kinds_of_change(
+        before, after, state, threshold=5000, tolerance_px=tolerance, **settings_
+    )
+
+
+@settings(max_examples=200)
+@given(PAIRS, st.integers(0, 2), st.integers(1, 10))
+def test_pixels_belong_to_the_objects_of_the_definition(pair, tolerance, block) -> None:
+    expected = expected_kinds(pair[0], pair[1], tolerance)
+    found = kinds(pair[0], pair[1], tolerance, block=block)
+    np.testing.assert_array_equal(found, expected)
+
+
+@given(PAIRS, st.integers(0, 2))
+def test_swapping_the_dates_swaps_new_and_vanished_only(pair, tolerance) -> None:
+    forward, backward = (kinds(*dates, tolerance) for dates in (pair, pair[::-1]))
+    swapped = np.array([Kind.NONE, Kind.VANISHED, Kind.PERSISTENT, Kind.NEW, Kind.UNDETERMINED])
+    np.testing.assert_array_equal(backward, swapped[forward])
+
+
+@given(PAIRS)
+def test_every_pixel_above_the_threshold_is_in_an_object(pair) -> None:
+    above = ((pair > 5000) & (pair != CODE_NODATA)).any(axis=0)
+    np.testing.assert_array_equal(kinds(*pair) > 0, above)
+
+
+def test_a_shift_by_the_tolerance_is_no_new_object() -> None:
+    before = np.zeros((9, 9), np.uint16)
+    before[3:6, 3:6] = 9000
+    for shift, status in ((1, Kind.PERSISTENT), (2, Kind.NEW)):
+        after = np.roll(before, (shift, shift), axis=(0, 1))
+        found = kinds(before, after)
+        assert found[5 + shift, 5 + shift] == status
+        assert (Kind.VANISHED in found) == (status == Kind.NEW)
+
+
+def test_a_rim_joined_to_a_seed_belongs_to_the_new_object() -> None:
+    before = np.array([[9000, 4000, 0, 0, 0]], np.uint16)
+    after = np.full((1, 5), 9000, np.uint16)
+    new = Kind.NEW
+    assert kinds(before, after).tolist() == [[Kind.PERSISTENT, new, new, new, new]]
+
+
+def test_a_map_of_one_date_has_detections() -> None:
+    codes = np.array([[0, 5000, 5001, CODE_NODATA]], np.uint16)
+    assert kinds_of_detection(codes, threshold=5000).tolist() == [[0, 0, Kind.DETECTED, 0]]

@@ -1,0 +1,149 @@
+"""Every format keeps the contract of `lspipe.outputs`."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import TYPE_CHECKING
+
+import duckdb
+import geopandas as gpd
+import numpy as np
+import pandas as pd
+import pyarrow.parquet
+import pytest
+import rioxarray  # noqa: F401  # registers the .rio accessor
+import xarray as xr
+
+from lspipe import outputs
+from lspipe.change import compare
+from lspipe.errors import UsageError
+from lspipe.inventory import Provenance, delineate
+from lspipe.schema import INVENTORY_COLUMNS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+Reader = dict[str, "Callable[[Path], gpd.GeoDataFrame]"]
+READERS: Reader = dict.fromkeys(outputs.OUTPUTS, gpd.read_file) | {"geoparquet": gpd.read_parquet}
+
+
+def inventory() -> gpd.GeoDataFrame:
+    """A new ring with a hole, a corner contact and an old square, in UTM."""
+    codes = np.zeros((2, 20, 20), np.uint16)
+    codes[1, 2:8, 2:8] = codes[1, 12, 3] = codes[1, 13, 4] = codes[:, 14:18, 14:18] = 9000
+    codes[1, 4:6, 4:6] = 0
+    axes = {"y": 4_428_465.0 - 10 * np.arange(20), "x": 455_655.0 + 10 * np.arange(20)}
+    maps = [xr.DataArray(c, dims=("y", "x"), coords=axes).rio.write_crs(32613) for c in codes]
+    who = Provenance(tile="13TDE", date_before="2017-02-01T17:45:31Z", date_after="2018-02-01")
+    return delineate(compare(*maps), provenance=who)
+
+
+@pytest.fixture(params=sorted(outputs.OUTPUTS))
+def name(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+def test_what_was_written_is_read_back(name: str, tmp_path: Path) -> None:
+    table = inventory()
+    path = outputs.write(name, table, tmp_path / f"inventory{outputs.suffix(name)}")
+    found = READERS[name](path)
+    assert found.crs.to_epsg() == 4326
+    assert list(found.columns.drop("geometry")) == list(table.columns.drop("geometry"))
+    assert found["id"].tolist() == table["id"].tolist()
+    np.testing.assert_allclose(found["area_m2"], table["area_m2"])
+    assert pd.to_datetime(found["date_before"], utc=True).tolist() == table["date_before"].tolist()
+    assert found["reviewed"].isna().all()
+    assert found.geometry.is_valid.all()
+    # 7 decimals are 1 cm.
+    np.testing.assert_allclose(found.to_crs(32613).area, table.area, rtol=1e-3)
+
+
+def test_an_empty_inventory_is_written_with_its_columns(name: str, tmp_path: Path) -> None:
+    path = tmp_path / f"inventory{outputs.suffix(name)}"
+    outputs.write(name, inventory().iloc[:0], path)
+    found = READERS[name](path)
+    assert len(found) == 0
+    if name != "geojson":  # which has no columns without features
+        assert set(INVENTORY_COLUMNS) <= set(found.columns)
+
+
+def test_a_failed_write_leaves_the_old_file_and_nothing_else(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / f"inventory{outputs.suffix(name)}"
+    path.write_text("old")
+
+    def fail(_table: gpd.GeoDataFrame, path: Path) -> None:
+        path.write_text("half")
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(outputs, "resolve", lambda *_args, **_more: fail)
+        with pytest.raises(OSError, match="No space left"):
+            outputs.write(name, inventory(), path)
+    assert [file.name for file in tmp_path.iterdir()] == [path.name]
+    assert path.read_text() == "old"
+    outputs.write(name, inventory(), path)
+    assert [file.name for file in tmp_path.iterdir()] == [path.name]
+    assert len(READERS[name](path)) == 3
+
+
+@pytest.mark.parametrize("format_name", ["geoparquet", "geojson"])
+def test_the_same_inventory_gives_the_same_bytes(format_name: str, tmp_path: Path) -> None:
+    digests = set()
+    for attempt in range(2):
+        path = tmp_path / f"{attempt}{outputs.suffix(format_name)}"
+        outputs.write(format_name, inventory(), path)
+        digests.add(hashlib.sha256(path.read_bytes()).hexdigest())
+    assert len(digests) == 1
+
+
+def test_geoparquet_is_version_1_1_with_a_bbox_column(tmp_path: Path) -> None:
+    path = outputs.write("geoparquet", inventory(), tmp_path / "inventory.parquet")
+    table = pyarrow.parquet.read_table(path)
+    metadata = json.loads(table.schema.metadata[b"geo"])
+    column = metadata["columns"]["geometry"]
+    assert metadata["version"] == "1.1.0"
+    assert column["encoding"] == "WKB"
+    assert column["crs"]["id"] == {"authority": "EPSG", "code": 4326}
+    assert column["covering"]["bbox"]["xmin"] == ["bbox", "xmin"]
+    bounds = gpd.read_parquet(path).bounds
+    assert [row["xmin"] for row in table["bbox"].to_pylist()] == bounds["minx"].tolist()
+
+
+def test_geoparquet_opens_in_duckdb_without_an_extension(tmp_path: Path) -> None:
+    path = outputs.write("geoparquet", inventory(), tmp_path / "inventory.parquet")
+    offline = {"autoinstall_known_extensions": False, "autoload_known_extensions": False}
+    with duckdb.connect(config=offline) as database:
+        rows = database.execute(
+            "select status, sum(n_px)::int from read_parquet(?) where bbox.xmin between -180 and 0 "
+            "group by status order by status",
+            [str(path)],
+        ).fetchall()
+    assert rows == [("new", 34), ("persistent", 16)]
+
+
+def test_geojson_follows_rfc_7946(tmp_path: Path) -> None:
+    path = outputs.write("geojson", inventory(), tmp_path / "inventory.geojson")
+    found = json.loads(path.read_text())
+    assert "crs" not in found
+    for feature in found["features"]:
+        rings = feature["geometry"]["coordinates"]
+        many = rings if feature["geometry"]["type"] == "MultiPolygon" else [rings]
+        for polygon in many:
+            for ring, is_outer in zip(polygon, [True, *[False] * len(polygon)], strict=False):
+                x, y = np.array(ring).T
+                doubled = float(np.sum(x[:-1] * y[1:] - x[1:] * y[:-1]))
+                assert (doubled > 0) == is_outer
+                assert all(round(value, 7) == value for point in ring for value in point)
+
+
+def test_unknown_formats_are_refused() -> None:
+    with pytest.raises(UsageError, match="unknown output 'shapefile': expected one of geojson"):
+        outputs.suffix("shapefile")
+    with pytest.raises(ValueError, match="'shapefile': expected one of geoparquet"):
+        outputs.OutputSpec(write=("shapefile",))
+    with pytest.raises(ValueError, match="expected each format once"):
+        outputs.OutputSpec(write=("gpkg", "gpkg"))
