@@ -1,0 +1,81 @@
+"""Where blocks are computed: one contract, one file per kind of cluster.
+
+A cluster file has `start(spec, execution)`, a context manager that yields a connected
+`distributed.Client` whose workers run one task at a time, and closes what it started.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from lspipe.plugins import resolve
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+KINDS = {"local": "lspipe.clusters.local:start", "address": "lspipe.clusters.address:start"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClusterSpec:
+    """Which cluster computes the blocks."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = {
+        "extra": "forbid",
+        "use_attribute_docstrings": True,
+    }
+
+    kind: str = "local"
+    """Kind of cluster: local, or address (a dask cluster that runs already)."""
+    address: str | None = None
+    """Scheduler of a running cluster, such as tcp://127.0.0.1:8786; with kind address."""
+    workers: int | Literal["auto"] = "auto"
+    """Worker processes; auto is one per processor core."""
+    memory_per_worker: str | Literal["auto"] = "auto"
+    """Memory of one worker, such as 4GiB; auto shares the machine's memory evenly."""
+
+    def __post_init__(self) -> None:
+        """Refuse an unknown kind and a cluster without workers."""
+        if self.kind not in KINDS and ":" not in self.kind:
+            raise ValueError(
+                f"kind: found {self.kind!r}, expected {' or '.join(KINDS)}, "
+                'or "package.module:start"'
+            )
+        if self.workers != "auto" and self.workers < 1:
+            raise ValueError(f"workers: found {self.workers}, expected 1 or more, or auto")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExecutionSpec:
+    """How the work is cut and repeated; it never changes a pixel."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = {
+        "extra": "forbid",
+        "use_attribute_docstrings": True,
+    }
+
+    block: int | Literal["auto"] = "auto"
+    """Edge of a block, pixels; auto takes 3660 on a whole tile and less on a small area."""
+    retries: int = 3
+    """How often a failed read or block is tried again."""
+    max_in_flight: int | Literal["auto"] = "auto"
+    """Blocks submitted but not finished; auto is three per worker."""
+
+    def __post_init__(self) -> None:
+        """Refuse numbers that cannot work."""
+        if self.block != "auto" and self.block < 1:
+            raise ValueError(f"block: found {self.block}, expected 1 or more, or auto")
+        if self.retries < 0:
+            raise ValueError(f"retries: found {self.retries}, expected 0 or more")
+        if self.max_in_flight != "auto" and self.max_in_flight < 1:
+            raise ValueError(f"max_in_flight: found {self.max_in_flight}, expected 1 or more")
+
+
+@contextmanager
+def start(spec: ClusterSpec, execution: ExecutionSpec) -> Iterator[Any]:
+    """Start the cluster of a workflow and yield a connected `distributed.Client`."""
+    factory = resolve(spec.kind, KINDS, kind="cluster")
+    with factory(spec, execution) as client:
+        yield client

@@ -1,0 +1,74 @@
+"""Worker processes on this machine, on loopback, one task and one torch thread each."""
+
+from __future__ import annotations
+
+import os
+import signal
+from contextlib import contextmanager
+from multiprocessing import resource_tracker
+from typing import TYPE_CHECKING, Any
+
+import dask
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from distributed import Client
+
+    from lspipe.clusters import ClusterSpec, ExecutionSpec
+
+
+@contextmanager
+def start(spec: ClusterSpec, execution: ExecutionSpec) -> Iterator[Client]:
+    """Yield a client of a `distributed.LocalCluster`; closes both afterwards."""
+    from distributed import Client, LocalCluster
+
+    workers = _cores() if spec.workers == "auto" else spec.workers
+    settings = {
+        # A task that kills its worker is tried as often as one that fails; read at scheduler start.
+        "distributed.scheduler.allowed-failures": execution.retries,
+        # A worker that holds the interpreter for long is busy, not dead.
+        "distributed.scheduler.worker-ttl": "15 minutes",
+        # Failures reach the person through lspipe, named; not as tracebacks of every worker.
+        "logging": dict.fromkeys(("distributed", "odc.loader"), "critical"),
+    }
+    with (
+        dask.config.set(settings),
+        _interrupts_held_back() as let_interrupts_through,
+        LocalCluster(
+            n_workers=workers,
+            threads_per_worker=1,
+            memory_limit=spec.memory_per_worker,
+            host="127.0.0.1",
+            dashboard_address="127.0.0.1:0",
+        ) as cluster,
+        Client(cluster) as client,
+    ):
+        let_interrupts_through()
+        yield client
+
+
+@contextmanager
+def _interrupts_held_back() -> Iterator[Callable[[], None]]:
+    """Start child processes that a Ctrl-C does not reach; this process gets it afterwards.
+
+    A terminal sends the signal to the whole group. Workers would die in the middle of a block, each
+    with a traceback, while this process is about to stop them in order. A blocked signal stays
+    blocked in threads and processes started meanwhile, so workers that replace others are covered.
+    """
+    # Python's resource tracker unblocks the signal when it starts, so it has to run already.
+    resource_tracker.ensure_running()
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield lambda: _restore(before)
+    finally:
+        _restore(before)
+
+
+def _restore(mask: set[Any]) -> None:
+    signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+
+def _cores() -> int:
+    """Processor cores this process may use (a container or a scheduler may allow fewer)."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,0 +1,60 @@
+"""Pixels of one block -> what a person looks at beside a detection: true colour, NDVI.
+
+Written by the task that already holds the pixels, so that reports and exports never read the
+archive again.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from lspipe.schema import CUBE_NODATA
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
+BANDS = ("B04", "B03", "B02", "B08")
+"""Bands that evidence is made of, where the item has them."""
+
+BRIGHTEST = 3000
+"""Reflectance x 1e4 shown as white: the usual stretch of Sentinel-2 true colour, 0..0.3."""
+
+
+def true_colour(bands: Mapping[str, NDArray[np.int16]]) -> NDArray[np.uint8]:
+    """Make a picture of red, green and blue.
+
+    Args:
+        bands: B04, B03 and B02, int16 (y, x), reflectance x 1e4, -32768 = no data.
+
+    Returns:
+        uint8 (3, y, x): 1..255 is reflectance 0..0.3, clipped; 0 = no data.
+    """
+    stack = np.stack([bands[name] for name in ("B04", "B03", "B02")]).astype(np.int32)
+    shown = 1 + np.clip(stack, 0, BRIGHTEST) * 254 // BRIGHTEST
+    shown[:, (stack == CUBE_NODATA).any(axis=0)] = 0
+    return shown.astype(np.uint8)
+
+
+def ndvi(red: NDArray[np.int16], nir: NDArray[np.int16]) -> NDArray[np.int16]:
+    """Compute the normalised difference vegetation index.
+
+    Args:
+        red: B04, int16 (y, x), reflectance x 1e4, -32768 = no data.
+        nir: B08, likewise.
+
+    Returns:
+        int16 (y, x), NDVI x 1e4, -10000..10000; -32768 where a band has no data or both are zero.
+
+    Source: Rouse et al. 1974, (NIR - red) / (NIR + red).
+    """
+    # Small negative reflectances are noise around zero; left in, they push the index beyond 1.
+    r = np.maximum(red, 0).astype(np.float32)
+    n = np.maximum(nir, 0).astype(np.float32)
+    total = r + n
+    missing = (red == CUBE_NODATA) | (nir == CUBE_NODATA) | (total == 0)
+    index = (n - r) / np.where(missing, 1, total)
+    return np.where(missing, CUBE_NODATA, np.rint(index * 10000)).astype(np.int16)

@@ -1,0 +1,185 @@
+"""Stored maps of a run -> change, the list of landslides, what was not observed, output files.
+
+Reads only the run directory: neither the archive nor the network is touched, so that a workflow
+whose `change` section was edited is listed again in seconds.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import geopandas as gpd
+import numpy as np
+import pandas as pd
+import xarray as xr
+from odc.geo.xr import xr_coords
+
+from lspipe import outputs, store
+from lspipe.change import compare
+from lspipe.inventory import Provenance, delineate
+from lspipe.plan import threshold
+from lspipe.schema import CODE_NODATA, Quality
+from lspipe.store import DETECTIONS, NOT_PROCESSED
+from lspipe.tiles import TileMap, join_tiles
+from lspipe.unobserved import unobserved
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from lspipe.plan import Plan, TilePlan
+
+
+@dataclass(frozen=True)
+class Listed:
+    """What was written."""
+
+    outputs: Mapping[str, Path]
+    statuses: Mapping[str, int]
+    observed_share: float
+    """Share of the area observed on every date, 0..1; overlaps of tiles count in each."""
+
+
+def write(run: Path, plan: Plan) -> Listed:
+    """Compare the dates, list the objects and write the outputs.
+
+    Args:
+        run: a run directory whose maps are done, or done in part.
+        plan: of the run.
+    """
+    tables, maps, gaps = [], [], []
+    seen = inside = 0
+    for tile in plan.tiles:
+        codes = _codes(run, plan, tile)
+        area = np.ones(tile.tile.geobox.shape, bool) if tile.area is None else tile.area
+        observed = np.logical_and.reduce([layer != CODE_NODATA for layer in codes.values()])
+        seen += int(np.count_nonzero(observed & area))
+        inside += int(np.count_nonzero(area))
+        tables.append(_objects(run, plan, tile, codes))
+        maps.append(TileMap(tile.tile.name, tile.tile.geobox))
+        gaps.append(_gaps(run, tile, codes))
+    inventory = join_tiles(tables, maps, min_area_m2=plan.workflow.change.min_area_m2)
+    # Whatever else is asked for: the GeoParquet is what status, report and export read.
+    formats = dict.fromkeys(("geoparquet", *plan.workflow.output.write))
+    written = {
+        name: outputs.write(name, inventory, run / f"inventory{outputs.suffix(name)}")
+        for name in formats
+    }
+    missing = gpd.GeoDataFrame(pd.concat(gaps, ignore_index=True), crs=gaps[0].crs)
+    written["unobserved"] = outputs.write("geoparquet", missing, run / "unobserved.parquet")
+    counts = inventory["status"].value_counts()
+    return Listed(
+        outputs=written,
+        statuses={str(name): int(count) for name, count in sorted(counts.items())},
+        observed_share=seen / inside if inside else 0.0,
+    )
+
+
+def _codes(run: Path, plan: Plan, tile: TilePlan) -> dict[str, NDArray[np.uint16]]:
+    """One map of codes per date; a date without a scene on this tile was not observed."""
+    layers = store.read(run, DETECTIONS, tile.tile.name, "probability")
+    roles = np.array(tile.grid.roles)
+    return {
+        role: middle(layers[roles == role])
+        if (roles == role).any()
+        else np.full(tile.tile.geobox.shape, CODE_NODATA, np.uint16)
+        for role in plan.workflow.dates.ranges()
+    }
+
+
+def middle(layers: NDArray[np.uint16]) -> NDArray[np.uint16]:
+    """Merge the acquisitions of one date (`composite: each`) into one map.
+
+    Args:
+        layers: codes (time, y, x), 65535 = not observed.
+
+    Returns:
+        Per pixel the lower median of the observed codes, so that the value is one that was stored;
+        65535 where no acquisition observed the pixel.
+    """
+    if len(layers) == 1:
+        only: NDArray[np.uint16] = layers[0]
+        return only
+    ordered = np.sort(layers, axis=0)  # not observed is the largest code, so it sorts to the end
+    count = np.count_nonzero(layers != CODE_NODATA, axis=0)
+    rank = np.maximum(count - 1, 0) // 2
+    picked: NDArray[np.uint16] = np.take_along_axis(ordered, rank[None], axis=0)[0]
+    return picked
+
+
+def _objects(
+    run: Path, plan: Plan, tile: TilePlan, codes: dict[str, NDArray[np.uint16]]
+) -> gpd.GeoDataFrame:
+    """List the objects of one tile; writes its change arrays on the way."""
+    who = _provenance(plan, tile)
+    maps = {role: _on_grid(tile, values) for role, values in codes.items()}
+    limit = threshold(plan.workflow, plan.model)
+    if "before" not in maps:
+        return delineate(maps["after"], threshold=limit, provenance=who, area=tile.area)
+    spec = plan.workflow.change
+    change = compare(
+        maps["before"],
+        maps["after"],
+        threshold=limit,
+        before_below=spec.before_below,
+        tolerance_px=spec.tolerance_px,
+        min_gain=spec.min_gain,
+        method=spec.method,
+    )
+    store.create_change(run, tile.grid)
+    store.write_change(run, tile.tile.name, change["state"].values, change["gain"].values)
+    return delineate(change, provenance=who, area=tile.area)
+
+
+def _on_grid(tile: TilePlan, values: NDArray[Any]) -> xr.DataArray:
+    return xr.DataArray(values, dims=("y", "x"), coords=xr_coords(tile.tile.geobox))
+
+
+def _provenance(plan: Plan, tile: TilePlan) -> Provenance:
+    by_role = {
+        role: [step for step in tile.steps if step.role == role] for role in ("before", "after")
+    }
+    times = {role: [step.time for step in steps] for role, steps in by_role.items()}
+    items = {
+        role: tuple(item.id for step in steps for item in step.items)
+        for role, steps in by_role.items()
+    }
+    return Provenance(
+        tile=tile.tile.name,
+        # An event lies between the last look before and the first look after.
+        date_before=max(times["before"]) if times["before"] else None,
+        date_after=min(times["after"]) if times["after"] else None,
+        model_id=plan.model.id,
+        model_sha256=plan.reference.sha256,
+        items_before=items["before"],
+        items_after=items["after"],
+    )
+
+
+def _gaps(run: Path, tile: TilePlan, codes: dict[str, NDArray[np.uint16]]) -> gpd.GeoDataFrame:
+    """Polygons of what was not observed, per date and reason."""
+    quality = store.read(run, DETECTIONS, tile.tile.name, "quality")
+    roles = np.array(tile.grid.roles)
+    layers = {}
+    for role, values in codes.items():
+        # Of several acquisitions, the reasons of the first; where any saw the pixel, none.
+        has_scene = (roles == role).any()
+        bits = quality[roles == role][0] if has_scene else np.full_like(quality[0], Quality.NODATA)
+        bits[values != CODE_NODATA] = 0
+        layers[role] = bits
+    return unobserved(
+        layers,
+        geobox=tile.tile.geobox,
+        tile=tile.tile.name,
+        area=tile.area,
+        acquired=_acquired(tile),
+        not_processed=NOT_PROCESSED,
+    )
+
+
+def _acquired(tile: TilePlan) -> dict[str, Any]:
+    """Time of the first step of each date."""
+    return {step.role: step.time for step in reversed(tile.steps)}

@@ -1,0 +1,138 @@
+"""Blocks to do -> blocks done: submit, bound, retry, report by callback.
+
+One (tile, step) is one graph, so that chunks are read once; as many steps are in flight as give
+every worker a few blocks, so that memory and the scheduler's graph never grow with the area.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from distributed import as_completed
+from distributed.scheduler import KilledWorker
+
+from lspipe.errors import BlockError, LspipeError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from distributed import Client, Future
+
+logger = logging.getLogger(__name__)
+
+BLOCKS_PER_WORKER = 3
+"""Blocks in flight per worker: one computing, one ready, one being read (DESIGN, Submitting)."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """The delayed tasks of one (tile, step), and which block each is."""
+
+    tile: str
+    step: int
+    indices: tuple[tuple[int, int], ...]
+    build: Callable[[], list[Any]]
+    """Makes the delayed tasks; called only when there is room, so graphs do not pile up."""
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A block that could not be done, and why."""
+
+    tile: str
+    step: int
+    index: tuple[int, int]
+    error: str
+
+    def __str__(self) -> str:
+        return f"block {self.index} of {self.tile}: {self.error}"
+
+
+@dataclass
+class Outcome:
+    """What became of the submitted blocks."""
+
+    done: int = 0
+    failures: list[Failure] = field(default_factory=list)
+
+
+def compute(
+    client: Client,
+    batches: Iterable[Batch],
+    *,
+    retries: int,
+    max_in_flight: int | None,
+    report: Callable[..., None],
+) -> Outcome:
+    """Run every batch to its end, whatever fails in between.
+
+    Args:
+        client: of the cluster.
+        batches: in the order they should start.
+        retries: how often dask repeats a task that failed.
+        max_in_flight: blocks submitted and not finished; None = `BLOCKS_PER_WORKER` per worker.
+        report: called after each block with the facts of it.
+
+    Raises:
+        LspipeError: an error that no other block can escape either (the model, the workflow).
+    """
+    waiting = deque(batches)
+    outcome = Outcome()
+    running: dict[Future, tuple[Batch, tuple[int, int]]] = {}
+    finished = as_completed([], raise_errors=False)
+    try:
+        while waiting or running:
+            limit = max_in_flight or BLOCKS_PER_WORKER * max(1, len(client.nthreads()))
+            while waiting and len(running) < limit:
+                batch = waiting.popleft()
+                for index, future in _submit(client, batch, retries):
+                    running[future] = (batch, index)
+                    finished.add(future)
+            if not running:
+                continue
+            future = next(finished)
+            batch, index = running.pop(future)
+            _settle(future, batch, index, outcome, report)
+    finally:
+        client.cancel(list(running))
+    return outcome
+
+
+def _submit(client: Client, batch: Batch, retries: int) -> Iterator[tuple[tuple[int, int], Future]]:
+    logger.info("%s step %d: %d blocks", batch.tile, batch.step, len(batch.indices))
+    futures = client.compute(batch.build(), retries=retries, optimize_graph=True)
+    return zip(batch.indices, futures, strict=True)
+
+
+def _settle(
+    future: Future,
+    batch: Batch,
+    index: tuple[int, int],
+    outcome: Outcome,
+    report: Callable[..., None],
+) -> None:
+    """Count one finished future; a block's own failure is recorded, anything else is raised."""
+    if future.status == "finished":
+        outcome.done += 1
+        report("block", result=future.result())
+        return
+    error = future.exception()
+    if isinstance(error, LspipeError) and not isinstance(error, BlockError):
+        raise error
+    failure = Failure(batch.tile, batch.step, index, _reason(error))
+    outcome.failures.append(failure)
+    report("failure", failure=failure)
+
+
+def _reason(error: BaseException | None) -> str:
+    if isinstance(error, KilledWorker):
+        return (
+            "its worker died repeatedly, which is nearly always memory: "
+            "use fewer workers or a smaller execution.block"
+        )
+    if isinstance(error, LspipeError):
+        return str(error)
+    return f"{type(error).__name__}: {error}"

@@ -1,0 +1,101 @@
+"""Kills and interruptions: a run that was stopped anywhere ends in the same bytes."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import time
+
+import pytest
+
+from tests.worlds import command, environment, fingerprints, lspipe, make_world
+
+LOCAL = {"kind": "local", "workers": 2}
+
+# Enough blocks that a kill at a random moment nearly always falls between two of them.
+CUT = {"block": 40, "retries": 0}
+
+
+def start(world):
+    """Start a run as the leader of its own process group, as a terminal or a scheduler does."""
+    return subprocess.Popen(
+        command("run", world.workflow),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment(),
+        start_new_session=True,
+    )
+
+
+def wait_for_blocks(world, count, process, timeout=120):
+    """Wait until a run has logged some blocks, or has ended."""
+    log = world.run / "log.jsonl"
+    until = time.monotonic() + timeout
+    while process.poll() is None and time.monotonic() < until:
+        if log.exists() and log.read_text(encoding="utf-8").count('"event": "block"') >= count:
+            return
+        time.sleep(0.02)
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory, cluster):
+    world = make_world(tmp_path_factory.mktemp("whole"), cluster=cluster, execution=CUT)
+    answer = lspipe("run", world.workflow)
+    assert answer.returncode == 0, answer.stderr
+    return fingerprints(world.run)
+
+
+@pytest.mark.timeout(600)
+def test_three_kills_of_the_process_group_end_in_the_same_bytes(tmp_path, uninterrupted):
+    world = make_world(tmp_path, cluster=LOCAL, execution=CUT)
+    moment = random.Random(20240101)
+    for kill in range(3):
+        process = start(world)
+        wait_for_blocks(world, 1 + kill * 12, process)
+        time.sleep(moment.uniform(0, 0.4))
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+        assert process.returncode == -signal.SIGKILL
+    answer = lspipe("run", world.workflow)
+    assert answer.returncode == 0, answer.stderr
+    assert "skipped 0," not in answer.stdout  # what was done before the kills was not done again
+    assert fingerprints(world.run) == uninterrupted
+
+
+@pytest.mark.timeout(300)
+def test_ctrl_c_ends_with_130_and_the_same_command_goes_on(tmp_path, uninterrupted):
+    world = make_world(tmp_path, cluster=LOCAL, execution=CUT)
+    process = start(world)
+    wait_for_blocks(world, 3, process)
+    # A terminal sends the signal to the whole foreground group, workers included.
+    os.killpg(process.pid, signal.SIGINT)
+    _, told = process.communicate(timeout=60)
+    assert process.returncode == 130, told
+    assert "the same command continues" in told
+    assert "Traceback" not in told
+    answer = lspipe("run", world.workflow)
+    assert answer.returncode == 0, answer.stderr
+    assert fingerprints(world.run) == uninterrupted
+
+
+@pytest.mark.timeout(300)
+def test_a_worker_that_is_killed_is_replaced_and_the_run_goes_on(tmp_path, uninterrupted):
+    world = make_world(tmp_path, cluster=LOCAL, execution={**CUT, "retries": 3})
+    process = start(world)
+    wait_for_blocks(world, 3, process)
+    listed = subprocess.run(
+        ["ps", "-A", "-ww", "-o", "pid=,pgid=,args="], capture_output=True, text=True, check=True
+    ).stdout
+    processes = [line.split(maxsplit=2) for line in listed.splitlines()]
+    workers = [
+        int(pid)
+        for pid, group, arguments in processes
+        if int(group) == process.pid and "spawn_main" in arguments
+    ]
+    os.kill(workers[0], signal.SIGKILL)
+    _, told = process.communicate(timeout=200)
+    assert process.returncode == 0, told
+    assert fingerprints(world.run) == uninterrupted

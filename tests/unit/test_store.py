@@ -1,0 +1,179 @@
+"""The run directory: what is written opens everywhere, and never looks done when it is not."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import rioxarray  # noqa: F401  # registers the accessor
+import xarray as xr
+import zarr
+from affine import Affine
+from odc.geo.geobox import GeoBox
+
+from lspipe import store
+from lspipe.errors import StoreError
+from lspipe.schema import CODE_NODATA, CUBE_NODATA
+
+GDAL = Path(__file__).parent.parent / "gdal_raster.py"
+
+
+def grid(shape=(50, 70), chunk=20, block=40, blocks=(2, 2)) -> store.Grid:
+    return store.Grid(
+        tile="18GYS",
+        geobox=GeoBox(shape, Affine(10, 0, 699960, 0, -10, 5200000), "EPSG:32718"),
+        times=(1485907200, 1517443200),
+        roles=("before", "after"),
+        chunk=chunk,
+        block=block,
+        blocks=blocks,
+    )
+
+
+def write(run: Path, index=(0, 0), core=(slice(0, 40), slice(0, 40)), step=1, seed=0):
+    shape = tuple(s.stop - s.start for s in core)
+    rng = np.random.default_rng(seed)
+    codes = rng.integers(0, 10001, shape).astype(np.uint16)
+    codes[0, 0] = CODE_NODATA
+    store.write_block(
+        run,
+        "18GYS",
+        step,
+        index,
+        core,
+        detections={"probability": codes, "quality": np.zeros(shape, np.uint8)},
+        evidence={
+            "ndvi": np.full(shape, 5000, np.int16),
+            "true_colour": np.full((3, *shape), 9, np.uint8),
+        },
+    )
+    return codes
+
+
+def test_a_new_store_is_not_observed_anywhere(tmp_path):
+    store.create(tmp_path, [grid()], fingerprint="f")
+    assert (store.read(tmp_path, store.DETECTIONS, "18GYS", "probability") == CODE_NODATA).all()
+    assert (store.read(tmp_path, store.DETECTIONS, "18GYS", "quality") == 255).all()
+    assert not store.done(tmp_path, "18GYS").any()
+    assert store.block_size(tmp_path, "18GYS") == 40
+
+
+def test_a_written_block_is_done_and_the_others_are_not(tmp_path):
+    store.create(tmp_path, [grid()], fingerprint="f")
+    codes = write(tmp_path)
+    assert store.done(tmp_path, "18GYS").nonzero() == (
+        np.array([1]),
+        np.array([0]),
+        np.array([0]),
+    )
+    stored = store.read(tmp_path, store.DETECTIONS, "18GYS", "probability")
+    np.testing.assert_array_equal(stored[1, :40, :40], codes)
+    assert (stored[0] == CODE_NODATA).all()
+    assert (store.read(tmp_path, store.EVIDENCE, "18GYS", "true_colour")[1, :, :40, :40] == 9).all()
+
+
+def test_creating_again_keeps_what_was_written(tmp_path):
+    store.create(tmp_path, [grid()], fingerprint="f")
+    codes = write(tmp_path)
+    store.create(tmp_path, [grid()], fingerprint="f")
+    stored = store.read(tmp_path, store.DETECTIONS, "18GYS", "probability")
+    np.testing.assert_array_equal(stored[1, :40, :40], codes)
+
+
+def test_a_template_cut_off_by_a_kill_is_laid_out_again(tmp_path):
+    root = zarr.open_group(tmp_path / store.DETECTIONS, mode="a", zarr_format=3)
+    root.create_group("18GYS").create_array("x", shape=(3,), dtype="f8")
+    store.create(tmp_path, [grid()], fingerprint="f")
+    assert not store.done(tmp_path, "18GYS").any()
+
+
+def test_xarray_and_rioxarray_read_crs_transform_nodata_and_values(tmp_path):
+    store.create(tmp_path, [grid()], fingerprint="f")
+    codes = write(tmp_path)
+    opened = xr.open_zarr(
+        tmp_path / store.DETECTIONS / "18GYS", consolidated=False, decode_coords="all"
+    )
+    probability = opened["probability"]
+    assert probability.rio.crs.to_epsg() == 32718
+    assert tuple(probability.rio.transform())[:6] == (10.0, 0.0, 699960.0, 0.0, -10.0, 5200000.0)
+    assert probability.rio.encoded_nodata == CODE_NODATA
+    assert str(opened["time"].values[1])[:10] == "2018-02-01"
+    expected = np.where(codes == CODE_NODATA, np.nan, codes / 10000)
+    np.testing.assert_allclose(probability.values[1, :40, :40], expected, atol=1e-9)
+    ndvi = xr.open_zarr(
+        tmp_path / store.EVIDENCE / "18GYS", consolidated=False, decode_coords="all"
+    )["ndvi"]
+    assert ndvi.rio.encoded_nodata == CUBE_NODATA
+    assert ndvi.values[1, 0, 0] == 0.5
+
+
+def test_gdal_reads_crs_transform_nodata_and_values(tmp_path, monkeypatch):
+    # GDAL >= 3.12 comes with pyogrio, built without zstd; the layout is what is under test here.
+    # tests/services/test_gdal_zarr.py reads the compressed store with a GDAL that has it.
+    monkeypatch.setattr(store, "COMPRESSORS", None)
+    store.create(tmp_path, [grid()], fingerprint="f")
+    codes = write(tmp_path)
+    source = f'ZARR:"{tmp_path / store.DETECTIONS}":/18GYS/probability:1'
+    answer = subprocess.run(
+        [sys.executable, str(GDAL), source], capture_output=True, text=True, check=False
+    )
+    assert answer.returncode == 0, answer.stderr
+    facts = json.loads(answer.stdout)
+    assert facts["driver"] == "Zarr"
+    assert facts["shape"] == [50, 70]
+    assert facts["transform"] == [699960.0, 10.0, 0.0, 5200000.0, 0.0, -10.0]
+    assert "32718" in facts["wkt"]
+    assert facts["nodata"] == CODE_NODATA
+    assert facts["scale"] == pytest.approx(1e-4)
+    pixels = np.array(facts["pixels"])
+    np.testing.assert_array_equal(pixels[:40, :40], codes)
+    assert (pixels[40:] == CODE_NODATA).all()
+
+
+def test_a_second_process_is_refused_while_the_first_holds_the_run(tmp_path):
+    code = (
+        "import sys; from pathlib import Path; from lspipe import store\n"
+        "with store.lock(Path(sys.argv[1])): print('held', flush=True); sys.stdin.read()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code, str(tmp_path)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as holder:
+        assert holder.stdout.readline() == "held\n"
+        with pytest.raises(StoreError, match=f"process {holder.pid}"), store.lock(tmp_path):
+            pass
+        holder.kill()
+    # The kernel lets go when the process dies, however it died.
+    with store.lock(tmp_path):
+        pass
+
+
+def test_differences_name_the_key_and_both_values():
+    old = {"cube": {"mask": {"dilate_px": 3}}, "model": "a"}
+    new = {"cube": {"mask": {"dilate_px": 5}}, "model": "a"}
+    assert store.differences(old, new) == ["cube.mask.dilate_px: 3 -> 5"]
+
+
+def test_clearing_refuses_a_folder_that_is_not_a_run(tmp_path):
+    (tmp_path / "holiday.jpg").touch()
+    with pytest.raises(StoreError, match="not a run directory"):
+        store.clear(tmp_path)
+    assert (tmp_path / "holiday.jpg").exists()
+
+
+def test_json_is_never_half_written(tmp_path, monkeypatch):
+    store.write_json(tmp_path / "run.json", {"state": "finished"})
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(store.os, "fsync", full)
+    with pytest.raises(OSError, match="No space"):
+        store.write_json(tmp_path / "run.json", {"state": "other"})
+    assert store.read_json(tmp_path / "run.json") == {"state": "finished"}
