@@ -39,8 +39,8 @@ class ChangeSpec:
 
     method: Method = "hysteresis"
     """`subtract` is the paper's binary difference: no `before_below`, no `tolerance_px`."""
-    threshold: float = 0.5
-    """A pixel is landslide where its probability is above this, 0..1."""
+    threshold: float | None = None
+    """A pixel is landslide where its probability is above this, 0..1; None = the model item's."""
     before_below: float = 0.3
     """A pixel can only start a new object where the date before was at or below this, 0..1.
     Values above `threshold` mean the same as `threshold`."""
@@ -64,6 +64,11 @@ class ChangeSpec:
         if self.method not in {"hysteresis", "subtract"}:
             raise ValueError(f"method {self.method!r}: expected 'hysteresis' or 'subtract'")
 
+    @property
+    def limit(self) -> float:
+        """The threshold, or 0.5 (paper 000) where neither the workflow nor a model gives one."""
+        return 0.5 if self.threshold is None else self.threshold
+
     def attrs(self) -> dict[str, Any]:
         """Return the attributes of a change Dataset, which `delineate` reads the rules from.
 
@@ -71,7 +76,7 @@ class ChangeSpec:
         """
         rules = {k: v for k, v in asdict(self).items() if v is not None and k != "min_area_m2"}
         if self.method == "subtract":
-            rules |= {"before_below": self.threshold, "tolerance_px": 0}
+            rules |= {"before_below": self.limit, "tolerance_px": 0}
         return rules
 
 
@@ -96,7 +101,7 @@ def change_codes(
 
     Source: DESIGN section 4, Change.
     """
-    t = threshold_code(spec.threshold)
+    t = threshold_code(spec.limit)
     b = t if spec.method == "subtract" else min(t, threshold_code(spec.before_below))
     is_before, is_after = before > t, after > t
     gained, lost = is_after & ~is_before, is_before & ~is_after

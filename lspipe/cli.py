@@ -156,7 +156,7 @@ def _run(options: argparse.Namespace) -> int:
             fresh=options.fresh,
             report=progress.report,
         )
-    demo = _demo_score(options.workflow, run)
+    demo = _demo_score(options.workflow, run) if summary.state == "finished" else None
     facts = summary.as_json() | ({"demo": demo} if demo else {})
     _print(options, facts, lambda: _summary_text(summary, demo))
     return summary.exit_code
@@ -174,11 +174,15 @@ def _summary_text(summary: Summary, demo: dict[str, int] | None) -> str:
             f"{demo['right']} of {demo['listed']} listed as new are right"
         )
     if summary.is_complete and summary.outputs:
-        lines.append(f"open next      {next(iter(summary.outputs.values()))} in QGIS")
+        best = summary.outputs.get("gpkg", summary.outputs["geoparquet"])
+        lines.append(f"open next      {best} in QGIS")
     for failure in summary.failures[:5]:
         lines.append(f"failed         {failure}")
     if summary.failures:
         lines.append("               try again: the same command, or with --only-failed")
+    left = summary.total - summary.done - summary.skipped - len(summary.failures)
+    if left:
+        lines.append(f"not finished   {left} blocks are left: the same command goes on with them")
     share = summary.observed_share
     dates = "on both dates" if summary.is_two_date else "on its date"
     lines.append(
@@ -187,7 +191,7 @@ def _summary_text(summary: Summary, demo: dict[str, int] | None) -> str:
     )
     lines.append(
         f"blocks {summary.total}: done {summary.done}, skipped {summary.skipped}, "
-        f"failed {len(summary.failures)}"
+        f"failed {len(summary.failures)}" + (f", left {left}" if left else "")
     )
     return "\n".join(lines)
 

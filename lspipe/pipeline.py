@@ -17,7 +17,7 @@ import numpy as np
 
 from lspipe import clusters, estimate, listing, search, store, stream, worker
 from lspipe.errors import BlockError, StoreError, UsageError
-from lspipe.plan import Plan, TilePlan, make, model_of, open_step, record
+from lspipe.plan import THREADS, Plan, TilePlan, make, model_of, open_step, record
 from lspipe.record import Log, check_run_directory, describe_plan, read_status, versions
 
 if TYPE_CHECKING:
@@ -381,6 +381,7 @@ def _job(prepared: Prepared, tile: TilePlan, step: int) -> worker.StepJob:
         setting=plan.setting,
         tile_range=tile.tile_ranges[step] if tile.tile_ranges else None,
         fill_masked=plan.workflow.cube.mask.apply == "input",
+        threads=THREADS,
     )
 
 

@@ -186,9 +186,9 @@ def model_of(workflow: Workflow) -> tuple[ModelItem, Setting]:
 
 
 def threshold(workflow: Workflow, item: ModelItem) -> float:
-    """Return the threshold that rules: the change section's, the model section's, the item's."""
-    asked = (workflow.change.threshold, workflow.model.threshold, item.threshold)
-    return next(value for value in asked if value is not None)
+    """Return the threshold that rules: the workflow's, else the model item's."""
+    asked = workflow.change.threshold
+    return item.threshold if asked is None else asked
 
 
 def _reference(workflow: Workflow, item: ModelItem) -> ModelReference:

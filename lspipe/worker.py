@@ -19,6 +19,7 @@ import numpy as np
 from lspipe import evidence, models, store
 from lspipe.errors import InferenceError, LspipeError
 from lspipe.inference import run_block
+from lspipe.models.runtimes import use_threads
 from lspipe.schema import Quality, quantise
 
 if TYPE_CHECKING:
@@ -55,6 +56,8 @@ class StepJob:
     setting: Setting
     tile_range: tuple[tuple[float, float], ...] | None
     fill_masked: bool
+    threads: int
+    """torch threads of the worker, part of the fingerprint."""
 
 
 @dataclass(frozen=True)
@@ -158,6 +161,7 @@ def infer_and_write(
         area: packed bits of the area over the outer extent; None = all inside.
     """
     began = time.perf_counter()
+    use_threads(job.threads)
     inside = None if area is None else _unpacked(area, quality.shape)
     try:
         probability = run_block(
@@ -196,7 +200,7 @@ def infer_and_write(
 
 
 def load(reference: ModelReference) -> Any:
-    """Load the model once per worker process."""
+    """Load the model, once per worker process."""
     return models.load(
         reference.item,
         reference.sha256,

@@ -282,7 +282,7 @@ inference:
   preset: balanced                  # paper | balanced | fast | preview
 
 change:
-  threshold: 0.5                    # landslide where probability > threshold
+  threshold: 0.5                    # landslide where probability > threshold; the model's if absent
   before_below: 0.3                 # new where it was at most this before
   tolerance_px: 1                   # misregistration between the dates
   min_area_m2: 900

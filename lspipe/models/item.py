@@ -91,12 +91,6 @@ class ModelSpec:
 
     item: str = "shipped:bare-ground"
     """Path of a model item (STAC Item JSON with the MLM extension), or "shipped:NAME"."""
-    threshold: float | None = None
-    """Landslide where the probability is above it, 0..1; None takes the model item's."""
-
-    def __post_init__(self) -> None:
-        if self.threshold is not None and not 0 <= self.threshold <= 1:
-            raise ValueError(f"threshold {self.threshold}: expected a probability between 0 and 1")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -166,6 +166,16 @@ def load(
     )
 
 
+def use_threads(count: int) -> None:
+    """Compute with this many threads per operation, in this process.
+
+    A worker of a run calls it, whoever started that worker: the count decides the last bit of a
+    result, and threads of several workers on one machine would fight for its cores.
+    """
+    if torch.get_num_threads() != count:
+        torch.set_num_threads(count)
+
+
 def resolve_device(device: str) -> torch.device:
     """Turn "auto", "cpu" or "cuda" into a device of this machine.
 

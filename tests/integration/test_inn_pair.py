@@ -1,0 +1,248 @@
+"""A real pair of scenes through the whole of `lspipe.run`: fields along the Inn, 2021.
+
+Two Sentinel-2 L2A scenes of T33UUP (17 June and 25 September 2021), red, green, blue and near
+infrared, cloud-free. There are no landslides: what opens up between the dates are harvested fields,
+so there is plenty of change, and every pixel's probability is known from the published file.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import geopandas as gpd
+import numpy as np
+import pytest
+import rasterio
+import rioxarray  # noqa: F401  # adds .rio
+import shapely
+import torch
+import xarray as xr
+import yaml
+
+import lspipe
+from lspipe import store
+from lspipe.schema import quantise
+from lspipe.workflow import Workflow
+from tests.real_scenes import COLLECTION, write_scene
+from tests.rgbn_model import BareSoil, write_item
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from lspipe.pipeline import Summary
+
+pytestmark = pytest.mark.real
+
+TILE = "33UUP"
+ORDER = ("B04", "B03", "B02", "B08")
+"""Bands of each date in the file (R G B NIR), the June date first (see the data's README)."""
+
+JUNE, SEPTEMBER = "2021-06-17T10:00:00Z", "2021-09-25T10:00:00Z"
+DATES = {
+    "before": {"start": "2021-06-01", "end": "2021-06-30"},
+    "after": {"start": "2021-09-01", "end": "2021-09-30"},
+}
+
+
+@dataclass(frozen=True)
+class Pair:
+    """The published file."""
+
+    june: dict[str, np.ndarray]
+    september: dict[str, np.ndarray]
+    grid: Any
+    shape: tuple[int, int]
+
+
+@pytest.fixture(scope="module")
+def pair(real_data: Path) -> Pair:
+    with rasterio.open(real_data / "s2_l2a_pair_inn_2021" / "inference-img.tif") as file:
+        assert file.crs.to_epsg() == 32633
+        pixels = file.read()
+        return Pair(
+            june=dict(zip(ORDER, pixels[:4], strict=True)),
+            september=dict(zip(ORDER, pixels[4:], strict=True)),
+            grid=file.transform,
+            shape=file.shape,
+        )
+
+
+def write_archive(folder: Path, pair: Pair, *, september_shift: int = 0) -> None:
+    """Write both scenes; a shift of 1000 is what baselines from 04.00 on add to the numbers."""
+    place = {"tile": TILE, "corner": pair.grid, "epsg": 32633}
+    write_scene(folder, time=JUNE, baseline="03.00", bands=pair.june, **place)
+    shifted = {band: layer + np.uint16(september_shift) for band, layer in pair.september.items()}
+    baseline = "04.00" if september_shift else "03.01"
+    write_scene(folder, time=SEPTEMBER, baseline=baseline, bands=shifted, **place)
+    write_item(folder / "bare-soil.json")
+
+
+def write_workflow(path: Path, archive: Path, cluster: dict[str, str], **sections: Any) -> Path:
+    content = {
+        "name": "inn",
+        "aoi": {"tiles": [TILE]},
+        "dates": DATES,
+        "search": {"catalog": str(archive / "items"), "collection": COLLECTION},
+        "cube": {"mask": {"scl": []}},  # the file has no scene classes
+        "model": {"item": str(archive / "bare-soil.json")},
+        "output": {"path": "run", "write": ["geoparquet"]},
+        "cluster": cluster,
+        "execution": {"block": 128, "retries": 0},
+        **sections,
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(yaml.safe_dump(content), encoding="utf-8")
+    return path
+
+
+def listed(folder: Path) -> gpd.GeoDataFrame:
+    return gpd.read_parquet(folder / "run" / "inventory.parquet")
+
+
+def shapes_of(table: gpd.GeoDataFrame, status: str) -> list[bytes]:
+    return sorted(shapely.to_wkb(table.geometry[table["status"] == status].to_numpy()))
+
+
+@pytest.fixture(scope="module")
+def finished(
+    tmp_path_factory: pytest.TempPathFactory, pair: Pair, cluster: dict[str, str]
+) -> tuple[Path, Summary]:
+    """A finished run, before = June; tests only read it."""
+    folder = tmp_path_factory.mktemp("inn")
+    write_archive(folder, pair)
+    workflow = write_workflow(folder / "workflow.yaml", folder, cluster)
+    return folder, lspipe.run(Workflow.from_file(workflow))
+
+
+def test_every_block_of_the_real_pair_is_done(finished) -> None:
+    folder, summary = finished
+    assert (summary.state, summary.exit_code, summary.failures) == ("finished", 0, ())
+    # 379 x 578 px in blocks of 128; a last row of 123 px is a block of its own, 66 px more too.
+    assert (summary.total, summary.done) == (2 * 3 * 5, 2 * 3 * 5)
+    assert store.done(folder / "run", TILE).all()
+    assert summary.observed_share == 1
+    # Hard negatives: fields are cut and sown, so much of the scene changes either way.
+    counts = listed(folder)["status"].value_counts()
+    assert min(counts["new"], counts["vanished"], counts["persistent"]) > 20
+
+
+def test_the_stored_maps_lie_exactly_on_the_published_grid(finished, pair) -> None:
+    folder, _ = finished
+    with xr.open_dataset(
+        folder / "run" / "detections.zarr",
+        group=TILE,
+        engine="zarr",
+        consolidated=False,
+        decode_coords="all",
+    ) as maps:
+        assert maps.rio.crs.to_epsg() == 32633
+        assert maps.rio.transform() == pair.grid
+        assert maps.rio.shape == pair.shape
+        assert [str(time)[:10] for time in maps["time"].values] == [JUNE[:10], SEPTEMBER[:10]]
+
+
+def test_a_stored_probability_is_that_of_the_same_pixel_of_the_published_file(
+    finished, pair
+) -> None:
+    folder, _ = finished
+    stored = store.read(folder / "run", store.DETECTIONS, TILE, "probability").astype(int)
+    network = BareSoil(4)
+    for codes, scene in zip(stored, (pair.june, pair.september), strict=True):
+        numbers = np.stack([scene[band] for band in ("B02", "B03", "B04", "B08")])
+        reflectance = torch.from_numpy(numbers.astype(np.float32) * np.float32(1e-4))
+        expected = quantise(network(reflectance[None])[0, 0].numpy()).astype(int)
+        # Half-way between two codes, the last bit of an average may round to the other one.
+        assert np.abs(codes - expected).max() <= 1
+        assert (codes == expected).mean() > 0.999
+        # The test can see a shift: a neighbour's probability is another.
+        assert (codes[:, 1:] == expected[:, :-1]).mean() < 0.2
+        assert (codes[1:] == expected[:-1]).mean() < 0.2
+
+
+def test_outlines_run_along_the_edges_of_published_pixels(finished, pair) -> None:
+    folder, _ = finished
+    table = listed(folder)
+    assert table.crs.to_epsg() == 4326
+    assert set(table["utm_epsg"]) == {32633}
+    corners = shapely.get_coordinates(table.to_crs(32633).geometry.to_numpy())
+    columns = (corners[:, 0] - pair.grid.c) / 10
+    rows = (pair.grid.f - corners[:, 1]) / 10
+    # 0.1 mm of 10 m: what degrees and back leaves.
+    np.testing.assert_allclose(columns, np.rint(columns), rtol=0, atol=1e-5)
+    np.testing.assert_allclose(rows, np.rint(rows), rtol=0, atol=1e-5)
+    assert columns.min() >= 0
+    assert rows.min() >= 0
+    assert columns.max() <= pair.shape[1]
+    assert rows.max() <= pair.shape[0]
+
+
+def test_the_new_polygons_hold_the_pixels_that_became_bare(finished, pair) -> None:
+    folder, _ = finished
+    table = listed(folder).to_crs(32633)
+    before, after = store.read(folder / "run", store.DETECTIONS, TILE, "probability")
+    became_bare = (after > 5000) & (before <= 3000)
+    burnt = rasterio.features.rasterize(
+        table.geometry[table["status"] == "new"], pair.shape, transform=pair.grid
+    ).astype(bool)
+    assert (after[burnt] > 5000).all()
+    assert (before[burnt] <= 5000).all()
+    # The rest of them touch what was bare before, or are below the smallest area.
+    assert (became_bare & burnt).sum() > 0.5 * became_bare.sum()
+
+
+def test_a_second_run_of_the_real_pair_writes_nothing(finished) -> None:
+    folder, _ = finished
+    before = {path: path.stat().st_mtime_ns for path in (folder / "run").rglob("*")}
+    again = lspipe.run(Workflow.from_file(folder / "workflow.yaml"))
+    assert (again.done, again.skipped) == (0, again.total)
+    assert {path: path.stat().st_mtime_ns for path in (folder / "run").rglob("*")} == before
+
+
+def test_swapping_the_real_dates_swaps_new_and_vanished(finished, tmp_path, cluster) -> None:
+    folder, _ = finished
+    swapped = {"before": DATES["after"], "after": DATES["before"]}
+    workflow = write_workflow(tmp_path / "workflow.yaml", folder, cluster, dates=swapped)
+    lspipe.run(Workflow.from_file(workflow))
+    there, back = listed(folder), listed(tmp_path)
+    for status, mirrored in (
+        ("new", "vanished"),
+        ("vanished", "new"),
+        ("persistent", "persistent"),
+    ):
+        assert shapes_of(there, status) == shapes_of(back, mirrored)
+    assert set(there["status"]) == {"new", "vanished", "persistent"}
+
+
+def decisions(folder: Path) -> dict[tuple[str, str], dict[str, Any]]:
+    content = json.loads((folder / "run" / "run.json").read_text(encoding="utf-8"))
+    return {(d["item"], d["asset"]): d for d in content["tiles"][TILE]["radiometry"]}
+
+
+def test_the_offset_of_each_real_scene_is_decided_and_recorded(finished) -> None:
+    folder, _ = finished
+    found = decisions(folder)
+    scenes = {f"S2A_{TILE}_20210617_0_L2A": "03.00", f"S2A_{TILE}_20210925_0_L2A": "03.01"}
+    assert set(found) == {(scene, band) for scene in scenes for band in ORDER}
+    for (scene, _), decision in found.items():
+        assert (decision["scale"], decision["offset"]) == (1e-4, 0)
+        assert f"baseline {scenes[scene]}" in decision["reason"]
+
+
+def test_a_scene_of_baseline_4_with_its_1000_gives_the_same_list(
+    finished, pair, tmp_path, cluster
+) -> None:
+    folder, _ = finished
+    write_archive(tmp_path, pair, september_shift=1000)
+    workflow = write_workflow(tmp_path / "workflow.yaml", tmp_path, cluster)
+    summary = lspipe.run(Workflow.from_file(workflow))
+    assert summary.state == "finished"
+    offsets = {scene: entry["offset"] for (scene, _), entry in decisions(tmp_path).items()}
+    assert offsets[f"S2A_{TILE}_20210617_0_L2A"] == 0
+    assert offsets[f"S2A_{TILE}_20210925_0_L2A"] == pytest.approx(-0.1)
+    for layer in ("probability", "quality"):
+        np.testing.assert_array_equal(
+            *(store.read(f / "run", store.DETECTIONS, TILE, layer) for f in (folder, tmp_path))
+        )
+    assert listed(tmp_path).equals(listed(folder))
