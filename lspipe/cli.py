@@ -101,16 +101,22 @@ def _schema(options: argparse.Namespace) -> int:
 
 
 def _plan(options: argparse.Namespace) -> int:
-    from lspipe import pipeline
     from lspipe.estimate import estimate, warnings
+    from lspipe.prepare import done_counts, freeze, prepare
+    from lspipe.record import describe_plan
 
     workflow = _workflow(options)
     run = _run_directory(workflow, options)
-    prepared = pipeline.prepare(workflow, run, fresh=options.fresh)
-    pipeline.freeze(prepared)
+    prepared = prepare(workflow, run, fresh=options.fresh)
+    freeze(prepared)
+    done = done_counts(prepared)
     cost = estimate(prepared.plan)
     notes = warnings(prepared.plan)
-    facts = {**pipeline.describe(prepared), "estimate": cost.as_json(), "warnings": notes}
+    facts = {
+        **describe_plan(prepared.plan, run=run, done=done),
+        "estimate": cost.as_json(),
+        "warnings": notes,
+    }
     _print(options, facts, lambda: _plan_text(facts, cost, notes))
     return OK
 

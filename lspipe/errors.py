@@ -20,7 +20,7 @@ and never hold credentials: pass every URL through `without_query`.
 
 from __future__ import annotations
 
-from urllib.parse import urlsplit, urlunsplit
+import re
 
 
 class LspipeError(Exception):
@@ -99,6 +99,6 @@ def without_query(url: str) -> str:
     """Return a URL or path without query, fragment and user info, which may hold credentials."""
     if "://" not in url:
         return url
-    parts = urlsplit(url)
-    host = parts.netloc.rsplit("@", 1)[-1]
-    return urlunsplit((parts.scheme, host, parts.path, "", ""))
+    # Not urllib: it sees no host in GDAL's "/vsicurl/https://user:password@host/...".
+    address = re.split("[?#]", url, maxsplit=1)[0]
+    return re.sub("://[^/]*@", "://", address)

@@ -39,7 +39,7 @@ def resolve(name: str, known: Mapping[str, str], *, kind: str, extra: str = "") 
         module = import_module(module_name)
     except ModuleNotFoundError as error:
         # Only part of the path that exists was found, so the user's own module is what is missing.
-        if error.name is not None and module_name.startswith(error.name):
+        if error.name is not None and f"{module_name}.".startswith(f"{error.name}."):
             raise UsageError(
                 f"{kind} {name!r}: no module {error.name!r} on this machine"
             ) from error

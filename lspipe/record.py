@@ -9,12 +9,13 @@ from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
 from lspipe.errors import StoreError
+from lspipe.plan import record as tile_record
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
-    from lspipe.plan import Plan
+    from lspipe.plan import Plan, TilePlan
 
 PACKAGES = (
     "lspipe",
@@ -43,6 +44,32 @@ def versions() -> dict[str, str]:
         except metadata.PackageNotFoundError:
             found[name] = "not installed"
     return found
+
+
+def run_json(plan: Plan, *, state: str) -> dict[str, Any]:
+    """Content of `run.json` before anything is counted."""
+    return {
+        "name": plan.workflow.name,
+        "state": state,
+        "workflow": plan.workflow.model_dump(mode="json"),
+        "fingerprints": {
+            "detection": plan.detection_fingerprint,
+            "change": plan.change_fingerprint,
+        },
+        "detection_inputs": dict(plan.detection_inputs),
+        "versions": versions(),
+        "model": {
+            "id": plan.model.id,
+            "sha256": plan.reference.sha256,
+            "item_sha256": plan.model.item_sha256,
+            "device": plan.reference.device,
+            "precision": plan.reference.precision,
+            "runtime": plan.reference.runtime,
+        },
+        "tiles": {tile.tile.name: tile_record(tile) for tile in plan.tiles},
+        "outputs": {},
+        "failures": [],
+    }
 
 
 class Log:
@@ -77,48 +104,59 @@ def read_log(path: Path) -> list[dict[str, Any]]:
 
 
 def describe_plan(plan: Plan, *, run: Path, done: Mapping[str, int]) -> dict[str, Any]:
-    """Facts of a plan as plain values."""
-    setting = plan.setting
+    """Facts of a plan as plain values.
+
+    Args:
+        plan: what would be done.
+        run: its run directory.
+        done: finished blocks per tile.
+    """
     return {
         "name": plan.workflow.name,
         "run": str(run),
         "model": f"{plan.model.id} ({', '.join(plan.model.bands)})",
-        "inference": {
-            "window": setting.window,
-            "stride": setting.stride,
-            "overlap": f"{1 - setting.stride / setting.window:.1%}",
-            "tta": f"{setting.tta} {setting.tta_merge} {setting.tta_order}"
-            if setting.tta != "none"
-            else "none",
-            "blend": setting.blend,
-            "batch": setting.batch_size,
-            "on": f"{plan.reference.device} {plan.reference.precision} {plan.reference.runtime}",
-        },
+        "inference": _describe_inference(plan),
         "fingerprints": {
             "detection": plan.detection_fingerprint,
             "change": plan.change_fingerprint,
         },
-        "tiles": [
+        "tiles": [_describe_tile(tile, done.get(tile.tile.name, 0)) for tile in plan.tiles],
+    }
+
+
+def _describe_inference(plan: Plan) -> dict[str, Any]:
+    setting, reference = plan.setting, plan.reference
+    views = f"{setting.tta} {setting.tta_merge} {setting.tta_order}"
+    return {
+        "window": setting.window,
+        "stride": setting.stride,
+        "overlap": f"{1 - setting.stride / setting.window:.1%}",
+        "tta": "none" if setting.tta == "none" else views,
+        "blend": setting.blend,
+        "batch": setting.batch_size,
+        "on": f"{reference.device} {reference.precision} {reference.runtime}",
+    }
+
+
+def _describe_tile(tile: TilePlan, done: int) -> dict[str, Any]:
+    blocks = len(tile.blocks) * len(tile.steps)
+    return {
+        "tile": tile.tile.name,
+        "crs": f"EPSG:{tile.tile.geobox.crs.epsg}",
+        "pixels": list(tile.tile.geobox.shape),
+        "block": tile.grid.block,
+        "blocks": blocks,
+        "new": blocks - done,
+        "done": done,
+        "steps": [
             {
-                "tile": tile.tile.name,
-                "crs": f"EPSG:{tile.tile.geobox.crs.epsg}",
-                "pixels": list(tile.tile.geobox.shape),
-                "block": tile.grid.block,
-                "blocks": len(tile.blocks) * len(tile.steps),
-                "new": len(tile.blocks) * len(tile.steps) - done.get(tile.tile.name, 0),
-                "done": done.get(tile.tile.name, 0),
-                "steps": [
-                    {
-                        "role": step.role,
-                        "time": step.time.isoformat(),
-                        "items": [item.id for item in step.items],
-                    }
-                    for step in tile.steps
-                ],
-                "candidates": [dict(candidate) for candidate in tile.candidates],
+                "role": step.role,
+                "time": step.time.isoformat(),
+                "items": [item.id for item in step.items],
             }
-            for tile in plan.tiles
+            for step in tile.steps
         ],
+        "candidates": [dict(candidate) for candidate in tile.candidates],
     }
 
 

@@ -82,7 +82,8 @@ def compute(
     waiting = deque(batches)
     outcome = Outcome()
     running: dict[Future, tuple[Batch, tuple[int, int]]] = {}
-    finished = as_completed([], raise_errors=False)
+    # The loop of this client: without it, that of whichever client is the default one is taken.
+    finished = as_completed([], loop=client.loop, raise_errors=False)
     try:
         while waiting or running:
             limit = max_in_flight or BLOCKS_PER_WORKER * max(1, len(client.nthreads()))

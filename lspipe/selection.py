@@ -1,0 +1,100 @@
+"""Which blocks one call of `run` is to do: not done yet, and within what was asked for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lspipe import search
+from lspipe.errors import UsageError
+from lspipe.prepare import Prepared, done
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from lspipe.plan import TilePlan
+    from lspipe.windows import Block
+
+Todo = dict[tuple[str, int], list["Block"]]
+"""Blocks by name of the tile and number of the step."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Selection:
+    """A part of a run; None = all of it."""
+
+    tiles: tuple[str, ...] | None = None
+    bounds: tuple[float, float, float, float] | None = None
+    """West, south, east, north, degrees: only blocks that touch it."""
+    limit: int | None = None
+    """At most this many blocks."""
+    only_failed: bool = False
+    """Only blocks that failed last time."""
+
+
+def select(prepared: Prepared, selection: Selection) -> Todo:
+    """Return the blocks of a selection that are not done.
+
+    Raises:
+        UsageError: a tile is not in the run, or the limit or the bounds cannot be.
+    """
+    known = [tile.tile.name for tile in prepared.plan.tiles]
+    for name in selection.tiles or ():
+        if name not in known:
+            raise UsageError(f"--tiles {name}: not in this run; it has {', '.join(known)}")
+    if selection.limit is not None and selection.limit < 1:
+        raise UsageError(f"--limit {selection.limit}: expected 1 or more")
+    failed = _failed(prepared.previous or {}) if selection.only_failed else None
+    todo: Todo = {}
+    for tile in prepared.plan.tiles:
+        if selection.tiles is None or tile.tile.name in selection.tiles:
+            todo |= _of_tile(prepared, tile, selection, failed)
+    return todo if selection.limit is None else _first(todo, selection.limit)
+
+
+def _of_tile(
+    prepared: Prepared,
+    tile: TilePlan,
+    selection: Selection,
+    failed: set[tuple[Any, ...]] | None,
+) -> Todo:
+    name = tile.tile.name
+    inside = None if selection.bounds is None else _within(selection.bounds, tile)
+    is_done = done(prepared.run, tile)
+    return {
+        (name, step): [
+            block
+            for number, block in enumerate(tile.blocks)
+            if not is_done[step, number]
+            and (inside is None or inside[block.core].any())
+            and (failed is None or (name, step, *block.index) in failed)
+        ]
+        for step in range(len(tile.steps))
+    }
+
+
+def _within(bounds: tuple[float, float, float, float], tile: TilePlan) -> NDArray[np.bool_]:
+    """Pixels of a tile within west, south, east, north."""
+    try:
+        spec = search.AreaSpec(bbox=bounds)
+    except ValueError as error:
+        raise UsageError(f"--bounds: {error}") from error
+    return search.area_on_grid(search.read_area(spec, Path()), tile.tile.geobox)
+
+
+def _first(todo: Todo, limit: int) -> Todo:
+    kept: Todo = {}
+    for key, blocks in todo.items():
+        kept[key] = blocks[:limit]
+        limit -= len(kept[key])
+    return kept
+
+
+def _failed(previous: Mapping[str, Any]) -> set[tuple[Any, ...]]:
+    return {
+        (entry["tile"], entry["step"], *entry["index"]) for entry in previous.get("failures", [])
+    }
