@@ -114,7 +114,7 @@ def test_xarray_and_rioxarray_read_crs_transform_nodata_and_values(tmp_path):
 def test_gdal_reads_crs_transform_nodata_and_values(tmp_path, monkeypatch):
     # GDAL >= 3.12 comes with pyogrio, built without zstd; the layout is what is under test here.
     # tests/services/test_gdal_zarr.py reads the compressed store with a GDAL that has it.
-    monkeypatch.setattr(store, "COMPRESSORS", None)
+    monkeypatch.setattr(store.template, "COMPRESSORS", None)
     store.create(tmp_path, [grid()], fingerprint="f")
     codes = write(tmp_path)
     source = f'ZARR:"{tmp_path / store.DETECTIONS}":/18GYS/probability:1'
@@ -173,7 +173,7 @@ def test_json_is_never_half_written(tmp_path, monkeypatch):
     def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(store.os, "fsync", full)
+    monkeypatch.setattr(store.documents.os, "fsync", full)
     with pytest.raises(OSError, match="No space"):
         store.write_json(tmp_path / "run.json", {"state": "other"})
     assert store.read_json(tmp_path / "run.json") == {"state": "finished"}

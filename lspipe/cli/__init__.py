@@ -1,0 +1,65 @@
+"""The command line: `lspipe VERB ...`; the only part that prints.
+
+    arguments    words to a namespace with its verb
+    verbs        one function per verb
+    summaries    facts as text for people
+    progress     what a run is doing, as it happens
+    text         what is printed where
+
+Data goes to stdout, everything else to stderr. Exit codes: 0 done; 1 unforeseen, or a server out of
+reach; 2 usage, workflow, locked or foreign run directory; 3 some blocks failed; 4 nothing found;
+130 interrupted.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+
+from lspipe.cli.arguments import parser
+from lspipe.cli.text import say
+from lspipe.errors import LspipeError
+
+OK, UNFORESEEN, INTERRUPTED = 0, 1, 130
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one verb and return its exit code."""
+    options = parser().parse_args(arguments)
+    logging.basicConfig(
+        level=logging.DEBUG if options.verbose else logging.WARNING,
+        format="%(levelname)s %(name)s: %(message)s",
+    )
+    if not options.verbose:
+        _quiet_libraries()
+    try:
+        code: int = options.verb(options)
+        return code
+    except KeyboardInterrupt:
+        say("interrupted; the same command continues where it stopped")
+        return INTERRUPTED
+    except LspipeError as error:
+        say(f"{type(error).__name__}: {error}")
+        return error.exit_code
+    except BrokenPipeError:
+        # The reader of our output went away (`lspipe plan W | head`); not an error of ours.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return OK
+    except Exception as error:
+        if options.verbose:
+            logging.getLogger(__name__).exception("unforeseen")
+        say(
+            f"unforeseen {type(error).__name__}: {error}\nhint: repeat with --verbose and report it"
+        )
+        return UNFORESEEN
+
+
+def _quiet_libraries() -> None:
+    """Keep dask's and the readers' own messages off the screen; lspipe says what matters of them.
+
+    Read once, when `distributed` is imported, so it must be set before.
+    """
+    import dask
+
+    dask.config.set({"logging": dict.fromkeys(("distributed", "odc.loader"), "critical")})

@@ -1,0 +1,99 @@
+"""What a run is doing, as it happens: a bar on a terminal, a line now and then elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+from lspipe.cli.text import duration, say
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+class Progress:
+    """What a run is doing: a bar on a terminal, a line now and then elsewhere; both on stderr."""
+
+    SECONDS_BETWEEN_LINES = 10.0
+
+    def __init__(self) -> None:
+        self._bar: Any = None
+        self._task: Any = None
+        self._total = self._done = self._failed = self._windows = 0
+        self._began = self._last = time.monotonic()
+
+    def __enter__(self) -> Progress:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def report(self, event: str, **facts: Any) -> None:
+        """Take one event of a run (`pipeline.run(report=...)`)."""
+        handler: Callable[..., None] | None = getattr(self, f"_on_{event}", None)
+        if handler is not None:
+            handler(**facts)
+
+    def _on_stage(self, text: str) -> None:
+        self._line(text)
+
+    def _on_dashboard(self, link: str) -> None:
+        self._line(f"dashboard {link}")
+
+    def _on_start(self, total: int) -> None:
+        self._total, self._began = total, time.monotonic()
+        if total and sys.stdout.isatty():
+            from rich.console import Console
+            from rich.progress import (
+                BarColumn,
+                MofNCompleteColumn,
+                TextColumn,
+                TimeElapsedColumn,
+                TimeRemainingColumn,
+            )
+            from rich.progress import Progress as Bar
+
+            self._bar = Bar(
+                TextColumn("blocks"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TextColumn("{task.fields[rate]}"),
+                TimeElapsedColumn(),
+                TextColumn("left"),
+                TimeRemainingColumn(),
+                console=Console(stderr=True),
+            )
+            self._bar.start()
+            self._task = self._bar.add_task("blocks", total=total, rate="")
+
+    def _on_block(self, *, windows: int, **_: Any) -> None:
+        self._done += 1
+        self._windows += windows
+        self._advance()
+
+    def _on_failure(self, *, failure: Any, **_: Any) -> None:
+        self._failed += 1
+        self._line(f"failed: {failure}")
+        self._advance()
+
+    def _advance(self) -> None:
+        elapsed = max(time.monotonic() - self._began, 1e-3)
+        rate = f"{self._windows / elapsed:,.0f} windows/s"
+        if self._bar is not None:
+            self._bar.update(self._task, advance=1, rate=rate)
+            return
+        ended = self._done + self._failed
+        now = time.monotonic()
+        if now - self._last >= self.SECONDS_BETWEEN_LINES or ended == self._total:
+            left = elapsed / ended * (self._total - ended)
+            failed = f", {self._failed} failed" if self._failed else ""
+            say(f"blocks {ended}/{self._total}{failed}, {rate}, {duration(left)} left")
+            self._last = now
+
+    def _line(self, text: str) -> None:
+        if self._bar is not None:
+            self._bar.console.print(text, markup=False, highlight=False)
+        else:
+            say(text)

@@ -1,0 +1,35 @@
+"""What is printed where: data to stdout, everything else to stderr; numbers for people."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Callable
+
+
+def say(text: str) -> None:
+    """Tell the person something, on stderr."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def show(options: argparse.Namespace, facts: dict[str, Any], text: Callable[[], str]) -> None:
+    """Print facts as JSON for machines, or as text for people."""
+    print(json.dumps(facts, default=str) if options.json else text())
+
+
+def duration(seconds: float) -> str:
+    """Return a time as people say it."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes:02d} min"
+    return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
+
+
+def size(count: int) -> str:
+    """Return a number of bytes as people say it."""
+    return f"{count / 1e9:.2f} GB" if count >= 1e8 else f"{count / 1e6:.1f} MB"

@@ -1,0 +1,175 @@
+"""One function per verb: a namespace of arguments -> an exit code."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lspipe.cli.progress import Progress
+from lspipe.cli.summaries import plan_text, status_text, summary_text
+from lspipe.cli.text import say, show
+from lspipe.errors import UsageError
+
+if TYPE_CHECKING:
+    import argparse
+
+OK = 0
+
+
+def init(options: argparse.Namespace) -> int:
+    """Write a commented workflow."""
+    from lspipe.workflow import TEMPLATE
+
+    path = Path(options.path)
+    if path.exists():
+        raise UsageError(f"{path}: exists already; choose another name")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(TEMPLATE, encoding="utf-8")
+    say(f"wrote {path}; edit it, then: lspipe validate {path}")
+    return OK
+
+
+def validate(options: argparse.Namespace) -> int:
+    """Check a workflow without searching."""
+    from lspipe.pipeline import validate
+
+    facts = validate(_workflow(options))
+    show(options, facts, lambda: f"{options.workflow}: valid ({facts['model']})")
+    return OK
+
+
+def schema(options: argparse.Namespace) -> int:
+    """Print the JSON Schema of workflows."""
+    del options
+    from lspipe.workflow import json_schema
+
+    print(json.dumps(json_schema(), indent=2))
+    return OK
+
+
+def plan(options: argparse.Namespace) -> int:
+    """Freeze the items and say what a run would do, and cost."""
+    from lspipe.estimate import estimate, warnings
+    from lspipe.prepare import done_counts, freeze, prepare
+    from lspipe.record import describe_plan
+
+    workflow = _workflow(options)
+    run = _run_directory(workflow, options)
+    prepared = prepare(workflow, run, fresh=options.fresh)
+    freeze(prepared)
+    done = done_counts(prepared)
+    cost = estimate(prepared.plan)
+    notes = warnings(prepared.plan)
+    facts = {
+        **describe_plan(prepared.plan, run=run, done=done),
+        "estimate": cost.as_json(),
+        "warnings": notes,
+    }
+    show(options, facts, lambda: plan_text(facts, cost, notes))
+    return OK
+
+
+def run(options: argparse.Namespace) -> int:
+    """Run a workflow, or go on with a run."""
+    from lspipe import pipeline
+
+    workflow = _workflow(options)
+    run = _run_directory(workflow, options)
+    with Progress() as progress:
+        summary = pipeline.run(
+            workflow,
+            output=run,
+            tiles=tuple(options.tiles) if options.tiles else None,
+            bounds=tuple(options.bounds) if options.bounds else None,
+            limit=options.limit,
+            only_failed=options.only_failed,
+            fresh=options.fresh,
+            report=progress.report,
+        )
+    demo = _demo_score(options.workflow, run) if summary.state == "finished" else None
+    facts = summary.as_json() | ({"demo": demo} if demo else {})
+    show(options, facts, lambda: summary_text(summary, demo))
+    return summary.exit_code
+
+
+def status(options: argparse.Namespace) -> int:
+    """Say how far a run is."""
+    from lspipe.pipeline import status
+
+    facts = status(Path(options.run))
+    show(options, facts, lambda: status_text(facts))
+    return OK
+
+
+def model(options: argparse.Namespace) -> int:
+    """List, show or check models."""
+    from lspipe import models
+    from lspipe.models import card
+
+    if options.action == "list":
+        names = sorted(f"shipped:{name}" for name in models.SHIPPED)
+        architectures = sorted(models.ARCHITECTURES)
+        facts: dict[str, Any] = {"models": names, "architectures": architectures}
+        show(
+            options,
+            facts,
+            lambda: "\n".join([*names, *map("architecture {}".format, architectures)]),
+        )
+        return OK
+    if not options.item:
+        raise UsageError(
+            f"lspipe model {options.action}: expected a model item, such as shipped:bare-ground"
+        )
+    item = models.ModelItem.from_file(options.item)
+    if options.action == "show":
+        print(card.show(item))
+        return OK
+    problems = card.check(item)
+    show(options, {"problems": problems}, lambda: "\n".join(problems) or f"{options.item}: sound")
+    return UsageError.exit_code if problems else OK
+
+
+def demo(options: argparse.Namespace) -> int:
+    """Write the simulated archive and its workflow."""
+    from lspipe.demo import write_archive
+
+    workflow = write_archive(Path(options.folder))
+    say(f"wrote a simulated archive; next: lspipe run {workflow}")
+    return OK
+
+
+def _demo_score(workflow: str, run: Path) -> dict[str, int] | None:
+    """Score the list of a demo run, whose archive says what was planted; None elsewhere."""
+    truth = Path(workflow).resolve().parent / "truth.geojson"
+    inventory = run / "inventory.parquet"
+    if not truth.exists() or not inventory.exists():
+        return None
+    import geopandas as gpd
+
+    from lspipe.demo import score
+
+    found, planted, right, listed = score(gpd.read_parquet(inventory), gpd.read_file(truth))
+    return {"found": found, "planted": planted, "right": right, "listed": listed}
+
+
+def doctor(options: argparse.Namespace) -> int:
+    """Print versions."""
+    from lspipe.record import versions
+
+    facts = versions()
+    show(options, facts, lambda: "\n".join(f"{name:14s} {value}" for name, value in facts.items()))
+    return OK
+
+
+# --- shared by verbs ---------------------------------------------------------------------------
+
+
+def _workflow(options: argparse.Namespace) -> Any:
+    from lspipe.workflow import Workflow
+
+    return Workflow.from_file(options.workflow, overrides=tuple(options.set or ()))
+
+
+def _run_directory(workflow: Any, options: argparse.Namespace) -> Path:
+    return Path(options.output) if options.output else Path(workflow.run_directory)

@@ -1,0 +1,79 @@
+"""The JSON files of a run directory, how two of them differ, and clearing the directory."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from typing import TYPE_CHECKING, Any
+
+from lspipe.errors import StoreError
+from lspipe.store.layers import CHANGE, DETECTIONS, EVIDENCE
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write JSON so that a reader sees the old file or the new one, never half of one."""
+    partial = path.with_name(path.name + ".partial")
+    with partial.open("w", encoding="utf-8") as file:
+        json.dump(content, file, indent=1, ensure_ascii=False, default=str)
+        file.write("\n")
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(path)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read one of the run's JSON files.
+
+    Raises:
+        StoreError: the file is absent or is not JSON.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise StoreError(f"{path}: not found; is {path.parent} a run directory?") from error
+    except ValueError as error:
+        raise StoreError(f"{path}: not JSON ({error}); run with --fresh to start over") from error
+    if not isinstance(content, dict):
+        raise StoreError(f"{path}: found a {type(content).__name__}, expected a JSON object")
+    return content
+
+
+def differences(old: Any, new: Any, path: str = "") -> list[str]:
+    """List where two JSON values differ, as `key.path: old -> new`."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        lines: list[str] = []
+        for key in sorted(set(old) | set(new), key=str):
+            where = f"{path}.{key}" if path else str(key)
+            lines += differences(old.get(key, "absent"), new.get(key, "absent"), where)
+        return lines
+    return [] if old == new else [f"{path}: {_short(old)} -> {_short(new)}"]
+
+
+def _short(value: Any, limit: int = 60) -> str:
+    text = json.dumps(value, default=str)
+    return text if len(text) <= limit else f"{text[: limit - 3]}..."
+
+
+def clear(run: Path) -> None:
+    """Remove everything that lspipe wrote into a run directory, and nothing else.
+
+    Raises:
+        StoreError: the folder holds files but no `run.json`: it is not a run directory.
+    """
+    if not run.exists() or not any(run.iterdir()):
+        return
+    if not (run / "run.json").exists() and not (run / "items.json").exists():
+        raise StoreError(
+            f"{run}: holds files but no run.json, so it is not a run directory; "
+            "choose another output path"
+        )
+    for name in (DETECTIONS, EVIDENCE, CHANGE):
+        shutil.rmtree(run / name, ignore_errors=True)
+    for pattern in ("run.json", "items.json", "inventory.*", "unobserved.*", "log.jsonl"):
+        for path in run.glob(pattern):
+            path.unlink()

@@ -1,0 +1,41 @@
+"""One process at a time in a run directory."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import socket
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from lspipe.errors import StoreError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+@contextmanager
+def lock(run: Path) -> Iterator[None]:
+    """Hold the run directory for this process; the kernel lets go if the process is killed.
+
+    Raises:
+        StoreError: another process holds it.
+    """
+    path = run / ".lock"
+    with path.open("a+", encoding="utf-8") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            file.seek(0)
+            holder = file.read().strip() or "another process"
+            raise StoreError(
+                f"{run}: in use by {holder}; wait for it to end, or choose another output"
+            ) from error
+        file.truncate(0)
+        file.write(f"process {os.getpid()} on {socket.gethostname()}")
+        file.flush()
+        try:
+            yield
+        finally:
+            path.unlink(missing_ok=True)

@@ -1,0 +1,169 @@
+"""Lay out the stores of a run, all fill values, before anything is computed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import zarr
+
+from lspipe.store.layers import (
+    CHANGE,
+    CHANGE_LAYERS,
+    DETECTION_LAYERS,
+    DETECTIONS,
+    EVIDENCE,
+    EVIDENCE_LAYERS,
+    Layer,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+    from odc.geo.geobox import GeoBox
+
+COMPRESSORS = "auto"
+"""Zarr's own default, zstd: gzip would be read by more programs, but writes the time of day into
+every chunk, and the same run would not end in the same bytes."""
+
+NOT_PROCESSED = 255
+"""Fill value of `quality`: every bit set, which no observed or masked pixel ever has."""
+
+
+@dataclass(frozen=True)
+class Grid:
+    """The pixels of one tile's group and how they are cut."""
+
+    tile: str
+    geobox: GeoBox
+    times: tuple[int, ...]
+    """Time of each step, seconds since 1970-01-01 UTC."""
+    roles: tuple[str, ...]
+    """`before` or `after` of each step."""
+    chunk: int
+    """Edge of a Zarr chunk, pixels."""
+    block: int
+    """Edge of a block, pixels."""
+    blocks: tuple[int, int]
+    """Rows and columns of blocks."""
+
+
+def create(run: Path, grids: Sequence[Grid], *, fingerprint: str) -> None:
+    """Lay out detections and evidence, all fill values, before anything is computed.
+
+    Safe to repeat: a group that exists is left alone, so that resuming after a crash in the middle
+    of this function completes it. Temporary files of writes that were cut off are removed; the
+    caller holds the lock.
+    """
+    for name, layers in ((DETECTIONS, DETECTION_LAYERS), (EVIDENCE, EVIDENCE_LAYERS)):
+        for partial in (run / name).rglob("*.partial"):
+            partial.unlink()
+        root = zarr.open_group(run / name, mode="a", zarr_format=3)
+        if root.attrs.get("lspipe:fingerprint") != fingerprint:
+            root.attrs["lspipe:fingerprint"] = fingerprint
+        for grid in grids:
+            if root.get(grid.tile) is None or not root[grid.tile].attrs.get("lspipe:complete"):
+                _create_group(root, grid, layers, with_done=name == DETECTIONS)
+
+
+def create_change(run: Path, grid: Grid) -> None:
+    """Lay out the change group of one tile, replacing an earlier one."""
+    root = zarr.open_group(run / CHANGE, mode="a", zarr_format=3)
+    _create_group(root, grid, CHANGE_LAYERS, with_done=False, with_time=False)
+
+
+def _create_group(
+    root: zarr.Group,
+    grid: Grid,
+    layers: Sequence[Layer],
+    *,
+    with_done: bool,
+    with_time: bool = True,
+) -> None:
+    group = root.create_group(grid.tile, overwrite=True, attributes=_geozarr(grid.geobox))
+    rows, columns = grid.geobox.shape
+    steps = len(grid.times)
+    _write_coordinates(group, grid, with_time=with_time)
+    for layer in layers:
+        extra = (layer.bands,) if layer.bands else ()
+        time, name = ((steps,), ("time",)) if with_time else ((), ())
+        group.create_array(
+            layer.name,
+            shape=(*time, *extra, rows, columns),
+            chunks=(*((1,) if with_time else ()), *extra, grid.chunk, grid.chunk),
+            dtype=layer.dtype,
+            fill_value=layer.fill,
+            compressors=COMPRESSORS,
+            dimension_names=(*name, *(("band",) if extra else ()), "y", "x"),
+            attributes={**layer.attributes, "grid_mapping": "spatial_ref"},
+        )
+    if with_done:
+        group.create_array(
+            "done",
+            shape=(steps, *grid.blocks),
+            chunks=(1, 1, 1),
+            dtype="uint8",
+            fill_value=0,
+            dimension_names=("time", "block_y", "block_x"),
+            attributes={"block": grid.block, "long_name": "1 = block written completely"},
+        )
+    group.attrs["lspipe:roles"] = list(grid.roles)
+    group.attrs["lspipe:complete"] = True
+
+
+def _geozarr(geobox: GeoBox) -> dict[str, Any]:
+    """Attributes of the GeoZarr conventions proj and spatial, beside the CF grid mapping."""
+    a, b, c, d, e, f = tuple(geobox.transform)[:6]
+    return {
+        "Conventions": "CF-1.10",
+        "proj:code": f"EPSG:{geobox.crs.epsg}",
+        "spatial:dimensions": ["y", "x"],
+        "spatial:transform": [a, b, c, d, e, f],
+        "spatial:shape": list(geobox.shape),
+    }
+
+
+def _write_coordinates(group: zarr.Group, grid: Grid, *, with_time: bool) -> None:
+    """Write y, x (pixel centres), time and the grid mapping that rioxarray and GDAL read."""
+    transform = grid.geobox.transform
+    rows, columns = grid.geobox.shape
+    axis = {"units": "m", "standard_name": "projection_y_coordinate", "axis": "Y"}
+    _write_axis(group, "y", transform.f + transform.e * (np.arange(rows) + 0.5), axis)
+    axis = {"units": "m", "standard_name": "projection_x_coordinate", "axis": "X"}
+    _write_axis(group, "x", transform.c + transform.a * (np.arange(columns) + 0.5), axis)
+    if with_time:
+        axis = {"units": "seconds since 1970-01-01", "calendar": "proleptic_gregorian"}
+        _write_axis(group, "time", np.asarray(grid.times, dtype=np.int64), axis)
+    a, b, c, d, e, f = tuple(transform)[:6]
+    reference = group.create_array(
+        "spatial_ref",
+        shape=(),
+        chunks=(),
+        dtype="int32",
+        compressors=COMPRESSORS,
+        dimension_names=(),
+        attributes={
+            "crs_wkt": grid.geobox.crs.to_wkt(),
+            "spatial_ref": grid.geobox.crs.to_wkt(),
+            "GeoTransform": f"{c} {a} {b} {f} {d} {e}",
+        },
+    )
+    reference[...] = grid.geobox.crs.epsg or 0
+
+
+def _write_axis(
+    group: zarr.Group, name: str, values: NDArray[Any], attributes: dict[str, str]
+) -> None:
+    array = group.create_array(
+        name,
+        shape=values.shape,
+        chunks=values.shape,
+        dtype=values.dtype,
+        compressors=COMPRESSORS,
+        dimension_names=(name,),
+        attributes=attributes,
+    )
+    array[:] = values
