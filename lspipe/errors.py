@@ -9,6 +9,7 @@
     │   ├── MissingExtra                    an optional package is not installed
     │   └── StoreError                      a run directory that is foreign, locked or damaged
     ├── CatalogError               exit 1   the server or file of items cannot be reached or read
+    ├── ClusterError               exit 1   the cluster went away; what is done stays done
     ├── BlockError                 exit 3   one block failed; the others go on
     │   ├── LoadError                       a read failed: item, asset, block
     │   └── InferenceError                  the network failed: window, batch
@@ -61,6 +62,10 @@ class StoreError(UsageError):
 
 class CatalogError(LspipeError):
     """A catalogue that cannot be reached, or whose answer cannot be read."""
+
+
+class ClusterError(LspipeError):
+    """The cluster cannot be started, or went away in the middle of a run."""
 
 
 class BlockError(LspipeError):

@@ -8,13 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lspipe import catalogs, windows, worker
-from lspipe.inference import run_block
+from lspipe import catalogs, worker
+from lspipe.inference import needed_windows, run_block
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-    from numpy.typing import NDArray
 
     from lspipe.cube import Step
     from lspipe.plan import Plan, TilePlan
@@ -73,41 +71,11 @@ def estimate(plan: Plan) -> Estimate:
 
 
 def windows_in(tile: TilePlan, block: Block, setting: Setting) -> int:
-    """Count the windows of a block that touch both its core and the area."""
-    rows, columns = (
-        windows.windows_of(core, length, setting.window, setting.stride)
-        for core, length in zip(block.core, tile.tile.geobox.shape, strict=True)
-    )
-    if tile.area is None:
-        return len(rows) * len(columns)
-    top, left = block.outer[0].start, block.outer[1].start
-    return int(
-        np.count_nonzero(
-            _window_sums(tile.area[block.outer], rows - top, columns - left, setting.window)
-        )
-    )
-
-
-def _window_sums(
-    area: NDArray[np.bool_],
-    rows: NDArray[np.int64],
-    columns: NDArray[np.int64],
-    window: int,
-) -> NDArray[np.int64]:
-    """Pixels of the area in each window, by a summed-area table."""
-    table = np.zeros((area.shape[0] + 1, area.shape[1] + 1), dtype=np.int64)
-    table[1:, 1:] = area.cumsum(0, dtype=np.int64).cumsum(1)
-    low = (np.clip(rows, 0, area.shape[0]), np.clip(columns, 0, area.shape[1]))
-    high = (
-        np.clip(rows + window, 0, area.shape[0]),
-        np.clip(columns + window, 0, area.shape[1]),
-    )
-    return (
-        table[np.ix_(*high)]
-        - table[np.ix_(low[0], high[1])]
-        - table[np.ix_(high[0], low[1])]
-        + table[np.ix_(*low)]
-    )
+    """Count the windows of a block that hold a pixel of its core inside the area."""
+    shape = tuple(tile.tile.geobox.shape)
+    whole = tuple(core.stop - core.start for core in block.core)
+    inside = np.ones(whole, bool) if tile.area is None else tile.area[block.core]
+    return len(needed_windows(inside, block.core, shape, setting))
 
 
 def _outer_pixels(block: Block) -> int:

@@ -95,7 +95,7 @@ def run_block(
     observed = _observed(pixels, mask)
     wanted = observed if area is None else observed & area
     wanted = wanted[_relative(core[0], origin[0]), _relative(core[1], origin[1])]
-    starts = _starts(wanted, core, tile_shape, setting)
+    starts = needed_windows(wanted, core, tile_shape, setting)
     if len(starts) == 0:
         return np.full(wanted.shape, np.nan, np.float32)
 
@@ -201,7 +201,7 @@ def _relative(part: slice, first: int) -> slice:
     return slice(part.start - first, part.stop - first)
 
 
-def _starts(
+def needed_windows(
     wanted: NDArray[np.bool_],
     core: tuple[slice, slice],
     tile_shape: tuple[int, int],

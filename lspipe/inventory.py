@@ -51,6 +51,10 @@ class Provenance:
     """Sensing time of the earlier date, UTC; None in one-date runs."""
     date_after: datetime | str | None = None
     """Sensing time of the later, or only, date, UTC."""
+    event_after: datetime | str | None = None
+    """What is new was not there at this time, UTC; None = `date_before`."""
+    event_by: datetime | str | None = None
+    """What is new was there by this time, UTC; None = `date_after`."""
     model_id: str | None = None
     model_sha256: str | None = None
     items_before: tuple[str, ...] = ()
@@ -167,9 +171,12 @@ def _dates_of(map_or_change: xr.DataArray | xr.Dataset) -> Provenance:
 
 def _describe(table: pd.DataFrame, who: Provenance, crs: CRS) -> pd.DataFrame:
     """Add the columns that say where the object comes from, when it happened, and its id."""
-    before, after = pd.to_datetime(
-        pd.Series([who.date_before, who.date_after]), utc=True, format="ISO8601"
+    given = [who.date_before, who.date_after, who.event_after, who.event_by]
+    before, after, event_after, event_by = pd.to_datetime(
+        pd.Series(given), utc=True, format="ISO8601"
     )
+    event_after = before if pd.isna(event_after) else event_after
+    event_by = after if pd.isna(event_by) else event_by
     # What was there before the first date has no earlier bound, and happened by that date.
     is_old = table["status"].isin(["persistent", "vanished"])
     epsg = crs.to_epsg()
@@ -182,8 +189,8 @@ def _describe(table: pd.DataFrame, who: Provenance, crs: CRS) -> pd.DataFrame:
         tile=who.tile,
         date_before=before,
         date_after=after,
-        event_date_min=pd.Series(before, table.index).where(table["status"] == "new"),
-        event_date_max=pd.Series(after, table.index).where(~is_old, before),
+        event_date_min=pd.Series(event_after, table.index).where(table["status"] == "new"),
+        event_date_max=pd.Series(event_by, table.index).where(~is_old, before),
         utm_epsg=epsg,
         model_id=who.model_id,
         model_sha256=who.model_sha256,

@@ -9,14 +9,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import geopandas as gpd
 import numpy as np
-import pandas as pd
 import xarray as xr
 from odc.geo.xr import xr_coords
 
 from lspipe import outputs, store
 from lspipe.change import compare
+from lspipe.coverage import coverage, with_no_scene
 from lspipe.inventory import Provenance, delineate
 from lspipe.plan import threshold
 from lspipe.schema import CODE_NODATA, Quality
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    import geopandas as gpd
     from numpy.typing import NDArray
 
     from lspipe.plan import Plan, TilePlan
@@ -40,7 +40,7 @@ class Listed:
     outputs: Mapping[str, Path]
     statuses: Mapping[str, int]
     observed_share: float
-    """Share of the area observed on every date, 0..1; overlaps of tiles count in each."""
+    """Share of the area observed on every date by some tile, 0..1."""
 
 
 def write(run: Path, plan: Plan) -> Listed:
@@ -51,13 +51,8 @@ def write(run: Path, plan: Plan) -> Listed:
         plan: of the run.
     """
     tables, maps, gaps = [], [], []
-    seen = inside = 0
     for tile in plan.tiles:
         codes = _codes(run, plan, tile)
-        area = np.ones(tile.tile.geobox.shape, bool) if tile.area is None else tile.area
-        observed = np.logical_and.reduce([layer != CODE_NODATA for layer in codes.values()])
-        seen += int(np.count_nonzero(observed & area))
-        inside += int(np.count_nonzero(area))
         tables.append(_objects(run, plan, tile, codes))
         maps.append(TileMap(tile.tile.name, tile.tile.geobox))
         gaps.append(_gaps(run, tile, codes))
@@ -68,13 +63,14 @@ def write(run: Path, plan: Plan) -> Listed:
         name: outputs.write(name, inventory, run / f"inventory{outputs.suffix(name)}")
         for name in formats
     }
-    missing = gpd.GeoDataFrame(pd.concat(gaps, ignore_index=True), crs=gaps[0].crs)
+    cover = coverage(plan.area, [tile.tile.geobox for tile in plan.tiles], gaps)
+    missing = with_no_scene(gaps, cover, dates=tuple(plan.workflow.dates.ranges()))
     written["unobserved"] = outputs.write("geoparquet", missing, run / "unobserved.parquet")
     counts = inventory["status"].value_counts()
     return Listed(
         outputs=written,
         statuses={str(name): int(count) for name, count in sorted(counts.items())},
-        observed_share=seen / inside if inside else 0.0,
+        observed_share=cover.observed_share,
     )
 
 
@@ -117,8 +113,10 @@ def _objects(
     who = _provenance(plan, tile)
     maps = {role: _on_grid(tile, values) for role, values in codes.items()}
     limit = threshold(plan.workflow, plan.model)
+    # Also where all of the tile is inside: every tile's table has the same flags.
+    area = np.ones(tile.tile.geobox.shape, bool) if tile.area is None else tile.area
     if "before" not in maps:
-        return delineate(maps["after"], threshold=limit, provenance=who, area=tile.area)
+        return delineate(maps["after"], threshold=limit, provenance=who, area=area)
     spec = plan.workflow.change
     change = compare(
         maps["before"],
@@ -131,7 +129,7 @@ def _objects(
     )
     store.create_change(run, tile.grid)
     store.write_change(run, tile.tile.name, change["state"].values, change["gain"].values)
-    return delineate(change, provenance=who, area=tile.area)
+    return delineate(change, provenance=who, area=area)
 
 
 def _on_grid(tile: TilePlan, values: NDArray[Any]) -> xr.DataArray:
@@ -143,15 +141,22 @@ def _provenance(plan: Plan, tile: TilePlan) -> Provenance:
         role: [step for step in tile.steps if step.role == role] for role in ("before", "after")
     }
     times = {role: [step.time for step in steps] for role, steps in by_role.items()}
+    seen = {
+        role: [acquisition.time for step in steps for acquisition in step.acquisitions]
+        for role, steps in by_role.items()
+    }
+    is_swapped = plan.workflow.dates.is_swapped
     items = {
         role: tuple(item.id for step in steps for item in step.items)
         for role, steps in by_role.items()
     }
     return Provenance(
         tile=tile.tile.name,
-        # An event lies between the last look before and the first look after.
         date_before=max(times["before"]) if times["before"] else None,
         date_after=min(times["after"]) if times["after"] else None,
+        # Composites: a pixel may have been clear only in the first scene before and the last after.
+        event_after=min(seen["before"]) if seen["before"] and not is_swapped else None,
+        event_by=max(seen["after"]) if seen["after"] else None,
         model_id=plan.model.id,
         model_sha256=plan.reference.sha256,
         items_before=items["before"],

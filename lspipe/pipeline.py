@@ -6,16 +6,17 @@ printed: everything that happens is told to `report(event, **facts)`.
 
 from __future__ import annotations
 
+import errno
 import time
-from contextlib import ExitStack, closing
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lspipe import clusters, estimate, listing, search, store, stream, worker
+from lspipe import clusters, listing, search, store, stream, worker
 from lspipe.errors import BlockError, StoreError
 from lspipe.plan import THREADS, model_of, open_step
-from lspipe.prepare import done_counts, freeze, make_directory, prepare
+from lspipe.prepare import done_counts, opened, prepare
 from lspipe.record import Log, check_run_directory, read_status, run_json
 from lspipe.selection import Selection, select
 
@@ -27,6 +28,10 @@ if TYPE_CHECKING:
     from lspipe.selection import Todo
     from lspipe.stream import Failure
     from lspipe.workflow import Workflow
+
+
+DISK_TROUBLE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.ENOENT}
+"""What a full, read-only or vanished disk answers; other errors are not about the disk."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +47,8 @@ class Summary:
     observed_share: float
     """Share of the area observed on every date of the run, 0..1."""
     is_two_date: bool
+    failed_reads: int = 0
+    """Pixels that failed reads left without data (`on_read_error: nodata`)."""
     statuses: Mapping[str, int] = field(default_factory=dict)
     """Number of objects per status."""
     outputs: Mapping[str, str] = field(default_factory=dict)
@@ -50,11 +57,6 @@ class Summary:
     def exit_code(self) -> int:
         """0, or 3 when blocks failed."""
         return BlockError.exit_code if self.failures else 0
-
-    @property
-    def is_complete(self) -> bool:
-        """Whether there is a list of landslides to look at."""
-        return bool(self.outputs)
 
     def as_json(self) -> dict[str, Any]:
         """Return plain values."""
@@ -69,6 +71,7 @@ class Summary:
             },
             "failures": list(self.failures),
             "observed_share": self.observed_share,
+            "failed_reads": self.failed_reads,
             "statuses": dict(self.statuses),
             "outputs": dict(self.outputs),
         }
@@ -146,25 +149,27 @@ def run(
     directory = Path(output) if output is not None else Path(workflow.run_directory)
     report("stage", text=f"planning {workflow.name}")
     prepared = prepare(workflow, directory, fresh=fresh)
-    if prepared.is_finished:
-        return _summary_of(prepared)
     selection = Selection(tiles=tiles, bounds=bounds, limit=limit, only_failed=only_failed)
+    if prepared.is_finished:
+        select(prepared, selection)
+        return _summary_of(prepared)
     try:
-        return _run_locked(prepared, selection, report)
+        with opened(prepared, fresh=fresh) as current:
+            return _run_locked(current, selection, report)
     except OSError as error:
-        # A full disk, a folder that went away: what is done stays done.
+        if error.errno not in DISK_TROUBLE:
+            raise
+        # What is done stays done.
         raise StoreError(
-            f"{directory}: {error.strerror or error}; make room and run the same command again"
+            f"{directory}: {error.strerror}; make room and run the same command again"
         ) from error
 
 
 def _run_locked(prepared: Prepared, selection: Selection, report: Callable[..., None]) -> Summary:
-    make_directory(prepared.run)
-    with ExitStack() as stack:
-        stack.enter_context(store.lock(prepared.run))
-        freeze(prepared)
-        todo = select(prepared, selection)
-        log = stack.enter_context(closing(Log(prepared.run / "log.jsonl", report)))
+    if prepared.is_finished:
+        return _summary_of(prepared)
+    todo = select(prepared, selection)
+    with closing(Log(prepared.run / "log.jsonl", report)) as log:
         try:
             return _run(prepared, todo, log)
         except KeyboardInterrupt:
@@ -191,17 +196,19 @@ def _run(prepared: Prepared, todo: Todo, log: Log) -> Summary:
     left = total - skipped - outcome.done
     summary = Summary(
         run=prepared.run,
-        state="finished" if left == 0 else ("failed" if outcome.failures else "partial"),
+        state="finished" if left == 0 else "failed" if outcome.failures else "partial",
         total=total,
         done=outcome.done,
         skipped=skipped,
         failures=tuple(map(str, outcome.failures)),
         observed_share=listed.observed_share,
         is_two_date=plan.is_two_date,
+        failed_reads=(prepared.previous or {}).get("failed_reads", 0) + outcome.failed_reads,
         statuses=listed.statuses,
         outputs={name: str(path) for name, path in listed.outputs.items()},
     )
-    _close(prepared, summary, outcome.failures, began)
+    tried = {(tile, step, *block.index) for (tile, step), some in todo.items() for block in some}
+    _close(prepared, summary, _not_tried(prepared, tried) + _entries(outcome.failures), began)
     log("end", state=summary.state)
     return summary
 
@@ -217,29 +224,8 @@ def _detect(prepared: Prepared, todo: Todo, log: Log) -> stream.Outcome:
             _batches(prepared, todo),
             retries=workflow.execution.retries,
             max_in_flight=None if in_flight == "auto" else in_flight,
-            report=_counting_windows(prepared.plan, log),
+            report=log,
         )
-
-
-def _counting_windows(plan: Plan, log: Log) -> Callable[..., None]:
-    """Add to every finished block how many windows it was."""
-    tiles = {tile.tile.name: tile for tile in plan.tiles}
-
-    def report(event: str, **facts: Any) -> None:
-        if event == "block":
-            result = facts.pop("result")
-            tile = tiles[result.tile]
-            block = next(block for block in tile.blocks if block.index == result.index)
-            facts = {
-                "tile": result.tile,
-                "step": result.step,
-                "index": result.index,
-                "seconds": result.seconds,
-                "windows": estimate.windows_in(tile, block, plan.setting),
-            }
-        log(event, **facts)
-
-    return report
 
 
 def _batches(prepared: Prepared, todo: Todo) -> Iterator[stream.Batch]:
@@ -288,22 +274,39 @@ def _job(prepared: Prepared, tile: TilePlan, step: int) -> worker.StepJob:
 def _note_state(prepared: Prepared, state: str) -> None:
     """Say in `run.json` what is going on; the failures of last time stay until they are retried."""
     content = run_json(prepared.plan, state=state)
-    content["failures"] = (prepared.previous or {}).get("failures", [])
-    content["seconds"] = (prepared.previous or {}).get("seconds", 0.0)
+    for name in ("failures", "seconds", "failed_reads"):
+        if prepared.previous and name in prepared.previous:
+            content[name] = prepared.previous[name]
     store.write_json(prepared.run / "run.json", content)
 
 
-def _close(prepared: Prepared, summary: Summary, failures: list[Failure], began: float) -> None:
+def _entries(failures: list[Failure]) -> list[dict[str, Any]]:
+    return [
+        {"tile": f.tile, "step": f.step, "index": list(f.index), "error": f.error} for f in failures
+    ]
+
+
+def _not_tried(prepared: Prepared, tried: set[tuple[Any, ...]]) -> list[dict[str, Any]]:
+    """Failures of last time that this call did not try again."""
+    return [
+        entry
+        for entry in (prepared.previous or {}).get("failures", [])
+        if (entry["tile"], entry["step"], *entry["index"]) not in tried
+    ]
+
+
+def _close(
+    prepared: Prepared, summary: Summary, failures: list[dict[str, Any]], began: float
+) -> None:
     """Write the last word into `run.json`."""
     content = run_json(prepared.plan, state=summary.state)
     content["counts"] = summary.as_json()["blocks"] | {"objects": dict(summary.statuses)}
     content["observed_share"] = summary.observed_share
+    content["failed_reads"] = summary.failed_reads
     content["outputs"] = {
         name: str(Path(path).relative_to(prepared.run)) for name, path in summary.outputs.items()
     }
-    content["failures"] = [
-        {"tile": f.tile, "step": f.step, "index": list(f.index), "error": f.error} for f in failures
-    ]
+    content["failures"] = failures
     seconds = (prepared.previous or {}).get("seconds", 0.0) + time.time() - began
     content["seconds"] = round(seconds, 1)
     store.write_json(prepared.run / "run.json", content)
@@ -322,6 +325,7 @@ def _summary_of(prepared: Prepared) -> Summary:
         failures=(),
         observed_share=previous["observed_share"],
         is_two_date=prepared.plan.is_two_date,
+        failed_reads=previous["failed_reads"],
         statuses=previous["counts"]["objects"],
         outputs={name: str(prepared.run / path) for name, path in previous["outputs"].items()},
     )

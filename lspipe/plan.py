@@ -14,14 +14,16 @@ import logging
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+import dask
 import numpy as np
 
 from lspipe import catalogs, cube, models, preprocess, search, windows
-from lspipe.errors import ModelError, WorkflowError
+from lspipe.errors import ModelError, NothingFound, WorkflowError, without_query
 from lspipe.evidence import BANDS as EVIDENCE_BANDS
 from lspipe.inference import NUMERICS
 from lspipe.models.item import SHIPPED_PREFIX
 from lspipe.presets import Setting, resolve
+from lspipe.schema import REFLECTANCE_SCALE
 from lspipe.store import Grid
 from lspipe.worker import ModelReference
 
@@ -42,6 +44,9 @@ logger = logging.getLogger(__name__)
 BLOCK_SIZES = (3660, 1830, 1220, 610)
 """Block edges that `auto` chooses from: a third of a Sentinel-2 tile and its halves and thirds."""
 
+SMALLEST_CHUNK = 256
+"""Zarr chunks below this edge make too many files: 1800 per array on a tile, pixels."""
+
 THREADS = 1
 """torch threads per worker: two workers of one thread beat one of two by 16 % (PERFORMANCE)."""
 
@@ -58,6 +63,8 @@ class TilePlan:
     """Decision per (item id, asset key)."""
     bands: tuple[str, ...]
     """Bands to load: the model's, then those of the evidence that every item has."""
+    required: tuple[str, ...]
+    """The model's bands: only they decide what is observed."""
     area: NDArray[np.bool_] | None
     """Bool (y, x) of the tile, True inside the area; None = everywhere."""
     grid: Grid
@@ -119,7 +126,7 @@ def fingerprint(content: Mapping[str, Any]) -> str:
 def make(
     workflow: Workflow,
     *,
-    frozen: Mapping[str, Any] | None = None,
+    frozen: Mapping[str, Any],
     decided: Mapping[str, Any] | None = None,
     blocks: Mapping[str, int] | None = None,
 ) -> Plan:
@@ -127,23 +134,19 @@ def make(
 
     Args:
         workflow: what is asked.
-        frozen: content of `items.json`; None searches.
+        frozen: content of `items.json`: what `search.freeze` made of a search.
         decided: `tiles` of an earlier `run.json`: scenes and radiometry per tile, which are then
             taken and not decided again, so that resuming needs no network.
         blocks: block size per tile of an existing store, which rules over `execution.block`.
 
     Raises:
-        NothingFound: a date, or the whole search, has no scene.
+        NothingFound: no pixel of any tile lies in the area.
         UsageError: the model, a scene or the area cannot be used.
     """
     item, setting = model_of(workflow)
     reference = _reference(workflow, item)
     area = search.read_area(workflow.aoi, workflow.folder)
-    tiles = (
-        search.thaw(frozen)
-        if frozen is not None
-        else search.find_tiles(workflow.search, area, workflow.dates, workflow.folder)
-    )
+    tiles = _touched(search.thaw(frozen), area)
     plans = tuple(
         _plan_tile(
             tile,
@@ -166,8 +169,18 @@ def make(
         detection_inputs=_detection_inputs(
             workflow, area, plans, item=item, setting=setting, reference=reference
         ),
-        change_inputs={"change": asdict(workflow.change), "threshold": threshold(workflow, item)},
+        change_inputs={
+            "change": asdict(workflow.change) | {"threshold": threshold(workflow, item)},
+        },
     )
+
+
+def _touched(tiles: Iterable[Tile], area: Area) -> list[Tile]:
+    """Leave out tiles of which only the footprint, which is rough, meets the area."""
+    touched = [tile for tile in tiles if search.area_on_grid(area, tile.geobox).any()]
+    if not touched:
+        raise NothingFound(f"{area.source}: no pixel of the scenes that were found lies in it")
+    return touched
 
 
 def model_of(workflow: Workflow) -> tuple[ModelItem, Setting]:
@@ -204,6 +217,7 @@ def _reference(workflow: Workflow, item: ModelItem) -> ModelReference:
     return ModelReference(
         item=item.reference,
         sha256=models.digest(item),
+        item_sha256=item.item_sha256,
         device=str(runtime.device),
         precision=runtime.precision,
         runtime=runtime.name,
@@ -251,6 +265,7 @@ def _plan_tile(
         steps=steps,
         radiometry=table,
         bands=bands,
+        required=item.bands,
         area=inside,
         grid=grid,
         window=setting.window,
@@ -324,6 +339,11 @@ def _block_size(
     if asked != "auto":
         if asked < min(halo, max(tile.geobox.shape)):
             raise WorkflowError(f"execution.block: found {asked}, expected at least {halo}, a halo")
+        if windows.chunk_of(asked) < min(asked, SMALLEST_CHUNK):
+            raise WorkflowError(
+                f"execution.block: found {asked}, which no chunk of {SMALLEST_CHUNK} to "
+                f"{windows.CHUNK} px divides; take a multiple of {windows.CHUNK}"
+            )
         return asked
     sizes = [size for size in BLOCK_SIZES if size >= halo] or [halo]
     return min(sizes, key=lambda size: _pixels_read(tile, size, setting.window, inside))
@@ -389,6 +409,7 @@ def open_step(plan: TilePlan, step: Step, workflow: Workflow) -> Any:
         radiometry=plan.radiometry,
         spec=workflow.cube,
         chunks=plan.chunks,
+        required=plan.required,
     )
 
 
@@ -398,9 +419,13 @@ def _tile_range(
     """Minimum and maximum reflectance of the observed pixels of a tile, per band of the model."""
     opened = open_step(plan, step, workflow)
     values = opened["reflectance"].sel(band=list(item.bands)).where(opened["quality"] == 0)
-    low = values.min(("y", "x")).compute().to_numpy()
-    high = values.max(("y", "x")).compute().to_numpy()
-    return tuple((float(a) * 1e-4, float(b) * 1e-4) for a, b in zip(low, high, strict=True))
+    low, high = dask.compute(values.min(("y", "x")), values.max(("y", "x")))
+    # In float32, as `run_block` scales: the last bit must be that of `lspipe.detect`.
+    scale = np.float32(REFLECTANCE_SCALE)
+    return tuple(
+        (float(np.float32(a) * scale), float(np.float32(b) * scale))
+        for a, b in zip(low.to_numpy(), high.to_numpy(), strict=True)
+    )
 
 
 # --- fingerprints and the record of decisions ---------------------------------------------------
@@ -420,7 +445,7 @@ def _detection_inputs(
         "numerics": NUMERICS,
         "area": area.facts(),
         "dates": asdict(workflow.dates),
-        "search": asdict(workflow.search),
+        "search": asdict(workflow.search) | {"catalog": without_query(workflow.search.catalog)},
         "cube": asdict(workflow.cube),
         "model": item.facts(),
         "inference": {

@@ -7,22 +7,24 @@ refused with what differs.
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from lspipe import search, store
-from lspipe.errors import StoreError
+from lspipe.errors import LoadError, StoreError, UsageError
 from lspipe.plan import Plan, TilePlan, make
 from lspipe.record import run_json
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from numpy.typing import NDArray
 
+    from lspipe.search import Tile
     from lspipe.workflow import Workflow
 
 
@@ -39,13 +41,14 @@ class Prepared:
 
     @property
     def is_finished(self) -> bool:
-        """Whether an earlier run did all of this."""
+        """Whether an earlier run did all of this, and it is still there."""
         return (
             self.previous is not None
             and self.previous["state"] == "finished"
             and self.previous["fingerprints"]["change"] == self.plan.change_fingerprint
             and set(self.plan.workflow.output.write) <= set(self.previous["outputs"])
             and all((self.run / path).exists() for path in self.previous["outputs"].values())
+            and all(done(self.run, tile).all() for tile in self.plan.tiles)
         )
 
 
@@ -54,30 +57,34 @@ def prepare(workflow: Workflow, run: Path, *, fresh: bool = False) -> Prepared:
 
     Args:
         workflow: what is asked.
-        run: the run directory; need not exist.
-        fresh: forget what is there and search again; removes it.
+        run: the run directory; need not exist. Nothing is written here.
+        fresh: search again, whatever is there.
 
     Raises:
+        NothingFound: the search answered, and a date has no scene.
+        UsageError: the workflow cannot be done as asked.
         StoreError: the directory holds the run of another workflow; says how they differ.
     """
-    if fresh and run.exists():
-        with store.lock(run):
-            store.clear(run)
     # run.json is written last: items without it are of a plan that was cut off.
-    previous = store.read_json(run / "run.json") if (run / "run.json").exists() else None
-    frozen = None if previous is None else store.read_json(run / "items.json")
-    decided = (previous or {}).get("tiles", {})
-    made = make(
-        workflow,
-        frozen=frozen,
-        decided=decided,
-        blocks={tile: size for tile in decided if (size := store.block_size(run, tile))},
-    )
-    if previous is not None:
-        _refuse_another(previous, made, run)
-    if frozen is None:
-        frozen = search.freeze([tile.tile for tile in made.tiles])
+    previous = None if fresh else store.peek_json(run / "run.json")
+    try:
+        if previous is None:
+            frozen = search.freeze(_find(workflow))
+            return Prepared(run, make(workflow, frozen=frozen), None, frozen)
+        frozen = store.read_json(run / "items.json")
+        decided = previous["tiles"]
+        sizes = {name: size for name in decided if (size := store.block_size(run, name))}
+        made = make(workflow, frozen=frozen, decided=decided, blocks=sizes)
+    except LoadError as error:
+        # No block has been tried yet, so this is not a run of which some blocks failed.
+        raise UsageError(f"while choosing scenes: {error}") from error
+    _refuse_another(previous, made, run)
     return Prepared(run, made, previous, frozen)
+
+
+def _find(workflow: Workflow) -> list[Tile]:
+    area = search.read_area(workflow.aoi, workflow.folder)
+    return search.find_tiles(workflow.search, area, workflow.dates, workflow.folder)
 
 
 def _refuse_another(previous: Mapping[str, Any], made: Plan, run: Path) -> None:
@@ -91,27 +98,32 @@ def _refuse_another(previous: Mapping[str, Any], made: Plan, run: Path) -> None:
     )
 
 
-def freeze(prepared: Prepared) -> None:
-    """Write the frozen items and the decisions, unless the directory has them."""
-    if prepared.previous is not None:
-        return
-    make_directory(prepared.run)
-    store.write_json(prepared.run / "items.json", prepared.frozen)
-    store.write_json(prepared.run / "run.json", run_json(prepared.plan, state="planned"))
+@contextmanager
+def opened(prepared: Prepared, *, fresh: bool = False) -> Iterator[Prepared]:
+    """Hold the run directory, with the items and decisions of the plan written into it.
 
+    Args:
+        prepared: of `prepare`, perhaps some time ago.
+        fresh: remove the run that is there first.
 
-def make_directory(run: Path) -> None:
-    """Make a run directory.
+    Yields:
+        What is to be done: prepared again if another process was here in the meantime.
 
     Raises:
-        StoreError: it cannot be made, or holds files that are not a run's.
+        StoreError: another process holds the directory, or it is not a run directory.
     """
-    try:
-        run.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise StoreError(f"{run}: cannot be made: {error.strerror}") from error
-    if not (run / "items.json").exists() and any(p.name != ".lock" for p in run.iterdir()):
-        raise StoreError(f"{run}: holds other files; choose an empty or new output folder")
+    run = prepared.run
+    store.check_directory(run)
+    run.mkdir(parents=True, exist_ok=True)
+    with store.lock(run):
+        if fresh:
+            store.clear(run)
+        elif store.peek_json(run / "run.json") != prepared.previous:
+            prepared = prepare(prepared.plan.workflow, run)
+        if prepared.previous is None:
+            store.write_json(run / "items.json", prepared.frozen)
+            store.write_json(run / "run.json", run_json(prepared.plan, state="planned"))
+        yield prepared
 
 
 def done(run: Path, tile: TilePlan) -> NDArray[np.bool_]:

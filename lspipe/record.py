@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
-from lspipe.errors import StoreError
+from lspipe.errors import StoreError, without_query
 from lspipe.plan import record as tile_record
 
 if TYPE_CHECKING:
@@ -46,12 +46,18 @@ def versions() -> dict[str, str]:
     return found
 
 
+def _without_secrets(workflow: dict[str, Any]) -> dict[str, Any]:
+    """Strip the address of the catalogue of what may be a token."""
+    search = workflow["search"]
+    return workflow | {"search": search | {"catalog": without_query(search["catalog"])}}
+
+
 def run_json(plan: Plan, *, state: str) -> dict[str, Any]:
     """Content of `run.json` before anything is counted."""
     return {
         "name": plan.workflow.name,
         "state": state,
-        "workflow": plan.workflow.model_dump(mode="json"),
+        "workflow": _without_secrets(plan.workflow.model_dump(mode="json")),
         "fingerprints": {
             "detection": plan.detection_fingerprint,
             "change": plan.change_fingerprint,
@@ -78,6 +84,8 @@ class Log:
     def __init__(self, path: Path, report: Callable[..., None]) -> None:
         self._report = report
         self._file = path.open("a", encoding="utf-8")
+        if not _ends_a_line(path):
+            self._file.write("\n")  # a kill cut the last line off
 
     def __call__(self, event: str, **facts: Any) -> None:
         """Log one event."""
@@ -90,6 +98,11 @@ class Log:
     def close(self) -> None:
         """Close the file."""
         self._file.close()
+
+
+def _ends_a_line(path: Path) -> bool:
+    content = path.read_bytes()
+    return not content or content.endswith(b"\n")
 
 
 def read_log(path: Path) -> list[dict[str, Any]]:

@@ -50,7 +50,7 @@ SCL_CLASSES = {
 
 
 class Quality(IntFlag):
-    """Why a pixel was not observed (any bit set = not observed, apart from `READ_ERROR` alone)."""
+    """Why a pixel was not observed (any bit set = not observed)."""
 
     NODATA = 1
     """A channel has no data: outside the swath, or a gap in the product."""
@@ -64,7 +64,7 @@ class Quality(IntFlag):
     OUTSIDE = 64
     """Outside the area of interest."""
     READ_ERROR = 128
-    """A read failed and the workflow says `on_read_error: nodata`."""
+    """A read failed and the workflow says `on_read_error: nodata`; always with `NODATA`."""
 
 
 class State(IntEnum):

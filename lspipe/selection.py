@@ -53,6 +53,12 @@ def select(prepared: Prepared, selection: Selection) -> Todo:
     for tile in prepared.plan.tiles:
         if selection.tiles is None or tile.tile.name in selection.tiles:
             todo |= _of_tile(prepared, tile, selection, failed)
+    if selection.bounds is not None and not any(
+        _within(selection.bounds, tile)[block.core].any()
+        for tile in prepared.plan.tiles
+        for block in tile.blocks
+    ):
+        raise UsageError(f"--bounds {selection.bounds}: touches no block of this run")
     return todo if selection.limit is None else _first(todo, selection.limit)
 
 

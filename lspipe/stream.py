@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from distributed import as_completed
 from distributed.scheduler import KilledWorker
 
-from lspipe.errors import BlockError, LspipeError
+from lspipe.errors import BlockError, ClusterError, LspipeError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -56,6 +56,8 @@ class Outcome:
     """What became of the submitted blocks."""
 
     done: int = 0
+    failed_reads: int = 0
+    """Pixels that failed reads left without data (`on_read_error: nodata`)."""
     failures: list[Failure] = field(default_factory=list)
 
 
@@ -73,10 +75,12 @@ def compute(
         client: of the cluster.
         batches: in the order they should start.
         retries: how often dask repeats a task that failed.
-        max_in_flight: blocks submitted and not finished; None = `BLOCKS_PER_WORKER` per worker.
+        max_in_flight: no further batch is submitted while so many blocks are not finished;
+            None = `BLOCKS_PER_WORKER` per worker.
         report: called after each block with the facts of it.
 
     Raises:
+        ClusterError: the cluster went away.
         LspipeError: an error that no other block can escape either (the model, the workflow).
     """
     waiting = deque(batches)
@@ -117,9 +121,13 @@ def _settle(
 ) -> None:
     """Count one finished future; a block's own failure is recorded, anything else is raised."""
     if future.status == "finished":
+        result = future.result()
         outcome.done += 1
-        report("block", result=future.result())
+        outcome.failed_reads += result.failed_reads
+        report("block", **asdict(result))
         return
+    if future.status in {"cancelled", "lost"}:
+        raise ClusterError("the cluster went away; the same command goes on with what is left")
     error = future.exception()
     if isinstance(error, LspipeError) and not isinstance(error, BlockError):
         raise error

@@ -11,6 +11,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 import dask
 import dask.array as da
@@ -18,7 +19,7 @@ import numpy as np
 
 from lspipe import evidence, models, store
 from lspipe.errors import InferenceError, LspipeError
-from lspipe.inference import run_block
+from lspipe.inference import needed_windows, run_block
 from lspipe.models.runtimes import use_threads
 from lspipe.schema import Quality, quantise
 
@@ -39,6 +40,9 @@ class ModelReference:
 
     item: str
     sha256: str
+    """Of the weights (of the item if it has none)."""
+    item_sha256: str
+    """Of the item: its scaling decides pixels too."""
     device: str
     precision: str
     runtime: str
@@ -67,8 +71,10 @@ class BlockResult:
     tile: str
     step: int
     index: tuple[int, int]
-    observed: int
-    """Pixels of the core that were observed inside the area."""
+    windows: int
+    """Windows that were run."""
+    failed_reads: int
+    """Pixels of the core that a failed read left without data (`on_read_error: nodata`)."""
     seconds: float
 
 
@@ -111,11 +117,21 @@ def block_tasks(
             block=block,
             job=job,
             shown=tuple(shown),
-            area=None if area is None else np.packbits(area[block.outer]),
-            dask_key_name=f"block-{job.tile}-{job.step}-{block.index[0]}-{block.index[1]}",
+            area=_packed(area, block),
+            dask_key_name=_key(job, block),
         )
         for block in blocks
     ]
+
+
+def _key(job: StepJob, block: Block) -> str:
+    """Name a task so that a person finds its block, and no other run on the scheduler has it.
+
+    A scheduler does a task of one name once, whoever asks: of two runs of one tile, each block would
+    be written by one and be thought done by both.
+    """
+    row, column = block.index
+    return f"block-{job.tile}-{job.step}-{row}-{column}-{uuid4().hex}"
 
 
 def _chunk(delayed: NDArray[Any], index: tuple[int, int]) -> Any:
@@ -179,7 +195,8 @@ def infer_and_write(
     except LspipeError:
         raise
     except RuntimeError as error:
-        raise InferenceError(f"block {block.index} of {job.tile}: {error}") from error
+        # Which block it is, the run's own record of the failure says.
+        raise InferenceError(str(error)) from error
     within = _within(block)
     bits = quality[within].copy()
     # A channel can be missing where the scene class is not; the map says so either way.
@@ -195,8 +212,19 @@ def infer_and_write(
         detections={"probability": quantise(probability), "quality": bits},
         evidence={"scl": scl, "acquired": acquired, **_pictures(seen, shown)},
     )
-    observed = int(np.count_nonzero(~np.isnan(probability)))
-    return BlockResult(job.tile, job.step, block.index, observed, time.perf_counter() - began)
+    return BlockResult(
+        tile=job.tile,
+        step=job.step,
+        index=block.index,
+        windows=_windows(bits, block, job),
+        failed_reads=int(np.count_nonzero(bits & np.uint8(Quality.READ_ERROR))),
+        seconds=time.perf_counter() - began,
+    )
+
+
+def _windows(bits: NDArray[np.uint8], block: Block, job: StepJob) -> int:
+    """Count the windows that hold an observed pixel of the core: those that were run."""
+    return len(needed_windows(bits == 0, block.core, job.tile_shape, job.setting))
 
 
 def load(reference: ModelReference) -> Any:
@@ -207,7 +235,15 @@ def load(reference: ModelReference) -> Any:
         device=reference.device,
         precision=reference.precision,
         runtime=reference.runtime,
+        item_sha256=reference.item_sha256,
     )
+
+
+def _packed(area: NDArray[np.bool_] | None, block: Block) -> NDArray[np.uint8] | None:
+    """Pack the area of a block to travel with its task; None where all of it is inside."""
+    if area is None or area[block.outer].all():
+        return None
+    return np.packbits(area[block.outer])
 
 
 def _unpacked(bits: NDArray[np.uint8], shape: tuple[int, ...]) -> NDArray[np.bool_]:

@@ -124,6 +124,22 @@ def _mapping(loader: _StrictLoader, node: yaml.MappingNode) -> dict[Any, Any]:
 _StrictLoader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
 
 
+# Dates stay text: YAML would refuse an impossible one without naming its key; pydantic names it.
+_StrictLoader.add_constructor("tag:yaml.org,2002:timestamp", lambda _, node: str(node.value))
+
+
+def _load(text: str, name: str) -> Any:
+    loader = _StrictLoader(text)
+    loader.name = name
+    try:
+        return loader.get_single_data()
+    except (yaml.YAMLError, TypeError) as error:
+        reason = " ".join(str(error).split())
+        raise WorkflowError(f"{name}: not valid YAML: {reason}") from error
+    finally:
+        loader.dispose()
+
+
 def _read_yaml(path: Path) -> dict[str, Any]:
     try:
         text = path.read_text(encoding="utf-8")
@@ -131,15 +147,7 @@ def _read_yaml(path: Path) -> dict[str, Any]:
         raise WorkflowError(f"{path}: no such file; `lspipe init {path}` writes one") from error
     except (OSError, UnicodeDecodeError) as error:
         raise WorkflowError(f"{path}: cannot be read as UTF-8 text: {error}") from error
-    loader = _StrictLoader(text)
-    loader.name = str(path)
-    try:
-        content = loader.get_single_data()
-    except yaml.YAMLError as error:
-        reason = " ".join(str(error).split())
-        raise WorkflowError(f"{path}: not valid YAML: {reason}") from error
-    finally:
-        loader.dispose()
+    content = _load(text, str(path))
     if not isinstance(content, dict):
         raise WorkflowError(f"{path}: found {type(content).__name__}, expected keys and values")
     return content
@@ -157,10 +165,7 @@ def _override(content: dict[str, Any], override: str) -> None:
         if not isinstance(step, dict):
             raise WorkflowError(f"--set {override}: {key!r} holds a value, not keys")
         place = step
-    try:
-        place[last] = yaml.safe_load(value)
-    except yaml.YAMLError as error:
-        raise WorkflowError(f"--set {override}: the value is not valid YAML") from error
+    place[last] = _load(value, f"--set {override}")
 
 
 # --- messages -----------------------------------------------------------------------------------

@@ -46,7 +46,7 @@ def _workflow_verbs(group: Any) -> None:
         )
     for verb in (plan, run):
         verb.add_argument("--output", metavar="DIR", help="run directory (the workflow's)")
-        verb.add_argument("--fresh", action="store_true", help="search again and start over")
+    run.add_argument("--fresh", action="store_true", help="search again and start over")
     run.add_argument("--tiles", nargs="+", metavar="TILE", help="only these tiles")
     run.add_argument(
         "--bounds",

@@ -40,7 +40,7 @@ def plan_text(facts: dict[str, Any], cost: Estimate, notes: list[str]) -> str:
 def summary_text(summary: Summary, demo: dict[str, int] | None) -> str:
     """Say how a run ended; the last line counts its blocks."""
     lines = []
-    if summary.is_complete:
+    if summary.outputs:
         counts = ", ".join(f"{count} {status}" for status, count in summary.statuses.items())
         lines.append(f"landslides     {counts or 'none'}")
         lines += [f"  {name:12s} {path}" for name, path in summary.outputs.items()]
@@ -49,7 +49,7 @@ def summary_text(summary: Summary, demo: dict[str, int] | None) -> str:
             f"demo           found {demo['found']} of {demo['planted']} planted new landslides; "
             f"{demo['right']} of {demo['listed']} listed as new are right"
         )
-    if summary.is_complete and summary.outputs:
+    if summary.outputs:
         best = summary.outputs.get("gpkg", summary.outputs["geoparquet"])
         lines.append(f"open next      {best} in QGIS")
     for failure in summary.failures[:5]:
@@ -59,6 +59,8 @@ def summary_text(summary: Summary, demo: dict[str, int] | None) -> str:
     left = summary.total - summary.done - summary.skipped - len(summary.failures)
     if left:
         lines.append(f"not finished   {left} blocks are left: the same command goes on with them")
+    if summary.failed_reads:
+        lines.append(f"failed reads   left {summary.failed_reads:,} pixels without data")
     share = summary.observed_share
     dates = "on both dates" if summary.is_two_date else "on its date"
     lines.append(

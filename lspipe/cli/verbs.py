@@ -51,16 +51,17 @@ def schema(options: argparse.Namespace) -> int:
 def plan(options: argparse.Namespace) -> int:
     """Freeze the items and say what a run would do, and cost."""
     from lspipe.estimate import estimate, warnings
-    from lspipe.prepare import done_counts, freeze, prepare
+    from lspipe.prepare import done_counts, opened, prepare
     from lspipe.record import describe_plan
 
     workflow = _workflow(options)
     run = _run_directory(workflow, options)
-    prepared = prepare(workflow, run, fresh=options.fresh)
-    freeze(prepared)
+    prepared = prepare(workflow, run)
+    if prepared.previous is None:
+        with opened(prepared) as held:
+            prepared = held
     done = done_counts(prepared)
-    cost = estimate(prepared.plan)
-    notes = warnings(prepared.plan)
+    cost, notes = estimate(prepared.plan), warnings(prepared.plan)
     facts = {
         **describe_plan(prepared.plan, run=run, done=done),
         "estimate": cost.as_json(),
@@ -87,7 +88,8 @@ def run(options: argparse.Namespace) -> int:
             fresh=options.fresh,
             report=progress.report,
         )
-    demo = _demo_score(options.workflow, run) if summary.state == "finished" else None
+    is_demo = workflow.name == "demo" and summary.state == "finished"
+    demo = _demo_score(options.workflow, run) if is_demo else None
     facts = summary.as_json() | ({"demo": demo} if demo else {})
     show(options, facts, lambda: summary_text(summary, demo))
     return summary.exit_code
@@ -123,7 +125,7 @@ def model(options: argparse.Namespace) -> int:
         )
     item = models.ModelItem.from_file(options.item)
     if options.action == "show":
-        print(card.show(item))
+        show(options, {"id": item.id, **item.facts()}, lambda: card.show(item))
         return OK
     problems = card.check(item)
     show(options, {"problems": problems}, lambda: "\n".join(problems) or f"{options.item}: sound")

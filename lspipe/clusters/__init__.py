@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
+from dask.utils import parse_bytes
+
 from lspipe.plugins import resolve
 
 if TYPE_CHECKING:
@@ -43,6 +45,8 @@ class ClusterSpec:
                 f"kind: found {self.kind!r}, expected {' or '.join(KINDS)}, "
                 'or "package.module:start"'
             )
+        if self.memory_per_worker != "auto":
+            parse_bytes(self.memory_per_worker)
         if self.workers != "auto" and self.workers < 1:
             raise ValueError(f"workers: found {self.workers}, expected 1 or more, or auto")
 

@@ -26,7 +26,7 @@ def start(spec: ClusterSpec, execution: ExecutionSpec) -> Iterator[Client]:
     """Yield a client of a running cluster.
 
     Raises:
-        UsageError: no address, or nothing answers there.
+        UsageError: no address, or no scheduler answers there.
     """
     del execution  # such a cluster was configured by whoever started it
     from distributed import Client
@@ -34,11 +34,33 @@ def start(spec: ClusterSpec, execution: ExecutionSpec) -> Iterator[Client]:
     if not spec.address:
         raise UsageError("cluster.address: missing; expected such as tcp://127.0.0.1:8786")
     try:
+        _shake_hands(spec.address)
         client = Client(spec.address, timeout=SECONDS_TO_ANSWER)
-    except (OSError, TimeoutError) as error:
+    # ValueError: an address of another scheme, or none at all.
+    except (OSError, TimeoutError, ValueError) as error:
         raise UsageError(
             f"cluster.address: found {spec.address}, where no dask scheduler answers "
-            f"within {SECONDS_TO_ANSWER} s"
+            f"within {SECONDS_TO_ANSWER} s; expected such as tcp://127.0.0.1:8786"
         ) from error
     with client:
         yield client
+
+
+def _shake_hands(address: str) -> None:
+    """Connect to a scheduler and leave again.
+
+    `Client` alone waits for ever where something else listens, such as the dashboard.
+
+    Raises:
+        OSError, TimeoutError, ValueError: nothing that speaks as a scheduler does.
+    """
+    from distributed.comm import connect
+    from distributed.security import Security
+    from distributed.utils import LoopRunner
+
+    async def knock() -> None:
+        secrets = Security().get_connection_args("client")
+        (await connect(address, timeout=SECONDS_TO_ANSWER, **secrets)).abort()
+
+    # A loop of its own, in its own thread: a notebook runs one already.
+    LoopRunner().run_sync(knock, callback_timeout=SECONDS_TO_ANSWER + 1)

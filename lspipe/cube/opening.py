@@ -33,6 +33,7 @@ def open_cube(
     radiometry: Mapping[tuple[str, str], Radiometry],
     spec: CubeSpec,
     chunks: Chunks,
+    required: tuple[str, ...] | None = None,
 ) -> xr.Dataset:
     """Open the lazy cube of one time step on a tile's grid.
 
@@ -43,6 +44,8 @@ def open_cube(
         radiometry: per (item id, asset key); every offset is decided.
         spec: loader, mask, resampling; `composite` was `choose`'s.
         chunks: chunk sizes along y and along x, pixels.
+        required: bands without which a pixel is not observed; the others are only for looking at.
+            None = all.
 
     Returns:
         Dask-backed: `reflectance` int16 (band, y, x), x 1e4, -32768 = no data, masked pixels keep
@@ -55,7 +58,12 @@ def open_cube(
         LoadError: when computed: a read failed.
     """
     opener = SceneOpener(
-        geobox=geobox, bands=bands, radiometry=radiometry, spec=spec, chunks=chunks
+        geobox=geobox,
+        bands=bands,
+        required=bands if required is None else required,
+        radiometry=radiometry,
+        spec=spec,
+        chunks=chunks,
     )
     scenes = [opener.open(acquisition) for acquisition in step.acquisitions]
     opened = scenes[0] if len(scenes) == 1 else median(scenes)

@@ -56,6 +56,7 @@ class SceneOpener:
 
     geobox: GeoBox
     bands: tuple[str, ...]
+    required: tuple[str, ...]
     radiometry: Mapping[tuple[str, str], Radiometry]
     spec: CubeSpec
     chunks: Chunks
@@ -81,7 +82,11 @@ class SceneOpener:
             classes = self._load(item, ("SCL",), "nearest")[0]
         else:
             classes = da.zeros(tuple(self.geobox.shape), dtype=np.uint16, chunks=self.chunks)
-        layers = [layer.map_blocks(number_bits, dtype=np.uint8) for layer in numbers]
+        layers = [
+            layer.map_blocks(number_bits, dtype=np.uint8)
+            for band, layer in zip(self.bands, numbers, strict=True)
+            if band in self.required
+        ]
         layers.append(classes.map_blocks(class_bits, classes=self.spec.mask.scl, dtype=np.uint8))
         quality = reduce(da.bitwise_or, layers)
         return Scene(

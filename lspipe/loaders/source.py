@@ -189,8 +189,8 @@ def plain_item(sources: Mapping[str, Source], geobox: GeoBox) -> dict[str, Any]:
 
 
 def without_queries(text: str) -> str:
-    """Return a message without the queries of the URLs in it, which may hold signatures."""
-    return re.sub(r"\?[^\s'\")]*", "", text)
+    """Return a message without queries and user info of the URLs in it, which may be secret."""
+    return re.sub(r"://[^/\s@]*@", "://", re.sub(r"\?[^\s'\")]*", "", text))
 
 
 def _hide_queries(record: logging.LogRecord) -> bool:

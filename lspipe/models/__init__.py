@@ -87,6 +87,7 @@ def load(
     device: str = "auto",
     precision: str = "auto",
     runtime: str = "auto",
+    item_sha256: str | None = None,
 ) -> Runtime:
     """Load the network of a model item: see `lspipe.models.runtimes.load`.
 
@@ -94,4 +95,11 @@ def load(
     """
     from lspipe.models import runtimes
 
-    return runtimes.load(item_path, sha256, device=device, precision=precision, runtime=runtime)
+    return runtimes.load(
+        item_path,
+        sha256,
+        device=device,
+        precision=precision,
+        runtime=runtime,
+        item_sha256=item_sha256,
+    )

@@ -133,6 +133,7 @@ def load(
     device: str = "auto",
     precision: str = "auto",
     runtime: str = "auto",
+    item_sha256: str | None = None,
 ) -> Runtime:
     """Load the network of a model item; the weights are read once per process.
 
@@ -140,6 +141,7 @@ def load(
         item_path: file of the item, or "shipped:NAME".
         sha256: what `digest` of the item must be (a run records it in its plan); None = any.
         device: "auto" takes the GPU if there is one.
+        item_sha256: what the sha256 of the item itself must be; None = any.
         precision: "auto" is bf16 on a GPU that has it, else fp32.
         runtime: "auto" or "eager".
 
@@ -152,6 +154,11 @@ def load(
         raise ModelError(
             f"{item.path}: the model has sha256 {digest(item)}, the run was planned with {sha256}; "
             "restore that model, or plan a new run"
+        )
+    if item_sha256 is not None and item.item_sha256 != item_sha256:
+        raise ModelError(
+            f"{item.path}: the item has changed since the run was planned; restore it, or plan a "
+            "new run"
         )
     if runtime not in RUNTIMES:
         raise ModelError(f"runtime {runtime!r}: expected one of {', '.join(RUNTIMES)}")

@@ -12,7 +12,7 @@ Does not cover: which acquisition is used (`cube.py`); reading pixels (`loaders/
 """
 
 from lspipe.search.acquisitions import Acquisition, Tile, deduplicate, freeze, thaw
-from lspipe.search.areas import Area, AreaSpec, area_on_grid, bounding_window, read_area
+from lspipe.search.areas import Area, AreaSpec, area_on_grid, bounding_window, footprint, read_area
 from lspipe.search.dates import DateRange, DatesSpec
 from lspipe.search.find import SearchSpec, find_items, find_tiles
 from lspipe.search.grids import grid_of, tile_grid
@@ -30,6 +30,7 @@ __all__ = [
     "deduplicate",
     "find_items",
     "find_tiles",
+    "footprint",
     "freeze",
     "grid_of",
     "read_area",

@@ -14,7 +14,14 @@ reads the sharding codec only from 3.13.
 """
 
 from lspipe.store.blocks import block_size, done, read, write_block, write_change
-from lspipe.store.documents import clear, differences, read_json, write_json
+from lspipe.store.documents import (
+    check_directory,
+    clear,
+    differences,
+    peek_json,
+    read_json,
+    write_json,
+)
 from lspipe.store.layers import CHANGE, DETECTIONS, EVIDENCE, NOT_PROCESSED
 from lspipe.store.lock import lock
 from lspipe.store.template import Grid, create, create_change
@@ -26,12 +33,14 @@ __all__ = [
     "NOT_PROCESSED",
     "Grid",
     "block_size",
+    "check_directory",
     "clear",
     "create",
     "create_change",
     "differences",
     "done",
     "lock",
+    "peek_json",
     "read",
     "read_json",
     "write_block",

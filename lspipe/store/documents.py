@@ -59,21 +59,63 @@ def _short(value: Any, limit: int = 60) -> str:
     return text if len(text) <= limit else f"{text[: limit - 3]}..."
 
 
-def clear(run: Path) -> None:
-    """Remove everything that lspipe wrote into a run directory, and nothing else.
+MARKERS = ("run.json", "items.json", DETECTIONS)
+"""What only a run directory holds."""
+
+_FILES = (
+    "run.json",
+    "items.json",
+    "log.jsonl",
+    "run.json.partial",
+    "items.json.partial",
+    "inventory.parquet",
+    "inventory.gpkg",
+    "inventory.geojson",
+    "unobserved.parquet",
+)
+_PARTIALS = (".inventory.*.partial.*", ".unobserved.*.partial.*")
+
+
+def check_directory(run: Path) -> None:
+    """Refuse a folder that holds other things and no run.
 
     Raises:
-        StoreError: the folder holds files but no `run.json`: it is not a run directory.
+        StoreError: it does.
     """
-    if not run.exists() or not any(run.iterdir()):
+    if not run.exists() or any((run / name).exists() for name in MARKERS):
         return
-    if not (run / "run.json").exists() and not (run / "items.json").exists():
+    ours = {*_FILES, DETECTIONS, EVIDENCE, CHANGE, ".lock"}
+    others = sorted(path.name for path in run.iterdir() if path.name not in ours)
+    if others:
         raise StoreError(
-            f"{run}: holds files but no run.json, so it is not a run directory; "
-            "choose another output path"
+            f"{run}: holds {others[0]} and no run.json, so it is not a run directory; "
+            "choose an empty or new output folder"
         )
-    for name in (DETECTIONS, EVIDENCE, CHANGE):
-        shutil.rmtree(run / name, ignore_errors=True)
-    for pattern in ("run.json", "items.json", "inventory.*", "unobserved.*", "log.jsonl"):
+
+
+def clear(run: Path) -> None:
+    """Remove what lspipe wrote into a run directory, and nothing else; the caller holds the lock.
+
+    Raises:
+        StoreError: the folder is not a run directory.
+        OSError: a store cannot be removed.
+    """
+    check_directory(run)
+    # First of all what says that there is a run: cut off here, the rest is never taken for one.
+    for name in _FILES:
+        (run / name).unlink(missing_ok=True)
+    for pattern in _PARTIALS:
         for path in run.glob(pattern):
             path.unlink()
+    for name in (DETECTIONS, EVIDENCE, CHANGE):
+        if (run / name).exists():
+            shutil.rmtree(run / name)
+
+
+def peek_json(path: Path) -> dict[str, Any] | None:
+    """Read one of the run's JSON files; None if there is none.
+
+    Raises:
+        StoreError: it is not JSON.
+    """
+    return read_json(path) if path.exists() else None

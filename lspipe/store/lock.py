@@ -38,4 +38,5 @@ def lock(run: Path) -> Iterator[None]:
         try:
             yield
         finally:
-            path.unlink(missing_ok=True)
+            # Emptied, not removed: a process that opened it before could lock a file nobody sees.
+            file.truncate(0)

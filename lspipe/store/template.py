@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import zarr
 
+from lspipe.errors import StoreError
 from lspipe.store.layers import (
     CHANGE,
     CHANGE_LAYERS,
@@ -57,13 +58,21 @@ def create(run: Path, grids: Sequence[Grid], *, fingerprint: str) -> None:
     Safe to repeat: a group that exists is left alone, so that resuming after a crash in the middle
     of this function completes it. Temporary files of writes that were cut off are removed; the
     caller holds the lock.
+
+    Raises:
+        StoreError: the stores are of another fingerprint.
     """
     for name, layers in ((DETECTIONS, DETECTION_LAYERS), (EVIDENCE, EVIDENCE_LAYERS)):
         for partial in (run / name).rglob("*.partial"):
             partial.unlink()
         root = zarr.open_group(run / name, mode="a", zarr_format=3)
-        if root.attrs.get("lspipe:fingerprint") != fingerprint:
-            root.attrs["lspipe:fingerprint"] = fingerprint
+        found = str(root.attrs.get("lspipe:fingerprint", fingerprint))
+        if found != fingerprint:
+            raise StoreError(
+                f"{run / name}: made by another workflow (fingerprint {found[:8]}, this is "
+                f"{fingerprint[:8]}); choose another output, or start over with --fresh"
+            )
+        root.attrs["lspipe:fingerprint"] = fingerprint
         for grid in grids:
             if root.get(grid.tile) is None or not root[grid.tile].attrs.get("lspipe:complete"):
                 _create_group(root, grid, layers, with_done=name == DETECTIONS)
@@ -110,7 +119,6 @@ def _create_group(
             dimension_names=("time", "block_y", "block_x"),
             attributes={"block": grid.block, "long_name": "1 = block written completely"},
         )
-    group.attrs["lspipe:roles"] = list(grid.roles)
     group.attrs["lspipe:complete"] = True
 
 

@@ -97,6 +97,12 @@ REFUSED = [
     (another_window, 2, ["inference", "stride 64"]),
     (lambda w: change_workflow(w, inference={"device": "cuda"}), 2, ["cuda"]),
     (lambda w: change_workflow(w, execution={"block": 8}), 2, ["execution.block", "8"]),
+    (lambda w: change_workflow(w, execution={"block": 617}), 2, ["execution.block", "617"]),
+    (
+        lambda w: w.workflow.write_text(w.workflow.read_text().replace("2018-03-31", "2018-02-30")),
+        2,
+        ["dates.after.end", "2018-02-30"],
+    ),
 ]
 
 
@@ -158,6 +164,7 @@ def test_a_file_of_another_kind_in_the_output_folder_is_left_alone(tmp_path, clu
     fresh = lspipe("run", world.workflow, "--fresh")
     assert fresh.returncode == 2
     assert (world.run / "thesis.docx").exists()
+    assert "thesis.docx" in fresh.stderr
 
 
 def test_another_workflow_is_refused_with_what_differs(tmp_path, cluster):
