@@ -127,8 +127,8 @@ def block_tasks(
 def _key(job: StepJob, block: Block) -> str:
     """Name a task so that a person finds its block, and no other run on the scheduler has it.
 
-    A scheduler does a task of one name once, whoever asks: of two runs of one tile, each block would
-    be written by one and be thought done by both.
+    A scheduler does a task of one name once, whoever asks: of two runs of one tile, a block would
+    be written by one and be taken for done by both.
     """
     row, column = block.index
     return f"block-{job.tile}-{job.step}-{row}-{column}-{uuid4().hex}"

@@ -46,9 +46,18 @@ class ClusterSpec:
                 'or "package.module:start"'
             )
         if self.memory_per_worker != "auto":
-            parse_bytes(self.memory_per_worker)
+            _check_memory(self.memory_per_worker)
         if self.workers != "auto" and self.workers < 1:
             raise ValueError(f"workers: found {self.workers}, expected 1 or more, or auto")
+
+
+def _check_memory(text: str) -> None:
+    try:
+        size = parse_bytes(text)
+    except ValueError:
+        size = 0
+    if size < 1:
+        raise ValueError(f"memory_per_worker: found {text!r}, expected such as 4GiB, or auto")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +74,7 @@ class ExecutionSpec:
     retries: int = 3
     """How often a failed read or block is tried again."""
     max_in_flight: int | Literal["auto"] = "auto"
-    """Blocks submitted but not finished; auto is three per worker."""
+    """While so many blocks are not finished, no other tile is begun; auto is three per worker."""
 
     def __post_init__(self) -> None:
         """Refuse numbers that cannot work."""

@@ -1,0 +1,156 @@
+"""Workflow -> `Plan`: everything that decides a pixel, fixed before the first block.
+
+The plan searches (or takes the frozen items of an earlier plan), decides per tile which scenes are
+used and how each is turned into reflectance, cuts blocks, and makes the two fingerprints.
+
+    nouns        what a plan is made of
+    tiles        one tile: scenes, bands, blocks, radiometry
+    decisions    what was decided, as JSON
+    canonical    JSON to its hash
+
+See also: `estimate.py`, what a plan costs.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from lspipe import models, search
+from lspipe.errors import NothingFound, WorkflowError
+from lspipe.inference import NUMERICS
+from lspipe.models.item import SHIPPED_PREFIX
+from lspipe.plan.canonical import fingerprint
+from lspipe.plan.decisions import THREADS, detection_inputs, record
+from lspipe.plan.nouns import Plan, TilePlan
+from lspipe.plan.tiles import BLOCK_SIZES, open_step, plan_tile
+from lspipe.presets import resolve
+from lspipe.worker import ModelReference
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from lspipe.models import ModelItem
+    from lspipe.presets import Setting
+    from lspipe.search import Area, Tile
+    from lspipe.workflow import Workflow
+
+__all__ = [
+    "BLOCK_SIZES",
+    "THREADS",
+    "Plan",
+    "TilePlan",
+    "fingerprint",
+    "make",
+    "model_of",
+    "open_step",
+    "record",
+    "threshold",
+]
+
+
+def make(
+    workflow: Workflow,
+    *,
+    frozen: Mapping[str, Any],
+    decided: Mapping[str, Any] | None = None,
+    blocks: Mapping[str, int] | None = None,
+) -> Plan:
+    """Make the plan of a workflow.
+
+    Args:
+        workflow: what is asked.
+        frozen: content of `items.json`: what `search.freeze` made of a search.
+        decided: `tiles` of an earlier `run.json`: scenes and radiometry per tile, which are then
+            taken and not decided again, so that resuming needs no network.
+        blocks: block size per tile of an existing store, which rules over `execution.block`.
+
+    Raises:
+        NothingFound: no pixel of any tile lies in the area.
+        UsageError: the model, a scene or the area cannot be used.
+    """
+    item, setting = model_of(workflow)
+    reference = _reference(workflow, item)
+    area = search.read_area(workflow.aoi, workflow.folder)
+    tiles = _touched(search.thaw(frozen), area)
+    plans = tuple(
+        plan_tile(
+            tile,
+            workflow,
+            area,
+            item,
+            setting,
+            decided=(decided or {}).get(tile.name),
+            block=(blocks or {}).get(tile.name),
+        )
+        for tile in tiles
+    )
+    return Plan(
+        workflow=workflow,
+        area=area,
+        tiles=plans,
+        model=item,
+        reference=reference,
+        setting=setting,
+        detection_inputs=detection_inputs(
+            workflow,
+            area,
+            plans,
+            item=item,
+            setting=setting,
+            reference=reference,
+            numerics=NUMERICS,
+        ),
+        change_inputs={
+            "change": asdict(workflow.change) | {"threshold": threshold(workflow, item)},
+        },
+    )
+
+
+def _touched(tiles: Iterable[Tile], area: Area) -> list[Tile]:
+    """Leave out tiles of which only the footprint, which is rough, meets the area."""
+    touched = [tile for tile in tiles if search.area_on_grid(area, tile.geobox).any()]
+    if not touched:
+        raise NothingFound(f"{area.source}: no pixel of the scenes that were found lies in it")
+    return touched
+
+
+def model_of(workflow: Workflow) -> tuple[ModelItem, Setting]:
+    """Read the model item of a workflow and resolve how it is applied.
+
+    Raises:
+        UsageError: the item cannot be used, or the settings do not go together.
+    """
+    name = workflow.model.item
+    is_shipped = name.startswith(SHIPPED_PREFIX)
+    item = models.ModelItem.from_file(name if is_shipped else workflow.folder / name)
+    try:
+        return item, resolve(workflow.inference, item.inference_defaults())
+    except ValueError as error:
+        raise WorkflowError(f"inference with model {item.id}: {error}") from error
+
+
+def threshold(workflow: Workflow, item: ModelItem) -> float:
+    """Return the threshold that rules: the workflow's, else the model item's."""
+    asked = workflow.change.threshold
+    return item.threshold if asked is None else asked
+
+
+def _reference(workflow: Workflow, item: ModelItem) -> ModelReference:
+    """Resolve where and how the network runs, as the workers will."""
+    spec = workflow.inference
+    runtime = models.load(
+        item.reference,
+        models.digest(item),
+        device=spec.device,
+        precision=spec.precision,
+        runtime=spec.runtime,
+    )
+    return ModelReference(
+        item=item.reference,
+        sha256=models.digest(item),
+        item_sha256=item.item_sha256,
+        device=str(runtime.device),
+        precision=runtime.precision,
+        runtime=runtime.name,
+    )

@@ -1,0 +1,91 @@
+"""What a plan decided, as plain JSON: for the fingerprints, and for `run.json`."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from lspipe.errors import without_query
+
+if TYPE_CHECKING:
+    from lspipe.cube import Step
+    from lspipe.models import ModelItem
+    from lspipe.plan.nouns import TilePlan
+    from lspipe.presets import Setting
+    from lspipe.search import Area
+    from lspipe.worker import ModelReference
+    from lspipe.workflow import Workflow
+
+THREADS = 1
+"""torch threads per worker: two workers of one thread beat one of two by 16 % (PERFORMANCE)."""
+
+
+def detection_inputs(
+    workflow: Workflow,
+    area: Area,
+    plans: tuple[TilePlan, ...],
+    *,
+    item: ModelItem,
+    setting: Setting,
+    reference: ModelReference,
+    numerics: int,
+) -> dict[str, Any]:
+    """Everything that decides a stored probability, as plain JSON."""
+    content = {
+        "numerics": numerics,
+        "area": area.facts(),
+        "dates": asdict(workflow.dates),
+        "search": asdict(workflow.search) | {"catalog": without_query(workflow.search.catalog)},
+        "cube": asdict(workflow.cube),
+        "model": item.facts(),
+        "inference": {
+            **asdict(setting),
+            "device": reference.device,
+            "precision": reference.precision,
+            "runtime": reference.runtime,
+            "threads": THREADS,
+        },
+        "tiles": {plan.tile.name: _tile_inputs(plan) for plan in plans},
+    }
+    # Through JSON, so that what is compared with run.json has the same form.
+    return dict(json.loads(json.dumps(content, default=str)))
+
+
+def _tile_inputs(plan: TilePlan) -> dict[str, Any]:
+    return {
+        "grid": [
+            f"EPSG:{plan.tile.geobox.crs.epsg}",
+            list(plan.tile.geobox.shape),
+            list(plan.tile.geobox.transform)[:6],
+        ],
+        "steps": [_step_record(step) for step in plan.steps],
+        "radiometry": {
+            f"{scene}/{asset}": [decision.scale, decision.offset]
+            for (scene, asset), decision in sorted(plan.radiometry.items())
+        },
+    }
+
+
+def _step_record(step: Step) -> dict[str, Any]:
+    return {
+        "role": step.role,
+        "time": step.time.isoformat(),
+        "acquisitions": [
+            [item.id for item in acquisition.items] for acquisition in step.acquisitions
+        ],
+    }
+
+
+def record(plan: TilePlan) -> dict[str, Any]:
+    """What was decided for a tile, for `run.json`; `make(decided=...)` takes it back."""
+    return {
+        "steps": [_step_record(step) for step in plan.steps],
+        "candidates": list(plan.candidates),
+        "radiometry": [
+            {"item": scene, "asset": asset, **asdict(decision)}
+            for (scene, asset), decision in sorted(plan.radiometry.items())
+        ],
+        "tile_ranges": plan.tile_ranges,
+        "blocks": len(plan.blocks),
+    }

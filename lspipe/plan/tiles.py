@@ -1,0 +1,248 @@
+"""One tile -> what will be done on it: scenes, bands, blocks, radiometry."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import dask
+import numpy as np
+
+from lspipe import catalogs, cube, preprocess, search, windows
+from lspipe.errors import ModelError, WorkflowError
+from lspipe.evidence import BANDS as EVIDENCE_BANDS
+from lspipe.plan.nouns import TilePlan
+from lspipe.schema import REFLECTANCE_SCALE
+from lspipe.store import Grid
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from numpy.typing import NDArray
+
+    from lspipe.cube import Step
+    from lspipe.models import ModelItem
+    from lspipe.plan.nouns import RadiometryTable
+    from lspipe.preprocess import Radiometry
+    from lspipe.presets import Setting
+    from lspipe.search import Area, Tile
+    from lspipe.windows import Block
+    from lspipe.workflow import Workflow
+
+BLOCK_SIZES = (3660, 1830, 1220, 610)
+"""Block edges that `auto` chooses from: a third of a Sentinel-2 tile and its halves and thirds."""
+
+SMALLEST_CHUNK = 256
+"""Zarr chunks below this edge make too many files: 1800 per array on a tile, pixels."""
+
+
+def plan_tile(
+    tile: Tile,
+    workflow: Workflow,
+    area: Area,
+    item: ModelItem,
+    setting: Setting,
+    *,
+    decided: Mapping[str, Any] | None,
+    block: int | None,
+) -> TilePlan:
+    """Plan one tile.
+
+    Args:
+        tile: with its acquisitions per date.
+        workflow: what is asked.
+        area: where to look; touches the tile.
+        item: the model.
+        setting: how the model is applied.
+        decided: the tile's entry in an earlier `run.json`, which is then taken; None decides.
+        block: block size of an existing store; None takes the workflow's, or chooses.
+    """
+    mask = search.area_on_grid(area, tile.geobox)
+    if decided is None:
+        steps, candidates = _choose(tile, workflow, mask)
+    else:
+        steps, candidates = _chosen(tile, decided), tuple(decided["candidates"])
+    bands = _bands(tile, steps, item)
+    table = (
+        _decide_radiometry(tile, steps, bands, workflow, mask)
+        if decided is None
+        else _decided_radiometry(decided)
+    )
+    inside = None if mask.all() else mask
+    size = block or _block_size(tile, workflow, setting, inside)
+    cut = windows.blocks(tile.geobox.shape, size, setting.window)
+    grid = Grid(
+        tile=tile.name,
+        geobox=tile.geobox,
+        times=tuple(round(step.time.timestamp()) for step in steps),
+        roles=tuple(step.role for step in steps),
+        chunk=windows.chunk_of(size),
+        block=size,
+        blocks=(cut[-1].index[0] + 1, cut[-1].index[1] + 1),
+    )
+    plan = TilePlan(
+        tile=tile,
+        steps=steps,
+        radiometry=table,
+        bands=bands,
+        required=item.bands,
+        area=inside,
+        grid=grid,
+        window=setting.window,
+        blocks=tuple(_touching(cut, inside)),
+        candidates=candidates,
+        tile_ranges=None,
+    )
+    if item.scaling.kind != "tile-minmax":
+        return plan
+    ranges = (
+        tuple(tuple(map(tuple, step)) for step in decided["tile_ranges"])
+        if decided is not None
+        else tuple(_tile_range(plan, step, workflow, item) for step in steps)
+    )
+    return replace(plan, tile_ranges=ranges)
+
+
+def _choose(
+    tile: Tile, workflow: Workflow, mask: NDArray[np.bool_]
+) -> tuple[tuple[Step, ...], tuple[Mapping[str, Any], ...]]:
+    steps: list[Step] = []
+    candidates: list[Mapping[str, Any]] = []
+    for role in ("before", "after"):
+        if tile.acquisitions.get(role):
+            choice = cube.choose(tile, role, workflow.cube, area_mask=mask)
+            steps += choice.steps
+            candidates += choice.candidates
+    return tuple(steps), tuple(candidates)
+
+
+def _chosen(tile: Tile, decided: Mapping[str, Any]) -> tuple[Step, ...]:
+    """Find the steps of an earlier plan again among the frozen items."""
+    by_items = {
+        frozenset(item.id for item in acquisition.items): acquisition
+        for group in tile.acquisitions.values()
+        for acquisition in group
+    }
+    return tuple(
+        cube.Step(
+            role=step["role"],
+            acquisitions=tuple(by_items[frozenset(ids)] for ids in step["acquisitions"]),
+        )
+        for step in decided["steps"]
+    )
+
+
+def _bands(tile: Tile, steps: tuple[Step, ...], item: ModelItem) -> tuple[str, ...]:
+    """Bands to load; refuses a model that wants what an item lacks."""
+    shared: set[str] | None = None
+    for step in steps:
+        for scene in step.items:
+            assets = catalogs.band_assets(scene)
+            lacking = [band for band in item.bands if band not in assets]
+            if lacking:
+                raise ModelError(
+                    f"model {item.id} wants {', '.join(lacking)}, which {scene.id} of tile "
+                    f"{tile.name} does not have (it has {', '.join(sorted(assets))}); "
+                    "choose another model or collection"
+                )
+            shared = set(assets) if shared is None else shared & set(assets)
+    extra = (band for band in EVIDENCE_BANDS if band in (shared or ()) and band not in item.bands)
+    return (*item.bands, *extra)
+
+
+def _block_size(
+    tile: Tile, workflow: Workflow, setting: Setting, inside: NDArray[np.bool_] | None
+) -> int:
+    """Take the block size the workflow says, or the one that reads least for the area."""
+    halo = setting.window - 1
+    asked = workflow.execution.block
+    if asked != "auto":
+        if asked < min(halo, max(tile.geobox.shape)):
+            raise WorkflowError(f"execution.block: found {asked}, expected at least {halo}, a halo")
+        if windows.chunk_of(asked) < min(asked, SMALLEST_CHUNK):
+            raise WorkflowError(
+                f"execution.block: found {asked}, which no chunk of {SMALLEST_CHUNK} to "
+                f"{windows.CHUNK} px divides; take a multiple of {windows.CHUNK}"
+            )
+        return asked
+    sizes = [size for size in BLOCK_SIZES if size >= halo] or [halo]
+    return min(sizes, key=lambda size: _pixels_read(tile, size, setting.window, inside))
+
+
+def _pixels_read(tile: Tile, size: int, window: int, inside: NDArray[np.bool_] | None) -> int:
+    """Pixels with halos of the blocks that touch the area."""
+    return sum(
+        (rows.stop - rows.start) * (columns.stop - columns.start)
+        for rows, columns in (
+            block.outer
+            for block in _touching(windows.blocks(tile.geobox.shape, size, window), inside)
+        )
+    )
+
+
+def _touching(cut: Iterable[Block], inside: NDArray[np.bool_] | None) -> list[Block]:
+    return [block for block in cut if inside is None or inside[block.core].any()]
+
+
+# --- radiometry ---------------------------------------------------------------------------------
+
+
+def _decide_radiometry(
+    tile: Tile,
+    steps: tuple[Step, ...],
+    bands: tuple[str, ...],
+    workflow: Workflow,
+    mask: NDArray[np.bool_],
+) -> RadiometryTable:
+    """Decide scale and offset per item and asset; look at pixels where metadata cannot say."""
+    table: RadiometryTable = {}
+    for scene in {scene.id: scene for step in steps for scene in step.items}.values():
+        assets = catalogs.band_assets(scene)
+        from_pixels: Radiometry | None = None
+        for band in bands:
+            decision = preprocess.radiometry(scene, assets[band])
+            if decision.offset is None:
+                # One look per item: ESA's offset is the same for all bands of a product.
+                from_pixels = from_pixels or cube.radiometry_of_pixels(
+                    scene, tile.geobox, workflow.cube, area_mask=mask
+                )
+                decision = from_pixels
+            table[scene.id, assets[band]] = decision
+    return table
+
+
+def _decided_radiometry(decided: Mapping[str, Any]) -> RadiometryTable:
+    return {
+        (entry["item"], entry["asset"]): preprocess.Radiometry(
+            scale=entry["scale"], offset=entry["offset"], reason=entry["reason"]
+        )
+        for entry in decided["radiometry"]
+    }
+
+
+def open_step(plan: TilePlan, step: Step, workflow: Workflow) -> Any:
+    """Open the lazy cube of one step, chunked as the tile's blocks."""
+    return cube.open_cube(
+        step,
+        plan.tile.geobox,
+        bands=plan.bands,
+        radiometry=plan.radiometry,
+        spec=workflow.cube,
+        chunks=plan.chunks,
+        required=plan.required,
+    )
+
+
+def _tile_range(
+    plan: TilePlan, step: Step, workflow: Workflow, item: ModelItem
+) -> tuple[tuple[float, float], ...]:
+    """Minimum and maximum reflectance of the observed pixels of a tile, per band of the model."""
+    opened = open_step(plan, step, workflow)
+    values = opened["reflectance"].sel(band=list(item.bands)).where(opened["quality"] == 0)
+    low, high = dask.compute(values.min(("y", "x")), values.max(("y", "x")))
+    # In float32, as `run_block` scales: the last bit must be that of `lspipe.detect`.
+    scale = np.float32(REFLECTANCE_SCALE)
+    return tuple(
+        (float(np.float32(a) * scale), float(np.float32(b) * scale))
+        for a, b in zip(low.to_numpy(), high.to_numpy(), strict=True)
+    )
