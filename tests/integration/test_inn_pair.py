@@ -27,6 +27,7 @@ from lspipe.schema import quantise
 from lspipe.workflow import Workflow
 from tests.real_scenes import COLLECTION, write_scene
 from tests.rgbn_model import BareSoil, write_item
+from tests.worlds import lspipe as command_line
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -89,7 +90,7 @@ def write_workflow(path: Path, archive: Path, cluster: dict[str, str], **section
         "model": {"item": str(archive / "bare-soil.json")},
         "output": {"path": "run", "write": ["geoparquet"]},
         "cluster": cluster,
-        "execution": {"block": 128, "retries": 0},
+        "execution": {"block": 190, "retries": 0},
         **sections,
     }
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -119,8 +120,8 @@ def finished(
 def test_every_block_of_the_real_pair_is_done(finished) -> None:
     folder, summary = finished
     assert (summary.state, summary.exit_code, summary.failures) == ("finished", 0, ())
-    # 379 x 578 px in blocks of 128; a last row of 123 px is a block of its own, 66 px more too.
-    assert (summary.total, summary.done) == (2 * 3 * 5, 2 * 3 * 5)
+    # 379 x 578 px in blocks of 190: 190 + 189 rows, 190 + 190 + 198 columns, on two dates.
+    assert (summary.total, summary.done) == (2 * 3 * 2, 12)
     assert store.done(folder / "run", TILE).all()
     assert summary.observed_share == 1
     # Hard negatives: fields are cut and sown, so much of the scene changes either way.
@@ -156,9 +157,9 @@ def test_a_stored_probability_is_that_of_the_same_pixel_of_the_published_file(
         # Half-way between two codes, the last bit of an average may round to the other one.
         assert np.abs(codes - expected).max() <= 1
         assert (codes == expected).mean() > 0.999
-        # The test can see a shift: a neighbour's probability is another.
-        assert (codes[:, 1:] == expected[:, :-1]).mean() < 0.2
-        assert (codes[1:] == expected[:-1]).mean() < 0.2
+        # The test would see a shift of one pixel: a neighbour's probability is another.
+        assert (codes[:, 1:] == expected[:, :-1]).mean() < 0.5
+        assert (codes[1:] == expected[:-1]).mean() < 0.5
 
 
 def test_outlines_run_along_the_edges_of_published_pixels(finished, pair) -> None:
@@ -167,15 +168,12 @@ def test_outlines_run_along_the_edges_of_published_pixels(finished, pair) -> Non
     assert table.crs.to_epsg() == 4326
     assert set(table["utm_epsg"]) == {32633}
     corners = shapely.get_coordinates(table.to_crs(32633).geometry.to_numpy())
-    columns = (corners[:, 0] - pair.grid.c) / 10
-    rows = (pair.grid.f - corners[:, 1]) / 10
-    # 0.1 mm of 10 m: what degrees and back leaves.
-    np.testing.assert_allclose(columns, np.rint(columns), rtol=0, atol=1e-5)
-    np.testing.assert_allclose(rows, np.rint(rows), rtol=0, atol=1e-5)
-    assert columns.min() >= 0
-    assert rows.min() >= 0
-    assert columns.max() <= pair.shape[1]
-    assert rows.max() <= pair.shape[0]
+    pixels = (corners - [pair.grid.c, pair.grid.f]) / [10, -10]
+    # 1e-5 pixels are 0.1 mm: what the way to degrees and back leaves.
+    np.testing.assert_allclose(pixels, np.rint(pixels), rtol=0, atol=1e-5)
+    rows, columns = pair.shape
+    assert np.rint(pixels.min(axis=0)).tolist() == [0, 0]
+    assert np.rint(pixels.max(axis=0)).tolist() == [columns, rows]
 
 
 def test_the_new_polygons_hold_the_pixels_that_became_bare(finished, pair) -> None:
@@ -204,7 +202,9 @@ def test_swapping_the_real_dates_swaps_new_and_vanished(finished, tmp_path, clus
     folder, _ = finished
     swapped = {"before": DATES["after"], "after": DATES["before"]}
     workflow = write_workflow(tmp_path / "workflow.yaml", folder, cluster, dates=swapped)
-    lspipe.run(Workflow.from_file(workflow))
+    # Through the command line, whose process finds the model's module by PYTHONPATH.
+    answer = command_line("run", workflow)
+    assert answer.returncode == 0, answer.stderr
     there, back = listed(folder), listed(tmp_path)
     for status, mirrored in (
         ("new", "vanished"),
