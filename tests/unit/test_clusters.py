@@ -1,0 +1,174 @@
+"""Where blocks are computed: what is started, where it listens, what is refused."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import threading
+from contextlib import contextmanager
+
+import psutil
+import pytest
+
+from lspipe import clusters
+from lspipe.clusters import ClusterSpec, ExecutionSpec, address, local
+from lspipe.errors import UsageError
+
+NOTHING = ExecutionSpec()
+
+
+@pytest.fixture(scope="module")
+def running():
+    """A local cluster, as a run starts it."""
+    with clusters.start(ClusterSpec(kind="local", workers=2), ExecutionSpec(retries=5)) as client:
+        yield client
+
+
+def test_a_local_cluster_has_one_task_at_a_time_per_worker(running):
+    assert sorted(running.nthreads().values()) == [1, 1]
+    pids = set(running.run(os.getpid).values())
+    assert len(pids) == 2
+    assert os.getpid() not in pids
+
+
+def test_a_local_cluster_listens_on_loopback_only(running):
+    me = psutil.Process()
+    processes = [me, *me.children(recursive=True)]
+    assert {process.pid for process in processes} >= set(running.run(os.getpid).values())
+    listening = {
+        connection.laddr.ip
+        for process in processes
+        for connection in process.net_connections(kind="inet")
+        if connection.status == psutil.CONN_LISTEN
+    }
+    # Scheduler, dashboard, nannies and workers.
+    assert listening == {"127.0.0.1"}
+    facts = running.scheduler_info()
+    addresses = [facts["address"], *facts["workers"], running.dashboard_link]
+    assert all("//127.0.0.1:" in text for text in addresses)
+
+
+def blocked_signals():
+    return signal.pthread_sigmask(signal.SIG_BLOCK, [])
+
+
+def test_ctrl_c_reaches_this_process_and_not_its_workers(running):
+    assert signal.SIGINT not in blocked_signals()
+    for blocked in running.run(blocked_signals).values():
+        assert signal.SIGINT in blocked
+
+
+def test_a_block_that_kills_its_worker_is_tried_as_often_as_one_that_fails(running):
+    assert running.run_on_scheduler(lambda dask_scheduler: dask_scheduler.allowed_failures) == 5
+
+
+def test_a_running_cluster_is_joined_by_its_address_and_left_running(running):
+    there = running.scheduler.address
+    spec = ClusterSpec(kind="address", address=there)
+    for _ in range(2):
+        with clusters.start(spec, NOTHING) as client:
+            assert client.submit(sum, (1, 2)).result(timeout=20) == 3
+            assert set(client.nthreads()) == set(running.nthreads())
+    assert running.status == "running"
+    assert len(running.nthreads()) == 2
+
+
+def test_workers_are_one_per_core_that_this_process_may_use():
+    if not hasattr(os, "sched_setaffinity"):
+        pytest.skip("no processor affinity on this system")
+    before = os.sched_getaffinity(0)
+    assert local._cores() == len(before)
+    found = []
+
+    def on_one_core():
+        # Of this thread only.
+        os.sched_setaffinity(0, {min(before)})
+        found.append(local._cores())
+
+    thread = threading.Thread(target=on_one_core)
+    thread.start()
+    thread.join()
+    assert found == [1]
+    assert os.sched_getaffinity(0) == before
+
+
+@pytest.fixture
+def nobody():
+    """The address of a port of this machine at which nobody listens."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        # Bound and not listening: nobody else can take it meanwhile.
+        yield f"tcp://127.0.0.1:{taken.getsockname()[1]}"
+
+
+def join(text):
+    with clusters.start(ClusterSpec(kind="address", address=text), NOTHING):
+        pass
+
+
+def test_an_address_where_nothing_answers_is_refused(nobody, monkeypatch):
+    monkeypatch.setattr(address, "SECONDS_TO_ANSWER", 1)
+    with pytest.raises(UsageError, match="no dask scheduler answers within 1 s") as caught:
+        join(nobody)
+    assert nobody in str(caught.value)
+
+
+def test_the_port_of_the_dashboard_is_refused_and_not_waited_at_for_ever(running, monkeypatch):
+    monkeypatch.setattr(address, "SECONDS_TO_ANSWER", 1)
+    page = running.dashboard_link.removeprefix("http://").partition("/")[0]
+    for text in (f"tcp://{page}", f"http://{page}"):
+        with pytest.raises(UsageError, match="no dask scheduler answers"):
+            join(text)
+
+
+def test_a_silent_listener_is_refused_and_not_waited_at_for_ever(monkeypatch):
+    monkeypatch.setattr(address, "SECONDS_TO_ANSWER", 1)
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        server.listen()
+        with pytest.raises(UsageError, match="no dask scheduler answers"):
+            join(f"tcp://127.0.0.1:{server.getsockname()[1]}")
+
+
+@pytest.mark.parametrize("text", ["nonsense", "127.0.0.1", "tcp://"])
+def test_what_is_no_address_is_refused(text):
+    with pytest.raises(UsageError, match=r"cluster\.address: .*expected such as tcp://"):
+        join(text)
+
+
+def test_an_address_cluster_without_an_address_is_refused():
+    with (
+        pytest.raises(UsageError, match=r"cluster\.address: missing"),
+        clusters.start(ClusterSpec(kind="address"), NOTHING),
+    ):
+        pass
+
+
+@contextmanager
+def my_cluster(spec, execution):
+    """A cluster of a user's own."""
+    yield f"{spec.workers} workers, {execution.retries} retries"
+
+
+def test_a_cluster_of_ones_own_is_named_by_module_and_function():
+    spec = ClusterSpec(kind=f"{__name__}:my_cluster", workers=7)
+    with clusters.start(spec, ExecutionSpec(retries=1)) as client:
+        assert client == "7 workers, 1 retries"
+
+
+@pytest.mark.parametrize(
+    ("make", "says"),
+    [
+        (lambda: ClusterSpec(kind="lokal"), "kind: found 'lokal', expected local or address"),
+        (lambda: ClusterSpec(workers=0), "workers: found 0, expected 1 or more"),
+        (lambda: ClusterSpec(memory_per_worker="lots"), "memory_per_worker: found 'lots'"),
+        (lambda: ClusterSpec(memory_per_worker="0"), "memory_per_worker: found '0'"),
+        (lambda: ExecutionSpec(block=0), "block: found 0, expected 1 or more"),
+        (lambda: ExecutionSpec(retries=-1), "retries: found -1, expected 0 or more"),
+        (lambda: ExecutionSpec(max_in_flight=0), "max_in_flight: found 0, expected 1 or more"),
+    ],
+)
+def test_numbers_that_cannot_work_are_refused_with_their_key(make, says):
+    with pytest.raises(ValueError, match=says):
+        make()

@@ -1,0 +1,234 @@
+"""What a plan costs, counted independently; and what a person is warned of before a run."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime
+from itertools import product
+from types import SimpleNamespace
+
+import numpy as np
+import pystac
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+import lspipe
+from lspipe import windows
+from lspipe.cube import Step
+from lspipe.estimate import estimate, peak_bytes, warnings, windows_in
+from lspipe.inference import Setting, run_block
+from lspipe.models.runtimes import from_callable
+from lspipe.search import Acquisition
+from lspipe.workflow import Workflow
+from tests.worlds import make_world
+
+
+def tile_of(shape, area=None):
+    """As much of a `TilePlan` as counting windows needs."""
+    return SimpleNamespace(tile=SimpleNamespace(geobox=SimpleNamespace(shape=shape)), area=area)
+
+
+def by_hand(tile, block, setting):
+    """Windows of the lattice that hold a pixel of the area in the core of a block."""
+    rows, columns = tile.tile.geobox.shape
+    wanted = np.zeros((rows, columns), bool)
+    wanted[block.core] = True if tile.area is None else tile.area[block.core]
+    starts = (windows.origins(length, setting.window, setting.stride) for length in (rows, columns))
+    size = setting.window
+    return sum(wanted[i : i + size, j : j + size].any() for i, j in product(*starts))
+
+
+@st.composite
+def cut_tiles(draw):
+    """A tile, an area on it (or none), a setting, and a block of a cut that fits."""
+    shape = draw(st.tuples(st.integers(1, 40), st.integers(1, 40)))
+    window = draw(st.integers(1, 12))
+    setting = Setting(window=window, stride=draw(st.integers(1, window)), tta="none")
+    size = draw(st.integers(max(1, window - 1), 40))
+    area = None
+    if draw(st.booleans()):
+        seed = draw(st.integers(0, 2**31))
+        share = draw(st.sampled_from([0.0, 0.003, 0.03, 0.5, 1.0]))
+        area = np.random.default_rng(seed).random(shape) < share
+    cut = windows.blocks(shape, size, window)
+    return tile_of(shape, area), draw(st.sampled_from(cut)), setting
+
+
+@given(cut_tiles())
+def test_windows_are_counted_as_by_hand(case):
+    tile, block, setting = case
+    assert windows_in(tile, block, setting) == by_hand(tile, block, setting)
+
+
+@given(cut_tiles())
+def test_the_network_sees_as_many_windows_as_were_counted(case):
+    tile, block, setting = case
+    seen = 0
+
+    def network(batch):
+        nonlocal seen
+        seen += len(batch)
+        return batch[:, :1]
+
+    run_block(
+        np.full((1, *(s.stop - s.start for s in block.outer)), 0.5, np.float32),
+        origin=(block.outer[0].start, block.outer[1].start),
+        tile_shape=tile.tile.geobox.shape,
+        core=block.core,
+        runtime=from_callable(network, device="cpu"),
+        setting=replace(setting, batch_size=1),
+        area=None if tile.area is None else tile.area[block.outer],
+    )
+    assert seen == windows_in(tile, block, setting)
+
+
+@given(cut_tiles())
+def test_no_window_is_counted_where_there_is_no_area(case):
+    tile, block, setting = case
+    nowhere = tile_of(tile.tile.geobox.shape, np.zeros(tile.tile.geobox.shape, bool))
+    everywhere = tile_of(tile.tile.geobox.shape, np.ones(tile.tile.geobox.shape, bool))
+    whole = tile_of(tile.tile.geobox.shape)
+    assert windows_in(nowhere, block, setting) == 0
+    assert windows_in(everywhere, block, setting) == windows_in(whole, block, setting)
+
+
+# --- the whole plan -----------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    return make_world(tmp_path_factory.mktemp("world"))
+
+
+def plan_of(world, *overrides):
+    return lspipe.plan(Workflow.from_file(world.workflow, overrides=overrides))
+
+
+def test_a_plan_costs_what_it_counts_up_to(world):
+    cost = estimate(plan_of(world))
+    assert (cost.tiles, cost.scenes, cost.blocks) == (1, 2, 2 * 9)
+    # 240 px, windows of 32 every 16: 14 along an axis; a block's border windows count in both.
+    assert 2 * 14**2 < cost.windows < 2 * 20**2
+    assert cost.forward_passes == 8 * cost.windows
+    # Five bands of 16 bits and the classes, of two scenes.
+    assert cost.bytes_to_read == 240 * 240 * (2 * 5 + 1) * 2
+    assert cost.seconds_per_pass > 0
+    assert set(cost.as_json()) == set(type(cost).__dataclass_fields__)
+
+
+def test_one_block_runs_every_window_once_and_no_tta_one_view(world):
+    cost = estimate(plan_of(world, "execution.block=240", "inference.tta=none"))
+    assert cost.windows == cost.forward_passes == 2 * 14**2
+
+
+def test_a_small_area_costs_less(world):
+    whole, part = (
+        estimate(plan_of(world, *overrides))
+        for overrides in ([], ["aoi={bbox: [-72.53, -43.34, -72.527, -43.338]}"])
+    )
+    assert 0 < part.windows < whole.windows / 4
+    assert 0 < part.blocks < whole.blocks
+    assert part.bytes_to_read < whole.bytes_to_read
+
+
+def test_larger_blocks_need_more_memory(world):
+    peaks = []
+    for block in (40, 80, 240):
+        plan = plan_of(world, f"execution.block={block}")
+        peaks.append(peak_bytes(plan.tiles[0], plan))
+    assert peaks == sorted(set(peaks))
+
+
+def test_timing_a_pass_leaves_the_number_of_threads_as_it_was(world):
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(2)
+        estimate(plan_of(world))
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+
+
+# --- warnings -----------------------------------------------------------------------------------
+
+
+def step(role, day, *, orbit=None, baseline="05.09"):
+    time = datetime.fromisoformat(day).replace(hour=14, tzinfo=UTC)
+    facts = {"s2:processing_baseline": baseline}
+    if orbit is not None:
+        facts["sat:relative_orbit"] = orbit
+    item = pystac.Item(f"S2A_18GYS_{day}", None, None, time, facts)
+    return Step(role=role, acquisitions=(Acquisition(time, (item,)),))
+
+
+def warned(*steps, is_swapped=False):
+    """Warnings of a plan of one tile with these steps."""
+    tile = SimpleNamespace(tile=SimpleNamespace(name="18GYS"), steps=steps)
+    workflow = SimpleNamespace(dates=SimpleNamespace(is_swapped=is_swapped))
+    return warnings(SimpleNamespace(workflow=workflow, tiles=(tile,)))
+
+
+def test_dates_that_match_are_not_warned_of():
+    assert (
+        warned(step("before", "2023-02-01", orbit=10), step("after", "2024-02-20", orbit=10)) == []
+    )
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "apart"),
+    [
+        ("2023-02-01", "2024-03-17", None),  # 45 days: the 32nd and, in a leap year, the 77th
+        ("2023-02-01", "2024-03-18", 46),
+        ("2023-01-15", "2024-07-15", 182),
+        # Over the turn of the year: December and January are one season.
+        ("2023-12-20", "2024-01-20", None),
+        ("2023-11-20", "2025-01-20", 61),
+    ],
+)
+def test_other_seasons_are_warned_of_with_the_days_between(before, after, apart):
+    notes = warned(step("before", before), step("after", after))
+    if apart is None:
+        assert notes == []
+    else:
+        (note,) = notes
+        assert note.startswith(f"18GYS: the dates are {apart} days apart in the year")
+
+
+def test_the_worst_pair_of_several_acquisitions_counts():
+    notes = warned(
+        step("before", "2023-01-01"), step("after", "2024-01-20"), step("after", "2024-04-01")
+    )
+    assert ["91 days" in note for note in notes] == [True]
+
+
+def test_different_orbits_are_warned_of_by_number():
+    (note,) = warned(step("before", "2023-02-01", orbit=96), step("after", "2024-02-01", orbit=53))
+    assert note.startswith("18GYS: relative orbits 53, 96 differ")
+    # An item that does not say its orbit is not suspected of another one.
+    assert warned(step("before", "2023-02-01", orbit=96), step("after", "2024-02-01")) == []
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "is_mixed"),
+    [("03.01", "04.00", True), ("02.14", "05.11", True), ("04.00", "05.11", False),
+     ("02.04", "03.01", False), ("03.01", None, False)],
+)  # fmt: skip
+def test_baselines_on_both_sides_of_0400_are_warned_of(before, after, is_mixed):
+    notes = warned(
+        step("before", "2021-02-01", baseline=before), step("after", "2022-02-01", baseline=after)
+    )
+    assert ["04.00 are mixed" in note for note in notes] == [True] * is_mixed
+
+
+def test_swapped_dates_are_said():
+    pair = step("before", "2024-02-01"), step("after", "2023-02-01")
+    assert warned(*pair) == []
+    assert [
+        "new and vanished change places" in note for note in warned(*pair, is_swapped=True)
+    ] == [True]
+
+
+def test_one_date_has_nothing_to_differ_from():
+    assert warned(step("after", "2024-07-01", orbit=1, baseline="02.04")) == []

@@ -1,0 +1,170 @@
+"""The names that others rely on: where they are, what they take, and what importing them costs."""
+
+from __future__ import annotations
+
+import argparse
+import inspect
+import re
+import shlex
+import subprocess
+import sys
+from importlib import import_module
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+import lspipe
+from lspipe.cli import main
+
+EMPTY = inspect.Parameter.empty
+
+SIGNATURES = {
+    # DESIGN section 5: positional parameters, then keyword-only ones with their defaults.
+    "detect": (
+        ("cube", "model"),
+        {
+            "mask": None,
+            "window": 224,
+            "stride": 22,
+            "tta": "d4",
+            "tta_merge": "max",
+            "tta_order": "average-then-max",
+            "blend": "uniform",
+            "batch_size": 8,
+            "precision": "fp32",
+            "runtime": "auto",
+            "device": "auto",
+        },
+    ),
+    "compare": (
+        ("before", "after"),
+        {
+            "threshold": 0.5,
+            "before_below": 0.3,
+            "tolerance_px": 1,
+            "min_gain": None,
+            "method": "hysteresis",
+        },
+    ),
+    "delineate": (("map_or_change",), {"min_area_m2": 0, "connectivity": 8}),
+    "plan": (("workflow",), {}),
+    "run": (("workflow",), {"output": None}),
+    "Workflow.from_file": (("path",), {}),
+    "preprocess.radiometry": (("item", "asset_key"), {}),
+    "models.build": (("name", "in_channels"), {}),
+}
+
+
+def find(path: str):
+    thing = lspipe
+    for name in path.split("."):
+        thing = getattr(thing, name)
+    return thing
+
+
+def test_every_public_name_resolves() -> None:
+    assert dir(lspipe) == lspipe.__all__
+    assert set(lspipe.__all__) >= {name.partition(".")[0] for name in SIGNATURES}
+    for name in lspipe.__all__:
+        assert getattr(lspipe, name) is not None
+    with pytest.raises(AttributeError, match="no attribute 'detct'"):
+        _ = lspipe.detct
+
+
+@pytest.mark.parametrize("name", SIGNATURES)
+def test_public_functions_take_what_the_design_says(name: str) -> None:
+    positional, keywords = SIGNATURES[name]
+    parameters = inspect.signature(find(name)).parameters
+    found = [p for p in parameters.values() if p.kind is not p.VAR_KEYWORD]
+    assert tuple(p.name for p in found[: len(positional)]) == positional
+    assert all(p.default is EMPTY for p in found[: len(positional)])
+    rest = found[len(positional) :]
+    assert {p.kind for p in rest} <= {inspect.Parameter.KEYWORD_ONLY}
+    defaults = {p.name: p.default for p in rest}
+    assert {key: defaults.get(key, EMPTY) for key in keywords} == keywords
+    # What is beyond the design never has to be given.
+    assert EMPTY not in defaults.values()
+
+
+def test_a_function_stays_one_when_a_module_of_its_name_is_imported() -> None:
+    for name in ("detect", "plan"):
+        module = import_module(f"lspipe.{name}")
+        assert isinstance(module, ModuleType)
+        assert inspect.isfunction(getattr(lspipe, name))
+    assert isinstance(lspipe.models, ModuleType)
+    assert isinstance(lspipe.preprocess, ModuleType)
+
+
+def fresh(code: str) -> str:
+    """Run code in an interpreter that has imported nothing yet."""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import lspipe.detect, lspipe; print(type(lspipe.detect).__name__)",
+        "import lspipe; lspipe.detect; import lspipe.detect; print(type(lspipe.detect).__name__)",
+        "from lspipe import detect, plan; print(type(detect) is type(plan) and 'function')",
+    ],
+)
+def test_the_order_of_imports_never_matters(code: str) -> None:
+    assert fresh(code) == "function"
+
+
+def test_importing_lspipe_imports_no_heavy_package() -> None:
+    heavy = {"torch", "xarray", "numpy", "geopandas", "pydantic", "dask", "distributed", "zarr"}
+    assert fresh(f"import lspipe, sys; print({heavy!r} & set(sys.modules) or 'none')") == "none"
+
+
+# --- the command line ---------------------------------------------------------------------------
+
+
+def help_of(capsys: pytest.CaptureFixture[str], *words: str) -> str:
+    with pytest.raises(SystemExit) as caught:
+        main([*words, "--help"])
+    assert caught.value.code == 0
+    return capsys.readouterr().out
+
+
+def verbs_in(text: str) -> set[str]:
+    return set(re.findall(r"^    (\w+)  ", text.partition("verbs:")[2], re.MULTILINE))
+
+
+class Parsed(Exception):
+    """Ends `main` where the words of a command line were understood."""
+
+
+def test_every_verb_shows_an_example_that_can_be_typed(capsys, monkeypatch) -> None:
+    text = help_of(capsys)
+    verbs = verbs_in(text)
+    promised = {"init", "validate", "schema", "plan", "run", "status", "model", "demo", "doctor"}
+    assert verbs >= promised
+    texts = {"": text} | {verb: help_of(capsys, verb) for verb in verbs}
+
+    parse = argparse.ArgumentParser.parse_args
+
+    def parse_only(*arguments: Any) -> None:
+        parse(*arguments)
+        raise Parsed
+
+    monkeypatch.setattr(argparse.ArgumentParser, "parse_args", parse_only)
+    for verb, text in texts.items():
+        _, found, examples = " ".join(text.split()).partition("example: ")
+        assert found, f"lspipe {verb} --help has no example"
+        for example in examples.split("; "):
+            command, *words = shlex.split(example.partition(" > ")[0])
+            assert command == "lspipe"
+            assert not verb or words[0] == verb
+            with pytest.raises(Parsed):
+                main(words)
+
+
+def test_a_verb_that_is_not_there_exits_with_usage(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(["detct"])
+    assert caught.value.code == 2
+    assert "detct" in capsys.readouterr().err

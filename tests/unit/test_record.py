@@ -1,0 +1,164 @@
+"""What a run says about itself: the log, the versions, how far it is."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from importlib.metadata import version
+
+import pytest
+
+import lspipe
+from lspipe.errors import StoreError
+from lspipe.record import (
+    PACKAGES,
+    Log,
+    check_run_directory,
+    read_log,
+    read_status,
+    run_json,
+    versions,
+)
+from lspipe.stream import Failure
+from lspipe.workflow import Workflow
+from tests.worlds import make_world
+
+
+def test_an_event_is_logged_and_reported_with_the_same_facts(tmp_path):
+    reported = []
+    log = Log(tmp_path / "log.jsonl", lambda event, **facts: reported.append((event, facts)))
+    failure = Failure("18GYS", 1, (2, 0), "swir16 of X: HTTP 404")
+    log("start", total=9)
+    log("block", tile="18GYS", step=0, index=(0, 1), seconds=0.5)
+    log("failure", failure=failure)
+    log.close()
+    # The caller gets the thing itself, the file its words.
+    assert reported == [
+        ("start", {"total": 9}),
+        ("block", {"tile": "18GYS", "step": 0, "index": (0, 1), "seconds": 0.5}),
+        ("failure", {"failure": failure}),
+    ]
+    lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert [line["event"] for line in lines] == ["start", "block", "failure"]
+    assert lines[1]["index"] == [0, 1]
+    assert lines[2]["failure"] == "block (2, 0) of 18GYS: swir16 of X: HTTP 404"
+    times = [datetime.fromisoformat(line["time"]) for line in lines]
+    assert times == sorted(times)
+    assert all(time.utcoffset() == timedelta(0) for time in times)
+
+
+def test_every_event_is_on_disk_at_once_and_a_later_run_appends(tmp_path):
+    path = tmp_path / "log.jsonl"
+    for number in range(3):
+        log = Log(path, lambda *_, **__: None)
+        log("start", total=number)
+        # Not closed yet: a kill now loses nothing.
+        assert [event["total"] for event in read_log(path)] == list(range(number + 1))
+        log.close()
+
+
+def test_a_line_cut_off_by_a_kill_is_left_out(tmp_path):
+    path = tmp_path / "log.jsonl"
+    path.write_text('{"event": "start"}\n{"event": "block"}\n{"event": "blo', encoding="utf-8")
+    assert [event["event"] for event in read_log(path)] == ["start", "block"]
+    assert read_log(tmp_path / "none.jsonl") == []
+
+
+def test_a_run_after_a_kill_begins_a_line_of_its_own(tmp_path):
+    path = tmp_path / "log.jsonl"
+    path.write_text('{"event": "start"}\n{"event": "blo', encoding="utf-8")
+    log = Log(path, lambda *_, **__: None)
+    log("start", total=4)
+    log.close()
+    assert [event["event"] for event in read_log(path)] == ["start", "start"]
+
+
+def test_run_json_takes_a_token_from_nowhere(tmp_path):
+    plan = lspipe.plan(Workflow.from_file(make_world(tmp_path).workflow))
+    search = replace(plan.workflow.search, catalog="https://me:SECRET@stac.example/v1?token=SECRET")
+    workflow = plan.workflow.model_copy(update={"search": search})
+    content = run_json(replace(plan, workflow=workflow), state="planned")
+    assert content["workflow"]["search"]["catalog"] == "https://stac.example/v1"
+    assert "SECRET" not in json.dumps(content)
+    assert content["state"] == "planned"
+    assert content["fingerprints"]["detection"] == plan.detection_fingerprint
+
+
+def test_versions_name_every_package_that_decides_a_result(monkeypatch):
+    found = versions()
+    assert set(found) == {"python", "machine", *PACKAGES}
+    assert found["numpy"] == version("numpy")
+    monkeypatch.setattr("lspipe.record.PACKAGES", ("numpy", "no-such-package"))
+    assert versions()["no-such-package"] == "not installed"
+
+
+def content(failures=()):
+    return {
+        "name": "small",
+        "state": "failed" if failures else "planned",
+        "tiles": {
+            "18GYS": {"blocks": 9, "steps": [{}, {}]},
+            "18GYT": {"blocks": 4, "steps": [{}]},
+        },
+        "failures": list(failures),
+    }
+
+
+def write_log(run, *events):
+    """Write events given as (second, name)."""
+    began = datetime(2026, 1, 1, tzinfo=UTC)
+    lines = [
+        json.dumps({"time": (began + timedelta(seconds=second)).isoformat(), "event": name})
+        for second, name in events
+    ]
+    (run / "log.jsonl").write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+
+
+def test_status_counts_blocks_of_every_tile_and_date(tmp_path):
+    status = read_status(tmp_path, content(), {"18GYS": 5})
+    assert status["tiles"] == {
+        "18GYS": {"done": 5, "total": 18},
+        "18GYT": {"done": 0, "total": 4},
+    }
+    assert (status["done"], status["total"]) == (5, 22)
+    assert (status["blocks_per_minute"], status["eta_seconds"]) == (None, None)
+
+
+def test_the_rate_is_that_of_the_last_start_only(tmp_path):
+    write_log(
+        tmp_path,
+        # An earlier, slow attempt, then a night.
+        *((0, "start"), (600, "block"), (1200, "block")),
+        *((40000, "start"), (40010, "block"), (40020, "block"), (40030, "block")),
+    )
+    status = read_status(tmp_path, content(), {"18GYS": 5})
+    assert status["blocks_per_minute"] == pytest.approx(6)
+    assert status["eta_seconds"] == 170  # 17 blocks of 10 s
+
+
+def test_one_block_is_no_rate_and_a_finished_run_has_no_time_left(tmp_path):
+    write_log(tmp_path, (0, "start"), (10, "block"))
+    assert read_status(tmp_path, content(), {})["blocks_per_minute"] is None
+    write_log(tmp_path, (0, "start"), (10, "block"), (20, "block"))
+    done = read_status(tmp_path, content(), {"18GYS": 18, "18GYT": 4})
+    assert done["blocks_per_minute"] == pytest.approx(6)
+    assert done["eta_seconds"] is None
+
+
+def test_equal_failures_are_one_line_with_their_number(tmp_path):
+    failures = [
+        {"tile": "18GYS", "step": 0, "index": [0, n], "error": error}
+        for n, error in enumerate(["HTTP 404", "HTTP 403", "HTTP 404"])
+    ]
+    assert read_status(tmp_path, content(failures), {})["failures"] == {
+        "HTTP 404": 2,
+        "HTTP 403": 1,
+    }
+
+
+def test_a_folder_that_is_no_run_directory_is_refused(tmp_path):
+    with pytest.raises(StoreError, match=r"no run\.json here"):
+        check_run_directory(tmp_path)
+    (tmp_path / "run.json").touch()
+    check_run_directory(tmp_path)

@@ -1,0 +1,248 @@
+"""Submitting: how much is in flight, what is retried, what a failure stops and what it does not."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from dataclasses import dataclass
+from types import SimpleNamespace
+
+import dask
+import pytest
+from distributed import Client
+from distributed.scheduler import KilledWorker
+
+from lspipe import stream
+from lspipe.errors import ClusterError, InferenceError, LoadError, ModelError
+from lspipe.stream import Batch, Failure, compute
+
+
+@pytest.fixture(scope="module")
+def client():
+    """Two workers of one thread in this process; not the default client, which is not to matter."""
+    with Client(
+        n_workers=2,
+        threads_per_worker=1,
+        processes=False,
+        dashboard_address=None,
+        set_as_default=False,
+    ) as running:
+        yield running
+
+
+# What blocks do. At the top of the module, where workers, which are threads here, share its state.
+
+TRIES: Counter[str] = Counter()
+ENTERED, RELEASE = threading.Event(), threading.Event()
+
+
+@dataclass(frozen=True)
+class Done:
+    """As much of a `BlockResult` as counting needs."""
+
+    name: str
+    failed_reads: int = 0
+
+
+def name(tile, column):
+    return Done(f"{tile}{column}")
+
+
+def with_gaps(tile, column):
+    return Done(f"{tile}{column}", failed_reads=100 * column)
+
+
+def unreadable_in_the_middle(tile, column):
+    if column == 1:
+        raise LoadError("S2A_18GYS", "swir16", "HTTP 404")
+    return name(tile, column)
+
+
+def out_of_memory(tile, column):
+    raise InferenceError(f"window at row 0, column {column} of {tile}: out of memory")
+
+
+def unforeseen(tile, column):
+    raise ZeroDivisionError(f"{tile}{column}")
+
+
+def fails_twice(tile, column):
+    TRIES[tile] += 1
+    if TRIES[tile] <= 2:
+        raise LoadError("S2A_18GYS", "red", "HTTP 503")
+    return name(tile, column)
+
+
+def needs(read):
+    return Done(f"needs {read.name}")
+
+
+def wrong_model(tile, column):
+    raise ModelError(f"demo.safetensors: sha256 differs ({tile}{column})")
+
+
+def waits(tile, column):
+    ENTERED.set()
+    RELEASE.wait(30)
+    return name(tile, column)
+
+
+def batch(tile, work=name, *, step=0, count=3, on_build=lambda: None):
+    """A batch of `count` blocks, each of which does `work(tile, column)`."""
+    indices = tuple((0, column) for column in range(count))
+
+    def build():
+        on_build()
+        return [dask.delayed(work, pure=False)(tile, column) for _, column in indices]
+
+    return Batch(tile, step, indices, build)
+
+
+def run(client, batches, *, retries=0, max_in_flight=None):
+    events = []
+    outcome = compute(
+        client,
+        batches,
+        retries=retries,
+        max_in_flight=max_in_flight,
+        report=lambda event, **facts: events.append((event, facts)),
+    )
+    return outcome, events
+
+
+def test_every_block_is_done_and_reported_once(client):
+    outcome, events = run(client, [batch("A"), batch("B")])
+    assert (outcome.done, outcome.failures) == (6, [])
+    assert {event for event, _ in events} == {"block"}
+    assert sorted(facts["name"] for _, facts in events) == ["A0", "A1", "A2", "B0", "B1", "B2"]
+
+
+def test_pixels_that_could_not_be_read_are_added_up(client):
+    outcome, events = run(client, [batch("A", with_gaps), batch("B", with_gaps, count=2)])
+    assert outcome.failed_reads == 0 + 100 + 200 + 0 + 100
+    assert sum(facts["failed_reads"] for _, facts in events) == outcome.failed_reads
+
+
+def test_no_batches_end_at_once(client):
+    outcome, events = run(client, [])
+    assert (outcome.done, outcome.failures, events) == (0, [], [])
+
+
+@pytest.mark.parametrize(
+    ("limit", "first"),
+    # Auto is three blocks for each of two workers.
+    [(1, [0]), (4, [0, 3]), (None, [0, 3]), (7, [0, 3, 6])],
+)
+def test_no_batch_is_built_while_enough_blocks_are_in_flight(client, limit, first):
+    submitted = ended = 0
+    in_flight = []
+
+    def on_build():
+        nonlocal submitted
+        in_flight.append(submitted - ended)
+        submitted += 3
+
+    def report(*_, **__):
+        nonlocal ended
+        ended += 1
+
+    batches = [batch("A", step=step, on_build=on_build) for step in range(6)]
+    outcome = compute(client, batches, retries=0, max_in_flight=limit, report=report)
+    assert (outcome.done, len(in_flight)) == (18, 6)
+    # What there is room for is submitted at once, and never more.
+    assert in_flight[: len(first)] == first
+    assert max(in_flight) < (limit or 6)
+
+
+def test_batches_start_in_their_order(client):
+    built = []
+    batches = [
+        batch("A", step=step, on_build=lambda step=step: built.append(step)) for step in range(4)
+    ]
+    run(client, batches, max_in_flight=1)
+    assert built == [0, 1, 2, 3]
+
+
+def test_a_failed_block_is_recorded_and_the_others_go_on(client):
+    outcome, events = run(
+        client,
+        [
+            batch("A", unreadable_in_the_middle, step=1),
+            batch("B", out_of_memory, count=1),
+            batch("C", unforeseen, count=1),
+            batch("D"),
+        ],
+    )
+    assert outcome.done == 2 + 3
+    assert sorted(outcome.failures, key=lambda failure: failure.tile) == [
+        Failure("A", 1, (0, 1), "swir16 of S2A_18GYS: HTTP 404"),
+        Failure("B", 0, (0, 0), "window at row 0, column 0 of B: out of memory"),
+        Failure("C", 0, (0, 0), "ZeroDivisionError: C0"),
+    ]
+    told = [facts["failure"] for event, facts in events if event == "failure"]
+    assert told == outcome.failures
+    assert {str(failure) for failure in told} >= {"block (0, 0) of C: ZeroDivisionError: C0"}
+
+
+@pytest.mark.parametrize(("retries", "done"), [(2, 1), (1, 0)])
+def test_a_block_is_tried_again_as_often_as_asked(client, retries, done):
+    tile = f"tried again {retries} times"
+    outcome, _ = run(client, [batch(tile, fails_twice, count=1)], retries=retries)
+    assert TRIES[tile] == retries + 1
+    assert (outcome.done, len(outcome.failures)) == (done, 1 - done)
+
+
+def test_a_read_that_a_block_needs_is_tried_again_too(client):
+    def build():
+        read = dask.delayed(fails_twice, pure=False)("a read", 0)
+        return [dask.delayed(needs, pure=False)(read)]
+
+    outcome, events = run(client, [Batch("A", 0, ((0, 0),), build)], retries=2)
+    assert (outcome.done, outcome.failures) == (1, [])
+    assert events == [("block", {"name": "needs a read0", "failed_reads": 0})]
+
+
+def test_what_no_block_can_escape_stops_the_run(client):
+    built = []
+    batches = [
+        batch("A", wrong_model, count=1),
+        batch("B", on_build=lambda: built.append("B")),
+    ]
+    with pytest.raises(ModelError, match="sha256 differs"):
+        run(client, batches, max_in_flight=1)
+    assert built == []
+
+
+def test_blocks_in_flight_are_given_up_when_the_run_stops(client):
+    batches = [
+        # Keeps one worker busy; the other meets the error meanwhile.
+        batch("A", waits, count=1),
+        batch("B", wrong_model, count=1, on_build=lambda: ENTERED.wait(30)),
+    ]
+    try:
+        with pytest.raises(ModelError):
+            run(client, batches)
+        assert ENTERED.is_set()
+        assert not [key for key in client.futures if key.startswith("waits")]
+    finally:
+        RELEASE.set()
+
+
+def test_a_worker_that_dies_again_and_again_is_explained():
+    error = KilledWorker("block-A", SimpleNamespace(address="tcp://127.0.0.1:1"), 3)
+    future = SimpleNamespace(status="error", exception=lambda: error)
+    outcome, told = stream.Outcome(), []
+    stream._settle(future, batch("A"), (0, 2), outcome, lambda event, **_: told.append(event))
+    (failure,) = outcome.failures
+    assert str(failure).startswith("block (0, 2) of A: its worker died repeatedly")
+    assert "smaller execution.block" in failure.error
+    assert told == ["failure"]
+
+
+@pytest.mark.parametrize("status", ["cancelled", "lost"])
+def test_a_cluster_that_goes_away_stops_the_run_and_fails_no_block(status):
+    future = SimpleNamespace(status=status)
+    outcome = stream.Outcome()
+    with pytest.raises(ClusterError, match="the same command goes on"):
+        stream._settle(future, batch("A"), (0, 2), outcome, lambda *_, **__: None)
+    assert (outcome.done, outcome.failures) == (0, [])

@@ -1,0 +1,238 @@
+"""One block in a worker: what is read, what is written, and what two runs never share."""
+
+from __future__ import annotations
+
+import pickle
+from collections import Counter
+from dataclasses import replace
+from importlib import import_module
+
+import dask
+import numpy as np
+import pytest
+
+import lspipe
+from lspipe import store, worker
+from lspipe.errors import BlockError, InferenceError, ModelError
+from lspipe.plan import open_step
+from lspipe.schema import CODE_NODATA, CUBE_NODATA, Quality
+from lspipe.worker import StepJob, block_tasks, infer_and_write
+from lspipe.workflow import Workflow
+from tests.worlds import make_world
+
+TILE = "18GYS"
+
+
+@pytest.fixture(scope="module")
+def plan(tmp_path_factory):
+    """A plan of 3 x 3 blocks on two dates; tests write into run directories of their own."""
+    world = make_world(tmp_path_factory.mktemp("world"), after={"clouds": ((130, 146, 12),)})
+    return lspipe.plan(Workflow.from_file(world.workflow))
+
+
+def job_of(plan, run, step=0) -> StepJob:
+    """Lay out the store of a run, and return what its blocks share."""
+    (tile,) = plan.tiles
+    store.create(run, [tile.grid], fingerprint=plan.detection_fingerprint)
+    return StepJob(
+        run=run,
+        tile=TILE,
+        step=step,
+        tile_shape=tuple(tile.tile.geobox.shape),
+        model=plan.reference,
+        setting=plan.setting,
+        tile_range=None,
+        fill_masked=False,
+        threads=1,
+    )
+
+
+def tasks_of(plan, run, step=0, workflow=None, area=None):
+    (tile,) = plan.tiles
+    cube = open_step(tile, tile.steps[step], workflow or plan.workflow)
+    job = job_of(plan, run, step)
+    return block_tasks(cube, job, tile.blocks, bands=plan.model.bands, area=area)
+
+
+def compute(tasks):
+    with dask.config.set(scheduler="synchronous"):
+        return dask.compute(*tasks)
+
+
+@pytest.mark.parametrize("loader", ["odc", "stackstac"])
+def test_each_chunk_of_the_archive_is_read_once(plan, tmp_path, monkeypatch, loader):
+    module = import_module(f"lspipe.loaders.{loader}")
+    reads: Counter[str] = Counter()
+    original = module.read
+
+    def counted(source, pixels):
+        reads[source.asset] += 1
+        return original(source, pixels)
+
+    monkeypatch.setattr(module, "read", counted)
+    cube = replace(plan.workflow.cube, loader=loader)
+    workflow = plan.workflow.model_copy(update={"cube": cube})
+    results = compute(tasks_of(plan, tmp_path, workflow=workflow))
+    assert len(results) == 9
+    # Nine blocks, each of which needs the edges of up to eight others: still one read each.
+    assert reads == dict.fromkeys(("blue", "green", "red", "nir", "swir16", "scl"), 9)
+
+
+def test_every_block_is_done_when_its_task_is(plan, tmp_path):
+    tasks = tasks_of(plan, tmp_path, step=1)
+    assert not store.done(tmp_path, TILE).any()
+    results = compute(tasks[:4])
+    done = store.done(tmp_path, TILE)
+    assert done[1].ravel().tolist() == [True] * 4 + [False] * 5
+    assert not done[0].any()
+    assert [result.index for result in results] == [(0, 0), (0, 1), (0, 2), (1, 0)]
+    assert {(result.tile, result.step) for result in results} == {(TILE, 1)}
+    assert all(result.seconds > 0 for result in results)
+
+
+def test_two_runs_in_one_graph_or_on_one_scheduler_never_share_a_block(plan, tmp_path):
+    # Dask does a task of one name once, whoever asks for it.
+    runs = [tmp_path / name for name in ("one", "other")]
+    for run in runs:
+        run.mkdir()
+    tasks = [task for run in runs for task in tasks_of(plan, run)[:2]]
+    assert len({task.key for task in tasks}) == 4
+    compute(tasks)
+    assert [int(store.done(run, TILE).sum()) for run in runs] == [2, 2]
+
+
+def test_a_task_ships_a_path_and_hashes_and_never_a_module(plan, tmp_path):
+    shipped = pickle.dumps(job_of(plan, tmp_path))
+    assert len(shipped) < 2000
+    assert b"torch" not in shipped
+    assert plan.reference.sha256.encode() in shipped
+
+
+def test_a_model_that_changed_since_the_plan_is_refused(plan):
+    with pytest.raises(ModelError, match="plan a new run|restore that model"):
+        worker.load(replace(plan.reference, sha256="0" * 64))
+
+
+# --- one block, array by array ------------------------------------------------------------------
+
+SHAPE = (80, 80)
+
+
+def arrays(block, **changes):
+    """Pixels of forest with a scar in the middle, and nothing masked."""
+    rows, columns = (part.stop - part.start for part in block.outer)
+    pixels = np.empty((4, rows, columns), np.int16)
+    pixels[:] = np.array([200, 300, 3500, 1200], np.int16)[:, None, None]
+    pixels[:, 20:40, 20:40] = np.array([800, 1400, 2000, 3000], np.int16)[:, None, None]
+    core = SHAPE
+    return {
+        "pixels": pixels,
+        "quality": np.zeros((rows, columns), np.uint8),
+        "scl": np.full(core, 4, np.uint8),
+        "acquired": np.full(core, 17000, np.uint16),
+        "seen": np.full((4, *core), 1500, np.int16),
+        "shown": ("B04", "B03", "B02", "B08"),
+        "area": None,
+    } | changes
+
+
+def write(plan, run, **changes):
+    """Run the first block of the first date on made-up arrays; return its stored layers."""
+    (tile,) = plan.tiles
+    block = tile.blocks[0]
+    result = infer_and_write(block=block, job=job_of(plan, run), **arrays(block, **changes))
+    layers = {
+        name: store.read(run, which, TILE, name)[0][..., *block.core]
+        for which, names in (
+            (store.DETECTIONS, ("probability", "quality")),
+            (store.EVIDENCE, ("true_colour", "ndvi", "scl", "acquired")),
+        )
+        for name in names
+    }
+    return result, layers
+
+
+def test_a_block_writes_its_core_and_what_a_person_looks_at(plan, tmp_path):
+    result, layers = write(plan, tmp_path)
+    codes = layers["probability"]
+    assert codes.shape == SHAPE
+    assert (codes[20:40, 20:40] > 5000).all()
+    assert (codes[60:] < 3000).all()
+    assert not layers["quality"].any()
+    assert (layers["scl"] == 4).all()
+    assert (layers["acquired"] == 17000).all()
+    assert (layers["ndvi"] == 0).all()
+    assert (layers["true_colour"] == 128).all()
+    assert (result.tile, result.step, result.index) == (TILE, 0, (0, 0))
+
+
+def test_what_is_masked_is_not_observed_and_keeps_its_reason(plan, tmp_path):
+    (tile,) = plan.tiles
+    rows, columns = (part.stop - part.start for part in tile.blocks[0].outer)
+    quality = np.zeros((rows, columns), np.uint8)
+    quality[10:20] = Quality.CLOUD
+    quality[20:25] = Quality.SHADOW | Quality.DILATED
+    _, layers = write(plan, tmp_path, quality=quality)
+    np.testing.assert_array_equal(layers["quality"], quality[:80, :80])
+    np.testing.assert_array_equal(layers["probability"] == CODE_NODATA, quality[:80, :80] != 0)
+
+
+def test_a_band_without_data_is_not_observed_even_where_no_bit_said_so(plan, tmp_path):
+    (tile,) = plan.tiles
+    pixels = arrays(tile.blocks[0])["pixels"]
+    pixels[2, 5, 7] = CUBE_NODATA
+    _, layers = write(plan, tmp_path, pixels=pixels)
+    missing = np.zeros(SHAPE, bool)
+    missing[5, 7] = True
+    np.testing.assert_array_equal(layers["probability"] == CODE_NODATA, missing)
+    np.testing.assert_array_equal(layers["quality"] == Quality.NODATA, missing)
+
+
+def test_outside_the_area_nothing_is_said_but_that(plan, tmp_path):
+    (tile,) = plan.tiles
+    rows, columns = (part.stop - part.start for part in tile.blocks[0].outer)
+    area = np.zeros((rows, columns), bool)
+    # An odd shape: packed bits have no edge of their own.
+    area[3:77, 11:53] = True
+    quality = np.zeros((rows, columns), np.uint8)
+    quality[:30] = Quality.CLOUD
+    _, layers = write(plan, tmp_path, area=np.packbits(area), quality=quality)
+    inside, cloud = area[:80, :80], quality[:80, :80]
+    expected = np.where(inside, cloud, np.uint8(Quality.OUTSIDE))
+    np.testing.assert_array_equal(layers["quality"], expected)
+    np.testing.assert_array_equal(layers["probability"] == CODE_NODATA, expected != 0)
+
+
+def test_pictures_are_left_empty_where_the_archive_lacks_their_bands(plan, tmp_path):
+    _, layers = write(plan, tmp_path, seen=None, shown=())
+    assert not layers["true_colour"].any()
+    assert (layers["ndvi"] == CUBE_NODATA).all()
+    red_and_near = np.full((2, *SHAPE), 1500, np.int16)
+    _, layers = write(plan, tmp_path, seen=red_and_near, shown=("B04", "B08"))
+    assert not layers["true_colour"].any()
+    assert (layers["ndvi"] == 0).all()
+
+
+def test_a_network_that_fails_fails_this_block_and_writes_nothing(plan, tmp_path, monkeypatch):
+    def out_of_memory(*_, **__):
+        raise RuntimeError("CUDA out of memory")
+
+    monkeypatch.setattr(worker, "run_block", out_of_memory)
+    with pytest.raises(InferenceError, match="CUDA out of memory") as caught:
+        write(plan, tmp_path)
+    assert isinstance(caught.value, BlockError)
+    # Which block it is, the run says in front of it, once.
+    assert "block" not in str(caught.value)
+    assert not store.done(tmp_path, TILE).any()
+
+
+def test_an_error_of_lspipe_passes_as_it_is(plan, tmp_path, monkeypatch):
+    error = InferenceError("window at row 0, column 0 of the tile: NaN")
+
+    def wrong(*_, **__):
+        raise error
+
+    monkeypatch.setattr(worker, "run_block", wrong)
+    with pytest.raises(InferenceError) as caught:
+        write(plan, tmp_path)
+    assert caught.value is error
