@@ -32,6 +32,11 @@ check: install
 unit: install
 	$(BIN)/python -m pytest
 
+# Against real servers on loopback; skips those that are not installed (.ci/run installs them).
+.PHONY: services
+services: install
+	$(BIN)/python -m pytest tests/services
+
 format: install
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
