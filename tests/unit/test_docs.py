@@ -1,0 +1,272 @@
+"""What the documents say is so: the map, the promises, the examples, the workflows, the links."""
+
+from __future__ import annotations
+
+import re
+import runpy
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import geopandas as gpd
+import numpy as np
+import pytest
+import rasterio
+import yaml
+from affine import Affine
+from odc.geo.geobox import GeoBox
+
+from lspipe import models, store
+from lspipe.cli import main
+from lspipe.workflow import Workflow
+from tests.worlds import FOREST, NEW_SCAR, OLD_SCAR, SCAR, environment, make_world
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+PACKAGE = ROOT / "lspipe"
+README = ROOT / "README.md"
+MAP = PACKAGE / "README.md"
+WORKFLOWS = sorted((ROOT / "workflows").glob("*.yaml"))
+DOCUMENTS = sorted(
+    [
+        *ROOT.glob("*.md"),
+        MAP,
+        *(ROOT / "workflows").glob("*.md"),
+        *(ROOT / "benchmarks").glob("*.md"),
+        *(ROOT / "deploy").glob("*.md"),
+    ]
+)
+
+
+def blocks(document: Path, language: str = "") -> list[str]:
+    """Fenced blocks of a language in a document, in order."""
+    return re.findall(rf"^```{language}\n(.*?)^```$", document.read_text(), re.M | re.S)
+
+
+def section(document: Path, title: str) -> str:
+    """Text under a heading of the second level."""
+    return re.split(rf"^## {title}$", document.read_text(), flags=re.M)[1].split("\n## ")[0]
+
+
+# --- the map ------------------------------------------------------------------------------------
+
+
+def mapped() -> set[str]:
+    """Paths on the map, folders with a slash at their end."""
+    lines = re.search(r"```\n(.*?)```", section(MAP, "Modules"), re.S)[1].splitlines()
+    found, folder = [], ""
+    for line in lines:
+        entry = re.fullmatch(r"(  )?([\w.]+(?:\.\w+|/)) +\S.*", line)
+        if entry is None:
+            continue
+        indent, name = entry.groups()
+        if not indent:
+            folder = name if name.endswith("/") else ""
+        found.append((folder if indent else "") + name)
+    assert len(found) == len(set(found)), "the map names something twice"
+    return set(found)
+
+
+def test_every_module_is_on_the_map() -> None:
+    for path in PACKAGE.rglob("*.py"):
+        inside = path.relative_to(PACKAGE)
+        is_package = inside.name == "__init__.py" and len(inside.parts) > 1
+        name = f"{inside.parent}/" if is_package else str(inside)
+        assert name in mapped(), f"lspipe/README.md lacks {name}"
+
+
+def test_everything_on_the_map_is_there() -> None:
+    for name in mapped():
+        assert (PACKAGE / name).exists(), f"lspipe/README.md names {name}, which is not there"
+
+
+def test_the_layers_of_the_map_are_those_that_are_checked() -> None:
+    tools = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]
+    contracts = tools["importlinter"]["contracts"]
+    layers = next(contract["layers"] for contract in contracts if contract["type"] == "layers")
+    drawn = re.search(r"```\n(.*?)```", section(MAP, "Layers"), re.S)[1].split("\n")[:-1]
+    assert drawn == layers
+
+
+def test_every_promise_is_held_by_tests_that_exist() -> None:
+    tests = "".join(path.read_text() for path in (ROOT / "tests").rglob("test_*.py"))
+    rows = re.findall(r"^\| (.*?) \| (`test_.*) \|$", section(MAP, "Promises"), re.M)
+    assert [row[0].split(".")[0] for row in rows[:11]] == [str(n) for n in range(1, 12)]
+    for promise, names in rows:
+        for name in re.findall(r"`(\w+)`", names):
+            assert f"def {name}(" in tests, f"{promise}: there is no {name}"
+
+
+# --- README -------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch) -> Path:
+    """A folder with what the examples read."""
+    monkeypatch.chdir(tmp_path)
+    for name, scars in (("before", [OLD_SCAR]), ("after", [OLD_SCAR, NEW_SCAR])):
+        write_reflectance(tmp_path / f"{name}.tif", scars)
+    make_world(tmp_path).workflow.rename("my.yaml")
+    write_store(tmp_path / "runs" / "demo")
+    return tmp_path
+
+
+def write_reflectance(path: Path, scars: list[tuple[int, int, int, int]]) -> None:
+    bands = ("B02", "B04", "B08", "B11")
+    pixels = np.empty((len(bands), 200, 180), np.float32)
+    for band, layer in zip(bands, pixels, strict=True):
+        layer[:] = FOREST[band]
+        for row, column, height, width in scars:
+            layer[row : row + height, column : column + width] = SCAR[band]
+    pixels[:, :, -10:] = np.nan
+    with rasterio.open(
+        path, "w", driver="GTiff", width=180, height=200, count=4, dtype="float32",
+        crs="EPSG:32718", transform=Affine(10, 0, 700000, 0, -10, 5200000), nodata=np.nan,
+    ) as file:  # fmt: skip
+        file.write(pixels)
+
+
+def write_store(run: Path) -> None:
+    """A run directory with one tile of one block, as the demo's."""
+    geobox = GeoBox((40, 50), Affine(10, 0, 710160, 0, -10, 5195600), "EPSG:32718")
+    grid = store.Grid(
+        tile="18GYS", geobox=geobox, times=(1612449451, 1644417459), roles=("before", "after"),
+        chunk=50, block=50, blocks=(1, 1),
+    )  # fmt: skip
+    store.create(run, [grid], fingerprint="demo")
+    codes = np.full((40, 50), 7000, np.uint16)
+    codes[0, 0] = 65535
+    core = (slice(0, 40), slice(0, 50))
+    layers = {"probability": codes, "quality": np.zeros((40, 50), np.uint8)}
+    store.write_block(run, "18GYS", 1, (0, 0), core, detections=layers, evidence={})
+
+
+def run_example(holds: str, folder: Path) -> str:
+    """Run the only Python block of the README that holds a text; returns what it printed."""
+    (example,) = (block for block in blocks(README, "python") if holds in block)
+    script = folder / "example.py"
+    script.write_text(example)
+    done = subprocess.run(
+        [sys.executable, script],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=environment(),
+        cwd=folder,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_the_ten_lines_list_what_changed(here, capsys) -> None:
+    (example,) = (block for block in blocks(README, "python") if "lspipe.compare" in block)
+    assert len([line for line in example.splitlines() if line.strip()]) == 10
+    (here / "example.py").write_text(example)
+    runpy.run_path("example.py")
+    found = gpd.read_file("landslides.gpkg")
+    assert sorted(found["status"]) == ["new", "persistent"]
+    area = found.set_index("status")["area_m2"]
+    assert area["new"] == pytest.approx(100 * NEW_SCAR[2] * NEW_SCAR[3], rel=1e-3)
+    assert "persistent" in capsys.readouterr().out
+
+
+def test_a_script_runs_a_workflow(here) -> None:
+    assert "'new': 1" in run_example("lspipe.run", here)
+    assert (here / "runs" / "my" / "inventory.parquet").exists()
+
+
+def test_a_stored_map_becomes_a_geotiff(here) -> None:
+    run_example("open_dataset", here)
+    with rasterio.open("probability.tif") as file:
+        assert file.crs.to_epsg() == 32718
+        assert file.transform == Affine(10, 0, 710160, 0, -10, 5195600)
+        values = file.read(1)
+    assert np.isnan(values[0, 0])
+    np.testing.assert_allclose(values[1:], 0.7, rtol=1e-6)
+
+
+def test_the_model_that_the_readme_packs_keeps_its_word(here) -> None:
+    run_example("pack(network", here)
+    item = models.ModelItem.from_file("models/my-model.json")
+    assert (item.id, item.window) == ("my-model", 128)
+    assert main(["model", "check", "models/my-model.json"]) == 0
+
+
+def test_every_python_block_is_run() -> None:
+    # One test above for each.
+    assert len(blocks(README, "python")) == 4
+
+
+def test_the_workflow_in_the_readme_is_valid(tmp_path) -> None:
+    (text,) = blocks(README, "yaml")
+    path = tmp_path / "w.yaml"
+    path.write_text(text)
+    workflow = Workflow.from_file(path)
+    required = {name for name, field in Workflow.model_fields.items() if field.is_required()}
+    assert set(yaml.safe_load(text)) == required
+    assert set(workflow.dates.ranges()) == {"before", "after"}
+
+
+def test_exit_codes_are_those_of_the_command_line() -> None:
+    table = re.search(r"\| exit code \|.*?\n\n", README.read_text(), re.S)[0]
+    assert re.findall(r"^\| (\d+) \|", table, re.M) == ["0", "1", "2", "3", "4", "130"]
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_command_shown_is_one_that_exists(document, capsys) -> None:
+    inline = re.findall(r"`([^`\n]+)`", document.read_text())
+    shown = "\n".join([*blocks(document), *inline])
+    for verb in set(re.findall(r"^(?:\$ |\S*bin/)?lspipe ([a-z]+)\b", shown, re.M)):
+        with pytest.raises(SystemExit) as ended:
+            main([verb, "--help"])
+        assert ended.value.code == 0, f"{document.name} shows lspipe {verb}"
+    capsys.readouterr()
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_links_lead_somewhere(document) -> None:
+    text = document.read_text()
+    for target in re.findall(r"\]\(([^)]+)\)", text):
+        if target.startswith("http"):
+            continue
+        path, _, anchor = target.partition("#")
+        assert (document.parent / path).exists() or not path, f"{document.name}: {target}"
+        if anchor:
+            titles = re.findall(r"^#+ (.*)$", text, re.M)
+            anchors = {re.sub(r"[^\w -]", "", t).lower().replace(" ", "-") for t in titles}
+            assert anchor in anchors, f"{document.name}: {target}"
+
+
+def test_pictures_are_small() -> None:
+    for picture in (ROOT / "docs").glob("*.png"):
+        assert picture.stat().st_size < 600_000, picture.name
+
+
+def test_the_changelog_is_ready_for_the_next_version() -> None:
+    text = (ROOT / "CHANGELOG.md").read_text()
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    headings = re.findall(r"^##+ (.*)$", text, re.M)
+    assert headings[:5] == ["Unreleased", "Added", "Changed", "Fixed", version]
+
+
+# --- workflows, benchmarks ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
+def test_every_workflow_is_valid_and_in_the_table(path, capsys) -> None:
+    assert main(["validate", str(path)]) == 0, capsys.readouterr().err
+    assert capsys.readouterr().out == f"{path}: valid ({models_name(path)})\n"
+    assert f"[{path.name}]({path.name})" in (path.parent / "README.md").read_text()
+    assert Workflow.from_file(path).name == path.stem
+    assert path.read_text().startswith("# "), "a workflow begins with its story"
+
+
+def models_name(path: Path) -> str:
+    item = Workflow.from_file(path).model.item
+    return item.removeprefix("shipped:")
+
+
+def test_every_benchmark_is_in_the_table() -> None:
+    table = (ROOT / "benchmarks" / "README.md").read_text()
+    for path in (ROOT / "benchmarks").glob("*.py"):
+        assert f"[{path.name}]({path.name})" in table
