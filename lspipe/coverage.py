@@ -74,7 +74,13 @@ def with_no_scene(
     gaps: Sequence[gpd.GeoDataFrame], cover: Coverage, *, dates: tuple[str, ...]
 ) -> gpd.GeoDataFrame:
     """Put the gaps of all tiles into one table, and what no tile covers, a row per date."""
-    tables = [pd.DataFrame(table) for table in gaps]
+    # Geometry as plain objects: geopandas would warn of a table that brings no CRS.
+    tables = [
+        pd.DataFrame(table.drop(columns="geometry")).assign(
+            geometry=table.geometry.to_numpy().astype(object)
+        )
+        for table in gaps
+    ]
     size = _square_metres(cover.no_scene)
     # Below a pixel it is the bend of a tile's edge, not a place without a scene.
     if size >= 100:
@@ -87,8 +93,7 @@ def with_no_scene(
 
 def _polygons(geometry: Any) -> Any:
     """Return the polygons of a geometry: an overlay may leave points and lines beside them."""
-    parts = shapely.get_parts(shapely.make_valid(geometry))
-    parts = shapely.get_parts(parts)
+    parts = shapely.get_parts(shapely.get_parts(shapely.make_valid(geometry)))
     return shapely.MultiPolygon([part for part in parts if part.geom_type == "Polygon"])
 
 

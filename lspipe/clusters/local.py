@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 from contextlib import contextmanager
@@ -29,8 +30,6 @@ def start(spec: ClusterSpec, execution: ExecutionSpec) -> Iterator[Client]:
         "distributed.scheduler.allowed-failures": execution.retries,
         # A worker that holds the interpreter for long is busy, not dead.
         "distributed.scheduler.worker-ttl": "15 minutes",
-        # Failures reach the person through lspipe, named; not as tracebacks of every worker.
-        "logging": dict.fromkeys(("distributed", "odc.loader"), "critical"),
     }
     with (
         dask.config.set(settings),
@@ -41,6 +40,8 @@ def start(spec: ClusterSpec, execution: ExecutionSpec) -> Iterator[Client]:
             memory_limit=spec.memory_per_worker,
             host="127.0.0.1",
             dashboard_address="127.0.0.1:0",
+            # Failures reach the person through lspipe, named; not as tracebacks of every worker.
+            silence_logs=logging.CRITICAL,
         ) as cluster,
         Client(cluster) as client,
     ):

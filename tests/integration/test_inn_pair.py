@@ -90,7 +90,7 @@ def write_workflow(path: Path, archive: Path, cluster: dict[str, str], **section
         "model": {"item": str(archive / "bare-soil.json")},
         "output": {"path": "run", "write": ["geoparquet"]},
         "cluster": cluster,
-        "execution": {"block": 190, "retries": 0},
+        "execution": {"block": 290, "retries": 0},
         **sections,
     }
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -120,8 +120,8 @@ def finished(
 def test_every_block_of_the_real_pair_is_done(finished) -> None:
     folder, summary = finished
     assert (summary.state, summary.exit_code, summary.failures) == ("finished", 0, ())
-    # 379 x 578 px in blocks of 190: 190 + 189 rows, 190 + 190 + 198 columns, on two dates.
-    assert (summary.total, summary.done) == (2 * 3 * 2, 12)
+    # 379 x 578 px in blocks of 290: 290 + 89 rows, 290 + 288 columns, on two dates.
+    assert (summary.total, summary.done) == (8, 8)
     assert store.done(folder / "run", TILE).all()
     assert summary.observed_share == 1
     # Hard negatives: fields are cut and sown, so much of the scene changes either way.

@@ -12,12 +12,14 @@ import shapely
 from affine import Affine
 from scipy import ndimage
 
+from lspipe import catalogs
 from lspipe.demo import score, workflow_text, write_archive
 from lspipe.demo.grid import EPSG, NORTH, TILES, WEST
 from lspipe.demo.landscape import PIXEL_M, noise, simulate
 from lspipe.demo.scene import BANDS, Sky, see
 from lspipe.models.item import ModelItem
 from lspipe.preprocess import radiometry, to_reflectance
+from lspipe.workflow import Workflow
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -288,13 +290,10 @@ def test_the_workflow_of_the_project_is_that_of_the_archive(archive):
     assert (archive / "demo.yaml").read_text() == workflow_text()
 
 
-def test_the_area_of_the_workflow_holds_both_tiles(archive):
-    from lspipe.workflow import Workflow
-
+def test_the_area_of_the_workflow_is_both_tiles(archive):
     workflow = Workflow.from_file(archive / "demo.yaml")
-    area = shapely.box(*workflow.aoi.bbox)
-    for item in read_items(archive).values():
-        assert area.contains(shapely.geometry.shape(item["geometry"]))
+    tiles = {catalogs.mgrs_tile(item) for item in read_items(archive).values()}
+    assert set(workflow.aoi.tiles) == tiles
 
 
 def test_the_shipped_model_says_that_it_is_for_the_demo_only():
