@@ -42,4 +42,4 @@ format: install
 	$(BIN)/ruff check --fix .
 
 clean:
-	rm -rf $(VENV) runs/demo runs/demo-archive
+	rm -rf $(VENV) .venv-services .venv-gdal runs/demo runs/demo-archive

@@ -22,6 +22,10 @@ and never hold credentials: pass every URL through `without_query`.
 from __future__ import annotations
 
 import re
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import logging
 
 
 class LspipeError(Exception):
@@ -107,3 +111,14 @@ def without_query(url: str) -> str:
     # Not urllib: it sees no host in GDAL's "/vsicurl/https://user:password@host/...".
     address = re.split("[?#]", url, maxsplit=1)[0]
     return re.sub("://[^/]*@", "://", address)
+
+
+def without_queries(text: str) -> str:
+    """Return a message without queries and user info of the URLs in it, which may be secret."""
+    return re.sub(r"://[^/\s@]*@", "://", re.sub(r"\?[^\s'\")]*", "", text))
+
+
+def hide_queries(record: logging.LogRecord) -> bool:
+    """Filter for the loggers of libraries that write addresses as they were asked for."""
+    record.msg, record.args = without_queries(record.getMessage()), ()
+    return True

@@ -63,3 +63,4 @@ def _quiet_libraries() -> None:
     import dask
 
     dask.config.set({"logging": dict.fromkeys(("distributed", "odc.loader"), "critical")})
+    logging.getLogger("urllib3").setLevel(logging.ERROR)  # it warns of every try

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import os
-import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -20,7 +19,7 @@ from rasterio.crs import CRS
 from rasterio.errors import RasterioError
 
 from lspipe import catalogs
-from lspipe.errors import LoadError, UsageError
+from lspipe.errors import LoadError, UsageError, hide_queries, without_queries
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -119,7 +118,7 @@ def read(source: Source, pixels: Callable[[str], _Pixels]) -> _Pixels | None:
         LoadError: both tries failed; names the item and the asset.
     """
     for name in _TALKATIVE:
-        logging.getLogger(name).addFilter(_hide_queries)  # adding it again changes nothing
+        logging.getLogger(name).addFilter(hide_queries)  # adding it again changes nothing
     href = catalogs.sign(source.href, source.catalog)
     remote = _gdal_path(href)
     tries: list[dict[str, str]] = [{}]
@@ -186,16 +185,6 @@ def plain_item(sources: Mapping[str, Source], geobox: GeoBox) -> dict[str, Any]:
         },
         "links": [],
     }
-
-
-def without_queries(text: str) -> str:
-    """Return a message without queries and user info of the URLs in it, which may be secret."""
-    return re.sub(r"://[^/\s@]*@", "://", re.sub(r"\?[^\s'\")]*", "", text))
-
-
-def _hide_queries(record: logging.LogRecord) -> bool:
-    record.msg, record.args = without_queries(record.getMessage()), ()
-    return True
 
 
 def _refuse_other_crs(item: pystac.Item, asset: pystac.Asset, geobox: GeoBox) -> None:

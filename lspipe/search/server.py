@@ -6,6 +6,7 @@ Does not cover: whether an item really matches (`find.py` checks every one).
 
 from __future__ import annotations
 
+import logging
 import re
 import warnings
 from typing import TYPE_CHECKING, Any
@@ -15,7 +16,7 @@ import shapely
 from shapely.geometry import mapping
 from urllib3.util.retry import Retry
 
-from lspipe.errors import CatalogError, without_query
+from lspipe.errors import CatalogError, hide_queries, without_query
 from lspipe.search.acquisitions import to_item
 
 if TYPE_CHECKING:
@@ -41,6 +42,9 @@ RETRIES = Retry(
 TIMEOUT = (10.0, 60.0)
 """Seconds to connect, and to wait for an answer."""
 
+# Loggers that write addresses as they were asked for, token included.
+_TALKATIVE = ("pystac_client.stac_api_io", "urllib3.connectionpool")
+
 MAX_ITEMS = 10_000
 """Items a search may return: a whole country for a season; more is a mistake, or a server whose
 pages go round in circles."""
@@ -61,6 +65,8 @@ def ask(url: str, spec: SearchSpec, area: Area, dates: DateRange) -> Iterator[py
     from pystac_client.stac_api_io import StacApiIO
     from pystac_client.warnings import PystacClientWarning
 
+    for name in _TALKATIVE:
+        logging.getLogger(name).addFilter(hide_queries)  # adding it again changes nothing
     # A token in the URL goes with every request, not only with the first.
     token = dict(parse_qsl(urlsplit(url).query))
     reader = StacApiIO(max_retries=RETRIES, timeout=TIMEOUT, parameters=token)
