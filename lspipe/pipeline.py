@@ -193,7 +193,8 @@ def _run(prepared: Prepared, todo: Todo, log: Log) -> Summary:
     outcome = _detect(prepared, todo, log) if any(todo.values()) else stream.Outcome()
     log("stage", text="listing landslides")
     listed = listing.write(prepared.run, plan)
-    left = total - skipped - outcome.done
+    # Counted in the store, not from what was reported: finished is what can be read back.
+    left = total - sum(done_counts(prepared).values())
     summary = Summary(
         run=prepared.run,
         state="finished" if left == 0 else "failed" if outcome.failures else "partial",
