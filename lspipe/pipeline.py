@@ -161,7 +161,7 @@ def run(
             raise
         # What is done stays done.
         raise StoreError(
-            f"{directory}: {error.strerror}; make room and run the same command again"
+            f"{directory}: {error.strerror}; put that right and run the same command again"
         ) from error
 
 
