@@ -41,6 +41,8 @@ class Listed:
     statuses: Mapping[str, int]
     observed_share: float
     """Share of the area observed on every date by some tile, 0..1."""
+    failed_reads: int
+    """Pixels, on all dates, that failed reads left without data (`on_read_error: nodata`)."""
 
 
 def write(run: Path, plan: Plan) -> Listed:
@@ -71,7 +73,15 @@ def write(run: Path, plan: Plan) -> Listed:
         outputs=written,
         statuses={str(name): int(count) for name, count in sorted(counts.items())},
         observed_share=cover.observed_share,
+        failed_reads=sum(_failed_reads(run, tile) for tile in plan.tiles),
     )
+
+
+def _failed_reads(run: Path, tile: TilePlan) -> int:
+    """Count in the store, which a kill does not make forget."""
+    quality = store.read(run, DETECTIONS, tile.tile.name, "quality")
+    has_failed = (quality & np.uint8(Quality.READ_ERROR)) != 0
+    return int(np.count_nonzero(has_failed & (quality != NOT_PROCESSED)))
 
 
 def _codes(run: Path, plan: Plan, tile: TilePlan) -> dict[str, NDArray[np.uint16]]:

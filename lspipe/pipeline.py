@@ -204,7 +204,7 @@ def _run(prepared: Prepared, todo: Todo, log: Log) -> Summary:
         failures=tuple(map(str, outcome.failures)),
         observed_share=listed.observed_share,
         is_two_date=plan.is_two_date,
-        failed_reads=(prepared.previous or {}).get("failed_reads", 0) + outcome.failed_reads,
+        failed_reads=listed.failed_reads,
         statuses=listed.statuses,
         outputs={name: str(path) for name, path in listed.outputs.items()},
     )
@@ -275,7 +275,7 @@ def _job(prepared: Prepared, tile: TilePlan, step: int) -> worker.StepJob:
 def _note_state(prepared: Prepared, state: str) -> None:
     """Say in `run.json` what is going on; the failures of last time stay until they are retried."""
     content = run_json(prepared.plan, state=state)
-    for name in ("failures", "seconds", "failed_reads"):
+    for name in ("failures", "seconds"):
         if prepared.previous and name in prepared.previous:
             content[name] = prepared.previous[name]
     store.write_json(prepared.run / "run.json", content)
