@@ -6,10 +6,12 @@ units; the network on their turned views; the overlap average; the merge over vi
 
 The result does not depend on how the tile was cut. Windows lie on the lattice of the tile
 (`windows.py`), every batch has the same shape (the last one is padded), and sums are integers,
-which have no order.
+which have no order. On a GPU nothing here is done window by window: pixels and corners go there
+once per block, a batch is a few kernels, and the answer comes back once.
 
 Does not cover: reading pixels (`cube.py`), lazy cubes (`detect.py`), storing (`store.py`).
-See also: `presets.py` for the settings, `models/inputs.py` for scaling and fill.
+See also: `presets.py` for the settings, `inputs.py` for scaling and fill, `gather.py` for how
+windows are cut and added up.
 Source: overlap averages and D4 maximum of paper 000, section 2.5; DESIGN, section 4.
 """
 
@@ -24,19 +26,21 @@ import torch
 
 from lspipe import dihedral, windows
 from lspipe.errors import InferenceError
-from lspipe.models.inputs import Inputs
+from lspipe.inputs import Inputs
+from lspipe.observed import observed as observed_pixels
 
 # The settings are part of this stage's interface: other modules take them from here.
+from lspipe.observed import observed_range as observed_range  # noqa: PLC0414
 from lspipe.presets import InferenceSpec as InferenceSpec  # noqa: PLC0414
 from lspipe.presets import Setting as Setting  # noqa: PLC0414, TC001
 from lspipe.presets import resolve as resolve  # noqa: PLC0414
-from lspipe.schema import CUBE_NODATA, REFLECTANCE_SCALE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from numpy.typing import ArrayLike, NDArray
 
+    from lspipe.gather import Way
     from lspipe.models.item import Scaling, TtaMerge
     from lspipe.models.runtimes import Runtime
 
@@ -46,13 +50,16 @@ NUMERICS = 1
 # Below 2^19 steps per unit the rounding of an int32 sum would show (1e-6): int64 from there on.
 _COARSEST_INT32 = 2.0**19
 
+Area = tuple[slice, slice]
+"""Rows and columns of the tile."""
+
 
 def run_block(
     pixels: NDArray[Any],
     *,
     origin: tuple[int, int],
     tile_shape: tuple[int, int],
-    core: tuple[slice, slice],
+    core: Area,
     runtime: Runtime,
     setting: Setting,
     mask: NDArray[np.bool_] | None = None,
@@ -60,6 +67,7 @@ def run_block(
     tile_range: ArrayLike | None = None,
     fill_masked: bool = False,
     scaling: Scaling | None = None,
+    report: Callable[[int, int], None] | None = None,
 ) -> NDArray[np.float32]:
     """Turn the pixels of one block into the probabilities of its core.
 
@@ -75,130 +83,148 @@ def run_block(
             window is padded at its end (reflect); padded pixels are unobserved.
         core: rows and columns to answer, pixels of the tile.
         runtime: the network, its bands in the order of `pixels`, its scaling, fill and device.
-        setting: window, stride, TTA, blend, batch size.
+        setting: window, stride, TTA, blend, batch size, screen.
         mask: bool (y, x) like `pixels`, True = not observed (cloud, shadow, snow, no data).
         area: bool (y, x) like `pixels`, True = inside the area of interest; None = everywhere.
         tile_range: (band, 2) lowest and highest observed value of the tile (`observed_range`), for
             the scaling "tile-minmax".
         fill_masked: give the network the fill value in masked pixels instead of what they hold.
         scaling: instead of the runtime's own.
+        report: told once how many windows hold a pixel to be answered, and how many of them were
+            run; a screen leaves some out.
 
     Returns:
         float32 of the core's shape, 0..1, NaN = not observed or outside the area.
 
     Raises:
-        InferenceError: the network failed, or returned NaN, another shape or values outside 0..1.
+        InferenceError: the network failed, or returned NaN, another shape or values outside 0..1;
+            or the device has too little memory.
         ValueError: shapes that do not fit each other, or pixels that lack a part of the halo.
     """
     _check_layers(pixels, mask=mask, area=area)
     missing = _padding(pixels, origin, tile_shape, core, setting)
-    observed = _observed(pixels, mask)
-    wanted = observed if area is None else observed & area
-    wanted = wanted[_relative(core[0], origin[0]), _relative(core[1], origin[1])]
+    observed = observed_pixels(pixels, mask)
+    seen = observed if area is None else observed & area
+    wanted = seen[_relative(core, origin)]
     starts = needed_windows(wanted, core, tile_shape, setting)
     if len(starts) == 0:
+        if report is not None:
+            report(0, 0)
         return np.full(wanted.shape, np.nan, np.float32)
-
-    inputs = Inputs.of(
-        np.pad(pixels, ((0, 0), *missing), mode="reflect") if np.any(missing) else pixels,
-        observed=np.pad(observed, missing),
-        hidden=np.pad(mask, missing, mode="reflect") if fill_masked and mask is not None else None,
-        origin=origin,
-        window=setting.window,
-        runtime=runtime,
-        scaling=runtime.scaling if scaling is None else scaling,
-        tile_range=tile_range,
-    )
-    average = _OverlapAverage.of(tile_shape, core, setting, runtime.device)
-    # Both merges may start at 0, as nothing below is a probability.
-    merged = torch.zeros(wanted.shape, dtype=torch.float32, device=runtime.device)
-    passes = _passes(setting)
+    try:
+        inputs = Inputs.of(
+            np.pad(pixels, ((0, 0), *missing), mode="reflect") if np.any(missing) else pixels,
+            observed=np.pad(observed, missing),
+            hidden=np.pad(mask, missing, mode="reflect")
+            if fill_masked and mask is not None
+            else None,
+            window=setting.window,
+            runtime=runtime,
+            scaling=runtime.scaling if scaling is None else scaling,
+            tile_range=tile_range,
+        )
+    except torch.OutOfMemoryError as error:
+        raise InferenceError(
+            f"a block of {pixels.shape[1]} x {pixels.shape[2]} px does not fit into the memory of "
+            "the GPU: set a smaller execution.block"
+        ) from error
+    scene = _Scene(inputs, runtime, origin, tile_shape)
     with torch.inference_mode():
-        for views in passes:
-            total = average.zeros()
-            for batch, probability in _predictions(starts, inputs, runtime, views, setting):
-                average.add(total, probability, batch.starts)
-            _merge_into(merged, average.mean(total), setting.tta_merge)
-        if setting.tta_merge == "mean":
-            merged /= len(passes)
-    answer = merged.cpu().numpy()
-    answer[~wanted] = np.nan
-    return answer
+        if setting.screen is None:
+            answer, run = _probability(starts, core, setting, scene), len(starts)
+        else:
+            answer, run = _screened(seen, core, setting.screen, setting, scene)
+    if report is not None:
+        report(len(starts), run)
+    result = answer.cpu().numpy()
+    result[~wanted] = np.nan
+    return result
 
 
-def observed_range(
-    pixels: NDArray[Any], mask: NDArray[np.bool_] | None = None
-) -> NDArray[np.float32]:
-    """Return the lowest and highest observed value of each band, the pre-pass of "tile-minmax".
+def _screened(
+    seen: NDArray[np.bool_], core: Area, above: float, setting: Setting, scene: _Scene
+) -> tuple[torch.Tensor, int]:
+    """Run the full setting only near pixels of which a coarse first pass is not certain.
 
-    Ranges of parts of a tile join by `numpy.fmin` and `numpy.fmax`.
+    A pixel within `setting.reach` of one that the first pass puts above the screen is answered in
+    full: all its windows are run, so it equals the run without a screen bit for bit. The others
+    keep the first pass's answer, which is at most the screen.
 
     Args:
-        pixels: (band, y, x), int16 (reflectance x 1e4) or a float, as in `run_block`.
-        mask: bool (y, x), True = not observed.
+        seen: bool (y, x) like the block's pixels, True = observed and inside the area.
+        core: rows and columns to answer.
+        above: the screen, a probability.
+        setting: the full setting.
+        scene: what windows are cut from.
 
     Returns:
-        float32 (band, 2), reflectance (or the floats' own unit); NaN if nothing was observed.
+        The probability of the core, and how many windows of the full setting were run.
     """
-    observed = _observed(pixels, mask)
-    if not observed.any():
-        return np.full((len(pixels), 2), np.nan, np.float32)
-    seen = [band[observed] for band in pixels]
-    ranges = np.array([[values.min(), values.max()] for values in seen]).astype(np.float32)
-    unit = np.float32(REFLECTANCE_SCALE) if pixels.dtype == np.int16 else np.float32(1)
-    return ranges * unit
+    first = setting.first_pass
+    # Pixels beyond the core count too: what lies near must not depend on where a block ends.
+    around = _grown(core, setting.reach, scene.tile_shape)
+    wanted = seen[_relative(around, scene.origin)]
+    starts = needed_windows(wanted, around, scene.tile_shape, first)
+    coarse = _probability(starts, around, first, scene)
+    hot = (coarse > above) & torch.from_numpy(wanted).to(coarse.device)
+    within = _relative(core, (around[0].start, around[1].start))
+    near, coarse = _spread(hot, setting.reach)[within], coarse[within]
+    wanted = wanted[within] & near.cpu().numpy()
+    starts = needed_windows(wanted, core, scene.tile_shape, setting)
+    if len(starts) == 0:
+        return coarse, 0
+    return torch.where(near, _probability(starts, core, setting, scene), coarse), len(starts)
 
 
-def _observed(pixels: NDArray[Any], mask: NDArray[np.bool_] | None) -> NDArray[np.bool_]:
-    """True where every band has data and the mask says nothing; band by band, for memory."""
-    unobserved = np.zeros(pixels.shape[1:], bool) if mask is None else mask.copy()
-    for band in pixels:
-        unobserved |= band == CUBE_NODATA if pixels.dtype == np.int16 else np.isnan(band)
-    return ~unobserved
+def _grown(part: Area, reach: int, shape: tuple[int, int]) -> Area:
+    """A part of the tile and what lies within `reach` pixels of it, inside the tile."""
+    rows, columns = (
+        slice(max(0, span.start - reach), min(length, span.stop + reach))
+        for span, length in zip(part, shape, strict=True)
+    )
+    return rows, columns
 
 
-def _check_layers(pixels: NDArray[Any], **layers: NDArray[np.bool_] | None) -> None:
-    """Refuse pixels of another dtype, and a mask or area that does not lie on them."""
-    # The byte order counts: torch has no other than the machine's.
-    if pixels.dtype not in (np.int16, np.float16, np.float32, np.float64):
-        raise ValueError(f"pixels are {pixels.dtype!r}: expected int16 or float16, 32 or 64")
-    for name, layer in layers.items():
-        if layer is not None and (layer.shape != pixels.shape[1:] or layer.dtype != bool):
-            raise ValueError(
-                f"{name} is {layer.dtype} {layer.shape}: expected bool {pixels.shape[1:]}"
-            )
+def _spread(hot: torch.Tensor, reach: int) -> torch.Tensor:
+    """True within `reach` pixels (Chebyshev) of a True pixel."""
+    if reach == 0:
+        return hot
+    spread = hot[None].to(torch.float32)
+    for size in ((2 * reach + 1, 1), (1, 2 * reach + 1)):
+        spread = torch.nn.functional.max_pool2d(spread, size, 1, (size[0] // 2, size[1] // 2))
+    return spread[0] > 0
 
 
-def _padding(
-    pixels: NDArray[Any],
-    origin: tuple[int, int],
-    tile_shape: tuple[int, int],
-    core: tuple[slice, slice],
-    setting: Setting,
-) -> list[tuple[int, int]]:
-    """Padding (before, after) of each axis: none, or up to the window at the end of a short tile.
+@dataclass(frozen=True)
+class _Scene:
+    """What all windows of a block share."""
 
-    Raises:
-        ValueError: the pixels do not reach as far as the windows of the core do.
+    inputs: Inputs
+    runtime: Runtime
+    origin: tuple[int, int]
+    """Row and column of the block's first pixel in the tile."""
+    tile_shape: tuple[int, int]
+
+
+def _probability(
+    starts: NDArray[np.int64], part: Area, setting: Setting, scene: _Scene
+) -> torch.Tensor:
+    """Run windows (N, 2) and merge the overlap averages of all views over a part of the tile.
+
+    Returns:
+        float32 of the part's shape, 0..1; right where all windows of a pixel are among `starts`.
     """
-    missing = []
-    for name, first, extent, length, part in zip(
-        ("rows", "columns"), origin, pixels.shape[1:], tile_shape, core, strict=True
-    ):
-        starts = windows.windows_of(part, length, setting.window, setting.stride)
-        needed = (int(starts[0]), min(length, int(starts[-1]) + setting.window))
-        if first > needed[0] or first + extent < needed[1]:
-            raise ValueError(
-                f"pixels hold {name} {first}..{first + extent} of the tile: expected "
-                f"{needed[0]}..{needed[1]}, the windows of {name} {part.start}..{part.stop}"
-            )
-        missing.append((0, max(0, setting.window - length)))
-    return missing
-
-
-def _relative(part: slice, first: int) -> slice:
-    """A slice of the tile as one of an array that begins at `first`."""
-    return slice(part.start - first, part.stop - first)
+    average = _OverlapAverage.of(part, setting, scene)
+    batches = _batches(starts, setting.batch_size, average.origin, scene)
+    # Both merges may start at 0, as nothing below is a probability.
+    merged = torch.zeros(average.shape, dtype=torch.float32, device=scene.runtime.device)
+    passes = _passes(setting)
+    for views in passes:
+        total = average.zeros()
+        for batch, probability in _predictions(batches, views, setting.tta_merge, scene):
+            average.add(total, probability, batch.places)
+        _merge_into(merged, average.mean(total), setting.tta_merge)
+    return merged / len(passes) if setting.tta_merge == "mean" else merged
 
 
 def needed_windows(
@@ -248,6 +274,10 @@ class _Batch:
     count: int
     starts: NDArray[np.int64]
     """(N, 2) row and column in the tile; in the last batch fewer than the network is given."""
+    corners: torch.Tensor
+    """(batch size, 2) the same in the block's pixels; the last ones may repeat, for one shape."""
+    places: torch.Tensor
+    """(N, 2) the same in the sum."""
 
     def fault(self, found: str, index: int = 0) -> InferenceError:
         """An error that names a window (by default the first), its batch and what was found."""
@@ -256,6 +286,24 @@ class _Batch:
             f"window at row {row}, column {column} of the tile (batch {self.number} of "
             f"{self.count}): {found}"
         )
+
+
+def _batches(
+    starts: NDArray[np.int64], size: int, sum_origin: tuple[int, int], scene: _Scene
+) -> list[_Batch]:
+    """Cut windows into batches; their places go to the device once."""
+    count = math.ceil(len(starts) / size)
+    # One batch shape throughout: another one may round otherwise in the last bit.
+    full = np.pad(starts, ((0, count * size - len(starts)), (0, 0)), mode="edge")
+    corners, places = (
+        torch.from_numpy(positions - origin).to(scene.runtime.device)
+        for positions, origin in ((full, scene.origin), (starts, sum_origin))
+    )
+    parts = [slice(number * size, (number + 1) * size) for number in range(count)]
+    return [
+        _Batch(number, count, starts[part], corners[part], places[part])
+        for number, part in enumerate(parts, start=1)
+    ]
 
 
 @dataclass(frozen=True)
@@ -267,7 +315,7 @@ class _Answer:
     """(N, w, w), views merged."""
     lowest: torch.Tensor
     highest: torch.Tensor
-    """(N,) of each window over all its views, before they were merged."""
+    """(views, N) of each window, before views were merged."""
 
     def verified(self) -> tuple[_Batch, torch.Tensor]:
         """The batch and its probabilities, without those that only padded it.
@@ -276,34 +324,26 @@ class _Answer:
             InferenceError: some are no probabilities.
         """
         # NaN is in no range, so it is refused here too.
-        is_sane = (self.lowest >= 0) & (self.highest <= 1)
+        is_sane = ((self.lowest >= 0) & (self.highest <= 1)).all(0)
         if not is_sane.all():
             index = int((~is_sane).nonzero()[0])
+            lowest, highest = self.lowest[:, index].min(), self.highest[:, index].max()
             raise self.batch.fault(
-                f"the network returned {float(self.lowest[index]):g} to "
-                f"{float(self.highest[index]):g}, expected probabilities 0..1; check that it ends "
-                "in a sigmoid and gets the scaling it was trained with",
+                f"the network returned {float(lowest):g} to {float(highest):g}, expected "
+                "probabilities 0..1; check that it ends in a sigmoid and gets the scaling it was "
+                "trained with",
                 index,
             )
         return self.batch, self.probability[: len(self.batch.starts)]
 
 
 def _predictions(
-    starts: NDArray[np.int64],
-    inputs: Inputs,
-    runtime: Runtime,
-    views: tuple[int, ...],
-    setting: Setting,
+    batches: list[_Batch], views: tuple[int, ...], merge: TtaMerge, scene: _Scene
 ) -> Iterator[tuple[_Batch, torch.Tensor]]:
-    """Send all windows through the network, batch by batch; yield (N, w, w) probabilities."""
-    size = setting.batch_size
-    count = math.ceil(len(starts) / size)
+    """Send windows through the network, batch by batch; yield (N, w, w) probabilities."""
     held: _Answer | None = None
-    for number in range(count):
-        batch = _Batch(number + 1, count, starts[number * size :][:size])
-        # One batch shape throughout: another one may round otherwise in the last bit.
-        full = np.pad(batch.starts, ((0, size - len(batch.starts)), (0, 0)), mode="edge")
-        answer = _answer(inputs.cut(full), batch, runtime, views, setting.tta_merge)
+    for batch in batches:
+        answer = _answer(batch, views, merge, scene)
         # A GPU is asked how a batch went only after it was given the next one, so it never waits.
         if held is not None:
             yield held.verified()
@@ -312,47 +352,50 @@ def _predictions(
         yield held.verified()
 
 
-def _answer(
-    images: torch.Tensor,
-    batch: _Batch,
-    runtime: Runtime,
-    views: tuple[int, ...],
-    merge: TtaMerge,
-) -> _Answer:
-    """Turn the windows (N, C, w, w) to each view, predict, turn back and merge the views."""
-    merged = torch.zeros((len(images), *images.shape[2:]), device=images.device)
-    lowest = torch.full((len(images),), torch.inf, device=images.device)
-    highest = -lowest
-    for view in views:
-        # A copy: networks may work in place, and must see one memory layout whatever the view.
-        turned = dihedral.apply(view, images).clone(memory_format=torch.contiguous_format)
-        answer = _call(runtime, turned, batch)
-        lowest = torch.minimum(lowest, answer.amin((1, 2)))
-        highest = torch.maximum(highest, answer.amax((1, 2)))
-        _merge_into(merged, dihedral.invert(view, answer), merge)
+def _answer(batch: _Batch, views: tuple[int, ...], merge: TtaMerge, scene: _Scene) -> _Answer:
+    """Predict the windows of a batch as each view has them, turn back and merge the views."""
+    answers = [_call(batch, view, scene) for view in views]
+    lowest, highest = (
+        torch.stack([extreme(answer, (1, 2)) for answer in answers])
+        for extreme in (torch.amin, torch.amax)
+    )
+    merged, *others = map(dihedral.invert, views, answers)
+    if others:
+        merged = merged.clone()  # what the network returned is its own
+    for other in others:
+        _merge_into(merged, other, merge)
     if merge == "mean":
         merged /= len(views)
     return _Answer(batch, merged, lowest, highest)
 
 
-def _call(runtime: Runtime, images: torch.Tensor, batch: _Batch) -> torch.Tensor:
-    """Call the network; its failures name the first window of the batch."""
+def _call(batch: _Batch, view: int, scene: _Scene) -> torch.Tensor:
+    """Cut a batch and call the network; failures name the first window of the batch."""
+    size = len(batch.corners)
     try:
-        answer = runtime(images)
-    except torch.OutOfMemoryError as error:
-        raise batch.fault(
-            f"out of GPU memory: set inference.batch_size to {max(1, len(images) // 2)}, "
-            f"it is {len(images)}"
-        ) from error
+        images = scene.inputs.cut(batch.corners, view)
+        answer = scene.runtime(images)
+    except (torch.OutOfMemoryError, MemoryError) as error:
+        raise _out_of_memory(batch) from error
     except InferenceError as error:
         raise batch.fault(str(error)) from error
     except RuntimeError as error:
         reason = " ".join(str(error).split())[:300]
+        # What torch says on a CPU has no type of its own.
+        if "allocate memory" in reason:
+            raise _out_of_memory(batch) from error
         raise batch.fault(f"the network failed: {reason}") from error
-    expected = (len(images), *images.shape[2:])
+    expected = (size, *images.shape[2:])
     if tuple(answer.shape) != expected:
         raise batch.fault(f"the network returned shape {tuple(answer.shape)}, expected {expected}")
     return answer
+
+
+def _out_of_memory(batch: _Batch) -> InferenceError:
+    size = len(batch.corners)
+    return batch.fault(
+        f"out of memory: set inference.batch_size to {max(1, size // 2)}, it is {size}"
+    )
 
 
 def _largest_power_of_2(limit: int) -> float:
@@ -369,24 +412,22 @@ class _OverlapAverage:
     beforehand (`windows.weight_sums`), so nothing is counted.
     """
 
-    core: tuple[slice, slice]
+    part: Area
+    hull: Area
+    """Part and all that its windows hold: what the sum is over, so that no window is clipped."""
     dtype: torch.dtype
     scale: float
     weights: torch.Tensor | None
     """float64 (w, w); None where all are 1."""
     rows: torch.Tensor
     columns: torch.Tensor
-    """Summed weights of each row and column of the core, float32."""
+    """Summed weights of each row (n, 1) and column (n,) of the part, float32."""
+    way: Way
 
     @classmethod
-    def of(
-        cls,
-        tile_shape: tuple[int, int],
-        core: tuple[slice, slice],
-        setting: Setting,
-        device: torch.device,
-    ) -> _OverlapAverage:
+    def of(cls, part: Area, setting: Setting, scene: _Scene) -> _OverlapAverage:
         """Prepare the average; every block of a tile gets the same scale."""
+        tile_shape, device = scene.tile_shape, scene.runtime.device
         size, stride, blend = setting.window, setting.stride, setting.blend
         sums = [windows.weight_sums(length, size, stride, blend) for length in tile_shape]
         most = math.prod(int(windows.coverage(length, size, stride).max()) for length in tile_shape)
@@ -396,38 +437,104 @@ class _OverlapAverage:
             dtype, scale = torch.int64, _largest_power_of_2((2**63 - 1) // most)
         weights = torch.from_numpy(windows.weights_1d(size, blend)).to(device)
         rows, columns = (
-            torch.from_numpy(total[part].astype(np.float32)).to(device)
-            for total, part in zip(sums, core, strict=True)
+            torch.from_numpy(total[span].astype(np.float32)).to(device)
+            for total, span in zip(sums, part, strict=True)
         )
         return cls(
-            core=core,
+            part=part,
+            hull=_hull(part, tile_shape, setting),
             dtype=dtype,
             scale=scale,
             weights=None if blend == "uniform" else torch.outer(weights, weights),
             rows=rows[:, None],
             columns=columns,
+            way=scene.inputs.way,
         )
 
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns of the part."""
+        return len(self.rows), len(self.columns)
+
+    @property
+    def origin(self) -> tuple[int, int]:
+        """Row and column of the sum's first pixel in the tile."""
+        return self.hull[0].start, self.hull[1].start
+
     def zeros(self) -> torch.Tensor:
-        """A sum over the core, with nothing in it yet."""
-        shape = (len(self.rows), len(self.columns))
+        """A sum with nothing in it yet."""
+        shape = tuple(span.stop - span.start for span in self.hull)
         return torch.zeros(shape, dtype=self.dtype, device=self.rows.device)
 
-    def add(
-        self, total: torch.Tensor, probability: torch.Tensor, starts: NDArray[np.int64]
-    ) -> None:
-        """Add windows (N, w, w) to a sum, each where it lies; what is outside the core is cut."""
+    def add(self, total: torch.Tensor, probability: torch.Tensor, places: torch.Tensor) -> None:
+        """Add windows (N, w, w) to a sum, each where it lies."""
         weighted = probability if self.weights is None else probability * self.weights
-        steps = (weighted * self.scale).round_().to(self.dtype)
-        # Slice by slice: 17 us per window on a CPU, where fold takes 268 (PERFORMANCE).
-        for (row, column), window in zip(starts.tolist(), steps, strict=True):
-            top, left = row - self.core[0].start, column - self.core[1].start
-            place = total[max(0, top) : top + len(window), max(0, left) : left + len(window)]
-            inside = window[max(0, -top) :, max(0, -left) :]
-            place += inside[: place.shape[0], : place.shape[1]]
+        self.way.add(total, (weighted * self.scale).round_().to(self.dtype), places)
 
     def mean(self, total: torch.Tensor) -> torch.Tensor:
-        """Turn a sum into the average, float32 0..1."""
-        mean = total.to(torch.float32).div_(self.scale).div_(self.rows).div_(self.columns)
+        """Turn a sum into the average over the part, float32 0..1."""
+        inside = total[_relative(self.part, self.origin)]
+        mean = inside.to(torch.float32).div_(self.scale).div_(self.rows).div_(self.columns)
         # Hann's weights do not add up to the last bit.
         return mean.clamp_(max=1)
+
+
+def _hull(part: Area, tile_shape: tuple[int, int], setting: Setting) -> Area:
+    """Rows and columns of the tile under the windows of a part; beyond the end of a short tile."""
+    spans = []
+    for span, length in zip(part, tile_shape, strict=True):
+        starts = windows.windows_of(span, length, setting.window, setting.stride)
+        spans.append(slice(int(starts[0]), int(starts[-1]) + setting.window))
+    return spans[0], spans[1]
+
+
+def _check_layers(pixels: NDArray[Any], **layers: NDArray[np.bool_] | None) -> None:
+    """Refuse pixels of another dtype, and a mask or area that does not lie on them."""
+    # The byte order counts: torch has no other than the machine's.
+    if pixels.dtype not in (np.int16, np.float16, np.float32, np.float64):
+        raise ValueError(f"pixels are {pixels.dtype!r}: expected int16 or float16, 32 or 64")
+    for name, layer in layers.items():
+        if layer is not None and (layer.shape != pixels.shape[1:] or layer.dtype != bool):
+            raise ValueError(
+                f"{name} is {layer.dtype} {layer.shape}: expected bool {pixels.shape[1:]}"
+            )
+
+
+def _padding(
+    pixels: NDArray[Any],
+    origin: tuple[int, int],
+    tile_shape: tuple[int, int],
+    core: Area,
+    setting: Setting,
+) -> list[tuple[int, int]]:
+    """Padding (before, after) of each axis: none, or up to the window at the end of a short tile.
+
+    Raises:
+        ValueError: the pixels do not reach as far as the windows of the core do.
+    """
+    around = _grown(core, setting.reach, tile_shape)
+    passes = [setting] if setting.screen is None else [setting, setting.first_pass]
+    hulls = [_hull(around, tile_shape, each) for each in passes]
+    missing = []
+    for axis, name in enumerate(("rows", "columns")):
+        length, first = tile_shape[axis], origin[axis]
+        last = first + pixels.shape[1 + axis]
+        needed = (min(hull[axis].start for hull in hulls), max(hull[axis].stop for hull in hulls))
+        if first > needed[0] or last < min(length, needed[1]):
+            part = core[axis]
+            raise ValueError(
+                f"pixels hold {name} {first}..{last} of the tile: expected "
+                f"{needed[0]}..{min(length, needed[1])}, the windows of {name} "
+                f"{part.start}..{part.stop}"
+            )
+        missing.append((0, max(0, setting.window - length)))
+    return missing
+
+
+def _relative(part: Area, origin: tuple[int, int]) -> Area:
+    """A part of the tile as one of an array that begins at `origin`."""
+    rows, columns = (
+        slice(span.start - first, span.stop - first)
+        for span, first in zip(part, origin, strict=True)
+    )
+    return rows, columns

@@ -1,19 +1,20 @@
 """What a workflow, its preset and a model item say about inference -> one `Setting`.
 
 `InferenceSpec` is what a person may write, `Setting` what `inference.run_block` obeys: nothing is
-left to decide in it.
+left to decide in it. `trace` also says who decided, and `compare_presets` what each preset would
+make of the same workflow.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 
 from lspipe import windows
 from lspipe.models.item import Blend, Tta, TtaMerge, TtaOrder
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
 Preset = Literal["paper", "balanced", "fast", "preview"]
 
@@ -26,6 +27,22 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
     "preview": {"overlap": 0.5, "tta": "none", "blend": "uniform"},
 }
 
+AGREEMENT: Mapping[str, tuple[float, ...] | None] = {
+    "paper": (1.0, 1.0),
+    "balanced": (0.993, 0.903),
+    "fast": (0.986, 0.872),
+    "preview": None,
+}
+"""F1 of a preset's mask (> 0.5) to that of overlap 0.9 with D4 maximum: a scene on which the
+network is confident, then a hard one. None = not measured.
+Source: PERFORMANCE, "What overlap and TTA buy" (224 px windows; strides 66, and 112 with Hann)."""
+
+AGREEMENT_SOURCE = (
+    "F1 to the mask of overlap 0.9 with D4, on a confident and a hard scene; windows of 224 px, "
+    "another model, 2026-11"
+)
+"""What `AGREEMENT` is, in words for a person who reads the numbers."""
+
 # What paper 000 did, where neither the workflow, the preset nor the model item says.
 _PAPER = {
     "overlap": 0.9,
@@ -37,6 +54,10 @@ _PAPER = {
 
 # The default of `lspipe.detect`; not probed, so that the same file gives the same bits anywhere.
 AUTO_BATCH_SIZE = 8
+
+
+FIRST_PASS_OVERLAP = 0.51
+"""Overlap of a screen's first pass: stride 110 of 224 px, a little more than half (PERFORMANCE)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,11 +85,18 @@ class InferenceSpec:
     """`average-then-max`: overlaps are averaged per view, then views merged; or the other way."""
     blend: Blend | None = None
     """Weight of a window's pixels in the overlap average: `uniform` (the paper) or `hann`."""
+    screen: float | None = None
+    """A coarse first pass decides where the full setting runs: only near pixels above this
+    probability; the others keep the first pass's answer. 0.05 is safe, None runs everywhere."""
     batch_size: int | Literal["auto"] = "auto"
     """Windows in one call of the network."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
-    runtime: Literal["auto", "eager"] = "auto"
+    """`fp32`, or `bf16`: twice as fast where the processor has it, within 0.01."""
+    runtime: Literal["auto", "eager", "compiled", "openvino", "cudagraph"] = "auto"
+    """What executes the network: `eager` (plain torch), `compiled` (torch.compile), `openvino`
+    (CPU; needs lspipe[openvino]), `cudagraph` (GPU)."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    """`auto` takes the GPU if there is one."""
 
     def __post_init__(self) -> None:
         if self.overlap is not None and self.stride is not None:
@@ -82,6 +110,7 @@ class InferenceSpec:
         window = self.window if self.window is not None else self.stride or 1
         windows.check_lattice(window, 1 if self.stride is None else self.stride)
         _check_batch_size(AUTO_BATCH_SIZE if self.batch_size == "auto" else self.batch_size)
+        _check_screen(self.screen)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,9 +130,12 @@ class Setting:
     tta_order: TtaOrder = "average-then-max"
     blend: Blend = "uniform"
     batch_size: int = AUTO_BATCH_SIZE
+    screen: float | None = None
+    """Probability of the first pass above which the full setting runs; None = everywhere."""
 
     def __post_init__(self) -> None:
         windows.check_lattice(self.window, self.stride)
+        _check_screen(self.screen)
         _check_batch_size(self.batch_size)
         choices = {"tta": Tta, "tta_merge": TtaMerge, "tta_order": TtaOrder, "blend": Blend}
         for name, known in choices.items():
@@ -111,9 +143,29 @@ class Setting:
                 expected = " or ".join(map(repr, get_args(known)))
                 raise ValueError(f"{name} {getattr(self, name)!r}: expected {expected}")
 
+    @property
+    def first_pass(self) -> Setting:
+        """The coarse pass of a screen: about half overlap, one view (PERFORMANCE: stride 110)."""
+        stride = windows.stride_of(self.window, FIRST_PASS_OVERLAP)
+        return replace(self, stride=stride, tta="none", blend="uniform", screen=None)
+
+    @property
+    def reach(self) -> int:
+        """Pixels around a hot pixel of the first pass that are answered in full."""
+        return 0
+
+    @property
+    def halo(self) -> int:
+        """Pixels around the core of a block that decide it."""
+        return self.window - 1 + self.reach
+
 
 def resolve(spec: InferenceSpec, item_defaults: Mapping[str, Any]) -> Setting:
     """Decide every setting: the spec beats its preset, the preset the model item, that the paper.
+
+    One thing a preset never does: where the model item says `tta: none`, it turns no views on. Such
+    channels may have directions (radar, slope aspect), which a turned window would belie. Only
+    `tta: d4` in the workflow itself does that.
 
     Args:
         spec: what the workflow says.
@@ -123,44 +175,125 @@ def resolve(spec: InferenceSpec, item_defaults: Mapping[str, Any]) -> Setting:
     Raises:
         ValueError: nobody names a window, or the settings do not go together.
     """
-    sources = (
-        {name: getattr(spec, name) for name in InferenceSpec.__dataclass_fields__},
-        PRESETS[spec.preset or "paper"],
-        item_defaults,
-        _PAPER,
-    )
+    return trace(spec, item_defaults)[0]
 
-    def first(name: str) -> Any:
-        return next((s[name] for s in sources if s.get(name) is not None), None)
 
-    window = first("window")
+def trace(
+    spec: InferenceSpec, item_defaults: Mapping[str, Any]
+) -> tuple[Setting, dict[str, str]]:
+    """Decide every setting as `resolve` does, and say who decided it.
+
+    Returns:
+        The setting; and per setting "workflow", "preset NAME", "model item" or "paper default"
+        ("auto" for a batch size that nobody gave).
+
+    Raises:
+        ValueError: nobody names a window, or the settings do not go together.
+    """
+    voices = _voices(spec, item_defaults)
+    who, window = _first(voices, "window")
     if window is None:
         raise ValueError("neither the workflow nor the model item names a window: set one, pixels")
-    return Setting(
+    sources = {"window": who}
+    sources["stride"], stride = _stride(voices, window, item_defaults.get("window"))
+    chosen: dict[str, Any] = {}
+    for name in ("tta", "tta_merge", "tta_order", "blend"):
+        sources[name], chosen[name] = _first(voices, name)
+    is_auto = spec.batch_size == "auto"
+    sources["batch_size"] = "auto" if is_auto else "workflow"
+    setting = Setting(
         window=window,
-        stride=_stride(sources, window, item_defaults.get("window")),
-        tta=first("tta"),
-        tta_merge=first("tta_merge"),
-        tta_order=first("tta_order"),
-        blend=first("blend"),
+        stride=stride,
+        **chosen,
         batch_size=AUTO_BATCH_SIZE if spec.batch_size == "auto" else spec.batch_size,
+        screen=spec.screen,
     )
+    return setting, sources
 
 
-def _stride(sources: Sequence[Mapping[str, Any]], window: int, item_window: int | None) -> int:
-    """Stride or overlap of the first source that gives one, for the window that was chosen."""
-    spec, *others = sources
-    if spec["stride"] is not None:
-        return int(spec["stride"])
-    for source in (spec, *others):
-        if source.get("overlap") is not None:
-            return windows.stride_of(window, source["overlap"])
-        if source.get("stride") is not None:
+def _voices(
+    spec: InferenceSpec, item_defaults: Mapping[str, Any]
+) -> dict[str, Mapping[str, Any]]:
+    """Return who has a say, the strongest first."""
+    name = spec.preset or "paper"
+    preset = PRESETS[name]
+    if item_defaults.get("tta") == "none":
+        preset = {key: value for key, value in preset.items() if key != "tta"}
+    return {
+        "workflow": {key: getattr(spec, key) for key in InferenceSpec.__dataclass_fields__},
+        f"preset {name}": preset,
+        "model item": item_defaults,
+        "paper default": _PAPER,
+    }
+
+
+def _first(voices: Mapping[str, Mapping[str, Any]], name: str) -> tuple[str, Any]:
+    """Return the first who says something about a setting, and what; ("", None) if nobody does."""
+    said = ((who, voice[name]) for who, voice in voices.items() if voice.get(name) is not None)
+    return next(said, ("", None))
+
+
+def _stride(
+    voices: Mapping[str, Mapping[str, Any]], window: int, item_window: int | None
+) -> tuple[str, int]:
+    """Return the first who gives a stride or an overlap, and the stride of the chosen window."""
+    asked = voices["workflow"]["stride"]
+    if asked is not None:
+        return "workflow", int(asked)
+    for who, voice in voices.items():
+        if voice.get("overlap") is not None:
+            return who, windows.stride_of(window, voice["overlap"])
+        if voice.get("stride") is not None:
             # The item's stride belongs to the item's window: its overlap is what is kept.
-            return windows.stride_of(window, 1 - source["stride"] / (item_window or window))
-    raise AssertionError("the paper's overlap is the last source")
+            overlap = 1 - voice["stride"] / (item_window or window)
+            return who, windows.stride_of(window, overlap)
+    raise AssertionError("the paper's overlap is the last that is asked")
+
+
+AS_ASKED = "as asked"
+"""Stands for the name of a preset where the workflow's keys make another setting."""
+
+_ONE_BY_ONE = ("overlap", "stride", "tta", "tta_merge", "tta_order", "blend", "screen")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """A preset, applied to a workflow."""
+
+    name: str
+    setting: Setting
+    is_used: bool
+    """Whether this is what the workflow asks for."""
+
+
+def compare_presets(spec: InferenceSpec, item_defaults: Mapping[str, Any]) -> list[Choice]:
+    """Return what each preset would make of a workflow, and which one it asks for.
+
+    Of what the workflow sets one by one, a preset's row keeps the window and the batch size. Where
+    the rest makes another setting than the workflow's own preset, a last row is called "as asked".
+
+    Raises:
+        ValueError: as `resolve`.
+    """
+    asked, own = resolve(spec, item_defaults), spec.preset or "paper"
+    without = dict.fromkeys(_ONE_BY_ONE)
+    rows = []
+    for name in PRESETS:
+        # mypy cannot see that the keys are those of fields that may be None.
+        plain: Any = {**without, "preset": name}
+        setting = resolve(replace(spec, **plain), item_defaults)
+        rows.append(Choice(name=name, setting=setting, is_used=name == own and setting == asked))
+    if not any(row.is_used for row in rows):
+        rows.append(Choice(name=AS_ASKED, setting=asked, is_used=True))
+    return rows
 
 
 def _check_batch_size(batch_size: int) -> None:
     if isinstance(batch_size, bool) or not hasattr(batch_size, "__index__") or batch_size < 1:
         raise ValueError(f"batch_size {batch_size!r}: expected a whole number, 1 or more")
+
+
+def _check_screen(screen: float | None) -> None:
+    # 0.5 and more would screen out landslides themselves; NaN is in no range.
+    if screen is not None and not 0 <= screen < 0.5:
+        raise ValueError(f"screen {screen!r}: expected a probability, 0 to below 0.5")

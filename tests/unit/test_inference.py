@@ -3,10 +3,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from lspipe import windows
+from lspipe import gather, windows
 from lspipe.errors import InferenceError
 from lspipe.inference import (
     InferenceSpec,
@@ -15,7 +15,7 @@ from lspipe.inference import (
     resolve,
     run_block,
 )
-from lspipe.models.inputs import scale
+from lspipe.inputs import scale
 from lspipe.models.item import Scaling
 from lspipe.models.runtimes import from_callable
 from tests.naive import probability_map, small_network
@@ -377,6 +377,139 @@ def test_the_observed_range_of_parts_joins_to_that_of_the_tile():
     assert np.isnan(observed_range(pixels[:, :3], mask[:3])).all()
     seen = pixels[:, ~mask & (pixels != -32768).all(0)] * 1e-4
     np.testing.assert_allclose(expected, np.stack([seen.min(1), seen.max(1)], 1), rtol=1e-6)
+
+
+# --- the way of a GPU, on a CPU ---
+
+
+@pytest.fixture
+def by_index(monkeypatch):
+    """Windows are cut and added up as on a GPU."""
+    monkeypatch.setitem(gather.WAYS, "cpu", gather.BY_INDEX)
+
+
+def _pixelwise(batch):
+    """A network without sums, whose bits depend on no memory layout."""
+    return (batch[:, :1] * 0.75 + batch[:, 1:2] * 0.25).clamp(0, 1)
+
+
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(cases(), st.booleans())
+def test_a_gpu_gathers_the_same_windows_and_sums_them_to_the_same_bits(case, is_masked):
+    setting, shape, seed = case
+    pixels = image(shape, seed)
+    pixels[holes(pixels.shape, seed, 0.03)] = np.nan
+    mask = holes(shape, seed) if is_masked else None
+    expected = whole(pixels, setting, network=_pixelwise, mask=mask)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(gather.WAYS, "cpu", gather.BY_INDEX)
+        assert identical(whole(pixels, setting, network=_pixelwise, mask=mask), expected)
+
+
+@pytest.mark.usefixtures("by_index")
+@pytest.mark.parametrize("scaling", SCALINGS, ids=lambda s: s.kind)
+@pytest.mark.parametrize("fill_masked", [False, True])
+def test_a_gpu_scales_and_fills_as_defined(scaling, fill_masked):
+    pixels = reflectance((25, 31))
+    pixels[holes(pixels.shape, 3, 0.03)] = -32768
+    mask = holes((25, 31), 4)
+    fill = (0.25, -1.0, 2.0)
+    expected = definition_of(
+        pixels, SMALL, mask=mask, scaling=scaling, fill=fill, fill_masked=fill_masked
+    )
+    kwargs = {
+        "mask": mask,
+        "runtime": runtime_of(NETWORK, scaling=scaling, fill=fill),
+        "fill_masked": fill_masked,
+        "tile_range": observed_range(pixels, mask),
+    }
+    found = whole(pixels, **kwargs)
+    np.testing.assert_allclose(found, expected, atol=TOLERANCE, rtol=0)
+    assert identical(in_blocks(pixels, 9, **kwargs), found)
+
+
+@pytest.mark.usefixtures("by_index")
+def test_a_gpu_is_given_new_memory_that_a_network_may_spoil():
+    def spoiling(batch):
+        answer = batch[:, :1].clone()
+        batch.zero_()
+        return answer
+
+    pixels = image((20, 23))
+    np.testing.assert_allclose(whole(pixels, network=spoiling), pixels[0], atol=TOLERANCE, rtol=0)
+
+
+# --- the screen ---
+
+SCREENED = replace(SMALL, screen=0.05)
+
+
+def _spots(batch):
+    """A network whose answer depends on the window: bright pixels glow into their neighbours."""
+    blurred = torch.nn.functional.avg_pool2d(batch[:, :1], 3, 1, 1)
+    return (blurred * batch[:, :1].amax((2, 3), keepdim=True)).clamp(0, 1)
+
+
+def _dotted(shape, seed, share=0.01):
+    """Dark ground with bright dots."""
+    pixels = image(shape, seed) * 0.02
+    pixels[:, holes(shape, seed, share)] = 1
+    return pixels
+
+
+@settings(max_examples=40)
+@given(cases(blocks=9), st.integers(0, 12), st.sampled_from([0.0, 0.02, 0.05, 0.3]))
+def test_a_screened_pixel_is_the_full_answer_or_the_first_passs_below_the_screen(
+    case, more, screen
+):
+    setting, shape, seed = case
+    pixels = _dotted(shape, seed)
+    full = whole(pixels, setting, network=_spots)
+    screened = replace(setting, screen=screen)
+    first = whole(pixels, screened.first_pass, network=_spots)
+    found = whole(pixels, screened, network=_spots)
+    is_full = found == full
+    assert (is_full | ((found == first) & (first <= screen))).all()
+    assert is_full[first > screen].all()
+    runtime = runtime_of(_spots)
+    blocks = in_blocks(pixels, setting.window + more, screened, runtime=runtime)
+    assert identical(blocks, found)
+
+
+def test_a_screen_runs_few_windows_where_little_is_to_be_seen_and_says_how_many():
+    pixels = np.zeros((3, 60, 60), np.float32)
+    pixels[:, 30, 30] = 1
+    counts = []
+    setting = replace(SMALL, screen=0.001)
+    found = whole(pixels, setting, network=_spots, report=lambda *pair: counts.append(pair))
+    full = whole(pixels, SMALL, network=_spots, report=lambda *pair: counts.append(pair))
+    (needed, run), (all_needed, all_run) = counts
+    assert needed == all_needed == all_run
+    assert 0 < run < needed / 10
+    np.testing.assert_array_equal(found > 0.05, full > 0.05)
+
+
+def test_a_screen_ignores_what_was_not_observed_and_what_lies_outside():
+    pixels = np.zeros((3, 40, 40), np.float32)
+    pixels[:, 10, 10] = pixels[:, 30, 30] = 1
+    mask, area = np.zeros((40, 40), bool), np.zeros((40, 40), bool)
+    mask[7:14, 7:14] = True
+    area[:25] = True
+    counts = []
+    found = whole(
+        pixels, SCREENED, network=_spots, mask=mask, area=area,
+        report=lambda *pair: counts.append(pair),
+    )  # fmt: skip
+    assert counts[0][1] == 0
+    np.testing.assert_array_equal(np.isnan(found), mask | ~area)
+
+
+def test_every_window_is_run_without_a_screen_and_none_where_nothing_was_observed():
+    counts = []
+    whole(image((20, 20)), report=lambda *pair: counts.append(pair))
+    nothing = np.full((3, 20, 20), np.nan, np.float32)
+    whole(nothing, report=lambda *pair: counts.append(pair))
+    assert counts == [(25, 25), (0, 0)]
 
 
 # --- what a bad network or a bad call gets ---

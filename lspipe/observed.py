@@ -1,0 +1,52 @@
+"""Pixels and a mask -> which pixels were observed, and the range of what was."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lspipe.schema import CUBE_NODATA, REFLECTANCE_SCALE
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+def observed(pixels: NDArray[Any], mask: NDArray[np.bool_] | None = None) -> NDArray[np.bool_]:
+    """Return where every band has data and the mask says nothing.
+
+    Args:
+        pixels: (band, y, x), int16 (-32768 = no data) or a float (NaN = no data).
+        mask: bool (y, x), True = not observed.
+
+    Returns:
+        bool (y, x).
+    """
+    unobserved = np.zeros(pixels.shape[1:], bool) if mask is None else mask.copy()
+    # Band by band, for memory.
+    for band in pixels:
+        unobserved |= band == CUBE_NODATA if pixels.dtype == np.int16 else np.isnan(band)
+    return ~unobserved
+
+
+def observed_range(
+    pixels: NDArray[Any], mask: NDArray[np.bool_] | None = None
+) -> NDArray[np.float32]:
+    """Return the lowest and highest observed value of each band, the pre-pass of "tile-minmax".
+
+    Ranges of parts of a tile join by `numpy.fmin` and `numpy.fmax`.
+
+    Args:
+        pixels: (band, y, x), int16 (reflectance x 1e4) or a float, as in `run_block`.
+        mask: bool (y, x), True = not observed.
+
+    Returns:
+        float32 (band, 2), reflectance (or the floats' own unit); NaN if nothing was observed.
+    """
+    seen = observed(pixels, mask)
+    if not seen.any():
+        return np.full((len(pixels), 2), np.nan, np.float32)
+    values = [band[seen] for band in pixels]
+    ranges = np.array([[band.min(), band.max()] for band in values]).astype(np.float32)
+    unit = np.float32(REFLECTANCE_SCALE) if pixels.dtype == np.int16 else np.float32(1)
+    return ranges * unit
