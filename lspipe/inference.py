@@ -50,8 +50,8 @@ NUMERICS = 1
 # Below 2^19 steps per unit the rounding of an int32 sum would show (1e-6): int64 from there on.
 _COARSEST_INT32 = 2.0**19
 
-Area = tuple[slice, slice]
-"""Rows and columns of the tile."""
+Part = tuple[slice, slice]
+"""Rows and columns of the tile that belong together."""
 
 
 def run_block(
@@ -59,7 +59,7 @@ def run_block(
     *,
     origin: tuple[int, int],
     tile_shape: tuple[int, int],
-    core: Area,
+    core: Part,
     runtime: Runtime,
     setting: Setting,
     mask: NDArray[np.bool_] | None = None,
@@ -104,36 +104,31 @@ def run_block(
     _check_layers(pixels, mask=mask, area=area)
     missing = _padding(pixels, origin, tile_shape, core, setting)
     observed = observed_pixels(pixels, mask)
-    seen = observed if area is None else observed & area
-    wanted = seen[_relative(core, origin)]
+    wanted = (observed if area is None else observed & area)[_relative(core, origin)]
     starts = needed_windows(wanted, core, tile_shape, setting)
     if len(starts) == 0:
         if report is not None:
             report(0, 0)
         return np.full(wanted.shape, np.nan, np.float32)
-    try:
-        inputs = Inputs.of(
-            np.pad(pixels, ((0, 0), *missing), mode="reflect") if np.any(missing) else pixels,
-            observed=np.pad(observed, missing),
-            hidden=np.pad(mask, missing, mode="reflect")
-            if fill_masked and mask is not None
-            else None,
-            window=setting.window,
-            runtime=runtime,
-            scaling=runtime.scaling if scaling is None else scaling,
-            tile_range=tile_range,
-        )
-    except torch.OutOfMemoryError as error:
-        raise InferenceError(
-            f"a block of {pixels.shape[1]} x {pixels.shape[2]} px does not fit into the memory of "
-            "the GPU: set a smaller execution.block"
-        ) from error
-    scene = _Scene(inputs, runtime, origin, tile_shape)
+    scene = _Scene.of(
+        pixels,
+        observed=observed,
+        hidden=mask if fill_masked else None,
+        missing=missing,
+        origin=origin,
+        tile_shape=tile_shape,
+        runtime=runtime,
+        window=setting.window,
+        scaling=runtime.scaling if scaling is None else scaling,
+        tile_range=tile_range,
+    )
     with torch.inference_mode():
         if setting.screen is None:
             answer, run = _probability(starts, core, setting, scene), len(starts)
         else:
-            answer, run = _screened(seen, core, setting.screen, setting, scene)
+            answer, run = _screened(
+                core, setting, scene, above=setting.screen, observed=observed, area=area
+            )
     if report is not None:
         report(len(starts), run)
     result = answer.cpu().numpy()
@@ -142,7 +137,13 @@ def run_block(
 
 
 def _screened(
-    seen: NDArray[np.bool_], core: Area, above: float, setting: Setting, scene: _Scene
+    core: Part,
+    setting: Setting,
+    scene: _Scene,
+    *,
+    above: float,
+    observed: NDArray[np.bool_],
+    area: NDArray[np.bool_] | None,
 ) -> tuple[torch.Tensor, int]:
     """Run the full setting only near pixels of which a coarse first pass is not certain.
 
@@ -151,32 +152,41 @@ def _screened(
     keep the first pass's answer, which is at most the screen.
 
     Args:
-        seen: bool (y, x) like the block's pixels, True = observed and inside the area.
         core: rows and columns to answer.
-        above: the screen, a probability.
         setting: the full setting.
         scene: what windows are cut from.
+        above: the screen, a probability.
+        observed: bool (y, x) like the block's pixels.
+        area: bool (y, x), True = inside the area; None = everywhere.
 
     Returns:
         The probability of the core, and how many windows of the full setting were run.
     """
     first = setting.first_pass
-    # Pixels beyond the core count too: what lies near must not depend on where a block ends.
+    # Pixels beyond the core and beyond the area count too: what lies near must not depend on
+    # where either ends.
     around = _grown(core, setting.reach, scene.tile_shape)
-    wanted = seen[_relative(around, scene.origin)]
+    if area is not None:
+        observed = observed & _spread(torch.from_numpy(area), setting.reach).numpy()
+    wanted = observed[_relative(around, scene.origin)]
     starts = needed_windows(wanted, around, scene.tile_shape, first)
     coarse = _probability(starts, around, first, scene)
     hot = (coarse > above) & torch.from_numpy(wanted).to(coarse.device)
     within = _relative(core, (around[0].start, around[1].start))
     near, coarse = _spread(hot, setting.reach)[within], coarse[within]
-    wanted = wanted[within] & near.cpu().numpy()
-    starts = needed_windows(wanted, core, scene.tile_shape, setting)
+    answered = observed if area is None else observed & area
+    starts = needed_windows(
+        answered[_relative(core, scene.origin)] & near.cpu().numpy(),
+        core,
+        scene.tile_shape,
+        setting,
+    )
     if len(starts) == 0:
         return coarse, 0
     return torch.where(near, _probability(starts, core, setting, scene), coarse), len(starts)
 
 
-def _grown(part: Area, reach: int, shape: tuple[int, int]) -> Area:
+def _grown(part: Part, reach: int, shape: tuple[int, int]) -> Part:
     """A part of the tile and what lies within `reach` pixels of it, inside the tile."""
     rows, columns = (
         slice(max(0, span.start - reach), min(length, span.stop + reach))
@@ -205,9 +215,43 @@ class _Scene:
     """Row and column of the block's first pixel in the tile."""
     tile_shape: tuple[int, int]
 
+    @classmethod
+    def of(
+        cls,
+        pixels: NDArray[Any],
+        *,
+        observed: NDArray[np.bool_],
+        hidden: NDArray[np.bool_] | None,
+        missing: list[tuple[int, int]],
+        origin: tuple[int, int],
+        tile_shape: tuple[int, int],
+        runtime: Runtime,
+        **units: Any,
+    ) -> _Scene:
+        """Pad a block of a tile that is shorter than a window, and put it on the device.
+
+        `missing` is the padding (before, after) of each axis; the rest is as in `run_block` and
+        `Inputs.of`.
+
+        Raises:
+            InferenceError: the device has too little memory for the block.
+        """
+        if np.any(missing):
+            pixels = np.pad(pixels, ((0, 0), *missing), mode="reflect")
+            observed = np.pad(observed, missing)
+            hidden = None if hidden is None else np.pad(hidden, missing, mode="reflect")
+        try:
+            inputs = Inputs.of(pixels, observed=observed, hidden=hidden, runtime=runtime, **units)
+        except torch.OutOfMemoryError as error:
+            raise InferenceError(
+                f"a block of {pixels.shape[1]} x {pixels.shape[2]} px does not fit into the memory "
+                "of the GPU: set a smaller execution.block"
+            ) from error
+        return cls(inputs, runtime, origin, tile_shape)
+
 
 def _probability(
-    starts: NDArray[np.int64], part: Area, setting: Setting, scene: _Scene
+    starts: NDArray[np.int64], part: Part, setting: Setting, scene: _Scene
 ) -> torch.Tensor:
     """Run windows (N, 2) and merge the overlap averages of all views over a part of the tile.
 
@@ -412,8 +456,8 @@ class _OverlapAverage:
     beforehand (`windows.weight_sums`), so nothing is counted.
     """
 
-    part: Area
-    hull: Area
+    part: Part
+    hull: Part
     """Part and all that its windows hold: what the sum is over, so that no window is clipped."""
     dtype: torch.dtype
     scale: float
@@ -425,7 +469,7 @@ class _OverlapAverage:
     way: Way
 
     @classmethod
-    def of(cls, part: Area, setting: Setting, scene: _Scene) -> _OverlapAverage:
+    def of(cls, part: Part, setting: Setting, scene: _Scene) -> _OverlapAverage:
         """Prepare the average; every block of a tile gets the same scale."""
         tile_shape, device = scene.tile_shape, scene.runtime.device
         size, stride, blend = setting.window, setting.stride, setting.blend
@@ -479,7 +523,7 @@ class _OverlapAverage:
         return mean.clamp_(max=1)
 
 
-def _hull(part: Area, tile_shape: tuple[int, int], setting: Setting) -> Area:
+def _hull(part: Part, tile_shape: tuple[int, int], setting: Setting) -> Part:
     """Rows and columns of the tile under the windows of a part; beyond the end of a short tile."""
     spans = []
     for span, length in zip(part, tile_shape, strict=True):
@@ -504,7 +548,7 @@ def _padding(
     pixels: NDArray[Any],
     origin: tuple[int, int],
     tile_shape: tuple[int, int],
-    core: Area,
+    core: Part,
     setting: Setting,
 ) -> list[tuple[int, int]]:
     """Padding (before, after) of each axis: none, or up to the window at the end of a short tile.
@@ -531,7 +575,7 @@ def _padding(
     return missing
 
 
-def _relative(part: Area, origin: tuple[int, int]) -> Area:
+def _relative(part: Part, origin: tuple[int, int]) -> Part:
     """A part of the tile as one of an array that begins at `origin`."""
     rows, columns = (
         slice(span.start - first, span.stop - first)

@@ -38,10 +38,13 @@ network is confident, then a hard one. None = not measured.
 Source: PERFORMANCE, "What overlap and TTA buy" (224 px windows; strides 66, and 112 with Hann)."""
 
 AGREEMENT_SOURCE = (
-    "F1 to the mask of overlap 0.9 with D4, on a confident and a hard scene; windows of 224 px, "
-    "another model, 2026-11"
+    "F1 to the mask of paper (overlap 0.9, D4), on a confident and a hard scene, another model; "
+    "2026-11"
 )
 """What `AGREEMENT` is, in words for a person who reads the numbers."""
+
+AGREEMENT_REFERENCE: Mapping[str, Any] = {"overlap": 0.9, "tta": "d4"}
+"""What was `paper` where agreement was measured; another model item may say otherwise."""
 
 # What paper 000 did, where neither the workflow, the preset nor the model item says.
 _PAPER = {
@@ -145,14 +148,21 @@ class Setting:
 
     @property
     def first_pass(self) -> Setting:
-        """The coarse pass of a screen: about half overlap, one view (PERFORMANCE: stride 110)."""
+        """The coarse pass of a screen: the same setting at about half overlap.
+
+        It keeps the views: some objects are seen in a turned window only, and no threshold brings
+        them back (benchmarks/screen.py).
+        """
         stride = windows.stride_of(self.window, FIRST_PASS_OVERLAP)
-        return replace(self, stride=stride, tta="none", blend="uniform", screen=None)
+        return replace(self, stride=max(self.stride, stride), blend="uniform", screen=None)
 
     @property
     def reach(self) -> int:
-        """Pixels around a hot pixel of the first pass that are answered in full."""
-        return 0
+        """Pixels around a hot pixel of the first pass that are answered in full: window / 4.
+
+        The least that flipped no pixel of six scenes (benchmarks/screen.py).
+        """
+        return 0 if self.screen is None else self.window // 4
 
     @property
     def halo(self) -> int:
@@ -178,9 +188,7 @@ def resolve(spec: InferenceSpec, item_defaults: Mapping[str, Any]) -> Setting:
     return trace(spec, item_defaults)[0]
 
 
-def trace(
-    spec: InferenceSpec, item_defaults: Mapping[str, Any]
-) -> tuple[Setting, dict[str, str]]:
+def trace(spec: InferenceSpec, item_defaults: Mapping[str, Any]) -> tuple[Setting, dict[str, str]]:
     """Decide every setting as `resolve` does, and say who decided it.
 
     Returns:
@@ -211,9 +219,7 @@ def trace(
     return setting, sources
 
 
-def _voices(
-    spec: InferenceSpec, item_defaults: Mapping[str, Any]
-) -> dict[str, Mapping[str, Any]]:
+def _voices(spec: InferenceSpec, item_defaults: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
     """Return who has a say, the strongest first."""
     name = spec.preset or "paper"
     preset = PRESETS[name]
@@ -254,6 +260,12 @@ AS_ASKED = "as asked"
 """Stands for the name of a preset where the workflow's keys make another setting."""
 
 _ONE_BY_ONE = ("overlap", "stride", "tta", "tta_merge", "tta_order", "blend", "screen")
+
+
+def is_measured_reference(paper: Setting) -> bool:
+    """Tell whether a `paper` setting is that which `AGREEMENT` was measured against."""
+    stride = windows.stride_of(paper.window, AGREEMENT_REFERENCE["overlap"])
+    return (paper.stride, paper.tta) == (stride, AGREEMENT_REFERENCE["tta"])
 
 
 @dataclass(frozen=True, kw_only=True)
