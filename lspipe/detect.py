@@ -19,10 +19,10 @@ import numpy as np
 import xarray as xr
 
 from lspipe import windows
-from lspipe.errors import ModelError, UsageError
+from lspipe.errors import UsageError
 from lspipe.inference import Setting, observed_range, run_block
 from lspipe.models.item import ModelItem, Scaling, digest
-from lspipe.models.runtimes import RUNTIMES, from_callable, load
+from lspipe.models.runtimes import from_callable, load
 from lspipe.schema import CUBE_NODATA, REFLECTANCE_SCALE, check_cube
 
 if TYPE_CHECKING:
@@ -77,7 +77,10 @@ def detect(
         blend: weights of the overlap average, "uniform" or "hann".
         batch_size: windows in one call of the network; another one may change the last bit.
         precision: "fp32", "bf16" or "auto".
-        runtime: how the network of a model item is executed, "auto" or "eager".
+        runtime: what executes the network: "eager" (plain PyTorch, what "auto" stands for),
+            "compiled" (torch.compile; minutes at most, once per process), "openvino" (CPU), or
+            "cudagraph" (GPU). A module that is not eager keeps the weights of this moment, and
+            stays in this process.
         device: "cpu", "cuda" or "auto".
 
     Returns:
@@ -118,10 +121,9 @@ class _Model:
 
     @classmethod
     def of(cls, model: Any, *, device: str, precision: str, runtime: str) -> _Model:
-        if runtime not in RUNTIMES:
-            raise ModelError(f"runtime {runtime!r}: expected one of {', '.join(RUNTIMES)}")
         if not isinstance(model, str | os.PathLike):
-            return cls(runtime=from_callable(model, device=device, precision=precision))
+            made = from_callable(model, device=device, precision=precision, runtime=runtime)
+            return cls(runtime=made)
         item = ModelItem.from_file(os.fspath(model))
         return cls(
             item=item.reference,

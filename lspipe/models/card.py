@@ -9,11 +9,12 @@ import torch
 
 from lspipe.errors import LspipeError
 from lspipe.models.item import digest
-from lspipe.models.runtimes import EagerRuntime
+from lspipe.models.runtimes import from_callable
 from lspipe.models.weights import build_network
 
 if TYPE_CHECKING:
     from lspipe.models.item import ModelItem, Scaling
+    from lspipe.models.runtimes import Runtime
 
 _LABEL_WIDTH = 11
 _LINE_WIDTH = 100
@@ -55,8 +56,7 @@ def check(item: ModelItem) -> list[str]:
     and for noise; the same bits twice; and that every channel has an influence.
     """
     try:
-        network = build_network(item)
-        runtime = EagerRuntime(network=network, device=torch.device("cpu"), precision="fp32")
+        runtime = from_callable(build_network(item), device="cpu", runtime="eager")
         return _check_outputs(item, runtime) or _check_channels(item, runtime)
     except LspipeError as error:
         return [str(error)]
@@ -65,7 +65,7 @@ def check(item: ModelItem) -> list[str]:
         return [f"the network fails on a window of {window}: {error}"]
 
 
-def _check_outputs(item: ModelItem, runtime: EagerRuntime) -> list[str]:
+def _check_outputs(item: ModelItem, runtime: Runtime) -> list[str]:
     """Problems of values and of repeatability."""
     empty = torch.tensor(item.fill).view(1, -1, 1, 1).expand(_noise(item).shape)
     batch = torch.cat([empty, _noise(item)])
@@ -84,7 +84,7 @@ def _check_outputs(item: ModelItem, runtime: EagerRuntime) -> list[str]:
     return problems
 
 
-def _check_channels(item: ModelItem, runtime: EagerRuntime) -> list[str]:
+def _check_channels(item: ModelItem, runtime: Runtime) -> list[str]:
     """Channels that change nothing: a dead network, or bands that it was not trained with."""
     noise = _noise(item)
     before = runtime(noise)

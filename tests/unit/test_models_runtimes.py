@@ -1,22 +1,36 @@
-"""Runtimes: nothing is read before its sha256 is known, and nothing the caller owns is changed."""
+"""Runtimes: nothing is read before its sha256 is known, and nothing the caller owns is changed.
+
+The contract of all runtimes is `tests/runtime_contract.py`; what only one of them promises is in
+`test_compiled.py` and `test_openvino.py`.
+"""
 
 import copy
 import hashlib
+import importlib
 import json
 import subprocess
 import sys
+import threading
+from functools import partial
+from types import SimpleNamespace
 
+import cloudpickle
+import numpy as np
 import pytest
 import torch
+import xarray as xr
 from safetensors.torch import save_file
 from torch import nn
 
 import lspipe.models.runtimes as runtimes_module
 from lspipe import models
+from lspipe.detect import detect
 from lspipe.errors import InferenceError, ModelError, UsageError
 from lspipe.models import ModelItem, Scaling, build, digest
 from lspipe.models.pack import pack
-from lspipe.models.runtimes import Runtime, from_callable, load
+from lspipe.models.runtimes import RUNTIMES, Runtime, available, from_callable, load, use_threads
+from lspipe.models.runtimes.probe import largest_batch
+from tests import runtime_contract as contract
 
 FIELDS = {
     "id": "tiny-unet",
@@ -32,7 +46,16 @@ FIELDS = {
 @pytest.fixture(autouse=True)
 def fresh_process(monkeypatch):
     """No network is in memory yet, as in a new worker."""
-    monkeypatch.setattr(runtimes_module, "_networks", {})
+    monkeypatch.setattr(runtimes_module, "_runtimes", {})
+
+
+@pytest.fixture(autouse=True, scope="module")
+def kernels(tmp_path_factory):
+    """Compiled kernels of these tests; `test_compiled.py` takes the same folder."""
+    with pytest.MonkeyPatch.context() as patch:
+        folder = tmp_path_factory.getbasetemp() / "kernels"
+        patch.setenv("TORCHINDUCTOR_CACHE_DIR", str(folder))
+        yield folder
 
 
 @pytest.fixture
@@ -161,7 +184,7 @@ def test_a_module_is_never_modified(network, batch):
 
 def test_a_module_in_eval_mode_is_not_copied(network):
     network.eval()
-    assert from_callable(network, device="cpu").network is network
+    assert from_callable(network, device="cpu").network.network is network
 
 
 def test_any_callable_is_a_model(batch):
@@ -207,8 +230,9 @@ def test_what_this_machine_cannot_do_is_refused(monkeypatch):
         from_callable(abs, device="tpu")
     with pytest.raises(ModelError, match="precision 'fp16': expected one of auto, fp32, bf16"):
         from_callable(abs, precision="fp16", device="cpu")
-    with pytest.raises(ModelError, match="runtime 'onnx': expected one of auto, eager"):
-        load("shipped:bare-ground", None, runtime="onnx")
+    for refused in (partial(load, "shipped:bare-ground", None), partial(from_callable, abs)):
+        with pytest.raises(ModelError, match="runtime 'onnx': expected one of auto, eager, comp"):
+            refused(runtime="onnx")
     with pytest.raises(ModelError, match="model is a int: expected"):
         from_callable(3)
 
@@ -263,3 +287,160 @@ def test_model_items_are_read_without_importing_torch():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
+
+
+# --- what every runtime promises ----------------------------------------------------------------
+
+ON_CPU = [name for name in RUNTIMES if name != "cudagraph"]
+
+
+@pytest.mark.parametrize("runtime", ON_CPU)
+@pytest.mark.parametrize(("name", "precision"), [("unet", "fp32"), ("resunet", "bf16")])
+def test_every_runtime_equals_eager(runtime, name, precision):
+    contract.need(runtime)
+    contract.equals_eager(contract.network_of(name), runtime=runtime, precision=precision)
+
+
+@pytest.mark.parametrize("runtime", ON_CPU)
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_a_window_has_the_same_bits_anywhere(runtime, precision):
+    contract.need(runtime)
+    network = contract.small_network()
+    made = from_callable(network, device="cpu", precision=precision, runtime=runtime)
+    contract.a_window_has_the_same_bits_anywhere(made)
+
+
+@pytest.mark.parametrize("runtime", ON_CPU)
+def test_several_batch_shapes_and_networks_are_each_answered_by_their_own(runtime):
+    contract.need(runtime)
+    network, other = contract.small_network(), contract.small_network()
+    with torch.no_grad():
+        other[3].weight.neg_()
+    made, made_of_other = (
+        from_callable(module, device="cpu", runtime=runtime) for module in (network, other)
+    )
+    contract.shapes_are_each_right(network, made)
+    contract.shapes_are_each_right(other, made_of_other)
+    contract.shapes_are_each_right(network, made)
+
+
+@pytest.mark.parametrize("runtime", ON_CPU)
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_no_runtime_modifies_a_module(runtime, precision):
+    contract.need(runtime)
+    contract.never_modifies(contract.small_network(), runtime=runtime, precision=precision)
+
+
+@pytest.mark.parametrize("runtime", ON_CPU)
+def test_every_runtime_takes_functions(runtime, batch):
+    contract.need(runtime)
+    made = from_callable(lambda windows: windows.mean(1, keepdim=True), runtime=runtime)
+    torch.testing.assert_close(made(batch), batch.mean(1))
+
+
+@pytest.mark.parametrize("runtime", ON_CPU)
+def test_every_runtime_refuses_another_shape(runtime, batch):
+    contract.need(runtime)
+    with pytest.raises(InferenceError, match=r"returned shape \(2, 3, 16, 16\) for a batch"):
+        from_callable(torch.sigmoid, device="cpu", runtime=runtime)(batch)
+
+
+@pytest.mark.parametrize("runtime", ON_CPU)
+def test_chunking_never_changes_a_bit_in_any_runtime(runtime):
+    contract.need(runtime)
+    values = np.random.default_rng(0).random((contract.CHANNELS, 40, 45), dtype=np.float32)
+    cube = xr.DataArray(values, dims=("band", "y", "x"))
+    way = {"window": contract.WINDOW, "stride": 7, "batch_size": 3, "runtime": runtime}
+    network = contract.small_network()
+    whole = detect(cube, network, device="cpu", **way)
+    lazy = detect(cube.chunk(y=16, x=20), network, device="cpu", **way)
+    assert lazy.data.numblocks == (2, 2)
+    cut = lazy.compute(scheduler="threads", num_workers=2)
+    assert cut.values.tobytes() == whole.values.tobytes()
+    eager = detect(cube, network, device="cpu", **(way | {"runtime": "eager"}))
+    np.testing.assert_allclose(whole, eager, atol=contract.TOLERANCE["fp32"], rtol=0)
+
+
+@pytest.mark.parametrize("runtime", ON_CPU)
+def test_an_item_is_prepared_once_per_process_for_each_number_of_threads(
+    runtime, packed, monkeypatch
+):
+    contract.need(runtime)
+    prepared = []
+    module = importlib.import_module(RUNTIMES[runtime])
+    prepare = module.prepare
+
+    def counted(network, **way):
+        prepared.append(torch.get_num_threads())
+        return prepare(network, **way)
+
+    monkeypatch.setattr(module, "prepare", counted)
+    found = []
+
+    def load_in_thread():
+        found.append(load(packed, None, device="cpu", runtime=runtime))
+
+    threads = [threading.Thread(target=load_in_thread) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(prepared) == 1
+    assert all(one is found[0] for one in found)
+    assert (found[0].name, found[0].bands) == (runtime, FIELDS["bands"])
+    earlier = use_threads(prepared[0] + 1)
+    try:
+        assert load(packed, None, device="cpu", runtime=runtime) is not found[0]
+    finally:
+        assert use_threads(earlier) == prepared[0] + 1
+    assert prepared == [earlier, earlier + 1]
+
+
+def test_auto_is_eager(packed):
+    assert load(packed, None, device="cpu").name == "eager"
+    assert from_callable(abs, device="cpu", runtime="auto").name == "eager"
+
+
+def test_an_eager_runtime_can_be_sent_to_a_worker(network, batch):
+    runtime = from_callable(network, device="cpu")
+    sent = cloudpickle.loads(cloudpickle.dumps(runtime))
+    assert torch.equal(sent(batch), runtime(batch))
+
+
+# --- what works here ----------------------------------------------------------------------------
+
+
+def test_a_runtime_that_cannot_work_is_refused_with_those_that_can(packed):
+    works = ", ".join(name for name, reason in available("cpu").items() if not reason)
+    expected = f"runtime 'cudagraph': needs a GPU, .* \\(on this cpu, fp32, work: {works}\\)"
+    with pytest.raises(ModelError, match=expected):
+        from_callable(abs, device="cpu", runtime="cudagraph")
+    with pytest.raises(ModelError, match=expected):
+        load(packed, None, device="cpu", runtime="cudagraph")
+
+
+def test_what_works_is_told_with_the_reason_of_what_does_not(monkeypatch):
+    found = available("cpu")
+    assert list(found) == list(RUNTIMES)
+    assert found["eager"] == ""
+    assert "GPU" in found["cudagraph"]
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert available()["cudagraph"] == ""
+    assert "computes on a CPU only" in available()["openvino"]
+
+
+def test_a_gpu_is_asked_for_its_largest_batch(monkeypatch):
+    tried = []
+
+    def fits(_, shape, reserve_bytes):
+        tried.append((shape, reserve_bytes))
+        return shape[0] <= 32
+
+    monkeypatch.setattr("lspipe.models.runtimes.probe._fits", fits)
+    on_gpu = SimpleNamespace(device=torch.device("cuda"))
+    assert largest_batch(on_gpu, 4, 64, reserve_bytes=7) == 32
+    assert tried == [((size, 4, 64, 64), 7) for size in (256, 128, 64, 32)]
+    with pytest.raises(ModelError, match="out of GPU memory with 64 windows of 4 x 64 x 64"):
+        largest_batch(on_gpu, 4, 64, sizes=(128, 64))
+    with pytest.raises(ValueError, match="on the device 'cpu': expected 'cuda'"):
+        largest_batch(from_callable(abs, device="cpu"), 4, 64)

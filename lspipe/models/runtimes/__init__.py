@@ -1,0 +1,307 @@
+"""A model item or a callable to a `Runtime`: float windows in, float32 probabilities out.
+
+The rest of lspipe knows a network only as a `Runtime`. A run ships a path and a sha256 to its
+workers, never a module: each worker loads the weights itself, once.
+
+What executes a network is one file here and one line of `RUNTIMES`. Such a file has two functions:
+
+    check(device, precision)                        raises a UsageError where it cannot work
+    prepare(network, *, device, precision)          (N, C, w, w) float32 -> (N, 1, w, w)
+
+`prepare` may be called from any thread, is quick, and never modifies the network; what takes long
+(compiling, capturing) happens at the first batch of each shape. What it returns may be called from
+any thread, and gives a window the same bits wherever it lies in a batch.
+"""
+
+from __future__ import annotations
+
+import copy
+import threading
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+import torch
+from torch import nn
+
+from lspipe.errors import InferenceError, ModelError, UsageError
+from lspipe.models.item import ModelItem, Scaling, digest
+from lspipe.models.runtimes.devices import (
+    DEVICES,
+    PRECISIONS,
+    resolve_device,
+    resolve_precision,
+    use_threads,
+)
+from lspipe.models.weights import build_network
+from lspipe.plugins import resolve
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+__all__ = [
+    "AUTO",
+    "DEVICES",
+    "PRECISIONS",
+    "RUNTIMES",
+    "PreparedRuntime",
+    "Runtime",
+    "available",
+    "from_callable",
+    "load",
+    "resolve_device",
+    "resolve_precision",
+    "use_threads",
+]
+
+RUNTIMES = {
+    "eager": "lspipe.models.runtimes.eager",
+    "compiled": "lspipe.models.runtimes.compiled",
+    "openvino": "lspipe.models.runtimes.openvino",
+    "cudagraph": "lspipe.models.runtimes.cudagraph",
+}
+"""Names of runtimes, and the modules that make them."""
+
+AUTO = "eager"
+"""What "auto" stands for on every device: the only one that needs nothing and takes any network."""
+
+# Two models: that of this run and, in a notebook, the one before it; more would fill a GPU.
+_CACHE_SIZE = 2
+
+_IDENTITY = Scaling()
+
+
+class Runtime(Protocol):
+    """A network that is ready to be called on batches of windows."""
+
+    @property
+    def bands(self) -> tuple[str, ...] | None:
+        """Channels it wants, in order, canonical names; None = whatever it is given."""
+
+    @property
+    def scaling(self) -> Scaling:
+        """How reflectance becomes model units."""
+
+    @property
+    def fill(self) -> tuple[float, ...] | float:
+        """What stands for no data, model units, one per channel or one for all."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where batches must lie."""
+
+    @property
+    def precision(self) -> str:
+        """Either "fp32" or "bf16"; inputs and outputs are float32 in both."""
+
+    @property
+    def name(self) -> str:
+        """How the network is executed, a name of `RUNTIMES`."""
+
+    def __call__(self, batch: torch.Tensor) -> torch.Tensor:
+        """Turn (N, C, w, w) float32 in model units into (N, w, w) float32 probabilities."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PreparedRuntime:
+    """What `prepare` of a runtime made of a network, and what must be known to feed it.
+
+    Raises on call:
+        InferenceError: the network did not return one tensor of shape (N, 1, w, w).
+        ModelError: the runtime cannot take this network; found at its first batch.
+    """
+
+    network: Callable[[torch.Tensor], Any]
+    device: torch.device
+    precision: str
+    name: str
+    bands: tuple[str, ...] | None = None
+    scaling: Scaling = _IDENTITY
+    fill: tuple[float, ...] | float = 0.0
+
+    def __call__(self, batch: torch.Tensor) -> torch.Tensor:
+        """Turn (N, C, w, w) float32 in model units into (N, w, w) float32 probabilities."""
+        output = self.network(batch)
+        expected = (batch.shape[0], 1, *batch.shape[-2:])
+        if not isinstance(output, torch.Tensor) or tuple(output.shape) != expected:
+            found = (
+                f"shape {tuple(output.shape)}"
+                if isinstance(output, torch.Tensor)
+                else f"a {type(output).__name__}"
+            )
+            raise InferenceError(
+                f"the network returned {found} for a batch of shape {tuple(batch.shape)}: expected "
+                f"probabilities of shape {expected}"
+            )
+        return output[:, 0].float()
+
+
+def from_callable(
+    model: Callable[[torch.Tensor], Any],
+    *,
+    device: str = "auto",
+    precision: str = "fp32",
+    runtime: str = "auto",
+) -> Runtime:
+    """Make a runtime of any callable (N, C, w, w) -> (N, 1, w, w) probabilities.
+
+    A module is never modified: one that is in training mode, or on another device, is copied first.
+    No data is 0, and nothing is scaled: the caller's floats are in model units already.
+
+    Args:
+        model: a torch module, or any callable; with "openvino" one that `torch.export` can take.
+        device: "auto" takes the GPU if there is one.
+        precision: "auto" is bf16 on a GPU that has it, else fp32.
+        runtime: "auto" or a name of `RUNTIMES`; all but "eager" hold the weights of this moment.
+
+    Raises:
+        ModelError: not callable, or a device, precision or runtime that this machine does not have.
+        MissingExtra: the runtime needs a package that is not installed.
+    """
+    if not callable(model):
+        raise ModelError(
+            f"model is a {type(model).__name__}: expected the path of a model item, a torch module "
+            "or a callable (N, C, w, w) -> (N, 1, w, w)"
+        )
+    way = _Way.of(device=device, precision=precision, runtime=runtime)
+    settled = _settled(model, way.device) if isinstance(model, nn.Module) else model
+    return PreparedRuntime(
+        network=way.prepare(settled), device=way.device, precision=way.precision, name=way.runtime
+    )
+
+
+def load(
+    item_path: str | Path,
+    sha256: str | None,
+    *,
+    device: str = "auto",
+    precision: str = "auto",
+    runtime: str = "auto",
+    item_sha256: str | None = None,
+) -> Runtime:
+    """Load the network of a model item; the weights are read once per process.
+
+    Args:
+        item_path: file of the item, or "shipped:NAME".
+        sha256: what `digest` of the item must be (a run records it in its plan); None = any.
+        device: "auto" takes the GPU if there is one.
+        item_sha256: what the sha256 of the item itself must be; None = any.
+        precision: "auto" is bf16 on a GPU that has it, else fp32.
+        runtime: "auto" or a name of `RUNTIMES`.
+
+    Raises:
+        ModelError: another sha256, weights that do not fit the architecture, or a device,
+            precision or runtime that this machine does not have.
+        MissingExtra: the runtime needs a package that is not installed.
+    """
+    item = ModelItem.from_file(item_path)
+    if sha256 is not None and digest(item) != sha256:
+        raise ModelError(
+            f"{item.path}: the model has sha256 {digest(item)}, the run was planned with {sha256}; "
+            "restore that model, or plan a new run"
+        )
+    if item_sha256 is not None and item.item_sha256 != item_sha256:
+        raise ModelError(
+            f"{item.path}: the item has changed since the run was planned; restore it, or plan a "
+            "new run"
+        )
+    return _loaded(item, _Way.of(device=device, precision=precision, runtime=runtime))
+
+
+def available(device: str = "auto") -> dict[str, str]:
+    """Tell which runtimes work on this machine: name -> "", or the reason why it does not.
+
+    Nothing is compiled, and no GPU memory is taken.
+
+    Args:
+        device: "auto", "cpu" or "cuda".
+
+    Raises:
+        ModelError: no such device here.
+    """
+    place = resolve_device(device)
+    return {name: _obstacle(name, place, "fp32") for name in RUNTIMES}
+
+
+@dataclass(frozen=True)
+class _Way:
+    """How a network is to be executed, every "auto" resolved and every refusal made."""
+
+    device: torch.device
+    precision: str
+    runtime: str
+
+    @classmethod
+    def of(cls, *, device: str, precision: str, runtime: str) -> _Way:
+        if runtime not in ("auto", *RUNTIMES):
+            raise ModelError(f"runtime {runtime!r}: expected one of auto, {', '.join(RUNTIMES)}")
+        place = resolve_device(device)
+        way = cls(
+            place, resolve_precision(precision, place), AUTO if runtime == "auto" else runtime
+        )
+        try:
+            _part(way.runtime, "check")(way.device, way.precision)
+        except UsageError as error:
+            others = [name for name in RUNTIMES if not _obstacle(name, place, way.precision)]
+            raise type(error)(
+                f"runtime {runtime!r}: {error} (on this {place.type}, {way.precision}, work: "
+                f"{', '.join(others)})"
+            ) from error
+        return way
+
+    def prepare(self, network: Callable[[torch.Tensor], Any]) -> Callable[[torch.Tensor], Any]:
+        """Hand the network to the runtime."""
+        made: Callable[[torch.Tensor], Any] = _part(self.runtime, "prepare")(
+            network, device=self.device, precision=self.precision
+        )
+        return made
+
+
+def _part(runtime: str, function: str) -> Any:
+    """A function of the module of a runtime, imported when it is asked for."""
+    return resolve(f"{RUNTIMES[runtime]}:{function}", {}, kind="runtime")
+
+
+def _obstacle(runtime: str, device: torch.device, precision: str) -> str:
+    """Why a runtime does not work here; "" if it does."""
+    try:
+        _part(runtime, "check")(device, precision)
+    except UsageError as error:
+        return str(error)
+    return ""
+
+
+_runtimes: dict[tuple[str, str, _Way, int], Runtime] = {}
+_runtimes_lock = threading.Lock()
+
+
+def _loaded(item: ModelItem, way: _Way) -> Runtime:
+    """The network of an item as a runtime, from memory if this process has it already.
+
+    A plain lru_cache would let two threads of a worker load the same weights at once. The number of
+    threads is part of the key, because compiled networks have it built in.
+    """
+    key = (item.item_sha256, digest(item), way, torch.get_num_threads())
+    with _runtimes_lock:
+        if key not in _runtimes:
+            while len(_runtimes) >= _CACHE_SIZE:
+                del _runtimes[next(iter(_runtimes))]
+            _runtimes[key] = PreparedRuntime(
+                network=way.prepare(build_network(item).to(way.device)),
+                device=way.device,
+                precision=way.precision,
+                name=way.runtime,
+                bands=item.bands,
+                scaling=item.scaling,
+                fill=item.fill,
+            )
+        return _runtimes[key]
+
+
+def _settled(module: nn.Module, device: torch.device) -> nn.Module:
+    """The module in eval mode on the device: itself if it is so already, else a copy."""
+    tensors = [*module.parameters(), *module.buffers()]
+    in_place = all(tensor.device.type == device.type for tensor in tensors)
+    if in_place and not any(part.training for part in module.modules()):
+        return module
+    return copy.deepcopy(module).eval().to(device)

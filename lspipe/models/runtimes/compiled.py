@@ -1,0 +1,198 @@
+"""A network through `torch.compile`: frozen weights, fused operations, one graph per batch shape.
+
+Needs a C++ compiler on a CPU, Triton on a GPU. Freezing turns weights into constants, which folds
+batch normalisation into the convolution before it.
+
+Compiling takes half a minute for a ResNet-50 and seconds where the kernels are on disk already. It
+happens at the first batch of a shape, in one thread of the process at a time. On a CPU no helper
+process is left behind: kernels are built by threads; torch keeps processes for Triton only.
+
+On a CPU a window has the same bits on every call at one thread count and one kind of processor.
+On a GPU kernels are chosen by timing them (max-autotune): bits repeat within a process, and from
+one process to the next only as far as the choices do. Nothing here was run on a GPU yet.
+
+No pickle: what torch would keep as pickled graphs (`fx_graph_cache`, the cache of autograd, the
+profile of dynamo) is off. Kernels are kept, as sources and shared libraries, in a folder that only
+this user can write to.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import threading
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from types import FunctionType
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from lspipe.errors import ModelError
+from lspipe.models.runtimes.capture import capturing, casting, snapshot
+from lspipe.models.runtimes.devices import reproducible
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+_FOLDER = "TORCHINDUCTOR_CACHE_DIR"
+
+# Options of a compilation are those of its thread, but the folder is the environment's.
+_compiling = threading.Lock()
+
+
+def check(device: torch.device, precision: str) -> None:  # noqa: ARG001 - both are computed
+    """Raise ModelError where torch.compile has nothing to compile with."""
+    if not hasattr(torch.compiler, "skip_all_guards_unsafe"):
+        raise ModelError(
+            f"needs a newer PyTorch, this is {torch.__version__} "
+            "(found no torch.compiler.skip_all_guards_unsafe)"
+        )
+    if device.type == "cuda":
+        if find_spec("triton") is None:
+            raise ModelError("needs Triton, which is not installed: pip install triton")
+        return
+    # As torch looks for it, but without the seconds that importing its compiler takes.
+    name = os.environ.get("CXX", "clang++" if sys.platform == "darwin" else "g++")
+    if shutil.which(name) is None:
+        raise ModelError(
+            f"needs a C++ compiler, found no {name!r}: install one (Debian: apt install g++), or "
+            "name it in the environment variable CXX"
+        )
+
+
+def prepare(
+    network: Callable[[torch.Tensor], Any], *, device: torch.device, precision: str
+) -> Callable[[torch.Tensor], Any]:
+    """Compile a copy of the network at the first batch of each shape.
+
+    Takes functions too: what they call is compiled with them, in bf16 under autocast. Kernels have
+    the number of threads built in, that of the thread that prepares; convolutions, which stay
+    torch's own, take that of the thread that calls.
+    """
+    is_gpu = device.type == "cuda"
+    memory_format = torch.channels_last if is_gpu else torch.contiguous_format
+    forward = casting(
+        snapshot(network), device=device, precision=precision, memory_format=memory_format
+    )
+    options = _options(is_gpu=is_gpu, threads=torch.get_num_threads())
+    ready: dict[tuple[int, ...], Callable[[torch.Tensor], Any]] = {}
+
+    def call(batch: torch.Tensor) -> Any:
+        # Nothing else than shape may differ, as what was compiled does not look (`_options`).
+        batch, shape = batch.float().contiguous(), tuple(batch.shape)
+        with torch.inference_mode(), reproducible(device):
+            if shape not in ready:
+                with _compiling:
+                    if shape not in ready:
+                        ready[shape] = _compile(forward, batch, options)
+            return ready[shape](batch)
+
+    return call
+
+
+def _options(*, is_gpu: bool, threads: int) -> dict[str, Any]:
+    """Settings of torch's compiler, for this compilation only.
+
+    Source: torch/_inductor/config.py; the two of a GPU are its mode "max-autotune-no-cudagraphs".
+    """
+    options: dict[str, Any] = {
+        "freezing": True,
+        "fx_graph_cache": False,
+        "fx_graph_remote_cache": False,
+        # What was compiled for a shape is called with that shape, and nothing else may change:
+        # guards would cost time, and a caller in another mode would compile anew, outside of here.
+        "guard_filter_fn": torch.compiler.skip_all_guards_unsafe,
+    }
+    if is_gpu:
+        return options | {"max_autotune": True, "coordinate_descent_tuning": True}
+    return options | {"cpp.threads": threads}
+
+
+def _compile(
+    forward: Callable[[torch.Tensor], Any], batch: torch.Tensor, options: dict[str, Any]
+) -> Callable[[torch.Tensor], Any]:
+    """Compile for the shape of a batch, and run it once: torch compiles when it is called.
+
+    Raises:
+        ModelError: not one graph, or the compiler failed.
+    """
+    with capturing("compiled"), _own_folder():
+        # Importing them warns of deprecations.
+        import torch._dynamo.config as dynamo
+        import torch._functorch.config as autograd
+
+        # A copy of the options: torch takes the filter of guards out of them.
+        compiled = torch.compile(
+            _alone(forward), dynamic=False, fullgraph=True, options=dict(options)
+        )
+        with (
+            dynamo.patch(automatic_dynamic_local_pgo=False, automatic_dynamic_remote_pgo=False),
+            autograd.patch(enable_autograd_cache=False, enable_remote_autograd_cache=False),
+        ):
+            compiled(batch)
+    return compiled
+
+
+def _alone(forward: Callable[[torch.Tensor], Any]) -> Callable[[torch.Tensor], Any]:
+    """The same function with a code object of its own.
+
+    torch keeps what it compiled at the code object, which all closures of one function share:
+    without guards another network, or another shape, would be taken for this one.
+    """
+    assert isinstance(forward, FunctionType)  # noqa: S101 - of `casting`, told to the type checker
+    return FunctionType(
+        forward.__code__.replace(),
+        forward.__globals__,
+        forward.__name__,
+        forward.__defaults__,
+        forward.__closure__,
+    )
+
+
+@contextmanager
+def _own_folder() -> Iterator[None]:
+    """Keep kernels where only this user can write, unless the person named a folder.
+
+    torch's own choice is /tmp/torchinductor_USER: whoever creates that first decides which code is
+    loaded. The folder has no other setting than the environment, where torch writes its own choice
+    too; it is set while compiling only, so that other users of torch.compile in this process do not
+    notice.
+
+    Raises:
+        ModelError: the folder cannot be made, or others can write to it.
+    """
+    from torch._inductor.runtime.cache_dir_utils import default_cache_dir
+
+    earlier = os.environ.get(_FOLDER)
+    if earlier and earlier != default_cache_dir():
+        yield
+        return
+    os.environ[_FOLDER] = str(_private_folder())
+    try:
+        yield
+    finally:
+        del os.environ[_FOLDER]
+        if earlier is not None:
+            os.environ[_FOLDER] = earlier
+
+
+def _private_folder() -> Path:
+    """The folder lspipe/inductor of the user's cache, made if need be, writable for nobody else.
+
+    Source: XDG Base Directory Specification 0.8 (relative paths are to be ignored).
+    """
+    named = Path(os.environ.get("XDG_CACHE_HOME", ""))
+    advice = f"set the environment variable {_FOLDER} to a folder of your own"
+    try:
+        cache = named if named.is_absolute() else Path.home() / ".cache"
+        folder = cache / "lspipe" / "inductor"
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        found = folder.stat()
+    except (OSError, RuntimeError) as error:
+        raise ModelError(f"no folder for compiled kernels ({error}): {advice}") from error
+    if found.st_uid != os.getuid() or found.st_mode & 0o022:
+        raise ModelError(f"{folder}: others can write to this folder of compiled kernels: {advice}")
+    return folder

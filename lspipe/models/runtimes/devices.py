@@ -1,0 +1,79 @@
+"""Where and how exactly to compute: what a person writes -> what this machine has."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import torch
+
+from lspipe.errors import ModelError
+
+DEVICES = ("auto", "cpu", "cuda")
+PRECISIONS = ("auto", "fp32", "bf16")
+
+
+def use_threads(count: int) -> int:
+    """Compute with this many threads per operation; return how many there were.
+
+    A worker of a run calls it in the thread that computes, whoever started that worker: the count
+    decides the last bit of a result, and threads of several workers on one machine would fight for
+    its cores. OpenMP keeps the count per thread: threads that have computed before keep theirs.
+    """
+    earlier = torch.get_num_threads()
+    if earlier != count:
+        torch.set_num_threads(count)
+    return earlier
+
+
+def resolve_device(device: str) -> torch.device:
+    """Turn "auto", "cpu" or "cuda" into a device of this machine.
+
+    Raises:
+        ModelError: an unknown name, or "cuda" where PyTorch sees no GPU.
+    """
+    if device not in DEVICES:
+        raise ModelError(f"device {device!r}: expected one of {', '.join(DEVICES)}")
+    has_gpu = device != "cpu" and torch.cuda.is_available()
+    if device == "cuda" and not has_gpu:
+        reason = (
+            "this PyTorch is a CPU build"
+            if torch.version.cuda is None
+            else "PyTorch sees no GPU; check the driver and CUDA_VISIBLE_DEVICES"
+        )
+        raise ModelError(f"device 'cuda': {reason}; use 'auto' or 'cpu'")
+    return torch.device("cuda" if has_gpu else "cpu")
+
+
+def resolve_precision(precision: str, device: torch.device) -> str:
+    """Turn "auto", "fp32" or "bf16" into the precision that the device computes in.
+
+    PyTorch computes bf16 on any CPU, on one without the instructions slowly: it is not refused
+    here, so that a result can be checked anywhere. OpenVINO would compute in fp32 without a word
+    and refuses it itself.
+
+    Raises:
+        ModelError: an unknown name, or "bf16" on a GPU without it.
+    """
+    if precision not in PRECISIONS:
+        raise ModelError(f"precision {precision!r}: expected one of {', '.join(PRECISIONS)}")
+    if device.type == "cpu":
+        return "fp32" if precision == "auto" else precision
+    # Emulated bf16 (before Ampere) is slower than fp32 and no closer to it.
+    has_bf16 = torch.cuda.is_bf16_supported(including_emulation=False)
+    if precision == "bf16" and not has_bf16:
+        raise ModelError(
+            f"precision 'bf16': {torch.cuda.get_device_name(device)} has no bf16; use 'fp32'"
+        )
+    if precision == "auto":
+        return "bf16" if has_bf16 else "fp32"
+    return precision
+
+
+def reproducible(device: torch.device) -> AbstractContextManager[Any]:
+    """No autotuning and no TF32 on a GPU: equal batches give equal bits, and fp32 is fp32."""
+    if device.type != "cuda":
+        return nullcontext()
+    return torch.backends.cudnn.flags(
+        enabled=True, benchmark=False, deterministic=True, allow_tf32=False
+    )
