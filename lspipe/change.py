@@ -7,6 +7,7 @@ and which object is new, is decided in `objects.py`.
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -59,7 +60,7 @@ class ChangeSpec:
                 raise ValueError(f"{name} {value}: expected a probability between 0 and 1")
         if self.tolerance_px < 0:
             raise ValueError(f"tolerance_px {self.tolerance_px}: expected 0 or more pixels")
-        if self.min_area_m2 < 0:
+        if not 0 <= self.min_area_m2 < math.inf:  # NaN is in no range
             raise ValueError(f"min_area_m2 {self.min_area_m2}: expected 0 or more square metres")
         if self.method not in {"hysteresis", "subtract"}:
             raise ValueError(f"method {self.method!r}: expected 'hysteresis' or 'subtract'")

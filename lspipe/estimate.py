@@ -7,27 +7,48 @@ from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from dask.utils import parse_bytes
 
-from lspipe import catalogs, worker
+from lspipe import catalogs, machine, windows, worker
+from lspipe.errors import UsageError
 from lspipe.inference import needed_windows, run_block
+from lspipe.models.runtimes import use_threads
+from lspipe.plan import BLOCK_SIZES, BYTES_PER_PIXEL, THREADS, outer_pixels
+from lspipe.presets import AGREEMENT, AGREEMENT_SOURCE, compare_presets, is_measured_reference
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from lspipe.clusters import ClusterSpec
     from lspipe.cube import Step
+    from lspipe.models.runtimes import Runtime
     from lspipe.plan import Plan, TilePlan
-    from lspipe.presets import Setting
+    from lspipe.presets import Choice, Setting
     from lspipe.windows import Block
 
 VIEWS = {"d4": 8, "none": 1}
 """Forward passes per window."""
 
-BYTES_PER_WORKER = 600_000_000
-"""Python, torch, GDAL's cache and one open model in a worker, bytes (measured: 480 MB idle)."""
 
-COPIES = 9
-"""How often a worker holds a block's pixels: raw, corrected, stacked, haloed, shown, and part of
-the next block (measured: 1.86 GB at blocks of 3660 px and 5 bands, two workers, a whole tile)."""
+@dataclass(frozen=True)
+class PresetCost:
+    """What a preset would cost in place of what the workflow asks for."""
+
+    name: str
+    is_used: bool
+    """Whether this is what the workflow asks for."""
+    window: int
+    stride: int
+    overlap: float
+    """Share of a window that the next one covers again, 0..1."""
+    tta: str
+    blend: str
+    windows: int
+    forward_passes: int
+    seconds: float
+    """Of computing, on the workflow's workers, each as fast as this machine."""
+    agreement: tuple[float, ...] | None
+    """With `paper`, as `presets.AGREEMENT_SOURCE` says; None = not measured."""
 
 
 @dataclass(frozen=True)
@@ -39,11 +60,21 @@ class Estimate:
     blocks: int
     windows: int
     forward_passes: int
+    """With a screen, at most so many: where it leaves windows out, the pixels decide."""
     bytes_to_read: int
     """Uncompressed pixels of the blocks and their halos; files on disk are about half."""
     peak_bytes_per_worker: int
+    memory_per_worker: int | None
+    """What a worker has, bytes; None = whoever started it knows."""
+    workers: int
+    """Worker processes; 1 where whoever started them knows."""
     seconds_per_pass: float
-    """Measured on this machine, one window, one thread."""
+    """Measured on this machine, in batches as planned, with the planned threads."""
+    seconds: float
+    """Of computing on all workers, each as fast as this machine; reading is not in it."""
+    presets: tuple[PresetCost, ...]
+    agreement_source: str
+    """How the agreement of presets was measured."""
 
     def as_json(self) -> dict[str, Any]:
         """Return plain values."""
@@ -51,75 +82,229 @@ class Estimate:
 
 
 def estimate(plan: Plan) -> Estimate:
-    """Count what a plan would do; times one batch of the model."""
-    count = sum(
-        windows_in(tile, block, plan.setting) * len(tile.steps)
-        for tile in plan.tiles
-        for block in tile.blocks
-    )
+    """Count what a plan would do; times two batches of the model."""
+    spec = plan.workflow.cluster
+    count, passes = work(plan, plan.setting)
     scenes = {scene.id for tile in plan.tiles for step in tile.steps for scene in step.items}
+    pass_seconds = _time_a_pass(plan)
+    choices = compare_presets(plan.workflow.inference, plan.model.inference_defaults())
     return Estimate(
         scenes=len(scenes),
         tiles=len(plan.tiles),
         blocks=sum(len(tile.blocks) * len(tile.steps) for tile in plan.tiles),
         windows=count,
-        forward_passes=count * VIEWS[plan.setting.tta],
+        forward_passes=passes,
         bytes_to_read=sum(_bytes_to_read(tile) for tile in plan.tiles),
         peak_bytes_per_worker=max(peak_bytes(tile, plan) for tile in plan.tiles),
-        seconds_per_pass=_time_a_pass(plan),
+        memory_per_worker=worker_memory(spec),
+        workers=_workers(spec),
+        seconds_per_pass=pass_seconds,
+        seconds=passes * pass_seconds / _workers(spec),
+        presets=tuple(
+            _preset_cost(plan, choice, pass_seconds / _workers(spec)) for choice in choices
+        ),
+        agreement_source=_agreement_source(choices),
+    )
+
+
+def _agreement_source(choices: list[Choice]) -> str:
+    paper = next(choice.setting for choice in choices if choice.name == "paper")
+    is_same = is_measured_reference(paper)
+    return AGREEMENT_SOURCE + ("" if is_same else "; a hint only: this model's paper did otherwise")
+
+
+def _preset_cost(plan: Plan, choice: Choice, seconds: float) -> PresetCost:
+    """Count what a preset would do; `seconds` is the time of a forward pass."""
+    setting = choice.setting
+    count, passes = work(plan, setting)
+    return PresetCost(
+        name=choice.name,
+        is_used=choice.is_used,
+        window=setting.window,
+        stride=setting.stride,
+        overlap=1 - setting.stride / setting.window,
+        tta=setting.tta,
+        blend=setting.blend,
+        windows=count,
+        forward_passes=passes,
+        seconds=passes * seconds,
+        agreement=AGREEMENT.get(choice.name),
+    )
+
+
+# --- windows and bytes --------------------------------------------------------------------------
+
+
+def work(plan: Plan, setting: Setting) -> tuple[int, int]:
+    """Count windows and forward passes of a plan, were it done at a setting."""
+    count = _windows(plan, setting)
+    passes = count * VIEWS[setting.tta]
+    if setting.screen is not None:
+        passes += _windows(plan, setting.first_pass)
+    return count, passes
+
+
+def _windows(plan: Plan, setting: Setting) -> int:
+    return sum(
+        windows_in(tile, block, setting) * len(tile.steps)
+        for tile in plan.tiles
+        for block in tile.blocks
     )
 
 
 def windows_in(tile: TilePlan, block: Block, setting: Setting) -> int:
     """Count the windows of a block that hold a pixel of its core inside the area."""
     shape = tuple(tile.tile.geobox.shape)
-    whole = tuple(core.stop - core.start for core in block.core)
-    inside = np.ones(whole, bool) if tile.area is None else tile.area[block.core]
+    inside = None if tile.area is None else tile.area[block.core]
+    if inside is None or inside.all():
+        rows, columns = (
+            len(windows.windows_of(part, length, setting.window, setting.stride))
+            for part, length in zip(block.core, shape, strict=True)
+        )
+        return rows * columns
     return len(needed_windows(inside, block.core, shape, setting))
-
-
-def _outer_pixels(block: Block) -> int:
-    rows, columns = block.outer
-    return int((rows.stop - rows.start) * (columns.stop - columns.start))
 
 
 def _bytes_to_read(tile: TilePlan) -> int:
     """Blocks with halos, uint16 per band and uint8 for the scene classes, once per scene."""
-    pixels = sum(_outer_pixels(block) for block in tile.blocks)
+    pixels = sum(outer_pixels(block) for block in tile.blocks)
     full = int(np.prod(tile.tile.geobox.shape))
     scenes = sum(len(step.items) for step in tile.steps)
     return min(pixels, full) * (2 * len(tile.bands) + 1) * scenes
 
 
+# --- memory -------------------------------------------------------------------------------------
+
+BYTES_PER_WORKER = 600_000_000
+"""Python, torch, GDAL's cache and one open model in a worker, bytes (measured: 480 MB idle)."""
+
+COPIES_OF_THE_BLOCK = 5
+"""How often the block that is computed holds its pixels: in pieces, joined with their halo, and as
+what is shown of it."""
+
+COPIES_AHEAD = 4
+"""How often the next block, which is read meanwhile, holds its own: raw, corrected, stacked, and
+edges for its neighbours.
+
+Only the sum of both was measured: 9 stays above the 1.86 GB per worker of blocks of 3660 px and 5
+bands, two workers of one thread, a whole tile (it projects 2.4 GB with all terms)."""
+
+ACTIVATIONS = 20
+"""How often a network holds the floats of a batch, at its widest layers (U-Net 64..1024 of 10
+bands: 64 channels in and out of a convolution are 13 times the input)."""
+
+
 def peak_bytes(tile: TilePlan, plan: Plan) -> int:
-    """Project the peak of a worker: the haloed block, its neighbours' edges, sums and maxima."""
-    block = max(map(_outer_pixels, tile.blocks), default=0)
-    pixels = block * 2 * len(tile.bands)
-    held = COPIES * pixels
-    sums = block * (4 + 4 + 4 + 4)  # int32 sum, running maximum, result and mask of one view
-    batch = plan.setting.batch_size * len(plan.model.bands) * plan.setting.window**2 * 4 * 20
-    return held + sums + batch + BYTES_PER_WORKER
+    """Project the peak of a worker on a tile: its own, the block, the next one, the network."""
+    return _peak(tile.largest_block, tile, plan)
+
+
+def _peak(pixels: int, tile: TilePlan, plan: Plan) -> int:
+    """Project the peak of a worker whose largest haloed block has so many pixels, bytes."""
+    held = pixels * 2 * len(tile.bands) * (COPIES_OF_THE_BLOCK + COPIES_AHEAD)
+    batch = plan.setting.batch_size * len(plan.model.bands) * plan.setting.window**2 * 4
+    return held + pixels * BYTES_PER_PIXEL + batch * ACTIVATIONS + BYTES_PER_WORKER
+
+
+def worker_memory(spec: ClusterSpec) -> int | None:
+    """Return the memory of one worker, bytes; None where the cluster is another's and nobody says.
+
+    `auto` shares the memory of this machine among the workers.
+    """
+    if spec.memory_per_worker != "auto":
+        return int(parse_bytes(spec.memory_per_worker))
+    return machine.memory() // _workers(spec) if spec.kind == "local" else None
+
+
+def _workers(spec: ClusterSpec) -> int:
+    if spec.workers != "auto":
+        return spec.workers
+    return machine.cores() if spec.kind == "local" else 1
+
+
+def fitting_block(plan: Plan, memory: int) -> int | None:
+    """Return the largest of `BLOCK_SIZES` whose peak is within `memory` bytes; None if none is."""
+    halo = plan.setting.halo
+    for size in BLOCK_SIZES:
+        if size >= halo and all(_peak_at(size, tile, plan) <= memory for tile in plan.tiles):
+            return size
+    return None
+
+
+def _peak_at(size: int, tile: TilePlan, plan: Plan) -> int:
+    """Project the peak of a worker were a tile cut into blocks of another size."""
+    cut = windows.blocks(tile.tile.geobox.shape, size, plan.setting.halo + 1)
+    return _peak(max(map(outer_pixels, cut)), tile, plan)
+
+
+def check_memory(plan: Plan, *, is_laid_out: bool) -> None:
+    """Refuse a plan whose blocks a worker cannot hold.
+
+    Args:
+        plan: what would be done.
+        is_laid_out: whether a store exists, whose blocks cannot be cut anew.
+
+    Raises:
+        UsageError: the projected peak is above a worker's memory; says which block would fit.
+    """
+    memory = worker_memory(plan.workflow.cluster)
+    peak = max(peak_bytes(tile, plan) for tile in plan.tiles)
+    if memory is None or peak <= memory:
+        return
+    edge = max(tile.grid.block for tile in plan.tiles)
+    fits = fitting_block(plan, memory)
+    more = f"give a worker {_gigabytes(peak)} (cluster.memory_per_worker, or fewer cluster.workers)"
+    if fits is None:
+        advice = f"no block size fits; {more}"
+    elif is_laid_out:
+        advice = f"this run is laid out, so {more}, or start over with --fresh and blocks of {fits}"
+    else:
+        advice = f"set execution.block to {fits}, or {more}"
+    raise UsageError(
+        f"a block of {edge} px needs {_gigabytes(peak)} in a worker, which has "
+        f"{_gigabytes(memory, up=False)}: {advice}"
+    )
+
+
+def _gigabytes(count: int, *, up: bool = True) -> str:
+    """Return bytes as dask reads them; needs rounded up, and what is there down."""
+    hundredths = -(-count // 10**7) if up else count // 10**7
+    return f"{hundredths / 100:.2f}GB"
+
+
+# --- time ---------------------------------------------------------------------------------------
 
 
 def _time_a_pass(plan: Plan) -> float:
-    """Time one window on this machine, after one batch to warm up, seconds per forward pass."""
-    runtime = worker.load(plan.reference)
-    setting = replace(plan.setting, tta="none", stride=plan.setting.window)
+    """Time a forward pass as a worker of the plan would do it, after one batch to warm up."""
+    earlier = use_threads(THREADS)
+    try:
+        runtime = worker.load(plan.reference)
+        seconds_per_pass(runtime, plan.setting, len(plan.model.bands))
+        return seconds_per_pass(runtime, plan.setting, len(plan.model.bands))
+    finally:
+        use_threads(earlier)
+
+
+def seconds_per_pass(runtime: Runtime, setting: Setting, channels: int) -> float:
+    """Time one batch on this machine: seconds per forward pass.
+
+    With all that `run_block` does around the network, for windows that do not overlap.
+    """
+    setting = replace(setting, tta="none", stride=setting.window, screen=None)
     shape = (setting.window, setting.window * setting.batch_size)
-    pixels = np.full((len(plan.model.bands), *shape), 1000, np.int16)
-    for _ in range(2):
-        began = time.perf_counter()
-        run_block(
-            pixels,
-            origin=(0, 0),
-            tile_shape=shape,
-            core=(slice(0, shape[0]), slice(0, shape[1])),
-            runtime=runtime,
-            setting=setting,
-            tile_range=[(0.0, 1.0)] * len(plan.model.bands),
-        )
-        elapsed = time.perf_counter() - began
-    return elapsed / setting.batch_size
+    pixels = np.full((channels, *shape), 1000, np.int16)
+    began = time.perf_counter()
+    run_block(
+        pixels,
+        origin=(0, 0),
+        tile_shape=shape,
+        core=(slice(0, shape[0]), slice(0, shape[1])),
+        runtime=runtime,
+        setting=setting,
+        tile_range=[(0.0, 1.0)] * channels,
+    )
+    return (time.perf_counter() - began) / setting.batch_size
 
 
 # --- what to be wary of -------------------------------------------------------------------------

@@ -7,18 +7,21 @@ printed: everything that happens is told to `report(event, **facts)`.
 from __future__ import annotations
 
 import errno
+import math
 import time
 from contextlib import closing
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lspipe import clusters, listing, search, store, stream, worker
 from lspipe.errors import BlockError, StoreError
 from lspipe.plan import THREADS, model_of, open_step
-from lspipe.prepare import done_counts, opened, prepare
-from lspipe.record import Log, check_run_directory, read_status, run_json
+from lspipe.prepare import check_memory, done_counts, opened, prepare
+from lspipe.record import Log, check_run_directory, read_log, read_status, run_json
 from lspipe.selection import Selection, select
+from lspipe.workflow import check_paths
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -27,6 +30,7 @@ if TYPE_CHECKING:
     from lspipe.prepare import Prepared
     from lspipe.selection import Todo
     from lspipe.stream import Failure
+    from lspipe.windows import Block
     from lspipe.workflow import Workflow
 
 
@@ -83,10 +87,10 @@ def plan(workflow: Workflow) -> Plan:
 
 
 def validate(workflow: Workflow) -> dict[str, Any]:
-    """Check what can be checked without searching: the model and the area.
+    """Check what can be checked without searching: the model, the area and the paths.
 
     Raises:
-        UsageError: the model item or the area cannot be used.
+        UsageError: the model item or the area cannot be used, or the results not be written.
     """
     item, setting = model_of(workflow)
     area = search.read_area(workflow.aoi, workflow.folder)
@@ -98,6 +102,7 @@ def validate(workflow: Workflow) -> dict[str, Any]:
         "stride": setting.stride,
         "area": area.facts(),
         "run": str(workflow.run_directory),
+        "not_there_yet": check_paths(workflow),
     }
 
 
@@ -153,6 +158,7 @@ def run(
     if prepared.is_finished:
         select(prepared, selection)
         return _summary_of(prepared)
+    check_memory(prepared)
     try:
         with opened(prepared, fresh=fresh) as current:
             return _run_locked(current, selection, report)
@@ -222,36 +228,51 @@ def _detect(prepared: Prepared, todo: Todo, log: Log) -> stream.Outcome:
         log("dashboard", link=client.dashboard_link)
         return stream.compute(
             client,
-            _batches(prepared, todo),
+            _batches(prepared, todo, client),
             retries=workflow.execution.retries,
             max_in_flight=None if in_flight == "auto" else in_flight,
             report=log,
         )
 
 
-def _batches(prepared: Prepared, todo: Todo) -> Iterator[stream.Batch]:
+def _batches(prepared: Prepared, todo: Todo, client: Any) -> Iterator[stream.Batch]:
     """One batch per (tile, step), whose graph is built when it is submitted."""
-    plan = prepared.plan
-    for tile in plan.tiles:
-        for number, step in enumerate(tile.steps):
+    first = 0
+    for tile in prepared.plan.tiles:
+        for number in range(len(tile.steps)):
             blocks = todo.get((tile.tile.name, number), [])
             if not blocks:
                 continue
-
-            def build(
-                tile: TilePlan = tile, number: int = number, step: Any = step, blocks: Any = blocks
-            ) -> list[Any]:
-                return worker.block_tasks(
-                    open_step(tile, step, plan.workflow),
-                    _job(prepared, tile, number),
-                    blocks,
-                    bands=plan.model.bands,
-                    area=tile.area,
-                )
-
             yield stream.Batch(
-                tile.tile.name, number, tuple(block.index for block in blocks), build
+                tile.tile.name,
+                number,
+                tuple(block.index for block in blocks),
+                partial(_tasks, prepared, tile, number, blocks, first=first, client=client),
             )
+            first += math.prod(map(len, tile.chunks))
+
+
+def _tasks(
+    prepared: Prepared,
+    tile: TilePlan,
+    number: int,
+    blocks: list[Block],
+    *,
+    first: int,
+    client: Any,
+) -> list[Any]:
+    """Build the graph of one step; `first` counts the blocks of the steps before it."""
+    plan = prepared.plan
+    with worker.in_turn(first, len(tile.chunks[1])):
+        return worker.block_tasks(
+            open_step(tile, tile.steps[number], plan.workflow),
+            _job(prepared, tile, number),
+            blocks,
+            bands=plan.model.bands,
+            area=tile.area,
+            # Asked for every step: workers come and go.
+            resources=clusters.inference_slot(client),
+        )
 
 
 def _job(prepared: Prepared, tile: TilePlan, step: int) -> worker.StepJob:
@@ -304,6 +325,7 @@ def _close(
     content["counts"] = summary.as_json()["blocks"] | {"objects": dict(summary.statuses)}
     content["observed_share"] = summary.observed_share
     content["failed_reads"] = summary.failed_reads
+    content["windows"] = _windows(prepared.run)
     content["outputs"] = {
         name: str(Path(path).relative_to(prepared.run)) for name, path in summary.outputs.items()
     }
@@ -311,6 +333,23 @@ def _close(
     seconds = (prepared.previous or {}).get("seconds", 0.0) + time.time() - began
     content["seconds"] = round(seconds, 1)
     store.write_json(prepared.run / "run.json", content)
+
+
+def _windows(run: Path) -> dict[str, int]:
+    """Add up the windows of the blocks over all calls: those needed, and those that were run.
+
+    Taken from the log, to which a killed call has written its share; a block that was done twice
+    counts once.
+    """
+    blocks = {
+        (event["tile"], event["step"], *event["index"]): event
+        for event in read_log(run / "log.jsonl")
+        if event["event"] == "block"
+    }
+    return {
+        "needed": sum(event["windows"] for event in blocks.values()),
+        "run": sum(event["windows_run"] for event in blocks.values()),
+    }
 
 
 def _summary_of(prepared: Prepared) -> Summary:

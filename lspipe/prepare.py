@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lspipe import search, store
+from lspipe import estimate, search, store
 from lspipe.errors import LoadError, StoreError, UsageError
 from lspipe.plan import Plan, TilePlan, make
 from lspipe.record import run_json
@@ -74,7 +74,13 @@ def prepare(workflow: Workflow, run: Path, *, fresh: bool = False) -> Prepared:
         frozen = store.read_json(run / "items.json")
         decided = previous["tiles"]
         sizes = {name: size for name in decided if (size := store.block_size(run, name))}
-        made = make(workflow, frozen=frozen, decided=decided, blocks=sizes)
+        made = make(
+            workflow,
+            frozen=frozen,
+            decided=decided,
+            blocks=sizes,
+            batch_size=previous["detection_inputs"]["inference"]["batch_size"],
+        )
     except LoadError as error:
         # No block has been tried yet, so this is not a run of which some blocks failed.
         raise UsageError(f"while choosing scenes: {error}") from error
@@ -139,3 +145,62 @@ def done(run: Path, tile: TilePlan) -> NDArray[np.bool_]:
 def done_counts(prepared: Prepared) -> dict[str, int]:
     """Count the finished blocks of every tile."""
     return {tile.tile.name: int(done(prepared.run, tile).sum()) for tile in prepared.plan.tiles}
+
+
+def failed(previous: Mapping[str, Any] | None) -> set[tuple[Any, ...]]:
+    """Blocks that failed last time: (tile, step, row, column)."""
+    entries = (previous or {}).get("failures", [])
+    return {(entry["tile"], entry["step"], *entry["index"]) for entry in entries}
+
+
+def redo_counts(prepared: Prepared) -> dict[str, int]:
+    """Count the blocks of every tile that failed last time and are not done since."""
+    again = failed(prepared.previous)
+    return {
+        tile.tile.name: sum(
+            (tile.tile.name, step, *block.index) in again and not is_done[step, number]
+            for step in range(len(tile.steps))
+            for number, block in enumerate(tile.blocks)
+        )
+        for tile in prepared.plan.tiles
+        for is_done in [done(prepared.run, tile)]
+    }
+
+
+def blocks_left(prepared: Prepared) -> int:
+    """Count the blocks of all tiles that are not done."""
+    return sum(int((~done(prepared.run, tile)).sum()) for tile in prepared.plan.tiles)
+
+
+def whats_left(prepared: Prepared) -> str:
+    """Say in words what a run would do here: blocks, only what follows them, or nothing."""
+    if prepared.is_finished:
+        return "nothing, all is done"
+    left, previous = blocks_left(prepared), prepared.previous
+    if left:
+        return f"{left} of {sum(map(_blocks, prepared.plan.tiles))} blocks, then the list"
+    if previous is None or not previous["outputs"]:
+        return "only the list: all blocks are done"
+    if previous["fingerprints"]["change"] == prepared.plan.change_fingerprint:
+        return "only the list and its files: all blocks are done"
+    asked = prepared.plan.workflow.model_dump(mode="json")["change"]
+    differs = "; ".join(store.differences(previous["workflow"]["change"], asked))
+    return f"only change, list and files (change: {differs or 'the model item'})"
+
+
+def _blocks(tile: TilePlan) -> int:
+    return len(tile.blocks) * len(tile.steps)
+
+
+def check_memory(prepared: Prepared) -> None:
+    """Refuse blocks that a worker cannot hold, if any are left to do.
+
+    Raises:
+        UsageError: the projected peak is above a worker's memory; says which block would fit.
+    """
+    if prepared.previous is None:
+        # What a store holds here is of another run, and will be removed.
+        estimate.check_memory(prepared.plan, is_laid_out=False)
+    elif blocks_left(prepared):
+        sizes = [store.block_size(prepared.run, tile.tile.name) for tile in prepared.plan.tiles]
+        estimate.check_memory(prepared.plan, is_laid_out=any(sizes))

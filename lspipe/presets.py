@@ -38,7 +38,7 @@ network is confident, then a hard one. None = not measured.
 Source: PERFORMANCE, "What overlap and TTA buy" (224 px windows; strides 66, and 112 with Hann)."""
 
 AGREEMENT_SOURCE = (
-    "F1 to the mask of paper (overlap 0.9, D4), on a confident and a hard scene, another model; "
+    "F1 to the mask of paper (overlap 0.9, D4) on a confident and a hard scene, another model, "
     "2026-11"
 )
 """What `AGREEMENT` is, in words for a person who reads the numbers."""

@@ -9,6 +9,7 @@ from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
 from lspipe.errors import StoreError, without_query
+from lspipe.plan import THREADS
 from lspipe.plan import record as tile_record
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 PACKAGES = (
     "lspipe",
     "torch",
+    "openvino",
     "numpy",
     "xarray",
     "dask",
@@ -68,9 +70,7 @@ def run_json(plan: Plan, *, state: str) -> dict[str, Any]:
             "id": plan.model.id,
             "sha256": plan.reference.sha256,
             "item_sha256": plan.model.item_sha256,
-            "device": plan.reference.device,
-            "precision": plan.reference.precision,
-            "runtime": plan.reference.runtime,
+            **computed_with(plan),
         },
         "tiles": {tile.tile.name: tile_record(tile) for tile in plan.tiles},
         "outputs": {},
@@ -116,42 +116,86 @@ def read_log(path: Path) -> list[dict[str, Any]]:
     return events
 
 
-def describe_plan(plan: Plan, *, run: Path, done: Mapping[str, int]) -> dict[str, Any]:
+def computed_with(plan: Plan) -> dict[str, Any]:
+    """Say what computes the network and how, in a line and field by field."""
+    reference, size = plan.reference, plan.setting.batch_size
+    return {
+        "runs_as": runs_as(reference.device, reference.precision, reference.runtime, size),
+        "device": reference.device,
+        "precision": reference.precision,
+        "runtime": reference.runtime,
+        "batch_size": size,
+        "threads": THREADS,
+    }
+
+
+def runs_as(device: str, precision: str, runtime: str, batch_size: int | None) -> str:
+    """Say in a line what computes the network; None as batch size = found out by the plan."""
+    batches = "batches as large as fit" if batch_size is None else f"batches of {batch_size}"
+    threads = "1 thread" if THREADS == 1 else f"{THREADS} threads"
+    return f"{device} {precision} {runtime}, {batches}, {threads}"
+
+
+def describe_plan(
+    plan: Plan, *, run: Path, left: str, done: Mapping[str, int], redo: Mapping[str, int]
+) -> dict[str, Any]:
     """Facts of a plan as plain values.
 
     Args:
         plan: what would be done.
         run: its run directory.
+        left: what is left to do there, in words.
         done: finished blocks per tile.
+        redo: blocks per tile that failed last time.
     """
     return {
         "name": plan.workflow.name,
         "run": str(run),
+        "left": left,
         "model": f"{plan.model.id} ({', '.join(plan.model.bands)})",
+        "dates": _describe_dates(plan),
         "inference": _describe_inference(plan),
+        "computed_with": computed_with(plan),
         "fingerprints": {
             "detection": plan.detection_fingerprint,
             "change": plan.change_fingerprint,
         },
-        "tiles": [_describe_tile(tile, done.get(tile.tile.name, 0)) for tile in plan.tiles],
+        "tiles": [
+            _describe_tile(tile, done=done[tile.tile.name], redo=redo[tile.tile.name])
+            for tile in plan.tiles
+        ],
+    }
+
+
+def _describe_dates(plan: Plan) -> dict[str, Any]:
+    """Days of each date, also of those that an event stands for."""
+    dates = plan.workflow.dates
+    return {
+        "event": None if dates.event is None else dates.event.isoformat(),
+        **{
+            role: [days.start.isoformat(), days.end.isoformat()]
+            for role, days in dates.ranges().items()
+        },
     }
 
 
 def _describe_inference(plan: Plan) -> dict[str, Any]:
-    setting, reference = plan.setting, plan.reference
-    views = f"{setting.tta} {setting.tta_merge} {setting.tta_order}"
+    setting = plan.setting
     return {
+        "preset": plan.workflow.inference.preset,
         "window": setting.window,
         "stride": setting.stride,
-        "overlap": f"{1 - setting.stride / setting.window:.1%}",
-        "tta": "none" if setting.tta == "none" else views,
+        "overlap": round(1 - setting.stride / setting.window, 4),
+        "tta": setting.tta,
+        "tta_merge": setting.tta_merge,
+        "tta_order": setting.tta_order,
         "blend": setting.blend,
-        "batch": setting.batch_size,
-        "on": f"{reference.device} {reference.precision} {reference.runtime}",
+        "screen": setting.screen,
+        "sources": dict(plan.sources),
     }
 
 
-def _describe_tile(tile: TilePlan, done: int) -> dict[str, Any]:
+def _describe_tile(tile: TilePlan, *, done: int, redo: int) -> dict[str, Any]:
     blocks = len(tile.blocks) * len(tile.steps)
     return {
         "tile": tile.tile.name,
@@ -159,8 +203,9 @@ def _describe_tile(tile: TilePlan, done: int) -> dict[str, Any]:
         "pixels": list(tile.tile.geobox.shape),
         "block": tile.grid.block,
         "blocks": blocks,
-        "new": blocks - done,
+        "new": blocks - done - redo,
         "done": done,
+        "redo": redo,
         "steps": [
             {
                 "role": step.role,

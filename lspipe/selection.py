@@ -8,11 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from lspipe import search
 from lspipe.errors import UsageError
-from lspipe.prepare import Prepared, done
+from lspipe.prepare import Prepared, done, failed
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     import numpy as np
     from numpy.typing import NDArray
 
@@ -48,11 +46,11 @@ def select(prepared: Prepared, selection: Selection) -> Todo:
             raise UsageError(f"--tiles {name}: not in this run; it has {', '.join(known)}")
     if selection.limit is not None and selection.limit < 1:
         raise UsageError(f"--limit {selection.limit}: expected 1 or more")
-    failed = _failed(prepared.previous or {}) if selection.only_failed else None
+    again = failed(prepared.previous) if selection.only_failed else None
     todo: Todo = {}
     for tile in prepared.plan.tiles:
         if selection.tiles is None or tile.tile.name in selection.tiles:
-            todo |= _of_tile(prepared, tile, selection, failed)
+            todo |= _of_tile(prepared, tile, selection, again)
     if selection.bounds is not None and not any(
         _within(selection.bounds, tile)[block.core].any()
         for tile in prepared.plan.tiles
@@ -66,7 +64,7 @@ def _of_tile(
     prepared: Prepared,
     tile: TilePlan,
     selection: Selection,
-    failed: set[tuple[Any, ...]] | None,
+    again: set[tuple[Any, ...]] | None,
 ) -> Todo:
     name = tile.tile.name
     inside = None if selection.bounds is None else _within(selection.bounds, tile)
@@ -77,7 +75,7 @@ def _of_tile(
             for number, block in enumerate(tile.blocks)
             if not is_done[step, number]
             and (inside is None or inside[block.core].any())
-            and (failed is None or (name, step, *block.index) in failed)
+            and (again is None or (name, step, *block.index) in again)
         ]
         for step in range(len(tile.steps))
     }
@@ -98,9 +96,3 @@ def _first(todo: Todo, limit: int) -> Todo:
         kept[key] = blocks[:limit]
         limit -= len(kept[key])
     return kept
-
-
-def _failed(previous: Mapping[str, Any]) -> set[tuple[Any, ...]]:
-    return {
-        (entry["tile"], entry["step"], *entry["index"]) for entry in previous.get("failures", [])
-    }

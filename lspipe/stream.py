@@ -56,8 +56,6 @@ class Outcome:
     """What became of the submitted blocks."""
 
     done: int = 0
-    failed_reads: int = 0
-    """Pixels that failed reads left without data (`on_read_error: nodata`)."""
     failures: list[Failure] = field(default_factory=list)
 
 
@@ -123,7 +121,6 @@ def _settle(
     if future.status == "finished":
         result = future.result()
         outcome.done += 1
-        outcome.failed_reads += result.failed_reads
         report("block", **asdict(result))
         return
     if future.status in {"cancelled", "lost"}:

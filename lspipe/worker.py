@@ -3,14 +3,16 @@
 `block_tasks` turns the lazy cube of one step into one delayed task per block. Halos are exchanged
 between dask chunks (`dask.array.overlap.overlap`), because reading them from the files instead
 costs eight times the bytes; the tasks stay separate from the array graph, because worker resources
-put on a fused `map_overlap` are lost (dask/dask#7036).
+put on a fused `map_overlap` are lost (dask/dask#7036). Where workers declare a slot for inference,
+the tasks ask for it: a worker then computes one block at a time, and its other thread reads ahead.
 """
 
 from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, Protocol
 from uuid import uuid4
 
 import dask
@@ -19,12 +21,13 @@ import numpy as np
 
 from lspipe import evidence, models, store
 from lspipe.errors import InferenceError, LspipeError
-from lspipe.inference import needed_windows, run_block
+from lspipe.inference import run_block
 from lspipe.models.runtimes import use_threads
 from lspipe.schema import Quality, quantise
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
     import xarray as xr
@@ -32,6 +35,13 @@ if TYPE_CHECKING:
 
     from lspipe.presets import Setting
     from lspipe.windows import Block
+
+
+class TileMask(Protocol):
+    """A bool for each pixel of a tile, however it is kept; an array is one."""
+
+    def __getitem__(self, part: tuple[slice, slice], /) -> NDArray[np.bool_]:
+        """Return rows and columns of it, bool (y, x)."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +71,7 @@ class StepJob:
     tile_range: tuple[tuple[float, float], ...] | None
     fill_masked: bool
     threads: int
-    """torch threads of the worker, part of the fingerprint."""
+    """torch threads of one block, part of the fingerprint."""
 
 
 @dataclass(frozen=True)
@@ -72,10 +82,41 @@ class BlockResult:
     step: int
     index: tuple[int, int]
     windows: int
-    """Windows that were run."""
+    """Windows that hold a pixel to be answered: observed, in the core and in the area."""
+    windows_run: int
+    """Those of them that went through the network in full; fewer where a screen left some out."""
     failed_reads: int
     """Pixels of the core that a failed read left without data (`on_read_error: nodata`)."""
     seconds: float
+    """Computing and writing, wall clock; reading is another task's."""
+
+
+def in_turn(first: int, columns: int) -> AbstractContextManager[None]:
+    """Let the tasks of a cube and its blocks that are made in here run row by row, reads too.
+
+    Left to itself, dask orders reads all over a tile: of 5 x 5 blocks, one was computed before the
+    whole tile was read and held (2026-11). In turn, a block is computed as soon as the row below it
+    is read so far (two rows where clouds are dilated, an overlap of its own), and as much is held.
+
+    Args:
+        first: blocks of the steps that come before, which go first.
+        columns: blocks of a row of the tile.
+    """
+    turns: AbstractContextManager[None] = dask.annotate(
+        priority=partial(_priority, first=first, columns=columns)
+    )
+    return turns
+
+
+def _priority(key: Any, *, first: int, columns: int) -> int:
+    """Return the priority of a task, by the row and column of its chunk or block in its key."""
+    if not isinstance(key, tuple) or len(key) < 3:
+        return -first
+    row, column = key[-2:]
+    if not isinstance(row, int | float) or not isinstance(column, int | float):
+        return -first
+    # The pieces of a chunk that dask cuts for a halo are numbered by fractions of it.
+    return -(first + round(row) * columns + round(column))
 
 
 def block_tasks(
@@ -84,7 +125,8 @@ def block_tasks(
     blocks: Sequence[Block],
     *,
     bands: Sequence[str],
-    area: NDArray[np.bool_] | None,
+    area: TileMask | None,
+    resources: Mapping[str, float] | None = None,
 ) -> list[Any]:
     """Build one delayed infer-and-write task for each block.
 
@@ -94,44 +136,44 @@ def block_tasks(
         blocks: the blocks to do.
         bands: the model's bands, in its order.
         area: bool (y, x) of the whole tile, True inside the area; None = everywhere.
+        resources: what a worker must have free to compute a block, as `clusters.inference_slot`
+            says; reading needs nothing.
 
     Returns:
         Delayed tasks in the order of `blocks`; each returns a `BlockResult`.
     """
     halo = job.setting.window - 1
     shown = [name for name in evidence.BANDS if name in cube["band"].values]
-    layers = {
-        "pixels": _overlapped(cube["reflectance"].sel(band=list(bands)).data, halo),
-        "quality": _overlapped(cube["quality"].data, halo),
-        "scl": cube["scl"].data,
-        "acquired": cube["acquired"].data,
-    }
+    # In the order of the arguments of `infer_and_write`.
+    layers = [
+        _overlapped(cube["reflectance"].sel(band=list(bands)).data, halo),
+        _overlapped(cube["quality"].data, halo),
+        cube["scl"].data,
+        cube["acquired"].data,
+    ]
     if shown:
-        layers["seen"] = cube["reflectance"].sel(band=shown).data.rechunk({0: -1})
+        layers.append(cube["reflectance"].sel(band=shown).data.rechunk({0: -1}))
     # Not optimised: fusing puts the reads of a chunk into each of the blocks that need its edge,
     # 2 reads instead of 1 if the layers are optimised together, 18 if one by one (6 x 6 blocks).
-    chunks = {name: layer.to_delayed(optimize_graph=False) for name, layer in layers.items()}
-    return [
-        dask.delayed(infer_and_write, pure=False)(
-            **{name: _chunk(delayed, block.index) for name, delayed in chunks.items()},
-            block=block,
-            job=job,
-            shown=tuple(shown),
-            area=_packed(area, block),
-            dask_key_name=_key(job, block),
-        )
-        for block in blocks
-    ]
-
-
-def _key(job: StepJob, block: Block) -> str:
-    """Name a task so that a person finds its block, and no other run on the scheduler has it.
-
-    A scheduler does a task of one name once, whoever asks: of two runs of one tile, a block would
-    be written by one and be taken for done by both.
-    """
-    row, column = block.index
-    return f"block-{job.tile}-{job.step}-{row}-{column}-{uuid4().hex}"
+    chunks = [layer.to_delayed(optimize_graph=False) for layer in layers]
+    # A scheduler does a task of one name once, whoever asks: of two runs of one tile, a block would
+    # be written by one and be taken for done by both.
+    name = f"block-{job.tile}-{job.step}-{uuid4().hex}"
+    # Only these tasks ask for it: what they are made of, above, is read by any thread that is free.
+    with dask.annotate(**({"resources": dict(resources)} if resources else {})):
+        return [
+            dask.delayed(infer_and_write, pure=False)(
+                # By position: what is given by keyword, dask culls and merges anew for every block,
+                # and puts the resources on all that it merged.
+                *(_chunk(delayed, block.index) for delayed in chunks),
+                block=block,
+                job=job,
+                shown=tuple(shown),
+                area=_packed(area, block),
+                dask_key_name=(name, *block.index),
+            )
+            for block in blocks
+        ]
 
 
 def _chunk(delayed: NDArray[Any], index: tuple[int, int]) -> Any:
@@ -152,12 +194,12 @@ def _overlapped(array: da.Array, halo: int) -> da.Array:
 
 
 def infer_and_write(
-    *,
     pixels: NDArray[np.int16],
     quality: NDArray[np.uint8],
     scl: NDArray[np.uint8],
     acquired: NDArray[np.uint16],
     seen: NDArray[np.int16] | None = None,
+    *,
     block: Block,
     job: StepJob,
     shown: tuple[str, ...],
@@ -177,7 +219,10 @@ def infer_and_write(
         area: packed bits of the area over the outer extent; None = all inside.
     """
     began = time.perf_counter()
+    # In every task: the number belongs to the thread that sets it, and any thread of the worker
+    # may get this one.
     use_threads(job.threads)
+    counts: list[tuple[int, int]] = []
     inside = None if area is None else _unpacked(area, quality.shape)
     try:
         probability = run_block(
@@ -191,6 +236,7 @@ def infer_and_write(
             area=inside,
             tile_range=job.tile_range,
             fill_masked=job.fill_masked,
+            report=lambda *count: counts.append(count),
         )
     except LspipeError:
         raise
@@ -212,19 +258,16 @@ def infer_and_write(
         detections={"probability": quantise(probability), "quality": bits},
         evidence={"scl": scl, "acquired": acquired, **_pictures(seen, shown)},
     )
+    needed, run = counts[-1]
     return BlockResult(
         tile=job.tile,
         step=job.step,
         index=block.index,
-        windows=_windows(bits, block, job),
+        windows=needed,
+        windows_run=run,
         failed_reads=int(np.count_nonzero(bits & np.uint8(Quality.READ_ERROR))),
         seconds=time.perf_counter() - began,
     )
-
-
-def _windows(bits: NDArray[np.uint8], block: Block, job: StepJob) -> int:
-    """Count the windows that hold an observed pixel of the core: those that were run."""
-    return len(needed_windows(bits == 0, block.core, job.tile_shape, job.setting))
 
 
 def load(reference: ModelReference) -> Any:
@@ -239,11 +282,12 @@ def load(reference: ModelReference) -> Any:
     )
 
 
-def _packed(area: NDArray[np.bool_] | None, block: Block) -> NDArray[np.uint8] | None:
+def _packed(area: TileMask | None, block: Block) -> NDArray[np.uint8] | None:
     """Pack the area of a block to travel with its task; None where all of it is inside."""
-    if area is None or area[block.outer].all():
+    if area is None:
         return None
-    return np.packbits(area[block.outer])
+    inside = area[block.outer]
+    return None if inside.all() else np.packbits(inside)
 
 
 def _unpacked(bits: NDArray[np.uint8], shape: tuple[int, ...]) -> NDArray[np.bool_]:

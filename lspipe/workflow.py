@@ -7,9 +7,11 @@ file and under which key something is wrong.
 from __future__ import annotations
 
 import difflib
+import math
+import os
 from dataclasses import fields, is_dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args, get_type_hints
+from typing import TYPE_CHECKING, Any, Literal, get_args, get_type_hints
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError
@@ -21,7 +23,10 @@ from lspipe.errors import WorkflowError
 from lspipe.inference import InferenceSpec
 from lspipe.models import ModelSpec
 from lspipe.outputs import OutputSpec
-from lspipe.search import AreaSpec, DatesSpec, SearchSpec
+from lspipe.search import AreaSpec, DatesSpec, SearchSpec, missing_items
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 class Workflow(BaseModel):
@@ -85,12 +90,40 @@ class Workflow(BaseModel):
 
     @classmethod
     def _checked(cls, content: dict[str, Any], *, source: str, folder: Path) -> Workflow:
+        _refuse_slips(content, source)
         try:
             workflow = cls.model_validate(content)
         except ValidationError as error:
             raise WorkflowError(_explain(error, source)) from error
         workflow._folder = folder
         return workflow
+
+
+def check_paths(workflow: Workflow) -> list[str]:
+    """Check the paths of a workflow that nothing else reads before a run does.
+
+    A catalogue of files need not be there yet (`make demo` writes it after the workflow), so that
+    is only said. A folder that cannot be written would cost a whole run.
+
+    Returns:
+        What is not there yet, in words.
+
+    Raises:
+        WorkflowError: the results could not be written, or a catalogue is misspelt.
+    """
+    place = next(path for path in _upwards(workflow.run_directory) if path.exists())
+    if not place.is_dir() or not os.access(place, os.W_OK | os.X_OK):
+        reason = "cannot be written" if place.is_dir() else "is not a folder"
+        raise WorkflowError(
+            f"output.path: found {workflow.run_directory}, but {place} {reason}; choose another"
+        )
+    items = missing_items(workflow.search, workflow.folder)
+    return [] if items is None else [f"search.catalog: {items} is not there yet"]
+
+
+def _upwards(path: Path) -> tuple[Path, ...]:
+    absolute = path.absolute()
+    return (absolute, *absolute.parents)
 
 
 def json_schema() -> dict[str, Any]:
@@ -166,6 +199,36 @@ def _override(content: dict[str, Any], override: str) -> None:
             raise WorkflowError(f"--set {override}: {key!r} holds a value, not keys")
         place = step
     place[last] = _load(value, f"--set {override}")
+
+
+# --- slips of YAML ------------------------------------------------------------------------------
+
+
+def _refuse_slips(content: dict[str, Any], source: str) -> None:
+    """Refuse what pydantic would take for a number: `true` as 1, and .nan or .inf.
+
+    No key of a workflow is a switch, and none is without an end; conditions of `search.query` may
+    be true or false, and are checked where they are read.
+    """
+    for keys, value in _values(content):
+        if isinstance(value, bool) and keys[:2] != ("search", "query"):
+            found, expected = str(value).lower(), "a value of its own; no key is true or false"
+        elif isinstance(value, float) and not math.isfinite(value):
+            found, expected = str(value), "a finite number"
+        else:
+            continue
+        where = ".".join(map(str, keys))
+        raise WorkflowError(f"{source}: {where}: found {found}, expected {expected}")
+
+
+def _values(content: Any, keys: tuple[Any, ...] = ()) -> Iterator[tuple[tuple[Any, ...], Any]]:
+    """Yield every value of nested YAML with its key path."""
+    if isinstance(content, dict | list):
+        pairs = content.items() if isinstance(content, dict) else enumerate(content)
+        for key, value in pairs:
+            yield from _values(value, (*keys, key))
+    else:
+        yield keys, content
 
 
 # --- messages -----------------------------------------------------------------------------------

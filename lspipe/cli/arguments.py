@@ -28,7 +28,12 @@ def parser() -> argparse.ArgumentParser:
     model.add_argument("item", nargs="?", help="model item, or shipped:NAME")
     demo = _add(group, verbs.demo, "write a simulated archive", example="demo runs/demo-archive")
     demo.add_argument("folder", help="folder to write the archive and its workflow into")
-    _add(group, verbs.doctor, "versions of what decides a result", example="doctor")
+    doctor = _add(
+        group, verbs.doctor, "what this machine and installation can do", example="doctor"
+    )
+    doctor.add_argument(
+        "--benchmark", action="store_true", help="time networks in each runtime, about a minute"
+    )
     return root
 
 

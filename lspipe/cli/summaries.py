@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from lspipe.cli.text import duration, size
+from lspipe.cli.text import counted, duration, size, table
 
 if TYPE_CHECKING:
     from lspipe.estimate import Estimate
@@ -13,28 +13,95 @@ if TYPE_CHECKING:
 
 def plan_text(facts: dict[str, Any], cost: Estimate, notes: list[str]) -> str:
     """Say what a plan would do, and cost."""
-    lines = [f"run directory  {facts['run']}", f"model          {facts['model']}"]
-    lines.append("inference      " + ", ".join(f"{k} {v}" for k, v in facts["inference"].items()))
+    lines = [
+        f"run directory  {facts['run']}",
+        f"left to do     {facts['left']}",
+        f"model          {facts['model']}",
+        *_dates(facts["dates"]),
+        *_inference(facts["inference"]),
+        f"computed with  {facts['computed_with']['runs_as']}",
+    ]
     for tile in facts["tiles"]:
         lines.append(
             f"tile {tile['tile']}     {tile['pixels'][0]} x {tile['pixels'][1]} px, blocks of "
-            f"{tile['block']} px: {tile['new']} new, {tile['done']} done"
+            f"{tile['block']} px: {tile['new']} new, {tile['done']} done, {tile['redo']} to redo"
         )
         lines += [
             f"  {step['role']:7s} {step['time'][:16].replace('T', ' ')}  {', '.join(step['items'])}"
             for step in tile["steps"]
         ]
-    lines += [
-        f"scenes         {cost.scenes}",
-        f"windows        {cost.windows:,}",
-        f"forward passes {cost.forward_passes:,}",
-        f"to read        {size(cost.bytes_to_read)} of pixels",
-        f"peak memory    {size(cost.peak_bytes_per_worker)} per worker",
-        f"compute        {duration(cost.forward_passes * cost.seconds_per_pass)} on one worker of "
-        f"this machine ({cost.seconds_per_pass * 1000:.2f} ms per pass, measured)",
+    return "\n".join([*lines, *_cost(cost, facts), *_presets(cost), *(f"note: {n}" for n in notes)])
+
+
+def _dates(dates: dict[str, Any]) -> list[str]:
+    """Say the days of each date; where an event stands for them, that they were derived."""
+    ranges = [f"{role} {' to '.join(dates[role])}" for role in ("before", "after") if role in dates]
+    derived = f" (derived from the event of {dates['event']})" if dates["event"] else ""
+    return [f"dates          {', '.join(ranges)}{derived}"]
+
+
+def _inference(facts: dict[str, Any]) -> list[str]:
+    """Say how the model is applied, and who decided what."""
+    views = [facts["tta"], facts["tta_merge"], facts["tta_order"]] if facts["tta"] == "d4" else []
+    parts = [
+        f"window {facts['window']}",
+        f"stride {facts['stride']} (overlap {facts['overlap']:.1%})",
+        f"tta {' '.join(views) or 'none'}",
+        f"blend {facts['blend']}",
     ]
-    lines += [f"note: {note}" for note in notes]
-    return "\n".join(lines)
+    if facts["screen"] is not None:
+        parts.append(f"screen {facts['screen']:g}")
+    who: dict[str, list[str]] = {}
+    for name, source in facts["sources"].items():
+        if views or name not in {"tta_merge", "tta_order"}:
+            who.setdefault(source, []).append(name)
+    said = "; ".join(f"{source}: {', '.join(names)}" for source, names in who.items())
+    return [f"inference      {', '.join(parts)}", f"  decided by   {said}"]
+
+
+def _cost(cost: Estimate, facts: dict[str, Any]) -> list[str]:
+    most = "at most " if facts["inference"]["screen"] is not None else ""
+    has = "" if cost.memory_per_worker is None else f", which has {size(cost.memory_per_worker)}"
+    return [
+        f"scenes         {cost.scenes}",
+        f"windows        {most}{cost.windows:,}",
+        f"forward passes {most}{cost.forward_passes:,}, {cost.seconds_per_pass * 1000:.2f} ms each "
+        "on this machine (measured)",
+        f"to read        {size(cost.bytes_to_read)} of pixels",
+        f"peak memory    {size(cost.peak_bytes_per_worker)} per worker{has}",
+        f"compute        {most}{duration(cost.seconds)} on {counted(cost.workers, 'worker')} of "
+        "this machine's speed; reading comes beside it",
+    ]
+
+
+def _presets(cost: Estimate) -> list[str]:
+    """Say what each preset would cost, and what it gives away; `*` is the one that is asked for."""
+    rows = [["", "preset", "stride", "overlap", "views", "windows", "passes", "time", "agreement"]]
+    rows += [
+        [
+            "*" if row.is_used else "",
+            row.name,
+            str(row.stride),
+            f"{row.overlap:.0%}" + (" hann" if row.blend == "hann" else ""),
+            "8" if row.tta == "d4" else "1",
+            f"{row.windows:,}",
+            f"{row.forward_passes:,}",
+            duration(row.seconds),
+            _agreement(row.agreement, is_reference=row.name == "paper"),
+        ]
+        for row in cost.presets
+    ]
+    return [
+        "presets        for this workflow; * is what it asks for",
+        *(f"  {line}" for line in table(rows, left=2)),
+        *("  " + part for part in f"agreement: {cost.agreement_source}".split("; ")),
+    ]
+
+
+def _agreement(scores: tuple[float, ...] | None, *, is_reference: bool) -> str:
+    if is_reference:
+        return "reference"
+    return "not measured" if scores is None else ", ".join(f"{score:.3f}" for score in scores)
 
 
 def summary_text(summary: Summary, demo: dict[str, int] | None) -> str:
@@ -89,3 +156,53 @@ def status_text(facts: dict[str, Any]) -> str:
         lines.append(f"  failed {count} x {reason}")
     lines.append(f"blocks {facts['total']}: done {facts['done']}")
     return "\n".join(lines)
+
+
+def doctor_text(facts: dict[str, Any]) -> str:
+    """Say what this machine and installation can do."""
+    processor = facts["processor"]
+    has = " ".join(processor["instructions"]) or "no known vector instructions"
+    lines = [
+        f"processor      {processor['model']}, {counted(processor['cores'], 'core')}, {has}",
+        f"memory         {size(facts['memory_bytes'])}",
+        *(
+            f"GPU            {gpu['name']}, {size(gpu['memory_bytes'])}, "
+            f"compute capability {gpu['capability']}"
+            for gpu in facts["gpus"]
+        ),
+    ]
+    if not facts["gpus"]:
+        lines.append("GPU            none that torch sees")
+    lines.append(f"by default     {facts['default']['runs_as']}")
+    lines += [
+        f"runtime        {name}: {reason or 'works'}" for name, reason in facts["runtimes"].items()
+    ]
+    lines += [f"{name:14s} {', '.join(facts[name])}" for name in _SOCKETS]
+    lines += [
+        f"extra          {name}: "
+        + ("installed" if is_here else f"not installed; pip install 'lspipe[{name}]'")
+        for name, is_here in facts["extras"].items()
+    ]
+    versions = [[name, version] for name, version in facts["versions"].items()]
+    return "\n".join([*lines, "versions", *(f"  {line}" for line in table(versions, left=2))])
+
+
+_SOCKETS = ("clusters", "catalogs", "loaders", "outputs")
+
+
+def benchmark_text(rows: list[dict[str, Any]]) -> str:
+    """Say how long a forward pass takes in each runtime."""
+    lines = [["model", "runtime", "on", "window", "ms per pass", "times eager", ""]]
+    lines += [
+        [
+            row["model"],
+            row["runtime"],
+            f"{row['device']} {row['precision']}" if row["device"] else "",
+            str(row["window"]),
+            "" if row["ms_per_pass"] is None else f"{row['ms_per_pass']:.2f}",
+            "" if row["ratio"] is None else f"{row['ratio']:.2f}",
+            row["note"],
+        ]
+        for row in rows
+    ]
+    return "\n".join(table(lines, left=3))

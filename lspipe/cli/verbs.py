@@ -7,7 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lspipe.cli.progress import Progress
-from lspipe.cli.summaries import plan_text, status_text, summary_text
+from lspipe.cli.summaries import (
+    benchmark_text,
+    doctor_text,
+    plan_text,
+    status_text,
+    summary_text,
+)
 from lspipe.cli.text import say, show
 from lspipe.errors import UsageError
 
@@ -27,6 +33,7 @@ def init(options: argparse.Namespace) -> int:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(TEMPLATE, encoding="utf-8")
     say(f"wrote {path}; edit it, then: lspipe validate {path}")
+    _show_json(options, {"workflow": str(path)})
     return OK
 
 
@@ -35,6 +42,8 @@ def validate(options: argparse.Namespace) -> int:
     from lspipe.pipeline import validate
 
     facts = validate(_workflow(options))
+    for text in facts["not_there_yet"]:
+        say(f"note: {text}")
     show(options, facts, lambda: f"{options.workflow}: valid ({facts['model']})")
     return OK
 
@@ -51,7 +60,14 @@ def schema(options: argparse.Namespace) -> int:
 def plan(options: argparse.Namespace) -> int:
     """Freeze the items and say what a run would do, and cost."""
     from lspipe.estimate import estimate, warnings
-    from lspipe.prepare import done_counts, opened, prepare
+    from lspipe.prepare import (
+        check_memory,
+        done_counts,
+        opened,
+        prepare,
+        redo_counts,
+        whats_left,
+    )
     from lspipe.record import describe_plan
 
     workflow = _workflow(options)
@@ -60,14 +76,17 @@ def plan(options: argparse.Namespace) -> int:
     if prepared.previous is None:
         with opened(prepared) as held:
             prepared = held
-    done = done_counts(prepared)
     cost, notes = estimate(prepared.plan), warnings(prepared.plan)
-    facts = {
-        **describe_plan(prepared.plan, run=run, done=done),
-        "estimate": cost.as_json(),
-        "warnings": notes,
-    }
+    description = describe_plan(
+        prepared.plan,
+        run=run,
+        left=whats_left(prepared),
+        done=done_counts(prepared),
+        redo=redo_counts(prepared),
+    )
+    facts = {**description, "estimate": cost.as_json(), "warnings": notes}
     show(options, facts, lambda: plan_text(facts, cost, notes))
+    check_memory(prepared)
     return OK
 
 
@@ -138,6 +157,7 @@ def demo(options: argparse.Namespace) -> int:
 
     workflow = write_archive(Path(options.folder))
     say(f"wrote a simulated archive; next: lspipe run {workflow}")
+    _show_json(options, {"archive": options.folder, "workflow": str(workflow)})
     return OK
 
 
@@ -156,15 +176,26 @@ def _demo_score(workflow: str, run: Path) -> dict[str, int] | None:
 
 
 def doctor(options: argparse.Namespace) -> int:
-    """Print versions."""
-    from lspipe.record import versions
+    """Say what this machine and installation can do, or how fast they are."""
+    from lspipe import doctor
 
-    facts = versions()
-    show(options, facts, lambda: "\n".join(f"{name:14s} {value}" for name, value in facts.items()))
+    if options.benchmark:
+        say(f"timing networks in every runtime that works here, about {doctor.SECONDS:.0f} s")
+        rows = doctor.benchmark()
+        show(options, {"benchmark": rows}, lambda: benchmark_text(rows))
+        return OK
+    facts = doctor.examine()
+    show(options, facts, lambda: doctor_text(facts))
     return OK
 
 
 # --- shared by verbs ---------------------------------------------------------------------------
+
+
+def _show_json(options: argparse.Namespace, facts: dict[str, Any]) -> None:
+    """Print the facts of a verb that tells people the same on stderr."""
+    if options.json:
+        show(options, facts, str)
 
 
 def _workflow(options: argparse.Namespace) -> Any:

@@ -1,7 +1,9 @@
 """Where blocks are computed: one contract, one file per kind of cluster.
 
 A cluster file has `start(spec, execution)`, a context manager that yields a connected
-`distributed.Client` whose workers run one task at a time, and closes what it started.
+`distributed.Client` and closes what it started. Workers that declare the resource `inference` get
+blocks one at a time, and read the next ones in their other threads meanwhile; on a cluster where no
+worker declares it, every thread of a worker takes whatever comes.
 """
 
 from __future__ import annotations
@@ -18,6 +20,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 KINDS = {"local": "lspipe.clusters.local:start", "address": "lspipe.clusters.address:start"}
+
+
+INFERENCE_SLOT = {"inference": 1}
+"""Resource of which a worker has one, and which the computing of a block takes: one network call at
+a time, so that memory, torch threads and a GPU are those of one block."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,3 +99,18 @@ def start(spec: ClusterSpec, execution: ExecutionSpec) -> Iterator[Any]:
     factory = resolve(spec.kind, KINDS, kind="cluster")
     with factory(spec, execution) as client:
         yield client
+
+
+def inference_slot(client: Any) -> dict[str, int]:
+    """Return what the task that computes a block asks of a worker of this cluster.
+
+    Args:
+        client: of the cluster, as it is now.
+
+    Returns:
+        `INFERENCE_SLOT`, or nothing if no worker declares that resource: tasks that ask for what
+        no worker has wait for ever.
+    """
+    workers = client.scheduler_info()["workers"].values()
+    declared = any(set(INFERENCE_SLOT) <= set(worker["resources"]) for worker in workers)
+    return dict(INFERENCE_SLOT) if declared else {}

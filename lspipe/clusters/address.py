@@ -1,7 +1,12 @@
 """A dask cluster that runs already, by the address of its scheduler.
 
-Its workers must have lspipe installed and see the run directory under the same path. It is left
-running afterwards.
+Its workers must have lspipe installed and see the run directory under the same path. With two
+threads and one slot for inference, each reads the next block while it computes one:
+
+    dask worker tcp://HOST:8786 --nthreads 2 --resources inference=1
+
+Where only some declare the slot (those with a GPU, say), blocks are computed there and the others
+help to read. The cluster is left running afterwards.
 """
 
 from __future__ import annotations

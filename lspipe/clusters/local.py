@@ -1,4 +1,4 @@
-"""Worker processes on this machine, on loopback, one task and one torch thread each."""
+"""Worker processes on this machine, on loopback: one block at a time, the next read meanwhile."""
 
 from __future__ import annotations
 
@@ -11,12 +11,17 @@ from typing import TYPE_CHECKING, Any
 
 import dask
 
+from lspipe.clusters import INFERENCE_SLOT
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from distributed import Client
 
     from lspipe.clusters import ClusterSpec, ExecutionSpec
+
+THREADS = 2
+"""Threads of a worker: one computes a block, the other reads and cuts pixels of the next ones."""
 
 
 @contextmanager
@@ -28,6 +33,10 @@ def start(spec: ClusterSpec, execution: ExecutionSpec) -> Iterator[Client]:
     settings = {
         # A task that kills its worker is tried as often as one that fails; read at scheduler start.
         "distributed.scheduler.allowed-failures": execution.retries,
+        # Reads are handed out to a worker that has fewer tasks than threads, and a block that waits
+        # for its turn is such a task: one block computes, and one is ready or being read. Dask's
+        # own 1.1, rounded up, would let a worker hold the pixels of one block more.
+        "distributed.scheduler.worker-saturation": 1.0,
         # A worker that holds the interpreter for long is busy, not dead.
         "distributed.scheduler.worker-ttl": "15 minutes",
     }
@@ -36,7 +45,8 @@ def start(spec: ClusterSpec, execution: ExecutionSpec) -> Iterator[Client]:
         _interrupts_held_back() as let_interrupts_through,
         LocalCluster(
             n_workers=workers,
-            threads_per_worker=1,
+            threads_per_worker=THREADS,
+            resources=INFERENCE_SLOT,
             memory_limit=spec.memory_per_worker,
             host="127.0.0.1",
             dashboard_address="127.0.0.1:0",

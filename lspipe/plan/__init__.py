@@ -13,7 +13,7 @@ See also: `estimate.py`, what a plan costs.
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 from lspipe import models, search
@@ -22,9 +22,9 @@ from lspipe.inference import NUMERICS
 from lspipe.models.item import SHIPPED_PREFIX
 from lspipe.plan.canonical import fingerprint
 from lspipe.plan.decisions import THREADS, detection_inputs, record
-from lspipe.plan.nouns import Plan, TilePlan
+from lspipe.plan.nouns import BYTES_PER_PIXEL, Plan, TilePlan, outer_pixels
 from lspipe.plan.tiles import BLOCK_SIZES, open_step, plan_tile
-from lspipe.presets import resolve
+from lspipe.presets import AUTO_BATCH_SIZE, trace
 from lspipe.worker import ModelReference
 
 if TYPE_CHECKING:
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BLOCK_SIZES",
+    "BYTES_PER_PIXEL",
     "THREADS",
     "Plan",
     "TilePlan",
@@ -44,6 +45,7 @@ __all__ = [
     "make",
     "model_of",
     "open_step",
+    "outer_pixels",
     "record",
     "threshold",
 ]
@@ -55,6 +57,7 @@ def make(
     frozen: Mapping[str, Any],
     decided: Mapping[str, Any] | None = None,
     blocks: Mapping[str, int] | None = None,
+    batch_size: int | None = None,
 ) -> Plan:
     """Make the plan of a workflow.
 
@@ -64,12 +67,13 @@ def make(
         decided: `tiles` of an earlier `run.json`: scenes and radiometry per tile, which are then
             taken and not decided again, so that resuming needs no network.
         blocks: block size per tile of an existing store, which rules over `execution.block`.
+        batch_size: of an earlier `run.json`, which is what `auto` then means: nothing is probed.
 
     Raises:
         NothingFound: no pixel of any tile lies in the area.
         UsageError: the model, a scene or the area cannot be used.
     """
-    item, setting = model_of(workflow)
+    item, setting, sources = _settings(workflow)
     reference = _reference(workflow, item)
     area = search.read_area(workflow.aoi, workflow.folder)
     tiles = _touched(search.thaw(frozen), area)
@@ -85,6 +89,11 @@ def make(
         )
         for tile in tiles
     )
+    if sources["batch_size"] == "auto":
+        size, sources["batch_size"] = _batch_size(
+            reference, item, plans, window=setting.window, earlier=batch_size
+        )
+        setting = replace(setting, batch_size=size)
     return Plan(
         workflow=workflow,
         area=area,
@@ -92,6 +101,7 @@ def make(
         model=item,
         reference=reference,
         setting=setting,
+        sources=sources,
         detection_inputs=detection_inputs(
             workflow,
             area,
@@ -121,11 +131,17 @@ def model_of(workflow: Workflow) -> tuple[ModelItem, Setting]:
     Raises:
         UsageError: the item cannot be used, or the settings do not go together.
     """
+    item, setting, _ = _settings(workflow)
+    return item, setting
+
+
+def _settings(workflow: Workflow) -> tuple[ModelItem, Setting, dict[str, str]]:
+    """Read the model item; how it is applied, and who decided each of the settings."""
     name = workflow.model.item
     is_shipped = name.startswith(SHIPPED_PREFIX)
     item = models.ModelItem.from_file(name if is_shipped else workflow.folder / name)
     try:
-        return item, resolve(workflow.inference, item.inference_defaults())
+        return item, *trace(workflow.inference, item.inference_defaults())
     except ValueError as error:
         raise WorkflowError(f"inference with model {item.id}: {error}") from error
 
@@ -154,3 +170,36 @@ def _reference(workflow: Workflow, item: ModelItem) -> ModelReference:
         precision=runtime.precision,
         runtime=runtime.name,
     )
+
+
+def _batch_size(
+    reference: ModelReference,
+    item: ModelItem,
+    plans: tuple[TilePlan, ...],
+    *,
+    window: int,
+    earlier: int | None,
+) -> tuple[int, str]:
+    """Say what `batch_size: auto` means, and why.
+
+    Another number may round otherwise, so it is decided once, before the first block, and a run
+    that goes on keeps it.
+    """
+    if earlier is not None:
+        return earlier, "earlier run"
+    if not reference.device.startswith("cuda"):
+        return AUTO_BATCH_SIZE, "default"
+    from lspipe.models.runtimes import probe
+
+    # Eager, whatever runs later: other runtimes would compile each size that is tried.
+    network = models.load(
+        item.reference,
+        reference.sha256,
+        device="cuda",
+        precision=reference.precision,
+        runtime="eager",
+    )
+    bytes_per_pixel = 2 * len(item.bands) + BYTES_PER_PIXEL
+    reserve = max(plan.largest_block for plan in plans) * bytes_per_pixel
+    size = probe.largest_batch(network, len(item.bands), window, reserve_bytes=reserve)
+    return size, "probed"

@@ -30,7 +30,8 @@ if TYPE_CHECKING:
     from lspipe.workflow import Workflow
 
 BLOCK_SIZES = (3660, 1830, 1220, 610)
-"""Block edges that `auto` chooses from: a third of a Sentinel-2 tile and its halves and thirds."""
+"""Block edges that `auto` chooses from, the largest first: a third of a Sentinel-2 tile, and its
+halves and thirds."""
 
 SMALLEST_CHUNK = 256
 """Zarr chunks below this edge make too many files: 1800 per array on a tile, pixels."""
@@ -70,7 +71,7 @@ def plan_tile(
     )
     inside = None if mask.all() else mask
     size = block or _block_size(tile, workflow, setting, inside)
-    cut = windows.blocks(tile.geobox.shape, size, setting.window)
+    cut = windows.blocks(tile.geobox.shape, size, setting.halo + 1)
     grid = Grid(
         tile=tile.name,
         geobox=tile.geobox,
@@ -86,9 +87,9 @@ def plan_tile(
         radiometry=table,
         bands=bands,
         required=item.bands,
-        area=inside,
+        area=None if inside is None else search.PackedMask.of(inside),
         grid=grid,
-        window=setting.window,
+        halo=setting.halo,
         blocks=tuple(_touching(cut, inside)),
         candidates=candidates,
         tile_ranges=None,
@@ -154,7 +155,7 @@ def _block_size(
     tile: Tile, workflow: Workflow, setting: Setting, inside: NDArray[np.bool_] | None
 ) -> int:
     """Take the block size the workflow says, or the one that reads least for the area."""
-    halo = setting.window - 1
+    halo = setting.halo
     asked = workflow.execution.block
     if asked != "auto":
         if asked < min(halo, max(tile.geobox.shape)):
@@ -166,16 +167,16 @@ def _block_size(
             )
         return asked
     sizes = [size for size in BLOCK_SIZES if size >= halo] or [halo]
-    return min(sizes, key=lambda size: _pixels_read(tile, size, setting.window, inside))
+    return min(sizes, key=lambda size: _pixels_read(tile, size, halo, inside))
 
 
-def _pixels_read(tile: Tile, size: int, window: int, inside: NDArray[np.bool_] | None) -> int:
+def _pixels_read(tile: Tile, size: int, halo: int, inside: NDArray[np.bool_] | None) -> int:
     """Pixels with halos of the blocks that touch the area."""
     return sum(
         (rows.stop - rows.start) * (columns.stop - columns.start)
         for rows, columns in (
             block.outer
-            for block in _touching(windows.blocks(tile.geobox.shape, size, window), inside)
+            for block in _touching(windows.blocks(tile.geobox.shape, size, halo + 1), inside)
         )
     )
 

@@ -12,9 +12,17 @@ Does not cover: which acquisition is used (`cube.py`); reading pixels (`loaders/
 """
 
 from lspipe.search.acquisitions import Acquisition, Tile, deduplicate, freeze, thaw
-from lspipe.search.areas import Area, AreaSpec, area_on_grid, bounding_window, footprint, read_area
+from lspipe.search.areas import (
+    Area,
+    AreaSpec,
+    PackedMask,
+    area_on_grid,
+    bounding_window,
+    footprint,
+    read_area,
+)
 from lspipe.search.dates import DateRange, DatesSpec
-from lspipe.search.find import SearchSpec, find_items, find_tiles
+from lspipe.search.find import SearchSpec, find_items, find_tiles, missing_items
 from lspipe.search.grids import grid_of, tile_grid
 
 __all__ = [
@@ -23,6 +31,7 @@ __all__ = [
     "AreaSpec",
     "DateRange",
     "DatesSpec",
+    "PackedMask",
     "SearchSpec",
     "Tile",
     "area_on_grid",
@@ -33,6 +42,7 @@ __all__ = [
     "footprint",
     "freeze",
     "grid_of",
+    "missing_items",
     "read_area",
     "thaw",
     "tile_grid",

@@ -44,6 +44,10 @@ OPERATORS: dict[str, Callable[[Any, Any], bool]] = {
 }
 """Comparisons of a query. Source: STAC API, query extension."""
 
+NUMBERS = ("eo:cloud_cover", "eo:snow_cover", "view:sun_elevation", "view:off_nadir")
+"""Properties that are numbers: a condition in quotes would be met by no item. Source: STAC
+extensions eo and view."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class SearchSpec:
@@ -64,14 +68,51 @@ class SearchSpec:
     metadata, so be generous: what counts later is the cloud over the area."""
 
     def __post_init__(self) -> None:
-        """Refuse operators that do not exist."""
+        """Refuse operators that do not exist, and values that they cannot compare."""
         for name, conditions in self.query.items():
-            for operator in conditions:
-                if operator not in OPERATORS:
-                    raise ValueError(
-                        f"found operator {operator!r} on {name}, expected one of "
-                        f"{', '.join(OPERATORS)}"
-                    )
+            if not conditions:
+                raise ValueError(f"query.{name}: found no condition, expected such as {{lt: 80}}")
+            for operator, wanted in conditions.items():
+                _check_condition(name, operator, wanted)
+
+
+def _check_condition(name: str, operator: str, wanted: Any) -> None:
+    """Refuse a condition that no item could meet, or that a server would refuse."""
+    if operator not in OPERATORS:
+        raise ValueError(
+            f"found operator {operator!r} on {name}, expected one of {', '.join(OPERATORS)}"
+        )
+    expected = _expected(name, operator)
+    values = wanted if operator == "in" and isinstance(wanted, list) else [wanted]
+    is_list = isinstance(wanted, list)
+    if is_list is not (operator == "in") or not values or not all(map(expected.holds, values)):
+        listed = f"a list, each {expected.words}" if operator == "in" else expected.words
+        raise ValueError(f"query.{name}.{operator}: found {wanted!r}, expected {listed}")
+
+
+@dataclass(frozen=True)
+class _Kind:
+    """What the value of a condition must be."""
+
+    words: str
+    types: tuple[type, ...]
+
+    def holds(self, value: Any) -> bool:
+        """Tell whether a value is of this kind; a bool is no number, and NaN is none."""
+        if isinstance(value, bool):
+            return bool in self.types
+        return isinstance(value, self.types) and value == value  # noqa: PLR0124 NaN is not itself
+
+
+def _expected(name: str, operator: str) -> _Kind:
+    """Say which values an operator can compare with a property."""
+    if operator == "startsWith":
+        return _Kind("text", (str,))
+    if name in NUMBERS:
+        return _Kind("a number without quotes", (int, float))
+    if operator in {"lt", "lte", "gt", "gte"}:
+        return _Kind("a number or text", (int, float, str))
+    return _Kind("a number, text, true or false", (int, float, str, bool))
 
 
 def find_tiles(spec: SearchSpec, area: Area, dates: DatesSpec, folder: Path) -> list[Tile]:
@@ -147,6 +188,20 @@ def _api_url(catalog: str) -> str | None:
     if catalog in catalogs.CATALOGS:
         return catalogs.CATALOGS[catalog].url
     return catalog if re.match(r"https?://", catalog) else None
+
+
+def missing_items(spec: SearchSpec, folder: Path) -> Path | None:
+    """Return the path of a catalogue of files that is not there yet; None if all is well.
+
+    Raises:
+        WorkflowError: it looks like the misspelt name of a known catalogue.
+    """
+    path = folder / spec.catalog
+    if _api_url(spec.catalog) is not None or path.exists():
+        return None
+    if difflib.get_close_matches(spec.catalog, catalogs.CATALOGS, n=1):
+        _item_path(spec.catalog, folder)
+    return path
 
 
 def _item_path(catalog: str, folder: Path) -> Path:

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 
 import psutil
 import pytest
+from distributed import Client, Scheduler, SpecCluster, Worker
 
 from lspipe import clusters
 from lspipe.clusters import ClusterSpec, ExecutionSpec, address, local
@@ -25,11 +26,26 @@ def running():
         yield client
 
 
-def test_a_local_cluster_has_one_task_at_a_time_per_worker(running):
-    assert sorted(running.nthreads().values()) == [1, 1]
+def test_a_local_worker_has_a_thread_to_compute_and_one_to_read(running):
+    assert sorted(running.nthreads().values()) == [2, 2]
+    assert clusters.inference_slot(running) == {"inference": 1}
     pids = set(running.run(os.getpid).values())
     assert len(pids) == 2
     assert os.getpid() not in pids
+
+
+@pytest.mark.parametrize(
+    ("declared", "asked"), [(({}, {}), {}), (({}, {"inference": 1}), {"inference": 1})]
+)
+def test_a_slot_is_asked_for_only_where_a_worker_declares_it(declared, asked):
+    workers = {
+        number: {"cls": Worker, "options": {"nthreads": 1, "resources": resources}}
+        for number, resources in enumerate(declared)
+    }
+    scheduler = {"cls": Scheduler, "options": {"dashboard": False, "port": 0, "host": "127.0.0.1"}}
+    with SpecCluster(workers=workers, scheduler=scheduler) as cluster, Client(cluster) as client:
+        client.wait_for_workers(2, timeout=20)
+        assert clusters.inference_slot(client) == asked
 
 
 def test_a_local_cluster_listens_on_loopback_only(running):

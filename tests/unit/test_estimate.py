@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from datetime import UTC, datetime
-from itertools import product
+from itertools import pairwise, product
 from types import SimpleNamespace
 
 import numpy as np
@@ -15,11 +16,23 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import lspipe
-from lspipe import windows
+from lspipe import machine, windows
+from lspipe.clusters import ClusterSpec
 from lspipe.cube import Step
-from lspipe.estimate import estimate, peak_bytes, warnings, windows_in
+from lspipe.errors import UsageError
+from lspipe.estimate import (
+    _peak_at,
+    check_memory,
+    estimate,
+    fitting_block,
+    peak_bytes,
+    warnings,
+    windows_in,
+    worker_memory,
+)
 from lspipe.inference import Setting, run_block
 from lspipe.models.runtimes import from_callable
+from lspipe.plan import BLOCK_SIZES, THREADS
 from lspipe.search import Acquisition
 from lspipe.workflow import Workflow
 from tests.worlds import make_world
@@ -139,6 +152,125 @@ def test_larger_blocks_need_more_memory(world):
         plan = plan_of(world, f"execution.block={block}")
         peaks.append(peak_bytes(plan.tiles[0], plan))
     assert peaks == sorted(set(peaks))
+
+
+def test_a_screen_costs_at_most_its_first_pass_more(world):
+    full, screened = (
+        estimate(plan_of(world, "execution.block=240", *more))
+        for more in ([], ["inference.screen=0.05"])
+    )
+    assert screened.windows == full.windows
+    setting = plan_of(world, "inference.screen=0.05").setting
+    coarse = len(windows.origins(240, 32, setting.first_pass.stride)) ** 2
+    assert screened.forward_passes == full.forward_passes + 2 * coarse
+
+
+def test_every_preset_is_counted_for_this_workflow(world):
+    cost = estimate(plan_of(world, "inference={preset: fast, window: 32}", "execution.block=240"))
+    rows = {row.name: row for row in cost.presets}
+    assert list(rows) == ["paper", "balanced", "fast", "preview"]
+    assert [name for name, row in rows.items() if row.is_used] == ["fast"]
+    fast = rows["fast"]
+    assert (fast.stride, fast.overlap, fast.blend) == (16, 0.5, "hann")
+    assert (fast.windows, fast.forward_passes) == (cost.windows, cost.forward_passes)
+    assert fast.seconds == pytest.approx(cost.seconds)
+    # The item says `overlap: 0` and `tta: none`, which no preset turns on.
+    assert rows["paper"].windows == 2 * 8**2
+    assert {row.tta for row in rows.values()} == {"none"}
+    assert "a hint only: this model's paper did otherwise" in cost.agreement_source
+
+
+def test_a_setting_of_ones_own_is_a_row_of_its_own(world):
+    cost = estimate(plan_of(world))
+    (used,) = [row for row in cost.presets if row.is_used]
+    assert used is cost.presets[-1]
+    assert (used.name, used.stride, used.tta, used.agreement) == ("as asked", 16, "d4", None)
+    assert used.forward_passes == cost.forward_passes
+
+
+def test_the_work_is_shared_among_the_workers(world):
+    cost = estimate(plan_of(world, "cluster.workers=4"))
+    assert cost.workers == 4
+    assert cost.seconds == pytest.approx(cost.forward_passes * cost.seconds_per_pass / 4)
+
+
+def test_a_pass_is_timed_with_the_planned_threads(world, monkeypatch):
+    seen = set()
+
+    def network(batch):
+        seen.add(torch.get_num_threads())
+        return batch[:, :1] * 0 + 0.5
+
+    monkeypatch.setattr(
+        "lspipe.worker.load", lambda _: from_callable(network, device="cpu", precision="fp32")
+    )
+    before = torch.get_num_threads()
+    plan = plan_of(world)
+    try:
+        torch.set_num_threads(2)
+        estimate(plan)
+    finally:
+        torch.set_num_threads(before)
+    assert seen == {THREADS} == {1}
+
+
+# --- memory -------------------------------------------------------------------------------------
+
+
+def test_a_worker_has_its_share_of_the_machine_or_what_is_said():
+    assert worker_memory(ClusterSpec(workers=2)) == machine.memory() // 2
+    assert worker_memory(ClusterSpec()) == machine.memory() // machine.cores()
+    assert worker_memory(ClusterSpec(memory_per_worker="4GiB")) == 4 * 2**30
+    # Whoever started that cluster knows.
+    assert worker_memory(ClusterSpec(kind="address")) is None
+    assert worker_memory(ClusterSpec(kind="address", memory_per_worker="4GB")) == 4 * 10**9
+
+
+def whole_tile_plan(world, *overrides):
+    """The world's plan, on a tile that is cut as a whole Sentinel-2 tile."""
+    plan = plan_of(world, *overrides)
+    (tile,) = plan.tiles
+    shape = (10980, 10980)
+    whole = SimpleNamespace(name=tile.tile.name, geobox=SimpleNamespace(shape=shape))
+    cut = tuple(windows.blocks(shape, 3660, plan.setting.halo + 1))
+    grid = replace(tile.grid, block=3660)
+    return replace(plan, tiles=(replace(tile, tile=whole, blocks=cut, grid=grid, area=None),))
+
+
+def test_blocks_that_do_not_fit_are_refused_with_those_that_would(world):
+    plan = whole_tile_plan(world)
+    peaks = {size: _peak_at(size, plan.tiles[0], plan) for size in BLOCK_SIZES}
+    assert peaks[3660] == peak_bytes(plan.tiles[0], plan)
+    assert sorted(peaks.values(), reverse=True) == list(peaks.values())
+    for size, smaller in pairwise(BLOCK_SIZES):
+        memory = peaks[size] - 1
+        tight = whole_tile_plan(world, f"cluster.memory_per_worker={memory}B")
+        with pytest.raises(UsageError, match=f"set execution.block to {smaller}, or give a worker"):
+            check_memory(tight, is_laid_out=False)
+        assert fitting_block(plan, memory) == smaller
+        # What is advised is not refused.
+        check_memory(
+            whole_tile_plan(world, f"cluster.memory_per_worker={peaks[3660]}B"), is_laid_out=False
+        )
+
+
+def test_where_no_block_fits_the_memory_is_said_that_would_do(world):
+    tight = whole_tile_plan(world, "cluster.memory_per_worker=100MB")
+    with pytest.raises(UsageError, match=r"which has 0\.10GB: no block size fits") as caught:
+        check_memory(tight, is_laid_out=False)
+    enough = re.search(r"give a worker (\S+)", str(caught.value))[1]
+    check_memory(whole_tile_plan(world, f"cluster.memory_per_worker={enough}"), is_laid_out=False)
+
+
+def test_a_run_that_is_laid_out_is_not_told_to_cut_its_blocks_anew(world):
+    tight = whole_tile_plan(world, "cluster.memory_per_worker=1GB")
+    with pytest.raises(UsageError, match="this run is laid out, so give a worker .* --fresh"):
+        check_memory(tight, is_laid_out=True)
+
+
+def test_memory_that_nobody_knows_refuses_nothing(world):
+    other = "cluster={kind: address, address: 'tcp://127.0.0.1:8786'}"
+    check_memory(whole_tile_plan(world, other), is_laid_out=False)
 
 
 def test_timing_a_pass_leaves_the_number_of_threads_as_it_was(world):

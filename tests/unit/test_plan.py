@@ -6,19 +6,31 @@ import json
 import shutil
 import sys
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+import torch
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
 import lspipe
 from lspipe import search, windows
-from lspipe.errors import ModelError, NothingFound, WorkflowError
+from lspipe.errors import ModelError, NothingFound, StoreError, WorkflowError
 from lspipe.models.item import SHIPPED_FOLDER
-from lspipe.plan import BLOCK_SIZES, fingerprint, make, open_step, record, threshold
+from lspipe.plan import (
+    BLOCK_SIZES,
+    BYTES_PER_PIXEL,
+    fingerprint,
+    make,
+    open_step,
+    record,
+    threshold,
+)
+from lspipe.prepare import opened, prepare
+from lspipe.presets import AUTO_BATCH_SIZE
 from lspipe.workflow import Workflow
 from tests.worlds import add_scene, make_world
 
@@ -55,6 +67,7 @@ def plan(world):
 # --- fingerprints -------------------------------------------------------------------------------
 
 DECIDES_A_PIXEL = [
+    "inference.screen=0.05",
     "dates.after.end=2018-03-30",
     "aoi={bbox: [-72.53, -43.34, -72.52, -43.33]}",
     "search.query={eo:cloud_cover: {lt: 90}}",
@@ -238,7 +251,7 @@ def test_a_small_area_is_cut_finer_so_that_less_is_read(tmp_path):
     (tile,) = whole_tile(tmp_path, aoi={"bbox": bbox}).tiles
     assert tile.grid.block == 610
     assert 1 <= len(tile.blocks) <= 4
-    rows, columns = np.nonzero(tile.area)
+    rows, columns = np.nonzero(tile.area[:, :])
     for block in tile.blocks:
         assert tile.area[block.core].any()
     inside = sum(np.count_nonzero(tile.area[block.core]) for block in tile.blocks)
@@ -249,7 +262,7 @@ def test_auto_takes_the_block_that_reads_least(tmp_path):
     (tile,) = whole_tile(tmp_path, aoi={"bbox": [-72.532, -43.6, -72.0, -43.328]}).tiles
 
     def pixels(size: int) -> int:
-        cut = windows.blocks(tile.tile.geobox.shape, size, tile.window)
+        cut = windows.blocks(tile.tile.geobox.shape, size, tile.halo + 1)
         extents = [block.outer for block in cut if tile.area[block.core].any()]
         return sum((r.stop - r.start) * (c.stop - c.start) for r, c in extents)
 
@@ -304,3 +317,78 @@ def test_a_model_scaled_by_tile_gets_the_range_of_the_whole_tile_once(world, tmp
     decided = json.loads(json.dumps({t.tile.name: record(t) for t in scaled.tiles}))
     again = make(scaled.workflow, frozen=frozen, decided=decided)
     assert again.tiles[0].tile_ranges == tile.tile_ranges
+
+
+# --- who decided, and the batch size ------------------------------------------------------------
+
+
+def test_a_plan_says_who_decided_each_setting(world, plan):
+    assert plan.sources == {
+        "window": "workflow",
+        "stride": "workflow",
+        "tta": "workflow",
+        "tta_merge": "paper default",
+        "tta_order": "paper default",
+        "blend": "paper default",
+        "batch_size": "default",
+    }
+    asked = lspipe.plan(workflow(world, "inference.batch_size=4"))
+    assert (asked.setting.batch_size, asked.sources["batch_size"]) == (4, "workflow")
+
+
+def pretended(monkeypatch, *, device):
+    """Let plans believe that the model lies on a device; returns what was asked of the probe."""
+    asked = []
+
+    def load(*_, runtime, **__):
+        name = "compiled" if runtime == "auto" else runtime
+        return SimpleNamespace(device=torch.device(device), precision="bf16", name=name)
+
+    def largest_batch(runtime, channels, window, *, reserve_bytes):
+        asked.append((runtime.name, channels, window, reserve_bytes))
+        return 96
+
+    monkeypatch.setattr("lspipe.models.load", load)
+    monkeypatch.setattr("lspipe.models.runtimes.probe.largest_batch", largest_batch)
+    return asked
+
+
+def test_the_batch_size_of_a_gpu_is_probed_once_per_plan_beside_the_largest_block(
+    world, monkeypatch
+):
+    asked = pretended(monkeypatch, device="cuda")
+    probed = lspipe.plan(workflow(world))
+    # A block of 80 px with halos of 31, four bands of int16 and what is kept per pixel. Eager:
+    # another runtime would compile every size.
+    assert asked == [("eager", 4, 32, 142**2 * (4 * 2 + BYTES_PER_PIXEL))]
+    assert probed.reference.runtime == "compiled"
+    assert (probed.setting.batch_size, probed.sources["batch_size"]) == (96, "probed")
+    assert probed.detection_inputs["inference"]["batch_size"] == 96
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_a_run_that_goes_on_keeps_its_batch_size_and_probes_nothing(
+    world, tmp_path, monkeypatch, device
+):
+    asked = pretended(monkeypatch, device=device)
+    first = prepare(workflow(world), tmp_path / "run")
+    with opened(first):
+        pass
+    path = tmp_path / "run" / "run.json"
+    content = json.loads(path.read_text(encoding="utf-8"))
+    content["detection_inputs"]["inference"]["batch_size"] = 48
+    content["fingerprints"]["detection"] = fingerprint(content["detection_inputs"])
+    path.write_text(json.dumps(content), encoding="utf-8")
+    asked.clear()
+    again = prepare(workflow(world), tmp_path / "run").plan
+    assert not asked
+    assert (again.setting.batch_size, again.sources["batch_size"]) == (48, "earlier run")
+    # Another number that is asked for by name is another run, still.
+    with pytest.raises(StoreError, match="batch_size: 48 -> 4"):
+        prepare(workflow(world, "inference.batch_size=4"), tmp_path / "run")
+
+
+def test_a_cpu_is_not_probed(world, monkeypatch):
+    asked = pretended(monkeypatch, device="cpu")
+    assert lspipe.plan(workflow(world)).setting.batch_size == AUTO_BATCH_SIZE
+    assert not asked

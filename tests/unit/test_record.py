@@ -18,6 +18,7 @@ from lspipe.record import (
     read_log,
     read_status,
     run_json,
+    runs_as,
     versions,
 )
 from lspipe.stream import Failure
@@ -83,6 +84,26 @@ def test_run_json_takes_a_token_from_nowhere(tmp_path):
     assert "SECRET" not in json.dumps(content)
     assert content["state"] == "planned"
     assert content["fingerprints"]["detection"] == plan.detection_fingerprint
+
+
+def test_run_json_says_in_a_line_what_computed_it(tmp_path):
+    workflow = Workflow.from_file(
+        make_world(tmp_path).workflow, overrides=("inference.batch_size=4", "inference.device=cpu")
+    )
+    plan = lspipe.plan(workflow)
+    model = run_json(plan, state="planned")["model"]
+    assert model["runs_as"] == "cpu fp32 eager, batches of 4, 1 thread"
+    fields = ("device", "precision", "runtime", "batch_size", "threads")
+    assert [model[name] for name in fields] == ["cpu", "fp32", "eager", 4, 1]
+    decides = plan.detection_inputs["inference"]
+    assert {name: decides[name] for name in fields} == {name: model[name] for name in fields}
+    assert decides["screen"] is None
+
+
+def test_a_batch_size_that_is_not_known_yet_is_no_number():
+    assert runs_as("cuda", "bf16", "eager", None) == (
+        "cuda bf16 eager, batches as large as fit, 1 thread"
+    )
 
 
 def test_versions_name_every_package_that_decides_a_result(monkeypatch):

@@ -169,9 +169,9 @@ def test_a_workflow_file_may_say_all_that():
 )
 def test_query_operators(operator, wanted, expected, tmp_path):
     for value in (10, 20, 30, None):
-        facts = {} if value is None else {"eo:cloud_cover": value}
+        facts = {} if value is None else {"cloud": value}
         (tmp_path / f"{value}.json").write_text(json.dumps(item(f"item-{value}", **facts)))
-    spec = SearchSpec(catalog=".", query={"eo:cloud_cover": {operator: wanted}})
+    spec = SearchSpec(catalog=".", query={"cloud": {operator: wanted}})
     found = find_items(spec, area(), YEAR, tmp_path)
     assert [i.id for i in found] == sorted(f"item-{value}" for value in expected)
 

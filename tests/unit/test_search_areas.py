@@ -17,7 +17,15 @@ from shapely.geometry import Point, Polygon, box
 
 from lspipe import catalogs
 from lspipe.errors import AreaError, CatalogError
-from lspipe.search import AreaSpec, area_on_grid, bounding_window, grid_of, read_area, tile_grid
+from lspipe.search import (
+    AreaSpec,
+    PackedMask,
+    area_on_grid,
+    bounding_window,
+    grid_of,
+    read_area,
+    tile_grid,
+)
 from lspipe.search.areas import footprint, split_at_date_line
 from lspipe.search.grids import grid_square, tile_epsg
 
@@ -351,3 +359,22 @@ def test_an_item_without_projection_is_a_whole_tile():
 def test_a_grid_that_cannot_be_used_is_refused(content, message):
     with pytest.raises(CatalogError, match=message):
         grid_of(content)
+
+
+@given(st.data())
+def test_a_packed_mask_gives_back_every_rectangle(data):
+    rows, columns = data.draw(st.tuples(st.integers(1, 30), st.integers(1, 40)))
+    mask = np.random.default_rng(data.draw(st.integers(0, 99))).random((rows, columns)) < 0.5
+    top, bottom = sorted(data.draw(st.tuples(*[st.integers(0, rows)] * 2)))
+    left, right = sorted(data.draw(st.tuples(*[st.integers(0, columns)] * 2)))
+    packed = PackedMask.of(mask)
+    part = (slice(top, bottom), slice(left, right))
+    assert packed[part].dtype == bool
+    np.testing.assert_array_equal(packed[part], mask[part])
+    np.testing.assert_array_equal(packed[:, :], mask)
+    assert packed.bits.nbytes == rows * -(-columns // 8)
+
+
+def test_a_packed_mask_has_no_steps():
+    with pytest.raises(ValueError, match="step 2"):
+        PackedMask.of(np.ones((4, 4), bool))[:, ::2]

@@ -41,15 +41,10 @@ class Done:
     """As much of a `BlockResult` as counting needs."""
 
     name: str
-    failed_reads: int = 0
 
 
 def name(tile, column):
     return Done(f"{tile}{column}")
-
-
-def with_gaps(tile, column):
-    return Done(f"{tile}{column}", failed_reads=100 * column)
 
 
 def unreadable_in_the_middle(tile, column):
@@ -115,12 +110,6 @@ def test_every_block_is_done_and_reported_once(client):
     assert (outcome.done, outcome.failures) == (6, [])
     assert {event for event, _ in events} == {"block"}
     assert sorted(facts["name"] for _, facts in events) == ["A0", "A1", "A2", "B0", "B1", "B2"]
-
-
-def test_pixels_that_could_not_be_read_are_added_up(client):
-    outcome, events = run(client, [batch("A", with_gaps), batch("B", with_gaps, count=2)])
-    assert outcome.failed_reads == 0 + 100 + 200 + 0 + 100
-    assert sum(facts["failed_reads"] for _, facts in events) == outcome.failed_reads
 
 
 def test_no_batches_end_at_once(client):
@@ -199,7 +188,7 @@ def test_a_read_that_a_block_needs_is_tried_again_too(client):
 
     outcome, events = run(client, [Batch("A", 0, ((0, 0),), build)], retries=2)
     assert (outcome.done, outcome.failures) == (1, [])
-    assert events == [("block", {"name": "needs a read0", "failed_reads": 0})]
+    assert events == [("block", {"name": "needs a read0"})]
 
 
 def test_what_no_block_can_escape_stops_the_run(client):

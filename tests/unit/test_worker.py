@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import threading
 from collections import Counter
 from dataclasses import replace
 from importlib import import_module
@@ -10,6 +11,9 @@ from importlib import import_module
 import dask
 import numpy as np
 import pytest
+import torch
+from dask._task_spec import convert_legacy_graph
+from dask.base import collections_to_expr
 
 import lspipe
 from lspipe import store, worker
@@ -47,11 +51,13 @@ def job_of(plan, run, step=0) -> StepJob:
     )
 
 
-def tasks_of(plan, run, step=0, workflow=None, area=None):
+def tasks_of(plan, run, step=0, *, workflow=None, area=None, resources=None):
     (tile,) = plan.tiles
     cube = open_step(tile, tile.steps[step], workflow or plan.workflow)
     job = job_of(plan, run, step)
-    return block_tasks(cube, job, tile.blocks, bands=plan.model.bands, area=area)
+    return block_tasks(
+        cube, job, tile.blocks, bands=plan.model.bands, area=area, resources=resources
+    )
 
 
 def compute(tasks):
@@ -99,6 +105,45 @@ def test_two_runs_in_one_graph_or_on_one_scheduler_never_share_a_block(plan, tmp
     assert len({task.key for task in tasks}) == 4
     compute(tasks)
     assert [int(store.done(run, TILE).sum()) for run in runs] == [2, 2]
+
+
+def test_only_computing_a_block_asks_for_the_slot(plan, tmp_path):
+    tasks = tasks_of(plan, tmp_path, resources={"inference": 1})
+    annotations = collections_to_expr(tasks).optimize().__dask_annotations__()
+    assert annotations["resources"] == {task.key: {"inference": 1} for task in tasks}
+    without = collections_to_expr(tasks_of(plan, tmp_path)).optimize()
+    assert "resources" not in without.__dask_annotations__()
+
+
+def test_what_a_block_needs_goes_before_what_only_later_ones_need(plan, tmp_path):
+    # Dilating clouds is an overlap of its own, and needs one row and one column more.
+    mask = replace(plan.workflow.cube.mask, dilate_px=0)
+    cube = replace(plan.workflow.cube, mask=mask)
+    with worker.in_turn(100, 3):
+        workflow = plan.workflow.model_copy(update={"cube": cube})
+        tasks = tasks_of(plan, tmp_path, workflow=workflow)
+    expression = collections_to_expr(tasks).optimize()
+    priority = expression.__dask_annotations__()["priority"]
+    graph = convert_legacy_graph(expression.__dask_graph__())
+    assert set(priority) == set(graph)
+    assert [priority[task.key] for task in tasks] == [-100 - number for number in range(9)]
+    needs = {task.key: ancestors(graph, task.key) for task in tasks}
+    for number, task in enumerate(tasks):
+        row, column = divmod(number, 3)
+        # The last chunk of its surroundings: one row below and one column to the right.
+        last = -100 - (3 * min(row + 1, 2) + min(column + 1, 2))
+        assert min(priority[key] for key in needs[task.key]) == last
+    # Everything of this step comes after everything of the hundred blocks before.
+    assert max(priority.values()) == -100
+
+
+def ancestors(graph, key):
+    found, waiting = set(), [key]
+    while waiting:
+        new = graph[waiting.pop()].dependencies - found
+        found |= new
+        waiting += new
+    return found
 
 
 def test_a_task_ships_a_path_and_hashes_and_never_a_module(plan, tmp_path):
@@ -164,6 +209,61 @@ def test_a_block_writes_its_core_and_what_a_person_looks_at(plan, tmp_path):
     assert (layers["ndvi"] == 0).all()
     assert (layers["true_colour"] == 128).all()
     assert (result.tile, result.step, result.index) == (TILE, 0, (0, 0))
+
+
+def test_windows_are_counted_that_were_needed_and_that_were_run(plan, tmp_path, monkeypatch):
+    whole, _ = write(plan, tmp_path / "whole")
+    # Windows of 32 px every 16 px over 80 px of an edge of the tile.
+    assert (whole.windows, whole.windows_run) == (25, 25)
+    (tile,) = plan.tiles
+    rows, columns = (part.stop - part.start for part in tile.blocks[0].outer)
+    quality = np.zeros((rows, columns), np.uint8)
+    quality[:, 16:] = Quality.CLOUD
+    part, _ = write(plan, tmp_path / "part", quality=quality)
+    assert (part.windows, part.windows_run) == (5, 5)
+    original = worker.run_block
+
+    def screened(*arrays, report, **options):
+        return original(*arrays, report=lambda needed, _: report(needed, 3), **options)
+
+    monkeypatch.setattr(worker, "run_block", screened)
+    few, _ = write(plan, tmp_path / "few")
+    assert (few.windows, few.windows_run) == (25, 3)
+
+
+def test_a_block_computes_with_the_threads_asked_for_in_whichever_thread_it_runs(
+    plan, tmp_path, monkeypatch
+):
+    # torch keeps the number per thread: that a worker set it once, in another, would say nothing.
+    found = []
+    original = worker.run_block
+
+    def observed(*arrays, **options):
+        found.append(torch.get_num_threads())
+        return original(*arrays, **options)
+
+    monkeypatch.setattr(worker, "run_block", observed)
+    before = torch.get_num_threads()
+    ready, go = threading.Barrier(3), threading.Barrier(3)
+
+    def work(run):
+        torch.set_num_threads(3)
+        ready.wait()
+        go.wait()
+        write(plan, run)
+
+    threads = [threading.Thread(target=work, args=(tmp_path / name,)) for name in ("one", "two")]
+    try:
+        for thread in threads:
+            thread.start()
+        ready.wait(30)
+        torch.set_num_threads(2)
+        go.wait(30)
+        for thread in threads:
+            thread.join()
+    finally:
+        torch.set_num_threads(before)
+    assert found == [1, 1]
 
 
 def test_what_is_masked_is_not_observed_and_keeps_its_reason(plan, tmp_path):

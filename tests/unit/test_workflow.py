@@ -8,8 +8,9 @@ import jsonschema
 import pytest
 import yaml
 
+from lspipe.change import ChangeSpec
 from lspipe.errors import WorkflowError
-from lspipe.workflow import TEMPLATE, Workflow, json_schema
+from lspipe.workflow import TEMPLATE, Workflow, check_paths, json_schema
 
 MINIMAL = {
     "name": "small",
@@ -72,6 +73,12 @@ WRONG = [
         "overlapping",
     ),
     (changed(change={"threshold": 2}), "change", "threshold"),
+    (changed(change={"threshold": True}), "change.threshold", "found true"),
+    (changed(change={"tolerance_px": False}), "change.tolerance_px", "found false"),
+    (changed(change={"min_area_m2": float("nan")}), "change.min_area_m2", "found nan"),
+    (changed(change={"min_area_m2": float("inf")}), "change.min_area_m2", "finite"),
+    (changed(aoi={"bbox": [1, 2, 3, float("nan")]}), "aoi.bbox.3", "found nan"),
+    (changed(inference={"screen": 0.5}), "inference", "screen 0.5"),
     (changed(execution={"block": -1}), "execution", "block"),
     (changed(output={"write": ["gpgk"]}), "output", "gpgk"),
     (changed(schema_version=2), "schema_version", "2"),
@@ -88,6 +95,86 @@ def test_a_wrong_workflow_is_refused_with_its_file_and_key(tmp_path, content, ke
     assert message.startswith(f"{path}: {key}: "), message
     assert says.replace('"', "'") in message, message
     assert len(message.splitlines()) <= 2
+
+
+CLOUD = "eo:cloud_cover"
+
+
+@pytest.mark.parametrize(
+    ("query", "says"),
+    [
+        ({CLOUD: {"lt": "80"}}, "query.eo:cloud_cover.lt: found '80', expected a number without"),
+        ({CLOUD: {"lt": True}}, "query.eo:cloud_cover.lt: found True"),
+        ({CLOUD: {"lt": [80]}}, "query.eo:cloud_cover.lt: found [80]"),
+        ({CLOUD: {"lt": None}}, "query.eo:cloud_cover.lt: found None"),
+        ({CLOUD: {"in": 80}}, "query.eo:cloud_cover.in: found 80, expected a list"),
+        ({CLOUD: {"in": []}}, "query.eo:cloud_cover.in: found [], expected a list"),
+        ({CLOUD: {"in": [1, "2"]}}, "query.eo:cloud_cover.in: found [1, '2']"),
+        ({CLOUD: {}}, "query.eo:cloud_cover: found no condition"),
+        ({CLOUD: {"less": 80}}, "operator 'less'"),
+        ({"platform": {"startsWith": 2}}, "query.platform.startsWith: found 2, expected text"),
+        ({"platform": {"eq": {"a": 1}}}, "query.platform.eq: found {'a': 1}"),
+        ({"created": {"gt": False}}, "query.created.gt: found False"),
+    ],
+)
+def test_a_condition_that_nothing_could_meet_is_refused(tmp_path, query, says):
+    path = written(tmp_path, changed(search={**MINIMAL["search"], "query": query}))
+    with pytest.raises(WorkflowError) as caught:
+        Workflow.from_file(path)
+    assert str(caught.value).startswith(f"{path}: search: ")
+    assert says in str(caught.value)
+
+
+def test_conditions_that_make_sense_are_taken(tmp_path):
+    query = {
+        CLOUD: {"lt": 80, "gte": 0.5},
+        "s2:processing_baseline": {"gte": "04.00", "in": ["04.00", "05.00"]},
+        "platform": {"startsWith": "sentinel-2", "neq": "sentinel-2c"},
+        "deprecated": {"eq": False},
+    }
+    path = written(tmp_path, changed(search={**MINIMAL["search"], "query": query}))
+    assert Workflow.from_file(path).search.query == query
+
+
+def test_nan_in_an_override_is_refused_too(tmp_path):
+    with pytest.raises(WorkflowError, match=r"change\.min_area_m2: found nan"):
+        Workflow.from_file(written(tmp_path, MINIMAL), overrides=("change.min_area_m2=.nan",))
+    with pytest.raises(ValueError, match="min_area_m2 nan"):
+        ChangeSpec(min_area_m2=float("nan"))
+
+
+# --- paths --------------------------------------------------------------------------------------
+
+
+def test_items_that_are_not_there_yet_are_said_and_no_more(tmp_path):
+    workflow = Workflow.from_file(written(tmp_path, MINIMAL))
+    assert check_paths(workflow) == [f"search.catalog: {tmp_path / 'items'} is not there yet"]
+    (tmp_path / "items").mkdir()
+    assert check_paths(workflow) == []
+
+
+@pytest.mark.parametrize("catalog", ["earth-search", "https://stac.example/v1"])
+def test_a_server_is_no_path(tmp_path, catalog):
+    content = changed(search={**MINIMAL["search"], "catalog": catalog})
+    assert check_paths(Workflow.from_file(written(tmp_path, content))) == []
+
+
+def test_a_misspelt_catalogue_is_refused(tmp_path):
+    content = changed(search={**MINIMAL["search"], "catalog": "earth-serch"})
+    with pytest.raises(WorkflowError, match=r"did you mean 'earth-search'\?"):
+        check_paths(Workflow.from_file(written(tmp_path, content)))
+
+
+def test_results_that_cannot_be_written_are_refused(tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    content = changed(output={"path": "file/run"})
+    with pytest.raises(
+        WorkflowError, match=r"output\.path: found .*file/run, but .*is not a folder"
+    ):
+        check_paths(Workflow.from_file(written(tmp_path, content)))
+    monkeypatch.setattr("os.access", lambda path, _: path != tmp_path)
+    with pytest.raises(WorkflowError, match=r"output\.path: found .* cannot be written"):
+        check_paths(Workflow.from_file(written(tmp_path, MINIMAL)))
 
 
 def test_a_duplicate_key_is_refused_with_both_lines(tmp_path):

@@ -1,0 +1,191 @@
+"""A worker reads the next block while it computes one, one block at a time, and not far ahead."""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import dataclass
+from functools import partial
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import dask.array as da
+import numpy as np
+import pytest
+import xarray as xr
+from distributed import LocalCluster
+
+from lspipe import clusters, stream, windows, worker
+from lspipe.clusters import ClusterSpec, ExecutionSpec
+from lspipe.errors import LoadError
+from lspipe.presets import Setting
+from lspipe.worker import ModelReference, StepJob
+
+SIDE = 5
+BLOCK, WINDOW = 40, 32
+EDGE = SIDE * BLOCK
+SECONDS = 0.15
+"""Of a read and of a computation."""
+
+BANDS = ("B03", "B04")
+
+
+@dataclass(frozen=True)
+class Span:
+    """When and where something was done."""
+
+    index: tuple[int, int]
+    start: float
+    stop: float
+    thread: int
+
+
+# What workers do: at the top of the module, from where their processes import it.
+
+
+def slow_read(folder: str, block_info: Any = None) -> Any:
+    """Take a while to read a chunk of all bands, and leave a note of it."""
+    _, row, column = block_info[None]["chunk-location"]
+    start = time.time()
+    time.sleep(SECONDS)
+    note = Path(folder) / f"{row}-{column}-{threading.get_ident()}"
+    note.write_text(f"{start} {time.time()}", encoding="ascii")
+    return np.ones((len(BANDS), BLOCK, BLOCK), np.int16)
+
+
+def slow_compute(pixels: Any, *_: Any, block: Any, **_facts: Any) -> Span:
+    start = time.time()
+    halo = [part.stop - part.start for part in block.outer]
+    assert pixels.shape == (len(BANDS), *halo)
+    time.sleep(SECONDS)
+    return Span(block.index, start, time.time(), threading.get_ident())
+
+
+def fails_at_first(*pixels: Any, block: Any, folder: str, **facts: Any) -> Span:
+    note = Path(folder) / f"tried {block.index}"
+    if not note.exists():
+        note.touch()
+        raise LoadError("S2A_18GYS", "red", "HTTP 503")
+    return slow_compute(*pixels, block=block, **facts)
+
+
+def cube(folder: Path) -> xr.Dataset:
+    """A lazy cube of SIDE x SIDE chunks, each of which takes a while to read."""
+    chunks = ((BLOCK,) * SIDE, (BLOCK,) * SIDE)
+    pixels = da.map_blocks(
+        slow_read, str(folder), chunks=((len(BANDS),), *chunks), dtype=np.int16, meta=np.int16(0)
+    )
+    layers = {
+        name: (("y", "x"), da.zeros((EDGE, EDGE), dtype=dtype, chunks=chunks))
+        for name, dtype in (("quality", "uint8"), ("scl", "uint8"), ("acquired", "uint16"))
+    }
+    return xr.Dataset(
+        {"reflectance": (("band", "y", "x"), pixels), **layers}, coords={"band": list(BANDS)}
+    )
+
+
+def run(client, folder, compute, *, retries=0):
+    """Run a step of SIDE x SIDE blocks as a run does; return the spans of blocks and reads."""
+    job = StepJob(
+        run=folder,
+        tile="18GYS",
+        step=0,
+        tile_shape=(EDGE, EDGE),
+        model=ModelReference("shipped:bare-ground", "", "", "cpu", "fp32", "eager"),
+        setting=Setting(window=WINDOW, stride=16),
+        tile_range=None,
+        fill_masked=False,
+        threads=1,
+    )
+    blocks = list(windows.blocks((EDGE, EDGE), BLOCK, WINDOW))
+    computed: list[Span] = []
+
+    def build():
+        with pytest.MonkeyPatch.context() as patch, worker.in_turn(0, SIDE):
+            patch.setattr(worker, "infer_and_write", partial(compute, folder=str(folder)))
+            slot = clusters.inference_slot(client)
+            opened = cube(folder)
+            return worker.block_tasks(opened, job, blocks, bands=BANDS, area=None, resources=slot)
+
+    batch = stream.Batch("18GYS", 0, tuple(block.index for block in blocks), build)
+    outcome = stream.compute(
+        client,
+        [batch],
+        retries=retries,
+        max_in_flight=None,
+        report=lambda _, **facts: computed.append(Span(**facts)),
+    )
+    assert (outcome.done, outcome.failures) == (SIDE**2, [])
+    return computed, [_read(note) for note in folder.glob("*-*-*")]
+
+
+def _read(note):
+    row, column, thread = map(int, note.name.split("-"))
+    start, stop = map(float, note.read_text(encoding="ascii").split())
+    return Span((row, column), start, stop, thread)
+
+
+@pytest.fixture(scope="module")
+def one_worker():
+    with clusters.start(ClusterSpec(workers=1), ExecutionSpec()) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def spans(one_worker, tmp_path_factory):
+    return run(one_worker, tmp_path_factory.mktemp("spans"), slow_compute)
+
+
+def test_blocks_of_one_worker_never_overlap(spans):
+    computed, _ = spans
+    in_time = sorted(computed, key=lambda span: span.start)
+    assert all(first.stop <= second.start for first, second in pairwise(in_time))
+
+
+def test_reads_go_on_while_a_block_is_computed(spans):
+    computed, reads = spans
+    assert len(reads) == SIDE**2  # each chunk once
+    beside = [
+        read
+        for read in reads
+        if any(block.start < read.stop and read.start < block.stop for block in computed)
+    ]
+    # All but those that the first block needs, give or take those just before it.
+    assert len(beside) >= SIDE**2 - SIDE - 5
+    assert all(
+        read.thread != block.thread
+        for read in beside
+        for block in computed
+        if block.start < read.start and read.stop < block.stop
+    )
+
+
+def test_a_worker_reads_a_row_ahead_and_no_further(spans):
+    computed, reads = spans
+    for read in reads:
+        turn = read.index[0] * SIDE + read.index[1]
+        finished = sum(block.stop <= read.start for block in computed)
+        # A block needs what is read until a row and a chunk after its own. One is computed, one
+        # waits, one is being read; and a scheduler hears of an end a little later.
+        assert turn - finished <= SIDE + 1 + 3
+
+
+def test_a_block_that_failed_is_tried_again_in_its_slot(one_worker, tmp_path):
+    computed, _ = run(one_worker, tmp_path, fails_at_first, retries=2)
+    in_time = sorted(computed, key=lambda span: span.start)
+    assert all(first.stop <= second.start for first, second in pairwise(in_time))
+    assert len(list(tmp_path.glob("tried *"))) == SIDE**2
+
+
+def test_a_cluster_without_slots_does_the_same_work(tmp_path):
+    with (
+        LocalCluster(
+            n_workers=1, threads_per_worker=2, host="127.0.0.1", dashboard_address="127.0.0.1:0"
+        ) as cluster,
+        clusters.start(
+            ClusterSpec(kind="address", address=cluster.scheduler_address), ExecutionSpec()
+        ) as client,
+    ):
+        computed, reads = run(client, tmp_path, slow_compute)
+    assert len(computed) == len(reads) == SIDE**2

@@ -1,0 +1,196 @@
+"""What the verbs say: `plan`, and the JSON of those that only wrote something."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+import lspipe
+from lspipe import prepare as preparing
+from lspipe.cli import main
+from lspipe.errors import UsageError
+from lspipe.prepare import Prepared, prepare, redo_counts, whats_left
+from lspipe.presets import AGREEMENT
+from lspipe.workflow import Workflow
+from tests.worlds import make_world
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    return make_world(tmp_path_factory.mktemp("world"), cluster={"workers": 2})
+
+
+def told(capsys, *words, code=0):
+    """Standard output and error of a command that ends as expected."""
+    found = main([str(word) for word in words])
+    answer = capsys.readouterr()
+    assert found == code, answer.err
+    return answer.out, answer.err
+
+
+def test_a_plan_reads_as_a_person_would_ask(world, tmp_path, capsys):
+    out, err = told(capsys, "plan", world.workflow, "--output", tmp_path / "run")
+    lines = dict(line.split(maxsplit=1) for line in out.splitlines() if line[0].isalpha())
+    assert "left to do     18 of 18 blocks, then the list" in out
+    assert lines["dates"] == "before 2017-01-01 to 2017-03-31, after 2018-01-01 to 2018-03-31"
+    assert lines["inference"] == (
+        "window 32, stride 16 (overlap 50.0%), tta d4 max average-then-max, blend uniform"
+    )
+    assert (
+        "decided by   workflow: window, stride, tta; paper default: tta_merge, tta_order, blend; "
+        "default: batch_size"
+    ) in out
+    assert "computed with  cpu fp32 eager, batches of 8, 1 thread" in out
+    assert "18 new, 0 done, 0 to redo" in out
+    assert "per worker, which has" in out
+    assert "on 2 workers of this machine's speed" in out
+    table = out.partition("presets ")[2].splitlines()[2:7]
+    names = [line.strip("* ").split("  ")[0] for line in table]
+    assert names == ["paper", "balanced", "fast", "preview", "as asked"]
+    assert [line.strip().startswith("*") for line in table] == [False] * 4 + [True]
+    assert err == ""
+
+
+def test_a_plan_for_machines_holds_the_same(world, tmp_path, capsys):
+    out, _ = told(capsys, "plan", world.workflow, "--output", tmp_path / "run", "--json")
+    facts = json.loads(out)
+    assert facts["computed_with"]["runs_as"] == "cpu fp32 eager, batches of 8, 1 thread"
+    assert facts["inference"]["sources"]["stride"] == "workflow"
+    assert facts["dates"]["after"] == ["2018-01-01", "2018-03-31"]
+    (tile,) = facts["tiles"]
+    assert (tile["new"], tile["done"], tile["redo"]) == (18, 0, 0)
+    cost = facts["estimate"]
+    assert [row["name"] for row in cost["presets"]][:4] == ["paper", "balanced", "fast", "preview"]
+    assert cost["presets"][1]["agreement"] == list(AGREEMENT["balanced"])
+    assert cost["memory_per_worker"] > cost["peak_bytes_per_worker"] > 0
+    assert cost["agreement_source"].startswith("F1 to the mask of paper")
+
+
+def test_the_days_of_an_event_are_printed(world, tmp_path, capsys):
+    event = "dates={event: 2018-01-01}"
+    words = ("plan", world.workflow, "--output", tmp_path / "run", "--set", event)
+    assert (
+        "dates          before 2017-01-02 to 2017-04-01, after 2018-01-02 to 2018-04-01 "
+        "(derived from the event of 2018-01-01)"
+    ) in told(capsys, *words)[0]
+
+
+TIGHT = "cluster.memory_per_worker=100MB"
+
+
+def test_a_plan_that_does_not_fit_is_shown_and_refused(world, tmp_path, capsys):
+    words = ("plan", world.workflow, "--output", tmp_path / "run", "--set", TIGHT)
+    out, err = told(capsys, *words, code=2)
+    assert "per worker, which has 0.10 GB" in out
+    assert err.startswith("UsageError: a block of 80 px needs 0.6")
+    assert "no block size fits; give a worker" in err
+
+
+def test_a_run_that_does_not_fit_is_refused_before_anything_is_touched(world, tmp_path):
+    tight = Workflow.from_file(world.workflow, overrides=(TIGHT,))
+    run = tmp_path / "run"
+    for fresh in (False, True):
+        with pytest.raises(UsageError, match="a block of 80 px needs"):
+            lspipe.run(tight, output=run, fresh=fresh)
+        assert not run.exists()
+
+
+# --- what is left -------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def planned(world, tmp_path, monkeypatch):
+    """A run directory as an earlier call left it: set `is_done` and what its run.json says."""
+    first = prepare(Workflow.from_file(world.workflow), tmp_path / "run")
+    cells = np.zeros((2, 9), bool)
+    monkeypatch.setattr(preparing, "done", lambda *_: cells)
+
+    def earlier(*, done=(), failures=(), state="failed", overrides=(), outputs=None):
+        cells[:] = False
+        for cell in done:
+            cells[cell] = True
+        previous = {
+            "state": state,
+            "failures": [
+                {"tile": "18GYS", "step": step, "index": index, "error": "HTTP 404"}
+                for step, index in failures
+            ],
+            "fingerprints": {"change": first.plan.change_fingerprint},
+            "workflow": first.plan.workflow.model_dump(mode="json"),
+            "outputs": {} if outputs is None else outputs,
+        }
+        plan = lspipe.plan(Workflow.from_file(world.workflow, overrides=overrides))
+        return Prepared(first.run, plan, previous, first.frozen)
+
+    return earlier
+
+
+EVERYTHING = [np.s_[:, :]]
+
+
+def test_blocks_that_failed_and_are_not_done_since_are_to_be_redone(planned):
+    # Block (1, 2) is the sixth of nine; it was done on the second date by a later call.
+    failures = [(0, [0, 1]), (0, [1, 2]), (1, [1, 2])]
+    prepared = planned(done=[np.s_[1, 5]], failures=failures)
+    assert redo_counts(prepared) == {"18GYS": 2}
+    assert whats_left(prepared) == "17 of 18 blocks, then the list"
+
+
+def test_another_change_section_redoes_only_what_follows_the_maps(planned):
+    prepared = planned(
+        done=EVERYTHING,
+        state="finished",
+        overrides=("change.min_area_m2=500",),
+        outputs={"geoparquet": "inventory.parquet"},
+    )
+    assert (
+        whats_left(prepared) == "only change, list and files (change: min_area_m2: 900.0 -> 500.0)"
+    )
+    assert redo_counts(prepared) == {"18GYS": 0}
+
+
+def test_done_blocks_whose_list_was_never_written_need_only_that(planned):
+    assert whats_left(planned(done=EVERYTHING, state="running")).startswith("only the list")
+
+
+def test_a_finished_run_has_nothing_left(planned):
+    prepared = planned(done=EVERYTHING, state="finished", outputs={})
+    asked = prepared.plan.workflow.model_copy(update={"output": SimpleNamespace(write=())})
+    finished = Prepared(prepared.run, replace(prepared.plan, workflow=asked), prepared.previous, {})
+    assert whats_left(finished) == "nothing, all is done"
+
+
+# --- verbs that wrote something -----------------------------------------------------------------
+
+
+def test_init_and_demo_say_for_machines_what_they_wrote(tmp_path, capsys):
+    path = tmp_path / "my.yaml"
+    out, err = told(capsys, "init", path, "--json")
+    assert json.loads(out) == {"workflow": str(path)}
+    assert str(path) in err
+    archive = tmp_path / "archive"
+    out, _ = told(capsys, "demo", archive, "--json")
+    assert json.loads(out) == {
+        "archive": str(archive),
+        "workflow": str(archive / "demo.yaml"),
+    }
+    assert told(capsys, "init", tmp_path / "other.yaml")[0] == ""
+
+
+def test_validate_notes_what_is_not_there_yet(world, capsys):
+    words = ("validate", world.workflow, "--set", "search.catalog=later")
+    out, err = told(capsys, *words)
+    assert out == f"{world.workflow}: valid (bare-ground)\n"
+    assert err == f"note: search.catalog: {world.folder / 'later'} is not there yet\n"
+    facts = json.loads(told(capsys, *words, "--json")[0])
+    assert len(facts["not_there_yet"]) == 1
+    assert told(capsys, "validate", world.workflow)[1] == ""
+
+
+def test_validate_refuses_results_that_cannot_be_written(world, capsys):
+    words = ("validate", world.workflow, "--set", "output.path=workflow.yaml/run")
+    assert "output.path: found" in told(capsys, *words, code=2)[1]
