@@ -1,0 +1,500 @@
+"""Does reading hide behind computing?
+
+    python benchmarks/io_overlap.py            about four minutes
+    python benchmarks/io_overlap.py --quick    a minute, and no meaning
+
+One worker as a run starts it, on a simulated tile of COGs that a server on the loopback hands out,
+each request late by a few milliseconds as over a network. Four things are timed in turns:
+
+    read        the tasks of a run, but each block is thrown away; one thread, as beside a block
+    compute     the blocks of the run on made-up pixels; one thread
+    in turns    the run on a worker of one thread: it reads or it computes
+    overlapped  the run on a worker as it is: one thread computes, the other reads ahead
+
+The delay is chosen so that `read` takes about as long as `compute`, where overlapping is hardest.
+Reported: overlapped / max(read, compute), target <= 1.10, of the same round. Of that, what is read
+before the first block can compute, and what is computed after the last read, can hide behind
+nothing; it is the less, the more blocks there are.
+
+Every round reads other URLs of the same files, as GDAL keeps what it read.
+
+Result: not run yet.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import count
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from unittest.mock import patch
+
+import dask
+import numpy as np
+import rasterio
+import yaml
+from affine import Affine
+from harness import Timing, describe, machine, write_result
+
+import lspipe
+from lspipe import clusters, store, stream, worker
+from lspipe.clusters import ClusterSpec, ExecutionSpec, local
+from lspipe.plan import THREADS, open_step
+from lspipe.worker import BlockResult, StepJob
+from lspipe.workflow import Workflow
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from distributed import Client
+
+    from lspipe.plan import Plan
+
+TARGET = 1.10
+
+TILE, EPSG, LEFT, TOP = "18GYS", 32718, 699960.0, 5200000.0
+BANDS = {"B02": 10, "B03": 10, "B04": 10, "B08": 10, "B11": 20, "B12": 20}
+"""Bands of the demo model, whose cost is set by the stride, and their pixel size in metres."""
+
+SHOWN = ("B04", "B03", "B02", "B08")
+DAYS = ("2017-01-15", "2018-01-15")
+COLLECTION = "simulated"
+
+PROBE_MS = 10.0
+"""Delay at which reading is timed to see what a millisecond costs."""
+
+KEYS = {"B02": "blue", "B03": "green", "B04": "red", "B08": "nir", "B11": "swir16", "B12": "swir22"}
+
+
+@dataclass(frozen=True)
+class Case:
+    """How much there is to do."""
+
+    block: int = 320
+    """Edge of a block, pixels; also of an internal tile of the files, so a read is one request."""
+    side: int = 8
+    """Blocks along each side of the tile."""
+    stride: int = 32
+    """Between windows of 64 px."""
+    rounds: int = 2
+
+    @property
+    def edge(self) -> int:
+        return self.block * self.side
+
+    @property
+    def blocks(self) -> int:
+        return self.side**2 * len(DAYS)
+
+
+QUICK = Case(side=3, rounds=1)
+
+
+# --- the archive --------------------------------------------------------------------------------
+
+
+def write_files(folder: Path, case: Case) -> None:
+    """Write one band per file: noise, which compresses as little as real scenes do."""
+    generator = np.random.default_rng(0)
+    for band, metres in BANDS.items():
+        edge = case.edge * 10 // metres
+        with rasterio.open(
+            folder / f"{band}.tif",
+            "w",
+            driver="COG",
+            height=edge,
+            width=edge,
+            count=1,
+            dtype="uint16",
+            crs=f"EPSG:{EPSG}",
+            transform=Affine(metres, 0, LEFT, 0, -metres, TOP),
+            nodata=0,
+            blocksize=case.block,
+            compress="deflate",
+            overviews="none",
+        ) as file:
+            file.write(generator.integers(200, 4000, (edge, edge), np.uint16), 1)
+
+
+def item(day: str, address: str, edge: int) -> dict[str, Any]:
+    """Return a STAC item of all bands below an address.
+
+    Args:
+        day: when it was acquired, YYYY-MM-DD.
+        address: URL of the folder of the files.
+        edge: of the tile, pixels of 10 m.
+    """
+    west, south, east, north = -72.6, -44.6, -71.0, -43.2  # rough: the files have the last word
+    ring = [[west, south], [east, south], [east, north], [west, north], [west, south]]
+    return {
+        "type": "Feature",
+        "stac_version": "1.0.0",
+        "stac_extensions": [],
+        "id": f"S2A_{TILE}_{day.replace('-', '')}_0_L2A",
+        "collection": COLLECTION,
+        "geometry": {"type": "Polygon", "coordinates": [ring]},
+        "bbox": [west, south, east, north],
+        "properties": {
+            "datetime": f"{day}T14:37:51Z",
+            "platform": "sentinel-2a",
+            "proj:epsg": EPSG,
+            "grid:code": f"MGRS-{TILE}",
+            "s2:processing_baseline": "02.06",
+        },
+        "links": [],
+        "assets": {
+            KEYS[band]: {
+                "href": f"{address}/{band}.tif",
+                "proj:shape": [edge * 10 // metres] * 2,
+                "proj:transform": [metres, 0, LEFT, 0, -metres, TOP],
+            }
+            for band, metres in BANDS.items()
+        },
+    }
+
+
+class _Handler(BaseHTTPRequestHandler):
+    """GET /DELAY/ANYTHING/BAND.tif: the range that is asked for, DELAY milliseconds late."""
+
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # or header and body wait for each other's acknowledgement
+    folder: Path
+
+    def do_HEAD(self) -> None:
+        self._answer(with_body=False)
+
+    def do_GET(self) -> None:
+        self._answer(with_body=True)
+
+    def _answer(self, *, with_body: bool) -> None:
+        delay, *_, name = self.path.lstrip("/").split("/")
+        path = self.folder / name
+        if not path.is_file():
+            self.send_error(404)
+            return
+        time.sleep(float(delay) / 1000)
+        size = path.stat().st_size
+        span = self.headers.get("Range", "").removeprefix("bytes=").partition("-")
+        first, last = int(span[0] or 0), min(int(span[2] or size), size - 1)
+        self.send_response(206 if span[0] else 200)
+        self.send_header("Accept-Ranges", "bytes")
+        self.send_header("Content-Length", str(last + 1 - first))
+        if span[0]:
+            self.send_header("Content-Range", f"bytes {first}-{last}/{size}")
+        self.end_headers()
+        if with_body:
+            with path.open("rb") as file:
+                file.seek(first)
+                self.wfile.write(file.read(last + 1 - first))
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def _serve(folder: Path) -> None:
+    _Handler.folder = folder
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
+    print(server.server_port, flush=True)
+    server.serve_forever()
+
+
+@contextmanager
+def served(folder: Path) -> Iterator[str]:
+    """Yield the address of a server of a folder, in a process of its own."""
+    with subprocess.Popen(
+        [sys.executable, __file__, "--serve", str(folder)], stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        try:
+            yield f"http://127.0.0.1:{int(process.stdout.readline())}"
+        finally:
+            process.terminate()
+
+
+# --- what is timed ------------------------------------------------------------------------------
+
+
+def only_read(*_pixels: Any, block: Any, job: StepJob, **_facts: Any) -> BlockResult:
+    """Take the place of `worker.infer_and_write`: the block was read, and that is all."""
+    return BlockResult(job.tile, job.step, block.index, 0, 0, 0, 0.0)
+
+
+def only_compute(*, block: Any, job: StepJob, shown: tuple[str, ...]) -> BlockResult:
+    """Compute and write a block of pixels that nobody read."""
+    outer, core = (
+        tuple(span.stop - span.start for span in part) for part in (block.outer, block.core)
+    )
+    return worker.infer_and_write(
+        pixels=np.full((len(BANDS), *outer), 1500, np.int16),
+        quality=np.zeros(outer, np.uint8),
+        scl=np.full(core, 4, np.uint8),
+        acquired=np.full(core, 17000, np.uint16),
+        seen=np.full((len(shown), *core), 1500, np.int16),
+        block=block,
+        job=job,
+        shown=shown,
+        area=None,
+    )
+
+
+def planned(place: Path, case: Case, addresses: dict[str, str]) -> Plan:
+    """Plan a run of two dates.
+
+    Args:
+        place: a folder that is not there yet.
+        case: how large.
+        addresses: URL or path of the folder of the files, for each date.
+    """
+    (place / "items").mkdir(parents=True)
+    for day, address in addresses.items():
+        content = item(day, address, case.edge)
+        (place / "items" / f"{content['id']}.json").write_text(json.dumps(content))
+    (place / "workflow.yaml").write_text(yaml.safe_dump(_workflow(case)))
+    return lspipe.plan(Workflow.from_file(place / "workflow.yaml"))
+
+
+def read_tasks(
+    client: Client, plan: Plan, job: StepJob, *, work: Callable[..., BlockResult]
+) -> list[Any]:
+    """Build the graph of a step as a run does, with `work` for each block once it is read."""
+    (tile,) = plan.tiles
+    columns = len(tile.chunks[1])
+    with (
+        patch.object(worker, "infer_and_write", work),
+        worker.in_turn(job.step * len(tile.blocks), columns),
+    ):
+        return worker.block_tasks(
+            open_step(tile, tile.steps[job.step], plan.workflow),
+            job,
+            tile.blocks,
+            bands=plan.model.bands,
+            area=tile.area,
+            resources=clusters.inference_slot(client),
+        )
+
+
+def compute_tasks(client: Client, plan: Plan, job: StepJob) -> list[Any]:
+    """Build a task for each block of a step, which reads nothing."""
+    del client
+    task = dask.delayed(only_compute, pure=False)
+    return [task(block=block, job=job, shown=SHOWN) for block in plan.tiles[0].blocks]
+
+
+def timed_run(
+    client: Client, plan: Plan, run: Path, tasks: Callable[[Client, Plan, StepJob], list[Any]]
+) -> Timing:
+    """Do all steps of a plan as a run does, and take the time of that alone.
+
+    Args:
+        client: of the cluster.
+        plan: of one tile.
+        run: folder for the stores; what is there goes.
+        tasks: builds the graph of a step.
+    """
+    (tile,) = plan.tiles
+    shutil.rmtree(run, ignore_errors=True)
+    run.mkdir()
+    store.create(run, [tile.grid], fingerprint=plan.detection_fingerprint)
+    indices = tuple(block.index for block in tile.blocks)
+    batches = [
+        stream.Batch(TILE, step, indices, partial(tasks, client, plan, _job(plan, run, step)))
+        for step in range(len(tile.steps))
+    ]
+    cpu, wall = processor_time(client), time.perf_counter()
+    outcome = stream.compute(
+        client, batches, retries=0, max_in_flight=None, report=lambda *_, **__: None
+    )
+    timing = Timing(time.perf_counter() - wall, processor_time(client) - cpu)
+    assert outcome.done == len(indices) * len(batches), outcome.failures[:1]
+    return timing
+
+
+def processor_time(client: Client) -> float:
+    """Processor time of the workers so far, all threads, seconds."""
+    return sum(client.run(time.process_time).values())
+
+
+def _job(plan: Plan, run: Path, step: int) -> StepJob:
+    (tile,) = plan.tiles
+    return StepJob(
+        run=run,
+        tile=TILE,
+        step=step,
+        tile_shape=tuple(tile.tile.geobox.shape),
+        model=plan.reference,
+        setting=plan.setting,
+        tile_range=None,
+        fill_masked=False,
+        threads=THREADS,
+    )
+
+
+def _workflow(case: Case) -> dict[str, Any]:
+    return {
+        "name": "io-overlap",
+        "aoi": {"tiles": [TILE]},
+        "dates": {
+            name: {"start": day, "end": day}
+            for name, day in zip(("before", "after"), DAYS, strict=True)
+        },
+        "search": {"catalog": "items", "collection": COLLECTION},
+        "cube": {"composite": "latest", "mask": {"scl": [], "dilate_px": 0}},
+        "model": {"item": "shipped:demo"},
+        "inference": {"window": 64, "stride": case.stride, "tta": "none"},
+        "execution": {"block": case.block, "retries": 0},
+        "output": {"path": "run", "write": ["geoparquet"]},
+    }
+
+
+@dataclass
+class Bench:
+    """Two clusters, an archive, and a place for stores."""
+
+    case: Case
+    folder: Path
+    address: str
+    one_thread: Client
+    as_it_is: Client
+
+    def __post_init__(self) -> None:
+        self._numbers = count()
+
+    def read(self, delay: float) -> Timing:
+        return self._run(self.one_thread, delay, partial(read_tasks, work=only_read))
+
+    def compute(self) -> Timing:
+        return self._run(self.one_thread, 0, compute_tasks)
+
+    def in_turns(self, delay: float) -> Timing:
+        work = partial(read_tasks, work=worker.infer_and_write)
+        return self._run(self.one_thread, delay, work)
+
+    def overlapped(self, delay: float) -> Timing:
+        work = partial(read_tasks, work=worker.infer_and_write)
+        return self._run(self.as_it_is, delay, work)
+
+    def _run(
+        self, client: Client, delay: float, tasks: Callable[[Client, Plan, StepJob], list[Any]]
+    ) -> Timing:
+        """Plan on addresses that no worker has seen, and run."""
+        number = next(self._numbers)
+        addresses = {day: f"{self.address}/{delay:.3f}/{number}-{day}" for day in DAYS}
+        plan = planned(self.folder / f"plan-{number}", self.case, addresses)
+        return timed_run(client, plan, self.folder / "run", tasks)
+
+
+def delay_for(bench: Bench) -> float:
+    """Return the delay of a request, milliseconds, at which reading takes as long as computing."""
+    compute, quick, slow = bench.compute().wall, bench.read(0).wall, bench.read(PROBE_MS).wall
+    per_millisecond = (slow - quick) / PROBE_MS
+    delay = max(0.0, (compute - quick) / per_millisecond)
+    print(
+        f"computing {compute:.1f} s, reading {quick:.1f} s without delay and {slow:.1f} s at "
+        f"{PROBE_MS:.0f} ms: each request is {delay:.1f} ms late from here on"
+    )
+    return delay
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="a smoke run")
+    parser.add_argument("--rounds", type=int, help="how often each variant takes its turn")
+    parser.add_argument("--side", type=int, help="blocks along each side of the tile")
+    parser.add_argument("--stride", type=int, help="between windows of 64 px")
+    parser.add_argument("--serve", type=Path, help=argparse.SUPPRESS)
+    asked = vars(parser.parse_args())
+    if (folder := asked.pop("serve")) is not None:
+        _serve(folder)
+    is_quick = asked.pop("quick")
+    case = QUICK if is_quick else Case()
+    case = replace(case, **{name: value for name, value in asked.items() if value is not None})
+    with ExitStack() as stack:
+        bench = _bench(case, stack)
+        bench.compute()  # the model is loaded, the processor awake
+        bench.overlapped(0)
+        delay = delay_for(bench)
+        rounds = [_round(bench, delay, number) for number in range(case.rounds)]
+    _report(case, delay, rounds)
+    # A smoke run leaves no result behind.
+    if not is_quick:
+        print(f"result in {write_result('io_overlap', _facts(case, delay, rounds))}")
+
+
+def _bench(case: Case, stack: ExitStack) -> Bench:
+    folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="lspipe-io-overlap-")))
+    archive = folder / "archive"
+    archive.mkdir()
+    write_files(archive, case)
+    address = stack.enter_context(served(archive))
+    spec, execution = ClusterSpec(kind="local", workers=1), ExecutionSpec(retries=0)
+    as_it_is = stack.enter_context(clusters.start(spec, execution))
+    with patch.object(local, "THREADS", 1):
+        one_thread = stack.enter_context(clusters.start(spec, execution))
+    return Bench(case, folder, address, one_thread, as_it_is)
+
+
+def _round(bench: Bench, delay: float, number: int) -> dict[str, Timing]:
+    """Let each variant take its turn; every second round in reverse order."""
+    variants: dict[str, Callable[[], Timing]] = {
+        "read": partial(bench.read, delay),
+        "compute": bench.compute,
+        "overlapped": partial(bench.overlapped, delay),
+        "in turns": partial(bench.in_turns, delay),
+    }
+    timings = {}
+    for name in list(variants)[:: -1 if number % 2 else 1]:
+        timings[name] = variants[name]()
+        print(
+            f"  round {number + 1}: {name}: {timings[name].wall:.2f} s wall, "
+            f"{timings[name].cpu:.2f} s processor"
+        )
+    return timings
+
+
+def ratio_of(timings: dict[str, Timing]) -> float:
+    """Return the run over the larger of reading and computing, of one round."""
+    return timings["overlapped"].wall / max(timings["read"].wall, timings["compute"].wall)
+
+
+def _facts(case: Case, delay: float, rounds: list[dict[str, Timing]]) -> dict[str, Any]:
+    return {
+        "blocks": case.blocks,
+        "block_px": case.block,
+        "delay_ms": round(delay, 3),
+        "ratio": round(statistics.median(map(ratio_of, rounds)), 3),
+        "target": TARGET,
+        "rounds": [
+            {
+                name: {"wall": round(timing.wall, 3), "cpu": round(timing.cpu, 3)}
+                for name, timing in timings.items()
+            }
+            for timings in rounds
+        ],
+    }
+
+
+def _report(case: Case, delay: float, rounds: list[dict[str, Timing]]) -> None:
+    ratios = [ratio_of(timings) for timings in rounds]
+    saved = [timings["in turns"].wall / timings["overlapped"].wall for timings in rounds]
+    print(describe(machine()))
+    print(f"{case.blocks} blocks of {case.block} px, requests {delay:.1f} ms late, one worker")
+    print(
+        f"overlapped / max(read, compute)  {statistics.median(ratios):.2f} "
+        f"({min(ratios):.2f}-{max(ratios):.2f})  target <= {TARGET:.2f}"
+    )
+    print(f"in turns / overlapped            {statistics.median(saved):.2f}")
+
+
+if __name__ == "__main__":
+    main()

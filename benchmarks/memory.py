@@ -1,0 +1,217 @@
+"""How much memory does a whole tile take, and does it grow with the area?
+
+    python benchmarks/memory.py            4096, 10980 and 21960 px, about 10 minutes; needs 16 GiB
+    python benchmarks/memory.py --quick    seconds, small arrays: only whether it works
+
+Peak resident memory, each side in a process of its own, over ten bands of random reflectance and
+the cheapest of networks (one weight per band, a sigmoid), windows of 224, stride 224, one view:
+
+    MONAI              `sliding_window_inference`, constant, on the array in memory as float32: its
+                       sums have the dtype of its input, so int16 would round them away
+    detect, NumPy      `lspipe.detect` on the same array in memory, as int16 as it is read
+    detect, lazy       `lspipe.detect` on a dask array of 3660 px chunks that are made when they are
+                       asked for, two threads, written block by block to a Zarr array on disk
+    blocks             `run_block` over the same blocks, each made with its own halo: what a block
+                       itself takes, without chunks that wait to lend their rims
+
+"peak" is all of the process, with the array where there is one; "above" is what the work added to
+the imports and the array. Windows do not overlap, as that would only take longer: what is held
+depends on pixels, not on how many windows lie over them. ttach's views of one batch of windows add
+nothing to MONAI's peak, and are left out for the same reason.
+
+Targets: the peak of detect, lazy, is at most half of MONAI's on a full tile (10980 px), and the
+same at four times the area (21960 px). A run never meets the second in one graph: its graphs are
+of one tile and date, so that more area is more graphs. Within a graph chunks wait until their
+neighbours have taken their rims, so detect, lazy, holds some rows of chunks: less with smaller ones
+(`--block`), more in a wider array.
+
+Result: not run yet.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+import xarray as xr
+from harness import BANDS, describe, machine, peak_memory, random_pixels, write_result
+
+from lspipe import windows
+from lspipe.detect import detect
+from lspipe.inference import run_block
+from lspipe.models.runtimes import from_callable, use_threads
+from lspipe.presets import Setting
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+
+WINDOW = 224
+THREADS = 2
+"""Blocks computed at a time by detect, lazy; torch threads of the others."""
+
+TILE, BLOCK = 10980, 3660
+CHUNK = 610
+"""Of the Zarr array, pixels; as in a run, it divides the block."""
+
+IN_BLOCKS = ("by_detect_lazily", "by_blocks")
+"""Sides whose memory must not grow with the area."""
+
+GROWTH = 1.1
+"""At four times the area a peak within this factor counts as the same."""
+
+
+def cheapest() -> torch.nn.Module:
+    """A convolution of 1 x 1 and a sigmoid, in eval mode."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        net = torch.nn.Sequential(torch.nn.Conv2d(BANDS, 1, 1), torch.nn.Sigmoid())
+    return net.eval().requires_grad_(False)
+
+
+def settings(window: int) -> dict[str, Any]:
+    return {"window": window, "stride": window, "tta": "none", "device": "cpu"}
+
+
+# --- the work of each process: prepared, then returned as a callable ---
+
+
+def by_monai(size: int, window: int) -> Callable[[], float]:
+    from monai.inferers import sliding_window_inference
+
+    use_threads(THREADS)
+    net, pixels = cheapest(), torch.from_numpy(random_pixels((BANDS, size, size)))[None]
+
+    def work() -> float:
+        with torch.inference_mode():
+            found = sliding_window_inference(
+                pixels, (window, window), 8, net, overlap=0, mode="constant"
+            )
+        return float(found[0, 0, -1, -1])
+
+    return work
+
+
+def by_detect(size: int, window: int) -> Callable[[], float]:
+    use_threads(THREADS)
+    net = cheapest()
+    pixels = random_pixels((BANDS, size, size), dtype=np.int16)
+
+    def work() -> float:
+        found = detect(xr.DataArray(pixels, dims=("band", "y", "x")), net, **settings(window))
+        return float(found[-1, -1])
+
+    return work
+
+
+def by_detect_lazily(size: int, window: int, block: int, folder: str) -> Callable[[], float]:
+    import dask
+    import dask.array
+
+    use_threads(1)
+    net, target = cheapest(), _target(size, block, folder)
+
+    def made(block_id: tuple[int, int, int]) -> NDArray[np.int16]:
+        rows, columns = (min(block, size - index * block) for index in block_id[1:])
+        return random_pixels((BANDS, rows, columns), dtype=np.int16, seed=hash(block_id) % 2**32)
+
+    def work() -> float:
+        edges = tuple(min(block, size - start) for start in range(0, size, block))
+        pixels = dask.array.map_blocks(made, chunks=((BANDS,), edges, edges), dtype=np.int16)
+        found = detect(xr.DataArray(pixels, dims=("band", "y", "x")), net, **settings(window))
+        with dask.config.set(scheduler="threads", num_workers=THREADS):
+            dask.array.store(found.data, target, lock=False)
+        return float(np.asarray(target[-1, -1]))
+
+    return work
+
+
+def by_blocks(size: int, window: int, block: int, folder: str) -> Callable[[], float]:
+    use_threads(1)
+    runtime = from_callable(cheapest(), device="cpu", precision="fp32")
+    setting = Setting(window=window, stride=window, tta="none")
+    target = _target(size, block, folder)
+
+    def answer(one: windows.Block) -> None:
+        rows, columns = (part.stop - part.start for part in one.outer)
+        target[one.core] = run_block(
+            random_pixels((BANDS, rows, columns), dtype=np.int16, seed=sum(one.index)),
+            origin=(one.outer[0].start, one.outer[1].start),
+            tile_shape=(size, size),
+            core=one.core,
+            runtime=runtime,
+            setting=setting,
+        )
+
+    def work() -> float:
+        with ThreadPoolExecutor(THREADS) as pool:
+            for _ in pool.map(answer, windows.blocks((size, size), block, window)):
+                pass
+        return float(np.asarray(target[-1, -1]))
+
+    return work
+
+
+def _target(size: int, block: int, folder: str) -> Any:
+    """An empty map on disk, whose chunks divide a block."""
+    import zarr
+
+    chunk = CHUNK if block % CHUNK == 0 else block
+    return zarr.create_array(
+        folder, shape=(size, size), chunks=(chunk, chunk), dtype="f4", fill_value=np.nan
+    )
+
+
+# --- the comparison ---
+
+
+def measured(side: str, size: int, window: int, block: int) -> dict[str, Any]:
+    """Peak memory of one side at one size, printed as a line."""
+    arguments: dict[str, Any] = {"size": size, "window": window}
+    with tempfile.TemporaryDirectory() as folder:
+        if side in IN_BLOCKS:
+            arguments |= {"block": block, "folder": str(Path(folder) / "map.zarr")}
+        facts = peak_memory(f"memory:{side}", **arguments)
+    print(
+        f"{side.replace('by_', ''):16} {size:6} px: peak {facts['peak'] / 2**20:7.0f} MiB, above "
+        f"{facts['above'] / 2**20:7.0f} MiB, {facts['wall']:5.0f} s",
+        flush=True,
+    )
+    return facts
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--quick", action="store_true", help="small arrays")
+    parser.add_argument("--block", type=int, default=BLOCK, help="edge of a block, pixels")
+    options = parser.parse_args()
+    print(describe(machine()))
+    window, block = (32, 256) if options.quick else (WINDOW, options.block)
+    tile, four = (768, 1536) if options.quick else (TILE, 2 * TILE)
+    facts: dict[str, dict[str, Any]] = {
+        f"{side} {size}": measured(side, size, window, block)
+        for size in ([tile] if options.quick else [4096, tile])
+        for side in ("by_monai", "by_detect", *IN_BLOCKS)
+    }
+    result: dict[str, Any] = {"window": window, "block": block, "sides": facts}
+    for side in IN_BLOCKS:
+        facts[f"{side} {four}"] = measured(side, four, window, block)
+        one, more = (facts[f"{side} {size}"]["peak"] for size in (tile, four))
+        share, growth = one / facts[f"by_monai {tile}"]["peak"], more / one
+        result[side] = {"share_of_monai": share, "growth_at_4_areas": growth}
+        print(
+            f"{side}: {share:.2f} of MONAI's peak at {tile} px (target <= 0.50), at four times the "
+            f"area x {growth:.2f} (target 1, within {GROWTH})"
+        )
+    if not options.quick:
+        print(f"written to {write_result('memory', result)}")
+
+
+if __name__ == "__main__":
+    main()
