@@ -203,22 +203,22 @@ def _eager(
     runtime = model.open()
     scaling = _scaling(runtime, pixels.dtype)
     needs_range = scaling.kind == "tile-minmax"
-    return np.stack(
-        [
-            run_block(
-                image,
-                origin=(0, 0),
-                tile_shape=shape,
-                core=whole,
-                runtime=runtime,
-                setting=setting,
-                mask=hidden,
-                tile_range=observed_range(image, hidden) if needs_range else None,
-                scaling=scaling,
-            )
-            for image, hidden in zip(pixels, mask, strict=True)
-        ]
-    )
+    maps = [
+        run_block(
+            image,
+            origin=(0, 0),
+            tile_shape=shape,
+            core=whole,
+            runtime=runtime,
+            setting=setting,
+            mask=hidden,
+            tile_range=observed_range(image, hidden) if needs_range else None,
+            scaling=scaling,
+        )
+        for image, hidden in zip(pixels, mask, strict=True)
+    ]
+    # One map, the most usual, is not copied.
+    return maps[0][None] if len(maps) == 1 else np.stack(maps)
 
 
 def _lazy(pixels: da.Array, mask: da.Array, model: _Model, setting: Setting) -> da.Array:

@@ -50,6 +50,9 @@ NUMERICS = 1
 # Below 2^19 steps per unit the rounding of an int32 sum would show (1e-6): int64 from there on.
 _COARSEST_INT32 = 2.0**19
 
+_STRIP = 512
+"""Rows of a sum that are averaged at a time."""
+
 Part = tuple[slice, slice]
 """Rows and columns of the tile that belong together."""
 
@@ -262,18 +265,20 @@ def _probability(
     batches = _batches(starts, setting.batch_size, average.origin, scene)
     # Both merges may start at 0, as nothing below is a probability.
     merged = torch.zeros(average.shape, dtype=torch.float32, device=scene.runtime.device)
+    total = average.zeros()
     passes = _passes(setting)
     for views in passes:
-        total = average.zeros()
+        total.zero_()
         for batch, probability in _predictions(batches, views, setting.tta_merge, scene):
             average.add(total, probability, batch.places)
-        _merge_into(merged, average.mean(total), setting.tta_merge)
-    return merged / len(passes) if setting.tta_merge == "mean" else merged
+        for rows in average.strips():
+            _merge_into(merged[rows], average.mean(total, rows), setting.tta_merge)
+    return merged.div_(len(passes)) if setting.tta_merge == "mean" else merged
 
 
 def needed_windows(
     wanted: NDArray[np.bool_],
-    core: tuple[slice, slice],
+    core: Part,
     tile_shape: tuple[int, int],
     setting: Setting,
 ) -> NDArray[np.int64]:
@@ -515,10 +520,15 @@ class _OverlapAverage:
         weighted = probability if self.weights is None else probability * self.weights
         self.way.add(total, (weighted * self.scale).round_().to(self.dtype), places)
 
-    def mean(self, total: torch.Tensor) -> torch.Tensor:
-        """Turn a sum into the average over the part, float32 0..1."""
-        inside = total[_relative(self.part, self.origin)]
-        mean = inside.to(torch.float32).div_(self.scale).div_(self.rows).div_(self.columns)
+    def strips(self) -> list[slice]:
+        """Rows of the part, some at a time: an average of all would be as large as the sum."""
+        height = len(self.rows)
+        return [slice(first, min(first + _STRIP, height)) for first in range(0, height, _STRIP)]
+
+    def mean(self, total: torch.Tensor, rows: slice) -> torch.Tensor:
+        """Turn a sum into the average over some rows of the part, float32 0..1."""
+        inside = total[_relative(self.part, self.origin)][rows]
+        mean = inside.to(torch.float32).div_(self.scale).div_(self.rows[rows]).div_(self.columns)
         # Hann's weights do not add up to the last bit.
         return mean.clamp_(max=1)
 

@@ -37,6 +37,10 @@ def start(spec: ClusterSpec, execution: ExecutionSpec) -> Iterator[Client]:
         # for its turn is such a task: one block computes, and one is ready or being read. Dask's
         # own 1.1, rounded up, would let a worker hold the pixels of one block more.
         "distributed.scheduler.worker-saturation": 1.0,
+        # rasterio silences this warning, which says nothing here, but not for two threads at once.
+        "distributed.nanny.pre-spawn-environ.PYTHONWARNINGS": _also_ignored(
+            "Dataset has no geotransform"
+        ),
         # A worker that holds the interpreter for long is busy, not dead.
         "distributed.scheduler.worker-ttl": "15 minutes",
     }
@@ -78,6 +82,11 @@ def _interrupts_held_back() -> Iterator[Callable[[], None]]:
 
 def _restore(mask: set[Any]) -> None:
     signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+
+def _also_ignored(message: str) -> str:
+    """Return PYTHONWARNINGS as the person set it, without warnings that begin so."""
+    return ",".join(filter(None, [os.environ.get("PYTHONWARNINGS"), f"ignore:{message}"]))
 
 
 def _cores() -> int:

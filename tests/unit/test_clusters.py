@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 import threading
+import warnings
 from contextlib import contextmanager
 
 import psutil
@@ -63,6 +64,18 @@ def test_a_local_cluster_listens_on_loopback_only(running):
     facts = running.scheduler_info()
     addresses = [facts["address"], *facts["workers"], running.dashboard_link]
     assert all("//127.0.0.1:" in text for text in addresses)
+
+
+def warns_of_a_missing_geotransform():
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.warn("Dataset has no geotransform, gcps, or rpcs.", stacklevel=1)
+        warnings.warn("something else", stacklevel=1)
+    return [str(warning.message) for warning in caught]
+
+
+def test_two_threads_of_a_worker_do_not_warn_of_what_rasterio_silences_in_one(running):
+    for told in running.run(warns_of_a_missing_geotransform).values():
+        assert told == ["something else"]
 
 
 def blocked_signals():

@@ -41,6 +41,17 @@ def test_nothing_is_pickled(kernels, monkeypatch):
     assert not [path.name for path in kernels.iterdir() if "graph" in path.name]
 
 
+def test_weights_are_frozen_and_batch_normalisation_is_folded(kernels):
+    before = set(kernels.rglob("*.py"))
+    made = from_callable(contract.small_network(), device="cpu", runtime="compiled")
+    # A shape that no other test has, so that its graph is written now.
+    made(contract.windows(5))
+    graph = "".join(path.read_text() for path in set(kernels.rglob("*.py")) - before)
+    assert "_frozen_param" in graph
+    assert "convolution_pointwise" in graph, "activations are part of the convolution"
+    assert "batch_norm" not in graph
+
+
 @pytest.mark.usefixtures("kernels")
 def test_no_process_is_left_behind():
     contract.equals_eager(contract.small_network(), runtime="compiled", precision="fp32")

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 _FOLDER = "TORCHINDUCTOR_CACHE_DIR"
 
-# Options of a compilation are those of its thread, but the folder is the environment's.
+# Settings are those of a thread (of the process, in older torch), the folder is the process's.
 _compiling = threading.Lock()
 
 
@@ -77,42 +77,39 @@ def prepare(
     forward = casting(
         snapshot(network), device=device, precision=precision, memory_format=memory_format
     )
-    options = _options(is_gpu=is_gpu, threads=torch.get_num_threads())
+    settings = _settings(is_gpu=is_gpu, threads=torch.get_num_threads())
     ready: dict[tuple[int, ...], Callable[[torch.Tensor], Any]] = {}
 
     def call(batch: torch.Tensor) -> Any:
-        # Nothing else than shape may differ, as what was compiled does not look (`_options`).
+        # Nothing but the shape may differ, as what was compiled does not look (`_compile`).
         batch, shape = batch.float().contiguous(), tuple(batch.shape)
         with torch.inference_mode(), reproducible(device):
             if shape not in ready:
                 with _compiling:
                     if shape not in ready:
-                        ready[shape] = _compile(forward, batch, options)
+                        ready[shape] = _compile(forward, batch, settings)
             return ready[shape](batch)
 
     return call
 
 
-def _options(*, is_gpu: bool, threads: int) -> dict[str, Any]:
+def _settings(*, is_gpu: bool, threads: int) -> dict[str, Any]:
     """Settings of torch's compiler, for this compilation only.
 
     Source: torch/_inductor/config.py; the two of a GPU are its mode "max-autotune-no-cudagraphs".
     """
-    options: dict[str, Any] = {
+    settings: dict[str, Any] = {
         "freezing": True,
         "fx_graph_cache": False,
         "fx_graph_remote_cache": False,
-        # What was compiled for a shape is called with that shape, and nothing else may change:
-        # guards would cost time, and a caller in another mode would compile anew, outside of here.
-        "guard_filter_fn": torch.compiler.skip_all_guards_unsafe,
     }
     if is_gpu:
-        return options | {"max_autotune": True, "coordinate_descent_tuning": True}
-    return options | {"cpp.threads": threads}
+        return settings | {"max_autotune": True, "coordinate_descent_tuning": True}
+    return settings | {"cpp.threads": threads}
 
 
 def _compile(
-    forward: Callable[[torch.Tensor], Any], batch: torch.Tensor, options: dict[str, Any]
+    forward: Callable[[torch.Tensor], Any], batch: torch.Tensor, settings: dict[str, Any]
 ) -> Callable[[torch.Tensor], Any]:
     """Compile for the shape of a batch, and run it once: torch compiles when it is called.
 
@@ -120,15 +117,23 @@ def _compile(
         ModelError: not one graph, or the compiler failed.
     """
     with capturing("compiled"), _own_folder():
-        # Importing them warns of deprecations.
+        # Importing them takes seconds and warns of deprecations.
         import torch._dynamo.config as dynamo
         import torch._functorch.config as autograd
+        import torch._inductor.config as inductor
 
-        # A copy of the options: torch takes the filter of guards out of them.
         compiled = torch.compile(
-            _alone(forward), dynamic=False, fullgraph=True, options=dict(options)
+            _alone(forward),
+            dynamic=False,
+            fullgraph=True,
+            # What was compiled for a shape is called with that shape, and nothing else may change:
+            # guards would cost time, and a caller in another mode would compile anew, outside of
+            # here.
+            options={"guard_filter_fn": torch.compiler.skip_all_guards_unsafe},
         )
         with (
+            # Not options of torch.compile: dynamo would not see that weights are to be frozen.
+            inductor.patch(settings),
             dynamo.patch(automatic_dynamic_local_pgo=False, automatic_dynamic_remote_pgo=False),
             autograd.patch(enable_autograd_cache=False, enable_remote_autograd_cache=False),
         ):
