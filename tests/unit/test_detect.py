@@ -1,3 +1,4 @@
+import dataclasses
 import importlib
 import os
 import subprocess
@@ -137,9 +138,7 @@ def test_scalings_that_look_at_pixels_do_not_depend_on_the_chunks(kind, monkeypa
     mask = np.random.default_rng(3).random((40, 45)) < 0.2
     network, scaling = small_network(4), Scaling(kind=kind)
     plain = lspipe.models.runtimes.from_callable(network, device="cpu")
-    item_runtime = lspipe.models.runtimes.EagerRuntime(
-        network=network, device=plain.device, precision="fp32", scaling=scaling, fill=0.5
-    )
+    item_runtime = dataclasses.replace(plain, scaling=scaling, fill=0.5)
     # `lspipe.detect` is the function; its module has the same name.
     module = importlib.import_module("lspipe.detect")
     monkeypatch.setattr(module, "from_callable", lambda *_, **__: item_runtime)

@@ -54,15 +54,17 @@ def section(document: Path, title: str) -> str:
 def mapped() -> set[str]:
     """Paths on the map, folders with a slash at their end."""
     lines = re.search(r"```\n(.*?)```", section(MAP, "Modules"), re.S)[1].splitlines()
-    found, folder = [], ""
+    found: list[str] = []
+    folders: list[str] = []
     for line in lines:
-        entry = re.fullmatch(r"(  )?([\w.]+(?:\.\w+|/)) +\S.*", line)
+        entry = re.fullmatch(r"((?:  )*)([\w.]+(?:\.\w+|/)) +\S.*", line)
         if entry is None:
             continue
         indent, name = entry.groups()
-        if not indent:
-            folder = name if name.endswith("/") else ""
-        found.append((folder if indent else "") + name)
+        folders = folders[: len(indent) // 2]
+        found.append("".join(folders) + name)
+        if name.endswith("/"):
+            folders.append(name)
     assert len(found) == len(set(found)), "the map names something twice"
     return set(found)
 
