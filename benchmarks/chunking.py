@@ -62,7 +62,7 @@ def cost(length: int, block: int, setting: Setting) -> tuple[int, int]:
     """Windows run and pixels read over a square tile in blocks."""
     shape, size = (length, length), setting.window
     run = read = 0
-    for one in windows.blocks(shape, block, size):
+    for one in windows.blocks(shape, block, size - 1):
         rows, columns = (
             len(windows.windows_of(part, length, size, setting.stride)) for part in one.core
         )
@@ -99,7 +99,7 @@ def in_blocks(
         nonlocal run
         run += done
 
-    for one in windows.blocks(shape, block, setting.window):
+    for one in windows.blocks(shape, block, setting.halo):
         result[one.core] = run_block(
             pixels[:, *one.outer],
             origin=(one.outer[0].start, one.outer[1].start),

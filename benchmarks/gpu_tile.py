@@ -328,7 +328,7 @@ def answer_tile(
     record: Record,
 ) -> dict[str, Any]:
     """Answer the tile block by block, as far as the time goes."""
-    blocks = windows.blocks(tile.shape, block, tile.setting.window)
+    blocks = windows.blocks(tile.shape, block, tile.setting.halo)
     total = sum(map(tile.windows_of, blocks))
     probability = np.full(tile.shape, np.nan, np.float32)
     answered = np.zeros(tile.shape, bool)

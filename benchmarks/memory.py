@@ -151,7 +151,7 @@ def by_blocks(size: int, window: int, block: int, folder: str) -> Callable[[], f
 
     def work() -> float:
         with ThreadPoolExecutor(THREADS) as pool:
-            for _ in pool.map(answer, windows.blocks((size, size), block, window)):
+            for _ in pool.map(answer, windows.blocks((size, size), block, window - 1)):
                 pass
         return float(np.asarray(target[-1, -1]))
 

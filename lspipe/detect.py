@@ -54,6 +54,7 @@ def detect(
     tta_order: TtaOrder = "average-then-max",
     blend: Blend = "uniform",
     batch_size: int = 8,
+    screen: float | None = None,
     precision: str = "fp32",
     runtime: str = "auto",
     device: str = "auto",
@@ -76,6 +77,8 @@ def detect(
         tta_order: average overlaps per view and then merge views, or the other way round.
         blend: weights of the overlap average, "uniform" or "hann".
         batch_size: windows in one call of the network; another one may change the last bit.
+        screen: probability of a coarse first pass above which, and a quarter of a window around,
+            the setting runs in full; elsewhere that pass stands. None = in full everywhere.
         precision: "fp32", "bf16" or "auto".
         runtime: what executes the network: "eager" (plain PyTorch, what "auto" stands for),
             "compiled" (torch.compile; minutes at most, once per process), "openvino" (CPU), or
@@ -93,7 +96,7 @@ def detect(
     """
     setting = _setting(
         window=window, stride=stride, tta=tta, tta_merge=tta_merge, tta_order=tta_order,
-        blend=blend, batch_size=batch_size,
+        blend=blend, batch_size=batch_size, screen=screen,
     )  # fmt: skip
     source = _Model.of(model, device=device, precision=precision, runtime=runtime)
     series = _select_bands(check_cube(cube), source.open().bands)
@@ -225,7 +228,7 @@ def _lazy(pixels: da.Array, mask: da.Array, model: _Model, setting: Setting) -> 
     """Compute (time, band, y, x) block by block, when asked."""
     import dask.array
 
-    halo = setting.window - 1
+    halo = setting.halo
     rows, columns = (windows.merge_chunks(sizes, halo) for sizes in pixels.chunks[2:])
     pixels = pixels.rechunk({0: 1, 1: -1, 2: rows, 3: columns})
     mask = mask.rechunk({0: 1, 1: rows, 2: columns})
@@ -271,7 +274,7 @@ def _one_chunk(
     time, row, column = block_id
     # Array locations that dask would give count the halos in; cuts of the tile do not.
     core = (slice(*edges[0][row : row + 2]), slice(*edges[1][column : column + 2]))
-    halo = setting.window - 1
+    halo = setting.halo
     runtime = model.open()
     probability = run_block(
         pixels[0],

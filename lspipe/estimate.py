@@ -7,9 +7,8 @@ from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from dask.utils import parse_bytes
 
-from lspipe import catalogs, machine, windows, worker
+from lspipe import catalogs, clusters, windows, worker
 from lspipe.errors import UsageError
 from lspipe.inference import needed_windows, run_block
 from lspipe.models.runtimes import use_threads
@@ -19,7 +18,6 @@ from lspipe.presets import AGREEMENT, AGREEMENT_SOURCE, compare_presets, is_meas
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from lspipe.clusters import ClusterSpec
     from lspipe.cube import Step
     from lspipe.models.runtimes import Runtime
     from lspipe.plan import Plan, TilePlan
@@ -83,7 +81,7 @@ class Estimate:
 
 def estimate(plan: Plan) -> Estimate:
     """Count what a plan would do; times two batches of the model."""
-    spec = plan.workflow.cluster
+    workers = clusters.worker_count(plan.workflow.cluster)
     count, passes = work(plan, plan.setting)
     scenes = {scene.id for tile in plan.tiles for step in tile.steps for scene in step.items}
     pass_seconds = _time_a_pass(plan)
@@ -96,13 +94,11 @@ def estimate(plan: Plan) -> Estimate:
         forward_passes=passes,
         bytes_to_read=sum(_bytes_to_read(tile) for tile in plan.tiles),
         peak_bytes_per_worker=max(peak_bytes(tile, plan) for tile in plan.tiles),
-        memory_per_worker=worker_memory(spec),
-        workers=_workers(spec),
+        memory_per_worker=clusters.worker_memory(plan.workflow.cluster),
+        workers=workers,
         seconds_per_pass=pass_seconds,
-        seconds=passes * pass_seconds / _workers(spec),
-        presets=tuple(
-            _preset_cost(plan, choice, pass_seconds / _workers(spec)) for choice in choices
-        ),
+        seconds=passes * pass_seconds / workers,
+        presets=tuple(_preset_cost(plan, choice, pass_seconds / workers) for choice in choices),
         agreement_source=_agreement_source(choices),
     )
 
@@ -206,22 +202,6 @@ def _peak(pixels: int, tile: TilePlan, plan: Plan) -> int:
     return held + pixels * BYTES_PER_PIXEL + batch * ACTIVATIONS + BYTES_PER_WORKER
 
 
-def worker_memory(spec: ClusterSpec) -> int | None:
-    """Return the memory of one worker, bytes; None where the cluster is another's and nobody says.
-
-    `auto` shares the memory of this machine among the workers.
-    """
-    if spec.memory_per_worker != "auto":
-        return int(parse_bytes(spec.memory_per_worker))
-    return machine.memory() // _workers(spec) if spec.kind == "local" else None
-
-
-def _workers(spec: ClusterSpec) -> int:
-    if spec.workers != "auto":
-        return spec.workers
-    return machine.cores() if spec.kind == "local" else 1
-
-
 def fitting_block(plan: Plan, memory: int) -> int | None:
     """Return the largest of `BLOCK_SIZES` whose peak is within `memory` bytes; None if none is."""
     halo = plan.setting.halo
@@ -233,7 +213,7 @@ def fitting_block(plan: Plan, memory: int) -> int | None:
 
 def _peak_at(size: int, tile: TilePlan, plan: Plan) -> int:
     """Project the peak of a worker were a tile cut into blocks of another size."""
-    cut = windows.blocks(tile.tile.geobox.shape, size, plan.setting.halo + 1)
+    cut = windows.blocks(tile.tile.geobox.shape, size, plan.setting.halo)
     return _peak(max(map(outer_pixels, cut)), tile, plan)
 
 
@@ -247,7 +227,7 @@ def check_memory(plan: Plan, *, is_laid_out: bool) -> None:
     Raises:
         UsageError: the projected peak is above a worker's memory; says which block would fit.
     """
-    memory = worker_memory(plan.workflow.cluster)
+    memory = clusters.worker_memory(plan.workflow.cluster)
     peak = max(peak_bytes(tile, plan) for tile in plan.tiles)
     if memory is None or peak <= memory:
         return

@@ -34,7 +34,7 @@ class Block:
     core: tuple[slice, slice]
     """Rows and columns that the block writes; cores partition the tile."""
     outer: tuple[slice, slice]
-    """Core plus halo (window - 1 on each side), clipped at the tile's edge."""
+    """Core plus halo on each side, clipped at the tile's edge."""
 
 
 def check_lattice(window: int, stride: int) -> None:
@@ -134,10 +134,10 @@ def weight_sums(
     return sums[:length]
 
 
-def block_edges(length: int, block: int, window: int) -> tuple[int, ...]:
+def block_edges(length: int, block: int, halo: int) -> tuple[int, ...]:
     """Return the cuts of one axis into cores of `block` pixels, first 0, last `length`.
 
-    A tail shorter than window - 1 joins the core before it: halos are exchanged between
+    A tail shorter than the halo joins the core before it: halos are exchanged between
     neighbours, and a neighbour must be able to fill one.
 
     Raises:
@@ -145,32 +145,29 @@ def block_edges(length: int, block: int, window: int) -> tuple[int, ...]:
     """
     if length <= block:
         return (0, length)
-    if block < max(1, window - 1):
-        raise ValueError(
-            f"block of {block} pixels: expected at least {max(1, window - 1)}, the halo of windows "
-            f"of {window}"
-        )
+    if block < max(1, halo):
+        raise ValueError(f"block of {block} pixels: expected at least {max(1, halo)}, a halo")
     cuts = list(range(0, length, block))
-    if len(cuts) > 1 and length - cuts[-1] < window - 1:
+    if len(cuts) > 1 and length - cuts[-1] < halo:
         cuts.pop()
     return (*cuts, length)
 
 
-def blocks(shape: tuple[int, int], block: int, window: int) -> list[Block]:
+def blocks(shape: tuple[int, int], block: int, halo: int) -> list[Block]:
     """Cut a tile into blocks, row by row.
 
     Args:
         shape: rows and columns of the tile.
         block: edge of a core, pixels; cores at the lower and right edge may differ.
-        window: window size, pixels; the halo is window - 1.
+        halo: pixels around a core that decide it (`Setting.halo`).
 
     Raises:
         ValueError: see `block_edges`.
     """
     rows, columns = (
         [
-            (slice(start, stop), slice(max(0, start - window + 1), min(length, stop + window - 1)))
-            for start, stop in pairwise(block_edges(length, block, window))
+            (slice(start, stop), slice(max(0, start - halo), min(length, stop + halo)))
+            for start, stop in pairwise(block_edges(length, block, halo))
         ]
         for length in shape
     )

@@ -142,7 +142,7 @@ def block_tasks(
     Returns:
         Delayed tasks in the order of `blocks`; each returns a `BlockResult`.
     """
-    halo = job.setting.window - 1
+    halo = job.setting.halo
     shown = [name for name in evidence.BANDS if name in cube["band"].values]
     # In the order of the arguments of `infer_and_write`.
     layers = [

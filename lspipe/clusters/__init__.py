@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from dask.utils import parse_bytes
 
+from lspipe import machine
 from lspipe.plugins import resolve
 
 if TYPE_CHECKING:
@@ -99,6 +100,23 @@ def start(spec: ClusterSpec, execution: ExecutionSpec) -> Iterator[Any]:
     factory = resolve(spec.kind, KINDS, kind="cluster")
     with factory(spec, execution) as client:
         yield client
+
+
+def worker_count(spec: ClusterSpec) -> int:
+    """Return how many workers compute; 1 of a cluster of another's where nobody says."""
+    if spec.workers != "auto":
+        return spec.workers
+    return machine.cores() if spec.kind == "local" else 1
+
+
+def worker_memory(spec: ClusterSpec) -> int | None:
+    """Return the memory of one worker, bytes; None where the cluster is another's and nobody says.
+
+    `auto` shares the memory of this machine among the workers.
+    """
+    if spec.memory_per_worker != "auto":
+        return int(parse_bytes(spec.memory_per_worker))
+    return machine.memory() // worker_count(spec) if spec.kind == "local" else None
 
 
 def inference_slot(client: Any) -> dict[str, int]:

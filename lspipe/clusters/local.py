@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import dask
 
-from lspipe.clusters import INFERENCE_SLOT
+from lspipe.clusters import INFERENCE_SLOT, worker_count, worker_memory
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -29,7 +29,6 @@ def start(spec: ClusterSpec, execution: ExecutionSpec) -> Iterator[Client]:
     """Yield a client of a `distributed.LocalCluster`; closes both afterwards."""
     from distributed import Client, LocalCluster
 
-    workers = _cores() if spec.workers == "auto" else spec.workers
     settings = {
         # A task that kills its worker is tried as often as one that fails; read at scheduler start.
         "distributed.scheduler.allowed-failures": execution.retries,
@@ -48,10 +47,11 @@ def start(spec: ClusterSpec, execution: ExecutionSpec) -> Iterator[Client]:
         dask.config.set(settings),
         _interrupts_held_back() as let_interrupts_through,
         LocalCluster(
-            n_workers=workers,
+            n_workers=worker_count(spec),
             threads_per_worker=THREADS,
             resources=INFERENCE_SLOT,
-            memory_limit=spec.memory_per_worker,
+            # Not dask's own "auto", a share by threads: two of them, on as many cores, take it all.
+            memory_limit=worker_memory(spec),
             host="127.0.0.1",
             dashboard_address="127.0.0.1:0",
             # Failures reach the person through lspipe, named; not as tracebacks of every worker.
@@ -87,8 +87,3 @@ def _restore(mask: set[Any]) -> None:
 def _also_ignored(message: str) -> str:
     """Return PYTHONWARNINGS as the person set it, without warnings that begin so."""
     return ",".join(filter(None, [os.environ.get("PYTHONWARNINGS"), f"ignore:{message}"]))
-
-
-def _cores() -> int:
-    """Processor cores this process may use (a container or a scheduler may allow fewer)."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

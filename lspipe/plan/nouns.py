@@ -64,9 +64,8 @@ class TilePlan:
     @property
     def chunks(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
         """Dask chunk sizes (y, x): one chunk per block."""
-        window = self.halo + 1  # `windows` counts a halo as one less than a window
         rows, columns = (
-            tuple(np.diff(windows.block_edges(length, self.grid.block, window)).tolist())
+            tuple(np.diff(windows.block_edges(length, self.grid.block, self.halo)).tolist())
             for length in self.tile.geobox.shape
         )
         return rows, columns

@@ -71,7 +71,7 @@ def plan_tile(
     )
     inside = None if mask.all() else mask
     size = block or _block_size(tile, workflow, setting, inside)
-    cut = windows.blocks(tile.geobox.shape, size, setting.halo + 1)
+    cut = windows.blocks(tile.geobox.shape, size, setting.halo)
     grid = Grid(
         tile=tile.name,
         geobox=tile.geobox,
@@ -176,7 +176,7 @@ def _pixels_read(tile: Tile, size: int, halo: int, inside: NDArray[np.bool_] | N
         (rows.stop - rows.start) * (columns.stop - columns.start)
         for rows, columns in (
             block.outer
-            for block in _touching(windows.blocks(tile.geobox.shape, size, halo + 1), inside)
+            for block in _touching(windows.blocks(tile.geobox.shape, size, halo), inside)
         )
     )
 

@@ -181,6 +181,25 @@ def test_the_block_size_never_changes_a_pixel_or_a_polygon(finished, tmp_path, b
     assert inventory(other).equals(inventory(world))
 
 
+def test_a_screened_run_may_be_cut_and_finds_the_same_in_fewer_windows(finished, tmp_path, cluster):
+    world, _ = finished
+    screened = {"window": 32, "stride": 16, "tta": "d4", "screen": 0.05}
+    stored, shares = [], []
+    for block in (110, 240):
+        other = make_world(
+            tmp_path / str(block), cluster=cluster, inference=screened, execution={"block": block}
+        )
+        run(other)
+        stored.append(store.read(other.run, store.DETECTIONS, "18GYS", "probability"))
+        windows = json.loads((other.run / "run.json").read_text())["windows"]
+        shares.append(windows["run"] / windows["needed"])
+        np.testing.assert_allclose(
+            inventory(other).area_m2.sort_values(), inventory(world).area_m2.sort_values()
+        )
+    np.testing.assert_array_equal(*stored)
+    assert max(shares) < 0.9
+
+
 def test_a_small_area_equals_the_whole_tile(finished, tmp_path, cluster):
     world, _ = finished
     corner = gpd.GeoSeries([shapely.box(701100, 5198400, 701700, 5199000)], crs=32718)

@@ -13,8 +13,8 @@ import psutil
 import pytest
 from distributed import Client, Scheduler, SpecCluster, Worker
 
-from lspipe import clusters
-from lspipe.clusters import ClusterSpec, ExecutionSpec, address, local
+from lspipe import clusters, machine
+from lspipe.clusters import ClusterSpec, ExecutionSpec, address
 from lspipe.errors import UsageError
 
 NOTHING = ExecutionSpec()
@@ -33,6 +33,20 @@ def test_a_local_worker_has_a_thread_to_compute_and_one_to_read(running):
     pids = set(running.run(os.getpid).values())
     assert len(pids) == 2
     assert os.getpid() not in pids
+
+
+def test_a_worker_has_its_share_of_the_machine_or_what_is_said():
+    assert clusters.worker_memory(ClusterSpec(workers=2)) == machine.memory() // 2
+    assert clusters.worker_memory(ClusterSpec()) == machine.memory() // machine.cores()
+    assert clusters.worker_memory(ClusterSpec(memory_per_worker="4GiB")) == 4 * 2**30
+    # Whoever started that cluster knows.
+    assert clusters.worker_memory(ClusterSpec(kind="address")) is None
+    assert clusters.worker_memory(ClusterSpec(kind="address", memory_per_worker="4GB")) == 4 * 10**9
+
+
+def test_what_workers_are_given_is_what_a_plan_counts_on(running):
+    given = {worker["memory_limit"] for worker in running.scheduler_info()["workers"].values()}
+    assert given == {clusters.worker_memory(ClusterSpec(workers=2))}
 
 
 @pytest.mark.parametrize(
@@ -107,13 +121,13 @@ def test_workers_are_one_per_core_that_this_process_may_use():
     if not hasattr(os, "sched_setaffinity"):
         pytest.skip("no processor affinity on this system")
     before = os.sched_getaffinity(0)
-    assert local._cores() == len(before)
+    assert clusters.worker_count(ClusterSpec()) == len(before)
     found = []
 
     def on_one_core():
         # Of this thread only.
         os.sched_setaffinity(0, {min(before)})
-        found.append(local._cores())
+        found.append(clusters.worker_count(ClusterSpec()))
 
     thread = threading.Thread(target=on_one_core)
     thread.start()

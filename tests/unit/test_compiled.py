@@ -54,8 +54,9 @@ def test_weights_are_frozen_and_batch_normalisation_is_folded(kernels):
 
 @pytest.mark.usefixtures("kernels")
 def test_no_process_is_left_behind():
+    before = {child.pid for child in psutil.Process().children(recursive=True)}
     contract.equals_eager(contract.small_network(), runtime="compiled", precision="fp32")
-    assert psutil.Process().children(recursive=True) == []
+    assert {child.pid for child in psutil.Process().children(recursive=True)} <= before
 
 
 def test_kernels_are_kept_where_only_the_user_can_write(tmp_path, monkeypatch):

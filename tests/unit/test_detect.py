@@ -108,6 +108,25 @@ def test_detect_is_its_definition_and_no_chunking_changes_a_bit(case):
     assert identical(lazy.compute(scheduler="synchronous"), eager)
 
 
+def test_a_screened_cube_may_be_cut_too():
+    values = image((3, 40, 50)) / 10
+    values[:, 12:20, 30:36] += 0.8
+    cube = cube_of(values)
+    arguments = {"model": brightness, "screen": 0.2, **SMALL}
+    screened = detect(cube, **arguments)
+    lazy = detect(cube.chunk(y=11, x=13), **arguments)
+    assert identical(lazy.compute(scheduler="synchronous"), screened)
+    in_full = detect(cube, brightness, **SMALL)
+    equal = screened.values == in_full.values
+    assert equal[in_full.values > 0.2].all()
+    assert not equal.all()
+
+
+def brightness(batch):
+    # Of the window too, so that its place on the lattice tells.
+    return 0.9 * batch.mean(1, keepdim=True) + 0.1 * batch.mean((1, 2, 3), keepdim=True)
+
+
 def test_threads_and_several_times_give_the_same_bits():
     values = image((3, 3, 30, 40))
     masks = np.random.default_rng(1).random((3, 30, 40)) < 0.2

@@ -16,8 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import lspipe
-from lspipe import machine, windows
-from lspipe.clusters import ClusterSpec
+from lspipe import windows
 from lspipe.cube import Step
 from lspipe.errors import UsageError
 from lspipe.estimate import (
@@ -28,7 +27,6 @@ from lspipe.estimate import (
     peak_bytes,
     warnings,
     windows_in,
-    worker_memory,
 )
 from lspipe.inference import Setting, run_block
 from lspipe.models.runtimes import from_callable
@@ -65,7 +63,7 @@ def cut_tiles(draw):
         seed = draw(st.integers(0, 2**31))
         share = draw(st.sampled_from([0.0, 0.003, 0.03, 0.5, 1.0]))
         area = np.random.default_rng(seed).random(shape) < share
-    cut = windows.blocks(shape, size, window)
+    cut = windows.blocks(shape, size, window - 1)
     return tile_of(shape, area), draw(st.sampled_from(cut)), setting
 
 
@@ -217,22 +215,13 @@ def test_a_pass_is_timed_with_the_planned_threads(world, monkeypatch):
 # --- memory -------------------------------------------------------------------------------------
 
 
-def test_a_worker_has_its_share_of_the_machine_or_what_is_said():
-    assert worker_memory(ClusterSpec(workers=2)) == machine.memory() // 2
-    assert worker_memory(ClusterSpec()) == machine.memory() // machine.cores()
-    assert worker_memory(ClusterSpec(memory_per_worker="4GiB")) == 4 * 2**30
-    # Whoever started that cluster knows.
-    assert worker_memory(ClusterSpec(kind="address")) is None
-    assert worker_memory(ClusterSpec(kind="address", memory_per_worker="4GB")) == 4 * 10**9
-
-
 def whole_tile_plan(world, *overrides):
     """The world's plan, on a tile that is cut as a whole Sentinel-2 tile."""
     plan = plan_of(world, *overrides)
     (tile,) = plan.tiles
     shape = (10980, 10980)
     whole = SimpleNamespace(name=tile.tile.name, geobox=SimpleNamespace(shape=shape))
-    cut = tuple(windows.blocks(shape, 3660, plan.setting.halo + 1))
+    cut = tuple(windows.blocks(shape, 3660, plan.setting.halo))
     grid = replace(tile.grid, block=3660)
     return replace(plan, tiles=(replace(tile, tile=whole, blocks=cut, grid=grid, area=None),))
 

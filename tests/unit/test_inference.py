@@ -51,7 +51,7 @@ def in_blocks(pixels, block, setting=SMALL, *, mask=None, area=None, runtime=Non
     """The same, block by block, each given its own pixels and halo only."""
     shape = pixels.shape[1:]
     result = np.full(shape, -1, np.float32)
-    for one in windows.blocks(shape, block, setting.halo + 1):
+    for one in windows.blocks(shape, block, setting.halo):
         result[one.core] = run_block(
             pixels[:, *one.outer],
             origin=(one.outer[0].start, one.outer[1].start),

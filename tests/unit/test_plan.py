@@ -262,7 +262,7 @@ def test_auto_takes_the_block_that_reads_least(tmp_path):
     (tile,) = whole_tile(tmp_path, aoi={"bbox": [-72.532, -43.6, -72.0, -43.328]}).tiles
 
     def pixels(size: int) -> int:
-        cut = windows.blocks(tile.tile.geobox.shape, size, tile.halo + 1)
+        cut = windows.blocks(tile.tile.geobox.shape, size, tile.halo)
         extents = [block.outer for block in cut if tile.area[block.core].any()]
         return sum((r.stop - r.start) * (c.stop - c.start) for r, c in extents)
 

@@ -90,19 +90,19 @@ def test_hann_windows_at_half_overlap_add_up_to_1_inside():
     np.testing.assert_allclose(windows.weight_sums(40, 8, 4, "hann")[4:-4], 1, atol=1e-12)
 
 
-@given(LENGTHS, LENGTHS, st.integers(1, 40), st.integers(0, 80))
-def test_cores_partition_the_tile_and_outers_are_cores_plus_halo(rows, columns, window, more):
-    block = window + more
+@given(LENGTHS, LENGTHS, st.integers(0, 40), st.integers(0, 80))
+def test_cores_partition_the_tile_and_outers_are_cores_plus_halo(rows, columns, halo, more):
+    block = halo + 1 + more
     seen = np.zeros((rows, columns), int)
-    cut = windows.blocks((rows, columns), block, window)
+    cut = windows.blocks((rows, columns), block, halo)
     for one in cut:
         seen[one.core] += 1
         for core, outer, length in zip(one.core, one.outer, seen.shape, strict=True):
-            assert outer.start == max(0, core.start - (window - 1))
-            assert outer.stop == min(length, core.stop + (window - 1))
+            assert outer.start == max(0, core.start - halo)
+            assert outer.stop == min(length, core.stop + halo)
             assert core.start % block == 0
             # A neighbour can fill a halo, unless there is none.
-            assert core.stop - core.start >= min(window - 1, length)
+            assert core.stop - core.start >= min(halo, length)
     assert (seen == 1).all()
     assert [one.index for one in cut] == sorted(one.index for one in cut)
 
@@ -119,12 +119,12 @@ def test_cores_partition_the_tile_and_outers_are_cores_plus_halo(rows, columns, 
     ],
 )
 def test_a_tail_that_cannot_fill_a_halo_joins_its_neighbour(length, block, expected):
-    assert windows.block_edges(length, block, 224) == expected
+    assert windows.block_edges(length, block, 223) == expected
 
 
 def test_a_block_smaller_than_its_halo_is_refused():
     with pytest.raises(ValueError, match=r"block of 100 pixels: expected at least 223"):
-        windows.block_edges(1000, 100, 224)
+        windows.block_edges(1000, 100, 223)
 
 
 @pytest.mark.parametrize(
