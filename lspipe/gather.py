@@ -53,11 +53,13 @@ class Way(NamedTuple):
 def _cut_by_slices(
     image: torch.Tensor, corners: torch.Tensor, size: int, view: int
 ) -> torch.Tensor:
-    windows = torch.stack(
-        [image[:, row : row + size, column : column + size] for row, column in corners.tolist()]
+    # A network sees one memory layout whatever the view: what is stacked is contiguous.
+    return torch.stack(
+        [
+            dihedral.apply(view, image[:, row : row + size, column : column + size])
+            for row, column in corners.tolist()
+        ]
     )
-    # A network must see one memory layout whatever the view.
-    return dihedral.apply(view, windows).contiguous()
 
 
 def _add_by_slices(total: torch.Tensor, values: torch.Tensor, corners: torch.Tensor) -> None:

@@ -55,9 +55,9 @@ _PAPER = {
     "blend": "uniform",
 }
 
-# The default of `lspipe.detect`; not probed, so that the same file gives the same bits anywhere.
-AUTO_BATCH_SIZE = 8
-
+AUTO_BATCH_SIZE = 4
+"""Windows in one call of a network on a CPU: where eager PyTorch is fastest; the other runtimes do
+not mind (benchmarks/batch_size.py). Not probed, so that one file gives the same bits anywhere."""
 
 FIRST_PASS_OVERLAP = 0.51
 """Overlap of a screen's first pass: stride 110 of 224 px, a little more than half (PERFORMANCE)."""

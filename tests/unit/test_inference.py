@@ -668,7 +668,7 @@ def test_a_setting_that_cannot_be_is_refused(changes, message):
         ({"preset": "fast", "overlap": 0.75}, {"window": 64, "stride": 1}, {"stride": 16}),
         ({"tta_merge": "mean"}, {"window": 8, "tta_merge": None}, {"tta_merge": "mean"}),
         ({"batch_size": 3}, {"window": 8}, {"batch_size": 3}),
-        ({}, {"window": 8}, {"batch_size": 8}),
+        ({}, {"window": 8}, {"batch_size": 4}),
     ],
 )
 def test_the_workflow_beats_the_preset_and_the_preset_the_model_item(spec, item, expected):

@@ -81,7 +81,7 @@ DECIDES_A_PIXEL = [
     "inference.stride=8",
     "inference.tta=none",
     "inference.blend=hann",
-    "inference.batch_size=4",
+    "inference.batch_size=8",
     "inference.precision=bf16",
 ]
 
