@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,7 @@ from lspipe.presets import AGREEMENT, AGREEMENT_SOURCE, compare_presets, is_meas
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from lspipe.clusters import ClusterSpec
     from lspipe.cube import Step
     from lspipe.models.runtimes import Runtime
     from lspipe.plan import Plan, TilePlan
@@ -81,7 +83,8 @@ class Estimate:
 
 def estimate(plan: Plan) -> Estimate:
     """Count what a plan would do; times two batches of the model."""
-    workers = clusters.worker_count(plan.workflow.cluster)
+    cluster = _cluster(plan)
+    workers = clusters.worker_count(cluster)
     count, passes = work(plan, plan.setting)
     scenes = {scene.id for tile in plan.tiles for step in tile.steps for scene in step.items}
     pass_seconds = _time_a_pass(plan)
@@ -94,13 +97,17 @@ def estimate(plan: Plan) -> Estimate:
         forward_passes=passes,
         bytes_to_read=sum(_bytes_to_read(tile) for tile in plan.tiles),
         peak_bytes_per_worker=max(peak_bytes(tile, plan) for tile in plan.tiles),
-        memory_per_worker=clusters.worker_memory(plan.workflow.cluster),
+        memory_per_worker=clusters.worker_memory(cluster),
         workers=workers,
         seconds_per_pass=pass_seconds,
         seconds=passes * pass_seconds / workers,
         presets=tuple(_preset_cost(plan, choice, pass_seconds / workers) for choice in choices),
         agreement_source=_agreement_source(choices),
     )
+
+
+def _cluster(plan: Plan) -> ClusterSpec:
+    return clusters.sized(plan.workflow.cluster, device=plan.reference.device)
 
 
 def _agreement_source(choices: list[Choice]) -> str:
@@ -136,29 +143,30 @@ def work(plan: Plan, setting: Setting) -> tuple[int, int]:
     count = _windows(plan, setting)
     passes = count * VIEWS[setting.tta]
     if setting.screen is not None:
-        passes += _windows(plan, setting.first_pass)
+        passes += _windows(plan, setting.first_pass, reach=setting.reach) * VIEWS[setting.tta]
     return count, passes
 
 
-def _windows(plan: Plan, setting: Setting) -> int:
+def _windows(plan: Plan, setting: Setting, *, reach: int = 0) -> int:
     return sum(
-        windows_in(tile, block, setting) * len(tile.steps)
+        windows_in(tile, block, setting, reach=reach) * len(tile.steps)
         for tile in plan.tiles
         for block in tile.blocks
     )
 
 
-def windows_in(tile: TilePlan, block: Block, setting: Setting) -> int:
-    """Count the windows of a block that hold a pixel of its core inside the area."""
+def windows_in(tile: TilePlan, block: Block, setting: Setting, *, reach: int = 0) -> int:
+    """Count the windows of a block that hold a pixel inside the area, in its core or near it."""
     shape = tuple(tile.tile.geobox.shape)
-    inside = None if tile.area is None else tile.area[block.core]
+    part = windows.grown(block.core, reach, shape)
+    inside = None if tile.area is None else tile.area[part]
     if inside is None or inside.all():
         rows, columns = (
-            len(windows.windows_of(part, length, setting.window, setting.stride))
-            for part, length in zip(block.core, shape, strict=True)
+            len(windows.windows_of(span, length, setting.window, setting.stride))
+            for span, length in zip(part, shape, strict=True)
         )
         return rows * columns
-    return len(needed_windows(inside, block.core, shape, setting))
+    return len(needed_windows(inside, part, shape, setting))
 
 
 def _bytes_to_read(tile: TilePlan) -> int:
@@ -227,13 +235,14 @@ def check_memory(plan: Plan, *, is_laid_out: bool) -> None:
     Raises:
         UsageError: the projected peak is above a worker's memory; says which block would fit.
     """
-    memory = clusters.worker_memory(plan.workflow.cluster)
+    memory = clusters.worker_memory(_cluster(plan))
     peak = max(peak_bytes(tile, plan) for tile in plan.tiles)
-    if memory is None or peak <= memory:
+    if memory is None or peak <= memory * clusters.USABLE_MEMORY:
         return
     edge = max(tile.grid.block for tile in plan.tiles)
-    fits = fitting_block(plan, memory)
-    more = f"give a worker {_gigabytes(peak)} (cluster.memory_per_worker, or fewer cluster.workers)"
+    fits = fitting_block(plan, int(memory * clusters.USABLE_MEMORY))
+    enough = _gigabytes(math.ceil(peak / clusters.USABLE_MEMORY))
+    more = f"give a worker {enough} (cluster.memory_per_worker, or fewer cluster.workers)"
     if fits is None:
         advice = f"no block size fits; {more}"
     elif is_laid_out:
@@ -242,7 +251,7 @@ def check_memory(plan: Plan, *, is_laid_out: bool) -> None:
         advice = f"set execution.block to {fits}, or {more}"
     raise UsageError(
         f"a block of {edge} px needs {_gigabytes(peak)} in a worker, which has "
-        f"{_gigabytes(memory, up=False)}: {advice}"
+        f"{_gigabytes(memory, up=False)} and uses {clusters.USABLE_MEMORY:.0%} of it: {advice}"
     )
 
 
@@ -294,10 +303,26 @@ SEASON_DAYS = 45
 
 
 def warnings(plan: Plan) -> list[str]:
-    """Say what makes the two dates of a tile hard to compare."""
+    """Say what may go wrong, and what makes the two dates of a tile hard to compare."""
     swapped = "the before range is later than the after range: new and vanished change places"
     notes = [swapped] if plan.workflow.dates.is_swapped else []
+    notes += _setting_warnings(plan)
     return notes + [text for tile in plan.tiles for text in _tile_warnings(tile)]
+
+
+def _setting_warnings(plan: Plan) -> Iterator[str]:
+    setting, cluster = plan.setting, _cluster(plan)
+    if setting.screen is not None and setting.first_pass.stride < 2 * setting.stride:
+        yield (
+            f"screen: its first pass has a stride of {setting.first_pass.stride} px, the setting "
+            f"one of {setting.stride}; it can save little"
+        )
+    on_gpu = plan.reference.device.startswith("cuda")
+    if on_gpu and cluster.kind == "local" and clusters.worker_count(cluster) > 1:
+        yield (
+            f"{clusters.worker_count(cluster)} workers share a GPU on which the batch size was "
+            "tried for one: it may run out of memory; set cluster.workers to 1"
+        )
 
 
 def _tile_warnings(tile: TilePlan) -> Iterator[str]:

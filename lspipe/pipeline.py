@@ -224,7 +224,8 @@ def _detect(prepared: Prepared, todo: Todo, log: Log) -> stream.Outcome:
     """Compute the blocks on the workflow's cluster."""
     workflow = prepared.plan.workflow
     in_flight = workflow.execution.max_in_flight
-    with clusters.start(workflow.cluster, workflow.execution) as client:
+    cluster = clusters.sized(workflow.cluster, device=prepared.plan.reference.device)
+    with clusters.start(cluster, workflow.execution) as client:
         log("dashboard", link=client.dashboard_link)
         return stream.compute(
             client,

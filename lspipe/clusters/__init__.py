@@ -9,7 +9,7 @@ worker declares it, every thread of a worker takes whatever comes.
 from __future__ import annotations
 
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from dask.utils import parse_bytes
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 KINDS = {"local": "lspipe.clusters.local:start", "address": "lspipe.clusters.address:start"}
 
+
+USABLE_MEMORY = 0.9
+"""Share of a worker's memory from which on it takes no new task until some is free."""
 
 INFERENCE_SLOT = {"inference": 1}
 """Resource of which a worker has one, and which the computing of a block takes: one network call at
@@ -42,7 +45,7 @@ class ClusterSpec:
     address: str | None = None
     """Scheduler of a running cluster, such as tcp://127.0.0.1:8786; with kind address."""
     workers: int | Literal["auto"] = "auto"
-    """Worker processes; auto is one per processor core."""
+    """Worker processes; auto is one per processor core, and one where a GPU computes."""
     memory_per_worker: str | Literal["auto"] = "auto"
     """Memory of one worker, such as 4GiB; auto shares the machine's memory evenly."""
 
@@ -100,6 +103,20 @@ def start(spec: ClusterSpec, execution: ExecutionSpec) -> Iterator[Any]:
     factory = resolve(spec.kind, KINDS, kind="cluster")
     with factory(spec, execution) as client:
         yield client
+
+
+def sized(spec: ClusterSpec, *, device: str) -> ClusterSpec:
+    """Decide how many workers a local cluster has: one per core, or one where a GPU computes.
+
+    Each worker keeps a network and a block on the GPU, with a batch that was tried on it alone.
+
+    Args:
+        spec: of the workflow.
+        device: where networks run, "cpu" or "cuda".
+    """
+    if spec.kind != "local" or spec.workers != "auto":
+        return spec
+    return replace(spec, workers=1 if device.startswith("cuda") else machine.cores())
 
 
 def worker_count(spec: ClusterSpec) -> int:

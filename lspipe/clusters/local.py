@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import dask
 
-from lspipe.clusters import INFERENCE_SLOT, worker_count, worker_memory
+from lspipe.clusters import INFERENCE_SLOT, USABLE_MEMORY, worker_count, worker_memory
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -22,6 +22,16 @@ if TYPE_CHECKING:
 
 THREADS = 2
 """Threads of a worker: one computes a block, the other reads and cuts pixels of the next ones."""
+
+
+ALLOCATOR = {
+    "MALLOC_TRIM_THRESHOLD_": str(2**30),
+    "MALLOC_MMAP_THRESHOLD_": str(2**25),
+    "MALLOC_ARENA_MAX": "1",
+}
+"""How a worker's C library (glibc) keeps freed memory: up to 1 GiB, but for pieces above 32 MiB,
+the largest it may be told. Dask has workers give every 64 KiB back, so that each layer of a network
+fetches its memory anew: eager PyTorch took 1.8 times as long (benchmarks/allocator.py)."""
 
 
 @contextmanager
@@ -36,10 +46,16 @@ def start(spec: ClusterSpec, execution: ExecutionSpec) -> Iterator[Client]:
         # for its turn is such a task: one block computes, and one is ready or being read. Dask's
         # own 1.1, rounded up, would let a worker hold the pixels of one block more.
         "distributed.scheduler.worker-saturation": 1.0,
+        **{f"distributed.nanny.pre-spawn-environ.{key}": value for key, value in ALLOCATOR.items()},
         # rasterio silences this warning, which says nothing here, but not for two threads at once.
         "distributed.nanny.pre-spawn-environ.PYTHONWARNINGS": _also_ignored(
             "Dataset has no geotransform"
         ),
+        # What a worker holds is the pixels of the next blocks: written to disk and read again, as
+        # dask would from 60 % on, they would cost more than they free.
+        "distributed.worker.memory.target": False,
+        "distributed.worker.memory.spill": False,
+        "distributed.worker.memory.pause": USABLE_MEMORY,
         # A worker that holds the interpreter for long is busy, not dead.
         "distributed.scheduler.worker-ttl": "15 minutes",
     }

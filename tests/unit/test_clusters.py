@@ -14,7 +14,7 @@ import pytest
 from distributed import Client, Scheduler, SpecCluster, Worker
 
 from lspipe import clusters, machine
-from lspipe.clusters import ClusterSpec, ExecutionSpec, address
+from lspipe.clusters import ClusterSpec, ExecutionSpec, address, local
 from lspipe.errors import UsageError
 
 NOTHING = ExecutionSpec()
@@ -42,6 +42,36 @@ def test_a_worker_has_its_share_of_the_machine_or_what_is_said():
     # Whoever started that cluster knows.
     assert clusters.worker_memory(ClusterSpec(kind="address")) is None
     assert clusters.worker_memory(ClusterSpec(kind="address", memory_per_worker="4GB")) == 4 * 10**9
+
+
+def how_memory_is_kept():
+    import dask
+
+    limits = dask.config.get("distributed.worker.memory")
+    return [limits[key] for key in ("target", "spill", "pause")], {
+        key: os.environ.get(key) for key in local.ALLOCATOR
+    }
+
+
+def test_workers_keep_freed_memory_and_write_no_pixels_to_disk(running):
+    for fractions, allocator in running.run(how_memory_is_kept).values():
+        assert fractions == [False, False, clusters.USABLE_MEMORY]
+        assert allocator == local.ALLOCATOR
+
+
+@pytest.mark.parametrize(
+    ("asked", "device", "workers"),
+    [
+        ({}, "cpu", machine.cores()),
+        # Each would keep a block and a network on it, with a batch that was tried for one.
+        ({}, "cuda", 1),
+        ({"workers": 3}, "cuda", 3),
+        ({"workers": 3}, "cpu", 3),
+        ({"kind": "address", "address": "tcp://127.0.0.1:8786"}, "cuda", "auto"),
+    ],
+)
+def test_a_gpu_gets_one_worker_unless_told_otherwise(asked, device, workers):
+    assert clusters.sized(ClusterSpec(**asked), device=device).workers == workers
 
 
 def test_what_workers_are_given_is_what_a_plan_counts_on(running):

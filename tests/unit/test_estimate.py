@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -17,6 +18,7 @@ from hypothesis import strategies as st
 
 import lspipe
 from lspipe import windows
+from lspipe.clusters import USABLE_MEMORY, ClusterSpec
 from lspipe.cube import Step
 from lspipe.errors import UsageError
 from lspipe.estimate import (
@@ -160,7 +162,8 @@ def test_a_screen_costs_at_most_its_first_pass_more(world):
     assert screened.windows == full.windows
     setting = plan_of(world, "inference.screen=0.05").setting
     coarse = len(windows.origins(240, 32, setting.first_pass.stride)) ** 2
-    assert screened.forward_passes == full.forward_passes + 2 * coarse
+    # Two dates, eight views each.
+    assert screened.forward_passes == full.forward_passes + 2 * 8 * coarse
 
 
 def test_every_preset_is_counted_for_this_workflow(world):
@@ -232,20 +235,20 @@ def test_blocks_that_do_not_fit_are_refused_with_those_that_would(world):
     assert peaks[3660] == peak_bytes(plan.tiles[0], plan)
     assert sorted(peaks.values(), reverse=True) == list(peaks.values())
     for size, smaller in pairwise(BLOCK_SIZES):
-        memory = peaks[size] - 1
+        memory = math.floor((peaks[size] - 1) / USABLE_MEMORY)
         tight = whole_tile_plan(world, f"cluster.memory_per_worker={memory}B")
         with pytest.raises(UsageError, match=f"set execution.block to {smaller}, or give a worker"):
             check_memory(tight, is_laid_out=False)
-        assert fitting_block(plan, memory) == smaller
-        # What is advised is not refused.
-        check_memory(
-            whole_tile_plan(world, f"cluster.memory_per_worker={peaks[3660]}B"), is_laid_out=False
-        )
+        assert fitting_block(plan, peaks[size] - 1) == smaller
+    ample = math.ceil(peaks[3660] / USABLE_MEMORY)
+    check_memory(whole_tile_plan(world, f"cluster.memory_per_worker={ample}B"), is_laid_out=False)
 
 
 def test_where_no_block_fits_the_memory_is_said_that_would_do(world):
     tight = whole_tile_plan(world, "cluster.memory_per_worker=100MB")
-    with pytest.raises(UsageError, match=r"which has 0\.10GB: no block size fits") as caught:
+    with pytest.raises(
+        UsageError, match=r"has 0\.10GB and uses 90% of it: no block"
+    ) as caught:
         check_memory(tight, is_laid_out=False)
     enough = re.search(r"give a worker (\S+)", str(caught.value))[1]
     check_memory(whole_tile_plan(world, f"cluster.memory_per_worker={enough}"), is_laid_out=False)
@@ -284,11 +287,32 @@ def step(role, day, *, orbit=None, baseline="05.09"):
     return Step(role=role, acquisitions=(Acquisition(time, (item,)),))
 
 
-def warned(*steps, is_swapped=False):
+def warned(*steps, is_swapped=False, device="cpu", cluster=None, **setting):
     """Warnings of a plan of one tile with these steps."""
     tile = SimpleNamespace(tile=SimpleNamespace(name="18GYS"), steps=steps)
-    workflow = SimpleNamespace(dates=SimpleNamespace(is_swapped=is_swapped))
-    return warnings(SimpleNamespace(workflow=workflow, tiles=(tile,)))
+    workflow = SimpleNamespace(
+        dates=SimpleNamespace(is_swapped=is_swapped), cluster=cluster or ClusterSpec()
+    )
+    reference = SimpleNamespace(device=device)
+    return warnings(
+        SimpleNamespace(
+            workflow=workflow, tiles=(tile,), setting=Setting(**setting), reference=reference
+        )
+    )
+
+
+def test_a_screen_whose_first_pass_is_no_coarser_than_the_setting_is_warned_of():
+    assert warned(screen=0.05, stride=22) == []
+    (note,) = warned(screen=0.05, stride=112)
+    assert "its first pass has a stride of 112 px, the setting one of 112" in note
+
+
+def test_workers_that_would_share_a_gpu_are_warned_of():
+    assert warned(device="cuda") == []
+    assert warned(device="cpu", cluster=ClusterSpec(workers=4)) == []
+    (note,) = warned(device="cuda", cluster=ClusterSpec(workers=4))
+    assert "4 workers share a GPU" in note
+    assert "set cluster.workers to 1" in note
 
 
 def test_dates_that_match_are_not_warned_of():
