@@ -27,6 +27,7 @@ import torch
 from lspipe import dihedral, windows
 from lspipe.errors import InferenceError
 from lspipe.inputs import Inputs
+from lspipe.models.runtimes.devices import is_out_of_memory
 from lspipe.observed import observed as observed_pixels
 
 # The settings are part of this stage's interface: other modules take them from here.
@@ -49,6 +50,9 @@ NUMERICS = 1
 
 # Below 2^19 steps per unit the rounding of an int32 sum would show (1e-6): int64 from there on.
 _COARSEST_INT32 = 2.0**19
+
+# What a network raises is anybody's; these are what torch and the arithmetic of shapes raise.
+_NETWORK_FAILURES = (RuntimeError, ValueError, TypeError, LookupError, MemoryError)
 
 _STRIP = 512
 """Rows of a sum that are averaged at a time."""
@@ -125,16 +129,23 @@ def run_block(
         scaling=runtime.scaling if scaling is None else scaling,
         tile_range=tile_range,
     )
-    with torch.inference_mode():
-        if setting.screen is None:
-            answer, run = _probability(starts, core, setting, scene), len(starts)
-        else:
-            answer, run = _screened(
-                core, setting, scene, above=setting.screen, observed=observed, area=area
-            )
+    try:
+        with torch.inference_mode():
+            if setting.screen is None:
+                answer, run = _probability(starts, core, setting, scene), len(starts)
+            else:
+                answer, run = _screened(
+                    core, setting, scene, above=setting.screen, observed=observed, area=area
+                )
+            result = answer.cpu().numpy()
+    except (RuntimeError, MemoryError) as error:
+        # A network that runs out of memory names its window; this is about sums and windows.
+        if not is_out_of_memory(error):
+            raise
+        where = f"rows {core[0].start}..{core[0].stop}, columns {core[1].start}..{core[1].stop}"
+        raise InferenceError(f"{where}: {_less_memory(setting.batch_size)}") from error
     if report is not None:
         report(len(starts), run)
-    result = answer.cpu().numpy()
     result[~wanted] = np.nan
     return result
 
@@ -168,7 +179,7 @@ def _screened(
     first = setting.first_pass
     # Pixels beyond the core and beyond the area count too: what lies near must not depend on
     # where either ends.
-    around = _grown(core, setting.reach, scene.tile_shape)
+    around = windows.grown(core, setting.reach, scene.tile_shape)
     if area is not None:
         observed = observed & _spread(torch.from_numpy(area), setting.reach).numpy()
     wanted = observed[_relative(around, scene.origin)]
@@ -187,15 +198,6 @@ def _screened(
     if len(starts) == 0:
         return coarse, 0
     return torch.where(near, _probability(starts, core, setting, scene), coarse), len(starts)
-
-
-def _grown(part: Part, reach: int, shape: tuple[int, int]) -> Part:
-    """A part of the tile and what lies within `reach` pixels of it, inside the tile."""
-    rows, columns = (
-        slice(max(0, span.start - reach), min(length, span.stop + reach))
-        for span, length in zip(part, shape, strict=True)
-    )
-    return rows, columns
 
 
 def _spread(hot: torch.Tensor, reach: int) -> torch.Tensor:
@@ -409,11 +411,9 @@ def _answer(batch: _Batch, views: tuple[int, ...], merge: TtaMerge, scene: _Scen
         for extreme in (torch.amin, torch.amax)
     )
     merged, *others = map(dihedral.invert, views, answers)
-    if others:
-        merged = merged.clone()  # what the network returned is its own
     for other in others:
         _merge_into(merged, other, merge)
-    if merge == "mean":
+    if len(views) > 1 and merge == "mean":
         merged /= len(views)
     return _Answer(batch, merged, lowest, highest)
 
@@ -421,30 +421,29 @@ def _answer(batch: _Batch, views: tuple[int, ...], merge: TtaMerge, scene: _Scen
 def _call(batch: _Batch, view: int, scene: _Scene) -> torch.Tensor:
     """Cut a batch and call the network; failures name the first window of the batch."""
     size = len(batch.corners)
+    images = scene.inputs.cut(batch.corners, view)
     try:
-        images = scene.inputs.cut(batch.corners, view)
         answer = scene.runtime(images)
-    except (torch.OutOfMemoryError, MemoryError) as error:
-        raise _out_of_memory(batch) from error
     except InferenceError as error:
         raise batch.fault(str(error)) from error
-    except RuntimeError as error:
+    except _NETWORK_FAILURES as error:
+        if is_out_of_memory(error):
+            raise batch.fault(_less_memory(size)) from error
         reason = " ".join(str(error).split())[:300]
-        # What torch says on a CPU has no type of its own.
-        if "allocate memory" in reason:
-            raise _out_of_memory(batch) from error
         raise batch.fault(f"the network failed: {reason}") from error
     expected = (size, *images.shape[2:])
     if tuple(answer.shape) != expected:
         raise batch.fault(f"the network returned shape {tuple(answer.shape)}, expected {expected}")
-    return answer
+    # What the network returned is its own: the next call may write there.
+    return answer.clone()
 
 
-def _out_of_memory(batch: _Batch) -> InferenceError:
-    size = len(batch.corners)
-    return batch.fault(
-        f"out of memory: set inference.batch_size to {max(1, size // 2)}, it is {size}"
+def _less_memory(size: int) -> str:
+    """Say what helps where memory ran out; another batch size may round otherwise."""
+    smaller = (
+        f"inference.batch_size to {size // 2}, it is {size}" if size > 1 else "a smaller block"
     )
+    return f"out of memory: set {smaller} (a run has to start over then, with --fresh)"
 
 
 def _largest_power_of_2(limit: int) -> float:
@@ -566,7 +565,7 @@ def _padding(
     Raises:
         ValueError: the pixels do not reach as far as the windows of the core do.
     """
-    around = _grown(core, setting.reach, tile_shape)
+    around = windows.grown(core, setting.reach, tile_shape)
     passes = [setting] if setting.screen is None else [setting, setting.first_pass]
     hulls = [_hull(around, tile_shape, each) for each in passes]
     missing = []

@@ -93,7 +93,8 @@ class Inputs:
             pixels=_tensor(pixels, place),
             observed=_tensor(observed[None], place) if scaling.kind in _WINDOW_KINDS else None,
             hidden=None if hidden is None else _tensor(hidden[None], place),
-            has_gaps=bool(_missing(pixels).any()),
+            # Band by band: a bool for every value of a whole tile is a gigabyte.
+            has_gaps=any(bool(_missing(band).any()) for band in pixels),
             window=window,
             scaling=scaling,
             fill=_tensor(fill, place).reshape(-1, 1, 1),

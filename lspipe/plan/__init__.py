@@ -199,7 +199,8 @@ def _batch_size(
         precision=reference.precision,
         runtime="eager",
     )
-    bytes_per_pixel = 2 * len(item.bands) + BYTES_PER_PIXEL
+    # The block comes as int16 and is kept as float32 in model units (`lspipe.inputs`).
+    bytes_per_pixel = (2 + 4) * len(item.bands) + BYTES_PER_PIXEL
     reserve = max(plan.largest_block for plan in plans) * bytes_per_pixel
     size = probe.largest_batch(network, len(item.bands), window, reserve_bytes=reserve)
     return size, "probed"

@@ -50,7 +50,7 @@ def test_without_a_gpu_a_run_takes_the_cpu_in_fp32(monkeypatch):
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     facts = doctor.examine()
     assert facts["gpus"] == []
-    assert facts["default"]["runs_as"] == "cpu fp32 eager, batches of 8, 1 thread"
+    assert facts["default"]["runs_as"] == "cpu fp32 eager, batches of 4, 1 thread"
 
 
 def trial(calls, **delays):

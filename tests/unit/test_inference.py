@@ -696,3 +696,70 @@ def test_a_window_that_nobody_names_is_refused():
 def test_a_spec_that_cannot_be_is_refused_where_it_is_written(spec):
     with pytest.raises(ValueError, match=r"expected|found"):
         InferenceSpec(**spec)
+
+
+# --- networks that reuse their memory, and machines that have too little ------------------------
+
+
+@pytest.mark.parametrize("order", ["average-then-max", "max-then-average"])
+@pytest.mark.parametrize("merge", ["max", "mean"])
+def test_a_network_may_answer_in_the_same_memory_every_time(order, merge):
+    setting = replace(SMALL, tta_order=order, tta_merge=merge)
+    kept = torch.empty(SMALL.batch_size, 1, SMALL.window, SMALL.window)
+
+    def reusing(batch):
+        return torch.mean(batch, 1, keepdim=True, out=kept)
+
+    def fresh(batch):
+        return torch.mean(batch, 1, keepdim=True)
+
+    pixels = image((30, 26))
+    assert identical(whole(pixels, setting, network=reusing), whole(pixels, setting, network=fresh))
+
+
+def test_a_network_may_answer_with_one_number_for_all_pixels():
+    def flat(batch):
+        return torch.full((1, 1, 1, 1), 0.25).expand(len(batch), 1, *batch.shape[-2:])
+
+    setting = replace(SMALL, tta_merge="mean")
+    assert (whole(image((12, 12)), setting, network=flat) == 0.25).all()
+
+
+@pytest.mark.parametrize(
+    ("size", "advice"), [(4, "set inference.batch_size to 2, it is 4"), (1, "set a smaller block")]
+)
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        torch.OutOfMemoryError("CUDA out of memory"),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory"),
+    ],
+)
+@pytest.mark.parametrize("place", ["network", "sums"])
+def test_out_of_memory_says_which_batch_size_to_use(size, advice, error, place, monkeypatch):
+    def failing(*_):
+        raise error
+
+    network = failing if place == "network" else fine
+    if place == "sums":
+        monkeypatch.setattr("lspipe.inference._OverlapAverage.add", failing)
+    with pytest.raises(InferenceError, match=advice) as raised:
+        whole(image((12, 12)), replace(SMALL, batch_size=size), network=network)
+    assert ("window at row 0" in str(raised.value)) is (place == "network")
+    assert "--fresh" in str(raised.value)
+
+
+def fine(batch):
+    return torch.full((len(batch), 1, *batch.shape[-2:]), 0.5)
+
+
+@pytest.mark.parametrize(
+    "error", [ValueError("bad shape"), KeyError("x"), TypeError("no"), IndexError()]
+)
+def test_whatever_a_network_raises_names_its_window(error):
+    def failing(_):
+        raise error
+
+    with pytest.raises(InferenceError, match=r"window at row 0, column 0 .* the network failed"):
+        whole(image((12, 12)), SMALL, network=failing)

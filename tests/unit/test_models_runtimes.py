@@ -28,7 +28,15 @@ from lspipe.detect import detect
 from lspipe.errors import InferenceError, ModelError, UsageError
 from lspipe.models import ModelItem, Scaling, build, digest
 from lspipe.models.pack import pack
-from lspipe.models.runtimes import RUNTIMES, Runtime, available, from_callable, load, use_threads
+from lspipe.models.runtimes import (
+    RUNTIMES,
+    Runtime,
+    available,
+    from_callable,
+    load,
+    resolve_precision,
+    use_threads,
+)
 from lspipe.models.runtimes.probe import largest_batch
 from tests import runtime_contract as contract
 
@@ -444,3 +452,14 @@ def test_a_gpu_is_asked_for_its_largest_batch(monkeypatch):
         largest_batch(on_gpu, 4, 64, sizes=(128, 64))
     with pytest.raises(ValueError, match="on the device 'cpu': expected 'cuda'"):
         largest_batch(from_callable(abs, device="cpu"), 4, 64)
+
+
+def test_bf16_is_refused_on_a_gpu_that_would_only_emulate_it(monkeypatch):
+    gpu = torch.device("cuda")
+    monkeypatch.setattr("torch.cuda.get_device_name", lambda _: "Tesla V100")
+    monkeypatch.setattr("torch.cuda.is_bf16_supported", lambda **_: False)
+    with pytest.raises(ModelError, match="'bf16': Tesla V100 has no bf16; use 'fp32'"):
+        resolve_precision("bf16", gpu)
+    assert resolve_precision("auto", gpu) == "fp32"
+    monkeypatch.setattr("torch.cuda.is_bf16_supported", lambda **_: True)
+    assert resolve_precision("auto", gpu) == "bf16"

@@ -358,9 +358,9 @@ def test_the_batch_size_of_a_gpu_is_probed_once_per_plan_beside_the_largest_bloc
 ):
     asked = pretended(monkeypatch, device="cuda")
     probed = lspipe.plan(workflow(world))
-    # A block of 80 px with halos of 31, four bands of int16 and what is kept per pixel. Eager:
-    # another runtime would compile every size.
-    assert asked == [("eager", 4, 32, 142**2 * (4 * 2 + BYTES_PER_PIXEL))]
+    # A block of 80 px with halos of 31, four bands of int16 that become float32, and what is kept
+    # per pixel. Eager: another runtime would compile every size.
+    assert asked == [("eager", 4, 32, 142**2 * (4 * (2 + 4) + BYTES_PER_PIXEL))]
     assert probed.reference.runtime == "compiled"
     assert (probed.setting.batch_size, probed.sources["batch_size"]) == (96, "probed")
     assert probed.detection_inputs["inference"]["batch_size"] == 96

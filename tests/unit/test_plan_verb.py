@@ -44,7 +44,7 @@ def test_a_plan_reads_as_a_person_would_ask(world, tmp_path, capsys):
         "decided by   workflow: window, stride, tta; paper default: tta_merge, tta_order, blend; "
         "default: batch_size"
     ) in out
-    assert "computed with  cpu fp32 eager, batches of 8, 1 thread" in out
+    assert "computed with  cpu fp32 eager, batches of 4, 1 thread" in out
     assert "18 new, 0 done, 0 to redo" in out
     assert "per worker, which has" in out
     assert "on 2 workers of this machine's speed" in out
@@ -58,7 +58,7 @@ def test_a_plan_reads_as_a_person_would_ask(world, tmp_path, capsys):
 def test_a_plan_for_machines_holds_the_same(world, tmp_path, capsys):
     out, _ = told(capsys, "plan", world.workflow, "--output", tmp_path / "run", "--json")
     facts = json.loads(out)
-    assert facts["computed_with"]["runs_as"] == "cpu fp32 eager, batches of 8, 1 thread"
+    assert facts["computed_with"]["runs_as"] == "cpu fp32 eager, batches of 4, 1 thread"
     assert facts["inference"]["sources"]["stride"] == "workflow"
     assert facts["dates"]["after"] == ["2018-01-01", "2018-03-31"]
     (tile,) = facts["tiles"]

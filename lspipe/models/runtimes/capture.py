@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import warnings
+from collections import Counter
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -11,9 +12,13 @@ import torch
 from torch import nn
 
 from lspipe.errors import LspipeError, ModelError
+from lspipe.models.runtimes.devices import is_out_of_memory
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+# What folding may move a probability by; rounding moves it by 1e-6.
+_FOLDED_MOVES = 1e-4
 
 # A sentence or two of what a library says; the rest is its own stack.
 _REASON_LENGTH = 300
@@ -62,6 +67,78 @@ def casting(
     return autocast
 
 
+def folded(module: nn.Module, batch: torch.Tensor) -> nn.Module:
+    """Fold batch normalisations into the convolutions before them.
+
+    Which convolution is before which normalisation is seen while a batch goes through: one whose
+    output is what the normalisation is given, each called once. Tracing would not do: networks
+    look at the size of their input in Python. That nothing else used that output is then checked
+    by the result.
+
+    Args:
+        module: in eval mode, fp32; not modified.
+        batch: (N, C, w, w) that it takes.
+
+    Returns:
+        A folded copy, or the module itself where nothing can be folded, or the result moved by more
+        than `_FOLDED_MOVES`.
+    """
+    twin = copy.deepcopy(module)
+    pairs, expected = _followers(twin, batch)
+    for convolution, normalisation in pairs:
+        _fold(twin, convolution, normalisation)
+    if not pairs or not isinstance(expected, torch.Tensor):
+        return module
+    is_same = torch.allclose(twin(batch), expected, rtol=0, atol=_FOLDED_MOVES)
+    return twin if is_same else module
+
+
+def _followers(module: nn.Module, batch: torch.Tensor) -> tuple[list[tuple[str, str]], Any]:
+    """Names of convolutions and of the normalisations that follow; and the network's answer."""
+    made: dict[int, str] = {}
+    calls: Counter[str] = Counter()
+    pairs: list[tuple[str, str]] = []
+    kept: list[torch.Tensor] = []  # an id is that of one tensor only while the tensor lives
+
+    def made_by(name: str, output: torch.Tensor) -> None:
+        calls[name] += 1
+        made[id(output)] = name
+        kept.append(output)
+
+    def given_to(name: str, features: torch.Tensor) -> None:
+        calls[name] += 1
+        if id(features) in made:
+            pairs.append((made[id(features)], name))
+
+    hooks = []
+    for name, part in module.named_modules():
+        if isinstance(part, nn.Conv2d):
+            hook = part.register_forward_hook(lambda _, __, out, name=name: made_by(name, out))
+            hooks.append(hook)
+        elif isinstance(part, nn.BatchNorm2d):
+            hook = part.register_forward_hook(
+                lambda _, given, __, name=name: given_to(name, *given)
+            )
+            hooks.append(hook)
+    try:
+        answer = module(batch)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    once = [pair for pair in pairs if calls[pair[0]] == calls[pair[1]] == 1]
+    return once, answer
+
+
+def _fold(module: nn.Module, convolution: str, normalisation: str) -> None:
+    """Put a normalisation into the weights of a convolution, and nothing in its place."""
+    from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+    before: Any = module.get_submodule(convolution)
+    after: Any = module.get_submodule(normalisation)
+    module.set_submodule(convolution, fuse_conv_bn_eval(before, after))
+    module.set_submodule(normalisation, nn.Identity())
+
+
 def _float(output: Any) -> Any:
     """The output in float32; what is no tensor is left for the shape check to refuse."""
     return output.float() if isinstance(output, torch.Tensor) else output
@@ -83,9 +160,11 @@ def capturing(runtime: str) -> Iterator[None]:
         warnings.filterwarnings("ignore", message=".*LeafSpec.*", category=FutureWarning)
         try:
             yield
-        except (LspipeError, torch.OutOfMemoryError):
+        except LspipeError:
             raise
         except Exception as error:
+            if is_out_of_memory(error):
+                raise
             # A network is anybody's code, and none of the libraries lists what it raises.
             reason = " ".join(str(error).split())[:_REASON_LENGTH]
             raise ModelError(

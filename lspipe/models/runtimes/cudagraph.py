@@ -1,7 +1,7 @@
 """A network as a CUDA graph: all its kernels started at once, for GPUs that wait for Python.
 
-Convolutions are channels-last, batch normalisation is folded into them where the network can be
-traced, and bf16 is a cast of the whole network. cuDNN's own kernels, chosen without timing them:
+Convolutions are channels-last, batch normalisation is folded into them where one follows the other,
+and bf16 is a cast of the whole network. cuDNN's own kernels, chosen without timing them:
 a window has the same bits in every process on one kind of GPU.
 
 Written from the documentation of torch.cuda.graphs. Not run on a GPU yet: tests/gpu is the check.
@@ -10,7 +10,6 @@ Written from the documentation of torch.cuda.graphs. Not run on a GPU yet: tests
 from __future__ import annotations
 
 import threading
-from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +17,7 @@ import torch
 from torch import nn
 
 from lspipe.errors import ModelError
-from lspipe.models.runtimes.capture import capturing, casting, snapshot
+from lspipe.models.runtimes.capture import capturing, casting, folded, snapshot
 from lspipe.models.runtimes.devices import reproducible
 
 if TYPE_CHECKING:
@@ -47,20 +46,24 @@ def prepare(
     told otherwise.
     """
     frozen = snapshot(network)
-    forward = casting(
-        _folded(frozen) if isinstance(frozen, nn.Module) else frozen,
-        device=device,
-        precision=precision,
-        memory_format=torch.channels_last,
-    )
+    ready: Callable[[torch.Tensor], Any] | None = None
     graphs: dict[tuple[int, ...], _Graph] = {}
 
     def call(batch: torch.Tensor) -> torch.Tensor:
+        nonlocal ready
         shape = tuple(batch.shape)
         with torch.inference_mode(), _capturing:
             if shape not in graphs:
-                with reproducible(device):
-                    graphs[shape] = _capture(forward, batch.float().contiguous())
+                with capturing("cudagraph"), reproducible(device):
+                    given = batch.float().contiguous()
+                    if ready is None:
+                        ready = casting(
+                            folded(frozen, given) if isinstance(frozen, nn.Module) else frozen,
+                            device=device,
+                            precision=precision,
+                            memory_format=torch.channels_last,
+                        )
+                    graphs[shape] = _capture(ready, given)
             return graphs[shape](batch)
 
     return call
@@ -87,34 +90,17 @@ def _capture(forward: Callable[[torch.Tensor], Any], batch: torch.Tensor) -> _Gr
     Raises:
         ModelError: it waits for the GPU (`.item()`, `if tensor:`), or does not return a tensor.
     """
-    with capturing("cudagraph"):
-        given = batch.clone()
-        aside = torch.cuda.Stream()  # type: ignore[no-untyped-call]
-        aside.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(aside):
-            for _ in range(_WARM_UPS):
-                forward(given)
-        torch.cuda.current_stream().wait_stream(aside)
-        graph = torch.cuda.CUDAGraph()
-        # Other threads of this process may allocate meanwhile.
-        with torch.cuda.graph(graph, capture_error_mode="thread_local"):
-            answer = forward(given)
-        if not isinstance(answer, torch.Tensor):
-            raise ModelError(f"the network returned a {type(answer).__name__}: expected a tensor")
-        return _Graph(graph, given, answer)
-
-
-def _folded(module: nn.Module) -> nn.Module:
-    """Fold batch normalisation into the convolutions before it; unchanged where that cannot be."""
-    with capturing("cudagraph"):
-        from torch.fx.experimental.optimization import fuse
-    try:
-        traced = torch.fx.symbolic_trace(module)
-    except Exception:  # noqa: BLE001 - a network is anybody's code; untraced it works as well
-        return module
-    # The folding would change a convolution for all its uses.
-    uses = Counter(node.target for node in traced.graph.nodes if node.op == "call_module")
-    if any(count > 1 for count in uses.values()):
-        return module
-    folded: nn.Module = fuse(traced, inplace=True, no_trace=True)
-    return folded
+    given = batch.clone()
+    aside = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+    aside.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(aside):
+        for _ in range(_WARM_UPS):
+            forward(given)
+    torch.cuda.current_stream().wait_stream(aside)
+    graph = torch.cuda.CUDAGraph()
+    # Other threads of this process may allocate meanwhile.
+    with torch.cuda.graph(graph, capture_error_mode="thread_local"):
+        answer = forward(given)
+    if not isinstance(answer, torch.Tensor):
+        raise ModelError(f"the network returned a {type(answer).__name__}: expected a tensor")
+    return _Graph(graph, given, answer)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+import threading
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 import torch
 
 from lspipe.errors import ModelError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 DEVICES = ("auto", "cpu", "cuda")
 PRECISIONS = ("auto", "fp32", "bf16")
@@ -70,10 +74,29 @@ def resolve_precision(precision: str, device: torch.device) -> str:
     return precision
 
 
-def reproducible(device: torch.device) -> AbstractContextManager[Any]:
-    """No autotuning and no TF32 on a GPU: equal batches give equal bits, and fp32 is fp32."""
-    if device.type != "cuda":
-        return nullcontext()
-    return torch.backends.cudnn.flags(
-        enabled=True, benchmark=False, deterministic=True, allow_tf32=False
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether torch or Python could not get memory; what torch says on a CPU has no type."""
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "allocate memory" in str(
+        error
     )
+
+
+_on_a_gpu = threading.RLock()
+
+
+@contextmanager
+def reproducible(device: torch.device) -> Iterator[None]:
+    """No autotuning and no TF32 on a GPU: equal batches give equal bits, and fp32 is fp32.
+
+    Threads take turns: the flags are those of the whole process.
+    """
+    if device.type != "cuda":
+        yield
+        return
+    with (
+        _on_a_gpu,
+        torch.backends.cudnn.flags(
+            enabled=True, benchmark=False, deterministic=True, allow_tf32=False
+        ),
+    ):
+        yield

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from lspipe.errors import ModelError
+from lspipe.models.runtimes.devices import is_out_of_memory
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,6 +20,11 @@ if TYPE_CHECKING:
 SIZES = (256, 128, 64, 32, 16, 8, 4, 2, 1)
 """Batch sizes to try. Powers of two, so that two GPUs of one kind find the same one even if
 something small lies on one of them."""
+
+
+BYTES_PER_BATCH_PIXEL = 64
+"""Kept free for each pixel of a batch, bytes: two int64 positions, answers of a view and of the
+batch before, and their turned copies (counted, not measured)."""
 
 
 def largest_batch(
@@ -59,12 +65,17 @@ def largest_batch(
 def _fits(runtime: Runtime, shape: tuple[int, ...], reserve_bytes: int) -> bool:
     """Whether a batch of this shape goes through the network; leaves no memory taken."""
     try:
-        reserve = torch.empty(reserve_bytes, dtype=torch.uint8, device=runtime.device)
+        count, _, height, width = shape
+        taken = reserve_bytes + count * height * width * BYTES_PER_BATCH_PIXEL
+        reserve = torch.empty(taken, dtype=torch.uint8, device=runtime.device)
         runtime(torch.zeros(shape, device=runtime.device))
         torch.cuda.synchronize(runtime.device)
         del reserve
-    except torch.OutOfMemoryError:
-        return False
+    except RuntimeError as error:
+        # cuDNN and cuBLAS have words of their own for it.
+        if is_out_of_memory(error) or "CUDNN" in str(error) or "CUBLAS" in str(error):
+            return False
+        raise
     finally:
         torch.cuda.empty_cache()
     return True
