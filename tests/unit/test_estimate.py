@@ -246,9 +246,7 @@ def test_blocks_that_do_not_fit_are_refused_with_those_that_would(world):
 
 def test_where_no_block_fits_the_memory_is_said_that_would_do(world):
     tight = whole_tile_plan(world, "cluster.memory_per_worker=100MB")
-    with pytest.raises(
-        UsageError, match=r"has 0\.10GB and uses 90% of it: no block"
-    ) as caught:
+    with pytest.raises(UsageError, match=r"has 0\.10GB and uses 90% of it: no block") as caught:
         check_memory(tight, is_laid_out=False)
     enough = re.search(r"give a worker (\S+)", str(caught.value))[1]
     check_memory(whole_tile_plan(world, f"cluster.memory_per_worker={enough}"), is_laid_out=False)
