@@ -23,6 +23,7 @@ from lspipe.errors import UsageError
 from lspipe.inference import Setting, observed_range, run_block
 from lspipe.models.item import ModelItem, Scaling, digest
 from lspipe.models.runtimes import from_callable, load
+from lspipe.recipes import check_item
 from lspipe.schema import CUBE_NODATA, REFLECTANCE_SCALE, check_cube
 
 if TYPE_CHECKING:
@@ -128,6 +129,7 @@ class _Model:
             made = from_callable(model, device=device, precision=precision, runtime=runtime)
             return cls(runtime=made)
         item = ModelItem.from_file(os.fspath(model))
+        check_item(item)
         return cls(
             item=item.reference,
             sha256=digest(item),

@@ -190,11 +190,7 @@ def scale(
     if scaling.kind == "identity":
         return values
     if scaling.kind == "affine":
-        factor, summand = (
-            torch.tensor(numbers, dtype=values.dtype, device=values.device).reshape(-1, 1, 1)
-            for numbers in (scaling.scale, scaling.offset)
-        )
-        scaled = values * factor + summand
+        scaled = values * _per_band(scaling.scale, values) + _per_band(scaling.offset, values)
         return scaled if scaling.clip is None else scaled.clamp(*scaling.clip)
     if scaling.kind == "tile-minmax":
         if tile_range is None:
@@ -203,6 +199,8 @@ def scale(
         return _stretch(values, low, high)
     if observed is None:
         raise ValueError(f"scaling {scaling.kind!r} needs to know which pixels were observed")
+    if scaling.scale:
+        values = values * _per_band(scaling.scale, values)
     # Per band, or over all bands of the window.
     axes = (2, 3) if scaling.kind == "window-minmax" else (1, 2, 3)
     high = torch.where(observed, values, -torch.inf).amax(axes, keepdim=True)
@@ -210,6 +208,10 @@ def scale(
         return values / torch.where(high > 0, high, 1)
     low = torch.where(observed, values, torch.inf).amin(axes, keepdim=True)
     return _stretch(values, low, high)
+
+
+def _per_band(numbers: tuple[float, ...], like: torch.Tensor) -> torch.Tensor:
+    return torch.tensor(numbers, dtype=like.dtype, device=like.device).reshape(-1, 1, 1)
 
 
 def _stretch(values: torch.Tensor, low: torch.Tensor, high: torch.Tensor) -> torch.Tensor:

@@ -30,6 +30,7 @@ def show(item: ModelItem) -> str:
         "is": item.description,
         "is not": item.not_for,
         "channels": f"{' '.join(item.bands)} ({len(item.bands)}, in this order)",
+        "recipe": item.recipe or "none",
         "window": f"{item.window} x {item.window} px, {overlap}, {tta}",
         "scaling": _scaling_line(item.scaling),
         "no data": f"{' '.join(f'{value:g}' for value in item.fill)} (model units)",
@@ -107,7 +108,8 @@ def _scaling_line(scaling: Scaling) -> str:
     if scaling.kind == "identity":
         return "none: reflectance as it is"
     if scaling.kind != "affine":
-        return scaling.kind
+        factors = " ".join(f"{value:g}" for value in scaling.scale)
+        return f"{scaling.kind} of reflectance" + (f" * ({factors})" if factors else "")
     clip = f", then clipped to {scaling.clip[0]:g}..{scaling.clip[1]:g}" if scaling.clip else ""
     factors = " ".join(f"{value:g}" for value in scaling.scale)
     summands = " ".join(f"{value:g}" for value in scaling.offset)

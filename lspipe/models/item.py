@@ -44,7 +44,8 @@ class Scaling:
     - `tile-minmax`: (x - min) / (max - min) per band, min and max of the whole tile
     - `window-minmax`: the same with the min and max of each window, per band
     - `window-minmax-all`: one min and one max over all bands of the window
-    - `window-max`: x / maximum over all bands of the window
+    - `window-max`: x * scale per band (1 if none is given), then divided by the maximum over all
+      bands of the window
 
     Source: SCIENCE 2.1 (paper 000: fixed or tile-level; paper 002: per patch).
 
@@ -54,7 +55,7 @@ class Scaling:
 
     kind: ScalingKind = "identity"
     scale: tuple[float, ...] = ()
-    """One factor per band; only for `affine`."""
+    """One factor per band; for `affine`, and for `window-max` if wanted."""
     offset: tuple[float, ...] = ()
     """One summand per band, model units; only for `affine`."""
     clip: tuple[float, float] | None = None
@@ -63,11 +64,11 @@ class Scaling:
     def __post_init__(self) -> None:
         if self.kind not in get_args(ScalingKind):
             raise ValueError(f"kind {self.kind!r}: expected one of {_listed(ScalingKind)}")
-        if self.kind != "affine":
-            if self.scale or self.offset or self.clip:
-                raise ValueError(f"scale, offset and clip go with kind 'affine', not {self.kind!r}")
-            return
-        if not self.scale or len(self.scale) != len(self.offset):
+        if self.kind != "affine" and (self.offset or self.clip):
+            raise ValueError(f"offset and clip go with kind 'affine', not {self.kind!r}")
+        if self.kind not in ("affine", "window-max") and self.scale:
+            raise ValueError(f"scale goes with 'affine' and 'window-max', not {self.kind!r}")
+        if self.kind == "affine" and (not self.scale or len(self.scale) != len(self.offset)):
             raise ValueError(
                 f"{len(self.scale)} scales and {len(self.offset)} offsets: expected one of each "
                 "per band"
@@ -125,6 +126,8 @@ class ModelItem:
     threshold: float = 0.5
     """Landslide where the probability is above it."""
     classes: tuple[str, ...] = ()
+    recipe: str = ""
+    """Name of a recipe of `lspipe.recipes` whose channels `bands` are; empty = of none."""
     overlap: float | None = None
     """Share of a window that the next one covers again, 0..1."""
     tta: Tta | None = None

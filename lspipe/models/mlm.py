@@ -35,7 +35,7 @@ from lspipe.schema import OPTICAL_BANDS
 LSPIPE_KEYS = (
     "lspipe:architecture", "lspipe:arguments", "lspipe:scaling", "lspipe:fill", "lspipe:threshold",
     "lspipe:overlap", "lspipe:stride", "lspipe:tta", "lspipe:tta_merge", "lspipe:tta_order",
-    "lspipe:blend", "lspipe:not_for",
+    "lspipe:blend", "lspipe:not_for", "lspipe:recipe",
 )  # fmt: skip
 """Keys of `properties` that are lspipe's own; all but the architecture are optional."""
 
@@ -74,6 +74,7 @@ def read_item(path: str | Path) -> ModelItem:
         item_sha256=item_sha256,
         threshold=float(properties.number("lspipe:threshold", 0, 1, 0.5)),
         classes=_classes(properties),
+        recipe=properties.text("lspipe:recipe", "the name of a channel recipe", ""),
         overlap=_overlap(properties, window),
         tta=properties.choice("lspipe:tta", Tta),
         tta_merge=properties.choice("lspipe:tta_merge", TtaMerge),
@@ -198,7 +199,7 @@ def _scaling(properties: Section, source: Section, bands: int) -> Scaling:
         raise section.error("clip", f"found {short(clip)}: expected [low, high]")
     is_affine = kind == "affine"
     numbers = {
-        key: section.per_band(key, bands, default=default if is_affine else [])
+        key: section.per_band(key, bands, default=default)
         for key, default in (("scale", 1), ("offset", 0))
         if is_affine or key in section.values
     }

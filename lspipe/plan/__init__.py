@@ -25,6 +25,7 @@ from lspipe.plan.decisions import THREADS, detection_inputs, record
 from lspipe.plan.nouns import BYTES_PER_PIXEL, Plan, TilePlan, outer_pixels
 from lspipe.plan.tiles import BLOCK_SIZES, open_step, plan_tile
 from lspipe.presets import AUTO_BATCH_SIZE, trace
+from lspipe.recipes import check_item
 from lspipe.worker import ModelReference
 
 if TYPE_CHECKING:
@@ -140,6 +141,7 @@ def _settings(workflow: Workflow) -> tuple[ModelItem, Setting, dict[str, str]]:
     name = workflow.model.item
     is_shipped = name.startswith(SHIPPED_PREFIX)
     item = models.ModelItem.from_file(name if is_shipped else workflow.folder / name)
+    check_item(item)
     try:
         return item, *trace(workflow.inference, item.inference_defaults())
     except ValueError as error:

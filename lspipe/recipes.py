@@ -1,0 +1,249 @@
+"""Channel recipes of the papers: which channels, in which order, unit and scaling. Data, not code.
+
+A model item may name its recipe (`lspipe:recipe`). Its bands are then compared with the recipe's by
+name, because nothing else would notice DEM before slope, or band 8A where band 9 should be.
+
+Source: SCIENCE 1.3 and 2; where a paper is silent, the note says what was taken.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from lspipe.errors import ModelError, UsageError
+from lspipe.models.item import Scaling
+from lspipe.models.section import nearest
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from lspipe.models.item import ModelItem
+
+Level = Literal["L1C", "L2A", "none"]
+"""Product that the reflectances are of: top of atmosphere, surface, or not Sentinel-2 at all."""
+
+UNITS = {
+    "slope": "degree",
+    "dem": "m",
+    "curvature": "1/100 m-1",
+    "vv_before": "dB",
+    "vv_after": "dB",
+}
+"""Units of channels that are no reflectances; a name of a band means reflectance, 0..1.
+
+Slope after Horn 1981; curvature is the total one after Zevenbergen and Thorne 1987, positive where
+convex (SCIENCE 4.2, 4.3)."""
+
+L4S_DIVISORS = (
+    1111.81236406, 824.63171476, 663.41636217, 445.17289745, 645.8582926, 1547.73508126,
+    1960.44401001, 1941.32229668, 674.07572865, 9.04787384, 1113.98338755, 519.90397929,
+    20.29228266, 772.83144788,
+)  # fmt: skip
+"""What each channel of Landslide4Sense was divided by: DN of L1C without ESA's offset of 2022,
+slope in degrees, elevation in metres. A fixed vector, not the means of the data (SCIENCE 2.2)."""
+
+DN_PER_REFLECTANCE = 1e4
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """The channels of a network, as its paper had them."""
+
+    name: str
+    paper: str
+    channels: tuple[str, ...]
+    """Canonical names in the order of the network."""
+    level: Level
+    scaling: Scaling
+    note: str
+    """What the paper leaves open, and what was taken."""
+
+    @property
+    def units(self) -> tuple[str, ...]:
+        """Unit of each channel, before scaling."""
+        return tuple(UNITS.get(channel, "reflectance") for channel in self.channels)
+
+    def with_channels(self, *more: str) -> Recipe:
+        """This recipe with terrain channels behind its own, in their own units.
+
+        Raises:
+            UsageError: a channel that is no terrain, or is there already; a recipe with a scaling
+                of its own, which says nothing of terrain.
+        """
+        if self.scaling.kind != "identity":
+            raise UsageError(f"recipe {self.name} takes no further channels, ghorb4 does")
+        for channel in more:
+            if channel not in ("slope", "dem") or (*self.channels, *more).count(channel) > 1:
+                raise UsageError(
+                    f"recipe {self.name} with {channel!r}: expected slope or dem, each once"
+                )
+        divisors = {"slope": L4S_DIVISORS[12], "dem": L4S_DIVISORS[13]}
+        scale = (*(1.0 for _ in self.channels), *(1 / divisors[channel] for channel in more))
+        return Recipe(
+            name="+".join((self.name, *more)),
+            paper=self.paper,
+            channels=(*self.channels, *more),
+            level=self.level,
+            scaling=Scaling(kind="affine", scale=scale, offset=(0.0,) * len(scale)),
+            note=self.note,
+        )
+
+
+_L4S = (
+    "B01", "B02", "B03", "B04", "B05", "B06", "B07", "B08", "B09", "B10", "B11", "B12",
+    "slope", "dem",
+)  # fmt: skip
+
+
+def _l4s_scale(channels: Sequence[str]) -> tuple[float, ...]:
+    """Reflectance to h5 units: DN / divisor; slope and elevation are divided as they are."""
+    divisors = dict(zip(_L4S, L4S_DIVISORS, strict=True))
+    return tuple(
+        (1.0 if channel in UNITS else DN_PER_REFLECTANCE) / divisors[channel]
+        for channel in channels
+    )
+
+
+def _l4s(name: str, paper: str, channels: tuple[str, ...], note: str) -> Recipe:
+    scaling = Scaling(kind="affine", scale=_l4s_scale(channels), offset=(0.0,) * len(channels))
+    return Recipe(name, paper, channels, "L1C", scaling, note)
+
+
+_YALI_SCALING = (
+    "The text stretches each image to 0..1, its code all channels together, its configuration not "
+    "at all (SCIENCE 2.1): the values are taken as the files have them."
+)
+
+_RGB = ("B04", "B03", "B02")
+
+
+def _vega(*more: str) -> Recipe:
+    """Reflectance; slope / 90; curvature / 4, where it is steep; VV of -25..5 dB as -1..1."""
+    steps = {
+        "slope": (1 / 90, 0.0),
+        "curvature": (1 / 4, 0.0),
+        "vv_before": (1 / 15, 10 / 15),
+        "vv_after": (1 / 15, 10 / 15),
+    }
+    channels = (*_RGB, *more)
+    scale, offset = zip(*(steps.get(channel, (1.0, 0.0)) for channel in channels), strict=True)
+    return Recipe(
+        f"vega{len(channels)}",
+        "004",
+        channels,
+        "none",
+        Scaling(kind="affine", scale=scale, offset=offset, clip=(-1.0, 1.0)),
+        "The paper's pictures are 12.5 m colour images of a map service, not Sentinel-2. Neither "
+        "the order of the colours, nor the kind of curvature, nor the unit of VV is stated: red, "
+        "green, blue; total curvature; decibels.",
+    )
+
+
+RECIPES = {
+    recipe.name: recipe
+    for recipe in (
+        Recipe(
+            "morales10",
+            "000",
+            ("B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B11", "B12"),
+            "L2A",
+            Scaling(kind="affine", scale=(1.0,) * 10, offset=(0.0,) * 10, clip=(0.0, 1.0)),
+            "All bands but 1, 9 and 10; the order is not stated: ascending. 'Indexed to 0..1' is "
+            "read as reflectance clipped to 0..1, not as a stretch of each patch.",
+        ),
+        _l4s(
+            "l4s14",
+            "001",
+            _L4S,
+            "Band 8A was dropped at data collection, so B1..B12 are these twelve. The released "
+            "baseline applies a further affine step, which does not standardise.",
+        ),
+        _l4s("yali14", "002", _L4S, f"The channels of l4s14. {_YALI_SCALING}"),
+        _l4s(
+            "yali6",
+            "002",
+            ("B02", "B03", "B04", "B08", "slope", "dem"),
+            "Six of the channels of l4s14. The text has R, G, B, NIR; the code B, G, R, NIR. "
+            f"{_YALI_SCALING}",
+        ),
+        Recipe(
+            "ghorb4",
+            "003",
+            ("B02", "B03", "B04", "B08"),
+            "L2A",
+            Scaling(),
+            "The text speaks of slope and elevation, for which the tables of layers leave no room; "
+            "`with_channels` adds them.",
+        ),
+        _vega(),
+        _vega("slope", "curvature"),
+        _vega("slope", "curvature", "vv_before", "vv_after"),
+        Recipe(
+            "l4s-rgb",
+            "001",
+            _RGB,
+            "L1C",
+            Scaling(kind="window-max", scale=_l4s_scale(_RGB)),
+            "Three channels of l4s14, divided by the largest value of the window besides, as the "
+            "colour pictures of that set are.",
+        ),
+    )
+}
+
+
+def recipe_of(name: str) -> Recipe:
+    """Return a recipe by its name; "ghorb4+slope" and "ghorb4+slope+dem" too.
+
+    Raises:
+        UsageError: no such recipe.
+    """
+    base, *more = name.split("+")
+    if base not in RECIPES:
+        raise UsageError(
+            f"unknown recipe {name!r}{nearest(base, RECIPES)}: expected one of {', '.join(RECIPES)}"
+        )
+    return RECIPES[base].with_channels(*more) if more else RECIPES[base]
+
+
+def check_item(item: ModelItem) -> None:
+    """Refuse a model whose channels are not those of the recipe it names.
+
+    Raises:
+        ModelError: says which channel is elsewhere, or another, or that there is no such recipe.
+    """
+    if not item.recipe:
+        return
+    try:
+        check_channels(item.recipe, item.bands)
+    except UsageError as error:
+        raise ModelError(f"{item.path}: {error}") from error
+
+
+def check_channels(name: str, bands: Sequence[str]) -> None:
+    """Compare the channels of a model with those of its recipe, by name and order.
+
+    Raises:
+        ModelError: says which channel is elsewhere, or another.
+        UsageError: no such recipe.
+    """
+    recipe = recipe_of(name)
+    if tuple(bands) == recipe.channels:
+        return
+    if sorted(bands) == sorted(recipe.channels):
+        at = next(i for i, (a, b) in enumerate(zip(bands, recipe.channels, strict=True)) if a != b)
+        raise ModelError(
+            f"channels in another order than recipe {name}: found {bands[at]} as channel {at + 1}, "
+            f"expected {recipe.channels[at]} ({' '.join(recipe.channels)})"
+        )
+    lacking = [channel for channel in recipe.channels if channel not in bands]
+    foreign = [band for band in bands if band not in recipe.channels]
+    parts = [
+        f"{word} {', '.join(names)}"
+        for word, names in (("lacks", lacking), ("has besides", foreign))
+        if names
+    ]
+    raise ModelError(
+        f"channels are not those of recipe {name}: {'; '.join(parts) or 'one is there twice'}; "
+        f"expected {' '.join(recipe.channels)}"
+    )
