@@ -51,7 +51,7 @@ SCALING = Scaling(kind="affine", scale=(4.0,) * 6, offset=(-0.5,) * 6, clip=(-1.
 ARCHITECTURE = {"filters": 4}
 FIELDS = {
     "id": "demo",
-    "architecture": "unet",
+    "architecture": "ghorb-unet",
     "arguments": ARCHITECTURE,
     "bands": BANDS,
     "window": WINDOW,
@@ -144,7 +144,7 @@ def train() -> torch.nn.Module:
     windows, labels = training_windows()
     print(f"{len(windows)} windows, {np.mean(labels == 1):.2%} scar", flush=True)
     torch.manual_seed(0)
-    network = lspipe.models.build("unet", len(BANDS), **ARCHITECTURE)
+    network = lspipe.models.build("ghorb-unet", len(BANDS), **ARCHITECTURE)
     spec = TrainSpec(epochs=18, batch_size=32, learning_rate=2e-3)
     fit(
         network,

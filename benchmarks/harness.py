@@ -136,11 +136,11 @@ def window_of(name: str) -> int:
 def _small(bands: int) -> torch.nn.Module:
     import lspipe.models
 
-    return lspipe.models.build("resunet", bands, filters=4)
+    return lspipe.models.build("ghorb-resunet", bands, filters=4)
 
 
 def _deeplab(bands: int) -> torch.nn.Module:
-    _make_torchvision_importable()
+    make_torchvision_importable()
     try:
         import segmentation_models_pytorch as smp
     except ImportError as error:
@@ -157,7 +157,7 @@ _library: torch.library.Library | None = None
 """Operators live as long as the library that declared them."""
 
 
-def _make_torchvision_importable() -> None:
+def make_torchvision_importable() -> None:
     """Declare two operators where torchvision is a CUDA build beside a CPU build of torch.
 
     smp and timm import torchvision whether they use it or not, and it then fails with "operator

@@ -4,8 +4,8 @@
     python benchmarks/io_overlap.py --quick    a minute, and no meaning
 
 One worker as a run starts it, on a simulated tile of COGs that a server on the loopback hands out,
-each request late by a few milliseconds as over a network. The model is a residual U-Net large enough
-to compute outside of Python, as those of the papers do. Four things are timed in turns:
+each request late by a few milliseconds as over a network. The model is a residual U-Net that is
+large enough to compute outside of Python, as those of the papers do. Timed in turns are
 
     read        the tasks of a run, but each block is thrown away; one thread, as beside a block
     compute     the blocks of the run on made-up pixels; one thread

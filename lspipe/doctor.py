@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 EXTRAS: Mapping[str, str] = {
     "openvino": "openvino",
     "planetary-computer": "planetary_computer",
+    "smp": "segmentation_models_pytorch",
+    "train": "h5py",
 }
 """Optional sets of packages (`pip install 'lspipe[NAME]'`), and the module each brings."""
 
@@ -92,7 +94,7 @@ class Trial:
 def trials() -> list[Trial]:
     """Return the networks to time, the cheapest first: the shipped ones and a larger U-Net."""
     shipped = [_shipped(models.ModelItem.from_file(f"shipped:{name}")) for name in models.SHIPPED]
-    network = models.build("unet", 10)
+    network = models.build("ghorb-unet", 10)
 
     def unet(runtime: str) -> Runtime:
         return runtimes.from_callable(network, device="auto", precision="auto", runtime=runtime)

@@ -206,3 +206,14 @@ def benchmark_text(rows: list[dict[str, Any]]) -> str:
         for row in rows
     ]
     return "\n".join(table(lines, left=3))
+
+
+def models_text(facts: dict[str, Any]) -> str:
+    """List models that come with lspipe, and networks that can be trained."""
+    rows = [["network", "paper", "channels", "window", "parameters", "GFLOP"]]
+    for row in facts["architectures"]:
+        size = [row["needs"], ""]
+        if row["parameters"] is not None:
+            size = [f"{row['parameters']:,}".replace(",", " "), f"{row['gflop']:.2f}"]
+        rows.append([row["name"], row["paper"], str(row["channels"]), f"{row['window']} px", *size])
+    return "\n".join([*facts["models"], "", *table(rows, left=2)])

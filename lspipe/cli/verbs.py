@@ -10,6 +10,7 @@ from lspipe.cli.progress import Progress
 from lspipe.cli.summaries import (
     benchmark_text,
     doctor_text,
+    models_text,
     plan_text,
     status_text,
     summary_text,
@@ -127,22 +128,18 @@ def model(options: argparse.Namespace) -> int:
     """List, show or check models."""
     from lspipe import models
     from lspipe.models import card
+    from lspipe.recipes import check_item
 
     if options.action == "list":
-        names = sorted(f"shipped:{name}" for name in models.SHIPPED)
-        architectures = sorted(models.ARCHITECTURES)
-        facts: dict[str, Any] = {"models": names, "architectures": architectures}
-        show(
-            options,
-            facts,
-            lambda: "\n".join([*names, *map("architecture {}".format, architectures)]),
-        )
+        facts = models.listed()
+        show(options, facts, lambda: models_text(facts))
         return OK
     if not options.item:
         raise UsageError(
             f"lspipe model {options.action}: expected a model item, such as shipped:bare-ground"
         )
     item = models.ModelItem.from_file(options.item)
+    check_item(item)
     if options.action == "show":
         show(options, {"id": item.id, **item.facts()}, lambda: card.show(item))
         return OK

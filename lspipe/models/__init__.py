@@ -1,8 +1,8 @@
 """Networks, and what must be known to use them.
 
-A new architecture is one file here and one line of `ARCHITECTURES`, or "package.module:callable" in
-the model item: anything that is called with the number of channels and returns a `torch.nn.Module`
-(N, C, w, w) -> (N, 1, w, w) with probabilities, not logits.
+A new architecture is one file in `architectures/` and one line of its table, or
+"package.module:callable" in the model item: anything that is called with the number of channels and
+returns a `torch.nn.Module` (N, C, w, w) -> (N, 1, w, w) with probabilities, not logits.
 """
 
 from __future__ import annotations
@@ -10,8 +10,9 @@ from __future__ import annotations
 import inspect
 from typing import TYPE_CHECKING, Any
 
-from lspipe.errors import ModelError
-from lspipe.models.item import SHIPPED, ModelItem, ModelSpec, Scaling, digest
+from lspipe.errors import MissingExtra, ModelError
+from lspipe.models.architectures import ARCHITECTURES, TABLE
+from lspipe.models.item import SHIPPED, SHIPPED_PREFIX, ModelItem, ModelSpec, Scaling, digest
 from lspipe.plugins import resolve
 
 if TYPE_CHECKING:
@@ -29,15 +30,9 @@ __all__ = [
     "Scaling",
     "build",
     "digest",
+    "listed",
     "load",
 ]
-
-ARCHITECTURES = {
-    "unet": "lspipe.models.unet:UNet",
-    "resunet": "lspipe.models.resunet:ResUNet",
-    "bare-ground": "lspipe.models.bare_ground:BareGround",
-}
-"""Names of architectures, and where they live."""
 
 
 def build(name: str, in_channels: int, /, **arguments: Any) -> nn.Module:
@@ -59,7 +54,10 @@ def build(name: str, in_channels: int, /, **arguments: Any) -> nn.Module:
     """
     from torch import nn
 
-    architecture = resolve(name, ARCHITECTURES, kind="architecture")
+    known = TABLE.get(name)
+    architecture = resolve(
+        name, ARCHITECTURES, kind="architecture", extra=known.extra if known else ""
+    )
     # A model item may come from anywhere: of all callables only those that can make a module run.
     is_module = inspect.isclass(architecture) and issubclass(architecture, nn.Module)
     if not is_module and not inspect.isfunction(architecture):
@@ -69,15 +67,47 @@ def build(name: str, in_channels: int, /, **arguments: Any) -> nn.Module:
         )
     try:
         network = architecture(in_channels, **arguments)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, LookupError) as error:
         raise ModelError(
-            f"architecture {name!r} with {in_channels} channels and arguments {arguments}: {error}"
+            f"architecture {name!r} with {in_channels} channels and arguments {arguments}: "
+            f"{' '.join(str(error).split())[:300]}"
         ) from error
     if not isinstance(network, nn.Module):
         raise ModelError(
             f"architecture {name!r} returned a {type(network).__name__}: expected a torch.nn.Module"
         )
     return network
+
+
+def listed() -> dict[str, Any]:
+    """Models that come with lspipe, and what is known of each network of the papers.
+
+    Returns:
+        "models": references; "architectures": name, paper, recipe, channels, window, parameters
+        and GFLOP per window; the last two are None where an optional package is missing, and
+        "needs" then says which.
+    """
+    from lspipe.models.architectures.sizes import size_of
+
+    rows = []
+    for name, facts in TABLE.items():
+        if not facts.paper:
+            continue
+        row = {
+            "name": name, "paper": facts.paper, "recipe": facts.recipe,
+            "channels": facts.channels, "window": facts.window,
+            "parameters": None, "gflop": None, "needs": "",
+        }  # fmt: skip
+        try:
+            size = size_of(name, facts.channels, facts.window)
+            row |= {"parameters": size.parameters, "gflop": round(size.gflop, 3)}
+        except MissingExtra:
+            row["needs"] = f"lspipe[{facts.extra}]"
+        rows.append(row)
+    return {
+        "models": sorted(f"{SHIPPED_PREFIX}{name}" for name in SHIPPED),
+        "architectures": rows,
+    }
 
 
 def load(

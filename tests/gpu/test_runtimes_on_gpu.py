@@ -23,7 +23,7 @@ def kernels(tmp_path_factory):
 
 @pytest.mark.parametrize("runtime", ON_GPU)
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
-@pytest.mark.parametrize("name", ["unet", "resunet"])
+@pytest.mark.parametrize("name", ["ghorb-unet", "ghorb-resunet"])
 def test_every_runtime_equals_the_cpu(runtime, precision, name):
     contract.need(runtime, "cuda")
     network = contract.network_of(name)
@@ -95,7 +95,7 @@ def test_auto_takes_the_gpu_and_what_it_computes_in():
 
 
 def test_the_largest_batch_fits_and_repeats_and_leaves_memory():
-    made = from_callable(contract.network_of("unet"), device="cuda")
+    made = from_callable(contract.network_of("ghorb-unet"), device="cuda")
     found = {largest_batch(made, contract.CHANNELS, contract.WINDOW) for _ in range(2)}
     assert found == {256}
     free, total = torch.cuda.mem_get_info()

@@ -68,7 +68,7 @@ def test_what_follows_a_convolution_is_folded_into_it():
 
 
 def test_a_real_network_loses_those_that_follow_a_convolution():
-    network = with_statistics(contract.network_of("resunet"))
+    network = with_statistics(contract.network_of("ghorb-resunet"))
     batch = torch.rand(2, 3, 32, 32)
     twin = folded(network, batch)
     assert 0 < normalisations(twin) < normalisations(network)

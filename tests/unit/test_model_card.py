@@ -12,7 +12,7 @@ from lspipe.models.pack import pack
 
 FIELDS = {
     "id": "tiny-unet",
-    "architecture": "unet",
+    "architecture": "ghorb-unet",
     "arguments": {"filters": 2},
     "bands": ("B02", "B03", "B04"),
     "window": 16,
@@ -51,7 +51,7 @@ class Network(torch.nn.Module):
 @pytest.fixture
 def packed(tmp_path):
     torch.manual_seed(0)
-    return pack(build("unet", 3, filters=2), tmp_path, item_fields=FIELDS)
+    return pack(build("ghorb-unet", 3, filters=2), tmp_path, item_fields=FIELDS)
 
 
 @pytest.fixture

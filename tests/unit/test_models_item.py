@@ -16,7 +16,7 @@ from lspipe.models.pack import pack
 
 FIELDS = {
     "id": "tiny-unet",
-    "architecture": "unet",
+    "architecture": "ghorb-unet",
     "arguments": {"filters": 2},
     "bands": ("B02", "B03", "B04", "B08"),
     "window": 32,
@@ -36,7 +36,7 @@ FIELDS = {
 @pytest.fixture
 def packed(tmp_path):
     torch.manual_seed(0)
-    return pack(build("unet", 4, filters=2), tmp_path, item_fields=FIELDS)
+    return pack(build("ghorb-unet", 4, filters=2), tmp_path, item_fields=FIELDS)
 
 
 def rewrite(path, change):
@@ -70,7 +70,7 @@ def test_what_is_packed_is_what_is_read(packed):
 
 def test_packing_twice_gives_the_same_bytes(packed, tmp_path):
     torch.manual_seed(0)
-    again = pack(build("unet", 4, filters=2), tmp_path / "again", item_fields=FIELDS)
+    again = pack(build("ghorb-unet", 4, filters=2), tmp_path / "again", item_fields=FIELDS)
     assert again.read_bytes() == packed.read_bytes()
     first, second = (path.with_suffix(".safetensors") for path in (packed, again))
     assert first.read_bytes() == second.read_bytes()
@@ -285,7 +285,7 @@ def test_a_missing_item_is_said(tmp_path):
 
 
 def test_packing_refuses_what_could_not_be_used(packed):
-    network = build("unet", 4, filters=2)
+    network = build("ghorb-unet", 4, filters=2)
     before = {path: path.read_bytes() for path in packed.parent.iterdir()}
     for change, expected in [
         ({"treshold": 0.5}, r"treshold: unknown field \(did you mean 'threshold'\?\)"),

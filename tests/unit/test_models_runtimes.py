@@ -42,7 +42,7 @@ from tests import runtime_contract as contract
 
 FIELDS = {
     "id": "tiny-unet",
-    "architecture": "unet",
+    "architecture": "ghorb-unet",
     "arguments": {"filters": 2},
     "bands": ("B02", "B03", "B04"),
     "window": 16,
@@ -69,7 +69,7 @@ def kernels(tmp_path_factory):
 @pytest.fixture
 def network():
     torch.manual_seed(0)
-    return build("unet", 3, filters=2)
+    return build("ghorb-unet", 3, filters=2)
 
 
 @pytest.fixture
@@ -137,7 +137,7 @@ def rewrite(packed, *, weights=None, **properties):
 
 def test_weights_that_do_not_fit_are_refused(packed):
     rewrite(packed, weights={"other": torch.zeros(1)})
-    with pytest.raises(ModelError, match="do not fit 'unet' with 3 channels"):
+    with pytest.raises(ModelError, match="do not fit 'ghorb-unet' with 3 channels"):
         load(packed, None, device="cpu")
 
 
@@ -276,10 +276,12 @@ def test_only_what_can_make_a_module_is_called():
         build("pathlib:Path", 3)
     with pytest.raises(UsageError, match="unknown architecture 'unnet'"):
         build("unnet", 3)
-    with pytest.raises(ModelError, match=r"'unet' with 3 channels and arguments \{'depth': 2\}"):
-        build("unet", 3, depth=2)
+    with pytest.raises(
+        ModelError, match=r"'ghorb-unet' with 3 channels and arguments \{'depth': 2\}"
+    ):
+        build("ghorb-unet", 3, depth=2)
     with pytest.raises(ModelError, match="at least one channel"):
-        build("resunet", 0)
+        build("ghorb-resunet", 0)
 
 
 def test_an_unknown_architecture_is_named_with_its_item(packed):
@@ -303,7 +305,7 @@ ON_CPU = [name for name in RUNTIMES if name != "cudagraph"]
 
 
 @pytest.mark.parametrize("runtime", ON_CPU)
-@pytest.mark.parametrize(("name", "precision"), [("unet", "fp32"), ("resunet", "bf16")])
+@pytest.mark.parametrize(("name", "precision"), [("ghorb-unet", "fp32"), ("ghorb-resunet", "bf16")])
 def test_every_runtime_equals_eager(runtime, name, precision):
     contract.need(runtime)
     contract.equals_eager(contract.network_of(name), runtime=runtime, precision=precision)

@@ -86,7 +86,9 @@ def test_a_gpu_is_refused():
 
 @pytest.mark.usefixtures("installed")
 def test_batch_normalisation_is_folded_right():
-    contract.equals_eager(contract.network_of("resunet"), runtime="openvino", precision="fp32")
+    contract.equals_eager(
+        contract.network_of("ghorb-resunet"), runtime="openvino", precision="fp32"
+    )
 
 
 class Brightest(nn.Module):

@@ -9,11 +9,13 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from lspipe.models.architectures.layers import check_sizes
+
 DEPTH = 5
 """Levels of the encoder: `filters` doubled four times."""
 
 
-class UNet(nn.Module):
+class GhorbUNet(nn.Module):
     """Contracting and expanding path with skips by concatenation; sigmoid inside.
 
     Any window size works: pooling rounds up, and each up-convolution aims at the size of its skip.
@@ -29,8 +31,7 @@ class UNet(nn.Module):
 
     def __init__(self, in_channels: int, *, filters: int = 16) -> None:
         super().__init__()
-        if in_channels < 1 or filters < 1:
-            raise ValueError("expected at least one channel and one filter")
+        check_sizes(in_channels=in_channels, filters=filters)
         widths = [filters * 2**level for level in range(DEPTH)]
         self.encoder = nn.ModuleList(
             _double_convolution(before, after)

@@ -2,15 +2,21 @@
 
 Source: paper 003, Table 3 and text. The table lists the 15 convolutions of the main path and leaves
 open how features are raised and shortcuts are made; here they are 2x2 transposed convolutions that
-halve the feature maps, and 1x1 projections: 8 049 153 parameters with 4 channels.
+halve the feature maps, and 1x1 projections: 8 049 153 parameters with 4 channels. Paper 001 names
+Zhang et al. 2018, who raise features without weights: bilinearly, 8 221 633 with 4 channels.
 """
 
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import Literal, get_args
 
 import torch
 from torch import nn
+
+from lspipe.models.architectures.layers import check_sizes, cut, resized
+
+Upsampling = Literal["transposed", "bilinear"]
 
 DEPTH = 4
 """Levels of the encoder: `filters` doubled three times."""
@@ -25,26 +31,35 @@ class ResUNet(nn.Module):
     Args:
         in_channels: number of channels C.
         filters: feature maps of the first level; 64 in the paper.
+        upsampling: "transposed" (2x2 convolutions that halve the maps) or "bilinear".
 
     Raises:
-        ValueError: in_channels or filters below 1.
+        ValueError: in_channels or filters below 1, or another way of up-sampling.
     """
 
-    def __init__(self, in_channels: int, *, filters: int = 64) -> None:
+    def __init__(
+        self, in_channels: int, *, filters: int = 64, upsampling: Upsampling = "transposed"
+    ) -> None:
         super().__init__()
-        if in_channels < 1 or filters < 1:
-            raise ValueError("expected at least one channel and one filter")
+        check_sizes(in_channels=in_channels, filters=filters)
+        if upsampling not in get_args(Upsampling):
+            raise ValueError(f"upsampling: found {upsampling!r}, expected transposed or bilinear")
         widths = [filters * 2**level for level in range(DEPTH)]
         self.encoder = nn.ModuleList([_ResidualUnit(in_channels, filters, is_first=True)])
         self.encoder.extend(
             _ResidualUnit(before, after, stride=2) for before, after in pairwise(widths)
         )
+        # What is raised bilinearly keeps its maps, twice as many as those of the skip.
+        self.is_learnt = upsampling == "transposed"
         self.up = nn.ModuleList(
             nn.ConvTranspose2d(2 * width, width, kernel_size=2, stride=2)
+            if self.is_learnt
+            else nn.Identity()
             for width in reversed(widths[:-1])
         )
         self.decoder = nn.ModuleList(
-            _ResidualUnit(2 * width, width) for width in reversed(widths[:-1])
+            _ResidualUnit((2 if self.is_learnt else 3) * width, width)
+            for width in reversed(widths[:-1])
         )
         self.head = nn.Conv2d(filters, 1, kernel_size=1)
 
@@ -56,10 +71,14 @@ class ResUNet(nn.Module):
             features = block(features)
             skips.append(features)
         for up, block, skip in zip(self.up, self.decoder, reversed(skips[:-1]), strict=True):
-            height, width = skip.shape[-2:]
-            raised = up(features)[..., :height, :width]
+            raised = cut(up(features), skip) if self.is_learnt else resized(features, skip)
             features = block(torch.cat([skip, raised], dim=1))
         return torch.sigmoid(self.head(features))
+
+
+def l4s_resunet(in_channels: int) -> ResUNet:
+    """Build the ResU-Net of paper 001."""
+    return ResUNet(in_channels, upsampling="bilinear")
 
 
 class _ResidualUnit(nn.Module):

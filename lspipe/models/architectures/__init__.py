@@ -1,0 +1,71 @@
+"""The networks of the papers by name: which paper, with how many channels, in which window.
+
+A network is one file here, or one function of `smp.py` where segmentation-models-pytorch has it,
+and one line of `TABLE`. All of them end in a sigmoid: (N, C, h, w) -> (N, 1, h, w), 0..1. Importing
+this table imports no network.
+
+Papers: 000 Morales et al. 2022, 001 Landslide4Sense (Ghorbanzadeh et al. 2022), 002 Yali Samaniego
+2024, 003 Ghorbanzadeh et al. 2021, 004 Vega and Hidalgo.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """One network of a paper."""
+
+    target: str
+    """"package.module:callable", called with the number of channels."""
+    paper: str
+    """Number of the paper; empty for a formula of lspipe."""
+    recipe: str
+    """Channel recipe of the paper (`lspipe.recipes`)."""
+    channels: int
+    """Number of its channels; others work too."""
+    window: int
+    """Edge of the paper's patches, pixels."""
+    extra: str = ""
+    """Optional dependency set that it needs."""
+
+
+_HERE = "lspipe.models.architectures"
+
+
+def _l4s(target: str, extra: str = "") -> Architecture:
+    return Architecture(f"{_HERE}.{target}", "001", "l4s14", 14, 128, extra)
+
+
+def _yali(target: str, extra: str = "") -> Architecture:
+    return Architecture(f"{_HERE}.{target}", "002", "yali14", 14, 128, extra)
+
+
+TABLE = {
+    "deeplabv3plus-resnet50": Architecture(
+        f"{_HERE}.smp:deeplabv3plus", "000", "morales10", 10, 224, "smp"
+    ),
+    "l4s-unet": _l4s("l4s_unet:L4SUNet"),
+    "l4s-resunet": _l4s("resunet:l4s_resunet"),
+    "pspnet": _l4s("smp:pspnet", "smp"),
+    "contextnet": _l4s("contextnet:ContextNet"),
+    "deeplabv2": _l4s("deeplabv2:DeepLabV2", "smp"),
+    "deeplabv3plus": _l4s("smp:deeplabv3plus", "smp"),
+    "fcn8s": _l4s("fcn8s:FCN8s"),
+    "linknet": _l4s("smp:linknet", "smp"),
+    "frrn-a": _l4s("frrn:frrn_a"),
+    "frrn-b": _l4s("frrn:frrn_b"),
+    "sqnet": _l4s("sqnet:SQNet"),
+    "yali-unet": _yali("yali_unet:YaliUNet"),
+    "yali-resnet34": _yali("smp:unet_resnet34", "smp"),
+    "yali-mobilenetv2": _yali("smp:unet_mobilenetv2", "smp"),
+    "yali-segformer": _yali("smp:unet_mit_b1", "smp"),
+    "ghorb-unet": Architecture(f"{_HERE}.ghorb_unet:GhorbUNet", "003", "ghorb4", 4, 64),
+    "ghorb-resunet": Architecture(f"{_HERE}.resunet:ResUNet", "003", "ghorb4", 4, 64),
+    "vega-unet": Architecture(f"{_HERE}.vega_unet:VegaUNet", "004", "vega3", 3, 128),
+    "bare-ground": Architecture("lspipe.models.bare_ground:BareGround", "", "", 0, 0),
+}
+
+ARCHITECTURES = {name: one.target for name, one in TABLE.items()}
+"""Names of architectures, and where they live."""
