@@ -1,4 +1,4 @@
-"""Windows and their labels to a trained network: the losses of the papers, and one loop.
+"""Windows and their labels to a trained network: one loop.
 
 Covers: supervised training of any `torch.nn.Module` that returns probabilities, from arrays that
 fit in memory. Does not cover: cutting windows from scenes (the caller does, as
@@ -10,26 +10,19 @@ The same seed, data, thread count and processor give the same weights.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
+from typing import TYPE_CHECKING, Any, ClassVar, get_args
 
 import numpy as np
 import torch
 
 from lspipe import dihedral
+from lspipe.losses import IGNORED, LossName, loss_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from numpy.typing import NDArray
-    from torch import Tensor, nn
-
-IGNORED = 255
-"""Label of a pixel that says nothing (cloud, no data): it is left out of the loss."""
-
-# Keeps logarithms finite where a float32 sigmoid has become exactly 0 or 1.
-EPSILON = 1e-7
-
-LossName = Literal["bce", "dice", "bce-dice", "focal-tversky"]
+    from torch import nn
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,67 +110,6 @@ def fit(
             on_epoch(epoch, losses[-1])
     network.eval()
     return tuple(losses)
-
-
-def loss_of(name: LossName, probability: Tensor, labels: Tensor) -> Tensor:
-    """Loss over the pixels of a batch that are not ignored.
-
-    Args:
-        name: which loss.
-        probability: (N, w, w) float, 0..1.
-        labels: (N, w, w) 0, 1 or `IGNORED`.
-    """
-    counts = (labels != IGNORED).to(probability.dtype)
-    truth = (labels == 1).to(probability.dtype)
-    if name == "bce":
-        return binary_cross_entropy(probability, truth, counts)
-    if name == "dice":
-        return dice(probability, truth, counts)
-    if name == "focal-tversky":
-        return focal_tversky(probability, truth, counts)
-    return 0.5 * binary_cross_entropy(probability, truth, counts) + 0.5 * dice(
-        probability, truth, counts
-    )
-
-
-def binary_cross_entropy(probability: Tensor, truth: Tensor, counts: Tensor) -> Tensor:
-    """Mean of -(y log p + (1 - y) log(1 - p)). Source: papers 002 (Eq. 1) and 003."""
-    safe = probability.clamp(EPSILON, 1 - EPSILON)
-    entropy = -(truth * safe.log() + (1 - truth) * (1 - safe).log())
-    return (entropy * counts).sum() / counts.sum().clamp(min=1)
-
-
-def dice(probability: Tensor, truth: Tensor, counts: Tensor) -> Tensor:
-    """1 - 2 sum(y p) / (sum y + sum p) over the batch, smoothed by 1e-6.
-
-    Source: paper 002 (Eq. 3); the smoothing is that of its code.
-    """
-    common = (truth * probability * counts).sum()
-    total = ((truth + probability) * counts).sum()
-    return 1 - (2 * common + 1e-6) / (total + 1e-6)
-
-
-def focal_tversky(
-    probability: Tensor,
-    truth: Tensor,
-    counts: Tensor,
-    *,
-    missed: float = 0.7,
-    false: float = 0.3,
-    exponent: float = 0.75,
-) -> Tensor:
-    """(1 - TP / (TP + 0.7 FN + 0.3 FP))^0.75 over the batch; missed pixels weigh more.
-
-    A batch without landslides has a loss of 1 and no gradient, as in the paper.
-
-    Source: paper 000, Eq. 1. Other libraries swap the names of the two weights.
-    """
-    positive = (truth * probability * counts).sum()
-    negative_missed = (truth * (1 - probability) * counts).sum()
-    false_positive = ((1 - truth) * probability * counts).sum()
-    whole = positive + missed * negative_missed + false * false_positive
-    # EPSILON: the power has an infinite slope at 0, where the prediction is perfect.
-    return (1 - positive / (whole + 1e-12)).clamp(min=EPSILON) ** exponent
 
 
 def _check(windows: NDArray[np.float32], labels: NDArray[np.uint8]) -> None:

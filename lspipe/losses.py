@@ -1,0 +1,127 @@
+"""The losses of the papers, over the pixels of a batch that are not ignored.
+
+All take probabilities (a network ends in its sigmoid), so that what is trained is what is run.
+Symbols: y truth, p probability, TP = sum y p, FN = sum y (1 - p), FP = sum (1 - y) p.
+
+Source: papers 000 (Eq. 1), 002 (Eq. 1 to 4), 003 (Eq. 6), 004; worked values: SCIENCE 6.3.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from torch import Tensor
+
+IGNORED = 255
+"""Label of a pixel that says nothing (cloud, no data): it is left out of every loss."""
+
+EPSILON = 1e-7
+"""Keeps logarithms finite where a float32 sigmoid has become exactly 0 or 1."""
+
+POSITIVE_WEIGHT = 5.0
+"""Weight of a landslide pixel in `wce`. Source: paper 002, Eq. 2."""
+
+LossName = Literal["bce", "wce", "dice", "bce-dice", "wce-dice", "focal-tversky"]
+
+
+def loss_of(name: LossName, probability: Tensor, labels: Tensor) -> Tensor:
+    """Loss of a batch.
+
+    Args:
+        name: which loss.
+        probability: (N, w, w) float, 0..1.
+        labels: (N, w, w) 0, 1 or `IGNORED`.
+
+    Returns:
+        A scalar.
+    """
+    counts = (labels != IGNORED).to(probability.dtype)
+    truth = (labels == 1).to(probability.dtype)
+    return LOSSES[name](probability, truth, counts)
+
+
+def binary_cross_entropy(probability: Tensor, truth: Tensor, counts: Tensor) -> Tensor:
+    """Mean of -(y log p + (1 - y) log(1 - p)).
+
+    Source: papers 002 (Eq. 1) and 003 (Eq. 6, whose minus sign is missing, and whose weight map is
+    never specified).
+    """
+    return weighted_cross_entropy(probability, truth, counts, positive_weight=1)
+
+
+def weighted_cross_entropy(
+    probability: Tensor,
+    truth: Tensor,
+    counts: Tensor,
+    *,
+    positive_weight: float = POSITIVE_WEIGHT,
+) -> Tensor:
+    """Mean of -(w y log p + (1 - y) log(1 - p)).
+
+    Source: paper 002, Eq. 2. Its code weighs both terms, which is 5 times the plain entropy.
+    """
+    safe = probability.clamp(EPSILON, 1 - EPSILON)
+    entropy = -(positive_weight * truth * safe.log() + (1 - truth) * (1 - safe).log())
+    return (entropy * counts).sum() / counts.sum().clamp(min=1)
+
+
+def dice(probability: Tensor, truth: Tensor, counts: Tensor) -> Tensor:
+    """1 - 2 sum(y p) / (sum y + sum p) over the batch, smoothed by 1e-6.
+
+    Source: papers 002 (Eq. 3; the smoothing is that of its code) and 004.
+    """
+    common = (truth * probability * counts).sum()
+    total = ((truth + probability) * counts).sum()
+    return 1 - (2 * common + 1e-6) / (total + 1e-6)
+
+
+def bce_dice(probability: Tensor, truth: Tensor, counts: Tensor) -> Tensor:
+    """Half `bce`, half `dice`: of no paper."""
+    entropy = binary_cross_entropy(probability, truth, counts)
+    return 0.5 * entropy + 0.5 * dice(probability, truth, counts)
+
+
+def wce_dice(probability: Tensor, truth: Tensor, counts: Tensor, *, share: float = 0.5) -> Tensor:
+    """(1 - share) `wce` + share `dice`.
+
+    Source: paper 002, Eq. 4. The share is not printed; 0.5 is that of its configuration, and fits
+    all rows of its Tables 6 and 7 (SCIENCE 6.3).
+    """
+    entropy = weighted_cross_entropy(probability, truth, counts)
+    return (1 - share) * entropy + share * dice(probability, truth, counts)
+
+
+def focal_tversky(
+    probability: Tensor,
+    truth: Tensor,
+    counts: Tensor,
+    *,
+    missed: float = 0.7,
+    false: float = 0.3,
+    exponent: float = 0.75,
+) -> Tensor:
+    """(1 - TP / (TP + 0.7 FN + 0.3 FP))^0.75 over the batch; missed pixels weigh more.
+
+    A batch without landslides has a loss of 1 and no gradient, as in the paper.
+
+    Source: paper 000, Eq. 1. Other libraries swap the names of the two weights.
+    """
+    positive = (truth * probability * counts).sum()
+    negative_missed = (truth * (1 - probability) * counts).sum()
+    false_positive = ((1 - truth) * probability * counts).sum()
+    whole = positive + missed * negative_missed + false * false_positive
+    # EPSILON: the power has an infinite slope at 0, where the prediction is perfect.
+    return (1 - positive / (whole + 1e-12)).clamp(min=EPSILON) ** exponent
+
+
+LOSSES: dict[LossName, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
+    "bce": binary_cross_entropy,
+    "wce": weighted_cross_entropy,
+    "dice": dice,
+    "bce-dice": bce_dice,
+    "wce-dice": wce_dice,
+    "focal-tversky": focal_tversky,
+}
