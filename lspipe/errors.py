@@ -6,6 +6,7 @@
     │   ├── AreaError                       the area of interest cannot be used
     │   ├── RadiometryError                 an item whose pixels cannot be turned into reflectance
     │   ├── ModelError                      model item, weights, or what the network returned
+    │   ├── SamplesError                    labelled patches: file, key, shape, values
     │   ├── MissingExtra                    an optional package is not installed
     │   └── StoreError                      a run directory that is foreign, locked or damaged
     ├── CatalogError               exit 1   the server or file of items cannot be reached or read
@@ -54,6 +55,10 @@ class RadiometryError(UsageError):
 
 class ModelError(UsageError):
     """A model item, its weights or its network break their contract."""
+
+
+class SamplesError(UsageError):
+    """Labelled patches that cannot be trained on: a file, its key, shape or values."""
 
 
 class MissingExtra(UsageError):

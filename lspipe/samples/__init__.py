@@ -1,0 +1,151 @@
+"""Labelled patches: what a network is trained on and scored with.
+
+One file per kind of folder. Each makes a `Samples`: images in the model units of a recipe, channels
+by name, and masks of 0 and 1. A folder is looked through before anything is trained: an image
+without a mask, a mask with other values or a file that cannot be read is named, and refused unless
+it may be left out.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lspipe.errors import SamplesError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from lspipe.recipes import Recipe
+
+Pair = tuple["NDArray[np.float32]", "NDArray[np.uint8]"]
+"""Image (channel, y, x) in model units, NaN = no data; mask (y, x), 1 = landslide, 0 = none."""
+
+NAMED = 5
+"""Files that an error names; the others are counted."""
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Patches with labels, read when asked for."""
+
+    source: str
+    """Where they come from, for messages and scorecards."""
+    recipe: Recipe
+    names: tuple[str, ...]
+    """One per patch, in the order in which they are read."""
+    read: Callable[[str], Pair]
+    """Read one patch by its name; raises `SamplesError`."""
+    regions: Mapping[str, str] | None = None
+    """Region of each patch, where it is known."""
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def __iter__(self) -> Iterator[Pair]:
+        return map(self.read, self.names)
+
+    def of_regions(self, wanted: Sequence[str]) -> Samples:
+        """The patches of some regions.
+
+        Raises:
+            SamplesError: no regions are known, or not these.
+        """
+        known = self.regions or {}
+        unknown = sorted(set(wanted) - set(known.values()))
+        if unknown:
+            listed = ", ".join(sorted(set(known.values()))) or "none"
+            raise SamplesError(
+                f"{self.source}: no patches of {', '.join(unknown)}; its regions: {listed}"
+            )
+        homeless = [name for name in self.names if name not in known]
+        if homeless:
+            raise SamplesError(
+                f"{self.source}: {', '.join(homeless[:NAMED])}: no region is known "
+                f"({len(homeless)} of {len(self)} patches)"
+            )
+        return replace(self, names=tuple(name for name in self.names if known[name] in wanted))
+
+    def arrays(self) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
+        """All of it in memory: (N, C, y, x) and (N, y, x).
+
+        Raises:
+            SamplesError: nothing there, or patches of several sizes.
+        """
+        if not self.names:
+            raise SamplesError(f"{self.source}: no patches")
+        pairs = list(self)
+        sizes = sorted({image.shape[1:] for image, _ in pairs})
+        if len(sizes) > 1:
+            raise SamplesError(
+                f"{self.source}: patches of {' and '.join(f'{y} x {x} px' for y, x in sizes)}: "
+                "expected one size"
+            )
+        images, masks = zip(*pairs, strict=True)
+        return np.stack(images), np.stack(masks)
+
+
+def sound(samples: Samples, *, skip_broken: bool = False) -> Samples:
+    """Read every patch once; keep those that can be used.
+
+    Args:
+        samples: of a folder.
+        skip_broken: leave broken ones out instead of refusing the folder.
+
+    Raises:
+        SamplesError: some are broken: the first ones by name, how many, and why; or none is left.
+    """
+    broken = {}
+    for name in samples.names:
+        try:
+            samples.read(name)
+        except SamplesError as error:
+            broken[name] = str(error)
+    kept = tuple(name for name in samples.names if name not in broken)
+    if broken and not skip_broken:
+        shown = "\n  ".join(list(broken.values())[:NAMED])
+        more = f"\n  and {len(broken) - NAMED} more" if len(broken) > NAMED else ""
+        raise SamplesError(
+            f"{samples.source}: {len(broken)} of {len(samples)} patches are broken:\n  "
+            f"{shown}{more}\nrepair them, or leave them out (skip_broken)"
+        )
+    if not kept:
+        raise SamplesError(f"{samples.source}: no sound patches")
+    return replace(samples, names=kept)
+
+
+def paired(images: Mapping[str, Path], masks: Mapping[str, Path], source: str) -> tuple[str, ...]:
+    """Names that have an image and a mask, in numeric order where they are numbers.
+
+    Raises:
+        SamplesError: an image without a mask, or the reverse.
+    """
+    alone = {
+        "without a mask": sorted(set(images) - set(masks)),
+        "without an image": sorted(set(masks) - set(images)),
+    }
+    faults = [
+        f"{len(names)} {what}: {', '.join(names[:NAMED])}" for what, names in alone.items() if names
+    ]
+    if faults:
+        raise SamplesError(f"{source}: {'; '.join(faults)}")
+    return tuple(sorted(images, key=lambda name: (not name.isdigit(), len(name), name)))
+
+
+def mask_of(values: NDArray[Any], path: Path) -> NDArray[np.uint8]:
+    """A mask of 0 and 1 from one of 0 and 1, or of 0 and 255.
+
+    Raises:
+        SamplesError: other values.
+    """
+    found = np.unique(values)
+    if not np.isin(found, (0, 1)).all() and not np.isin(found, (0, 255)).all():
+        shown = ", ".join(f"{value:g}" for value in found[:NAMED].astype(float))
+        raise SamplesError(f"{path}: mask with the values {shown}: expected 0 and 1, or 0 and 255")
+    mask: NDArray[np.uint8] = (values > 0).astype(np.uint8)
+    return mask

@@ -1,0 +1,127 @@
+"""Folders of Landslide4Sense: `img/image_N.h5` and `mask/mask_N.h5`, 128 x 128 x 14, float64.
+
+The files name no channels. That they are the fourteen of the recipe, in its order and units, is
+seen in the values: times the vector of the set, each optical channel holds digital numbers, which
+are whole, and no other order or scale gives whole numbers. Slope and DEM are told apart by the
+ground: where the elevation changes fast, it is steep.
+
+Source: SCIENCE 1.3 and 2.2.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lspipe.errors import MissingExtra, SamplesError
+from lspipe.recipes import L4S_DIVISORS, recipe_of
+from lspipe.samples import Samples, mask_of, paired
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+SHAPE = (128, 128, 14)
+
+IMAGE_KEY, MASK_KEY = "img", "mask"
+
+OPTICAL = 12
+"""Channels of Sentinel-2, before slope and DEM."""
+
+WHOLE = 5e-3
+"""How far a value may be from a whole digital number; those of the set are within 2e-3."""
+
+PIXEL = 10.0
+"""Edge of a pixel, metres."""
+
+
+def folder(path: str | Path, recipe: str = "l4s14") -> Samples:
+    """Find the patches of a folder; nothing is read yet.
+
+    Args:
+        path: holds `img/` and `mask/`.
+        recipe: one whose channels are among the fourteen: l4s14, yali14, yali6.
+
+    Raises:
+        SamplesError: no such folders, images without masks or the reverse; when read: another key,
+            shape, order or scale of values, or a mask of other values.
+        UsageError: a recipe whose channels the files do not hold.
+    """
+    root, wanted = Path(path), recipe_of(recipe)
+    all_channels = recipe_of("l4s14").channels
+    lacking = [channel for channel in wanted.channels if channel not in all_channels]
+    if lacking:
+        raise SamplesError(
+            f"{root}: recipe {recipe} wants {', '.join(lacking)}; Landslide4Sense has "
+            f"{' '.join(all_channels)}"
+        )
+    index = [all_channels.index(channel) for channel in wanted.channels]
+    images, masks = (
+        _numbered(root / name, prefix) for name, prefix in (("img", "image_"), ("mask", "mask_"))
+    )
+
+    def read(name: str) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
+        image = _array(images[name], IMAGE_KEY, SHAPE)
+        _check_values(image, images[name])
+        mask = mask_of(_array(masks[name], MASK_KEY, SHAPE[:2]), masks[name])
+        return np.moveaxis(image[..., index], -1, 0).astype(np.float32), mask
+
+    return Samples(str(root), wanted, paired(images, masks, str(root)), read)
+
+
+def _numbered(folder: Path, prefix: str) -> dict[str, Path]:
+    if not folder.is_dir():
+        raise SamplesError(f"{folder}: no such folder: expected {prefix}N.h5 in it")
+    return {path.stem.removeprefix(prefix): path for path in folder.glob("*.h5")}
+
+
+def _array(path: Path, key: str, shape: tuple[int, ...]) -> NDArray[Any]:
+    try:
+        import h5py
+    except ModuleNotFoundError as error:
+        raise MissingExtra(f"{path}: HDF5 needs h5py: pip install 'lspipe[train]'") from error
+    try:
+        with h5py.File(path) as file:
+            if key not in file:
+                raise SamplesError(
+                    f"{path}: no key {key!r} (it has {', '.join(file) or 'none'}): expected "
+                    "one file of Landslide4Sense"
+                )
+            stored = file[key]
+            found = getattr(stored, "shape", None)
+            if found != shape:
+                raise SamplesError(f"{path}: {key} has shape {found}, expected {shape}")
+            array: NDArray[Any] = stored[:]
+    except OSError as error:
+        raise SamplesError(f"{path}: not a readable HDF5 file ({error})") from error
+    return array
+
+
+def _check_values(image: NDArray[Any], path: Path) -> None:
+    """Refuse channels in another order or of another scale."""
+    if not np.isfinite(image).all():
+        raise SamplesError(f"{path}: values that are not finite")
+    numbers = image[..., :OPTICAL] * L4S_DIVISORS[:OPTICAL]
+    apart = np.abs(numbers - np.round(numbers)).reshape(-1, OPTICAL).max(0)
+    if apart.max() > WHOLE or image[..., :OPTICAL].max() * max(L4S_DIVISORS) < 1:
+        channels = recipe_of("l4s14").channels
+        named = ", ".join(channels[i] for i in np.flatnonzero(apart > WHOLE)) or "none"
+        raise SamplesError(
+            f"{path}: not digital numbers divided by the vector of the set (times the vector, not "
+            f"whole: {named}): expected {' '.join(channels)}, each over its own divisor"
+        )
+    slope, elevation = (image[..., i] * L4S_DIVISORS[i] for i in (OPTICAL, OPTICAL + 1))
+    if _likeness(slope, elevation) < _likeness(elevation, slope):
+        raise SamplesError(
+            f"{path}: channel 13 looks like elevation and channel 14 like slope: expected slope "
+            "before DEM"
+        )
+
+
+def _likeness(slope: NDArray[Any], elevation: NDArray[Any]) -> float:
+    """Correlation of a slope, degrees, with that of an elevation, metres; 0 where one is flat."""
+    steepness = np.hypot(*np.gradient(elevation, PIXEL))
+    if slope.std() == 0 or steepness.std() == 0:
+        return 0.0
+    return float(np.corrcoef(slope.ravel(), np.arctan(steepness).ravel())[0, 1])

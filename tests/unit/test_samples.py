@@ -1,0 +1,248 @@
+"""Folders of labelled patches: what is read, and what is refused by name."""
+
+from dataclasses import replace
+
+import h5py
+import numpy as np
+import pytest
+import rasterio
+
+from lspipe.errors import SamplesError, UsageError
+from lspipe.recipes import L4S_DIVISORS
+from lspipe.samples import l4s, mask_of, pictures, sound
+
+# A plausible patch: digital numbers, degrees, metres.
+RAW = np.array([1100, 900, 750, 600, 800, 1600, 2000, 2100, 800, 10, 1500, 800, 25, 1200.0])
+
+
+@pytest.fixture
+def l4s_folder(tmp_path):
+    """Three patches as the set has them."""
+    rng = np.random.default_rng(0)
+    for name in ("img", "mask"):
+        (tmp_path / name).mkdir()
+    for number in (1, 2, 10):
+        write_h5(tmp_path / "img" / f"image_{number}.h5", "img", patch(rng))
+        mask = np.zeros((128, 128), np.uint8)
+        mask[:number] = 1
+        write_h5(tmp_path / "mask" / f"mask_{number}.h5", "mask", mask)
+    return tmp_path
+
+
+def patch(rng):
+    """As in the set: whole digital numbers, and a slope that is that of the elevation."""
+    raw = RAW * rng.uniform(0.5, 1.5, (128, 128, 1))
+    rows, columns = np.mgrid[:128, :128] / 20
+    raw[..., 13] = 1200 + 300 * np.sin(rows) * np.cos(columns * 1.3)
+    raw[..., 12] = np.degrees(np.arctan(np.hypot(*np.gradient(raw[..., 13], 10))))
+    raw[..., :12] = np.round(raw[..., :12])
+    return raw / L4S_DIVISORS
+
+
+SWAPPED = [*range(12), 13, 12]
+"""Elevation before slope."""
+
+ONE_OFF = [1, 0, *range(2, 14)]
+"""B2 before B1."""
+
+
+PATCH = patch(np.random.default_rng(1))
+
+
+def write_h5(path, key, array):
+    with h5py.File(path, "w") as file:
+        file[key] = array
+
+
+def write_picture(path, array):
+    path.parent.mkdir(exist_ok=True)
+    count, height, width = array.shape
+    profile = {"driver": "PNG" if path.suffix == ".png" else "GTiff", "dtype": array.dtype}
+    with rasterio.open(path, "w", count=count, height=height, width=width, **profile) as file:
+        file.write(array)
+
+
+@pytest.fixture
+def picture_folder(tmp_path):
+    rng = np.random.default_rng(0)
+    for number in (3, 20):
+        image = rng.integers(0, 256, (4, 16, 16), dtype=np.uint8)
+        image[3] = 255
+        write_picture(tmp_path / "images" / f"image_{number}.png", image)
+        mask = np.where(image[:1] > 200, 255, 0).astype(np.uint8)
+        write_picture(tmp_path / "masks" / f"mask_{number}.png", mask.repeat(3, 0))
+    return tmp_path
+
+
+# --- what is read -------------------------------------------------------------------------------
+
+
+def test_patches_of_landslide4sense_are_read_by_channel_name(l4s_folder):
+    samples = l4s.folder(l4s_folder)
+    assert samples.names == ("1", "2", "10")
+    image, mask = samples.read("10")
+    assert (image.shape, image.dtype) == ((14, 128, 128), np.float32)
+    assert mask.sum() == 10 * 128
+    six, _ = l4s.folder(l4s_folder, "yali6").read("10")
+    np.testing.assert_array_equal(six, image[[1, 2, 3, 7, 12, 13]])
+    images, masks = samples.arrays()
+    assert images.shape == (3, 14, 128, 128)
+    assert masks.shape == (3, 128, 128)
+
+
+@pytest.mark.real
+def test_real_files_of_landslide4sense_hold_what_they_should(real_data):
+    files = sorted((real_data / "l4s_h5").glob("*.h5"))
+    assert files
+    for path in files:
+        image = l4s._array(path, "img", (128, 128, 14))
+        l4s._check_values(image, path)
+        with pytest.raises(SamplesError, match="expected slope before DEM"):
+            l4s._check_values(image[..., SWAPPED], path)
+        for other in (image[..., ONE_OFF], image * np.array(L4S_DIVISORS) / 1e4):
+            with pytest.raises(SamplesError, match="not whole: B01, B02"):
+                l4s._check_values(other, path)
+
+
+def test_pictures_become_0_to_1_and_opacity_is_left_out(picture_folder):
+    samples = pictures.folder(picture_folder)
+    assert samples.names == ("3", "20")
+    image, mask = samples.read("3")
+    assert (image.shape, image.dtype) == ((3, 16, 16), np.float32)
+    assert 0.9 < image.max() <= 1
+    np.testing.assert_array_equal(mask, image[0] > 200 / 255)
+
+
+@pytest.mark.real
+@pytest.mark.parametrize(("part", "count"), [("train", 1197), ("validation", 339)])
+def test_real_pictures_are_paired_with_their_masks(real_data, part, count):
+    samples = pictures.folder(real_data / "l4s_rgb" / part)
+    assert len(samples) == count
+    image, mask = samples.read(samples.names[0])
+    assert image.shape == (3, 128, 128)
+    # Each picture was divided by its own largest value.
+    assert image.max() == 1
+    assert set(np.unique(mask)) <= {0, 1}
+
+
+def test_patches_of_a_region_are_told_apart(l4s_folder):
+    samples = l4s.folder(l4s_folder)
+    with pytest.raises(SamplesError, match="no patches of Kodagu; its regions: none"):
+        samples.of_regions(["Kodagu"])
+    known = replace(samples, regions={"1": "Kodagu", "2": "Iburi", "10": "Iburi"})
+    assert known.of_regions(["Iburi"]).names == ("2", "10")
+    with pytest.raises(SamplesError, match="1, 10: no region is known"):
+        replace(samples, regions={"2": "Iburi"}).of_regions(["Iburi"])
+    with pytest.raises(SamplesError, match="no patches of Gorkha; its regions: Iburi, Kodagu"):
+        known.of_regions(["Iburi", "Gorkha"])
+
+
+# --- what is refused ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("key", "image", "message"),
+    [
+        ("image", np.zeros((128, 128, 14)), r"no key 'img' \(it has image\)"),
+        ("img", np.zeros((64, 64, 14)), r"img has shape \(64, 64, 14\), expected \(128, 128, 14\)"),
+        ("img", np.zeros((14, 128, 128)), r"img has shape \(14, 128, 128\)"),
+        ("img", PATCH * L4S_DIVISORS / 1e4, "not digital numbers divided by the vector"),
+        ("img", PATCH[..., ONE_OFF], "not whole: B01, B02"),
+        ("img", np.zeros((128, 128, 14)), "not digital numbers divided by the vector"),
+        ("img", np.full((128, 128, 14), np.nan), "not finite"),
+        ("img", PATCH[..., SWAPPED], "expected slope before DEM"),
+        ("img", np.float64(1), r"img has shape \(\), expected"),
+    ],
+)
+def test_files_that_are_not_of_the_set_are_refused_by_name(l4s_folder, key, image, message):
+    path = l4s_folder / "img" / "image_2.h5"
+    write_h5(path, key, image)
+    with pytest.raises(SamplesError, match=message) as raised:
+        l4s.folder(l4s_folder).read("2")
+    assert str(path) in str(raised.value)
+
+
+def test_a_recipe_that_the_files_do_not_hold_is_refused(l4s_folder):
+    with pytest.raises(SamplesError, match="recipe morales10 wants B8A"):
+        l4s.folder(l4s_folder, "morales10")
+    with pytest.raises(UsageError, match="unknown recipe 'l4s15'"):
+        l4s.folder(l4s_folder, "l4s15")
+
+
+@pytest.mark.parametrize(
+    ("gone", "message"),
+    [("img/image_2.h5", "1 without an image: 2"), ("mask/mask_10.h5", "1 without a mask: 10")],
+)
+def test_images_without_masks_and_the_reverse_are_named(l4s_folder, gone, message):
+    (l4s_folder / gone).unlink()
+    with pytest.raises(SamplesError, match=message):
+        l4s.folder(l4s_folder)
+
+
+@pytest.mark.parametrize("kind", [l4s, pictures])
+def test_a_folder_of_another_layout_is_refused(tmp_path, kind):
+    with pytest.raises(SamplesError, match="no such folder: expected"):
+        kind.folder(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("image", "mask", "message"),
+    [
+        (np.zeros((1, 16, 16), np.uint8), None, "1 bands, expected 3"),
+        (np.zeros((3, 16, 8), np.uint8), None, r"16 x 8 px, its mask 16 x 16"),
+        (None, np.full((1, 16, 16), 2, np.uint8), "mask with the values 2"),
+        (np.full((4, 16, 16), 7, np.uint8), None, "transparent pixels"),
+        (np.zeros((4, 16, 16), np.uint8), None, "transparent pixels"),
+    ],
+)
+def test_pictures_that_do_not_fit_are_refused_by_name(picture_folder, image, mask, message):
+    if image is not None:
+        write_picture(picture_folder / "images" / "image_3.png", image)
+    if mask is not None:
+        write_picture(picture_folder / "masks" / "mask_3.png", mask)
+    with pytest.raises(SamplesError, match=message):
+        pictures.folder(picture_folder).read("3")
+
+
+def test_pictures_of_16_bits_are_not_guessed_at(picture_folder):
+    (picture_folder / "images" / "image_3.png").unlink()
+    image = np.zeros((3, 16, 16), np.uint16)
+    write_picture(picture_folder / "images" / "image_3.tif", image)
+    with pytest.raises(SamplesError, match="uint16: expected 8-bit pictures"):
+        pictures.folder(picture_folder).read("3")
+
+
+def test_two_pictures_of_one_name_are_refused(picture_folder):
+    write_picture(picture_folder / "images" / "img_3.tif", np.zeros((3, 16, 16), np.uint8))
+    with pytest.raises(SamplesError, match=r"img_3\.tif: image_3\.png stands for '3' already"):
+        pictures.folder(picture_folder)
+
+
+def test_pictures_are_not_taken_for_reflectances(picture_folder):
+    with pytest.raises(SamplesError, match="cannot be in the units of recipe ghorb4"):
+        pictures.folder(picture_folder, "ghorb4")
+
+
+def test_broken_files_are_counted_and_left_out_only_if_told(picture_folder):
+    (picture_folder / "images" / "image_20.png").write_bytes(b"not a picture")
+    samples = pictures.folder(picture_folder)
+    with pytest.raises(SamplesError, match=r"1 of 2 patches are broken:\n.*image_20\.png"):
+        sound(samples)
+    assert sound(samples, skip_broken=True).names == ("3",)
+    (picture_folder / "images" / "image_3.png").write_bytes(b"not a picture")
+    with pytest.raises(SamplesError, match="no sound patches"):
+        sound(samples, skip_broken=True)
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [([0, 1], [0, 1]), ([0, 255], [0, 1]), ([0, 0], [0, 0]), ([1, 1], [1, 1])],
+)
+def test_masks_are_0_and_1_or_0_and_255(values, expected, tmp_path):
+    assert mask_of(np.array(values), tmp_path).tolist() == expected
+
+
+@pytest.mark.parametrize("values", [[0, 2], [1, 255], [0.0, 0.5]])
+def test_masks_of_other_values_are_refused(values, tmp_path):
+    with pytest.raises(SamplesError, match="expected 0 and 1, or 0 and 255"):
+        mask_of(np.array(values), tmp_path)
