@@ -6,7 +6,7 @@ threads and one slot for inference, each reads the next block while it computes 
     export MALLOC_TRIM_THRESHOLD_=1073741824 MALLOC_MMAP_THRESHOLD_=33554432 MALLOC_ARENA_MAX=1
     dask worker tcp://HOST:8786 --nthreads 2 --resources inference=1
 
-The first line keeps freed memory in the worker: eager PyTorch is then 1.8 times as fast (see
+The first line keeps freed memory in the worker: eager PyTorch is then 1.6 times as fast (see
 `local.ALLOCATOR`).
 Where only some declare the slot (those with a GPU, say), blocks are computed there and the others
 help to read. The cluster is left running afterwards.

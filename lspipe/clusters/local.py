@@ -31,7 +31,7 @@ ALLOCATOR = {
 }
 """How a worker's C library (glibc) keeps freed memory: up to 1 GiB, but for pieces above 32 MiB,
 the largest it may be told. Dask has workers give every 64 KiB back, so that each layer of a network
-fetches its memory anew: eager PyTorch took 1.8 times as long (benchmarks/allocator.py)."""
+fetches its memory anew: eager PyTorch took 1.6 times as long (benchmarks/allocator.py)."""
 
 
 @contextmanager
