@@ -9,7 +9,9 @@ is then fetched from the system again, page by page. Windows go through the netw
 fresh process, as in a worker, with the C library's own settings, with dask's, and with those that
 local workers of lspipe get (`lspipe.clusters.local.ALLOCATOR`).
 
-Result: not run yet.
+Result, 2026-11-21, an AMD EPYC with AVX512-bf16, one thread, 3 rounds: eager PyTorch takes 4.3 s
+with lspipe's settings, 4.7 s with the C library's own, 7.0 s with dask's: 1.64 times as fast (1.52
+to 1.77). A count of page faults: hundreds a window against 53 000. OpenVINO does not mind.
 """
 
 from __future__ import annotations

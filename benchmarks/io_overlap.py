@@ -19,7 +19,10 @@ nothing; it is the less, the more blocks there are.
 
 Every round reads other URLs of the same files, as GDAL keeps what it read.
 
-Result: not run yet.
+Result, 2026-11-21, 2 cores of an AMD EPYC, 32 blocks, a trial and not a full run: computing 34.9 s,
+reading 23.8 s, overlapped 44.4 to 49.8 s: 1.27 to 1.43 times the larger, short of the target. What
+precedes the first block is 4.5 s of it. Tried: the interpreter's switch interval (0.5 ms instead of
+5: no change). With the demo's tiny network, which holds the interpreter: 1.25. To be looked into.
 """
 
 from __future__ import annotations

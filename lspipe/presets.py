@@ -56,8 +56,8 @@ _PAPER = {
 }
 
 AUTO_BATCH_SIZE = 4
-"""Windows in one call of a network on a CPU: where eager PyTorch is fastest; the other runtimes do
-not mind (benchmarks/batch_size.py). Not probed, so that one file gives the same bits anywhere."""
+"""Windows in one call of a network on a CPU: among the fastest for every runtime, and pads little
+(benchmarks/batch_size.py). Not probed, so that one file gives the same bits anywhere."""
 
 FIRST_PASS_OVERLAP = 0.51
 """Overlap of a screen's first pass: stride 110 of 224 px, a little more than half (PERFORMANCE)."""
