@@ -280,7 +280,7 @@ def test_only_what_can_make_a_module_is_called():
         ModelError, match=r"'ghorb-unet' with 3 channels and arguments \{'depth': 2\}"
     ):
         build("ghorb-unet", 3, depth=2)
-    with pytest.raises(ModelError, match="at least one channel"):
+    with pytest.raises(ModelError, match="in_channels: found 0"):
         build("ghorb-resunet", 0)
 
 
