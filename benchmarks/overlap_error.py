@@ -14,7 +14,20 @@ pixels where it is unsure (`scenes.py`), in windows of 64 px. Every setting is s
 
 `paper` is a reference, not the truth. Only observed pixels count.
 
-Result: not run yet.
+Result, 2026-11-21, F1 to paper on simulated valleys 200 and 201, then on the Inn in June and in
+September (hard: the demo model never saw a real scene); F1 to truth on the valleys, where that of
+`paper` is 0.934 and 0.938:
+
+    balanced           0.981  0.986    0.792  0.844    0.934  0.940
+    0.5                0.976  0.982    0.620  0.748    0.925  0.936
+    fast               0.980  0.988    0.743  0.772    0.923  0.934
+    preview            0.952  0.962    0.441  0.357    0.956  0.941
+    0.9, one view      0.952  0.966    0.530  0.461    0.959  0.944
+    0.9, D4 mean       0.953  0.964    0.152  0.195    0.962  0.945
+    0                  0.957  0.974    0.310  0.613    0.905  0.926
+
+Against truth, fewer windows cost little and one view nothing; where the network is unsure, the
+maximum of views and overlap decide what is above 0.5.
 """
 
 from __future__ import annotations
