@@ -160,7 +160,7 @@ class Setting:
     def reach(self) -> int:
         """Pixels around a hot pixel of the first pass that are answered in full: window / 4.
 
-        The least that flipped no pixel of six scenes (benchmarks/screen.py).
+        The least that flipped no pixel of any scene tried (benchmarks/screen.py).
         """
         return 0 if self.screen is None else self.window // 4
 
