@@ -238,8 +238,8 @@ def pack_network(folder: Path) -> None:
     torch.manual_seed(0)
     arguments = {"filters": 16}
     fields = {
-        "id": "network", "architecture": "ghorb-resunet", "arguments": arguments, "bands": tuple(BANDS),
-        "window": 64, "description": "random weights", "not_for": "anything",
+        "id": "network", "architecture": "ghorb-resunet", "arguments": arguments,
+        "bands": tuple(BANDS), "window": 64, "description": "random weights", "not_for": "anything",
     }  # fmt: skip
     pack(lspipe.models.build("ghorb-resunet", len(BANDS), **arguments), folder, item_fields=fields)
 
