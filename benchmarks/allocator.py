@@ -11,7 +11,7 @@ local workers of lspipe get (`lspipe.clusters.local.ALLOCATOR`).
 
 Result, 2026-11-21, an AMD EPYC with AVX512-bf16, one thread, 3 rounds: eager PyTorch takes 4.3 s
 with lspipe's settings, 4.7 s with the C library's own, 7.0 s with dask's: 1.64 times as fast (1.52
-to 1.77). A count of page faults: hundreds a window against 53 000. OpenVINO does not mind.
+to 1.77).
 """
 
 from __future__ import annotations
