@@ -17,9 +17,9 @@ Targets: >= 95 % on a CPU, >= 92 % on a GPU.
 Result, 2026-11-21, 2 cores of an AMD EPYC with AVX512-bf16, 2 threads, 5 rounds: eager fp32
 1.00 (0.98 to 1.03), compiled bf16 0.97 (0.94 to 1.04), OpenVINO bf16 0.92 (0.91 to 0.96). Short of
 the target is OpenVINO alone. Tried: not looking for gaps in each window, cutting with one copy, and
-batches of 4 instead of 8, together (best of 3 rounds: from 7.39 of 7.84 s to 6.96 of 7.15 s). Supposed and not tried:
-PyTorch's threads, which go on spinning for a while, take its processor; a worker has one thread,
-and none that spins.
+batches of 4 instead of 8, together (best of 3 rounds: from 7.39 of 7.84 s to 6.96 of 7.15 s).
+Supposed and not tried: PyTorch's threads, which go on spinning for a while, take its processor; a
+worker has one thread, and none that spins.
 """
 
 from __future__ import annotations
