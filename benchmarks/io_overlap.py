@@ -19,10 +19,10 @@ nothing; it is the less, the more blocks there are.
 
 Every round reads other URLs of the same files, as GDAL keeps what it read.
 
-Result, 2026-11-21, 2 cores of an AMD EPYC, 32 blocks, a trial and not a full run: computing 34.9 s,
-reading 23.8 s, overlapped 44.4 to 49.8 s: 1.27 to 1.43 times the larger, short of the target. What
-precedes the first block is 4.5 s of it. Tried: the interpreter's switch interval (0.5 ms instead of
-5: no change). With the demo's tiny network, which holds the interpreter: 1.25. To be looked into.
+Result, 2026-11-21, 2 cores of an AMD EPYC, `--side 3 --rounds 1` and not the full run: computing
+19.0 s, reading 11.9 s, overlapped 22.8 s: 1.19, short of the target; in turns 29.6 s. Trials of
+32 blocks by the functions of this file gave 1.27 to 1.43. Tried: the interpreter's switch interval,
+0.5 ms instead of 5: no change. To be looked into.
 """
 
 from __future__ import annotations
