@@ -151,7 +151,7 @@ def train() -> torch.nn.Module:
         windows,
         labels,
         spec,
-        on_epoch=lambda epoch, loss: print(f"epoch {epoch}: loss {loss:.4f}", flush=True),
+        on_epoch=lambda done: print(f"epoch {done.epoch}: loss {done.loss:.4f}", flush=True),
     )
     print(f"trained in {time.perf_counter() - started:.0f} s", flush=True)
     return network

@@ -33,7 +33,7 @@ EXTRAS: Mapping[str, str] = {
     "openvino": "openvino",
     "planetary-computer": "planetary_computer",
     "smp": "segmentation_models_pytorch",
-    "train": "h5py",
+    "train": "pytorch_lightning",
 }
 """Optional sets of packages (`pip install 'lspipe[NAME]'`), and the module each brings."""
 

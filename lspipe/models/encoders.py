@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from lspipe.errors import ModelError
-from lspipe.models.mlm import PICKLE_SUFFIXES
+from lspipe.models.weights import read_tensors
 
 if TYPE_CHECKING:
     from torch import nn
@@ -80,20 +80,7 @@ def for_channels(stem: torch.Tensor, channels: int) -> torch.Tensor:
 
 
 def _read(file: Path) -> dict[str, torch.Tensor]:
-    import safetensors
-    import safetensors.torch
-
-    if file.suffix.lower() in PICKLE_SUFFIXES:
-        raise ModelError(
-            f"{file}: {file.suffix} files run code when they are opened, so lspipe never opens "
-            "them; have whoever made it write its state_dict with safetensors.torch.save_file"
-        )
-    try:
-        content = safetensors.torch.load(file.read_bytes())
-    except OSError as error:
-        raise ModelError(f"{file}: cannot read the encoder: {error.strerror}") from error
-    except safetensors.SafetensorError as error:
-        raise ModelError(f"{file}: not a safetensors file ({error})") from error
+    content = read_tensors(file)
     names = {name: name.removeprefix(PREFIX) for name in content}
     return {
         short: content[name] for name, short in names.items() if not short.startswith(CLASSIFIERS)

@@ -14,6 +14,7 @@ from lspipe.errors import ModelError
 from lspipe.models import build
 from lspipe.models.item import ModelItem, Scaling
 from lspipe.models.section import nearest
+from lspipe.models.weights import read_tensors
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -86,6 +87,30 @@ def pack(module: nn.Module, folder: str | Path, *, item_fields: Mapping[str, Any
     return folder / item_name
 
 
+def pack_file(weights: str | Path, folder: str | Path, *, item_fields: Mapping[str, Any]) -> Path:
+    """Write an item for weights that were trained elsewhere: see `pack`.
+
+    Args:
+        weights: safetensors file of a state_dict, of the architecture that the fields name.
+        folder: made if it is not there.
+        item_fields: see `pack`.
+
+    Raises:
+        ModelError: a pickle, no safetensors file, weights of another architecture, wrong fields.
+    """
+    fields = _checked(item_fields)
+    tensors = read_tensors(Path(weights))
+    network = build(fields["architecture"], len(fields["bands"]), **fields.get("arguments", {}))
+    try:
+        network.load_state_dict(tensors, strict=True)
+    except RuntimeError as error:
+        raise ModelError(
+            f"{weights}: not the weights of {fields['architecture']!r} with "
+            f"{len(fields['bands'])} channels: {' '.join(str(error).split())[:300]}"
+        ) from error
+    return pack(network, folder, item_fields=fields)
+
+
 def _checked(item_fields: Mapping[str, Any]) -> dict[str, Any]:
     for key in item_fields:
         if key not in FIELDS:
@@ -93,11 +118,18 @@ def _checked(item_fields: Mapping[str, Any]) -> dict[str, Any]:
     missing = [key for key in REQUIRED_FIELDS if not item_fields.get(key)]
     if missing:
         raise ModelError(f"item_fields: {', '.join(missing)}: missing; a model item must say this")
-    if not _ID.fullmatch(item_fields["id"]):
-        raise ModelError(
-            f"item_fields: id: found {item_fields['id']!r}: expected letters, digits, and . _ -"
-        )
+    check_id(item_fields["id"])
     return dict(item_fields)
+
+
+def check_id(name: str) -> None:
+    """Refuse a name that an item and its files cannot have.
+
+    Raises:
+        ModelError: says what was found.
+    """
+    if not _ID.fullmatch(name):
+        raise ModelError(f"item_fields: id: found {name!r}: expected letters, digits, and . _ -")
 
 
 def _document(fields: Mapping[str, Any], sha256: str, parameters: int) -> dict[str, Any]:

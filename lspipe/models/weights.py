@@ -6,8 +6,11 @@ import hashlib
 from typing import TYPE_CHECKING
 
 from lspipe.errors import ModelError, UsageError
+from lspipe.models.mlm import PICKLE_SUFFIXES
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import torch
     from torch import nn
 
@@ -41,6 +44,29 @@ def read_weights(item: ModelItem) -> dict[str, torch.Tensor]:
         tensors: dict[str, torch.Tensor] = safetensors.torch.load(content)
     except safetensors.SafetensorError as error:
         raise ModelError(f"{item.weights}: not a safetensors file ({error})") from error
+    return tensors
+
+
+def read_tensors(file: Path) -> dict[str, torch.Tensor]:
+    """Read weights that no item vouches for: of an encoder, or of a model that is to be packed.
+
+    Raises:
+        ModelError: a pickle, no such file, or not a safetensors file.
+    """
+    import safetensors
+    import safetensors.torch
+
+    if file.suffix.lower() in PICKLE_SUFFIXES:
+        raise ModelError(
+            f"{file}: {file.suffix} files run code when they are opened, so lspipe never opens "
+            "them; have whoever made it write its state_dict with safetensors.torch.save_file"
+        )
+    try:
+        tensors: dict[str, torch.Tensor] = safetensors.torch.load(file.read_bytes())
+    except OSError as error:
+        raise ModelError(f"{file}: cannot read the weights: {error.strerror}") from error
+    except safetensors.SafetensorError as error:
+        raise ModelError(f"{file}: not a safetensors file ({error})") from error
     return tensors
 
 

@@ -90,6 +90,32 @@ class Samples:
         return np.stack(images), np.stack(masks)
 
 
+def joined(parts: Mapping[str, Samples]) -> Samples:
+    """Several sets of patches as one; a patch is named "part/name".
+
+    Args:
+        parts: by a name each, of one recipe.
+
+    Raises:
+        SamplesError: nothing to join, or several recipes.
+    """
+    recipes = sorted({part.recipe.name for part in parts.values()})
+    if len(recipes) != 1:
+        raise SamplesError(f"patches of {' and '.join(recipes) or 'no recipe'}: expected of one")
+    first = next(iter(parts.values()))
+
+    def read(name: str) -> Pair:
+        part, _, rest = name.partition("/")
+        return parts[part].read(rest)
+
+    return Samples(
+        source=" + ".join(part.source for part in parts.values()),
+        recipe=first.recipe,
+        names=tuple(f"{key}/{name}" for key, part in parts.items() for name in part.names),
+        read=read,
+    )
+
+
 def sound(samples: Samples, *, skip_broken: bool = False) -> Samples:
     """Read every patch once; keep those that can be used.
 

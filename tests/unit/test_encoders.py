@@ -89,7 +89,7 @@ def test_what_does_not_fit_is_refused_and_leaves_the_network_as_it_was(trained, 
     ("name", "content", "message"),
     [
         ("resnet.pth", b"\x80\x04", "run code when they are opened"),
-        ("missing.safetensors", None, "cannot read the encoder"),
+        ("missing.safetensors", None, "cannot read the weights"),
         ("broken.safetensors", b"no", "not a safetensors file"),
     ],
 )

@@ -1,0 +1,86 @@
+"""Labelled windows to a trained network, and to a packed model.
+
+    spec         how a network is trained
+    protocols    how the papers trained theirs
+    batches      the order of windows, and how they are turned
+    loop         the training itself, by Lightning
+    checkpoints  its state on disk: safetensors, never a pickle
+    curve        what it learnt, as a picture
+    course       folders of patches -> a packed model
+
+Lightning is an extra (`lspipe[train]`) and is imported by the first training, not by this package.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from lspipe.errors import MissingExtra
+from lspipe.losses import IGNORED
+from lspipe.train.protocols import PROTOCOLS, Protocol
+from lspipe.train.spec import Epoch, TrainSpec
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    import numpy as np
+    from numpy.typing import NDArray
+    from torch import nn
+
+    from lspipe.train.spec import Pairs
+
+__all__ = ["IGNORED", "PROTOCOLS", "Epoch", "Protocol", "TrainSpec", "fit"]
+
+
+def fit(
+    network: nn.Module,
+    windows: NDArray[np.float32],
+    labels: NDArray[np.uint8],
+    spec: TrainSpec,
+    *,
+    validation: Pairs | None = None,
+    folder: Path | None = None,
+    on_epoch: Callable[[Epoch], None] | None = None,
+) -> tuple[Epoch, ...]:
+    """Train a network in place, and leave it in eval mode.
+
+    The same seed, data, first weights, number of threads and processor give the same weights, in
+    one go or resumed.
+
+    Args:
+        network: (N, C, w, w) -> (N, 1, w, w) probabilities; trained on the device it is on. The
+            caller seeds its first weights.
+        windows: (N, C, w, w) float32, model units (already scaled and filled).
+        labels: (N, w, w) 1 = landslide, 0 = none, `IGNORED` = says nothing.
+        spec: epochs, batch size, learning rate, loss, seed, ...
+        validation: windows and labels that are never trained on: the epoch whose weights are kept,
+            and when to stop early, are decided on them. Without them the last epoch is kept.
+        folder: where the state after each epoch is kept (`last.safetensors`); a training that is
+            found there is gone on with. None = nothing is written.
+        on_epoch: told of each epoch.
+
+    Returns:
+        What was learnt in each epoch.
+
+    Raises:
+        ValueError: the shapes do not belong together, or the loss is no longer a number.
+        UsageError: another training lies in the folder.
+        MissingExtra: Lightning is not installed.
+    """
+    try:
+        import pytorch_lightning  # noqa: F401
+    except ModuleNotFoundError as error:
+        raise MissingExtra(f"training needs {error.name}: pip install 'lspipe[train]'") from error
+    except RuntimeError as error:
+        # Its metrics import torchvision wherever that is installed, and never use it here.
+        raise MissingExtra(
+            f"Lightning cannot be imported ({error}): the torchvision that is installed was built "
+            "for another torch; install that of the same index as torch, or train in an "
+            "environment without torchvision (lspipe[train] alone)"
+        ) from error
+    from lspipe.train import loop
+
+    return loop.fit(
+        network, windows, labels, spec, validation=validation, folder=folder, on_epoch=on_epoch
+    )

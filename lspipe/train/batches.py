@@ -1,0 +1,138 @@
+"""The order in which windows are shown, and how they are turned: one source of chance.
+
+A sampler draws everything that is random, batch by batch, and the dataset does what was drawn. The
+draws of an epoch follow from the seed and the number of the epoch alone, so that a training that
+was stopped goes on with the same ones.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch.nn.functional import affine_grid, grid_sample
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from lspipe import dihedral
+from lspipe.losses import IGNORED
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+    from lspipe.train.spec import Pairs, TrainSpec
+
+Batch = tuple["Tensor", "Tensor"]
+"""Windows (N, C, w, w) float32 and labels (N, w, w) uint8."""
+
+MOST_DEGREES = 45.0
+"""Of rotations. Source: paper 000, section 2.4."""
+
+
+@dataclass(frozen=True)
+class Draw:
+    """What chance says of one batch."""
+
+    chosen: NDArray[np.int64]
+    """Its windows, ascending."""
+    turn: int
+    """Element of D4."""
+    degrees: float
+    """Rotation, counter-clockwise."""
+    seed: int
+    """Of the gains of its channels."""
+
+
+class Draws(Sampler[Draw]):
+    """Every window once in an epoch, in random order."""
+
+    def __init__(self, count: int, spec: TrainSpec) -> None:
+        self._count = count
+        self._spec = spec
+        self._epoch = 0
+
+    def __len__(self) -> int:
+        return math.ceil(self._count / self._spec.batch_size)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Say which epoch (from 0) comes next; Lightning calls it by this name."""
+        self._epoch = epoch
+
+    def __iter__(self) -> Iterator[Draw]:
+        rng = np.random.default_rng(self._spec.seed)
+        for _ in range(self._epoch):
+            for _ in self._one_epoch(rng):
+                pass  # what earlier epochs drew
+        yield from self._one_epoch(rng)
+
+    def _one_epoch(self, rng: np.random.Generator) -> Iterator[Draw]:
+        order = rng.permutation(self._count)
+        kind, size = self._spec.augmentation, self._spec.batch_size
+        for start in range(0, self._count, size):
+            turn, degrees, seed = 0, 0.0, 0
+            if kind == "d4":
+                turn = int(rng.choice(dihedral.ELEMENTS))
+            elif kind == "flips-rotations":
+                turn = int(rng.integers(0, 4))  # those of D4 that only flip
+                degrees = float(rng.uniform(-MOST_DEGREES, MOST_DEGREES))
+            if self._spec.gain:
+                seed = int(rng.integers(0, 2**31))
+            yield Draw(np.sort(order[start : start + size]), turn, degrees, seed)
+
+
+class Shown(Dataset[Batch]):
+    """Batches as they are drawn."""
+
+    def __init__(self, pairs: Pairs, spec: TrainSpec) -> None:
+        self._windows, self._labels = (torch.from_numpy(array) for array in pairs)
+        self._spec = spec
+
+    def __getitem__(self, draw: Draw) -> Batch:
+        windows, labels = self._windows[draw.chosen], self._labels[draw.chosen]
+        windows, labels = (dihedral.apply(draw.turn, image) for image in (windows, labels))
+        if draw.degrees:
+            windows, labels = rotated(windows, labels, draw.degrees)
+        if self._spec.gain:
+            generator = torch.Generator().manual_seed(draw.seed)
+            chance = torch.rand((*windows.shape[:2], 1, 1), generator=generator)
+            windows = windows * (1 + self._spec.gain * (2 * chance - 1))
+        return windows.contiguous(), labels.contiguous()
+
+
+def rotated(windows: Tensor, labels: Tensor, degrees: float) -> Batch:
+    """Rotate a batch about its middle; what comes in from outside is 0 and says nothing.
+
+    Args:
+        windows: (N, C, w, w) float32; bilinear.
+        labels: (N, w, w) uint8; nearest.
+        degrees: counter-clockwise.
+    """
+    cosine, sine = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
+    matrix = torch.tensor([[cosine, -sine, 0.0], [sine, cosine, 0.0]]).expand(len(windows), 2, 3)
+    grid = affine_grid(matrix, list(windows.shape), align_corners=False)
+    turned = grid_sample(windows, grid, mode="bilinear", align_corners=False)
+    # One more than the label, so that 0 is left for what comes from outside.
+    marked = (labels.to(torch.float32) + 1)[:, None]
+    near = grid_sample(marked, grid, mode="nearest", align_corners=False)[:, 0].round()
+    return turned, torch.where(near == 0, IGNORED, near - 1).to(torch.uint8)
+
+
+def training(pairs: Pairs, spec: TrainSpec) -> DataLoader[Batch]:
+    """Batches of one epoch after the other, in random order, turned."""
+    # Batches are drawn whole, hence no batch size here. A loader draws a seed for workers, which
+    # there are none of; not from the numbers that dropout draws from.
+    sampler: Any = Draws(len(pairs[0]), spec)
+    data = Shown(pairs, spec)
+    return DataLoader(data, batch_size=None, sampler=sampler, generator=torch.Generator())
+
+
+def validation(pairs: Pairs, batch_size: int) -> DataLoader[Batch]:
+    """Batches in their order, as they are."""
+    windows, labels = (torch.from_numpy(array) for array in pairs)
+    data: Any = torch.utils.data.TensorDataset(windows, labels)
+    return DataLoader(data, batch_size=batch_size)

@@ -1,0 +1,259 @@
+"""Labelled patches to a packed model: build or take a network, train it, write its item.
+
+A folder of a course holds `ID.json` and `ID.safetensors` (the model), `training.json` (what was
+asked for and what each epoch gave), `learning_curve.png`, and `last.safetensors` (the state, to go
+on with). The item is written last.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from lspipe.errors import ModelError, SamplesError
+from lspipe.losses import IGNORED
+from lspipe.models import ModelItem, build
+from lspipe.models.encoders import load_encoder
+from lspipe.models.pack import check_id, pack
+from lspipe.models.weights import build_network
+from lspipe.recipes import Recipe, check_channels, recipe_of
+from lspipe.train import fit
+from lspipe.train.spec import TrainSpec
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+    from torch import nn
+
+    from lspipe.samples import Samples
+    from lspipe.train.spec import Epoch, Pairs
+
+RECORD, CURVE = "training.json", "learning_curve.png"
+
+FILL = 0.0
+"""What a network sees where a channel has no data, model units; its item says so."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Course:
+    """What is to be trained, and how."""
+
+    id: str
+    """Name of the model, and of its files."""
+    architecture: str
+    recipe: str
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    """Of the architecture."""
+    spec: TrainSpec = field(default_factory=TrainSpec)
+    window: int | None = None
+    """Edge of the windows that patches are cut into, pixels; None = the patches as they are."""
+    encoder_weights: Path | None = None
+    """A pretrained encoder, safetensors (`lspipe.models.encoders`)."""
+    init_from: str | Path | None = None
+    """A model item whose weights are the first ones; of the same architecture and channels."""
+    threshold: float = 0.5
+    tta: str = "d4"
+    overlap: float = 0.5
+    """What the item recommends; a workflow may say otherwise."""
+    description: str = ""
+    not_for: str = ""
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What came of it."""
+
+    item: Path
+    epochs: tuple[Epoch, ...]
+    parameters: int
+
+
+def train(
+    course: Course,
+    training: Samples,
+    validation: Samples | None,
+    folder: Path,
+    *,
+    on_epoch: Callable[[Epoch], None] | None = None,
+) -> Trained:
+    """Train a network on patches and pack it.
+
+    Args:
+        course: what, and how.
+        training: patches in the units of the recipe; read as a whole into memory.
+        validation: patches that are never trained on; the best epoch is chosen on them.
+        folder: what is written there: see the module. A course that was stopped is gone on with.
+        on_epoch: told of each epoch.
+
+    Raises:
+        SamplesError: patches that cannot be used, or of another recipe.
+        ModelError: another architecture or other channels in `init_from`; weights that do not fit.
+        UsageError: another training lies in the folder.
+        ValueError: the loss is no longer a number.
+    """
+    check_id(course.id)
+    recipe = recipe_of(course.recipe)
+    pairs = windows_of(training, recipe, course.window)
+    watched = None if validation is None else windows_of(validation, recipe, course.window)
+    network = first_network(course, recipe)
+    epochs = fit(
+        network,
+        *pairs,
+        course.spec,
+        validation=watched,
+        folder=folder,
+        on_epoch=on_epoch,
+    )
+    _write_record(course, training, validation, epochs, folder)
+    _draw(course, epochs, folder)
+    fields = {
+        "id": course.id,
+        "architecture": course.architecture,
+        "arguments": dict(course.arguments),
+        "bands": recipe.channels,
+        "recipe": recipe.name,
+        "window": pairs[0].shape[-1],
+        "scaling": recipe.scaling,
+        "fill": FILL,
+        "threshold": course.threshold,
+        "classes": ("background", "landslide"),
+        "overlap": course.overlap,
+        "tta": course.tta,
+        "tta_merge": "mean",
+        "description": course.description or _description(course, training, validation),
+        "not_for": course.not_for or _not_for(recipe),
+    }
+    item = pack(network, folder, item_fields=fields)
+    parameters = sum(parameter.numel() for parameter in network.parameters())
+    return Trained(item, epochs, parameters)
+
+
+def best_f1(trained: Trained) -> float:
+    """F1 on validation of the epoch that was kept, 0..1; NaN without validation."""
+    kept = [epoch.f1 for epoch in trained.epochs if epoch.is_best and epoch.f1 is not None]
+    return kept[-1] if kept else math.nan
+
+
+def windows_of(samples: Samples, recipe: Recipe, window: int | None) -> Pairs:
+    """Read patches, cut them on a regular grid, and mark what has no data.
+
+    Paper 003 cut its images the same way, without overlap (SCIENCE 6.4).
+
+    Args:
+        samples: patches in the units of the recipe.
+        recipe: theirs.
+        window: edge, pixels; None = whole patches, which must be square.
+
+    Returns:
+        Windows (N, C, w, w) float32 without NaN, labels (N, w, w) uint8 with `IGNORED` where a
+        channel has no data.
+
+    Raises:
+        SamplesError: patches of another recipe, smaller than the window, or not square.
+    """
+    if samples.recipe.channels != recipe.channels:
+        raise SamplesError(
+            f"{samples.source}: patches of recipe {samples.recipe.name}, the course is of "
+            f"{recipe.name}"
+        )
+    images, masks = samples.arrays()
+    count, channels, rows, columns = images.shape
+    size = window or rows
+    if size > min(rows, columns) or (window is None and rows != columns):
+        raise SamplesError(
+            f"{samples.source}: patches of {rows} x {columns} px: expected square ones of at least "
+            f"{size} px"
+        )
+    rows, columns = rows // size, columns // size
+    cut = images[:, :, : rows * size, : columns * size]
+    cut = cut.reshape(count, channels, rows, size, columns, size).transpose(0, 2, 4, 1, 3, 5)
+    labels = masks[:, : rows * size, : columns * size]
+    labels = labels.reshape(count, rows, size, columns, size).transpose(0, 1, 3, 2, 4)
+    windows = np.ascontiguousarray(cut).reshape(-1, channels, size, size)
+    truth = np.ascontiguousarray(labels).reshape(-1, size, size)
+    unseen = np.isnan(windows).any(1)
+    truth[unseen] = IGNORED
+    return np.nan_to_num(windows, copy=False, nan=FILL), truth
+
+
+def first_network(course: Course, recipe: Recipe) -> nn.Module:
+    """Build the network of a course with its first weights, which follow from the seed.
+
+    Raises:
+        ModelError: `init_from` is another architecture, or has other channels; encoder weights of
+            another encoder, or both of them at once.
+    """
+    if course.init_from is not None:
+        if course.encoder_weights is not None:
+            raise ModelError("first weights from a model item and from an encoder: choose one")
+        return _from_item(course, recipe)
+    with torch.random.fork_rng():
+        torch.manual_seed(course.spec.seed)
+        network = build(course.architecture, len(recipe.channels), **course.arguments)
+    if course.encoder_weights is not None:
+        load_encoder(network, course.encoder_weights)
+    return network
+
+
+def _from_item(course: Course, recipe: Recipe) -> nn.Module:
+    item = ModelItem.from_file(str(course.init_from))
+    check_channels(recipe.name, item.bands)
+    asked = (course.architecture, dict(course.arguments))
+    if (item.architecture, dict(item.arguments)) != asked:
+        raise ModelError(
+            f"{item.path}: {item.architecture} {dict(item.arguments)}: expected "
+            f"{course.architecture} {dict(course.arguments)}, to begin from its weights"
+        )
+    if item.weights is None:
+        raise ModelError(f"{item.path}: a formula has no weights to begin from")
+    return build_network(item).requires_grad_(requires_grad=True)
+
+
+def _write_record(
+    course: Course,
+    training: Samples,
+    validation: Samples | None,
+    epochs: tuple[Epoch, ...],
+    folder: Path,
+) -> None:
+    asked = asdict(course)
+    for key in ("encoder_weights", "init_from"):
+        asked[key] = None if asked[key] is None else str(asked[key])
+    record = {
+        "course": asked,
+        "training": {"source": training.source, "patches": len(training)},
+        "validation": None
+        if validation is None
+        else {"source": validation.source, "patches": len(validation)},
+        "epochs": [asdict(epoch) for epoch in epochs],
+    }
+    (folder / RECORD).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+
+
+def _draw(course: Course, epochs: tuple[Epoch, ...], folder: Path) -> None:
+    from lspipe.train import curve
+
+    curve.draw(epochs, folder / CURVE, title=f"{course.id} ({course.architecture})")
+
+
+def _description(course: Course, training: Samples, validation: Samples | None) -> str:
+    chosen = (
+        "the last epoch was kept"
+        if validation is None
+        else f"the best epoch on {len(validation)} other patches was kept"
+    )
+    return (
+        f"{course.architecture} with the channels of {course.recipe}, trained by "
+        f"`lspipe model train` on {len(training)} patches; {chosen}."
+    )
+
+
+def _not_for(recipe: Recipe) -> str:
+    level = "" if recipe.level == "none" else f"Input of another level than {recipe.level}. "
+    return f"{level}Places unlike those it was trained on, until it was scored there."

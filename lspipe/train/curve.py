@@ -1,0 +1,71 @@
+"""What was learnt, as a picture: loss and F1 of each epoch."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from lspipe.errors import MissingExtra
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from lspipe.train.spec import Epoch
+
+# Colours that those who do not see red and green apart can tell. Source: Okabe and Ito 2008.
+_BLUE, _ORANGE, _GREEN, _GREY = "#0072B2", "#D55E00", "#009E73", "#666666"
+
+
+def draw(epochs: Sequence[Epoch], path: Path, *, title: str) -> None:
+    """Write a PNG: loss of training and of validation, F1 of validation, the epoch that was kept.
+
+    Args:
+        epochs: at least one.
+        path: of the picture.
+        title: of what.
+
+    Raises:
+        MissingExtra: matplotlib is not installed.
+    """
+    try:
+        from matplotlib.figure import Figure
+    except ModuleNotFoundError as error:
+        raise MissingExtra(
+            "a learning curve needs matplotlib: pip install 'lspipe[train]'"
+        ) from error
+    figure = Figure(figsize=(8, 4.5), layout="constrained")
+    left: Any = figure.subplots()
+    numbers = [epoch.epoch for epoch in epochs]
+    marker = "o" if len(epochs) == 1 else None
+    left.plot(numbers, [e.loss for e in epochs], color=_BLUE, label="loss, training", marker=marker)
+    lines = list(left.lines)
+    left.set_xlabel("epoch")
+    left.set_ylabel("loss")
+    left.set_ylim(bottom=0)
+    if epochs[0].validation_loss is not None:
+        validation = [e.validation_loss for e in epochs]
+        lines += left.plot(
+            numbers, validation, color=_ORANGE, label="loss, validation", marker=marker
+        )
+        right = left.twinx()
+        scores = [e.f1 for e in epochs]
+        lines += right.plot(
+            numbers, scores, color=_GREEN, linestyle="--", label="F1, validation", marker=marker
+        )
+        right.set_ylabel("F1 at 0.5")
+        right.set_ylim(0, 1)
+        kept = max(epoch.epoch for epoch in epochs if epoch.is_best)
+        lines.append(
+            left.axvline(kept, color=_GREY, linewidth=1, linestyle=":", label=f"kept: epoch {kept}")
+        )
+    left.xaxis.get_major_locator().set_params(integer=True)
+    left.legend(
+        handles=lines,
+        loc="upper center",
+        ncols=len(lines),
+        bbox_to_anchor=(0.5, -0.14),
+        frameon=False,
+        fontsize="small",
+    )
+    left.set_title(title)
+    figure.savefig(path, dpi=120)

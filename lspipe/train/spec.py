@@ -1,0 +1,98 @@
+"""How a network is trained, and what is said of each epoch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
+
+from lspipe.losses import LossName
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Pairs = tuple[NDArray[np.float32], NDArray[np.uint8]]
+    """Windows (N, C, w, w) in model units, and labels (N, w, w): 0, 1 or `IGNORED`."""
+
+Schedule = Literal["cosine", "step", "constant"]
+Augmentation = Literal["d4", "flips-rotations", "none"]
+Watch = Literal["loss", "f1"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainSpec:
+    """How a network is trained: Adam, with (0.9, 0.999)."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = {
+        "extra": "forbid",
+        "use_attribute_docstrings": True,
+    }
+
+    epochs: int = 20
+    """At most; see `patience`."""
+    iterations: int | None = None
+    """Steps of the optimiser after which training ends, instead of `epochs`."""
+    batch_size: int = 32
+    learning_rate: float = 1e-3
+    """Of the first step."""
+    schedule: Schedule = "cosine"
+    """What becomes of it: "cosine" falls to 0 along half a cosine, "step" is multiplied by
+    `step_factor` every `step_epochs`, "constant" stays."""
+    step_epochs: int = 30
+    step_factor: float = 0.1
+    loss: LossName = "bce-dice"
+    augmentation: Augmentation = "d4"
+    """How each batch is shown: "d4" turned by one random element of D4, as a landslide may lie on
+    a slope of any aspect; "flips-rotations" flipped and rotated by up to 45 degrees (paper 000);
+    "none" as it is."""
+    gain: float = 0.0
+    """Each channel of each window is multiplied by 1 plus or minus at most this; of no paper."""
+    patience: int | None = None
+    """Epochs without anything better on the validation windows after which training ends."""
+    watch: Watch = "loss"
+    """What is better: a lower loss, or a higher F1 (of all pixels, at 0.5), on validation."""
+    precision: Literal["fp32", "bf16"] = "fp32"
+    """bf16: convolutions in bfloat16, weights, loss and optimiser in float32."""
+    seed: int = 0
+    """Of the order of the windows, of their turns, and of dropout."""
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be meant."""
+        for name, lowest in (
+            ("epochs", 1), ("batch_size", 1), ("step_epochs", 1), ("patience", 1),
+            ("iterations", 1), ("gain", 0),
+        ):  # fmt: skip
+            value = getattr(self, name)
+            if value is not None and value < lowest:
+                raise ValueError(f"{name} {value}: expected at least {lowest}")
+        for name in ("learning_rate", "step_factor"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name} {getattr(self, name)}: expected above 0")
+        if self.gain >= 1:
+            raise ValueError(f"gain {self.gain}: expected below 1")
+        for name, choices in (
+            ("loss", LossName), ("schedule", Schedule), ("augmentation", Augmentation),
+            ("watch", Watch), ("precision", Literal["fp32", "bf16"]),
+        ):  # fmt: skip
+            value, known = getattr(self, name), get_args(choices)
+            if value not in known:
+                raise ValueError(f"{name} {value!r}: expected one of {', '.join(known)}")
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """What one epoch gave."""
+
+    epoch: int
+    """From 1."""
+    loss: float
+    """Mean over the windows that were trained on, while their weights changed."""
+    validation_loss: float | None
+    """Mean over batches of validation windows; None without any."""
+    f1: float | None
+    """Of all validation pixels at 0.5, 0..1; None without any."""
+    learning_rate: float
+    """Of its last step."""
+    seconds: float
+    is_best: bool
+    """Whether its weights are better, on validation, than those of all epochs before."""
