@@ -5,9 +5,9 @@
 
 FOLDER is that of the test data (`l4s_rgb/`, `s2_l2a_pair_inn_2021/`, `s2_l1c_mol_20190411/`).
 
-Trained on the patches of `l4s_rgb/train`, and on windows of two landslide-free places, whose fields,
-roofs, river bars and clouds are what such a model takes for landslides: the west of the Inn pair
-(both dates) and the west of the Mol scene. The best epoch and the threshold are chosen on
+Trained on the patches of `l4s_rgb/train`, and on windows of two landslide-free places, whose
+fields, roofs, river bars and clouds are what such a model takes for landslides: the west of the Inn
+pair (both dates) and the west of the Mol scene. The best epoch and the threshold are chosen on
 `l4s_rgb/validation`, so that its scores there are a little too good; no other label was looked at.
 False positives are counted on the east of both places, which was not trained on.
 
@@ -18,13 +18,19 @@ from __future__ import annotations
 
 import argparse
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import rasterio
 import torch
+import xarray as xr
+from affine import Affine
 from harness import make_torchvision_importable
 
+from lspipe.change import compare
+from lspipe.detect import detect
+from lspipe.inventory import delineate
 from lspipe.recipes import DN_PER_REFLECTANCE, recipe_of
 from lspipe.samples import Samples, joined, pictures
 from lspipe.train import TrainSpec
@@ -38,6 +44,9 @@ INN_DATES = {"2021-06-17": (1, 2, 3), "2021-09-25": (5, 6, 7)}
 
 INN_WEST, MOL_WEST = 256, 512
 """Columns that are trained on, of 578 and of 1024."""
+
+BEFORE_BELOW, SMALLEST_M2 = 0.3, 900.0
+"""Of the two-date rule and the list, as in the workflows."""
 
 NEGATIVE_STRIDE = {"inn": 32, "mol": 64}
 
@@ -91,6 +100,72 @@ def negatives(scene: np.ndarray, west: int, stride: int, source: str) -> Samples
     return Samples(source, RECIPE, tuple(corners), read)
 
 
+@dataclass(frozen=True)
+class FalseAlarms:
+    """What a model lists where there is nothing to be found."""
+
+    place: str
+    km2: float
+    objects: int
+    """Of at least `SMALLEST_M2`."""
+    listed_km2: float
+    """Their area."""
+
+    def __str__(self) -> str:
+        return (
+            f"{self.place:<34}{self.km2:7.1f} km2 {self.objects:5d} objects "
+            f"{self.objects / self.km2:7.2f} per km2 {self.listed_km2 / self.km2:8.3%} of the area"
+        )
+
+
+def map_of(numbers: np.ndarray, item: Path | str, transform: Affine, epsg: int) -> xr.DataArray:
+    """Probability of a scene of digital numbers without an offset, as a run would compute it."""
+    cube = xr.DataArray(
+        np.minimum(numbers, 32767).astype(np.int16),
+        dims=("band", "y", "x"),
+        coords={"band": list(RECIPE.channels)},
+    )
+    found = detect(cube, str(item), window=WINDOW, stride=WINDOW // 2, tta="d4", tta_merge="mean")
+    rows, columns = np.arange(found.shape[0]), np.arange(found.shape[1])
+    found = found.assign_coords(
+        x=transform.c + transform.a * (columns + 0.5), y=transform.f + transform.e * (rows + 0.5)
+    )
+    return found.rio.write_crs(epsg).rio.write_transform(transform)
+
+
+def false_alarms(data: Path, item: Path | str, threshold: float) -> list[FalseAlarms]:
+    """Count what is listed in the east of both places, for one date and between two."""
+    inn_file = data / "s2_l2a_pair_inn_2021" / "inference-img.tif"
+    mol_file = data / "s2_l1c_mol_20190411" / "ref_input_S2_B04.tif"
+    inn_maps = {
+        date: map_of(scene[:, :, INN_WEST:], item, *_grid(inn_file, INN_WEST))
+        for date, scene in inn(data).items()
+    }
+    first, second = inn_maps.values()
+    places = {f"Inn, {date}, one date": one for date, one in inn_maps.items()}
+    places["Inn, new between the two dates"] = compare(
+        first, second, threshold=threshold, before_below=min(BEFORE_BELOW, threshold)
+    )
+    places["Mol, L1C, one date"] = map_of(
+        mol(data)[:, :, MOL_WEST:], item, *_grid(mol_file, MOL_WEST)
+    )
+    return [_listed(place, one, threshold) for place, one in places.items()]
+
+
+def _listed(place: str, found: xr.DataArray | xr.Dataset, threshold: float) -> FalseAlarms:
+    is_pair = isinstance(found, xr.Dataset)
+    table = delineate(found, min_area_m2=SMALLEST_M2, threshold=None if is_pair else threshold)
+    listed = table[table["status"] == ("new" if is_pair else "detected")]
+    pixels = (found["after"] if is_pair else found).size
+    return FalseAlarms(place, pixels * 1e-4, len(listed), float(listed["area_m2"].sum()) / 1e6)
+
+
+def _grid(path: Path, column: int) -> tuple[Affine, int]:
+    """Transform of a scene from a column on, and its EPSG code."""
+    with rasterio.open(path) as file:
+        return file.transform @ Affine.translation(column, 0), file.crs.to_epsg()
+
+
 def training_samples(data: Path) -> Samples:
     parts = {"l4s": pictures.folder(data / "l4s_rgb" / "train")}
     for date, scene in inn(data).items():
@@ -119,6 +194,8 @@ def main() -> None:
         on_epoch=lambda epoch: print(epoch, flush=True),
     )
     print(f"trained in {time.perf_counter() - started:.0f} s: {trained.item}")
+    for line in false_alarms(options.data, trained.item, 0.5):
+        print(line)
 
 
 if __name__ == "__main__":

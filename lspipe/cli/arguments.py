@@ -6,7 +6,8 @@ import argparse
 from typing import Any
 
 from lspipe import __version__
-from lspipe.cli import verbs
+from lspipe.cli import models, verbs
+from lspipe.train.protocols import PROTOCOLS
 
 
 def parser() -> argparse.ArgumentParser:
@@ -21,11 +22,7 @@ def parser() -> argparse.ArgumentParser:
     _workflow_verbs(group)
     status = _add(group, verbs.status, "how far a run is", example="status runs/demo")
     status.add_argument("run", help="run directory")
-    model = _add(
-        group, verbs.model, "list, show or check models", example="model show shipped:demo"
-    )
-    model.add_argument("action", choices=("list", "show", "check"))
-    model.add_argument("item", nargs="?", help="model item, or shipped:NAME")
+    _model_verbs(group)
     demo = _add(group, verbs.demo, "write a simulated archive", example="demo runs/demo-archive")
     demo.add_argument("folder", help="folder to write the archive and its workflow into")
     doctor = _add(
@@ -64,10 +61,74 @@ def _workflow_verbs(group: Any) -> None:
     run.add_argument("--only-failed", action="store_true", help="only blocks that failed last time")
 
 
+def _model_verbs(root: Any) -> None:
+    text = "list, show, check, pack or train models"
+    parser = root.add_parser("model", help=text, description=text.capitalize() + ".")
+    group = parser.add_subparsers(title="verbs", metavar="VERB", required=True)
+    _add(
+        group, models.list_, "what comes with lspipe, and what can be trained", example="model list"
+    )
+    for verb, text in ((models.show_, "a model, to read"), (models.check, "whether it is sound")):
+        name = verb.__name__.rstrip("_")
+        one = _add(group, verb, text, example=f"model {name} shipped:demo")
+        one.add_argument("item", help="model item, or shipped:NAME")
+    pack = _add(
+        group,
+        models.pack,
+        "weights that were trained elsewhere to a model",
+        example="model pack unet.safetensors --architecture ghorb-unet --recipe ghorb4 "
+        "--window 64 --output models --id mine --description '...' --not-for '...'",
+    )
+    pack.add_argument("weights", help="state_dict, safetensors")
+    pack.add_argument("--architecture", required=True, help="see: lspipe model list")
+    pack.add_argument("--recipe", required=True, help="channels, their order and scaling")
+    pack.add_argument("--window", type=int, required=True, metavar="PX", help="edge of a window")
+    pack.add_argument("--output", required=True, metavar="DIR", help="folder of the item")
+    pack.add_argument("--id", required=True, help="name of the model")
+    pack.add_argument("--description", required=True, help="what it is, and was trained on")
+    pack.add_argument("--not-for", required=True, help="what it must not be used for")
+    pack.add_argument("--threshold", type=float, default=0.5, help="landslide above it (0.5)")
+    pack.add_argument("--argument", action="append", metavar="A=B", help="of the network")
+    train = _add(
+        group,
+        models.train,
+        "labelled patches to a packed model",
+        example="model train --protocol ghorb --recipe l4s-rgb --data patches/train "
+        "--validation patches/validation --output models/mine",
+    )
+    train.add_argument("--data", required=True, metavar="FOLDER", help="patches to train on")
+    train.add_argument(
+        "--validation", metavar="FOLDER", help="patches on which the best epoch is chosen"
+    )
+    train.add_argument("--output", required=True, metavar="DIR", help="folder of the new model")
+    train.add_argument("--id", help="its name (that of the folder)")
+    train.add_argument("--protocol", choices=tuple(PROTOCOLS), help="train as a paper did")
+    train.add_argument("--architecture", help="network (the protocol's); see: lspipe model list")
+    train.add_argument("--recipe", help="channels (the protocol's)")
+    train.add_argument("--window", type=int, metavar="PX", help="cut patches into such windows")
+    train.add_argument(
+        "--set", action="append", metavar="A=B", help="a field of the training, such as epochs=40"
+    )
+    train.add_argument(
+        "--argument", action="append", metavar="A=B", help="of the network, such as filters=32"
+    )
+    first = train.add_mutually_exclusive_group()
+    first.add_argument("--init-from", metavar="ITEM", help="begin from the weights of a model")
+    first.add_argument(
+        "--encoder-weights", metavar="FILE", help="begin from a pretrained encoder, safetensors"
+    )
+    train.add_argument(
+        "--sweep", action="store_true", help="all 54 settings of paper 004; the best is packed"
+    )
+    train.add_argument("--skip-broken", action="store_true", help="leave broken patches out")
+    train.add_argument("--fresh", action="store_true", help="begin anew")
+
+
 def _add(group: Any, verb: Any, text: str, *, example: str) -> argparse.ArgumentParser:
     """Add a verb, named as its function, with its help and an example."""
     added: argparse.ArgumentParser = group.add_parser(
-        verb.__name__,
+        # Two verbs would hide what Python calls list and show.
+        verb.__name__.rstrip("_"),
         help=text,
         description=text.capitalize() + ".",
         epilog=f"example: lspipe {example}",

@@ -217,3 +217,10 @@ def models_text(facts: dict[str, Any]) -> str:
             size = [f"{row['parameters']:,}".replace(",", " "), f"{row['gflop']:.2f}"]
         rows.append([row["name"], row["paper"], str(row["channels"]), f"{row['window']} px", *size])
     return "\n".join([*facts["models"], "", *table(rows, left=2)])
+
+
+def sweep_text(facts: dict[str, Any]) -> str:
+    """Tell which settings of a sweep were best, and where the best model is."""
+    rows = [["setting", "F1, validation"]]
+    rows += [[row["setting"], f"{row['f1']:.3f}"] for row in facts["settings"]]
+    return "\n".join([*table(rows), "", facts["item"]])

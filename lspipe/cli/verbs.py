@@ -10,7 +10,6 @@ from lspipe.cli.progress import Progress
 from lspipe.cli.summaries import (
     benchmark_text,
     doctor_text,
-    models_text,
     plan_text,
     status_text,
     summary_text,
@@ -122,30 +121,6 @@ def status(options: argparse.Namespace) -> int:
     facts = status(Path(options.run))
     show(options, facts, lambda: status_text(facts))
     return OK
-
-
-def model(options: argparse.Namespace) -> int:
-    """List, show or check models."""
-    from lspipe import models
-    from lspipe.models import card
-    from lspipe.recipes import check_item
-
-    if options.action == "list":
-        facts = models.listed()
-        show(options, facts, lambda: models_text(facts))
-        return OK
-    if not options.item:
-        raise UsageError(
-            f"lspipe model {options.action}: expected a model item, such as shipped:bare-ground"
-        )
-    item = models.ModelItem.from_file(options.item)
-    check_item(item)
-    if options.action == "show":
-        show(options, {"id": item.id, **item.facts()}, lambda: card.show(item))
-        return OK
-    problems = card.check(item)
-    show(options, {"problems": problems}, lambda: "\n".join(problems) or f"{options.item}: sound")
-    return UsageError.exit_code if problems else OK
 
 
 def demo(options: argparse.Namespace) -> int:

@@ -1,0 +1,249 @@
+"""The verbs of `lspipe model`: a namespace of arguments -> an exit code."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lspipe.cli.summaries import models_text, sweep_text
+from lspipe.cli.text import duration, say, show
+from lspipe.errors import UsageError
+
+if TYPE_CHECKING:
+    import argparse
+
+    from lspipe.samples import Samples
+    from lspipe.train import Epoch, TrainSpec
+    from lspipe.train.course import Course, Trained
+
+OK = 0
+
+
+def list_(options: argparse.Namespace) -> int:
+    """List what comes with lspipe, and what can be trained."""
+    from lspipe import models
+
+    facts = models.listed()
+    show(options, facts, lambda: models_text(facts))
+    return OK
+
+
+def show_(options: argparse.Namespace) -> int:
+    """Show the card of a model."""
+    from lspipe.models import card
+
+    item = _item(options.item)
+    show(options, {"id": item.id, **item.facts()}, lambda: card.show(item))
+    return OK
+
+
+def check(options: argparse.Namespace) -> int:
+    """Run a model once, and say what is wrong with it."""
+    from lspipe.models import card
+
+    problems = card.check(_item(options.item))
+    show(options, {"problems": problems}, lambda: "\n".join(problems) or f"{options.item}: sound")
+    return UsageError.exit_code if problems else OK
+
+
+def pack(options: argparse.Namespace) -> int:
+    """Write a model item for weights that were trained elsewhere."""
+    from lspipe.models.pack import pack_file
+    from lspipe.recipes import recipe_of
+
+    recipe = recipe_of(options.recipe)
+    item = pack_file(
+        options.weights,
+        options.output,
+        item_fields={
+            "id": options.id,
+            "architecture": options.architecture,
+            "arguments": _assigned(options.argument, "--argument"),
+            "bands": recipe.channels,
+            "recipe": recipe.name,
+            "scaling": recipe.scaling,
+            "window": options.window,
+            "threshold": options.threshold,
+            "description": options.description,
+            "not_for": options.not_for,
+        },
+    )
+    show(options, {"item": str(item)}, lambda: f"{item}\nnext: lspipe model check {item}")
+    return OK
+
+
+def train(options: argparse.Namespace) -> int:
+    """Train a network on labelled patches, and pack it."""
+    from lspipe.train import course
+
+    asked, output = _course(options), Path(options.output)
+    training = _samples(options.data, asked.recipe, options)
+    validation = _samples(options.validation, asked.recipe, options)
+    if options.fresh and output.exists():
+        _clear(output)
+    if options.sweep:
+        return _sweep(options, asked, training, validation, output)
+    trained = course.train(
+        asked, training, validation, output, on_epoch=_Epochs(asked.spec, validation)
+    )
+    facts = _facts(trained)
+    show(options, facts, lambda: f"{trained.item}\nnext: lspipe model show {trained.item}")
+    return OK
+
+
+# --- shared by verbs ---------------------------------------------------------------------------
+
+
+def _item(reference: str) -> Any:
+    from lspipe.models import ModelItem
+    from lspipe.recipes import check_item
+
+    item = ModelItem.from_file(reference)
+    check_item(item)
+    return item
+
+
+def _samples(folder: str | None, recipe: str, options: argparse.Namespace) -> Any:
+    """The sound patches of a folder; None where none was named."""
+    from lspipe.samples import sound
+    from lspipe.samples.folders import open_folder
+
+    if folder is None:
+        return None
+    found = open_folder(folder, recipe)
+    kept = sound(found, skip_broken=options.skip_broken)
+    if len(kept) < len(found):
+        say(f"{folder}: {len(found) - len(kept)} of {len(found)} patches are broken and left out")
+    return kept
+
+
+def _course(options: argparse.Namespace) -> Course:
+    """What the options ask for, on top of the protocol."""
+    from lspipe.train import PROTOCOLS, TrainSpec
+    from lspipe.train.course import Course
+
+    protocol = PROTOCOLS.get(options.protocol or "")
+    architecture = options.architecture or (protocol.architecture if protocol else None)
+    recipe = options.recipe or (protocol.recipe if protocol else None)
+    if architecture is None or recipe is None:
+        raise UsageError(
+            "lspipe model train: expected --architecture and --recipe, or a --protocol that has "
+            "them"
+        )
+    if protocol is not None:
+        say(f"protocol {options.protocol} of paper {protocol.paper}: {protocol.note}")
+    window = options.window
+    if window is None and protocol is not None:
+        window = protocol.window
+    return Course(
+        id=options.id or Path(options.output).resolve().name,
+        architecture=architecture,
+        recipe=recipe,
+        arguments=_assigned(options.argument, "--argument"),
+        spec=_spec(protocol.spec if protocol else TrainSpec(), options),
+        window=window,
+        init_from=options.init_from,
+        encoder_weights=Path(options.encoder_weights) if options.encoder_weights else None,
+    )
+
+
+def _spec(spec: TrainSpec, options: argparse.Namespace) -> TrainSpec:
+    from pydantic import TypeAdapter, ValidationError
+
+    from lspipe.train import TrainSpec
+
+    fields = {**asdict(spec), **_assigned(options.set, "--set")}
+    try:
+        return TypeAdapter(TrainSpec).validate_python(fields)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"])) or "training"
+        raise UsageError(f"--set {where}: found {first['input']!r}: {first['msg']}") from error
+
+
+def _assigned(words: list[str] | None, option: str) -> dict[str, Any]:
+    """Words "A=B" as names and values, which are read as in a workflow file."""
+    import yaml
+
+    values = {}
+    for word in words or ():
+        name, equals, text = word.partition("=")
+        if not name or not equals:
+            raise UsageError(f"{option} {word}: expected NAME=VALUE")
+        # YAML 1.1 takes 1e-3 for a word.
+        try:
+            values[name] = float(text) if "e" in text.lower() else yaml.safe_load(text)
+        except (ValueError, yaml.YAMLError):
+            values[name] = text
+    return values
+
+
+def _sweep(
+    options: argparse.Namespace,
+    asked: Course,
+    training: Samples,
+    validation: Samples | None,
+    output: Path,
+) -> int:
+    """Train every setting of paper 004's grid, each in a folder of its own; keep the best."""
+    from lspipe.train import course
+    from lspipe.train.protocols import sweep
+
+    if validation is None:
+        raise UsageError("--sweep: expected --validation, to tell which setting is best")
+    rows = []
+    for name, arguments, spec in sweep(asked.spec):
+        say(f"--- {name}")
+        one = replace(asked, arguments={**asked.arguments, **arguments}, spec=spec)
+        folder = output / "sweep" / name
+        trained = course.train(
+            one, training, validation, folder, on_epoch=_Epochs(spec, validation)
+        )
+        rows.append({"setting": name, "f1": course.best_f1(trained), "item": str(trained.item)})
+    rows.sort(key=lambda row: -row["f1"])
+    best = Path(rows[0]["item"])
+    for path in (best.with_suffix(".safetensors"), best):
+        shutil.copyfile(path, output / path.name)
+    facts = {"item": str(output / best.name), "settings": rows}
+    show(options, facts, lambda: sweep_text(facts))
+    return OK
+
+
+def _facts(trained: Trained) -> dict[str, Any]:
+    return {
+        "item": str(trained.item),
+        "parameters": trained.parameters,
+        "epochs": [asdict(epoch) for epoch in trained.epochs],
+    }
+
+
+def _clear(folder: Path) -> None:
+    """Remove what an earlier training of this folder wrote, and nothing else."""
+    from lspipe.train.course import CURVE, RECORD
+
+    if not (folder / RECORD).exists() and not list(folder.glob("last.safetensors")):
+        return
+    for name in (RECORD, CURVE, "last.safetensors"):
+        (folder / name).unlink(missing_ok=True)
+
+
+class _Epochs:
+    """A line on stderr for each epoch."""
+
+    def __init__(self, spec: TrainSpec, validation: Samples | None) -> None:
+        self._total = spec.epochs if spec.iterations is None else None
+        self._watches = validation is not None
+
+    def __call__(self, epoch: Epoch) -> None:
+        of = "" if self._total is None else f"/{self._total}"
+        parts = [f"epoch {epoch.epoch}{of}", f"loss {epoch.loss:.4f}"]
+        if self._watches:
+            parts.append(f"validation {epoch.validation_loss:.4f}, F1 {epoch.f1:.3f}")
+        parts.append(duration(epoch.seconds))
+        if self._total is not None:
+            parts.append(f"{duration(epoch.seconds * (self._total - epoch.epoch))} left")
+        if epoch.is_best:
+            parts.append("best")
+        say(", ".join(parts))

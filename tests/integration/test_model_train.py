@@ -1,0 +1,182 @@
+"""`lspipe model train` and `model pack`: from a folder of patches to a model that can be used."""
+
+import json
+
+import numpy as np
+import pytest
+import rasterio
+import safetensors.torch
+import torch
+
+from benchmarks.harness import make_torchvision_importable
+from lspipe.cli import main
+from lspipe.models import ModelItem, build
+from lspipe.train import protocols
+
+make_torchvision_importable()
+pytest.importorskip("pytorch_lightning")
+
+QUICK = [
+    "--architecture", "ghorb-unet", "--argument", "filters=4", "--recipe", "l4s-rgb",
+    "--set", "epochs=2", "--set", "batch_size=4", "--set", "learning_rate=5e-3",
+]  # fmt: skip
+
+
+def write_png(path, bands):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    count, rows, columns = bands.shape
+    with rasterio.open(
+        path, "w", driver="PNG", count=count, height=rows, width=columns, dtype="uint8"
+    ) as file:
+        file.write(bands)
+
+
+@pytest.fixture(scope="module")
+def patches(tmp_path_factory):
+    """Brown squares on green ground, in `train` and `validation`."""
+    root = tmp_path_factory.mktemp("patches")
+    rng = np.random.default_rng(1)
+    for part, count in (("train", 12), ("validation", 6)):
+        for number in range(count):
+            ground = rng.integers(20, 80, (3, 32, 32))
+            ground[1] += 100
+            mask = np.zeros((1, 32, 32), np.uint8)
+            row, column = rng.integers(0, 20, 2)
+            mask[0, row : row + 10, column : column + 10] = 255
+            ground[0][mask[0] > 0] = 250
+            folder = root / part
+            write_png(folder / "images" / f"image_{number}.png", ground.astype(np.uint8))
+            write_png(folder / "masks" / f"mask_{number}.png", mask)
+    return root
+
+
+def train(patches, output, *more):
+    words = ["--data", str(patches / "train"), "--validation", str(patches / "validation")]
+    return main(["model", "train", *words, "--output", str(output), *QUICK, *more])
+
+
+def test_patches_become_a_model_that_checks_and_says_what_it_was_trained_on(
+    patches, tmp_path, capsys
+):
+    assert train(patches, tmp_path / "mine", "--json") == 0
+    out, err = capsys.readouterr()
+    facts = json.loads(out)
+    assert "epoch 2/2" in err
+    assert "validation" in err
+    item = ModelItem.from_file(facts["item"])
+    assert (item.id, item.recipe, item.bands) == ("mine", "l4s-rgb", ("B04", "B03", "B02"))
+    assert item.window == 32
+    assert "12 patches" in item.description
+    assert "L1C" in item.not_for
+    assert main(["model", "check", facts["item"]]) == 0
+    picture = tmp_path / "mine" / "learning_curve.png"
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    record = json.loads((tmp_path / "mine" / "training.json").read_text())
+    assert [epoch["epoch"] for epoch in record["epochs"]] == [1, 2]
+    assert record["course"]["spec"]["learning_rate"] == 5e-3
+
+
+def test_a_finished_training_is_not_repeated_and_another_one_is_refused(patches, tmp_path, capsys):
+    assert train(patches, tmp_path / "mine") == 0
+    weights = (tmp_path / "mine" / "mine.safetensors").read_bytes()
+    capsys.readouterr()
+    assert train(patches, tmp_path / "mine") == 0
+    assert "epoch" not in capsys.readouterr().err
+    assert (tmp_path / "mine" / "mine.safetensors").read_bytes() == weights
+    assert train(patches, tmp_path / "mine", "--set", "loss=dice") == 2
+    assert "spec.loss bce-dice there, dice here" in capsys.readouterr().err
+    assert train(patches, tmp_path / "mine", "--set", "loss=dice", "--fresh") == 0
+
+
+def test_a_model_can_be_the_beginning_of_another(patches, tmp_path, capsys):
+    assert train(patches, tmp_path / "first") == 0
+    first = str(tmp_path / "first" / "first.json")
+    assert train(patches, tmp_path / "second", "--init-from", first) == 0
+    assert train(patches, tmp_path / "third", "--init-from", first, "--argument", "filters=8") == 2
+    assert "expected ghorb-unet {'filters': 8}" in capsys.readouterr().err
+    assert train(patches, tmp_path / "third", "--init-from", "shipped:bare-ground") == 2
+
+
+def test_patches_are_cut_into_windows_of_the_protocol_or_as_asked(patches, tmp_path, capsys):
+    assert train(patches, tmp_path / "mine", "--window", "16") == 0
+    assert ModelItem.from_file(tmp_path / "mine" / "mine.json").window == 16
+    assert train(patches, tmp_path / "other", "--protocol", "morales") == 2
+    err = capsys.readouterr().err
+    assert "paper 000" in err
+    assert "at least 224 px" in err
+
+
+def test_a_sweep_keeps_the_best_setting(patches, tmp_path, capsys, monkeypatch):
+    grid = {"filters": (2, 4), "learning_rate": (1e-2, 1e-6)}
+    monkeypatch.setattr(protocols, "VEGA_GRID", grid)
+    assert train(patches, tmp_path / "best", "--sweep", "--json") == 0
+    facts = json.loads(capsys.readouterr().out)
+    scores = [row["f1"] for row in facts["settings"]]
+    assert len(scores) == 4
+    assert scores == sorted(scores, reverse=True)
+    assert main(["model", "check", facts["item"]]) == 0
+    best = ModelItem.from_file(facts["settings"][0]["item"])
+    assert best.sha256 == ModelItem.from_file(facts["item"]).sha256
+
+
+def test_a_broken_patch_is_named_and_refused_unless_it_may_be_left_out(patches, tmp_path, capsys):
+    broken = tmp_path / "patches"
+    for part in ("images", "masks"):
+        (broken / part).mkdir(parents=True)
+        for path in (patches / "train" / part).glob("*.png"):
+            (broken / part / path.name).write_bytes(path.read_bytes())
+    (broken / "images" / "image_3.png").write_bytes(b"not a picture")
+    words = ["model", "train", "--data", str(broken), "--output", str(tmp_path / "mine"), *QUICK]
+    assert main(words) == 2
+    err = capsys.readouterr().err
+    assert "image_3.png" in err
+    assert "1 of 12 patches are broken" in err
+    assert not (tmp_path / "mine").exists()
+    assert main([*words, "--skip-broken"]) == 0
+    assert "1 of 12" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--set", "epochs=none"], "--set epochs"),
+        (["--set", "epoch=3"], "--set epoch"),
+        (["--set", "epochs"], "expected NAME=VALUE"),
+        (["--recipe", "l4s14"], "l4s14"),
+        (["--argument", "filters=0"], "filters"),
+        (["--architecture", "unnet"], "unnet"),
+        (["--id", "a/b"], "a/b"),
+        (["--encoder-weights", "weights.pth"], "has no encoder"),
+    ],
+)
+def test_what_cannot_be_trained_is_refused_before_anything_is_written(
+    patches, tmp_path, capsys, words, message
+):
+    assert train(patches, tmp_path / "mine", *words) == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "mine").exists()
+
+
+def pack(weights, folder, *more):
+    words = ["--architecture", "ghorb-unet", "--recipe", "ghorb4", "--window", "64"]
+    about = ["--id", "mine", "--description", "A test.", "--not-for", "Anything."]
+    return main(["model", "pack", str(weights), "--output", str(folder), *words, *about, *more])
+
+
+def test_weights_that_were_trained_elsewhere_are_packed_and_others_refused(tmp_path, capsys):
+    network = build("ghorb-unet", 4)
+    weights = tmp_path / "unet.safetensors"
+    safetensors.torch.save_file(network.state_dict(), weights)
+    assert pack(weights, tmp_path / "models") == 0
+    assert ModelItem.from_file(tmp_path / "models" / "mine.json").recipe == "ghorb4"
+    assert pack(weights, tmp_path / "other", "--argument", "filters=8") == 2
+    assert "not the weights of 'ghorb-unet'" in capsys.readouterr().err
+    pickled = tmp_path / "unet.pth"
+    torch.save(network.state_dict(), pickled)
+    assert pack(pickled, tmp_path / "other") == 2
+    assert "never opens" in capsys.readouterr().err
+    renamed = tmp_path / "renamed.safetensors"
+    renamed.write_bytes(pickled.read_bytes())
+    assert pack(renamed, tmp_path / "other") == 2
+    assert "not a safetensors file" in capsys.readouterr().err
+    assert not (tmp_path / "other").exists()
