@@ -7,6 +7,7 @@ from typing import Any
 
 from lspipe import __version__
 from lspipe.cli import verbs
+from lspipe.cli.evaluation import evaluate
 
 
 def parser() -> argparse.ArgumentParser:
@@ -21,11 +22,7 @@ def parser() -> argparse.ArgumentParser:
     _workflow_verbs(group)
     status = _add(group, verbs.status, "how far a run is", example="status runs/demo")
     status.add_argument("run", help="run directory")
-    model = _add(
-        group, verbs.model, "list, show or check models", example="model show shipped:demo"
-    )
-    model.add_argument("action", choices=("list", "show", "check"))
-    model.add_argument("item", nargs="?", help="model item, or shipped:NAME")
+    _model_verbs(group)
     demo = _add(group, verbs.demo, "write a simulated archive", example="demo runs/demo-archive")
     demo.add_argument("folder", help="folder to write the archive and its workflow into")
     doctor = _add(
@@ -35,6 +32,54 @@ def parser() -> argparse.ArgumentParser:
         "--benchmark", action="store_true", help="time networks in each runtime, about a minute"
     )
     return root
+
+
+def _model_verbs(group: Any) -> None:
+    """Make the parsers of `lspipe model ACTION`."""
+    model = group.add_parser(
+        "model",
+        help="models: list, show, check, evaluate",
+        description="What can be done with models.",
+        epilog="example: lspipe model show shipped:demo",
+    )
+    actions = model.add_subparsers(title="actions", metavar="ACTION", required=True, dest="action")
+    for name, text in (
+        ("list", "models that come with lspipe, and networks of the papers"),
+        ("show", "the card of a model: what it is, and what was measured of it"),
+        ("check", "whether a model does what its item says"),
+    ):
+        plain = _add(actions, verbs.model, text, example=f"model {name}", name=name)
+        plain.add_argument("item", nargs="?", help="model item, or shipped:NAME")
+    scored = _add(
+        actions,
+        evaluate,
+        "score a model on labelled patches",
+        example="model evaluate models/my.json --data patches --tta both",
+    )
+    scored.add_argument("item", help="model item")
+    scored.add_argument("--data", required=True, metavar="FOLDER", help="labelled patches")
+    scored.add_argument(
+        "--tta", choices=("d4", "none", "both"), help="views of each patch (the item's)"
+    )
+    limit = scored.add_mutually_exclusive_group()
+    limit.add_argument(
+        "--threshold", type=float, metavar="T", help="landslide above T (the item's)"
+    )
+    limit.add_argument(
+        "--choose-threshold",
+        action="store_true",
+        help="take the threshold with the best F1 on these patches; for validation only",
+    )
+    scored.add_argument(
+        "--regions", "--test-on", metavar="A,B", help="only the patches of these regions"
+    )
+    scored.add_argument(
+        "--skip-broken", action="store_true", help="leave out patches that cannot be used"
+    )
+    scored.add_argument(
+        "--batch-size", type=int, default=8, metavar="N", help="patches at a time (8)"
+    )
+    scored.add_argument("--write", metavar="FILE", help="write the scorecard, JSON")
 
 
 def _workflow_verbs(group: Any) -> None:
@@ -64,10 +109,12 @@ def _workflow_verbs(group: Any) -> None:
     run.add_argument("--only-failed", action="store_true", help="only blocks that failed last time")
 
 
-def _add(group: Any, verb: Any, text: str, *, example: str) -> argparse.ArgumentParser:
-    """Add a verb, named as its function, with its help and an example."""
+def _add(
+    group: Any, verb: Any, text: str, *, example: str, name: str = ""
+) -> argparse.ArgumentParser:
+    """Add a verb, named as its function if not otherwise, with its help and an example."""
     added: argparse.ArgumentParser = group.add_parser(
-        verb.__name__,
+        name or verb.__name__,
         help=text,
         description=text.capitalize() + ".",
         epilog=f"example: lspipe {example}",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from typing import TYPE_CHECKING, Any
 
 from lspipe.cli.text import counted, duration, size, table
@@ -9,6 +10,7 @@ from lspipe.cli.text import counted, duration, size, table
 if TYPE_CHECKING:
     from lspipe.estimate import Estimate
     from lspipe.pipeline import Summary
+    from lspipe.scorecard import Scorecard
 
 
 def plan_text(facts: dict[str, Any], cost: Estimate, notes: list[str]) -> str:
@@ -217,3 +219,12 @@ def models_text(facts: dict[str, Any]) -> str:
             size = [f"{row['parameters']:,}".replace(",", " "), f"{row['gflop']:.2f}"]
         rows.append([row["name"], row["paper"], str(row["channels"]), f"{row['window']} px", *size])
     return "\n".join([*facts["models"], "", *table(rows, left=2)])
+
+
+def scores_lines(card: Scorecard | None, problem: str) -> list[str]:
+    """Say what was measured of a model, below its card; or why that cannot be said."""
+    from lspipe.scorecard import summary
+
+    texts = [f"not shown: {problem}"] if problem else summary(card) if card else ["none"]
+    lines = [part for text in texts for part in textwrap.wrap(text, 87)]
+    return [f"  {'scores' if number == 0 else '':<11}{line}" for number, line in enumerate(lines)]

@@ -6,12 +6,14 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lspipe.cli.evaluation import card_of
 from lspipe.cli.progress import Progress
 from lspipe.cli.summaries import (
     benchmark_text,
     doctor_text,
     models_text,
     plan_text,
+    scores_lines,
     status_text,
     summary_text,
 )
@@ -141,7 +143,9 @@ def model(options: argparse.Namespace) -> int:
     item = models.ModelItem.from_file(options.item)
     check_item(item)
     if options.action == "show":
-        show(options, {"id": item.id, **item.facts()}, lambda: card.show(item))
+        known, problem = card_of(item)
+        facts = {"id": item.id, **item.facts(), "scorecard": known and known.as_json()}
+        show(options, facts, lambda: "\n".join([card.show(item), *scores_lines(known, problem)]))
         return OK
     problems = card.check(item)
     show(options, {"problems": problems}, lambda: "\n".join(problems) or f"{options.item}: sound")
