@@ -7,6 +7,7 @@ from typing import Any
 
 from lspipe import __version__
 from lspipe.cli import models, verbs
+from lspipe.cli.evaluation import evaluate
 from lspipe.train.protocols import PROTOCOLS
 
 
@@ -34,61 +35,29 @@ def parser() -> argparse.ArgumentParser:
     return root
 
 
-def _workflow_verbs(group: Any) -> None:
-    init = _add(group, verbs.init, "write a commented workflow", example="init my.yaml")
-    init.add_argument("path", nargs="?", default="workflow.yaml", help="file (workflow.yaml)")
-    validate = _add(group, verbs.validate, "check a workflow", example="validate my.yaml")
-    _add(group, verbs.schema, "print the JSON Schema of workflows", example="schema > schema.json")
-    plan = _add(group, verbs.plan, "say what a run would do, and cost", example="plan my.yaml")
-    run = _add(group, verbs.run, "run, or go on with a run", example="run my.yaml --limit 4")
-    for verb in (validate, plan, run):
-        verb.add_argument("workflow", help="workflow file")
-        verb.add_argument(
-            "--set", action="append", metavar="A.B=C", help="override a key; may be repeated"
-        )
-    for verb in (plan, run):
-        verb.add_argument("--output", metavar="DIR", help="run directory (the workflow's)")
-    run.add_argument("--fresh", action="store_true", help="search again and start over")
-    run.add_argument("--tiles", nargs="+", metavar="TILE", help="only these tiles")
-    run.add_argument(
-        "--bounds",
-        nargs=4,
-        type=float,
-        metavar=("W", "S", "E", "N"),
-        help="only blocks touching this box, degrees",
-    )
-    run.add_argument("--limit", type=int, metavar="N", help="at most N blocks")
-    run.add_argument("--only-failed", action="store_true", help="only blocks that failed last time")
-
-
 def _model_verbs(root: Any) -> None:
-    text = "list, show, check, pack or train models"
-    parser = root.add_parser("model", help=text, description=text.capitalize() + ".")
+    """Make the parsers of `lspipe model VERB`."""
+    parser = root.add_parser(
+        "model",
+        help="models: list, show, check, train, pack, evaluate",
+        description="What can be done with models.",
+        epilog="example: lspipe model show shipped:demo",
+    )
     group = parser.add_subparsers(title="verbs", metavar="VERB", required=True)
-    _add(
-        group, models.list_, "what comes with lspipe, and what can be trained", example="model list"
-    )
-    for verb, text in ((models.show_, "a model, to read"), (models.check, "whether it is sound")):
-        name = verb.__name__.rstrip("_")
-        one = _add(group, verb, text, example=f"model {name} shipped:demo")
+    text = "models that come with lspipe, and networks of the papers"
+    _add(group, models.list_models, text, example="model list", name="list")
+    for name, verb, text in (
+        ("show", models.show_card, "the card of a model: what it is, and what was measured of it"),
+        ("check", models.check, "whether a model does what its item says"),
+    ):
+        one = _add(group, verb, text, example=f"model {name} shipped:demo", name=name)
         one.add_argument("item", help="model item, or shipped:NAME")
-    pack = _add(
-        group,
-        models.pack,
-        "weights that were trained elsewhere to a model",
-        example="model pack unet.safetensors --architecture ghorb-unet --recipe ghorb4 "
-        "--window 64 --output models --id mine --description '...' --not-for '...'",
-    )
-    pack.add_argument("weights", help="state_dict, safetensors")
-    pack.add_argument("--architecture", required=True, help="see: lspipe model list")
-    pack.add_argument("--recipe", required=True, help="channels, their order and scaling")
-    pack.add_argument("--window", type=int, required=True, metavar="PX", help="edge of a window")
-    pack.add_argument("--output", required=True, metavar="DIR", help="folder of the item")
-    pack.add_argument("--id", required=True, help="name of the model")
-    pack.add_argument("--description", required=True, help="what it is, and was trained on")
-    pack.add_argument("--not-for", required=True, help="what it must not be used for")
-    pack.add_argument("--threshold", type=float, default=0.5, help="landslide above it (0.5)")
-    pack.add_argument("--argument", action="append", metavar="A=B", help="of the network")
+    _train(group)
+    _pack(group)
+    _evaluate(group)
+
+
+def _train(group: Any) -> None:
     train = _add(
         group,
         models.train,
@@ -124,11 +93,92 @@ def _model_verbs(root: Any) -> None:
     train.add_argument("--fresh", action="store_true", help="begin anew")
 
 
-def _add(group: Any, verb: Any, text: str, *, example: str) -> argparse.ArgumentParser:
-    """Add a verb, named as its function, with its help and an example."""
+def _pack(group: Any) -> None:
+    pack = _add(
+        group,
+        models.pack,
+        "weights that were trained elsewhere to a model",
+        example="model pack unet.safetensors --architecture ghorb-unet --recipe ghorb4 "
+        "--window 64 --output models --id mine --description '...' --not-for '...'",
+    )
+    pack.add_argument("weights", help="state_dict, safetensors")
+    pack.add_argument("--architecture", required=True, help="see: lspipe model list")
+    pack.add_argument("--recipe", required=True, help="channels, their order and scaling")
+    pack.add_argument("--window", type=int, required=True, metavar="PX", help="edge of a window")
+    pack.add_argument("--output", required=True, metavar="DIR", help="folder of the item")
+    pack.add_argument("--id", required=True, help="name of the model")
+    pack.add_argument("--description", required=True, help="what it is, and was trained on")
+    pack.add_argument("--not-for", required=True, help="what it must not be used for")
+    pack.add_argument("--threshold", type=float, default=0.5, help="landslide above it (0.5)")
+    pack.add_argument("--argument", action="append", metavar="A=B", help="of the network")
+
+
+def _evaluate(group: Any) -> None:
+    scored = _add(
+        group,
+        evaluate,
+        "score a model on labelled patches",
+        example="model evaluate models/my.json --data patches --tta both",
+    )
+    scored.add_argument("item", help="model item")
+    scored.add_argument("--data", required=True, metavar="FOLDER", help="labelled patches")
+    scored.add_argument(
+        "--tta", choices=("d4", "none", "both"), help="views of each patch (the item's)"
+    )
+    limit = scored.add_mutually_exclusive_group()
+    limit.add_argument(
+        "--threshold", type=float, metavar="T", help="landslide above T (the item's)"
+    )
+    limit.add_argument(
+        "--choose-threshold",
+        action="store_true",
+        help="take the threshold with the best F1 on these patches; for validation only",
+    )
+    scored.add_argument(
+        "--regions", "--test-on", metavar="A,B", help="only the patches of these regions"
+    )
+    scored.add_argument(
+        "--skip-broken", action="store_true", help="leave out patches that cannot be used"
+    )
+    scored.add_argument(
+        "--batch-size", type=int, default=8, metavar="N", help="patches at a time (8)"
+    )
+    scored.add_argument("--write", metavar="FILE", help="write the scorecard, JSON")
+
+
+def _workflow_verbs(group: Any) -> None:
+    init = _add(group, verbs.init, "write a commented workflow", example="init my.yaml")
+    init.add_argument("path", nargs="?", default="workflow.yaml", help="file (workflow.yaml)")
+    validate = _add(group, verbs.validate, "check a workflow", example="validate my.yaml")
+    _add(group, verbs.schema, "print the JSON Schema of workflows", example="schema > schema.json")
+    plan = _add(group, verbs.plan, "say what a run would do, and cost", example="plan my.yaml")
+    run = _add(group, verbs.run, "run, or go on with a run", example="run my.yaml --limit 4")
+    for verb in (validate, plan, run):
+        verb.add_argument("workflow", help="workflow file")
+        verb.add_argument(
+            "--set", action="append", metavar="A.B=C", help="override a key; may be repeated"
+        )
+    for verb in (plan, run):
+        verb.add_argument("--output", metavar="DIR", help="run directory (the workflow's)")
+    run.add_argument("--fresh", action="store_true", help="search again and start over")
+    run.add_argument("--tiles", nargs="+", metavar="TILE", help="only these tiles")
+    run.add_argument(
+        "--bounds",
+        nargs=4,
+        type=float,
+        metavar=("W", "S", "E", "N"),
+        help="only blocks touching this box, degrees",
+    )
+    run.add_argument("--limit", type=int, metavar="N", help="at most N blocks")
+    run.add_argument("--only-failed", action="store_true", help="only blocks that failed last time")
+
+
+def _add(
+    group: Any, verb: Any, text: str, *, example: str, name: str = ""
+) -> argparse.ArgumentParser:
+    """Add a verb, named as its function if not otherwise, with its help and an example."""
     added: argparse.ArgumentParser = group.add_parser(
-        # Two verbs would hide what Python calls list and show.
-        verb.__name__.rstrip("_"),
+        name or verb.__name__,
         help=text,
         description=text.capitalize() + ".",
         epilog=f"example: lspipe {example}",

@@ -7,7 +7,8 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lspipe.cli.summaries import models_text, sweep_text
+from lspipe.cli.evaluation import card_of
+from lspipe.cli.summaries import models_text, scores_lines, sweep_text, trained_text
 from lspipe.cli.text import duration, say, show
 from lspipe.errors import UsageError
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 OK = 0
 
 
-def list_(options: argparse.Namespace) -> int:
+def list_models(options: argparse.Namespace) -> int:
     """List what comes with lspipe, and what can be trained."""
     from lspipe import models
 
@@ -30,12 +31,14 @@ def list_(options: argparse.Namespace) -> int:
     return OK
 
 
-def show_(options: argparse.Namespace) -> int:
+def show_card(options: argparse.Namespace) -> int:
     """Show the card of a model."""
     from lspipe.models import card
 
     item = _item(options.item)
-    show(options, {"id": item.id, **item.facts()}, lambda: card.show(item))
+    known, problem = card_of(item)
+    facts = {"id": item.id, **item.facts(), "scorecard": known and known.as_json()}
+    show(options, facts, lambda: "\n".join([card.show(item), *scores_lines(known, problem)]))
     return OK
 
 
@@ -89,7 +92,7 @@ def train(options: argparse.Namespace) -> int:
         asked, training, validation, output, on_epoch=_Epochs(asked.spec, validation)
     )
     facts = _facts(trained)
-    show(options, facts, lambda: f"{trained.item}\nnext: lspipe model show {trained.item}")
+    show(options, facts, lambda: trained_text(trained))
     return OK
 
 
@@ -215,6 +218,7 @@ def _facts(trained: Trained) -> dict[str, Any]:
     return {
         "item": str(trained.item),
         "parameters": trained.parameters,
+        "scorecard": trained.card and trained.card.as_json(),
         "epochs": [asdict(epoch) for epoch in trained.epochs],
     }
 

@@ -97,3 +97,19 @@ class Progress:
             self._bar.console.print(text, markup=False, highlight=False)
         else:
             say(text)
+
+
+class PatchProgress:
+    """How many patches are done: a line now and then, on stderr."""
+
+    def __init__(self, total: int) -> None:
+        self._total = total
+        self._began = self._last = time.monotonic()
+
+    def report(self, done: int) -> None:
+        """Take how many are done by now (`scoring.predict(on_patches=...)`)."""
+        now = time.monotonic()
+        if now - self._last >= Progress.SECONDS_BETWEEN_LINES or done == self._total:
+            left = (now - self._began) / done * (self._total - done)
+            say(f"patches {done}/{self._total}, {duration(left)} left")
+            self._last = now

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from typing import TYPE_CHECKING, Any
 
 from lspipe.cli.text import counted, duration, size, table
@@ -9,6 +10,8 @@ from lspipe.cli.text import counted, duration, size, table
 if TYPE_CHECKING:
     from lspipe.estimate import Estimate
     from lspipe.pipeline import Summary
+    from lspipe.scorecard import Scorecard
+    from lspipe.train.course import Trained
 
 
 def plan_text(facts: dict[str, Any], cost: Estimate, notes: list[str]) -> str:
@@ -224,3 +227,20 @@ def sweep_text(facts: dict[str, Any]) -> str:
     rows = [["setting", "F1, validation"]]
     rows += [[row["setting"], f"{row['f1']:.3f}"] for row in facts["settings"]]
     return "\n".join([*table(rows), "", facts["item"]])
+
+
+def scores_lines(card: Scorecard | None, problem: str) -> list[str]:
+    """Say what was measured of a model, below its card; or why that cannot be said."""
+    from lspipe.scorecard import summary
+
+    texts = [f"not shown: {problem}"] if problem else summary(card) if card else ["none"]
+    lines = [part for text in texts for part in textwrap.wrap(text, 87)]
+    return [f"  {'scores' if number == 0 else '':<11}{line}" for number, line in enumerate(lines)]
+
+
+def trained_text(trained: Trained) -> str:
+    """Tell what a training gave, and what to do next."""
+    from lspipe.scorecard import text
+
+    scores = [] if trained.card is None else [text(trained.card), ""]
+    return "\n".join([*scores, str(trained.item), f"next: lspipe model show {trained.item}"])

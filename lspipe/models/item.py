@@ -116,7 +116,8 @@ class ModelItem:
     architecture: str
     """A name of `lspipe.models.ARCHITECTURES`, or "package.module:callable"."""
     item_sha256: str
-    """sha256 (hex) of the item's JSON in canonical form: sorted keys, no spaces."""
+    """sha256 (hex) of the item's JSON in canonical form: sorted keys, no spaces, and without the
+    asset "scorecard", which decides no pixel and names this very hash."""
     arguments: Mapping[str, Any] = field(default_factory=dict)
     """Keyword arguments of the architecture besides the number of channels."""
     weights: Path | None = None
@@ -138,6 +139,8 @@ class ModelItem:
     """What the model is, and what it was trained on."""
     not_for: str = ""
     """What the model must not be used for."""
+    scorecard: Path | None = None
+    """What was measured of it (`lspipe.scorecard`), absolute; None where the item names none."""
 
     @classmethod
     def from_file(cls, path: str | Path) -> ModelItem:

@@ -1,7 +1,8 @@
 """The JSON of a model item (STAC Item with the MLM extension) to a `ModelItem`, and no guessing.
 
 Read from the standard keys: `mlm:input[0]` (bands, window), `mlm:output[0]` (classes), the asset
-with the role "mlm:model" (weights, `file:checksum`). Read from lspipe's own: `lspipe:*`.
+with the role "mlm:model" (weights, `file:checksum`), the asset "scorecard". Read from lspipe's own:
+`lspipe:*`.
 
 `value_scaling` of the standard names no unit (reflectance, digital numbers, 0..255), so lspipe asks
 for `lspipe:scaling`, which always acts on reflectance.
@@ -39,6 +40,9 @@ LSPIPE_KEYS = (
 )  # fmt: skip
 """Keys of `properties` that are lspipe's own; all but the architecture are optional."""
 
+SCORECARD = "scorecard"
+"""Key of the asset that says what was measured of the model; with the role "metadata"."""
+
 PICKLE_SUFFIXES = (".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".bin", ".joblib")
 """Files that execute code when they are opened; never read."""
 
@@ -58,7 +62,8 @@ def read_item(path: str | Path) -> ModelItem:
     source = properties.only("mlm:input", "the only input of the network")
     bands = _bands(source)
     window = _window(source.section("input"), len(bands))
-    weights, sha256 = _weights(root.section("assets"))
+    assets = root.section("assets")
+    weights, sha256 = _weights(assets)
     return ModelItem(
         id=root.text("id", "the name of the model"),
         path=file,
@@ -82,6 +87,7 @@ def read_item(path: str | Path) -> ModelItem:
         blend=properties.choice("lspipe:blend", Blend),
         description=properties.text("description", "text", ""),
         not_for=properties.text("lspipe:not_for", "text", ""),
+        scorecard=_scorecard(assets),
     )
 
 
@@ -133,8 +139,20 @@ def _read_json(file: Path) -> tuple[dict[str, Any], str]:
         raise ModelError(f"{file}: not JSON ({error}): expected a STAC Item") from error
     if not isinstance(document, dict):
         raise ModelError(f"{file}: found {short(document)}: expected a STAC Item, an object")
-    canonical = json.dumps(document, sort_keys=True, separators=(",", ":"))
+    canonical = json.dumps(_deciding(document), sort_keys=True, separators=(",", ":"))
     return document, hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def _deciding(document: dict[str, Any]) -> dict[str, Any]:
+    """The document without the asset of its scorecard: a run goes on when a model was scored.
+
+    The scorecard names the model that it is of by this hash, so the hash cannot depend on it.
+    """
+    assets = document.get("assets")
+    if not isinstance(assets, dict) or SCORECARD not in assets:
+        return document
+    others = {key: asset for key, asset in assets.items() if key != SCORECARD}
+    return document | {"assets": others}
 
 
 def _refuse_unknown(properties: Section) -> None:
@@ -269,3 +287,14 @@ def _weights(assets: Section) -> tuple[Path | None, str | None]:
     if not weights.is_file():
         raise asset.error("href", f"no file {weights}")
     return weights, match[1].lower()
+
+
+def _scorecard(assets: Section) -> Path | None:
+    """File of the scorecard, which need not be there: no pixel depends on it."""
+    if SCORECARD not in assets.values:
+        return None
+    asset = assets.section(SCORECARD)
+    href = asset.text("href", "the path of the scorecard, relative to the item")
+    if "://" in href or Path(href).suffix.lower() != ".json":
+        raise asset.error("href", f"found {without_query(href)}: expected a .json file beside it")
+    return (assets.file.parent / href).absolute()

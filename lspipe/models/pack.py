@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from lspipe.errors import ModelError
 from lspipe.models import build
 from lspipe.models.item import ModelItem, Scaling
+from lspipe.models.mlm import SCORECARD
 from lspipe.models.section import nearest
 from lspipe.models.weights import read_tensors
 
@@ -36,7 +37,13 @@ _CLASSES = ("background", "landslide")
 _ID = re.compile(r"[a-zA-Z][a-zA-Z0-9_.-]+[a-zA-Z0-9]")
 
 
-def pack(module: nn.Module, folder: str | Path, *, item_fields: Mapping[str, Any]) -> Path:
+def pack(
+    module: nn.Module,
+    folder: str | Path,
+    *,
+    item_fields: Mapping[str, Any],
+    scorecard: Mapping[str, Any] | None = None,
+) -> Path:
     """Write `ID.safetensors` and `ID.json` into a folder, and read them back.
 
     The same module and fields give the same bytes. The item is written last, by renaming, so an
@@ -48,13 +55,16 @@ def pack(module: nn.Module, folder: str | Path, *, item_fields: Mapping[str, Any
         item_fields: fields of `ModelItem`: id, architecture, bands, window, description, not_for,
             and where they differ from its defaults, the others of `FIELDS`. `scaling` is a
             `Scaling`; `fill` one number or one per channel.
+        scorecard: what was measured of these weights (`Scorecard.as_json()`): written as
+            `ID.scorecard.json` and listed in the item. The sha256 of the weights does not depend on
+            it, so they may be packed, scored, and packed again with their scorecard.
 
     Returns:
         The path of the item.
 
     Raises:
-        ModelError: a field is missing, unknown or out of range, or the architecture that the item
-            names does not take the weights of the module.
+        ModelError: a field is missing, unknown or out of range, the architecture that the item
+            names does not take the weights of the module, or the scorecard is of other weights.
     """
     import safetensors.torch
 
@@ -72,17 +82,22 @@ def pack(module: nn.Module, folder: str | Path, *, item_fields: Mapping[str, Any
         ) from error
     content: bytes = safetensors.torch.save(state)
     parameters = sum(parameter.numel() for parameter in module.parameters())
-    document = _document(fields, hashlib.sha256(content).hexdigest(), parameters)
+    sha256 = hashlib.sha256(content).hexdigest()
+    document = _document(fields, sha256, parameters)
+    files = {f"{fields['id']}.safetensors": content}
+    if scorecard is not None:
+        files |= _with_scorecard(document, scorecard, sha256)
+    item_name = f"{fields['id']}.json"
+    files[item_name] = _json(document)
 
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    weights_name, item_name = f"{fields['id']}.safetensors", f"{fields['id']}.json"
     # Read back before anything is replaced: a refused item leaves an earlier one as it was.
     with TemporaryDirectory(dir=folder, prefix=".packing-") as draft:
-        (Path(draft) / weights_name).write_bytes(content)
-        (Path(draft) / item_name).write_text(json.dumps(document, indent=2) + "\n", "utf-8")
+        for name, bytes_of_file in files.items():
+            (Path(draft) / name).write_bytes(bytes_of_file)
         ModelItem.from_file(Path(draft) / item_name)
-        for name in (weights_name, item_name):
+        for name in files:
             (Path(draft) / name).replace(folder / name)
     return folder / item_name
 
@@ -109,6 +124,29 @@ def pack_file(weights: str | Path, folder: str | Path, *, item_fields: Mapping[s
             f"{len(fields['bands'])} channels: {' '.join(str(error).split())[:300]}"
         ) from error
     return pack(network, folder, item_fields=fields)
+
+
+def _with_scorecard(
+    document: dict[str, Any], scorecard: Mapping[str, Any], sha256: str
+) -> dict[str, bytes]:
+    """List the scorecard in the item; its file."""
+    if scorecard.get("sha256") != sha256:
+        raise ModelError(
+            f"scorecard: sha256: found {scorecard.get('sha256')}: expected {sha256}, that of the "
+            "weights; score these weights"
+        )
+    name = f"{document['id']}.scorecard.json"
+    document["assets"][SCORECARD] = {
+        "href": name,
+        "type": "application/json",
+        "title": "What was measured of it",
+        "roles": ["metadata"],
+    }
+    return {name: _json(scorecard)}
+
+
+def _json(document: Mapping[str, Any]) -> bytes:
+    return (json.dumps(document, indent=2) + "\n").encode()
 
 
 def _checked(item_fields: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,8 +1,12 @@
 """Labelled patches to a packed model: build or take a network, train it, write its item.
 
-A folder of a course holds `ID.json` and `ID.safetensors` (the model), `training.json` (what was
-asked for and what each epoch gave), `learning_curve.png`, and `last.safetensors` (the state, to go
-on with). The item is written last.
+A folder of a course holds
+
+    ID.json, ID.safetensors   the model; the item is written last
+    ID.scorecard.json         its scores on the validation patches
+    training.json             what was asked for, and what each epoch gave
+    learning_curve.png        the same, to look at
+    last.safetensors          the state, to go on with
 """
 
 from __future__ import annotations
@@ -10,6 +14,7 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import asdict, dataclass, field
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,11 +22,13 @@ import torch
 
 from lspipe.errors import ModelError, SamplesError
 from lspipe.losses import IGNORED
-from lspipe.models import ModelItem, build
+from lspipe.models import ModelItem, build, digest
 from lspipe.models.encoders import load_encoder
 from lspipe.models.pack import check_id, pack
 from lspipe.models.weights import build_network
 from lspipe.recipes import Recipe, check_channels, recipe_of
+from lspipe.scorecard import NOT_TO_BE_READ_AS, Scorecard
+from lspipe.scoring import choose_threshold, measure, predict
 from lspipe.train import fit
 from lspipe.train.spec import TrainSpec
 
@@ -31,10 +38,16 @@ if TYPE_CHECKING:
 
     from torch import nn
 
+    from lspipe.models.item import Tta
     from lspipe.samples import Samples
     from lspipe.train.spec import Epoch, Pairs
 
 RECORD, CURVE = "training.json", "learning_curve.png"
+
+CHOSEN_HERE = (
+    "The epoch and the threshold were chosen on these patches, so these scores are a little too "
+    "good."
+)
 
 FILL = 0.0
 """What a network sees where a channel has no data, model units; its item says so."""
@@ -57,10 +70,11 @@ class Course:
     """A pretrained encoder, safetensors (`lspipe.models.encoders`)."""
     init_from: str | Path | None = None
     """A model item whose weights are the first ones; of the same architecture and channels."""
-    threshold: float = 0.5
-    tta: str = "d4"
+    tta: Tta = "d4"
     overlap: float = 0.5
     """What the item recommends; a workflow may say otherwise."""
+    command: str = ""
+    """What scores the model again, for its scorecard."""
     description: str = ""
     not_for: str = ""
 
@@ -72,6 +86,8 @@ class Trained:
     item: Path
     epochs: tuple[Epoch, ...]
     parameters: int
+    card: Scorecard | None
+    """Scores on validation; None without any."""
 
 
 def train(
@@ -101,6 +117,11 @@ def train(
     recipe = recipe_of(course.recipe)
     pairs = windows_of(training, recipe, course.window)
     watched = None if validation is None else windows_of(validation, recipe, course.window)
+    if watched is not None and not (watched[1] == 1).any():
+        raise SamplesError(
+            f"{course.id}: no landslide pixel in the validation patches: nothing can be chosen on "
+            "them"
+        )
     network = first_network(course, recipe)
     epochs = fit(
         network,
@@ -121,7 +142,6 @@ def train(
         "window": pairs[0].shape[-1],
         "scaling": recipe.scaling,
         "fill": FILL,
-        "threshold": course.threshold,
         "classes": ("background", "landslide"),
         "overlap": course.overlap,
         "tta": course.tta,
@@ -130,8 +150,35 @@ def train(
         "not_for": course.not_for or _not_for(recipe),
     }
     item = pack(network, folder, item_fields=fields)
+    card = None
+    if validation is not None:
+        fields["threshold"] = _best_threshold(item, validation, course)
+        item = pack(network, folder, item_fields=fields)
+        card = scorecard_of(item, validation, course)
+        item = pack(network, folder, item_fields=fields, scorecard=card.as_json())
     parameters = sum(parameter.numel() for parameter in network.parameters())
-    return Trained(item, epochs, parameters)
+    return Trained(item, epochs, parameters, card)
+
+
+def _best_threshold(item: Path, validation: Samples, course: Course) -> float:
+    found = predict(ModelItem.from_file(item), validation, window=course.window)
+    return choose_threshold(found.codes, found.masks)
+
+
+def scorecard_of(item: Path, validation: Samples, course: Course) -> Scorecard:
+    """Score a packed model with and without the eight views, at its own threshold."""
+    model = ModelItem.from_file(item)
+    ways: tuple[Tta, ...] = ("none", "d4")
+    return Scorecard(
+        model=model.id,
+        sha256=digest(model),
+        lspipe=version("lspipe"),
+        command=course.command or f"lspipe model evaluate {item} --data FOLDER --tta both",
+        patches=tuple(
+            measure(predict(model, validation, tta=tta, window=course.window)) for tta in ways
+        ),
+        not_to_be_read_as=" ".join((NOT_TO_BE_READ_AS, CHOSEN_HERE, model.not_for)),
+    )
 
 
 def best_f1(trained: Trained) -> float:

@@ -20,7 +20,7 @@ USED_BY = {
     # package: (name of its import, modules of lspipe that use it when they run)
     "dask": ("dask", "cli clusters cube detect loaders plan worker"),
     "distributed": ("distributed", "clusters stream"),
-    "xarray": ("xarray", "change classified cube detect inventory listing loaders"),
+    "xarray": ("xarray", "change classified cube detect inventory listing loaders scoring"),
     "rioxarray": ("rioxarray", "classified"),
     "zarr": ("zarr", "store"),
     "torch": ("torch", "gather inference inputs models train"),

@@ -1,0 +1,141 @@
+"""`lspipe model evaluate`: a model beside labelled patches; the scorecard, printed and written."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lspipe.cli.progress import PatchProgress
+from lspipe.cli.text import counted, say, show
+from lspipe.errors import UsageError
+
+if TYPE_CHECKING:
+    import argparse
+
+    from lspipe.models import ModelItem
+    from lspipe.samples import Samples
+    from lspipe.scorecard import Scorecard
+
+OK = 0
+
+_SHOWN = 5
+"""Broken patches that are named; the others are counted."""
+
+
+def evaluate(options: argparse.Namespace) -> int:
+    """Score a model on labelled patches."""
+    from lspipe import __version__, models, scorecard
+    from lspipe.models.weights import build_network
+    from lspipe.published import rows_of
+    from lspipe.recipes import check_item
+
+    if options.threshold is not None and not 0 <= options.threshold <= 1:
+        raise UsageError(f"--threshold {options.threshold:g}: expected a probability, 0 to 1")
+    if options.batch_size < 1:
+        raise UsageError(f"--batch-size {options.batch_size}: expected 1 or more")
+    item = models.ModelItem.from_file(options.item)
+    check_item(item)
+    if not item.recipe:
+        raise UsageError(
+            f"{item.path}: names no channel recipe (lspipe:recipe), so the channels and units that "
+            "its patches must have are not known"
+        )
+    if options.write:
+        scorecard.check_writable(options.write)
+    regions = tuple(part.strip() for part in (options.regions or "").split(",") if part.strip())
+    # Before the folder is looked through: weights that were changed are found at once.
+    build_network(item)
+    samples, left_out = _samples(options, item, regions)
+    card = scorecard.Scorecard(
+        model=item.id,
+        sha256=models.digest(item),
+        lspipe=__version__,
+        command=_command(options),
+        patches=_scores(options, item, samples, regions, left_out),
+        not_to_be_read_as=" ".join((scorecard.NOT_TO_BE_READ_AS, item.not_for)).strip(),
+    )
+    if options.write:
+        scorecard.write(card, options.write)
+        say(f"wrote {options.write}")
+    window = card.patches[0].window
+    published = rows_of(item.architecture, item.recipe, patch=window, tested_on=regions)
+    facts = {**card.as_json(), "published": [asdict(row) for row in published]}
+    show(options, facts, lambda: scorecard.text(card, published))
+    return OK
+
+
+def card_of(item: ModelItem) -> tuple[Scorecard | None, str]:
+    """The scorecard of an item, or why it cannot be shown; (None, "") where it has none."""
+    from lspipe import scorecard
+    from lspipe.errors import ModelError
+
+    try:
+        return scorecard.read(item), ""
+    except ModelError as error:
+        return None, str(error)
+
+
+def _samples(
+    options: argparse.Namespace, item: ModelItem, regions: tuple[str, ...]
+) -> tuple[Samples, int]:
+    """The sound patches that are asked for, and how many broken ones were left out."""
+    from lspipe.samples import sound
+    from lspipe.samples.folders import open_folder
+    from lspipe.scoring import check_units
+
+    found = open_folder(options.data, item.recipe)
+    check_units(item, found)
+    if regions:
+        found = found.of_regions(regions)
+    say(f"{found.source}: looking through {counted(len(found), 'patch', 'patches')}")
+    kept = sound(found, skip_broken=options.skip_broken)
+    broken = [name for name in found.names if name not in set(kept.names)]
+    if broken:
+        more = f" and {len(broken) - _SHOWN} more" if len(broken) > _SHOWN else ""
+        count = counted(len(broken), "broken patch", "broken patches")
+        say(f"left out {count}: {', '.join(broken[:_SHOWN])}{more}")
+    return kept, len(broken)
+
+
+def _scores(
+    options: argparse.Namespace,
+    item: ModelItem,
+    samples: Samples,
+    regions: tuple[str, ...],
+    left_out: int,
+) -> tuple[Any, ...]:
+    """Scores for each way of showing the patches that is asked for."""
+    from lspipe.scoring import measure, predict
+
+    ways: dict[str | None, tuple[Any, ...]] = {"both": ("none", "d4"), None: (None,)}
+    scores = []
+    for tta in ways.get(options.tta, (options.tta,)):
+        progress = PatchProgress(len(samples))
+        predictions = predict(
+            item, samples, tta=tta, batch_size=options.batch_size, on_patches=progress.report
+        )
+        scores.append(
+            measure(
+                predictions,
+                threshold=options.threshold,
+                choose=options.choose_threshold,
+                regions=regions,
+                left_out=left_out,
+            )
+        )
+    return tuple(scores)
+
+
+def _command(options: argparse.Namespace) -> str:
+    """What reproduces the scores; paths as they were given."""
+    words = ["lspipe", "model", "evaluate", str(options.item), "--data", str(Path(options.data))]
+    for name in ("tta", "threshold", "regions"):
+        value = getattr(options, name)
+        if value is not None:
+            words += [f"--{name}", str(value)]
+    for name in ("choose_threshold", "skip_broken"):
+        if getattr(options, name):
+            words.append(f"--{name.replace('_', '-')}")
+    return shlex.join(words)

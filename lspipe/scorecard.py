@@ -1,0 +1,409 @@
+"""What is known of a model's quality: scores with their data, their spread, and their limits.
+
+A scorecard lies beside a model item as `ID.scorecard.json` (asset "scorecard"), and names the
+sha256 of the model that was scored: a card of other weights is refused. `lspipe.scoring` makes the
+scores of labelled patches; benchmarks write the other kinds.
+
+A score that does not exist (nothing predicted, nothing there) is None, and "-" in text.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import textwrap
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import NamedTemporaryFile
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal
+
+from pydantic import TypeAdapter, ValidationError
+
+from lspipe.columns import table
+from lspipe.errors import ModelError, UsageError
+from lspipe.evaluate import MATCH_IOU, MATCH_SHARE
+from lspipe.models.item import digest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from lspipe.evaluate import Scores
+    from lspipe.models.item import ModelItem
+    from lspipe.published import PublishedRow
+
+FORMAT: Final = "lspipe-scorecard-1"
+
+NOT_TO_BE_READ_AS = (
+    "the quality of a map. Labelled patches are cut where landslides are, so their share of "
+    "landslide is larger than a tile's, and precision on a tile is lower. Places, seasons and "
+    "sensors that are not among the patches may be much worse, and patches that the model was "
+    "trained on much better."
+)
+"""What holds for all scores of patches."""
+
+_STRICT: Any = {"extra": "forbid"}
+
+_LINE = 100
+
+_NOTHING = "-"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """The row of a table of the papers: 0..1, MCC -1..1; None = there is no such score."""
+
+    __pydantic_config__: ClassVar[Any] = _STRICT
+
+    precision: float | None = None
+    recall: float | None = None
+    f1: float | None = None
+    iou: float | None = None
+    mcc: float | None = None
+
+    @classmethod
+    def of(cls, scores: Scores) -> Row:
+        """Take scores over; NaN becomes None."""
+        names = ("precision", "recall", "f1", "iou", "mcc")
+        values = {name: getattr(scores, name) for name in names}
+        return cls(**{name: None if math.isnan(v) else v for name, v in values.items()})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Intervals:
+    """Low and high end of each score's 95 % interval; None = it cannot be told."""
+
+    __pydantic_config__: ClassVar[Any] = _STRICT
+
+    precision: tuple[float, float] | None = None
+    recall: tuple[float, float] | None = None
+    f1: tuple[float, float] | None = None
+    iou: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Objects:
+    """Connected objects of the patches, matched as `evaluate.match_objects` does."""
+
+    __pydantic_config__: ClassVar[Any] = _STRICT
+
+    right: int
+    """Predicted objects that match the truth."""
+    wrong: int
+    """Predicted objects that do not."""
+    found: int
+    """True objects that some right object touches."""
+    missed: int
+
+    @property
+    def precision(self) -> float | None:
+        """Share of the predicted objects that are right."""
+        return self.right / (self.right + self.wrong) if self.right + self.wrong else None
+
+    @property
+    def recall(self) -> float | None:
+        """Share of the true objects that were found."""
+        return self.found / (self.found + self.missed) if self.found + self.missed else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class PatchScores:
+    """Scores of labelled patches, for one way of showing them to the network."""
+
+    __pydantic_config__: ClassVar[Any] = _STRICT
+
+    data: str
+    """Where the patches come from."""
+    regions: tuple[str, ...] = ()
+    """Those of its regions that were scored; empty = all of it."""
+    patches: int
+    left_out: int = 0
+    """Broken patches that were left out."""
+    pixels: int
+    """Pixels that were counted: observed, and labelled."""
+    landslide_share: float
+    """Of those pixels, 0..1."""
+    window: int
+    """Edge of the windows that the network was shown, pixels."""
+    tta: Literal["none", "d4"]
+    threshold: float
+    """Landslide where the probability is above it."""
+    threshold_from: Literal["model item", "given", "chosen on these patches"]
+    micro: Row
+    """Of all pixels together."""
+    batch_mean: Row
+    """Mean of the scores of batches of `batch` patches, as paper 002 has it."""
+    batch: int
+    intervals: Intervals
+    """Of the micro scores: percentiles over patches drawn again (bootstrap)."""
+    objects: Objects
+
+
+@dataclass(frozen=True, kw_only=True)
+class FalseAlarms:
+    """What a model marks where no landslide is known: all of it is taken as false."""
+
+    __pydantic_config__: ClassVar[Any] = _STRICT
+
+    data: str
+    dates: Literal[1, 2]
+    """Whether one map was looked at, or what became landslide between two."""
+    threshold: float
+    area_km2: float
+    """Observed on every date."""
+    marked_km2: float
+    objects: int
+    """Connected marked areas of at least `min_area_m2`."""
+    min_area_m2: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class ListScores:
+    """A list of new landslides of two dates beside those that are known."""
+
+    __pydantic_config__: ClassVar[Any] = _STRICT
+
+    data: str
+    known: int
+    found: int
+    """Known ones that the list has."""
+    listed: int
+    right: int
+    """Listed ones that are known."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scorecard:
+    """All that was measured of one model, and what it must not be read as."""
+
+    __pydantic_config__: ClassVar[Any] = _STRICT
+
+    format: Literal["lspipe-scorecard-1"] = FORMAT
+    model: str
+    """Id of the item."""
+    sha256: str
+    """What `lspipe.models.digest` of the item was."""
+    lspipe: str
+    """Version that measured it."""
+    command: str
+    """What reproduces it."""
+    patches: tuple[PatchScores, ...] = ()
+    false_alarms: tuple[FalseAlarms, ...] = ()
+    lists: tuple[ListScores, ...] = ()
+    not_to_be_read_as: str
+    """In words, for the person who quotes a number of it."""
+
+    def as_json(self) -> dict[str, Any]:
+        """The document as it is stored."""
+        document: dict[str, Any] = _ADAPTER.dump_python(self, mode="json")
+        return document
+
+
+_ADAPTER = TypeAdapter(Scorecard)
+
+
+def from_json(document: Any, source: str) -> Scorecard:
+    """Take a stored document.
+
+    Args:
+        document: of `Scorecard.as_json`.
+        source: named in errors.
+
+    Raises:
+        ModelError: a key is missing, unknown or of another kind.
+    """
+    try:
+        # Of text, as a list stands for a tuple in JSON only.
+        return _ADAPTER.validate_json(json.dumps(document), strict=True)
+    except ValidationError as error:
+        first, *others = error.errors(include_url=False, include_input=False)
+        where = ".".join(map(str, first["loc"])) or "document"
+        more = f" (and {len(others)} more)" if others else ""
+        raise ModelError(
+            f"{source}: {where}: {first['msg']}{more}: expected a scorecard of `lspipe model "
+            "evaluate`"
+        ) from error
+
+
+def read(item: ModelItem) -> Scorecard | None:
+    """Read the scorecard of an item; None where the item names none.
+
+    Raises:
+        ModelError: there is no such file, it is no scorecard, or one of another model.
+    """
+    if item.scorecard is None:
+        return None
+    try:
+        document = json.loads(item.scorecard.read_text("utf-8"))
+    except OSError as error:
+        raise ModelError(f"{item.scorecard}: scorecard of {item.id}: {error.strerror}") from error
+    except ValueError as error:
+        raise ModelError(f"{item.scorecard}: not JSON ({error}): expected a scorecard") from error
+    card = from_json(document, str(item.scorecard))
+    if card.sha256 != digest(item):
+        raise ModelError(
+            f"{item.scorecard}: of a model with sha256 {card.sha256}, {item.id} has "
+            f"{digest(item)}: evaluate this one again"
+        )
+    return card
+
+
+def write(card: Scorecard, path: str | Path) -> None:
+    """Write a scorecard; the file is whole or not there.
+
+    Raises:
+        UsageError: the folder is not there or cannot be written.
+    """
+    path = Path(path)
+    check_writable(path)
+    text = json.dumps(card.as_json(), indent=2, ensure_ascii=False) + "\n"
+    with NamedTemporaryFile(
+        "w", encoding="utf-8", dir=path.parent, prefix=".scorecard-", delete=False
+    ) as draft:
+        draft.write(text)
+    try:
+        Path(draft.name).chmod(0o644)
+        Path(draft.name).replace(path)
+    except OSError:
+        Path(draft.name).unlink()
+        raise
+
+
+def check_writable(path: str | Path) -> None:
+    """Refuse a path that a scorecard could not be written to, before anything is computed.
+
+    Raises:
+        UsageError: says why.
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise UsageError(f"{path}: is a folder: expected the name of a file")
+    if not path.parent.is_dir():
+        raise UsageError(f"{path}: there is no folder {path.parent}: make it first")
+    if not os.access(path.parent, os.W_OK | os.X_OK):
+        raise UsageError(f"{path}: {path.parent} cannot be written; choose another folder")
+
+
+# --- text ---------------------------------------------------------------------------------------
+
+_HEADER = ["", "", "P", "R", "F1", "IoU", "MCC"]
+
+_VIEWS = {"none": "one view", "d4": "D4, eight views"}
+
+
+def text(card: Scorecard, published: Sequence[PublishedRow] = ()) -> str:
+    """Write a scorecard for people, in the layout of the papers' tables: percent, MCC 0..1.
+
+    Args:
+        card: what was measured.
+        published: rows to print below, for comparison.
+    """
+    lines = [f"{card.model}  sha256 {card.sha256[:12]}"]
+    for data, group in _by_data(card.patches):
+        first = group[0]
+        lines += ["", data, *(f"  {line}" for line in _facts(first))]
+        rows = [_HEADER, *(row for scores in group for row in _rows(scores))]
+        lines += [f"  {line}" for line in table(rows, left=2)]
+    if published:
+        rows = [_HEADER, *map(_published_row, published)]
+        lines += ["", "published, on other patches: to compare with, nothing that these reproduce"]
+        lines += [f"  {line}" for line in table(rows, left=2)]
+        lines += [f"  {note}" for note in dict.fromkeys(row.note for row in published) if note]
+    lines += _false_alarm_lines(card.false_alarms)
+    lines += [
+        f"{scores.data}: found {scores.found} of {scores.known} new landslides; "
+        f"{scores.right} of {scores.listed} listed are right"
+        for scores in card.lists
+    ]
+    lines += ["", *textwrap.wrap(f"not to be read as: {card.not_to_be_read_as}", _LINE)]
+    return "\n".join(lines)
+
+
+def summary(card: Scorecard) -> list[str]:
+    """The main lines of a scorecard, for the card of its model."""
+    lines = [
+        f"{scores.data}: F1 {_percent(scores.micro.f1)} (P {_percent(scores.micro.precision)}, "
+        f"R {_percent(scores.micro.recall)}), {_VIEWS[scores.tta]}, {scores.patches} patches"
+        for scores in card.patches
+    ]
+    lines += [_false_alarm_line(alarms) for alarms in card.false_alarms]
+    lines += [
+        f"{scores.data}: found {scores.found} of {scores.known}, right {scores.right} of "
+        f"{scores.listed}"
+        for scores in card.lists
+    ]
+    return [*lines, f"not to be read as: {card.not_to_be_read_as}"]
+
+
+def _by_data(patches: Iterable[PatchScores]) -> list[tuple[str, list[PatchScores]]]:
+    """Scores of the same patches together, in their order."""
+    groups: dict[tuple[str, tuple[str, ...]], list[PatchScores]] = {}
+    for scores in patches:
+        groups.setdefault((scores.data, scores.regions), []).append(scores)
+    return [
+        (data + (f", {', '.join(regions)}" if regions else ""), group)
+        for (data, regions), group in groups.items()
+    ]
+
+
+def _facts(scores: PatchScores) -> list[str]:
+    lines = [
+        f"{scores.patches} patches, {scores.pixels:,} px, {scores.landslide_share:.2%} landslide, "
+        f"windows of {scores.window} px",
+        f"95 %: percentiles over patches drawn again; objects: right where IoU >= {MATCH_IOU:g} or "
+        f">= {MATCH_SHARE:.0%} inside, each patch by itself",
+    ]
+    if scores.left_out:
+        lines.insert(1, f"{scores.left_out} broken patches were left out")
+    return lines
+
+
+def _rows(scores: PatchScores) -> list[list[str]]:
+    """Lines of one way of showing the patches: all pixels, their spread, batches, objects."""
+    threshold = f"threshold {scores.threshold:g}, {scores.threshold_from}"
+    objects = Row(precision=scores.objects.precision, recall=scores.objects.recall)
+    spread = scores.intervals
+    ends = [spread.precision, spread.recall, spread.f1, spread.iou]
+    return [
+        [_VIEWS[scores.tta], "all pixels", *_cells(scores.micro)],
+        [threshold, "  95 %", *map(_interval, ends), ""],
+        ["", f"mean of batches of {scores.batch}", *_cells(scores.batch_mean)],
+        ["", "objects", *_cells(objects)[:2], "", "", ""],
+    ]
+
+
+def _published_row(row: PublishedRow) -> list[str]:
+    scores = Row(precision=row.precision, recall=row.recall, f1=row.f1, iou=row.iou, mcc=row.mcc)
+    patch = f" {row.patch} px" if row.patch else ""
+    how = ", mean of batches" if row.is_batch_mean else ""
+    return [
+        f"paper {row.paper}, {row.table}: {row.architecture}, {row.recipe}{patch}",
+        f"{row.data}{how}",
+        *_cells(scores),
+    ]
+
+
+def _cells(row: Row) -> list[str]:
+    mcc = _NOTHING if row.mcc is None else f"{row.mcc:.3f}"
+    return [*map(_percent, (row.precision, row.recall, row.f1, row.iou)), mcc]
+
+
+def _percent(score: float | None) -> str:
+    return _NOTHING if score is None else f"{100 * score:.2f}"
+
+
+def _interval(ends: tuple[float, float] | None) -> str:
+    return _NOTHING if ends is None else f"{100 * ends[0]:.1f}..{100 * ends[1]:.1f}"
+
+
+def _false_alarm_lines(alarms: Sequence[FalseAlarms]) -> list[str]:
+    return ["", *map(_false_alarm_line, alarms)] if alarms else []
+
+
+def _false_alarm_line(alarms: FalseAlarms) -> str:
+    what = "one date" if alarms.dates == 1 else "new on the second of two dates"
+    rate = alarms.objects / alarms.area_km2
+    return (
+        f"{alarms.data}, {what}: {rate:.2f} false objects per km2 (of {alarms.min_area_m2:g} m2 or "
+        f"more), {alarms.marked_km2 / alarms.area_km2:.2%} of {alarms.area_km2:.2f} km2 marked"
+    )

@@ -1,0 +1,392 @@
+"""A model and labelled patches -> scores: through the same inference as a run, and as codes.
+
+Each patch is one window of the network. Patches side by side make a tile whose lattice has exactly
+one window on each, so `lspipe.detect` does the rest: batches, the eight views, their merge, what
+was not observed. What comes out is kept as a run would store it (`schema.quantise`), so a score and
+a map never disagree about what is above a threshold.
+
+Covers: probabilities of patches, a threshold chosen on them, scores and their spread.
+Does not cover: reading folders (`samples`), what is written and printed (`scorecard`).
+
+Source: SCIENCE 6.5; batches of 16 patches, paper 002 (section 5.3.2); percentile intervals, Efron
+and Tibshirani 1993, chapter 13.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import groupby
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import xarray as xr
+
+from lspipe.detect import detect
+from lspipe.errors import ModelError, SamplesError, UsageError
+from lspipe.evaluate import Confusion, averaged, confusion, match_objects, micro
+from lspipe.models.item import ModelItem
+from lspipe.schema import CODE_NODATA, CODE_SCALE, quantise, threshold_code, to_codes
+from lspipe.scorecard import Intervals, Objects, PatchScores, Row
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
+    from numpy.typing import NDArray
+
+    from lspipe.models.item import Tta
+    from lspipe.samples import Samples
+
+BATCH = 16
+"""Patches of a batch whose scores are averaged. Source: paper 002, section 5.3.2."""
+
+DRAWS = 1000
+"""Draws of the bootstrap."""
+
+PERCENTILES = (2.5, 97.5)
+"""Ends of an interval that holds 95 % of the draws."""
+
+GRID = tuple(number / 100 for number in range(1, 100))
+"""Thresholds that are tried: as fine as a person would write one."""
+
+UNLABELLED = 255
+"""Pixels of a mask that nobody judged; not counted."""
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """Probabilities of patches beside their labels."""
+
+    samples: Samples
+    codes: tuple[NDArray[np.uint16], ...]
+    """Of each patch, (y, x), as a run stores them: `schema.quantise`."""
+    masks: tuple[NDArray[np.uint8], ...]
+    """1 = landslide, 0 = none, `UNLABELLED`."""
+    window: int
+    tta: Tta
+    own_threshold: float
+    """Of the model item; 0.5 for a callable."""
+
+
+def predict(
+    model: Any,
+    samples: Samples,
+    *,
+    tta: Tta | None = None,
+    window: int | None = None,
+    batch_size: int = 8,
+    device: str = "auto",
+    on_patches: Callable[[int], None] | None = None,
+) -> Predictions:
+    """Ask a model about every patch.
+
+    Args:
+        model: a `ModelItem` of the same recipe as the samples, or a callable or torch module
+            (N, C, w, w) -> (N, 1, w, w) in the model units of the samples.
+        samples: in the model units of their recipe.
+        tta: "d4" or "none"; None = as the item says, "d4" where it is silent. The views are merged
+            as the item says.
+        window: None = each patch is one window, as in training; else windows of this edge are laid
+            over each patch, with the item's overlap.
+        batch_size: patches that go through the network together.
+        device: "auto", "cpu" or "cuda".
+        on_patches: told how many patches are done, after each batch.
+
+    Raises:
+        ModelError: the item has another recipe, or a scaling that is not its recipe's.
+        SamplesError: no patches, a broken one, or one that is not square.
+        InferenceError: the network failed.
+    """
+    if not len(samples):
+        raise SamplesError(f"{samples.source}: no patches")
+    item = model if isinstance(model, ModelItem) else None
+    if item is not None:
+        check_units(item, samples)
+    views: Tta = tta or (item.tta if item is not None and item.tta else "d4")
+    ask = _Question(
+        model=model if item is None else item.reference,
+        settings={
+            "tta": views,
+            "tta_merge": (item and item.tta_merge) or "max",
+            "tta_order": (item and item.tta_order) or "average-then-max",
+            "batch_size": batch_size,
+            "device": device,
+        },
+        channels=samples.recipe.channels,
+        window=window,
+        overlap=(item and item.overlap) or 0.0,
+    )
+    codes: list[NDArray[np.uint16]] = []
+    masks: list[NDArray[np.uint8]] = []
+    sizes = set()
+    for images, labels in _batches(samples, batch_size):
+        codes += ask(images, samples)
+        masks += labels
+        sizes.add(window or images[0].shape[1])
+        if on_patches is not None:
+            on_patches(len(codes))
+    return Predictions(
+        samples=samples,
+        codes=tuple(codes),
+        masks=tuple(masks),
+        window=max(sizes),
+        tta=views,
+        own_threshold=0.5 if item is None else item.threshold,
+    )
+
+
+def check_units(item: ModelItem, samples: Samples) -> None:
+    """Refuse a model that was not made for the channels and units of the samples.
+
+    Patches hold values after the scaling of their recipe, and nothing scales them again: an item
+    with another scaling would get here what it never gets in a run.
+
+    Raises:
+        ModelError: says what is another.
+    """
+    if item.recipe != samples.recipe.name:
+        raise ModelError(
+            f"{item.path}: lspipe:recipe: found {item.recipe or 'none'}: {samples.source} is in "
+            f"the channels and units of {samples.recipe.name}"
+        )
+    expected = samples.recipe.scaling
+    same = (item.scaling.kind, item.scaling.clip) == (expected.kind, expected.clip) and all(
+        len(a) == len(b) and np.allclose(a, b, rtol=1e-6, atol=0)
+        for a, b in ((item.scaling.scale, expected.scale), (item.scaling.offset, expected.offset))
+    )
+    if not same:
+        raise ModelError(
+            f"{item.path}: lspipe:scaling: is not that of recipe {item.recipe}, which the patches "
+            f"of {samples.source} have behind them: expected {expected}"
+        )
+
+
+def choose_threshold(
+    probabilities: Iterable[NDArray[Any]],
+    masks: Iterable[NDArray[np.uint8]],
+    *,
+    grid: Sequence[float] = GRID,
+) -> float:
+    """The threshold with the best F1 of all pixels together. For validation patches only.
+
+    On the patches that it was chosen on, its F1 is optimistic. Of thresholds that are equally good
+    the one nearest to 0.5 is taken.
+
+    Args:
+        probabilities: (y, x) each, float 0..1 with NaN = not observed, or codes of a run.
+        masks: (y, x) each, 1 = landslide, 0 = none, `UNLABELLED`.
+        grid: thresholds to try.
+
+    Raises:
+        SamplesError: there is no landslide pixel to find.
+    """
+    # Pixels of each code, of none and of landslide: no map has to be kept for it.
+    histograms = np.zeros((2, CODE_SCALE + 1), np.int64)
+    for probability, mask in zip(probabilities, masks, strict=True):
+        codes = to_codes(np.asarray(probability))
+        for label in (0, 1):
+            chosen = codes[(mask == label) & (codes != CODE_NODATA)]
+            histograms[label] += np.bincount(chosen, minlength=CODE_SCALE + 1)
+    there = int(histograms[1].sum())
+    if there == 0:
+        raise SamplesError(
+            "no landslide pixel in the patches: a threshold cannot be chosen on them"
+        )
+    # Pixels above each code, of none and of landslide.
+    above = histograms.sum(1, keepdims=True) - histograms.cumsum(1)
+    best, best_f1 = grid[0], -1.0
+    for threshold in sorted(grid, key=lambda value: abs(value - 0.5)):
+        false, found = (int(count) for count in above[:, threshold_code(threshold)])
+        f1 = Confusion(found, false, there - found).f1
+        if f1 > best_f1:
+            best, best_f1 = threshold, f1
+    return best
+
+
+def measure(
+    predictions: Predictions,
+    *,
+    threshold: float | None = None,
+    choose: bool = False,
+    regions: Sequence[str] = (),
+    left_out: int = 0,
+    seed: int = 0,
+) -> PatchScores:
+    """Score what a model said about patches.
+
+    Args:
+        predictions: of `predict`.
+        threshold: landslide where the probability is above it; None = the model's own.
+        choose: choose it on these patches instead.
+        regions: that the samples were restricted to, for the record.
+        left_out: broken patches that are not among the samples, for the record.
+        seed: of the bootstrap.
+
+    Raises:
+        UsageError: a threshold outside 0..1, or one besides `choose`.
+        SamplesError: nothing that could be counted.
+    """
+    if choose and threshold is not None:
+        raise UsageError(
+            f"threshold {threshold} and one that is to be chosen: expected one of them"
+        )
+    whence: Any = "model item" if threshold is None else "given"
+    limit = predictions.own_threshold if threshold is None else threshold
+    if choose:
+        whence = "chosen on these patches"
+        limit = choose_threshold(predictions.codes, predictions.masks)
+    judged = list(_judged(predictions, threshold_code(limit)))
+    counts = [one.counts for one in judged]
+    total = sum(counts, Confusion(0, 0, 0))
+    pixels = sum(_row(total))
+    if pixels == 0:
+        raise SamplesError(f"{predictions.samples.source}: no pixel is both observed and labelled")
+    return PatchScores(
+        data=predictions.samples.source,
+        regions=tuple(regions),
+        patches=len(counts),
+        left_out=left_out,
+        pixels=pixels,
+        landslide_share=(total.true_positive + total.false_negative) / pixels,
+        window=predictions.window,
+        tta=predictions.tta,
+        threshold=limit,
+        threshold_from=whence,
+        micro=Row.of(micro(counts)),
+        batch_mean=Row.of(averaged(_summed(counts, BATCH))),
+        batch=BATCH,
+        intervals=intervals(counts, seed=seed),
+        objects=Objects(
+            right=sum(one.objects.right for one in judged),
+            wrong=sum(one.objects.wrong for one in judged),
+            found=sum(one.objects.found for one in judged),
+            missed=sum(one.objects.missed for one in judged),
+        ),
+    )
+
+
+def score(
+    model: Any,
+    samples: Samples,
+    *,
+    tta: Tta | None = None,
+    threshold: float | None = None,
+    choose: bool = False,
+    **settings: Any,
+) -> PatchScores:
+    """Predict and measure at once; arguments and errors are those of `predict` and `measure`."""
+    return measure(predict(model, samples, tta=tta, **settings), threshold=threshold, choose=choose)
+
+
+def intervals(counts: Sequence[Confusion], *, draws: int = DRAWS, seed: int = 0) -> Intervals:
+    """How far the scores of all pixels would move with other patches of the same kind.
+
+    Whole patches are drawn again with replacement, as pixels of one patch are no independent
+    witnesses. Draws without a score (nothing predicted, nothing there) are left out.
+
+    Args:
+        counts: of each patch.
+        draws: number of draws.
+        seed: of NumPy's generator.
+
+    Returns:
+        95 % percentile intervals; None for a single patch, which says nothing about others.
+    """
+    if len(counts) < 2:
+        return Intervals()
+    number = len(counts)
+    rng = np.random.default_rng(seed)
+    times = rng.multinomial(number, np.full(number, 1 / number), size=draws)
+    drawn = times @ np.array([_row(one) for one in counts], np.int64)
+    scores = [Confusion(*row).scores() for row in drawn.tolist()]
+    ends: dict[str, tuple[float, float]] = {}
+    for name in ("precision", "recall", "f1", "iou"):
+        values = np.array([getattr(one, name) for one in scores])
+        values = values[np.isfinite(values)]
+        if values.size:
+            low, high = np.percentile(values, PERCENTILES).tolist()
+            ends[name] = (low, high)
+    return Intervals(**ends)
+
+
+# --- parts --------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Question:
+    """How patches are shown to a model."""
+
+    model: Any
+    settings: dict[str, Any]
+    channels: tuple[str, ...]
+    window: int | None
+    overlap: float
+
+    def __call__(
+        self, images: list[NDArray[np.float32]], samples: Samples
+    ) -> list[NDArray[np.uint16]]:
+        """Codes of patches of one size."""
+        height, width = images[0].shape[1:]
+        if self.window is not None:
+            stride = max(1, round(self.window * (1 - self.overlap)))
+            return [self._codes(image, self.window, stride) for image in images]
+        if height != width:
+            raise SamplesError(
+                f"{samples.source}: patches of {height} x {width} px: expected square ones, as a "
+                "patch is one window of the network"
+            )
+        row = self._codes(np.concatenate(images, axis=2), height, height)
+        return np.split(row, len(images), axis=1)
+
+    def _codes(self, image: NDArray[np.float32], window: int, stride: int) -> NDArray[np.uint16]:
+        cube = xr.DataArray(image, dims=("band", "y", "x"), coords={"band": list(self.channels)})
+        found = detect(cube, self.model, window=window, stride=stride, **self.settings)
+        return quantise(found.to_numpy())
+
+
+def _batches(
+    samples: Samples, size: int
+) -> Iterator[tuple[list[NDArray[np.float32]], list[NDArray[np.uint8]]]]:
+    """Patches of one shape that follow each other, at most `size` at a time."""
+    for _, group in groupby(samples, key=lambda pair: pair[0].shape):
+        images: list[NDArray[np.float32]] = []
+        labels: list[NDArray[np.uint8]] = []
+        for image, mask in group:
+            images.append(image)
+            labels.append(mask)
+            if len(images) == size:
+                yield images, labels
+                images, labels = [], []
+        if images:
+            yield images, labels
+
+
+@dataclass(frozen=True)
+class _Judged:
+    """One patch beside its labels."""
+
+    counts: Confusion
+    objects: Any
+
+
+def _judged(predictions: Predictions, limit: int) -> Iterator[_Judged]:
+    for codes, mask in zip(predictions.codes, predictions.masks, strict=True):
+        counted = (codes != CODE_NODATA) & (mask != UNLABELLED)
+        claimed, there = (codes > limit) & counted, (mask == 1) & counted
+        yield _Judged(
+            counts=confusion(claimed, there, counted=counted),
+            objects=match_objects(claimed, there),
+        )
+
+
+def _summed(counts: Sequence[Confusion], size: int) -> list[Confusion]:
+    """Counts of batches of patches, in their order; the last one may be smaller."""
+    return [
+        sum(counts[first : first + size], Confusion(0, 0, 0))
+        for first in range(0, len(counts), size)
+    ]
+
+
+def _row(counts: Confusion) -> tuple[int, int, int, int]:
+    return (
+        counts.true_positive, counts.false_positive, counts.false_negative, counts.true_negative
+    )  # fmt: skip

@@ -1,0 +1,141 @@
+"""A folder of patches with regions: which layout it has, and which patch lies where."""
+
+import h5py
+import numpy as np
+import pytest
+import rasterio
+
+from lspipe.errors import SamplesError
+from lspipe.samples.folders import open_folder
+from lspipe.samples.splits import quarter, random_split, split, three_to_two
+
+
+def write_pictures(folder, numbers):
+    rng = np.random.default_rng(0)
+    for part, bands in (("images", 3), ("masks", 1)):
+        (folder / part).mkdir(parents=True)
+        for number in numbers:
+            path = folder / part / f"{part[:-1]}_{number}.png"
+            with rasterio.open(
+                path, "w", driver="PNG", count=bands, height=16, width=16, dtype="uint8"
+            ) as file:
+                file.write(rng.integers(0, 2, (bands, 16, 16), dtype=np.uint8))
+
+
+@pytest.fixture
+def folder(tmp_path):
+    write_pictures(tmp_path, (1, 2, 10))
+    return tmp_path
+
+
+def write_regions(folder, text):
+    (folder / "regions.csv").write_text(text)
+
+
+# --- layouts and regions ------------------------------------------------------------------------
+
+
+def test_the_layout_of_a_folder_is_seen(folder, tmp_path_factory):
+    assert open_folder(folder, "l4s-rgb").names == ("1", "2", "10")
+    other = tmp_path_factory.mktemp("l4s")
+    for part, key in (("img", "image"), ("mask", "mask")):
+        (other / part).mkdir()
+        with h5py.File(other / part / f"{key}_7.h5", "w") as file:
+            file["mask" if part == "mask" else "img"] = 0
+    samples = open_folder(other, "l4s14")
+    assert (samples.names, samples.recipe.name) == (("7",), "l4s14")
+
+
+def test_a_list_says_where_each_patch_lies(folder):
+    assert open_folder(folder, "l4s-rgb").regions is None
+    write_regions(folder, "name,region\n1,Taiwan\n10,China\n2,Taiwan\n")
+    samples = open_folder(folder, "l4s-rgb")
+    assert samples.of_regions(["Taiwan"]).names == ("1", "2")
+
+
+def test_sub_folders_are_regions(tmp_path):
+    write_pictures(tmp_path / "Taiwan", (1, 2))
+    write_pictures(tmp_path / "China", (1,))
+    (tmp_path / "notes").mkdir()
+    samples = open_folder(tmp_path, "l4s-rgb")
+    assert samples.names == ("China/1", "Taiwan/1", "Taiwan/2")
+    (image, mask) = samples.read("Taiwan/2")
+    assert (image.shape, mask.shape) == ((3, 16, 16), (16, 16))
+    assert samples.of_regions(["China"]).names == ("China/1",)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "line 1: found nothing: expected name,region"),
+        ("patch;where\n", "line 1: found patch;where"),
+        ("name,region\n1\n", "line 2: found '1': expected a name and a region"),
+        ("name,region\n1,\n", "line 2: found '1,'"),
+        ("name,region\n1,A\n1,B\n", "line 3: 1 has a region already"),
+        ("name,region\n1,A\n2,A\n10,A\n11,A\n", r"11: no such patches \(1 of 4\)"),
+        ("name,region\n1,A\n", r"lacks 2, 10 \(2 of 3 patches\)"),
+    ],
+)
+def test_a_bad_list_of_regions_is_refused_by_name(folder, text, message):
+    write_regions(folder, text)
+    with pytest.raises(SamplesError, match=message) as raised:
+        open_folder(folder, "l4s-rgb")
+    assert str(folder / "regions.csv") in str(raised.value)
+
+
+def test_a_folder_that_leaves_a_choice_is_refused(folder):
+    write_pictures(folder / "Taiwan", (1,))
+    with pytest.raises(SamplesError, match="patches in images/ and in Taiwan/images/ too"):
+        open_folder(folder, "l4s-rgb")
+    write_regions(folder / "Taiwan", "name,region\n1,A\n")
+    for part in ("images", "masks"):
+        (folder / part).rename(folder / f"old-{part}")
+    with pytest.raises(SamplesError, match="Taiwan is a region itself"):
+        open_folder(folder, "l4s-rgb")
+    (folder / "Taiwan" / "regions.csv").unlink()
+    (folder / "Taiwan" / "img").mkdir()
+    with pytest.raises(SamplesError, match=r"Taiwan: found img/ and images/: expected one"):
+        open_folder(folder, "l4s-rgb")
+
+
+def test_a_folder_without_patches_is_refused(tmp_path):
+    with pytest.raises(SamplesError, match="no such folder: expected img/ or images/"):
+        open_folder(tmp_path / "gone", "l4s-rgb")
+    (tmp_path / "pictures").mkdir()
+    with pytest.raises(SamplesError, match="found pictures: expected img/ or images/"):
+        open_folder(tmp_path, "l4s-rgb")
+    for part in ("images", "masks"):
+        (tmp_path / part).mkdir()
+    with pytest.raises(SamplesError, match=r"images: no patches"):
+        open_folder(tmp_path, "l4s-rgb")
+
+
+# --- splits -------------------------------------------------------------------------------------
+
+NAMES = tuple(str(number) for number in range(10))
+REGIONS = {name: "A" if int(name) < 5 else "B" for name in NAMES}
+
+
+def test_areas_are_cut_in_two_not_sprinkled():
+    assert quarter(NAMES, REGIONS).train == ("0", "1", "5", "6")
+    assert three_to_two(NAMES, REGIONS).train == ("0", "1", "2", "5", "6", "7")
+    assert three_to_two(NAMES).test == ("6", "7", "8", "9")
+    with pytest.raises(SamplesError, match=r"9: no region is known \(1 of 10 patches\)"):
+        quarter(NAMES, dict.fromkeys(NAMES[:-1], "A"))
+
+
+def test_a_random_split_is_that_of_its_seed_and_loses_none():
+    first, again, other = (random_split(NAMES, seed=seed) for seed in (1, 1, 2))
+    assert first == again
+    assert first != other
+    assert len(first.train) == 8
+    assert set(first.train) | set(first.test) == set(NAMES)
+
+
+def test_samples_are_split_with_their_regions(folder):
+    write_regions(folder, "name,region\n1,A\n2,A\n10,A\n")
+    train, test = split(open_folder(folder, "l4s-rgb"), "three-to-two")
+    assert (train.names, test.names) == (("1", "2"), ("10",))
+    write_regions(folder, "name,region\n1,A\n2,B\n10,C\n")
+    with pytest.raises(SamplesError, match="leaves 3 to train on and 0 to test on"):
+        split(open_folder(folder, "l4s-rgb"), "quarter")

@@ -1,0 +1,42 @@
+"""Scores across regions, laid out as paper 003 laid out its own."""
+
+import pytest
+
+from lspipe.published import COLUMNS, TABLES_4_TO_7
+from lspipe.scorecard import Row
+from lspipe.transfer import Transfer, tables
+
+
+def published():
+    for (trained, tested), cells in TABLES_4_TO_7.items():
+        for column, (precision, recall, f1) in zip(COLUMNS, cells, strict=True):
+            name, patch = column.split()
+            yield Transfer(
+                architecture=name,
+                patch=int(patch),
+                trained_on=trained,
+                tested_on=tested,
+                scores=Row(precision=precision / 100, recall=recall / 100, f1=f1 / 100),
+            )
+
+
+def test_the_tables_of_the_paper_are_its_tables():
+    parts = tables(published()).split("\n\n")
+    assert [part.splitlines()[0] for part in parts] == [
+        f"trained on {place}" for place in ("all", "Taiwan", "China", "Japan")
+    ]
+    header, *rows = parts[3].splitlines()[1:]
+    columns = [f"{score} {patch} px" for patch in (32, 64, 128) for score in ("P", "R", "F1")]
+    assert header.split() == " ".join(["tested on", *columns]).split()
+    (line,) = (row for row in rows if row.startswith("China") and "ResU-Net" in row)
+    cells = TABLES_4_TO_7["Japan", "China"][3:]
+    assert line.split()[2:] == [f"{score:.2f}" for cell in cells for score in cell]
+
+
+def test_what_was_not_measured_is_a_dash_and_twice_is_refused():
+    small, _, large, other, *_ = (one for one in published() if one.tested_on == "Japan")
+    line = tables([small, large]).splitlines()[2]
+    assert line.split() == ["Japan", "U-Net", "69.26", "44.05", "53.85", "70.80", "46.33", "56.01"]
+    assert tables([large, other]).splitlines()[2].split()[2:5] == ["-", "-", "-"]
+    with pytest.raises(ValueError, match="U-Net 32 px, all -> Japan: found twice"):
+        tables([small, small])
