@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import argparse
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -51,8 +51,8 @@ BEFORE_BELOW, SMALLEST_M2 = 0.3, 900.0
 NEGATIVE_STRIDE = {"inn": 32, "mol": 64}
 
 SPEC = TrainSpec(
-    epochs=30, batch_size=16, learning_rate=2e-3, schedule="cosine", loss="bce-dice",
-    augmentation="d4", gain=0.1, watch="f1", seed=1,
+    epochs=36, batch_size=16, learning_rate=2e-3, schedule="cosine", loss="bce-dice",
+    augmentation="d4", gain=0.1, watch="f1", precision="bf16", seed=1,
 )  # fmt: skip
 
 COURSE = Course(
@@ -187,7 +187,7 @@ def main() -> None:
     print(len(samples), "windows")
     started = time.perf_counter()
     trained = train(
-        COURSE,
+        replace(COURSE, spec=replace(SPEC, epochs=options.epochs)),
         samples,
         pictures.folder(options.data / "l4s_rgb" / "validation"),
         options.folder,

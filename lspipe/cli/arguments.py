@@ -8,6 +8,7 @@ from typing import Any
 from lspipe import __version__
 from lspipe.cli import models, verbs
 from lspipe.cli.evaluation import evaluate
+from lspipe.samples.splits import SPLITS
 from lspipe.train.protocols import PROTOCOLS
 
 
@@ -68,6 +69,13 @@ def _train(group: Any) -> None:
     train.add_argument("--data", required=True, metavar="FOLDER", help="patches to train on")
     train.add_argument(
         "--validation", metavar="FOLDER", help="patches on which the best epoch is chosen"
+    )
+    train.add_argument("--train-on", metavar="A,B", help="only the patches of these regions")
+    train.add_argument(
+        "--split", choices=tuple(SPLITS), help="keep the rest of each region to test on"
+    )
+    train.add_argument(
+        "--test-on", metavar="A,B", help="regions, or all, to score the model on at the end"
     )
     train.add_argument("--output", required=True, metavar="DIR", help="folder of the new model")
     train.add_argument("--id", help="its name (that of the folder)")

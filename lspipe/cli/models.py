@@ -11,6 +11,7 @@ from lspipe.cli.evaluation import card_of
 from lspipe.cli.summaries import models_text, scores_lines, sweep_text, trained_text
 from lspipe.cli.text import duration, say, show
 from lspipe.errors import UsageError
+from lspipe.transfer import ALL, Transfer
 
 if TYPE_CHECKING:
     import argparse
@@ -82,7 +83,7 @@ def train(options: argparse.Namespace) -> int:
     from lspipe.train import course
 
     asked, output = _course(options), Path(options.output)
-    training = _samples(options.data, asked.recipe, options)
+    training, testing = _divided(_samples(options.data, asked.recipe, options), options)
     validation = _samples(options.validation, asked.recipe, options)
     if options.fresh and output.exists():
         _clear(output)
@@ -91,8 +92,9 @@ def train(options: argparse.Namespace) -> int:
     trained = course.train(
         asked, training, validation, output, on_epoch=_Epochs(asked.spec, validation)
     )
-    facts = _facts(trained)
-    show(options, facts, lambda: trained_text(trained))
+    results = _transfer(trained, testing, options)
+    facts = _facts(trained) | {"transfer": [asdict(result) for result in results]}
+    show(options, facts, lambda: trained_text(trained, results))
     return OK
 
 
@@ -120,6 +122,50 @@ def _samples(folder: str | None, recipe: str, options: argparse.Namespace) -> An
     if len(kept) < len(found):
         say(f"{folder}: {len(found) - len(kept)} of {len(found)} patches are broken and left out")
     return kept
+
+
+def _divided(samples: Samples, options: argparse.Namespace) -> tuple[Samples, Samples]:
+    """Patches to train on, and those that may be tested on."""
+    from lspipe.samples.splits import split
+
+    training = testing = samples
+    if options.split:
+        training, testing = split(samples, options.split)
+    if options.train_on:
+        training = training.of_regions(_regions(options.train_on))
+    if options.test_on and options.test_on != ALL:
+        testing.of_regions(_regions(options.test_on))  # refused now, not after the training
+    return training, testing
+
+
+def _transfer(
+    trained: Trained, testing: Samples, options: argparse.Namespace
+) -> tuple[Transfer, ...]:
+    """Scores on each region that is to be tested on, and on all of them together."""
+    from lspipe.models import ModelItem
+    from lspipe.scoring import score
+
+    if not options.test_on:
+        return ()
+    item = ModelItem.from_file(trained.item)
+    regions = () if options.test_on == ALL else _regions(options.test_on)
+    chosen = {region: testing.of_regions([region]) for region in regions}
+    if len(regions) != 1:
+        chosen[ALL] = testing.of_regions(regions) if regions else testing
+    return tuple(
+        Transfer(
+            architecture=item.architecture,
+            patch=item.window,
+            trained_on=options.train_on or ALL,
+            tested_on=region,
+            scores=score(item, samples, window=item.window).micro,
+        )
+        for region, samples in chosen.items()
+    )
+
+
+def _regions(words: str) -> list[str]:
+    return [word.strip() for word in words.split(",") if word.strip()]
 
 
 def _course(options: argparse.Namespace) -> Course:

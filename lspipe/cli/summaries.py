@@ -8,10 +8,13 @@ from typing import TYPE_CHECKING, Any
 from lspipe.cli.text import counted, duration, size, table
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from lspipe.estimate import Estimate
     from lspipe.pipeline import Summary
     from lspipe.scorecard import Scorecard
     from lspipe.train.course import Trained
+    from lspipe.transfer import Transfer
 
 
 def plan_text(facts: dict[str, Any], cost: Estimate, notes: list[str]) -> str:
@@ -238,9 +241,11 @@ def scores_lines(card: Scorecard | None, problem: str) -> list[str]:
     return [f"  {'scores' if number == 0 else '':<11}{line}" for number, line in enumerate(lines)]
 
 
-def trained_text(trained: Trained) -> str:
+def trained_text(trained: Trained, results: Sequence[Transfer]) -> str:
     """Tell what a training gave, and what to do next."""
     from lspipe.scorecard import text
+    from lspipe.transfer import tables
 
     scores = [] if trained.card is None else [text(trained.card), ""]
+    scores += [tables(results), ""] if results else []
     return "\n".join([*scores, str(trained.item), f"next: lspipe model show {trained.item}"])

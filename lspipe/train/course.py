@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from lspipe.errors import ModelError, SamplesError
+from lspipe.errors import ModelError, SamplesError, UsageError
 from lspipe.losses import IGNORED
 from lspipe.models import ModelItem, build, digest
 from lspipe.models.encoders import load_encoder
@@ -110,27 +110,30 @@ def train(
     Raises:
         SamplesError: patches that cannot be used, or of another recipe.
         ModelError: another architecture or other channels in `init_from`; weights that do not fit.
-        UsageError: another training lies in the folder.
-        ValueError: the loss is no longer a number.
+            The loss is no longer a number.
+        UsageError: another training lies in the folder; patience without validation.
     """
     check_id(course.id)
     recipe = recipe_of(course.recipe)
     pairs = windows_of(training, recipe, course.window)
     watched = None if validation is None else windows_of(validation, recipe, course.window)
+    if watched is None and course.spec.patience is not None:
+        raise UsageError(
+            f"{course.id}: patience {course.spec.patience} needs validation patches: give some, or "
+            "set patience to null"
+        )
     if watched is not None and not (watched[1] == 1).any():
         raise SamplesError(
             f"{course.id}: no landslide pixel in the validation patches: nothing can be chosen on "
             "them"
         )
     network = first_network(course, recipe)
-    epochs = fit(
-        network,
-        *pairs,
-        course.spec,
-        validation=watched,
-        folder=folder,
-        on_epoch=on_epoch,
-    )
+    try:
+        epochs = fit(
+            network, *pairs, course.spec, validation=watched, folder=folder, on_epoch=on_epoch
+        )
+    except ValueError as error:
+        raise ModelError(f"{course.id}: {error}") from error
     _write_record(course, training, validation, epochs, folder)
     _draw(course, epochs, folder)
     fields = {

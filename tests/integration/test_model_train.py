@@ -1,6 +1,7 @@
 """`lspipe model train` and `model pack`: from a folder of patches to a model that can be used."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -69,6 +70,12 @@ def test_patches_become_a_model_that_checks_and_says_what_it_was_trained_on(
     assert "12 patches" in item.description
     assert "L1C" in item.not_for
     assert main(["model", "check", facts["item"]]) == 0
+    assert [scores["tta"] for scores in facts["scorecard"]["patches"]] == ["none", "d4"]
+    capsys.readouterr()
+    words = ["--data", str(patches / "validation"), "--tta", "both", "--json"]
+    assert main(["model", "evaluate", facts["item"], *words]) == 0
+    again = json.loads(capsys.readouterr().out)
+    assert again["patches"] == facts["scorecard"]["patches"]
     picture = tmp_path / "mine" / "learning_curve.png"
     assert picture.read_bytes().startswith(b"\x89PNG")
     record = json.loads((tmp_path / "mine" / "training.json").read_text())
@@ -117,6 +124,33 @@ def test_a_sweep_keeps_the_best_setting(patches, tmp_path, capsys, monkeypatch):
     assert main(["model", "check", facts["item"]]) == 0
     best = ModelItem.from_file(facts["settings"][0]["item"])
     assert best.sha256 == ModelItem.from_file(facts["item"]).sha256
+
+
+def test_scenarios_of_transfer_are_scored_in_the_layout_of_paper_003(patches, tmp_path, capsys):
+    data = tmp_path / "regions"
+    for region, part in (("China", "train"), ("Japan", "validation")):
+        shutil.copytree(patches / part, data / region)
+    words = ["--split", "three-to-two", "--train-on", "China", "--test-on", "China,Japan"]
+    assert train(patches, tmp_path / "mine", *words, "--data", str(data)) == 0
+    out = capsys.readouterr().out
+    assert "trained on China" in out
+    rows = [line.split()[:2] for line in out.splitlines() if "ghorb-unet" in line]
+    assert rows == [["China", "ghorb-unet"], ["Japan", "ghorb-unet"], ["all", "ghorb-unet"]]
+    assert "P 32 px" in out
+    record = json.loads((tmp_path / "mine" / "training.json").read_text())
+    assert record["training"]["patches"] == 8  # three fifths of twelve, rounded up
+    assert (
+        train(patches, tmp_path / "other", *words, "--test-on", "Taiwan", "--data", str(data)) == 2
+    )
+    assert "Taiwan" in capsys.readouterr().err
+    assert not (tmp_path / "other").exists()
+
+
+def test_early_stopping_without_validation_is_refused_with_what_to_do(patches, tmp_path, capsys):
+    words = ["model", "train", "--data", str(patches / "train"), "--output", str(tmp_path / "mine")]
+    assert main([*words, *QUICK, "--protocol", "ghorb", "--window", "32"]) == 2
+    assert "patience 10 needs validation patches" in capsys.readouterr().err
+    assert main([*words, *QUICK, "--set", "patience=null"]) == 0
 
 
 def test_a_broken_patch_is_named_and_refused_unless_it_may_be_left_out(patches, tmp_path, capsys):
