@@ -136,22 +136,7 @@ def train(
         raise ModelError(f"{course.id}: {error}") from error
     _write_record(course, training, validation, epochs, folder)
     _draw(course, epochs, folder)
-    fields = {
-        "id": course.id,
-        "architecture": course.architecture,
-        "arguments": dict(course.arguments),
-        "bands": recipe.channels,
-        "recipe": recipe.name,
-        "window": pairs[0].shape[-1],
-        "scaling": recipe.scaling,
-        "fill": FILL,
-        "classes": ("background", "landslide"),
-        "overlap": course.overlap,
-        "tta": course.tta,
-        "tta_merge": "mean",
-        "description": course.description or _description(course, training, validation),
-        "not_for": course.not_for or _not_for(recipe),
-    }
+    fields = fields_of(course, window=pairs[0].shape[-1], about=_about(training, validation))
     item = pack(network, folder, item_fields=fields)
     card = None
     if validation is not None:
@@ -161,6 +146,34 @@ def train(
         item = pack(network, folder, item_fields=fields, scorecard=card.as_json())
     parameters = sum(parameter.numel() for parameter in network.parameters())
     return Trained(item, epochs, parameters, card)
+
+
+def fields_of(course: Course, *, window: int, about: str = "") -> dict[str, Any]:
+    """Fields of the item of a course (`lspipe.models.pack`), but for its threshold.
+
+    Args:
+        course: what was trained.
+        window: edge of its windows, pixels.
+        about: what it was trained on, where the course does not describe its model itself.
+    """
+    recipe = recipe_of(course.recipe)
+    trained = f"{course.architecture} with the channels of {recipe.name}, trained by lspipe"
+    return {
+        "id": course.id,
+        "architecture": course.architecture,
+        "arguments": dict(course.arguments),
+        "bands": recipe.channels,
+        "recipe": recipe.name,
+        "window": window,
+        "scaling": recipe.scaling,
+        "fill": FILL,
+        "classes": ("background", "landslide"),
+        "overlap": course.overlap,
+        "tta": course.tta,
+        "tta_merge": "mean",
+        "description": course.description or f"{trained} {about}.",
+        "not_for": course.not_for or _not_for(recipe),
+    }
 
 
 def _best_threshold(item: Path, validation: Samples, course: Course) -> float:
@@ -292,16 +305,13 @@ def _draw(course: Course, epochs: tuple[Epoch, ...], folder: Path) -> None:
     curve.draw(epochs, folder / CURVE, title=f"{course.id} ({course.architecture})")
 
 
-def _description(course: Course, training: Samples, validation: Samples | None) -> str:
+def _about(training: Samples, validation: Samples | None) -> str:
     chosen = (
         "the last epoch was kept"
         if validation is None
         else f"the best epoch on {len(validation)} other patches was kept"
     )
-    return (
-        f"{course.architecture} with the channels of {course.recipe}, trained by "
-        f"`lspipe model train` on {len(training)} patches; {chosen}."
-    )
+    return f"on {len(training)} patches; {chosen}"
 
 
 def _not_for(recipe: Recipe) -> str:
