@@ -58,7 +58,7 @@ BEFORE_BELOW, SMALLEST_M2 = 0.3, 900.0
 NEGATIVE_STRIDE = {"inn": 32, "mol": 64}
 
 SPEC = TrainSpec(
-    epochs=36, batch_size=16, learning_rate=2e-3, schedule="cosine", loss="bce-dice",
+    epochs=30, batch_size=16, learning_rate=2e-3, schedule="cosine", loss="bce-dice",
     augmentation="d4", gain=0.1, watch="f1", precision="bf16", seed=1,
 )  # fmt: skip
 
@@ -228,7 +228,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--folder", type=Path, default=Path("runs/l4s-rgb"), help="of the training")
     parser.add_argument("--epochs", type=int, default=SPEC.epochs)
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--score", action="store_true", help="score the shipped model only")
     parser.add_argument("--ship", action="store_true", help="write it into lspipe/models/shipped")
     options = parser.parse_args()
