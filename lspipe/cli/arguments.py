@@ -43,12 +43,12 @@ def _model_verbs(group: Any) -> None:
         epilog="example: lspipe model show shipped:demo",
     )
     actions = model.add_subparsers(title="actions", metavar="ACTION", required=True, dest="action")
-    for name, text in (
-        ("list", "models that come with lspipe, and networks of the papers"),
-        ("show", "the card of a model: what it is, and what was measured of it"),
-        ("check", "whether a model does what its item says"),
+    for name, example, text in (
+        ("list", "list", "models that come with lspipe, and networks of the papers"),
+        ("show", "show shipped:demo", "what a model is, and what was measured of it"),
+        ("check", "check shipped:demo", "whether a model does what its item says"),
     ):
-        plain = _add(actions, verbs.model, text, example=f"model {name}", name=name)
+        plain = _add(actions, verbs.model, text, example=f"model {example}", name=name)
         plain.add_argument("item", nargs="?", help="model item, or shipped:NAME")
     scored = _add(
         actions,
