@@ -15,7 +15,7 @@ import os
 import textwrap
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import NamedTemporaryFile
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal
 
 from pydantic import TypeAdapter, ValidationError
@@ -249,16 +249,10 @@ def write(card: Scorecard, path: str | Path) -> None:
     path = Path(path)
     check_writable(path)
     text = json.dumps(card.as_json(), indent=2, ensure_ascii=False) + "\n"
-    with NamedTemporaryFile(
-        "w", encoding="utf-8", dir=path.parent, prefix=".scorecard-", delete=False
-    ) as draft:
-        draft.write(text)
-    try:
-        Path(draft.name).chmod(0o644)
-        Path(draft.name).replace(path)
-    except OSError:
-        Path(draft.name).unlink()
-        raise
+    with TemporaryDirectory(dir=path.parent, prefix=".scorecard-") as folder:
+        draft = Path(folder) / path.name
+        draft.write_text(text, encoding="utf-8")
+        draft.replace(path)
 
 
 def check_writable(path: str | Path) -> None:

@@ -61,7 +61,7 @@ def evaluate(options: argparse.Namespace) -> int:
         lspipe=__version__,
         command=_command(options),
         patches=_scores(options, item, samples, regions, left_out),
-        not_to_be_read_as=" ".join((NOT_TO_BE_READ_AS, item.not_for)).strip(),
+        not_to_be_read_as=_limits(item),
     )
     if options.write:
         scorecard.write(card, options.write)
@@ -133,6 +133,12 @@ def _scores(
             )
         )
     return tuple(scores)
+
+
+def _limits(item: ModelItem) -> str:
+    """What the scores must not be read as: of any patches, and of this model."""
+    own = f" Its item says: {item.not_for}" if item.not_for else ""
+    return NOT_TO_BE_READ_AS + own
 
 
 def _command(options: argparse.Namespace) -> str:
