@@ -16,7 +16,11 @@ the simulated valleys of benchmarks/demo_model.py (held-out seeds) scars are kno
 one date, and the list of new ones on two. What the simulator calls bare soil was chosen with the
 same indices in mind as this model's numbers, so that says little.
 
-Result: not run yet.
+Result, 2026-11-21, half a minute of one core. False objects of 900 m2 or more per km2, and share of
+the area that is marked: Mol 7.1, 24 %; Flanders on one date 12.1, 24 %, new from month to month
+3.2, 5.7 %; Barbellino 12.8, 7 % of 0.16 km2, new 0 in 0.06 km2. Simulated valleys: precision 2.6 %,
+recall 71 % of scar pixels on one date; of two dates 69 of 84 new landslides found, 77 of 351 listed
+right. A model to try lspipe with, whose list somebody has to look through, as its item says.
 """
 
 from __future__ import annotations

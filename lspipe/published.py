@@ -310,7 +310,7 @@ def _landslide4sense() -> Iterator[PublishedRow]:
     for architecture, (recall, precision, f1, jaccard) in TABLE_I.items():
         yield PublishedRow(
             paper="001", table="Table I", architecture=architecture, recipe="l4s14", patch=128,
-            data="first quarter of each area, the rest", precision=precision / 100,
+            data="first quarter of each area -> the rest", precision=precision / 100,
             recall=recall / 100, f1=f1 / 100, iou=jaccard / 100, note="IoU from F1",
         )  # fmt: skip
 

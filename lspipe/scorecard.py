@@ -15,7 +15,7 @@ import os
 import textwrap
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import NamedTemporaryFile
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal
 
 from pydantic import TypeAdapter, ValidationError
@@ -202,6 +202,12 @@ class Scorecard:
 _ADAPTER = TypeAdapter(Scorecard)
 
 
+def limits_of(item: ModelItem) -> str:
+    """What scores of patches must not be read as: of any patches, and of this model."""
+    own = f" Its item says: {item.not_for}" if item.not_for else ""
+    return NOT_TO_BE_READ_AS + own
+
+
 def from_json(document: Any, source: str) -> Scorecard:
     """Take a stored document.
 
@@ -257,16 +263,10 @@ def write(card: Scorecard, path: str | Path) -> None:
     path = Path(path)
     check_writable(path)
     text = json.dumps(card.as_json(), indent=2, ensure_ascii=False) + "\n"
-    with NamedTemporaryFile(
-        "w", encoding="utf-8", dir=path.parent, prefix=".scorecard-", delete=False
-    ) as draft:
-        draft.write(text)
-    try:
-        Path(draft.name).chmod(0o644)
-        Path(draft.name).replace(path)
-    except OSError:
-        Path(draft.name).unlink()
-        raise
+    with TemporaryDirectory(dir=path.parent, prefix=".scorecard-") as folder:
+        draft = Path(folder) / path.name
+        draft.write_text(text, encoding="utf-8")
+        draft.replace(path)
 
 
 def check_writable(path: str | Path) -> None:

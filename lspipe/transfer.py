@@ -16,7 +16,7 @@ from lspipe.columns import table
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from lspipe.scorecard import Row
+    from lspipe.scorecard import PatchScores, Row
 
 ALL = "all"
 """What every region together is called."""
@@ -33,6 +33,17 @@ class Transfer:
     """A region, or `ALL`."""
     tested_on: str
     scores: Row
+
+    @classmethod
+    def of(cls, scores: PatchScores, *, architecture: str, trained_on: str) -> Transfer:
+        """The scenario of scored patches, which know their size and where they lie."""
+        return cls(
+            architecture=architecture,
+            patch=scores.window,
+            trained_on=trained_on,
+            tested_on=", ".join(scores.regions) or ALL,
+            scores=scores.micro,
+        )
 
 
 def tables(results: Iterable[Transfer]) -> str:

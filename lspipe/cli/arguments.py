@@ -48,7 +48,7 @@ def _model_verbs(root: Any) -> None:
     text = "models that come with lspipe, and networks of the papers"
     _add(group, models.list_models, text, example="model list", name="list")
     for name, verb, text in (
-        ("show", models.show_card, "the card of a model: what it is, and what was measured of it"),
+        ("show", models.show_card, "what a model is, and what was measured of it"),
         ("check", models.check, "whether a model does what its item says"),
     ):
         one = _add(group, verb, text, example=f"model {name} shipped:demo", name=name)

@@ -54,7 +54,7 @@ def evaluate(options: argparse.Namespace) -> int:
         lspipe=__version__,
         command=_command(options),
         patches=_scores(options, item, samples, regions, left_out),
-        not_to_be_read_as=" ".join((scorecard.NOT_TO_BE_READ_AS, item.not_for)).strip(),
+        not_to_be_read_as=scorecard.limits_of(item),
     )
     if options.write:
         scorecard.write(card, options.write)

@@ -27,7 +27,7 @@ from lspipe.models.encoders import load_encoder
 from lspipe.models.pack import check_id, pack
 from lspipe.models.weights import build_network
 from lspipe.recipes import Recipe, check_channels, recipe_of
-from lspipe.scorecard import NOT_TO_BE_READ_AS, Scorecard
+from lspipe.scorecard import Scorecard, limits_of
 from lspipe.scoring import choose_threshold, measure, predict
 from lspipe.train import fit
 from lspipe.train.spec import TrainSpec
@@ -193,7 +193,7 @@ def scorecard_of(item: Path, validation: Samples, course: Course) -> Scorecard:
         patches=tuple(
             measure(predict(model, validation, tta=tta, window=course.window)) for tta in ways
         ),
-        not_to_be_read_as=" ".join((NOT_TO_BE_READ_AS, CHOSEN_HERE, model.not_for)),
+        not_to_be_read_as=f"{CHOSEN_HERE} {limits_of(model)}",
     )
 
 

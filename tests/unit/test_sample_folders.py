@@ -64,6 +64,15 @@ def test_sub_folders_are_regions(tmp_path):
     assert samples.of_regions(["China"]).names == ("China/1",)
 
 
+@pytest.mark.real
+def test_parts_of_the_real_set_are_regions(real_data):
+    samples = open_folder(real_data / "l4s_rgb", "l4s-rgb")
+    assert len(samples.of_regions(["train"])) == 1197
+    part = samples.of_regions(["validation"])
+    assert len(part) == 339
+    assert part.read(part.names[0])[0].shape == (3, 128, 128)
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

@@ -11,7 +11,7 @@ from lspipe import scorecard
 from lspipe.cli import main
 from lspipe.errors import ModelError, UsageError
 from lspipe.evaluate import confusion
-from lspipe.models import ModelItem, build
+from lspipe.models import SHIPPED, ModelItem, build
 from lspipe.models.pack import pack
 from lspipe.recipes import recipe_of
 from lspipe.samples import pictures
@@ -279,6 +279,14 @@ def test_false_alarms_and_lists_are_said_per_square_kilometre():
 def test_another_document_is_no_scorecard(change, message):
     with pytest.raises(ModelError, match=message):
         scorecard.from_json(CARD.as_json() | change, "here")
+
+
+def test_shipped_scorecards_are_of_the_shipped_models():
+    # Red after a change of the item: run the command that the scorecard names again.
+    cards = {name: scorecard.read(ModelItem.from_file(f"shipped:{name}")) for name in SHIPPED}
+    assert cards["bare-ground"].false_alarms
+    for name, card in cards.items():
+        assert card is None or card.model == name
 
 
 def test_a_scorecard_that_is_not_there_is_said_and_stops_no_run(item):

@@ -1,9 +1,13 @@
 """Scores across regions, laid out as paper 003 laid out its own."""
 
+import numpy as np
 import pytest
 
 from lspipe.published import COLUMNS, TABLES_4_TO_7
+from lspipe.recipes import recipe_of
+from lspipe.samples import Samples
 from lspipe.scorecard import Row
+from lspipe.scoring import measure, predict
 from lspipe.transfer import Transfer, tables
 
 
@@ -31,6 +35,23 @@ def test_the_tables_of_the_paper_are_its_tables():
     (line,) = (row for row in rows if row.startswith("China") and "ResU-Net" in row)
     cells = TABLES_4_TO_7["Japan", "China"][3:]
     assert line.split()[2:] == [f"{score:.2f}" for cell in cells for score in cell]
+
+
+def test_scored_patches_know_their_place_in_the_table():
+    image = np.zeros((4, 8, 8), np.float32)
+    image[0, :4] = 1
+    mask = (image[0] > 0).astype(np.uint8)
+    samples = Samples("here", recipe_of("ghorb4"), ("a",), lambda _: (image, mask))
+    predictions = predict(lambda windows: windows[:, :1], samples, tta="none")
+    rows = [
+        Transfer.of(measure(predictions, regions=regions), architecture="x", trained_on="Japan")
+        for regions in ((), ("China",))
+    ]
+    assert [(row.patch, row.tested_on, row.scores.f1) for row in rows] == [
+        (8, "all", 1.0),
+        (8, "China", 1.0),
+    ]
+    assert tables(rows).splitlines()[3].split() == ["China", "x", "100.00", "100.00", "100.00"]
 
 
 def test_what_was_not_measured_is_a_dash_and_twice_is_refused():
