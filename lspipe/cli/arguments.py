@@ -6,7 +6,7 @@ import argparse
 from typing import Any
 
 from lspipe import __version__
-from lspipe.cli import verbs
+from lspipe.cli import adapting, verbs
 
 
 def parser() -> argparse.ArgumentParser:
@@ -22,10 +22,11 @@ def parser() -> argparse.ArgumentParser:
     status = _add(group, verbs.status, "how far a run is", example="status runs/demo")
     status.add_argument("run", help="run directory")
     model = _add(
-        group, verbs.model, "list, show or check models", example="model show shipped:demo"
+        group, verbs.model, "list, show, check or adapt models", example="model show shipped:demo"
     )
-    model.add_argument("action", choices=("list", "show", "check"))
-    model.add_argument("item", nargs="?", help="model item, or shipped:NAME")
+    model.add_argument("action", choices=("list", "show", "check", "adapt"))
+    model.add_argument("item", nargs="?", help="model item, or shipped:NAME; adapt: run directory")
+    adapting.add_arguments(model)
     demo = _add(group, verbs.demo, "write a simulated archive", example="demo runs/demo-archive")
     demo.add_argument("folder", help="folder to write the archive and its workflow into")
     doctor = _add(

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lspipe.cli import adapting
 from lspipe.cli.progress import Progress
 from lspipe.cli.summaries import (
     benchmark_text,
@@ -125,7 +126,7 @@ def status(options: argparse.Namespace) -> int:
 
 
 def model(options: argparse.Namespace) -> int:
-    """List, show or check models."""
+    """List, show, check or adapt models."""
     from lspipe import models
     from lspipe.models import card
     from lspipe.recipes import check_item
@@ -134,6 +135,8 @@ def model(options: argparse.Namespace) -> int:
         facts = models.listed()
         show(options, facts, lambda: models_text(facts))
         return OK
+    if options.action == "adapt":
+        return adapting.adapt(options)
     if not options.item:
         raise UsageError(
             f"lspipe model {options.action}: expected a model item, such as shipped:bare-ground"

@@ -61,6 +61,8 @@ class FrozenRun:
     """What `run.json` says of the model: id, sha256, item_sha256."""
     reference: str
     """The model item as the workflow names it."""
+    threshold: float | None
+    """Of the workflow; None = the model item's."""
     folder: Path | None
     """What relative paths of the workflow start from; None = the run does not say."""
 
@@ -91,6 +93,7 @@ class FrozenRun:
                 spec=TypeAdapter(CubeSpec).validate_python(workflow["cube"]),
                 model=content["model"],
                 reference=workflow["model"]["item"],
+                threshold=workflow["change"]["threshold"],
                 folder=folder,
             )
         except (KeyError, TypeError, ValidationError) as error:

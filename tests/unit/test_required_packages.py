@@ -23,7 +23,7 @@ USED_BY = {
     "xarray": ("xarray", "change classified cube detect inventory listing loaders"),
     "rioxarray": ("rioxarray", "classified"),
     "zarr": ("zarr", "store"),
-    "torch": ("torch", "gather inference inputs models train"),
+    "torch": ("torch", "adapt gather inference inputs models train"),
     "stackstac": ("stackstac", "loaders"),
     "pystac-client": ("pystac_client", "search"),
     "odc-stac": ("odc.stac", "loaders"),
