@@ -114,7 +114,7 @@ class FrozenRun:
         if not is_found_anywhere and self.folder is None:
             raise ModelError(
                 f"{self.path}: {FROM_AN_EARLIER_VERSION} in which folder the model item {name} "
-                "lies: name the item yourself"
+                "lies: name the item yourself (lspipe model adapt --parent)"
             )
         item = ModelItem.from_file(name if is_found_anywhere else self.folder / name)  # type: ignore[operator]
         check_item(item)

@@ -24,7 +24,7 @@ from lspipe.samples.frozen import FrozenRun
 from lspipe.samples.runs import chips
 from lspipe.schema import CUBE_NODATA
 from lspipe.workflow import Workflow
-from tests.worlds import NEW_SCAR, OLD_SCAR, make_world
+from tests.worlds import NEW_SCAR, OLD_SCAR, add_scene, make_world
 
 CLOUD = (40, 200, 15)
 """Row, column, radius of a cloud on the later date."""
@@ -130,20 +130,22 @@ def test_windows_hold_every_object_whole_or_cover_it(seed):
 # --- what patches hold --------------------------------------------------------------------------
 
 
-def test_pixels_are_those_of_the_runs_own_cube(tmp_path):
-    _, plan = planned(tmp_path)
+@pytest.mark.parametrize("composite", ["best", "median"])
+def test_pixels_are_those_of_the_runs_own_cube(tmp_path, composite):
+    twin = {"time": "2018-02-19T14:37:51Z", "clouds": [(90, 180, 20)], "baseline": "04.00"}
+    add_scene(tmp_path, bands=BANDS, **twin)
+    _, plan = planned(tmp_path, cube={"composite": composite})
     run = FrozenRun.of(tmp_path / "run")
     tile, planned_tile = run.tiles[0], plan.tiles[0]
+    step, planned_step = tile.steps[-1], planned_tile.steps[-1]
+    whole = open_step(planned_tile, planned_step, plan.workflow).compute()
     # Odd places, at the tile's corner, under the rim of the cloud.
-    parts = [(0, 0), (37, 183), (177, 175)]
-    for step, planned_step in zip(tile.steps, planned_tile.steps, strict=True):
-        whole = open_step(planned_tile, planned_step, plan.workflow).compute()
-        for row, column in parts:
-            part = slice(row, row + 63), slice(column, column + 63)
-            pixels, quality = run.read(tile, step, plan.model.bands, part)
-            expected = whole["reflectance"].sel(band=list(plan.model.bands)).values[:, *part]
-            np.testing.assert_array_equal(pixels, expected)
-            np.testing.assert_array_equal(quality, whole["quality"].values[part])
+    for row, column in ((0, 0), (37, 183), (177, 175)):
+        part = slice(row, row + 57), slice(column, column + 57)
+        pixels, quality = run.read(tile, step, plan.model.bands, part)
+        expected = whole["reflectance"].sel(band=list(plan.model.bands)).values[:, *part]
+        np.testing.assert_array_equal(pixels, expected)
+        np.testing.assert_array_equal(quality, whole["quality"].values[part])
 
 
 def test_patches_hold_the_polygons_in_model_units_and_as_many_without(world):
@@ -174,6 +176,39 @@ def test_what_was_not_observed_says_nothing(world):
     assert (mask == 1).sum() < 20 * 20
     before = chips(world.run, table(under), window=96, background=0, date="before")
     assert (before.read(before.names[0])[1] == 1).sum() == 20 * 20
+
+
+def test_what_a_run_hides_from_its_network_is_hidden_here(tmp_path):
+    made, _ = planned(tmp_path, cube={"mask": {"apply": "input"}})
+    samples = chips(made.run, table((30, 170, 20, 30)), model="shipped:demo", background=0)
+    image, mask = samples.read(samples.names[0])
+    assert (mask == IGNORED).any()
+    np.testing.assert_array_equal(np.isnan(image).all(0), mask == IGNORED)
+    np.testing.assert_array_equal(np.isnan(image).any(0), mask == IGNORED)
+
+
+def test_every_tile_gives_its_own_patches(tmp_path):
+    for time in ("2017-01-15T14:37:51Z", "2018-01-20T14:37:51Z"):
+        add_scene(tmp_path, tile="18GYT", time=time, bands=BANDS)
+    made, _ = planned(tmp_path, aoi={"tiles": ["18GYS", "18GYT"]})
+    north = table(OLD_SCAR).translate(0, 100020)
+    polygons = gpd.GeoDataFrame(geometry=[outline(OLD_SCAR), *north], crs=32718)
+    samples = chips(made.run, polygons, window=64, model="shipped:demo")
+    assert sorted(samples.regions.values()) == ["18GYS"] * 2 + ["18GYT"] * 2
+    one, two = (samples.of_regions([tile]) for tile in ("18GYS", "18GYT"))
+    assert one.names[0].split("_", 1)[1] == two.names[0].split("_", 1)[1]
+    assert (one.read(one.names[0])[0] != two.read(two.names[0])[0]).any()
+
+
+def test_an_area_from_a_file_is_found_again_and_must_be_the_same(tmp_path):
+    area = tmp_path / "area.geojson"
+    table((50, 50, 120, 120), epsg=4326).to_file(area)
+    made, _ = planned(tmp_path, aoi={"file": "area.geojson"}, model={"item": "shipped:demo"})
+    assert len(chips(made.run, table(OLD_SCAR), background=0)) == 1
+    area.unlink()
+    table((0, 0, 200, 200), epsg=4326).to_file(area)
+    with pytest.raises(StoreError, match=r"area\.geojson, is not the one that it was planned with"):
+        chips(made.run, table(OLD_SCAR))
 
 
 def test_the_same_seed_gives_the_same_patches_and_another_does_not(world):
