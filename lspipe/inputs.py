@@ -132,10 +132,7 @@ class Inputs:
         missing = _missing(raw) if self.has_gaps else None
         if hidden is not None:
             missing = hidden if missing is None else missing | hidden
-        values = raw.to(torch.float32)
-        if raw.dtype == torch.int16:
-            values *= REFLECTANCE_SCALE
-        scaled = scale(values, self.scaling, observed=observed, tile_range=self.tile_range)
+        scaled = _scaled(raw, self.scaling, observed=observed, tile_range=self.tile_range)
         return scaled if missing is None else torch.where(missing, self.fill, scaled)
 
     def _settled(self) -> Inputs:
@@ -150,6 +147,55 @@ class Inputs:
             hidden = None if self.hidden is None else self.hidden[None, :, rows]
             ready[:, rows] = self._model_units(self.pixels[None, :, rows], None, hidden)[0]
         return replace(self, pixels=ready, hidden=None, is_ready=True)
+
+
+def to_model_units(
+    pixels: NDArray[Any],
+    scaling: Scaling,
+    *,
+    observed: NDArray[np.bool_],
+    hidden: NDArray[np.bool_] | None = None,
+    tile_range: ArrayLike | None = None,
+) -> NDArray[np.float32]:
+    """Turn one window into model units, as a run does; what a run fills is NaN.
+
+    Args:
+        pixels: (band, y, x), int16 (reflectance x 1e4, -32768 = no data) or a float (NaN).
+        scaling: what the model item says.
+        observed: bool (y, x), at least one True for the kinds "window-...".
+        hidden: bool (y, x), True = the network must not see this pixel; None = it sees all.
+        tile_range: (band, 2), see `scale`.
+
+    Returns:
+        float32 (band, y, x).
+
+    Raises:
+        ValueError: the scaling needs `tile_range` and did not get it.
+    """
+    here = torch.device("cpu")
+    raw = _tensor(pixels, here)[None]
+    missing = _missing(raw)
+    if hidden is not None:
+        missing = missing | _tensor(hidden, here)
+    known = None if tile_range is None else torch.tensor(np.asarray(tile_range, np.float32))
+    seen = _tensor(observed, here)[None, None]
+    scaled = _scaled(raw, scaling, observed=seen, tile_range=known)
+    units: NDArray[np.float32] = torch.where(missing, torch.nan, scaled)[0].numpy()
+    return units
+
+
+def _scaled(
+    raw: torch.Tensor,
+    scaling: Scaling,
+    *,
+    observed: torch.Tensor | None,
+    tile_range: torch.Tensor | None,
+) -> torch.Tensor:
+    """Pixels (N, C, y, x), int16 or a float, in model units; anything where there is no data."""
+    values = raw.to(torch.float32)
+    if raw.dtype == torch.int16:
+        values *= REFLECTANCE_SCALE
+    return scale(values, scaling, observed=observed, tile_range=tile_range)
 
 
 def _missing(pixels: Any) -> Any:

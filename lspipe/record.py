@@ -60,6 +60,8 @@ def run_json(plan: Plan, *, state: str) -> dict[str, Any]:
         "name": plan.workflow.name,
         "state": state,
         "workflow": _without_secrets(plan.workflow.model_dump(mode="json")),
+        # What its relative paths start from, so that the run can be read without the file.
+        "folder": str(plan.workflow.folder.resolve()),
         "fingerprints": {
             "detection": plan.detection_fingerprint,
             "change": plan.change_fingerprint,

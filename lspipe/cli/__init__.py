@@ -3,6 +3,7 @@
     arguments    words to a namespace with its verb
     verbs        one function per verb
     models       those of `lspipe model`
+    adapting     `lspipe model adapt`
     summaries    facts as text for people
     progress     what a run is doing, as it happens
     text         what is printed where

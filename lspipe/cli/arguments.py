@@ -6,7 +6,7 @@ import argparse
 from typing import Any
 
 from lspipe import __version__
-from lspipe.cli import models, verbs
+from lspipe.cli import adapting, models, verbs
 from lspipe.cli.evaluation import evaluate
 from lspipe.samples.splits import SPLITS
 from lspipe.train.protocols import PROTOCOLS
@@ -40,7 +40,7 @@ def _model_verbs(root: Any) -> None:
     """Make the parsers of `lspipe model VERB`."""
     parser = root.add_parser(
         "model",
-        help="models: list, show, check, train, pack, evaluate",
+        help="models: list, show, check, train, pack, evaluate, adapt",
         description="What can be done with models.",
         epilog="example: lspipe model show shipped:demo",
     )
@@ -56,6 +56,19 @@ def _model_verbs(root: Any) -> None:
     _train(group)
     _pack(group)
     _evaluate(group)
+    adapt = _add(
+        group,
+        adapting.adapt,
+        "train a run's model further on what a person decided about its list",
+        example="model adapt runs/demo decisions.geojson",
+    )
+    adapt.add_argument("run", help="run directory")
+    adapt.add_argument("decisions", help="GeoJSON: objects of its list with `reviewed`")
+    adapt.add_argument(
+        "--output", metavar="DIR", default=adapting.OUTPUT, help=f"folder ({adapting.OUTPUT})"
+    )
+    adapt.add_argument("--epochs", type=int, metavar="N", help="how long to train")
+    adapt.add_argument("--parent", metavar="ITEM", help="the run's model, if it was moved")
 
 
 def _train(group: Any) -> None:

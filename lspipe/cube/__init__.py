@@ -3,6 +3,7 @@
     spec.py        CubeSpec, the section `cube:` of a workflow
     choice.py      which acquisitions make up a date, decided once per tile
     look.py        what has to be read before a run is planned: masked shares, offsets
+    recorded.py    steps and radiometry as an earlier plan decided them
     opening.py     the lazy cube of a time step
     scene.py       one acquisition: its items by their own radiometry, the mask and its dilation
     composite.py   several acquisitions as one
@@ -14,6 +15,7 @@ Does not cover: which items there are (`search`), what an item's metadata says o
 from lspipe.cube.choice import Choice, Step, choose
 from lspipe.cube.look import masked_shares, radiometry_of_pixels
 from lspipe.cube.opening import open_cube
+from lspipe.cube.recorded import recorded_radiometry, recorded_steps
 from lspipe.cube.spec import CubeSpec
 
 __all__ = [
@@ -24,4 +26,6 @@ __all__ = [
     "masked_shares",
     "open_cube",
     "radiometry_of_pixels",
+    "recorded_radiometry",
+    "recorded_steps",
 ]

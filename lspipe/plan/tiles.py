@@ -62,12 +62,12 @@ def plan_tile(
     if decided is None:
         steps, candidates = _choose(tile, workflow, mask)
     else:
-        steps, candidates = _chosen(tile, decided), tuple(decided["candidates"])
+        steps, candidates = cube.recorded_steps(tile, decided), tuple(decided["candidates"])
     bands = _bands(tile, steps, item)
     table = (
         _decide_radiometry(tile, steps, bands, workflow, mask)
         if decided is None
-        else _decided_radiometry(decided)
+        else cube.recorded_radiometry(decided)
     )
     inside = None if mask.all() else mask
     size = block or _block_size(tile, workflow, setting, inside)
@@ -115,22 +115,6 @@ def _choose(
             steps += choice.steps
             candidates += choice.candidates
     return tuple(steps), tuple(candidates)
-
-
-def _chosen(tile: Tile, decided: Mapping[str, Any]) -> tuple[Step, ...]:
-    """Find the steps of an earlier plan again among the frozen items."""
-    by_items = {
-        frozenset(item.id for item in acquisition.items): acquisition
-        for group in tile.acquisitions.values()
-        for acquisition in group
-    }
-    return tuple(
-        cube.Step(
-            role=step["role"],
-            acquisitions=tuple(by_items[frozenset(ids)] for ids in step["acquisitions"]),
-        )
-        for step in decided["steps"]
-    )
 
 
 def _bands(tile: Tile, steps: tuple[Step, ...], item: ModelItem) -> tuple[str, ...]:
@@ -210,15 +194,6 @@ def _decide_radiometry(
                 decision = from_pixels
             table[scene.id, assets[band]] = decision
     return table
-
-
-def _decided_radiometry(decided: Mapping[str, Any]) -> RadiometryTable:
-    return {
-        (entry["item"], entry["asset"]): preprocess.Radiometry(
-            scale=entry["scale"], offset=entry["offset"], reason=entry["reason"]
-        )
-        for entry in decided["radiometry"]
-    }
 
 
 def open_step(plan: TilePlan, step: Step, workflow: Workflow) -> Any:

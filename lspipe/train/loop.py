@@ -63,6 +63,8 @@ def fit(
     if spec.precision == "bf16":
         # Convolutions in bf16 are made for it: a step of ghorb-resunet takes 0.74 of the time.
         network.to(memory_format=torch.channels_last)
+    # Lightning leaves every layer in the mode in which it finds it.
+    network.train()
     task = _Task(network, spec, pairs=(windows, labels), course=course)
     keep = _Keep(spec, on_epoch)
     watched = None if validation is None else batches.validation(validation, spec.batch_size)

@@ -18,12 +18,12 @@ ROOT = Path(lspipe.__file__).parent
 
 USED_BY = {
     # package: (name of its import, modules of lspipe that use it when they run)
-    "dask": ("dask", "cli clusters cube detect loaders plan worker"),
+    "dask": ("dask", "cli clusters cube detect loaders plan samples worker"),
     "distributed": ("distributed", "clusters stream"),
     "xarray": ("xarray", "change classified cube detect inventory listing loaders scoring"),
     "rioxarray": ("rioxarray", "classified"),
     "zarr": ("zarr", "store"),
-    "torch": ("torch", "gather inference inputs models train"),
+    "torch": ("torch", "adapt gather inference inputs models train"),
     "stackstac": ("stackstac", "loaders"),
     "pystac-client": ("pystac_client", "search"),
     "odc-stac": ("odc.stac", "loaders"),

@@ -70,6 +70,14 @@ def test_training_leaves_the_random_numbers_of_the_caller_alone():
     assert torch.equal(torch.rand(3), expected)
 
 
+def test_a_network_in_eval_mode_is_trained_like_one_that_is_not():
+    def weights(network):
+        fit(network, *bright_spots(), TrainSpec(epochs=2, batch_size=8))
+        return weights_of(network)
+
+    assert torch.equal(weights(small_network().eval()), weights(small_network()))
+
+
 def test_fit_tells_every_epoch_and_leaves_the_network_in_eval_mode():
     told = []
     network = small_network()

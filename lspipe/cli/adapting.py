@@ -1,0 +1,69 @@
+"""`lspipe model adapt`: what it does, and what came of it as text."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lspipe.cli.text import say, show
+from lspipe.errors import UsageError
+
+if TYPE_CHECKING:
+    import argparse
+
+    from lspipe.adapt import Adapted
+
+OUTPUT = "models"
+"""Folder of adapted models, where none is given."""
+
+
+def adapt(options: argparse.Namespace) -> int:
+    """Train a run's model further on what a person decided about its list."""
+    # Seconds of importing torch, which no other verb should wait for.
+    from lspipe.adapt import GENTLE, adapt
+    from lspipe.models import ModelItem
+
+    try:
+        spec = None if options.epochs is None else replace(GENTLE, epochs=options.epochs)
+    except ValueError as error:
+        raise UsageError(f"--epochs: {error}") from error
+    adapted = adapt(
+        options.run,
+        options.decisions,
+        output=Path(options.output),
+        item=ModelItem.from_file(options.parent) if options.parent else None,
+        spec=spec,
+        on_epoch=lambda done: say(f"epoch {done.epoch}: loss {done.loss:.4f}"),
+    )
+    facts = adapted.as_json()
+    show(options, facts, lambda: _text(adapted, facts))
+    return 0
+
+
+def _text(adapted: Adapted, facts: dict[str, Any]) -> str:
+    counts = adapted.counts
+    return "\n".join(
+        [
+            f"wrote {adapted.item}",
+            f"learnt from   {counts['true']} true and {counts['false']} false objects in "
+            f"{adapted.patches} windows; {counts['unsure']} unsure, {counts['unreviewed']} not "
+            f"reviewed, {counts['unseen']} not seen",
+            f"before        {_scores(facts['before'])}",
+            f"after         {_scores(facts['after'])}",
+            "note: these are the windows that it was trained on, and no evidence of skill "
+            "elsewhere; run it on another place, and compare",
+        ]
+    )
+
+
+def _scores(facts: dict[str, Any]) -> str:
+    predicted, true = facts["right"] + facts["wrong"], facts["found"] + facts["missed"]
+    return (
+        f"objects: precision {_share(facts['precision'])} ({facts['right']} of {predicted} right), "
+        f"recall {_share(facts['recall'])} ({facts['found']} of {true} found)"
+    )
+
+
+def _share(value: float | None) -> str:
+    return "none" if value is None else f"{value:.0%}"

@@ -1,0 +1,50 @@
+"""What `run.json` says of a tile -> its time steps and radiometry, as they were decided.
+
+So that a run goes on, or is read again, without a search and without a second decision.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from lspipe.cube.choice import Step
+from lspipe.preprocess import Radiometry
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from lspipe.search import Tile
+
+
+def recorded_steps(tile: Tile, decided: Mapping[str, Any]) -> tuple[Step, ...]:
+    """Find the steps of an earlier plan again among the frozen items of a tile.
+
+    Args:
+        tile: of `search.thaw`.
+        decided: the tile's entry in `run.json`.
+
+    Raises:
+        KeyError: the items are not those of the entry.
+    """
+    by_items = {
+        frozenset(item.id for item in acquisition.items): acquisition
+        for group in tile.acquisitions.values()
+        for acquisition in group
+    }
+    return tuple(
+        Step(
+            role=step["role"],
+            acquisitions=tuple(by_items[frozenset(ids)] for ids in step["acquisitions"]),
+        )
+        for step in decided["steps"]
+    )
+
+
+def recorded_radiometry(decided: Mapping[str, Any]) -> dict[tuple[str, str], Radiometry]:
+    """Return scale and offset per (item id, asset key), as an earlier plan decided them."""
+    return {
+        (entry["item"], entry["asset"]): Radiometry(
+            scale=entry["scale"], offset=entry["offset"], reason=entry["reason"]
+        )
+        for entry in decided["radiometry"]
+    }

@@ -1,0 +1,154 @@
+"""Windows of a frozen run -> labelled patches in the units of a recipe.
+
+A pixel that was not observed on the date, or lies outside of the run's area, says nothing
+(`losses.IGNORED`): nobody looked there.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC
+from typing import TYPE_CHECKING
+
+from lspipe.errors import LoadError, SamplesError
+from lspipe.inputs import to_model_units
+from lspipe.losses import IGNORED
+from lspipe.observed import observed
+from lspipe.samples import Samples
+from lspipe.samples.cover import over
+from lspipe.samples.marks import part_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from lspipe.recipes import Recipe
+    from lspipe.samples import Pair
+    from lspipe.samples.cover import Corner
+    from lspipe.samples.frozen import FrozenRun, FrozenTile
+    from lspipe.samples.marks import Marks
+
+
+@dataclass(frozen=True)
+class Patch:
+    """One window of one tile on one date."""
+
+    tile: FrozenTile
+    step: int
+    """Number of the date among the steps of the tile."""
+    corner: Corner
+    marks: Marks
+    """What is labelled on the tile on this date."""
+
+    @property
+    def name(self) -> str:
+        """Tile, sensing time (UTC), row and column of the first pixel."""
+        time = self.tile.steps[self.step].time.astimezone(UTC)
+        row, column = self.corner
+        return f"{self.tile.name}_{time:%Y%m%dT%H%M%S}_{row}_{column}"
+
+
+@dataclass(frozen=True)
+class Cutter:
+    """Reads patches of a run."""
+
+    run: FrozenRun
+    recipe: Recipe
+    """Channels and scaling of the images."""
+    window: int
+    """Edge of a patch, pixels."""
+
+    def __post_init__(self) -> None:
+        for tile in self.run.tiles:
+            if self.window < 1 or self.window > min(tile.geobox.shape):
+                rows, columns = tile.geobox.shape
+                raise SamplesError(
+                    f"window {self.window} px: expected 1 to {min(rows, columns)}: tile "
+                    f"{tile.name} of {self.run.path} has {rows} x {columns} px"
+                )
+
+    def over(
+        self, marks: Mapping[str, Marks], role: str, *, wanted: Mapping[str, Sequence[int]]
+    ) -> list[Patch]:
+        """Windows over objects, on every tile and every step of a date.
+
+        Args:
+            marks: per tile, what is labelled there on this date.
+            role: "before" or "after".
+            wanted: per tile, numbers among its marks of the objects to hold whole.
+        """
+        return [
+            Patch(tile, number, corner, marks[tile.name])
+            for tile in self.run.tiles
+            for number, step in enumerate(tile.steps)
+            if step.role == role
+            for corner in over(
+                (marks[tile.name].boxes[n] for n in wanted[tile.name]),
+                tile.geobox.shape,
+                self.window,
+            )
+        ]
+
+    def labels(self, patch: Patch) -> NDArray[np.uint8]:
+        """Labels of a patch: 1, 0, `IGNORED`; uint8 (y, x). Reads its pixels.
+
+        Raises:
+            SamplesError: the scenes lack a channel, or a read failed.
+        """
+        return self._labels(patch, *self._pixels(patch))
+
+    def read(self, patch: Patch) -> Pair:
+        """Image in the units of the recipe, NaN = no data; and labels.
+
+        Raises:
+            SamplesError: the scenes lack a channel, or a read failed.
+        """
+        pixels, hidden = self._pixels(patch)
+        ranges = patch.tile.tile_ranges
+        image = to_model_units(
+            pixels,
+            self.recipe.scaling,
+            observed=observed(pixels, hidden),
+            hidden=hidden if self.run.spec.mask.apply == "input" else None,
+            tile_range=ranges[patch.step] if ranges else None,
+        )
+        return image, self._labels(patch, pixels, hidden)
+
+    def samples(self, patches: Iterable[Patch], source: str) -> Samples:
+        """Patches as `Samples`, read when asked for; regions are the tiles.
+
+        Args:
+            patches: each with an observed pixel.
+            source: for messages.
+        """
+        named = {patch.name: patch for patch in patches}
+
+        def read(name: str) -> Pair:
+            if name not in named:
+                raise SamplesError(f"{source}: no patch {name!r}")
+            return self.read(named[name])
+
+        regions = {name: patch.tile.name for name, patch in named.items()}
+        return Samples(source, self.recipe, tuple(named), read, regions)
+
+    def _pixels(self, patch: Patch) -> tuple[NDArray[np.int16], NDArray[np.bool_]]:
+        """Reflectance (band, y, x), and True (y, x) where the date was not observed."""
+        part = part_of(patch.corner, self.window)
+        step = patch.tile.steps[patch.step]
+        try:
+            pixels, quality = self.run.read(patch.tile, step, self.recipe.channels, part)
+        except LoadError as error:
+            raise SamplesError(f"{self.run.path}: {patch.name}: {error}") from error
+        return pixels, quality != 0
+
+    def _labels(
+        self, patch: Patch, pixels: NDArray[np.int16], hidden: NDArray[np.bool_]
+    ) -> NDArray[np.uint8]:
+        part = part_of(patch.corner, self.window)
+        labels = patch.marks.burn(part)
+        labels[~observed(pixels, hidden)] = IGNORED
+        if patch.tile.area is not None:
+            labels[~patch.tile.area[part]] = IGNORED
+        return labels

@@ -1,0 +1,247 @@
+"""A run directory -> the cubes of its plan, as they were decided: no workflow file, no search.
+
+Covers: finished runs and planned ones. Does not cover: what a run computed (`store`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import dask
+from pydantic import TypeAdapter, ValidationError
+
+from lspipe import catalogs, cube, preprocess, search, store
+from lspipe.cube import CubeSpec
+from lspipe.errors import ModelError, SamplesError, StoreError
+from lspipe.models.item import SHIPPED_PREFIX, ModelItem
+from lspipe.recipes import check_item
+from lspipe.search import AreaSpec, PackedMask
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    import numpy as np
+    from numpy.typing import NDArray
+    from odc.geo.geobox import GeoBox
+
+    from lspipe.cube import Step
+    from lspipe.preprocess import Radiometry
+    from lspipe.search import Area, Tile
+
+FROM_AN_EARLIER_VERSION = "run.json was written by an earlier lspipe, which did not say"
+
+
+@dataclass(frozen=True)
+class FrozenTile:
+    """One tile of a run, as it was planned."""
+
+    name: str
+    geobox: GeoBox
+    """10 m grid in the tile's own UTM zone."""
+    area: PackedMask | None
+    """Pixels inside the area; None = everywhere."""
+    steps: tuple[Step, ...]
+    tile_ranges: tuple[tuple[tuple[float, float], ...], ...] | None
+    """Range of reflectance per step and band of the run's model, if it is scaled by tile."""
+    radiometry: Mapping[tuple[str, str], Radiometry]
+    """Decision per (item id, asset key), for the bands that the run loads."""
+
+
+@dataclass(frozen=True)
+class FrozenRun:
+    """A run directory that was opened."""
+
+    path: Path
+    name: str
+    tiles: tuple[FrozenTile, ...]
+    spec: CubeSpec
+    model: Mapping[str, Any]
+    """What `run.json` says of the model: id, sha256, item_sha256."""
+    reference: str
+    """The model item as the workflow names it."""
+    threshold: float | None
+    """Of the workflow; None = the model item's."""
+    folder: Path | None
+    """What relative paths of the workflow start from; None = the run does not say."""
+
+    @classmethod
+    def of(cls, run: Path | str) -> FrozenRun:
+        """Open a run directory; no pixel is read.
+
+        Raises:
+            StoreError: it is no run directory, or a damaged one.
+            AreaError: the file of its area cannot be read, or has changed.
+        """
+        path = Path(run)
+        content = store.read_json(path / "run.json")
+        try:
+            workflow = content["workflow"]
+            folder = Path(content["folder"]) if "folder" in content else None
+            frozen = search.thaw(store.read_json(path / "items.json"))
+            area = _area(path, content, folder)
+            return cls(
+                path=path,
+                name=content["name"],
+                tiles=tuple(
+                    _tile(tile, content["tiles"][tile.name], area)
+                    for tile in frozen
+                    # Of a tile whose footprint alone meets the area, nothing was planned.
+                    if tile.name in content["tiles"]
+                ),
+                spec=TypeAdapter(CubeSpec).validate_python(workflow["cube"]),
+                model=content["model"],
+                reference=workflow["model"]["item"],
+                threshold=workflow["change"]["threshold"],
+                folder=folder,
+            )
+        except (KeyError, TypeError, ValidationError) as error:
+            raise StoreError(
+                f"{path / 'run.json'}: not what lspipe writes ({type(error).__name__}: "
+                f"{' '.join(str(error).split())[:200]}); expected the run of this or an earlier "
+                "version"
+            ) from error
+
+    def item(self) -> ModelItem:
+        """Read the model item of the run.
+
+        Raises:
+            ModelError: it is not there any more, or is not the one that the run was made with.
+        """
+        name = self.reference
+        is_found_anywhere = name.startswith(SHIPPED_PREFIX) or Path(name).is_absolute()
+        if not is_found_anywhere and self.folder is None:
+            raise ModelError(
+                f"{self.path}: {FROM_AN_EARLIER_VERSION} in which folder the model item {name} "
+                "lies: name the item yourself (lspipe model adapt --parent)"
+            )
+        item = ModelItem.from_file(name if is_found_anywhere else self.folder / name)  # type: ignore[operator]
+        check_item(item)
+        self.check_model(item)
+        return item
+
+    def check_model(self, item: ModelItem) -> None:
+        """Refuse an item that is not the one that the run was made with.
+
+        Raises:
+            ModelError: it is another one.
+        """
+        expected = self.model["item_sha256"]
+        if item.item_sha256 != expected:
+            raise ModelError(
+                f"{item.path}: the run {self.path} was made with {self.model['id']} of sha256 "
+                f"{expected[:12]}..., this item has {item.item_sha256[:12]}...; restore that item"
+            )
+
+    def read(
+        self, tile: FrozenTile, step: Step, bands: Sequence[str], part: tuple[slice, slice]
+    ) -> tuple[NDArray[np.int16], NDArray[np.uint8]]:
+        """Read a part of a tile; pixels equal those of the run's own cube bit for bit.
+
+        Only the part is opened: the chunks of a run are whole blocks, hundreds of windows large.
+
+        Args:
+            tile: of `tiles`.
+            step: of its steps.
+            bands: canonical names, all of which decide what was observed.
+            part: rows and columns inside the tile.
+
+        Returns:
+            int16 (band, y, x), reflectance x 1e4, -32768 = no data; uint8 (y, x), bits of
+            `schema.Quality`, 0 = observed.
+
+        Raises:
+            SamplesError: the scenes of the run lack a band.
+            LoadError: a read failed.
+        """
+        # A cloud outside the part has its rim inside.
+        wide = _grown(part, self.spec.mask.dilate_px, tile.geobox.shape)
+        grid = tile.geobox[wide]
+        rows, columns = grid.shape
+        opened = cube.open_cube(
+            step,
+            grid,
+            bands=tuple(bands),
+            radiometry=self._radiometry(tile, step, bands),
+            spec=self.spec,
+            chunks=((rows,), (columns,)),
+        )
+        pixels, quality = dask.compute(opened["reflectance"].data, opened["quality"].data)
+        inner = tuple(
+            slice(span.start - outer.start, span.stop - outer.start)
+            for span, outer in zip(part, wide, strict=True)
+        )
+        return pixels[:, *inner], quality[inner]
+
+    def _radiometry(
+        self, tile: FrozenTile, step: Step, bands: Sequence[str]
+    ) -> dict[tuple[str, str], Radiometry]:
+        """Decisions for bands that the run itself may not have loaded."""
+        table = dict(tile.radiometry)
+        for scene in step.items:
+            assets = catalogs.band_assets(scene)
+            lacking = [band for band in bands if band not in assets]
+            if lacking:
+                raise SamplesError(
+                    f"{self.path}: {', '.join(lacking)}: not in {scene.id} of tile {tile.name}, "
+                    f"which has {', '.join(sorted(assets))}; choose a recipe or model without, or "
+                    "a run of a collection that has them"
+                )
+            for band in bands:
+                key = scene.id, assets[band]
+                if key not in table:
+                    table[key] = _decided(scene, assets[band], tile)
+        return table
+
+
+def _decided(scene: Any, asset: str, tile: FrozenTile) -> Radiometry:
+    """Decide by metadata; where that cannot, as the run's look at the pixels of the item did.
+
+    ESA's offset is the same for all bands of a product.
+    """
+    decision = preprocess.radiometry(scene, asset)
+    if decision.offset is not None:
+        return decision
+    for (item, _), known in sorted(tile.radiometry.items()):
+        if item == scene.id:
+            return known
+    raise SamplesError(f"{asset} of {scene.id}: the run decided no offset of this item")
+
+
+def _tile(tile: Tile, decided: Mapping[str, Any], area: Area) -> FrozenTile:
+    inside = search.area_on_grid(area, tile.geobox)
+    ranges = decided["tile_ranges"]
+    return FrozenTile(
+        name=tile.name,
+        geobox=tile.geobox,
+        area=None if inside.all() else PackedMask.of(inside),
+        steps=cube.recorded_steps(tile, decided),
+        tile_ranges=ranges and tuple(tuple(map(tuple, step)) for step in ranges),
+        radiometry=cube.recorded_radiometry(decided),
+    )
+
+
+def _area(path: Path, content: Mapping[str, Any], folder: Path | None) -> Area:
+    """Read the area of a run, which must still be what it was."""
+    spec = TypeAdapter(AreaSpec).validate_python(content["workflow"]["aoi"])
+    if spec.file is not None and folder is None and not Path(spec.file).is_absolute():
+        raise StoreError(
+            f"{path}: {FROM_AN_EARLIER_VERSION} in which folder {spec.file}, its area, lies: plan "
+            "the workflow anew, into another output"
+        )
+    area = search.read_area(spec, folder or Path())
+    if area.facts() != content["detection_inputs"]["area"]:
+        raise StoreError(
+            f"{path}: its area, {area.source}, is not the one that it was planned with; restore "
+            "that file, or plan the workflow anew"
+        )
+    return area
+
+
+def _grown(part: tuple[slice, slice], margin: int, shape: tuple[int, int]) -> tuple[slice, slice]:
+    rows, columns = (
+        slice(max(span.start - margin, 0), min(span.stop + margin, length))
+        for span, length in zip(part, shape, strict=True)
+    )
+    return rows, columns

@@ -1,0 +1,319 @@
+"""A run directory and polygons of landslides -> labelled patches cut from the run's cube.
+
+The cube is that of the frozen plan: the same scenes, the same radiometry, no search anew. A network
+is then trained on pixels as a run will show them.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+import shapely
+
+from lspipe.errors import SamplesError
+from lspipe.losses import IGNORED
+from lspipe.models.item import ModelItem, Scaling
+from lspipe.recipes import Recipe, check_item, recipe_of
+from lspipe.samples import NAMED, Samples
+from lspipe.samples.cover import elsewhere
+from lspipe.samples.cut import Cutter, Patch
+from lspipe.samples.frozen import FrozenRun
+from lspipe.samples.marks import Marks, part_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    import geopandas as gpd
+
+    from lspipe.samples.frozen import FrozenTile
+
+LEAST_OBSERVED = 0.5
+"""Share of a background window that must be observed and inside the area: most of it can teach."""
+
+log = logging.getLogger(__name__)
+
+
+def chips(
+    run: Path | str,
+    polygons: gpd.GeoDataFrame | Path | str,
+    *,
+    model: ModelItem | Path | str | None = None,
+    recipe: str | None = None,
+    bands: Sequence[str] | None = None,
+    window: int | None = None,
+    date: Literal["after", "before", "both"] = "after",
+    background: float = 1.0,
+    seed: int = 0,
+    skip_outside: bool = False,
+) -> Samples:
+    """Cut labelled patches from the cube of a run, over polygons and where there is none.
+
+    Every polygon lies whole in a patch, a larger one in several together, on every tile that shows
+    it. Its pixels are 1, those that were not observed or lie outside of the area `losses.IGNORED`,
+    all others 0: the polygons are taken to be all the landslides of the area on that date.
+
+    Args:
+        run: a run directory, finished or planned.
+        polygons: landslides, in any CRS; a GeoDataFrame, or any file that GDAL or GeoParquet reads.
+        model: a model item whose channels, scaling and window the patches get; or ...
+        recipe: ... the name of a recipe; or ...
+        bands: ... canonical names, as reflectance. None of the three = the run's own model.
+        window: edge of a patch, pixels; None = the model item's.
+        date: which date of the run; "both" cuts on each, "before" first.
+        background: patches without a landslide per patch with one, fewer where there is no room.
+        seed: of the place of the background patches.
+        skip_outside: leave polygons outside of the run's area out instead of refusing them.
+
+    Returns:
+        Patches, read when asked for: of each date those over polygons, in order of tile, time and
+        place, then the others. Their regions are the tiles. The same run, polygons and seed give
+        the same patches.
+
+    Raises:
+        SamplesError: no polygons; no CRS, invalid geometry, another kind than polygons; polygons
+            outside of the area, none that was observed; channels that the scenes of the run lack;
+            a window larger than a tile; a date that the run does not have.
+        StoreError: not a run directory.
+        ModelError: the model item cannot be used.
+        UsageError: no such recipe, more than one of model, recipe and bands, no window.
+    """
+    frozen = FrozenRun.of(run)
+    wanted, edge = units(frozen, model=model, recipe=recipe, bands=bands, window=window)
+    cutter = Cutter(frozen, wanted, edge)
+    table, source = read_polygons(polygons)
+    ones = np.ones(len(table), np.uint8)
+    marks = {tile.name: Marks.of(table, ones, tile.geobox) for tile in frozen.tiles}
+    inside = _inside(frozen.tiles, marks)
+    _check_outside(inside, len(table), source=source, run=frozen, is_skipped=skip_outside)
+    patches: list[Patch] = []
+    for role in ("before", "after") if date == "both" else (date,):
+        check_date(frozen, role)
+        over = _over(cutter, marks, role, inside)
+        patches += [*over, *_elsewhere(cutter, marks, over, background=background, seed=seed)]
+    if not patches:
+        raise SamplesError(
+            f"{source}: none of {len(inside)} polygons was observed on the date {date} of "
+            f"{frozen.path}"
+        )
+    return cutter.samples(patches, f"{frozen.path} with {source}")
+
+
+# --- what a patch holds -------------------------------------------------------------------------
+
+
+def units(
+    run: FrozenRun,
+    *,
+    model: ModelItem | Path | str | None,
+    recipe: str | None,
+    bands: Sequence[str] | None,
+    window: int | None,
+) -> tuple[Recipe, int]:
+    """Channels and scaling of the patches, and their edge; see `chips`."""
+    given = [
+        name
+        for name, value in (("model", model), ("recipe", recipe), ("bands", bands))
+        if value is not None
+    ]
+    if len(given) > 1:
+        raise SamplesError(f"found {' and '.join(given)}: expected one of model, recipe, bands")
+    if recipe is None and bands is None:
+        item = run.item() if model is None else _item(model)
+        return recipe_of_item(run, item), item.window if window is None else window
+    if window is None:
+        raise SamplesError("window: missing; a recipe names none: say the edge in pixels")
+    if recipe is not None:
+        return recipe_of(recipe), window
+    channels = tuple(bands or ())
+    if not channels or len(set(channels)) != len(channels):
+        raise SamplesError(f"bands {list(channels)}: expected names such as B04, each once")
+    note = "Reflectance of the bands that were asked for."
+    return Recipe("bands", "", channels, "L2A", Scaling(), note), window
+
+
+def recipe_of_item(run: FrozenRun, item: ModelItem) -> Recipe:
+    """Channels and scaling of a model item.
+
+    Raises:
+        SamplesError: its scaling needs the range of the whole tile, and the run has it of another
+            model only.
+    """
+    if item.scaling.kind == "tile-minmax" and item.item_sha256 != run.model["item_sha256"]:
+        raise SamplesError(
+            f"{item.path}: its scaling needs the range of each tile, which {run.path} has for "
+            f"{run.model['id']} only; cut from a run that was planned with {item.id}"
+        )
+    if item.recipe:
+        return replace(recipe_of(item.recipe), scaling=item.scaling)
+    note = f"Channels and scaling of the model {item.id}."
+    return Recipe(item.id, "", item.bands, "L2A", item.scaling, note)
+
+
+def _item(model: ModelItem | Path | str) -> ModelItem:
+    item = model if isinstance(model, ModelItem) else ModelItem.from_file(model)
+    check_item(item)
+    return item
+
+
+# --- polygons -----------------------------------------------------------------------------------
+
+
+def read_polygons(polygons: gpd.GeoDataFrame | Path | str) -> tuple[gpd.GeoDataFrame, str]:
+    """Read polygons and check that each can be burned.
+
+    Returns:
+        The table, and where it is from, for messages.
+
+    Raises:
+        SamplesError: a file that cannot be read, no CRS, no polygons, invalid geometry; rows are
+            named by their index.
+    """
+    import geopandas as gpd
+
+    if isinstance(polygons, gpd.GeoDataFrame):
+        table, source = polygons, "polygons"
+    else:
+        table, source = _read_file(Path(polygons)), str(polygons)
+    if not isinstance(table, gpd.GeoDataFrame):
+        raise SamplesError(f"{source}: found a table without geometry; expected polygons")
+    if table.empty:
+        raise SamplesError(f"{source}: found no polygons; expected landslides to label")
+    if table.crs is None:
+        raise SamplesError(
+            f"{source}: no CRS; expected one, for instance a .prj beside a shapefile, or "
+            "GeoDataFrame.set_crs"
+        )
+    shapes = table.geometry.to_numpy()
+    is_polygon = np.isin(shapely.get_type_id(shapes), (3, 6)) & ~shapely.is_empty(shapes)
+    _refuse_rows(table, ~is_polygon, f"{source}: no polygon", "remove these rows")
+    reasons = shapely.is_valid_reason(shapes)
+    _refuse_rows(
+        table,
+        ~shapely.is_valid(shapes),
+        f"{source}: invalid geometry ({reasons[~shapely.is_valid(shapes)][:1].tolist()})",
+        "repair them (GeoSeries.make_valid, or `Fix geometries` of QGIS)",
+    )
+    return table, source
+
+
+def _read_file(path: Path) -> gpd.GeoDataFrame:
+    import geopandas as gpd
+
+    if not path.exists():
+        raise SamplesError(f"{path}: no such file; expected polygons of landslides")
+    try:
+        if path.suffix in {".parquet", ".geoparquet"}:
+            return gpd.read_parquet(path)
+        return gpd.read_file(path)
+    # GDAL, pyarrow and pyogrio have no common error of their own.
+    except (RuntimeError, ValueError, OSError) as error:
+        reason = " ".join(str(error).split())
+        raise SamplesError(f"{path}: cannot be read as polygons: {reason}") from error
+
+
+def _refuse_rows(table: gpd.GeoDataFrame, wrong: np.ndarray, what: str, hint: str) -> None:
+    rows = table.index[wrong]
+    if len(rows):
+        named = ", ".join(map(str, rows[:NAMED]))
+        raise SamplesError(f"{what}: {len(rows)} of {len(table)} rows ({named}); {hint}")
+
+
+def _inside(tiles: Sequence[FrozenTile], marks: Mapping[str, Marks]) -> set[int]:
+    """Rows of the polygons that have a pixel inside the area on some tile."""
+    found: set[int] = set()
+    for tile in tiles:
+        here = marks[tile.name]
+        for number, box in enumerate(here.boxes):
+            part = slice(box.top, box.bottom), slice(box.left, box.right)
+            if tile.area is None or (here.pixels(np.array([number]), part) & tile.area[part]).any():
+                found.add(int(here.rows[number]))
+    return found
+
+
+def _check_outside(
+    inside: set[int], count: int, *, source: str, run: FrozenRun, is_skipped: bool
+) -> None:
+    outside = [row for row in range(count) if row not in inside]
+    if outside and not (is_skipped and inside):
+        named = ", ".join(map(str, outside[:NAMED]))
+        raise SamplesError(
+            f"{source}: {len(outside)} of {count} polygons lie outside of the area of {run.path} "
+            f"(rows {named}, counted from 0); clip them to it, or leave them out (skip_outside)"
+        )
+
+
+def check_date(run: FrozenRun, role: str) -> None:
+    """Refuse a date that the run does not have.
+
+    Raises:
+        SamplesError: it has not.
+    """
+    if role not in ("before", "after"):
+        raise SamplesError(f"date {role!r}: expected after, before or both")
+    if not any(step.role == role for tile in run.tiles for step in tile.steps):
+        raise SamplesError(f"{run.path}: has no scene {role}; it has one date")
+
+
+# --- windows ------------------------------------------------------------------------------------
+
+
+def _over(cutter: Cutter, marks: Mapping[str, Marks], role: str, inside: set[int]) -> list[Patch]:
+    """Windows over the polygons of which something was observed."""
+    wanted = {
+        name: [
+            number
+            for number, row in enumerate(here.rows.tolist())
+            # Too small to say where it is: no reason for a window of its own.
+            if row in inside and not here.is_sliver[number]
+        ]
+        for name, here in marks.items()
+    }
+    patches = cutter.over(marks, role, wanted=wanted)
+    kept = [patch for patch in patches if (cutter.labels(patch) == 1).any()]
+    if len(kept) < len(patches):
+        log.warning(
+            "%s: %d of %d windows over polygons show none that was observed on the date %s",
+            cutter.run.path, len(patches) - len(kept), len(patches), role,
+        )  # fmt: skip
+    return kept
+
+
+def _elsewhere(
+    cutter: Cutter, marks: Mapping[str, Marks], over: list[Patch], *, background: float, seed: int
+) -> list[Patch]:
+    """Windows without a polygon: for each tile and date in proportion to those over polygons.
+
+    All dates draw the same places, as far as they were observed.
+    """
+    if not background >= 0:
+        raise SamplesError(f"background {background}: expected 0 or more")
+    found: list[Patch] = []
+    for place, tile in enumerate(cutter.run.tiles):
+        for number in range(len(tile.steps)):
+            here = sum(patch.tile is tile and patch.step == number for patch in over)
+            rng = np.random.default_rng((seed, place))
+            candidates = _empty(cutter, tile, number, marks[tile.name], rng)
+            chosen = islice(candidates, round(background * here))
+            found += sorted(chosen, key=lambda patch: patch.corner)
+    return found
+
+
+def _empty(
+    cutter: Cutter, tile: FrozenTile, step: int, marks: Marks, rng: np.random.Generator
+) -> Iterator[Patch]:
+    """Windows that touch no polygon and are mostly observed, in drawn order."""
+    for corner in elsewhere(tile.geobox.shape, cutter.window, rng):
+        part = part_of(corner, cutter.window)
+        if len(marks.within(part)):
+            continue
+        # Before anything is read for it.
+        if tile.area is not None and tile.area[part].mean() < LEAST_OBSERVED:
+            continue
+        patch = Patch(tile, step, corner, marks)
+        if (cutter.labels(patch) != IGNORED).mean() >= LEAST_OBSERVED:
+            yield patch

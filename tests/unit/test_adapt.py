@@ -1,0 +1,168 @@
+"""Adapting a model: what it is shown, what it writes, and what is refused."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from lspipe import adapt as adapting
+from lspipe.adapt import GENTLE, LEAST_BATCHES, Steady, adapt, gentle
+from lspipe.cli import main
+from lspipe.errors import ModelError, SamplesError
+from lspipe.models.item import SHIPPED_FOLDER, ModelItem
+from lspipe.train import TrainSpec
+from tests.listed import make_listed, write
+
+ONCE = TrainSpec(epochs=1, batch_size=4, learning_rate=1e-6)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """Tests only read it."""
+    return make_listed(tmp_path_factory.mktemp("world"))
+
+
+@pytest.fixture
+def decisions(tmp_path):
+    return write(tmp_path, ("new", True), ("old", False), ("beside", "unsure"))
+
+
+def test_the_same_decisions_give_the_same_bytes(run, decisions, tmp_path):
+    written = []
+    for name in ("one", "two"):
+        adapted = adapt(run, decisions, output=tmp_path / name, spec=ONCE)
+        written.append({path.name: path.read_bytes() for path in (tmp_path / name).iterdir()})
+    assert set(written[0]) == {"demo-adapted.json", "demo-adapted.safetensors"}
+    assert written[0] == written[1]
+    item = ModelItem.from_file(adapted.item)
+    assert item.sha256 != ModelItem.from_file("shipped:demo").sha256
+    assert adapted.counts == {"true": 1, "false": 1, "unsure": 1, "unreviewed": 2, "unseen": 0}
+
+
+def test_the_command_tells_what_it_learnt_from_and_that_this_is_no_evidence(
+    run, decisions, tmp_path, capsys
+):
+    output = str(tmp_path / "models")
+    words = ["model", "adapt", str(run), str(decisions), "--output", output, "--epochs", "1"]
+    assert main(words) == 0
+    said = capsys.readouterr()
+    assert "epoch 1: loss" in said.err
+    assert "learnt from   1 true and 1 false objects in 2 windows" in said.out
+    assert "before        objects: precision" in said.out
+    assert "no evidence of skill elsewhere" in said.out
+
+
+def test_few_windows_are_shown_for_more_epochs():
+    for windows in (1, 4, 5, 399, 10_000):
+        spec = gentle(windows)
+        batches = spec.epochs * -(-windows // spec.batch_size)
+        assert batches >= LEAST_BATCHES
+        assert spec.epochs >= GENTLE.epochs
+    assert gentle(10_000) == GENTLE
+
+
+def test_batch_normalisation_keeps_what_it_was_trained_with_and_the_rest_learns():
+    network = nn.Sequential(nn.Conv2d(2, 3, 1), nn.BatchNorm2d(3), nn.Dropout(0.5))
+    steady = Steady(network)
+    for mode in (True, False):
+        steady.train(mode)
+        assert (network[0].training, network[1].training, network[2].training) == (
+            mode, False, mode,
+        )  # fmt: skip
+    before = network[1].running_mean.clone()
+    steady.train()(torch.ones(4, 2, 3, 3))
+    assert torch.equal(network[1].running_mean, before)
+
+
+def test_the_network_sees_its_fill_value_where_there_are_no_data():
+    item = ModelItem.from_file("shipped:demo")
+    windows = np.full((1, 6, 2, 2), np.nan, np.float32)
+    windows[0, 0] = 0.3
+    filled = adapting._filled(windows, item)
+    assert (filled[0, 0] == np.float32(0.3)).all()
+    assert (filled[0, 1:] == np.float32(item.fill[1])).all()
+
+
+# --- what is refused ----------------------------------------------------------------------------
+
+
+def test_a_formula_cannot_be_adapted(tmp_path, decisions):
+    run = make_listed(tmp_path / "world", model="shipped:bare-ground")
+    with pytest.raises(ModelError, match=r"bare-ground is a formula without weights"):
+        adapt(run, decisions, output=tmp_path / "models")
+    assert not (tmp_path / "models").exists()
+
+
+def test_false_alarms_alone_are_refused(run, tmp_path):
+    decisions = write(tmp_path, ("old", False), ("hidden", True))
+    with pytest.raises(SamplesError, match=r"no object that is reviewed as true was observed \(1"):
+        adapt(run, decisions, output=tmp_path / "models")
+    assert not (tmp_path / "models").exists()
+
+
+def test_landslides_alone_will_do(run, tmp_path):
+    decisions = write(tmp_path, ("new", True))
+    assert adapt(run, decisions, output=tmp_path / "models", spec=ONCE).counts["false"] == 0
+
+
+def test_what_is_there_is_never_written_over(run, decisions, tmp_path):
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / "demo-adapted.json").write_text("{}")
+    with pytest.raises(ModelError, match=r"demo-adapted\.json: exists already"):
+        adapt(run, decisions, output=tmp_path / "models", spec=ONCE)
+    assert (tmp_path / "models" / "demo-adapted.json").read_text() == "{}"
+
+
+def test_a_model_that_forgot_everything_is_not_written(run, decisions, tmp_path, monkeypatch):
+    def forget(network, *_, **__):
+        with torch.no_grad():
+            for parameter in network.parameters():
+                parameter.fill_(0)
+            list(network.parameters())[-1].fill_(-9)
+        return (1.0,)
+
+    monkeypatch.setattr(adapting, "fit", forget)
+    with pytest.raises(
+        ModelError, match=r"finds none of 1 confirmed landslides; nothing was written"
+    ):
+        adapt(run, decisions, output=tmp_path / "models", spec=ONCE)
+    assert not (tmp_path / "models").exists()
+
+
+def test_a_loss_that_is_no_number_is_told_of_the_model(run, decisions, tmp_path):
+    wild = TrainSpec(epochs=3, batch_size=1, learning_rate=1e30)
+    with pytest.raises(ModelError, match=r"demo\.json: epoch \d: the loss is nan; lower"):
+        adapt(run, decisions, output=tmp_path / "models", spec=wild)
+
+
+def test_a_parent_that_was_moved_may_be_named_and_must_be_the_same(run, decisions, tmp_path):
+    for name in ("demo.json", "demo.safetensors"):
+        shutil.copy(SHIPPED_FOLDER / name, tmp_path)
+    parent = ModelItem.from_file(tmp_path / "demo.json")
+    adapt(run, decisions, output=tmp_path / "models", item=parent, spec=ONCE)
+    content = json.loads((tmp_path / "demo.json").read_text())
+    content["properties"]["lspipe:fill"] = 0.5
+    (tmp_path / "demo.json").write_text(json.dumps(content))
+    other = ModelItem.from_file(tmp_path / "demo.json")
+    with pytest.raises(ModelError, match="was made with demo of sha256"):
+        adapt(run, decisions, output=tmp_path / "other", item=other, spec=ONCE)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ([], "expected a run directory and decisions"),
+        (["runs/demo"], "expected a run directory and decisions"),
+        (["runs/demo", "decisions.geojson", "--epochs", "0"], "--epochs: found epochs 0"),
+        (["runs/demo", "decisions.geojson"], r"is runs/demo a run directory"),
+    ],
+)
+def test_words_that_cannot_be_meant_exit_with_usage(words, message, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["model", "adapt", *words]) == 2
+    assert message in capsys.readouterr().err

@@ -1,0 +1,112 @@
+"""What a person decided about a list becomes labels, and nothing else does."""
+
+from __future__ import annotations
+
+import shutil
+
+import numpy as np
+import pytest
+
+from lspipe.errors import SamplesError, StoreError
+from lspipe.losses import IGNORED
+from lspipe.samples.decisions import read_decisions, reviewed
+from tests.listed import BESIDE, GONE, IDS, NEW, OLD, make_listed, write
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """Tests only read it."""
+    return make_listed(tmp_path_factory.mktemp("world"))
+
+
+def labels_at(samples, rectangle, date):
+    """Labels of the pixels of a rectangle in the first patch of a date that holds it."""
+    top, left, height, width = rectangle
+    for name in samples.names:
+        row, column = map(int, name.split("_")[2:])
+        is_whole = row <= top and top + height <= row + 64
+        is_whole &= column <= left and left + width <= column + 64
+        if is_whole and name.split("_")[1].startswith(date):
+            inside = samples.read(name)[1][top - row :, left - column :][:height, :width]
+            return np.unique(inside).tolist()
+    return None
+
+
+AFTER, BEFORE = "2018", "2017"
+
+
+def test_true_is_landslide_false_is_none_and_the_rest_says_nothing(run, tmp_path):
+    path = write(tmp_path, ("new", True), ("old", "false"), ("beside", "unsure"), ("gone", None))
+    found = reviewed(run, path)
+    assert found.counts() == {"true": 1, "false": 1, "unsure": 1, "unreviewed": 2, "unseen": 0}
+    assert labels_at(found.samples, NEW, AFTER) == [1]
+    assert labels_at(found.samples, OLD, AFTER) == [0]
+    assert labels_at(found.samples, BESIDE, AFTER) == [IGNORED]
+    # It was there before; what the pixels show afterwards nobody was asked.
+    assert labels_at(found.samples, GONE, AFTER) == [IGNORED]
+    assert labels_at(found.samples, NEW, BEFORE) is None
+    # What nobody looked at beside it says nothing either.
+    path = write(tmp_path, ("new", "true"))
+    assert labels_at(reviewed(run, path).samples, BESIDE, AFTER) == [IGNORED]
+
+
+def test_what_vanished_is_read_from_the_date_before(run, tmp_path):
+    found = reviewed(run, write(tmp_path, ("gone", "true")))
+    assert [name.split("_")[1][:4] for name in found.samples.names] == [BEFORE]
+    assert labels_at(found.samples, GONE, BEFORE) == [1]
+    assert labels_at(found.samples, NEW, BEFORE) == [IGNORED]
+
+
+def test_what_no_patch_shows_is_counted(run, tmp_path):
+    found = reviewed(run, write(tmp_path, ("new", True), ("hidden", False)))
+    assert found.counts() == {"true": 1, "false": 0, "unsure": 0, "unreviewed": 3, "unseen": 1}
+    with pytest.raises(SamplesError, match="none of 1 decided objects was observed"):
+        reviewed(run, write(tmp_path, ("hidden", False)))
+
+
+@pytest.mark.parametrize(
+    ("answers", "message"),
+    [
+        ([("nobody", True), ("stray", True)], r"2 not in the inventory of the run: nobody, stray"),
+        ([("new", "yes"), ("old", 1)], r"2 reviewed as something else: 18GYS.*'yes'.*: 1;"),
+        ([("new", True), ("new", "false")], r"1 given twice, with two answers: 18GYS_20180120_new"),
+        ([("new", "unsure"), ("old", None)], r"nothing is reviewed as true or false \(1 unsure\)"),
+        ([], r"nothing is reviewed as true or false \(0 unsure\)"),
+        ([(None, True)], r"feature 0 \(counted from 0\): id: found None"),
+    ],
+)
+def test_decisions_that_cannot_be_meant_are_refused_by_name(run, tmp_path, answers, message):
+    with pytest.raises(SamplesError, match=message):
+        reviewed(run, write(tmp_path, *answers))
+
+
+def test_one_object_may_be_given_twice_with_one_answer(tmp_path):
+    path = write(tmp_path, ("new", True), ("new", " True "), ("new", None))
+    assert read_decisions(path, known=IDS.values()) == {IDS["new"]: "true"}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{", "not a GeoJSON FeatureCollection"),
+        ('{"type": "Feature"}', "not a GeoJSON FeatureCollection"),
+        ('{"features": [{"properties": null}]}', "a feature without properties"),
+        (None, "cannot be read"),
+    ],
+)
+def test_a_file_of_another_kind_is_refused(run, tmp_path, text, message):
+    path = tmp_path / "decisions.geojson"
+    if text is not None:
+        path.write_text(text)
+    with pytest.raises(SamplesError, match=message):
+        reviewed(run, path)
+
+
+def test_a_run_without_a_list_is_refused(run, tmp_path):
+    path = write(tmp_path, ("new", True))
+    with pytest.raises(StoreError, match="is .* a run directory"):
+        reviewed(tmp_path, path)
+    shutil.copytree(run, tmp_path / "run")
+    (tmp_path / "run" / "inventory.parquet").unlink()
+    with pytest.raises(SamplesError, match=r"inventory\.parquet: no such file; .* finish it first"):
+        reviewed(tmp_path / "run", path)
