@@ -244,7 +244,8 @@ def _plain(scores: ObjectScores) -> dict[str, Any]:
 
 def _fields(parent: ModelItem, run: FrozenRun, found: Reviewed, spec: TrainSpec) -> dict[str, Any]:
     """What the adapted item says: all that the parent does, and where it comes from."""
-    tiles = ", ".join(tile.name for tile in run.tiles)
+    names = ", ".join(tile.name for tile in run.tiles)
+    tiles = f"tile {names}" if len(run.tiles) == 1 else f"tiles {names}"
     same = {
         name: getattr(parent, name)
         for name in (
@@ -257,12 +258,11 @@ def _fields(parent: ModelItem, run: FrozenRun, found: Reviewed, spec: TrainSpec)
     history = (
         f"Adapted from {parent.id} (weights of sha256 {parent.sha256}) to objects of the run "
         f"{run.name} that a person reviewed: {counts['true']} true, {counts['false']} false, in "
-        f"{len(found.samples)} windows of tile {tiles}; {spec.epochs} epochs, learning rate "
+        f"{len(found.samples)} windows of {tiles}; {spec.epochs} epochs, learning rate "
         f"{spec.learning_rate:g}, loss {spec.loss}, seed {spec.seed}. No window was held out."
     )
     limits = (
-        f"Adapted to tile {tiles} and the dates of that run: elsewhere it may do worse than "
-        f"{parent.id}."
+        f"Adapted to {tiles} and the dates of that run: elsewhere it may do worse than {parent.id}."
     )
     return {
         **same,

@@ -23,6 +23,7 @@ import yaml
 
 import lspipe
 from lspipe import store
+from lspipe.samples.runs import chips
 from lspipe.schema import quantise
 from lspipe.workflow import Workflow
 from tests.real_scenes import COLLECTION, write_scene
@@ -188,6 +189,26 @@ def test_the_new_polygons_hold_the_pixels_that_became_bare(finished, pair) -> No
     assert (before[burnt] <= 5000).all()
     # The rest of them touch what was bare before, or are below the smallest area.
     assert (became_bare & burnt).sum() > 0.5 * became_bare.sum()
+
+
+def test_patches_of_the_run_are_the_published_pixels_under_its_own_outlines(finished, pair) -> None:
+    folder, _ = finished
+    table = listed(folder)
+    new = table[table["status"] == "new"].nlargest(3, "n_px")
+    samples = chips(folder / "run", new, window=64, background=0.5)
+    after = store.read(folder / "run", store.DETECTIONS, TILE, "probability")[1]
+    covered = set()
+    for name in samples.names:
+        row, column = map(int, name.split("_")[2:])
+        part = slice(row, row + 64), slice(column, column + 64)
+        image, mask = samples.read(name)
+        numbers = np.stack([pair.september[band][part] for band in ("B02", "B03", "B04", "B08")])
+        np.testing.assert_array_equal(image, numbers.astype(np.float32) * np.float32(1e-4))
+        assert (after[part][mask == 1] > 5000).all()
+        rows, columns = np.nonzero(mask == 1)
+        covered |= set(zip((rows + row).tolist(), (columns + column).tolist(), strict=True))
+    # Through degrees and back, no pixel is lost or won.
+    assert len(covered) == new["n_px"].sum()
 
 
 def test_a_second_run_of_the_real_pair_writes_nothing(finished) -> None:
