@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
     from lspipe.models import ModelItem
     from lspipe.samples.decisions import Reviewed
+    from lspipe.train import Epoch
 
 GENTLE = TrainSpec(epochs=10, batch_size=4, learning_rate=3e-4)
 """A third of the learning rate that starts from nothing: what the model knows is to stay."""
@@ -80,7 +81,7 @@ def adapt(
     output: Path | str,
     item: ModelItem | None = None,
     spec: TrainSpec | None = None,
-    on_epoch: Callable[[int, float], None] | None = None,
+    on_epoch: Callable[[Epoch], None] | None = None,
 ) -> Adapted:
     """Train the model of a run further on what a person decided, and pack it as `ID-adapted`.
 
@@ -93,7 +94,7 @@ def adapt(
         output: folder that the item and its weights are written into, last of all.
         item: the model item of the run, where it is not found any more where the run says.
         spec: how it is trained; None = `gentle`.
-        on_epoch: told the epoch (from 1) and its mean loss.
+        on_epoch: told of each epoch.
 
     Raises:
         ModelError: the model is a formula, or not that of the run; the adapted one is there
@@ -118,7 +119,7 @@ def adapt(
     limit = parent.threshold if frozen.threshold is None else frozen.threshold
     before = _scores(_answers(network, windows), labels, limit)
     try:
-        losses = fit(network, windows, labels, spec, on_epoch=on_epoch)
+        epochs = fit(network, windows, labels, spec, on_epoch=on_epoch)
     except ValueError as error:
         raise ModelError(f"{parent.path}: {error}") from error
     after = _scores(_answers(network, windows), labels, limit)
@@ -135,7 +136,7 @@ def adapt(
         counts=found.counts(),
         before=before,
         after=after,
-        losses=losses,
+        losses=tuple(epoch.loss for epoch in epochs),
     )
 
 
