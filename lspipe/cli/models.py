@@ -242,7 +242,7 @@ def _sweep(
 
     if validation is None:
         raise UsageError("--sweep: expected --validation, to tell which setting is best")
-    rows = []
+    rows: list[dict[str, Any]] = []
     for name, arguments, spec in sweep(asked.spec):
         say(f"--- {name}")
         one = replace(asked, arguments={**asked.arguments, **arguments}, spec=spec)

@@ -62,7 +62,7 @@ def fit(
     course = _identity(network, (windows, labels), validation, spec)
     if spec.precision == "bf16":
         # Convolutions in bf16 are made for it: a step of ghorb-resunet takes 0.74 of the time.
-        network.to(memory_format=torch.channels_last)
+        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     # Lightning leaves every layer in the mode in which it finds it.
     network.train()
     task = _Task(network, spec, pairs=(windows, labels), course=course)
@@ -83,7 +83,8 @@ def fit(
                 raise KeyboardInterrupt from None
             raise
     keep.put_back(network)
-    network.to(device, memory_format=torch.contiguous_format).eval()
+    network.to(device).to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+    network.eval()
     return tuple(keep.epochs)
 
 
