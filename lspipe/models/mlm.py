@@ -30,12 +30,15 @@ from lspipe.models.item import (
     TtaOrder,
 )
 from lspipe.models.section import REQUIRED, Section, is_finite, nearest, short
+from lspipe.models.statistics import Statistics
 from lspipe.schema import OPTICAL_BANDS
+
+STATISTICS_KEY = "lspipe:statistics"
 
 LSPIPE_KEYS = (
     "lspipe:architecture", "lspipe:arguments", "lspipe:scaling", "lspipe:fill", "lspipe:threshold",
     "lspipe:overlap", "lspipe:stride", "lspipe:tta", "lspipe:tta_merge", "lspipe:tta_order",
-    "lspipe:blend", "lspipe:not_for", "lspipe:recipe",
+    "lspipe:blend", "lspipe:not_for", "lspipe:recipe", STATISTICS_KEY,
 )  # fmt: skip
 """Keys of `properties` that are lspipe's own; all but the architecture are optional."""
 
@@ -82,6 +85,7 @@ def read_item(path: str | Path) -> ModelItem:
         blend=properties.choice("lspipe:blend", Blend),
         description=properties.text("description", "text", ""),
         not_for=properties.text("lspipe:not_for", "text", ""),
+        statistics=_statistics(properties, len(bands)),
     )
 
 
@@ -107,7 +111,7 @@ def _locate(path: str | Path) -> tuple[Path, str]:
 
 
 def _read_json(file: Path) -> tuple[dict[str, Any], str]:
-    """The document, and the sha256 of its canonical form."""
+    """The document, and the sha256 of its canonical form without the statistics."""
 
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         keys = [key for key, _ in pairs]
@@ -133,8 +137,17 @@ def _read_json(file: Path) -> tuple[dict[str, Any], str]:
         raise ModelError(f"{file}: not JSON ({error}): expected a STAC Item") from error
     if not isinstance(document, dict):
         raise ModelError(f"{file}: found {short(document)}: expected a STAC Item, an object")
-    canonical = json.dumps(document, sort_keys=True, separators=(",", ":"))
+    canonical = json.dumps(_deciding(document), sort_keys=True, separators=(",", ":"))
     return document, hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def _deciding(document: dict[str, Any]) -> dict[str, Any]:
+    """The document without its statistics: with others, or none, it is still the same model."""
+    properties = document.get("properties")
+    if not isinstance(properties, dict):
+        return document
+    kept = {key: value for key, value in properties.items() if key != STATISTICS_KEY}
+    return document | {"properties": kept}
 
 
 def _refuse_unknown(properties: Section) -> None:
@@ -207,6 +220,13 @@ def _scaling(properties: Section, source: Section, bands: int) -> Scaling:
         return Scaling(kind=kind, clip=clip and tuple(map(float, clip)), **numbers)  # type: ignore[arg-type]
     except ValueError as error:
         raise properties.error("lspipe:scaling", str(error)) from error
+
+
+def _statistics(properties: Section, bands: int) -> Statistics | None:
+    """What the model was trained on, where the item says it."""
+    if STATISTICS_KEY not in properties.values:
+        return None
+    return Statistics.from_json(properties.section(STATISTICS_KEY), bands)
 
 
 def _overlap(properties: Section, window: int) -> float | None:
