@@ -26,6 +26,9 @@ def parser() -> argparse.ArgumentParser:
     )
     model.add_argument("action", choices=("list", "show", "check"))
     model.add_argument("item", nargs="?", help="model item, or shipped:NAME")
+    model.add_argument(
+        "--data", metavar="FOLDER", help="check: labelled patches to lay beside the training's"
+    )
     demo = _add(group, verbs.demo, "write a simulated archive", example="demo runs/demo-archive")
     demo.add_argument("folder", help="folder to write the archive and its workflow into")
     doctor = _add(

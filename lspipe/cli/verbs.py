@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from lspipe.cli.progress import Progress
 from lspipe.cli.summaries import (
     benchmark_text,
+    check_text,
     doctor_text,
     models_text,
     plan_text,
@@ -141,11 +142,36 @@ def model(options: argparse.Namespace) -> int:
     item = models.ModelItem.from_file(options.item)
     check_item(item)
     if options.action == "show":
-        show(options, {"id": item.id, **item.facts()}, lambda: card.show(item))
+        known = None if item.statistics is None else item.statistics.as_json()
+        facts = {"id": item.id, **item.facts(), "statistics": known}
+        show(options, facts, lambda: card.show(item))
         return OK
+    # What is asked of the data comes first: the network takes a while.
+    data = _beside_training(item, options.data) if options.data else None
     problems = card.check(item)
-    show(options, {"problems": problems}, lambda: "\n".join(problems) or f"{options.item}: sound")
-    return UsageError.exit_code if problems else OK
+    found = {"problems": problems} | ({"data": data} if data else {})
+    show(options, found, lambda: check_text(options.item, problems, data))
+    return UsageError.exit_code if problems or (data and data["slips"]) else OK
+
+
+def _beside_training(item: Any, folder: str) -> dict[str, Any]:
+    """Lay the patches of a folder beside what a model was trained on."""
+    from lspipe.models.statistics import Statistics
+    from lspipe.samples.folders import open_folder
+    from lspipe.slips import beside
+
+    if item.statistics is None:
+        raise UsageError(
+            f"{item.path}: lspipe:statistics: missing, so there is no training to lay {folder} "
+            "beside; pack the model with `statistics`"
+        )
+    if not item.recipe:
+        raise UsageError(
+            f"{item.path}: lspipe:recipe: missing, so nothing says in which units to read {folder}"
+        )
+    samples = open_folder(folder, item.recipe)
+    found = Statistics.of(image for image, _ in samples)
+    return {"folder": folder, **beside(item.statistics, found, item, samples.level)}
 
 
 def demo(options: argparse.Namespace) -> int:
