@@ -131,6 +131,8 @@ def model(options: argparse.Namespace) -> int:
     from lspipe.models import card
     from lspipe.recipes import check_item
 
+    if options.data and options.action != "check":
+        raise UsageError(f"lspipe model {options.action}: --data goes with `model check` only")
     if options.action == "list":
         facts = models.listed()
         show(options, facts, lambda: models_text(facts))
