@@ -254,7 +254,11 @@ def _fields(parent: ModelItem, run: FrozenRun, found: Reviewed, spec: TrainSpec)
             "overlap", "tta", "tta_merge", "tta_order", "blend",
         )
     }  # fmt: skip
-    told = {name: getattr(parent, name) for name in ("classes", "recipe") if getattr(parent, name)}
+    told = {
+        name: getattr(parent, name)
+        for name in ("classes", "recipe", "statistics")
+        if getattr(parent, name)
+    }
     counts = found.counts()
     history = (
         f"Adapted from {parent.id} (weights of sha256 {parent.sha256}) to objects of the run "

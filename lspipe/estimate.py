@@ -15,6 +15,7 @@ from lspipe.inference import needed_windows, run_block
 from lspipe.models.runtimes import use_threads
 from lspipe.plan import BLOCK_SIZES, BYTES_PER_PIXEL, THREADS, outer_pixels
 from lspipe.presets import AGREEMENT, AGREEMENT_SOURCE, compare_presets, is_measured_reference
+from lspipe.slips import other_level
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -307,6 +308,7 @@ def warnings(plan: Plan) -> list[str]:
     swapped = "the before range is later than the after range: new and vanished change places"
     notes = [swapped] if plan.workflow.dates.is_swapped else []
     notes += _setting_warnings(plan)
+    notes += _level_warnings(plan)
     return notes + [text for tile in plan.tiles for text in _tile_warnings(tile)]
 
 
@@ -323,6 +325,17 @@ def _setting_warnings(plan: Plan) -> Iterator[str]:
             f"{clusters.worker_count(cluster)} workers share a GPU on which the batch size was "
             "tried for one: it may run out of memory; set cluster.workers to 1"
         )
+
+
+def _level_warnings(plan: Plan) -> Iterator[str]:
+    """Name the scenes of another level than that which the model's recipe is of."""
+    scenes = {scene.id: scene for tile in plan.tiles for step in tile.steps for scene in step.items}
+    others: dict[str, list[str]] = {}
+    for name, scene in scenes.items():
+        if text := other_level(plan.model, catalogs.level(scene) or "none"):
+            others.setdefault(text, []).append(name)
+    for text, names in others.items():
+        yield f"{text} ({len(names)} of {len(scenes)} scenes, such as {names[0]})"
 
 
 def _tile_warnings(tile: TilePlan) -> Iterator[str]:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from lspipe.models.item import Scaling
     from lspipe.models.runtimes import Runtime
 
-_WINDOW_KINDS = ("window-minmax", "window-minmax-all", "window-max")
+WINDOW_KINDS = ("window-minmax", "window-minmax-all", "window-max")
 """Kinds that look at the pixels of each window, and so must know which were observed."""
 
 _STRIP = 256
@@ -91,7 +91,7 @@ class Inputs:
             raise ValueError(f"tile_range has shape {known.shape}: expected ({bands}, 2)")
         inputs = cls(
             pixels=_tensor(pixels, place),
-            observed=_tensor(observed[None], place) if scaling.kind in _WINDOW_KINDS else None,
+            observed=_tensor(observed[None], place) if scaling.kind in WINDOW_KINDS else None,
             hidden=None if hidden is None else _tensor(hidden[None], place),
             # Band by band: a bool for every value of a whole tile is a gigabyte.
             has_gaps=any(bool(_missing(band).any()) for band in pixels),
@@ -137,7 +137,7 @@ class Inputs:
 
     def _settled(self) -> Inputs:
         """The block laid out for a gather by index, and in model units where no window decides."""
-        if self.scaling.kind in _WINDOW_KINDS:
+        if self.scaling.kind in WINDOW_KINDS:
             return replace(self, pixels=gather.channels_last(self.pixels))
         bands, height, width = self.pixels.shape
         # Channels side by side, as `gather.channels_last` would lay them out.
@@ -182,6 +182,35 @@ def to_model_units(
     scaled = _scaled(raw, scaling, observed=seen, tile_range=known)
     units: NDArray[np.float32] = torch.where(missing, torch.nan, scaled)[0].numpy()
     return units
+
+
+def model_units(
+    pixels: NDArray[Any],
+    scaling: Scaling,
+    *,
+    observed: NDArray[np.bool_] | None = None,
+    tile_range: ArrayLike | None = None,
+) -> NDArray[np.float32]:
+    """Turn pixels into the units of a network as its windows are, to look at and not to predict.
+
+    Args:
+        pixels: (N, C, y, x), int16 (reflectance x 1e4) or a float, with data in every channel
+            wherever it matters: no data becomes no fill value here.
+        scaling: what the model item says.
+        observed: bool (N, 1, y, x), see `scale`.
+        tile_range: (C, 2), see `scale`.
+
+    Returns:
+        float32 (N, C, y, x), model units.
+    """
+    here = torch.device("cpu")
+    scaled: NDArray[np.float32] = _scaled(
+        _tensor(pixels, here),
+        scaling,
+        observed=None if observed is None else _tensor(observed, here),
+        tile_range=None if tile_range is None else torch.tensor(tile_range, dtype=torch.float32),
+    ).numpy()
+    return scaled
 
 
 def _scaled(

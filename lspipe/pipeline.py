@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lspipe import clusters, listing, search, store, stream, worker
+from lspipe import clusters, guard, listing, search, store, stream, worker
 from lspipe.errors import BlockError, StoreError
 from lspipe.plan import THREADS, model_of, open_step
 from lspipe.prepare import check_memory, done_counts, opened, prepare
@@ -56,6 +56,8 @@ class Summary:
     statuses: Mapping[str, int] = field(default_factory=dict)
     """Number of objects per status."""
     outputs: Mapping[str, str] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+    """What is unlike the training of the model, by tile and date."""
 
     @property
     def exit_code(self) -> int:
@@ -78,6 +80,7 @@ class Summary:
             "failed_reads": self.failed_reads,
             "statuses": dict(self.statuses),
             "outputs": dict(self.outputs),
+            "warnings": list(self.warnings),
         }
 
 
@@ -187,6 +190,7 @@ def _run_locked(prepared: Prepared, selection: Selection, report: Callable[..., 
 def _run(prepared: Prepared, todo: Todo, log: Log) -> Summary:
     plan = prepared.plan
     began = time.time()
+    guard.look(plan, (key for key, blocks in todo.items() if blocks), report=log)
     _note_state(prepared, "running")
     store.create(
         prepared.run,
@@ -201,6 +205,8 @@ def _run(prepared: Prepared, todo: Todo, log: Log) -> Summary:
     listed = listing.write(prepared.run, plan)
     # Counted in the store, not from what was reported: finished is what can be read back.
     left = total - sum(done_counts(prepared).values())
+    blocks = _blocks_of(prepared.run)
+    inputs = guard.inputs(plan, blocks)
     summary = Summary(
         run=prepared.run,
         state="finished" if left == 0 else "failed" if outcome.failures else "partial",
@@ -213,9 +219,12 @@ def _run(prepared: Prepared, todo: Todo, log: Log) -> Summary:
         failed_reads=listed.failed_reads,
         statuses=listed.statuses,
         outputs={name: str(path) for name, path in listed.outputs.items()},
+        warnings=tuple(guard.warnings(inputs)),
     )
     tried = {(tile, step, *block.index) for (tile, step), some in todo.items() for block in some}
-    _close(prepared, summary, _not_tried(prepared, tried) + _entries(outcome.failures), began)
+    counted = {"inputs": inputs, "windows": _windows(blocks)}
+    failures = _not_tried(prepared, tried) + _entries(outcome.failures)
+    _close(prepared, summary, counted, failures=failures, began=began)
     log("end", state=summary.state)
     return summary
 
@@ -288,6 +297,7 @@ def _job(prepared: Prepared, tile: TilePlan, step: int) -> worker.StepJob:
         tile_range=tile.tile_ranges[step] if tile.tile_ranges else None,
         fill_masked=plan.workflow.cube.mask.apply == "input",
         threads=THREADS,
+        trained=guard.trained_on(plan),
     )
 
 
@@ -319,14 +329,19 @@ def _not_tried(prepared: Prepared, tried: set[tuple[Any, ...]]) -> list[dict[str
 
 
 def _close(
-    prepared: Prepared, summary: Summary, failures: list[dict[str, Any]], began: float
+    prepared: Prepared,
+    summary: Summary,
+    counted: Mapping[str, Any],
+    *,
+    failures: list[dict[str, Any]],
+    began: float,
 ) -> None:
-    """Write the last word into `run.json`."""
+    """Write the last word into `run.json`; `counted` is what the blocks of all calls add up to."""
     content = run_json(prepared.plan, state=summary.state)
     content["counts"] = summary.as_json()["blocks"] | {"objects": dict(summary.statuses)}
     content["observed_share"] = summary.observed_share
     content["failed_reads"] = summary.failed_reads
-    content["windows"] = _windows(prepared.run)
+    content |= counted
     content["outputs"] = {
         name: str(Path(path).relative_to(prepared.run)) for name, path in summary.outputs.items()
     }
@@ -336,20 +351,25 @@ def _close(
     store.write_json(prepared.run / "run.json", content)
 
 
-def _windows(run: Path) -> dict[str, int]:
-    """Add up the windows of the blocks over all calls: those needed, and those that were run.
+def _blocks_of(run: Path) -> list[dict[str, Any]]:
+    """Return what the blocks of all calls said of themselves, each block once.
 
-    Taken from the log, to which a killed call has written its share; a block that was done twice
-    counts once.
+    Taken from the log, to which a killed call has written its share; of a block that was done twice
+    the last word counts.
     """
     blocks = {
         (event["tile"], event["step"], *event["index"]): event
         for event in read_log(run / "log.jsonl")
         if event["event"] == "block"
     }
+    return list(blocks.values())
+
+
+def _windows(blocks: list[dict[str, Any]]) -> dict[str, int]:
+    """Add up the windows of blocks: those needed, and those that were run."""
     return {
-        "needed": sum(event["windows"] for event in blocks.values()),
-        "run": sum(event["windows_run"] for event in blocks.values()),
+        "needed": sum(event["windows"] for event in blocks),
+        "run": sum(event["windows_run"] for event in blocks),
     }
 
 
@@ -369,4 +389,6 @@ def _summary_of(prepared: Prepared) -> Summary:
         failed_reads=previous["failed_reads"],
         statuses=previous["counts"]["objects"],
         outputs={name: str(prepared.run / path) for name, path in previous["outputs"].items()},
+        # Of runs that were finished before anything was counted, there is none.
+        warnings=tuple(guard.warnings(previous.get("inputs", {}))),
     )

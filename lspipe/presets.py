@@ -100,6 +100,11 @@ class InferenceSpec:
     (CPU; needs lspipe[openvino]), `cudagraph` (GPU)."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """`auto` takes the GPU if there is one."""
+    unfamiliar: Literal["refuse", "warn", "ignore"] = "refuse"
+    """Scenes unlike what the model was trained on, where its item says what that was: `refuse` a
+    tile and date with half of a channel's pixels outside of it (or the mean 3 standard deviations
+    away), before it is computed, and warn from a tenth (or 2) on; `warn` only; or `ignore`. Never
+    changes a pixel."""
 
     def __post_init__(self) -> None:
         if self.overlap is not None and self.stride is not None:

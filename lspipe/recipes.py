@@ -206,6 +206,15 @@ def recipe_of(name: str) -> Recipe:
     return RECIPES[base].with_channels(*more) if more else RECIPES[base]
 
 
+def level_of(name: str) -> Level:
+    """Return the product that a recipe is of; "none" of no recipe ("").
+
+    Raises:
+        UsageError: no such recipe.
+    """
+    return recipe_of(name).level if name else "none"
+
+
 def check_item(item: ModelItem) -> None:
     """Refuse a model whose channels are not those of the recipe it names.
 

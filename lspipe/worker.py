@@ -19,10 +19,11 @@ import dask
 import dask.array as da
 import numpy as np
 
-from lspipe import evidence, models, store
+from lspipe import evidence, familiarity, models, store
 from lspipe.errors import InferenceError, LspipeError
 from lspipe.inference import run_block
 from lspipe.models.runtimes import use_threads
+from lspipe.observed import observed
 from lspipe.schema import Quality, quantise
 
 if TYPE_CHECKING:
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
     import xarray as xr
     from numpy.typing import NDArray
 
+    from lspipe.models.item import Scaling
+    from lspipe.models.statistics import Statistics
     from lspipe.presets import Setting
     from lspipe.windows import Block
 
@@ -72,6 +75,8 @@ class StepJob:
     fill_masked: bool
     threads: int
     """torch threads of one block, part of the fingerprint."""
+    trained: Statistics | None = None
+    """What the model was trained on, to lay the pixels beside; None = they are not counted."""
 
 
 @dataclass(frozen=True)
@@ -89,6 +94,8 @@ class BlockResult:
     """Pixels of the core that a failed read left without data (`on_read_error: nodata`)."""
     seconds: float
     """Computing and writing, wall clock; reading is another task's."""
+    inputs: Mapping[str, Any] | None = None
+    """How the pixels lie to training (`familiarity.Tally`); None = not counted."""
 
 
 def in_turn(first: int, columns: int) -> AbstractContextManager[None]:
@@ -225,12 +232,13 @@ def infer_and_write(
     counts: list[tuple[int, int]] = []
     inside = None if area is None else _unpacked(area, quality.shape)
     try:
+        runtime = load(job.model)
         probability = run_block(
             pixels,
             origin=(block.outer[0].start, block.outer[1].start),
             tile_shape=job.tile_shape,
             core=block.core,
-            runtime=load(job.model),
+            runtime=runtime,
             setting=job.setting,
             mask=quality != 0,
             area=inside,
@@ -249,6 +257,8 @@ def infer_and_write(
     bits[np.isnan(probability) & (bits == 0)] |= np.uint8(Quality.NODATA)
     if inside is not None:
         bits[~inside[within]] = np.uint8(Quality.OUTSIDE)
+    # Before the block is written, and so done: what was done was counted too.
+    inputs = _tally(pixels, quality, inside, block=block, job=job, scaling=runtime.scaling)
     store.write_block(
         job.run,
         job.tile,
@@ -267,7 +277,34 @@ def infer_and_write(
         windows_run=run,
         failed_reads=int(np.count_nonzero(bits & np.uint8(Quality.READ_ERROR))),
         seconds=time.perf_counter() - began,
+        inputs=inputs,
     )
+
+
+def _tally(
+    pixels: NDArray[np.int16],
+    quality: NDArray[np.uint8],
+    inside: NDArray[np.bool_] | None,
+    *,
+    block: Block,
+    job: StepJob,
+    scaling: Scaling,
+) -> dict[str, Any] | None:
+    """Lay the pixels of a block beside those of training, where the run asks for it."""
+    if job.trained is None:
+        return None
+    values = familiarity.sample(
+        pixels,
+        origin=(block.outer[0].start, block.outer[1].start),
+        tile_shape=job.tile_shape,
+        core=block.core,
+        setting=job.setting,
+        scaling=scaling,
+        observed=observed(pixels, quality != 0),
+        area=inside,
+        tile_range=job.tile_range,
+    )
+    return familiarity.Tally.of(values, job.trained).as_json()
 
 
 def load(reference: ModelReference) -> Any:

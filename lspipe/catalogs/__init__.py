@@ -2,7 +2,7 @@
 
     known.py   one entry per catalogue: address, marks, signing
     bands.py   asset names -> band names
-    facts.py   baseline, tile, platform, times
+    facts.py   baseline, level, tile, platform, times
 
 Items may be `pystac.Item` or plain dicts (GeoJSON features): nothing here needs pystac.
 Does not cover: asking a server (`search/`), turning numbers into reflectance (`preprocess/`).
@@ -19,6 +19,7 @@ from lspipe.catalogs.facts import (
     generation_time,
     is_sentinel2,
     item_id,
+    level,
     mgrs_tile,
     platform,
     properties,
@@ -44,6 +45,7 @@ __all__ = [
     "generation_time",
     "is_sentinel2",
     "item_id",
+    "level",
     "mgrs_tile",
     "platform",
     "properties",

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from lspipe.errors import CatalogError
 
@@ -83,6 +83,31 @@ def baseline(item: Item) -> tuple[int, int] | None:
         match = _BASELINE.fullmatch(digits)
         if match is not None:
             return int(match[1]), int(match[2])
+    return None
+
+
+_LEVEL = re.compile(r"(?:^|[^A-Z0-9])(?:S2MSI|MSIL|LEVEL-|L)(1C|2A)(?![A-Z0-9])")
+
+
+def level(item: Item) -> Literal["L1C", "L2A"] | None:
+    """Return the product level of an item, None if it tells none, or another one.
+
+    Read from `processing:level`, `s2:product_type`, the name of the product or of the item, and
+    that of the collection, which all write it in their own way ("L2A", "S2MSI2A", "MSIL1C", "l1c").
+    """
+    facts = properties(item)
+    written = (
+        facts.get("processing:level"),
+        facts.get("s2:product_type"),
+        facts.get("s2:product_uri"),
+        facts.get("sentinel:product_id"),
+        item_id(item),
+        collection_of(item),
+    )
+    for text in written:
+        match = _LEVEL.search(str(text or "").upper())
+        if match is not None:
+            return "L1C" if match[1] == "1C" else "L2A"
     return None
 
 

@@ -53,6 +53,10 @@ def _model_verbs(root: Any) -> None:
     ):
         one = _add(group, verb, text, example=f"model {name} shipped:demo", name=name)
         one.add_argument("item", help="model item, or shipped:NAME")
+        if verb is models.check:
+            one.add_argument(
+                "--data", metavar="FOLDER", help="labelled patches to lay beside the training's"
+            )
     _train(group)
     _pack(group)
     _evaluate(group)

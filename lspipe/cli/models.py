@@ -8,7 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lspipe.cli.evaluation import card_of
-from lspipe.cli.summaries import models_text, scores_lines, sweep_text, trained_text
+from lspipe.cli.summaries import (
+    check_text,
+    models_text,
+    scores_lines,
+    sweep_text,
+    trained_text,
+)
 from lspipe.cli.text import duration, say, show
 from lspipe.errors import UsageError
 from lspipe.transfer import ALL, Transfer
@@ -38,7 +44,12 @@ def show_card(options: argparse.Namespace) -> int:
 
     item = _item(options.item)
     known, problem = card_of(item)
-    facts = {"id": item.id, **item.facts(), "scorecard": known and known.as_json()}
+    facts = {
+        "id": item.id,
+        **item.facts(),
+        "statistics": item.statistics and item.statistics.as_json(),
+        "scorecard": known and known.as_json(),
+    }
     show(options, facts, lambda: "\n".join([card.show(item), *scores_lines(known, problem)]))
     return OK
 
@@ -47,9 +58,33 @@ def check(options: argparse.Namespace) -> int:
     """Run a model once, and say what is wrong with it."""
     from lspipe.models import card
 
-    problems = card.check(_item(options.item))
-    show(options, {"problems": problems}, lambda: "\n".join(problems) or f"{options.item}: sound")
-    return UsageError.exit_code if problems else OK
+    item = _item(options.item)
+    # What is asked of the data comes first: the network takes a while.
+    data = _beside_training(item, options.data) if options.data else None
+    problems = card.check(item)
+    found = {"problems": problems} | ({"data": data} if data else {})
+    show(options, found, lambda: check_text(options.item, problems, data))
+    return UsageError.exit_code if problems or (data and data["slips"]) else OK
+
+
+def _beside_training(item: Any, folder: str) -> dict[str, Any]:
+    """Lay the patches of a folder beside what a model was trained on."""
+    from lspipe.models.statistics import Statistics
+    from lspipe.samples.folders import open_folder
+    from lspipe.slips import beside
+
+    if item.statistics is None:
+        raise UsageError(
+            f"{item.path}: lspipe:statistics: missing, so there is no training to lay {folder} "
+            "beside; pack the model with `statistics`"
+        )
+    if not item.recipe:
+        raise UsageError(
+            f"{item.path}: lspipe:recipe: missing, so nothing says in which units to read {folder}"
+        )
+    samples = open_folder(folder, item.recipe)
+    found = Statistics.of(image for image, _ in samples)
+    return {"folder": folder, **beside(item.statistics, found, item, samples.level)}
 
 
 def pack(options: argparse.Namespace) -> int:

@@ -125,6 +125,7 @@ def summary_text(summary: Summary, demo: dict[str, int] | None) -> str:
     if summary.outputs:
         best = summary.outputs.get("gpkg", summary.outputs["geoparquet"])
         lines.append(f"open next      {best} in QGIS")
+    lines += [f"warning        {text}" for text in summary.warnings]
     for failure in summary.failures[:5]:
         lines.append(f"failed         {failure}")
     if summary.failures:
@@ -249,3 +250,29 @@ def trained_text(trained: Trained, results: Sequence[Transfer]) -> str:
     scores = [] if trained.card is None else [text(trained.card), ""]
     scores += [tables(results), ""] if results else []
     return "\n".join([*scores, str(trained.item), f"next: lspipe model show {trained.item}"])
+
+
+def check_text(item: str, problems: list[str], data: dict[str, Any] | None) -> str:
+    """Say whether a model keeps its word, and how data lie to its training."""
+    lines = problems or [f"{item}: sound"]
+    return "\n".join([*lines, *_data_lines(data)] if data else lines)
+
+
+def _data_lines(data: dict[str, Any]) -> list[str]:
+    """Lay data beside training, channel by channel; then the slips by name."""
+    rows = [["channel", "trained on 1 %", "50 %", "99 %", "data 1 %", "50 %", "99 %", "mean"]]
+    rows += [
+        [
+            row["name"],
+            *(f"{value:.4g}" for value in (*row["trained"], *row["found"])),
+            f"{row['distance']:+.1f} std",
+        ]
+        for row in data["channels"]
+    ]
+    return [
+        f"{data['folder']}: {data['pixels']:,} px beside the training, model units",
+        *(f"  {line}" for line in table(rows)),
+        *(f"warning: {text}" for text in data["slips"]),
+        *([f"note: {data['unseen']}"] if data["unseen"] else []),
+        *([] if data["slips"] else ["no slip is known that would explain a difference"]),
+    ]

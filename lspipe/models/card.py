@@ -26,7 +26,7 @@ def show(item: ModelItem) -> str:
     arguments = ", ".join(f"{key}={value}" for key, value in item.arguments.items())
     overlap = "overlap as the workflow says" if item.overlap is None else f"overlap {item.overlap}"
     tta = {None: "TTA as the workflow says", "none": "no TTA", "d4": "D4 TTA"}[item.tta]
-    rows = {
+    rows: dict[str, str | list[str]] = {
         "is": item.description,
         "is not": item.not_for,
         "channels": f"{' '.join(item.bands)} ({len(item.bands)}, in this order)",
@@ -36,6 +36,7 @@ def show(item: ModelItem) -> str:
         "no data": f"{' '.join(f'{value:g}' for value in item.fill)} (model units)",
         "landslide": f"probability > {item.threshold:g}",
         "classes": ", ".join(item.classes),
+        "trained on": _trained_lines(item),
         "network": f"{item.architecture}({arguments})",
         "weights": "none, a formula" if item.weights is None else str(item.weights),
         "sha256": digest(item) + ("" if item.sha256 else " (of the item)"),
@@ -43,10 +44,35 @@ def show(item: ModelItem) -> str:
     }
     lines = [item.id]
     for label, text in rows.items():
-        wrapped = textwrap.wrap(text, _LINE_WIDTH - _LABEL_WIDTH - 2) or ["not said"]
+        wrapped = text if isinstance(text, list) else _wrapped(text)
         lines.append(f"  {label:<{_LABEL_WIDTH}}{wrapped[0]}")
         lines += [" " * (_LABEL_WIDTH + 2) + line for line in wrapped[1:]]
     return "\n".join(lines)
+
+
+def _wrapped(text: str) -> list[str]:
+    return textwrap.wrap(text, _LINE_WIDTH - _LABEL_WIDTH - 2) or ["not said"]
+
+
+def _trained_lines(item: ModelItem) -> list[str]:
+    """Statistics of training as a table, a line per channel."""
+    found = item.statistics
+    if found is None:
+        return _wrapped("")
+    values = zip(found.mean, found.std, found.p01, found.p50, found.p99, strict=True)
+    cells = [["", "mean", "std", "1 %", "median", "99 %"]]
+    cells += [
+        [band, *(f"{value:.4g}" for value in row)]
+        for band, row in zip(item.bands, values, strict=True)
+    ]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    return [
+        f"{found.pixels:,} px with data, in model units:",
+        *(
+            "  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])])
+            for row in cells
+        ),
+    ]
 
 
 def check(item: ModelItem) -> list[str]:

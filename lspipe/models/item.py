@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from lspipe.models.statistics import Statistics
+
 ScalingKind = Literal[
     "identity", "affine", "tile-minmax", "window-minmax", "window-minmax-all", "window-max"
 ]
@@ -116,8 +118,8 @@ class ModelItem:
     architecture: str
     """A name of `lspipe.models.ARCHITECTURES`, or "package.module:callable"."""
     item_sha256: str
-    """sha256 (hex) of the item's JSON in canonical form: sorted keys, no spaces, and without the
-    asset "scorecard", which decides no pixel and names this very hash."""
+    """sha256 (hex) of the item's JSON in canonical form: sorted keys, no spaces, and without its
+    statistics and the asset "scorecard", which decide no pixel."""
     arguments: Mapping[str, Any] = field(default_factory=dict)
     """Keyword arguments of the architecture besides the number of channels."""
     weights: Path | None = None
@@ -141,6 +143,8 @@ class ModelItem:
     """What the model must not be used for."""
     scorecard: Path | None = None
     """What was measured of it (`lspipe.scorecard`), absolute; None where the item names none."""
+    statistics: Statistics | None = None
+    """What the pixels were like that it was trained on, model units; None = not said."""
 
     @classmethod
     def from_file(cls, path: str | Path) -> ModelItem:

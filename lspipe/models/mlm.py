@@ -31,12 +31,15 @@ from lspipe.models.item import (
     TtaOrder,
 )
 from lspipe.models.section import REQUIRED, Section, is_finite, nearest, short
+from lspipe.models.statistics import Statistics
 from lspipe.schema import OPTICAL_BANDS
+
+STATISTICS_KEY = "lspipe:statistics"
 
 LSPIPE_KEYS = (
     "lspipe:architecture", "lspipe:arguments", "lspipe:scaling", "lspipe:fill", "lspipe:threshold",
     "lspipe:overlap", "lspipe:stride", "lspipe:tta", "lspipe:tta_merge", "lspipe:tta_order",
-    "lspipe:blend", "lspipe:not_for", "lspipe:recipe",
+    "lspipe:blend", "lspipe:not_for", "lspipe:recipe", STATISTICS_KEY,
 )  # fmt: skip
 """Keys of `properties` that are lspipe's own; all but the architecture are optional."""
 
@@ -88,6 +91,7 @@ def read_item(path: str | Path) -> ModelItem:
         description=properties.text("description", "text", ""),
         not_for=properties.text("lspipe:not_for", "text", ""),
         scorecard=_scorecard(assets),
+        statistics=_statistics(properties, len(bands)),
     )
 
 
@@ -113,7 +117,7 @@ def _locate(path: str | Path) -> tuple[Path, str]:
 
 
 def _read_json(file: Path) -> tuple[dict[str, Any], str]:
-    """The document, and the sha256 of its canonical form."""
+    """The document, and the sha256 of its canonical form without the statistics."""
 
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         keys = [key for key, _ in pairs]
@@ -144,15 +148,17 @@ def _read_json(file: Path) -> tuple[dict[str, Any], str]:
 
 
 def _deciding(document: dict[str, Any]) -> dict[str, Any]:
-    """The document without the asset of its scorecard: a run goes on when a model was scored.
+    """The document without its statistics and its scorecard: with others it is the same model.
 
     The scorecard names the model that it is of by this hash, so the hash cannot depend on it.
     """
-    assets = document.get("assets")
-    if not isinstance(assets, dict) or SCORECARD not in assets:
-        return document
-    others = {key: asset for key, asset in assets.items() if key != SCORECARD}
-    return document | {"assets": others}
+    aside = {"properties": STATISTICS_KEY, "assets": SCORECARD}
+    kept = {
+        part: {key: value for key, value in document[part].items() if key != left_out}
+        for part, left_out in aside.items()
+        if isinstance(document.get(part), dict)
+    }
+    return document | kept
 
 
 def _refuse_unknown(properties: Section) -> None:
@@ -225,6 +231,13 @@ def _scaling(properties: Section, source: Section, bands: int) -> Scaling:
         return Scaling(kind=kind, clip=clip and tuple(map(float, clip)), **numbers)  # type: ignore[arg-type]
     except ValueError as error:
         raise properties.error("lspipe:scaling", str(error)) from error
+
+
+def _statistics(properties: Section, bands: int) -> Statistics | None:
+    """What the model was trained on, where the item says it."""
+    if STATISTICS_KEY not in properties.values:
+        return None
+    return Statistics.from_json(properties.section(STATISTICS_KEY), bands)
 
 
 def _overlap(properties: Section, window: int) -> float | None:

@@ -15,6 +15,7 @@ from lspipe.models import build
 from lspipe.models.item import ModelItem, Scaling
 from lspipe.models.mlm import SCORECARD
 from lspipe.models.section import nearest
+from lspipe.models.statistics import Statistics
 from lspipe.models.weights import read_tensors
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 FIELDS = (
     "id", "architecture", "arguments", "bands", "window", "scaling", "fill", "threshold",
     "classes", "overlap", "tta", "tta_merge", "tta_order", "blend", "description", "not_for",
-    "recipe",
+    "recipe", "statistics",
 )  # fmt: skip
 """What `item_fields` may hold: the fields of `ModelItem` of the same names."""
 
@@ -54,7 +55,8 @@ def pack(
         folder: made if it is not there.
         item_fields: fields of `ModelItem`: id, architecture, bands, window, description, not_for,
             and where they differ from its defaults, the others of `FIELDS`. `scaling` is a
-            `Scaling`; `fill` one number or one per channel.
+            `Scaling`; `fill` one number or one per channel; `statistics` a `Statistics` of what the
+            module was trained on.
         scorecard: what was measured of these weights (`Scorecard.as_json()`): written as
             `ID.scorecard.json` and listed in the item. The sha256 of the weights does not depend on
             it, so they may be packed, scored, and packed again with their scorecard.
@@ -242,6 +244,8 @@ def _structure(shape: list[int], channels: str) -> dict[str, Any]:
 
 def _plain(value: Any) -> Any:
     """A field as JSON; a scaling without the parts that its kind does not have."""
+    if isinstance(value, Statistics):
+        return value.as_json()
     if not isinstance(value, Scaling):
         return value
     return {key: part for key, part in asdict(value).items() if part}

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from lspipe.recipes import Recipe
+    from lspipe.recipes import Level, Recipe
 
 Pair = tuple["NDArray[np.float32]", "NDArray[np.uint8]"]
 """Image (channel, y, x) in model units, NaN = no data; mask (y, x), 1 = landslide, 0 = none."""
@@ -43,6 +43,8 @@ class Samples:
     """Read one patch by its name; raises `SamplesError`."""
     regions: Mapping[str, str] | None = None
     """Region of each patch, where it is known."""
+    level: Level = "none"
+    """Product that the images are of, where the kind of folder says it; "none" = not said."""
 
     def __len__(self) -> int:
         return len(self.names)

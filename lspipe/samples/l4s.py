@@ -22,7 +22,12 @@ from lspipe.samples import Samples, mask_of, paired
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from lspipe.recipes import Level
+
 SHAPE = (128, 128, 14)
+
+LEVEL: Level = "L1C"
+"""Product of all of its images: they have band 10, which L2A never has (SCIENCE 1.2)."""
 
 IMAGE_KEY, MASK_KEY = "img", "mask"
 
@@ -67,7 +72,8 @@ def folder(path: str | Path, recipe: str = "l4s14") -> Samples:
         mask = mask_of(_array(masks[name], MASK_KEY, SHAPE[:2]), masks[name])
         return np.moveaxis(image[..., index], -1, 0).astype(np.float32), mask
 
-    return Samples(str(root), wanted, paired(images, masks, str(root)), read)
+    names = paired(images, masks, str(root))
+    return Samples(str(root), wanted, names, read, level=LEVEL)
 
 
 def _numbered(folder: Path, prefix: str) -> dict[str, Path]:

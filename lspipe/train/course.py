@@ -25,6 +25,7 @@ from lspipe.losses import IGNORED
 from lspipe.models import ModelItem, build, digest
 from lspipe.models.encoders import load_encoder
 from lspipe.models.pack import check_id, pack
+from lspipe.models.statistics import Statistics
 from lspipe.models.weights import build_network
 from lspipe.recipes import Recipe, check_channels, recipe_of
 from lspipe.scorecard import Scorecard, limits_of
@@ -33,9 +34,10 @@ from lspipe.train import fit
 from lspipe.train.spec import TrainSpec
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
+    from numpy.typing import NDArray
     from torch import nn
 
     from lspipe.models.item import Tta
@@ -137,6 +139,7 @@ def train(
     _write_record(course, training, validation, epochs, folder)
     _draw(course, epochs, folder)
     fields = fields_of(course, window=pairs[0].shape[-1], about=_about(training, validation))
+    fields["statistics"] = Statistics.of(_unfilled(pairs))
     item = pack(network, folder, item_fields=fields)
     card = None
     if validation is not None:
@@ -303,6 +306,12 @@ def _draw(course: Course, epochs: tuple[Epoch, ...], folder: Path) -> None:
     from lspipe.train import curve
 
     curve.draw(epochs, folder / CURVE, title=f"{course.id} ({course.architecture})")
+
+
+def _unfilled(pairs: Pairs) -> Iterator[NDArray[np.float32]]:
+    """Windows with NaN again where they were filled: what has no data is no statistic."""
+    for window, labels in zip(*pairs, strict=True):
+        yield np.where((labels == IGNORED) & (window == FILL), np.nan, window)
 
 
 def _about(training: Samples, validation: Samples | None) -> str:

@@ -186,6 +186,30 @@ def test_platform_is_lower_case_and_no_satellite_is_left_out():
     assert not catalogs.is_sentinel2(item(platform="sentinel-1a"))
 
 
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (item("S2A_18GYS_20180131_0_L2A"), "L2A"),
+        (item(L1C_PRODUCT), "L1C"),
+        (item("X", **{"s2:product_type": "S2MSI1C"}), "L1C"),
+        (item("X", **{"processing:level": "Level-2A"}), "L2A"),
+        # What the item says of itself beats the name of its collection.
+        (item("X", collection="sentinel-2-l1c", **{"processing:level": "L2A"}), "L2A"),
+        (item("X", collection="sentinel-2-l1c"), "L1C"),
+        (item("S2A_18GYS_20180131"), None),
+        (item("S2C_31TCA", **{"processing:level": "L3"}), None),
+    ],
+)
+def test_the_level_is_told_however_it_is_written(content, expected):
+    assert catalogs.level(content) == expected
+
+
+def test_real_items_are_of_the_level_of_their_collection(real_items):
+    told = {(content["collection"][-3:], catalogs.level(content)) for _, content in real_items}
+    assert {("l2a", "L2A"), ("l1c", "L1C")} <= told
+    assert not {("l2a", "L1C"), ("l1c", "L2A"), ("l2a", None), ("l1c", None)} & told
+
+
 def test_sensing_time_is_utc():
     expected = datetime(2018, 3, 31, 23, 59, 59, 999000, tzinfo=UTC)
     assert catalogs.sensing_time(item()) == expected

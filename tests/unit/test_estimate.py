@@ -285,7 +285,7 @@ def step(role, day, *, orbit=None, baseline="05.09"):
     return Step(role=role, acquisitions=(Acquisition(time, (item,)),))
 
 
-def warned(*steps, is_swapped=False, device="cpu", cluster=None, **setting):
+def warned(*steps, is_swapped=False, device="cpu", cluster=None, recipe="", **setting):
     """Warnings of a plan of one tile with these steps."""
     tile = SimpleNamespace(tile=SimpleNamespace(name="18GYS"), steps=steps)
     workflow = SimpleNamespace(
@@ -294,9 +294,36 @@ def warned(*steps, is_swapped=False, device="cpu", cluster=None, **setting):
     reference = SimpleNamespace(device=device)
     return warnings(
         SimpleNamespace(
-            workflow=workflow, tiles=(tile,), setting=Setting(**setting), reference=reference
+            workflow=workflow,
+            tiles=(tile,),
+            setting=Setting(**setting),
+            reference=reference,
+            model=SimpleNamespace(id="a-model", recipe=recipe),
         )
     )
+
+
+@pytest.mark.parametrize(
+    ("recipe", "level", "said"),
+    [
+        ("l4s14", "L2A", "recipe l4s14, which is of L1C (top of atmosphere), and is given L2A"),
+        ("morales10", "L1C", "recipe morales10, which is of L2A (surface), and is given L1C"),
+        ("l4s14", "L1C", None),
+        ("ghorb4+slope", "L2A", None),
+        ("vega3", "L2A", None),
+        ("", "L1C", None),
+    ],
+)
+def test_scenes_of_another_level_than_the_models_are_warned_of_by_name(recipe, level, said):
+    scene = step("after", "2024-02-01")
+    scene.items[0].properties["processing:level"] = level
+    notes = warned(scene, recipe=recipe)
+    if said is None:
+        assert notes == []
+    else:
+        (note,) = notes
+        assert said in note
+        assert "(1 of 1 scenes, such as S2A_18GYS_2024-02-01)" in note
 
 
 def test_a_screen_whose_first_pass_is_no_coarser_than_the_setting_is_warned_of():

@@ -3,12 +3,17 @@
 import json
 import re
 
+import numpy as np
 import pytest
 import torch
 
+from lspipe.cli import main
 from lspipe.models import SHIPPED, ModelItem, Scaling, build
 from lspipe.models.card import check, show
 from lspipe.models.pack import pack
+from lspipe.models.statistics import Statistics
+from lspipe.recipes import recipe_of
+from tests.patches import PATCH, write_h5, write_picture
 
 FIELDS = {
     "id": "tiny-unet",
@@ -118,3 +123,95 @@ def test_a_model_that_breaks_its_word_is_found(own, does, problem):
     problems = check(own(does))
     assert problems
     assert any(re.search(problem, text) for text in problems), problems
+
+
+# --- training -----------------------------------------------------------------------------------
+
+RGB = {
+    "id": "pictures",
+    "architecture": "ghorb-unet",
+    "arguments": {"filters": 2},
+    "bands": ("B04", "B03", "B02"),
+    "window": 16,
+    "recipe": "l4s-rgb",
+    "scaling": recipe_of("l4s-rgb").scaling,
+    "description": "random weights",
+    "not_for": "anything but tests",
+}
+
+
+def picture(number, order=(0, 1, 2)):
+    """Three channels of 8 bits that differ in what they are like."""
+    rng = np.random.default_rng(number)
+    image = rng.normal([[[60]], [[110]], [[190]]], [[[10]], [[20]], [[5]]], (3, 16, 16))
+    return image.clip(0, 255).astype(np.uint8)[list(order)]
+
+
+@pytest.fixture
+def trained(tmp_path):
+    torch.manual_seed(0)
+    statistics = Statistics.of(picture(number) / np.float32(255) for number in range(8))
+    fields = {**RGB, "statistics": statistics}
+    return pack(build("ghorb-unet", 3, filters=2), tmp_path, item_fields=fields)
+
+
+def pictures_in(folder, order):
+    for number in range(20, 28):
+        write_picture(folder / "images" / f"image_{number}.png", picture(number, order))
+        write_picture(folder / "masks" / f"mask_{number}.png", np.zeros((1, 16, 16), np.uint8))
+    return folder
+
+
+def test_the_card_says_what_the_model_was_trained_on(trained, packed, capsys):
+    item = ModelItem.from_file(trained)
+    lines = [line.split() for line in show(item).splitlines()]
+    assert ["trained", "on", "2,048", "px", "with", "data,", "in", "model", "units:"] in lines
+    assert ["mean", "std", "1", "%", "median", "99", "%"] in lines
+    found = item.statistics
+    values = (found.mean[1], found.std[1], found.p01[1], found.p50[1], found.p99[1])
+    assert ["B03", *(f"{value:.4g}" for value in values)] in lines
+    assert "trained on not said" in " ".join(show(ModelItem.from_file(packed)).split())
+    assert main(["model", "show", str(trained), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["statistics"] == found.as_json()
+
+
+@pytest.mark.parametrize(
+    ("order", "code", "said"),
+    [
+        ((0, 1, 2), 0, "no slip is known that would explain a difference"),
+        ((0, 2, 1), 2, "warning: B03 and B02 look exchanged"),
+    ],
+)
+def test_data_are_laid_beside_training_channel_by_channel(trained, capsys, order, code, said):
+    folder = pictures_in(trained.parent / "data", order)
+    assert main(["model", "check", str(trained), "--data", str(folder)]) == code
+    text = capsys.readouterr().out
+    assert text.startswith(f"{trained}: sound\n{folder}: 2,048 px beside the training")
+    assert said in text
+    assert [line.split()[0] for line in text.splitlines()[3:6]] == ["B04", "B03", "B02"]
+    # What cannot be seen with this scaling is said either way.
+    assert "note: values are shares of the largest of their own window" in text
+
+
+def test_data_of_another_level_are_said_to_be(tmp_path, capsys):
+    torch.manual_seed(0)
+    item = {**RGB, "bands": ("B02", "B03", "B04", "B08"), "recipe": "ghorb4", "scaling": Scaling()}
+    patches = [PATCH[..., [1, 2, 3, 7]].transpose(2, 0, 1)]
+    fields = {**item, "statistics": Statistics.of(patches)}
+    path = pack(build("ghorb-unet", 4, filters=2), tmp_path, item_fields=fields)
+    for name, key, array in (
+        ("img/image", "img", PATCH),
+        ("mask/mask", "mask", np.zeros((128, 128))),
+    ):
+        (tmp_path / name).parent.mkdir()
+        write_h5(tmp_path / f"{name}_1.h5", key, array)
+    assert main(["model", "check", str(path), "--data", str(tmp_path)]) == 2
+    said = capsys.readouterr().out
+    assert "recipe ghorb4, which is of L2A (surface), and is given L1C (top of atmosphere)" in said
+
+
+def test_data_are_refused_where_there_is_nothing_to_lay_them_beside(packed, tmp_path, capsys):
+    assert main(["model", "check", str(packed), "--data", str(tmp_path)]) == 2
+    assert "lspipe:statistics: missing" in capsys.readouterr().err
+    assert main(["model", "show", str(packed), "--data", str(tmp_path)]) == 2
+    assert "--data goes with `model check` only" in capsys.readouterr().err

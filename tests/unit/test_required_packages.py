@@ -18,7 +18,7 @@ ROOT = Path(lspipe.__file__).parent
 
 USED_BY = {
     # package: (name of its import, modules of lspipe that use it when they run)
-    "dask": ("dask", "cli clusters cube detect loaders plan samples worker"),
+    "dask": ("dask", "cli clusters cube detect guard loaders plan samples worker"),
     "distributed": ("distributed", "clusters stream"),
     "xarray": ("xarray", "change classified cube detect inventory listing loaders scoring"),
     "rioxarray": ("rioxarray", "classified"),

@@ -2,17 +2,14 @@
 
 from dataclasses import replace
 
-import h5py
 import numpy as np
 import pytest
-import rasterio
 
 from lspipe.errors import SamplesError, UsageError
 from lspipe.recipes import L4S_DIVISORS
 from lspipe.samples import l4s, mask_of, pictures, sound
-
-# A plausible patch: digital numbers, degrees, metres.
-RAW = np.array([1100, 900, 750, 600, 800, 1600, 2000, 2100, 800, 10, 1500, 800, 25, 1200.0])
+from lspipe.samples.folders import open_folder
+from tests.patches import PATCH, patch, write_h5, write_picture
 
 
 @pytest.fixture
@@ -29,37 +26,11 @@ def l4s_folder(tmp_path):
     return tmp_path
 
 
-def patch(rng):
-    """As in the set: whole digital numbers, and a slope that is that of the elevation."""
-    raw = RAW * rng.uniform(0.5, 1.5, (128, 128, 1))
-    rows, columns = np.mgrid[:128, :128] / 20
-    raw[..., 13] = 1200 + 300 * np.sin(rows) * np.cos(columns * 1.3)
-    raw[..., 12] = np.degrees(np.arctan(np.hypot(*np.gradient(raw[..., 13], 10))))
-    raw[..., :12] = np.round(raw[..., :12])
-    return raw / L4S_DIVISORS
-
-
 SWAPPED = [*range(12), 13, 12]
 """Elevation before slope."""
 
 ONE_OFF = [1, 0, *range(2, 14)]
 """B2 before B1."""
-
-
-PATCH = patch(np.random.default_rng(1))
-
-
-def write_h5(path, key, array):
-    with h5py.File(path, "w") as file:
-        file[key] = array
-
-
-def write_picture(path, array):
-    path.parent.mkdir(exist_ok=True)
-    count, height, width = array.shape
-    profile = {"driver": "PNG" if path.suffix == ".png" else "GTiff", "dtype": array.dtype}
-    with rasterio.open(path, "w", count=count, height=height, width=width, **profile) as file:
-        file.write(array)
 
 
 @pytest.fixture
@@ -123,6 +94,22 @@ def test_real_pictures_are_paired_with_their_masks(real_data, part, count):
     # Each picture was divided by its own largest value.
     assert image.max() == 1
     assert set(np.unique(mask)) <= {0, 1}
+
+
+@pytest.mark.usefixtures("l4s_folder", "picture_folder")
+def test_a_folder_is_read_by_what_it_holds(tmp_path):
+    # Both fixtures write into one folder: the other kind is taken away.
+    with pytest.raises(SamplesError, match=r"found both of img/\*\.h5 .* and images/"):
+        open_folder(tmp_path, "l4s14")
+    (tmp_path / "images").rename(tmp_path / "elsewhere")
+    samples = open_folder(tmp_path, "yali6")
+    assert (len(samples), samples.recipe.name, samples.level) == (3, "yali6", "L1C")
+    (tmp_path / "elsewhere").rename(tmp_path / "images")
+    (tmp_path / "img").rename(tmp_path / "elsewhere")
+    samples = open_folder(tmp_path, "l4s-rgb")
+    assert (len(samples), samples.recipe.name, samples.level) == (2, "l4s-rgb", "none")
+    with pytest.raises(SamplesError, match="found neither of"):
+        open_folder(tmp_path / "elsewhere", "l4s14")
 
 
 def test_patches_of_a_region_are_told_apart(l4s_folder):

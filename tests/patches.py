@@ -1,0 +1,36 @@
+"""Labelled patches for tests, written as the sets that lspipe reads write theirs."""
+
+import h5py
+import numpy as np
+import rasterio
+
+from lspipe.recipes import L4S_DIVISORS
+
+# A plausible patch: digital numbers, degrees, metres.
+RAW = np.array([1100, 900, 750, 600, 800, 1600, 2000, 2100, 800, 10, 1500, 800, 25, 1200.0])
+
+
+def patch(rng):
+    """As in the set: whole digital numbers, and a slope that is that of the elevation."""
+    raw = RAW * rng.uniform(0.5, 1.5, (128, 128, 1))
+    rows, columns = np.mgrid[:128, :128] / 20
+    raw[..., 13] = 1200 + 300 * np.sin(rows) * np.cos(columns * 1.3)
+    raw[..., 12] = np.degrees(np.arctan(np.hypot(*np.gradient(raw[..., 13], 10))))
+    raw[..., :12] = np.round(raw[..., :12])
+    return raw / L4S_DIVISORS
+
+
+PATCH = patch(np.random.default_rng(1))
+
+
+def write_h5(path, key, array):
+    with h5py.File(path, "w") as file:
+        file[key] = array
+
+
+def write_picture(path, array):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    count, height, width = array.shape
+    profile = {"driver": "PNG" if path.suffix == ".png" else "GTiff", "dtype": array.dtype}
+    with rasterio.open(path, "w", count=count, height=height, width=width, **profile) as file:
+        file.write(array)

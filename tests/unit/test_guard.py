@@ -1,0 +1,147 @@
+"""Scenes unlike the training of a model are refused before a run, by a look at a few places."""
+
+from __future__ import annotations
+
+import json
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+import lspipe
+from lspipe import guard
+from lspipe.errors import LoadError, UsageError
+from lspipe.models import ModelItem
+from lspipe.models.statistics import Statistics
+from lspipe.workflow import Workflow
+from tests.worlds import NEW_SCAR, OLD_SCAR, ground, make_world
+
+BANDS = ("B02", "B04", "B08", "B11")
+SOUND = ground(OLD_SCAR, NEW_SCAR)
+
+
+def raised(band, rows, columns):
+    """The later date, with an offset that nobody will subtract."""
+    return SOUND(band, rows, columns) + 0.1
+
+
+def east_raised(band, rows, columns):
+    return np.where(columns < 160, SOUND(band, rows, columns), raised(band, rows, columns))
+
+
+@pytest.fixture(scope="module")
+def item(tmp_path_factory):
+    """The shipped formula, as if it had been trained on this world."""
+    rows, columns = np.mgrid[:240, :240] + 0.5
+    images = [np.stack([SOUND(band, rows, columns) for band in BANDS])]
+    document = json.loads(ModelItem.from_file("shipped:bare-ground").path.read_text())
+    document["properties"]["lspipe:statistics"] = Statistics.of(images).as_json()
+    path = tmp_path_factory.mktemp("model") / "item.json"
+    path.write_text(json.dumps(document))
+    return path
+
+
+@pytest.fixture(scope="module")
+def worlds(tmp_path_factory, item):
+    """Worlds whose later date is sound, raised, and raised in the east only."""
+    made = {"sound": SOUND, "raised": raised, "east": east_raised}
+    return {
+        name: make_world(
+            tmp_path_factory.mktemp(name),
+            after={"values": values, "baseline": "02.06"},
+            model={"item": str(item)},
+        )
+        for name, values in made.items()
+    }
+
+
+def look(world, *overrides, step=1):
+    """Look at a date of a world; returns what was reported."""
+    plan = lspipe.plan(Workflow.from_file(world.workflow, overrides=overrides))
+    said = []
+    guard.look(plan, [("18GYS", step)], report=lambda _, **facts: said.append(facts))
+    return said
+
+
+def test_a_scene_like_those_of_training_passes(worlds):
+    (facts,) = look(worlds["sound"])
+    # All of a tile of 240 px is one place; every eighth row and column of it.
+    assert facts == {"tile": "18GYS", "step": 1, "pixels": 900}
+
+
+def test_a_wrong_offset_is_refused_with_its_name_and_the_way_out(worlds):
+    with pytest.raises(UsageError) as caught:
+        look(worlds["raised"])
+    said = str(caught.value)
+    assert said.startswith("18GYS after (2018-01-20) is not like what model bare-ground was")
+    assert "B02 100% of pixels outside" in said
+    assert "the offset of 2022 (processing baseline 04.00) was not subtracted" in said
+    assert "hint: put that right or take another model; `inference: {unfamiliar: warn}`" in said
+    # The other date of it is sound.
+    assert look(worlds["raised"], step=0)
+
+
+def test_only_the_area_counts(worlds):
+    bounds = "aoi={{bbox: [{}, -43.36, {}, -43.33]}}".format
+    assert look(worlds["east"], bounds(-72.54, -72.517))
+    with pytest.raises(UsageError, match="was not subtracted"):
+        look(worlds["east"], bounds(-72.512, -72.50))
+
+
+@pytest.mark.parametrize(
+    "override",
+    ["inference.unfamiliar=warn", "inference.unfamiliar=ignore", "model.item=shipped:bare-ground"],
+)
+def test_nothing_is_read_where_nobody_would_refuse(worlds, override, monkeypatch):
+    def refuse(*_, **__):
+        raise AssertionError("a read that nobody asked for")
+
+    monkeypatch.setattr("lspipe.guard.cube.open_cube", refuse)
+    assert look(worlds["raised"], override) == []
+
+
+def test_what_cannot_be_read_is_left_to_its_blocks(worlds, monkeypatch):
+    def fail(*_, **__):
+        raise LoadError("an-item", "blue", "HTTP 403")
+
+    monkeypatch.setattr("lspipe.guard.cube.open_cube", fail)
+    (facts,) = look(worlds["raised"])
+    assert facts["error"] == "blue of an-item: HTTP 403"
+
+
+def test_the_answer_is_in_no_fingerprint(worlds):
+    one, other = (
+        lspipe.plan(Workflow.from_file(worlds["sound"].workflow, overrides=overrides))
+        for overrides in ((), ("inference.unfamiliar=ignore",))
+    )
+    assert one.detection_fingerprint == other.detection_fingerprint
+    assert one.change_fingerprint == other.change_fingerprint
+
+
+def places(shape, area=None, kind="identity", window=32):
+    tile = SimpleNamespace(
+        tile=SimpleNamespace(geobox=SimpleNamespace(shape=shape)),
+        area=area,
+    )
+    plan = SimpleNamespace(
+        model=SimpleNamespace(scaling=SimpleNamespace(kind=kind)),
+        setting=SimpleNamespace(window=window),
+    )
+    return list(guard._places(tile, plan))
+
+
+def test_places_are_spread_over_the_tile_or_the_area():
+    nine = places((10980, 10980))
+    assert len(nine) == 9
+    assert {part.stop - part.start for place in nine for part in place} == {guard.PLACE}
+    assert sorted({(rows.start + rows.stop) // 2 for rows, _ in nine}) == [1830, 5490, 9150]
+    assert {
+        rows.stop - rows.start for rows, _ in places((9999, 9999), None, "window-max", 128)
+    } == {512}
+    # Two far corners, and nothing between them.
+    area = np.zeros((2000, 3000), bool)
+    area[:50, :50] = area[-50:, -50:] = True
+    found = places((2000, 3000), area)
+    assert len(found) == 2
+    assert all(area[place].any() for place in found)
+    assert len(places((240, 100))) == 1
