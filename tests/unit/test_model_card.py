@@ -213,5 +213,3 @@ def test_data_of_another_level_are_said_to_be(tmp_path, capsys):
 def test_data_are_refused_where_there_is_nothing_to_lay_them_beside(packed, tmp_path, capsys):
     assert main(["model", "check", str(packed), "--data", str(tmp_path)]) == 2
     assert "lspipe:statistics: missing" in capsys.readouterr().err
-    assert main(["model", "show", str(packed), "--data", str(tmp_path)]) == 2
-    assert "--data goes with `model check` only" in capsys.readouterr().err
