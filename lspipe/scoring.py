@@ -24,6 +24,7 @@ import xarray as xr
 from lspipe.detect import detect
 from lspipe.errors import ModelError, SamplesError, UsageError
 from lspipe.evaluate import Confusion, averaged, confusion, match_objects, micro
+from lspipe.losses import IGNORED
 from lspipe.models.item import ModelItem
 from lspipe.schema import CODE_NODATA, CODE_SCALE, quantise, threshold_code, to_codes
 from lspipe.scorecard import Intervals, Objects, PatchScores, Row
@@ -48,9 +49,6 @@ PERCENTILES = (2.5, 97.5)
 GRID = tuple(number / 100 for number in range(1, 100))
 """Thresholds that are tried: as fine as a person would write one."""
 
-UNLABELLED = 255
-"""Pixels of a mask that nobody judged; not counted."""
-
 
 @dataclass(frozen=True)
 class Predictions:
@@ -60,7 +58,7 @@ class Predictions:
     codes: tuple[NDArray[np.uint16], ...]
     """Of each patch, (y, x), as a run stores them: `schema.quantise`."""
     masks: tuple[NDArray[np.uint8], ...]
-    """1 = landslide, 0 = none, `UNLABELLED`."""
+    """1 = landslide, 0 = none, `IGNORED`."""
     window: int
     tta: Tta
     own_threshold: float
@@ -173,7 +171,7 @@ def choose_threshold(
 
     Args:
         probabilities: (y, x) each, float 0..1 with NaN = not observed, or codes of a run.
-        masks: (y, x) each, 1 = landslide, 0 = none, `UNLABELLED`.
+        masks: (y, x) each, 1 = landslide, 0 = none, `IGNORED`.
         grid: thresholds to try.
 
     Raises:
@@ -370,7 +368,7 @@ class _Judged:
 
 def _judged(predictions: Predictions, limit: int) -> Iterator[_Judged]:
     for codes, mask in zip(predictions.codes, predictions.masks, strict=True):
-        counted = (codes != CODE_NODATA) & (mask != UNLABELLED)
+        counted = (codes != CODE_NODATA) & (mask != IGNORED)
         claimed, there = (codes > limit) & counted, (mask == 1) & counted
         yield _Judged(
             counts=confusion(claimed, there, counted=counted),

@@ -83,13 +83,20 @@ def _train(group: Any) -> None:
         example="model train --protocol ghorb --recipe l4s-rgb --data patches/train "
         "--validation patches/validation --output models/mine",
     )
-    train.add_argument("--data", required=True, metavar="FOLDER", help="patches to train on")
+    train.add_argument(
+        "--data", required=True, metavar="FOLDER", help="patches to train on, or a run directory"
+    )
+    train.add_argument(
+        "--labels", metavar="FILE", help="outlines of all landslides, where --data is a run"
+    )
     train.add_argument(
         "--validation", metavar="FOLDER", help="patches on which the best epoch is chosen"
     )
     train.add_argument("--train-on", metavar="A,B", help="only the patches of these regions")
     train.add_argument(
-        "--split", choices=tuple(SPLITS), help="keep the rest of each region to test on"
+        "--split",
+        choices=tuple(SPLITS),
+        help="train on a part of each region; the rest is tested on, or is the validation",
     )
     train.add_argument(
         "--test-on", metavar="A,B", help="regions, or all, to score the model on at the end"

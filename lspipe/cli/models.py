@@ -118,8 +118,10 @@ def train(options: argparse.Namespace) -> int:
     from lspipe.train import course
 
     asked, output = _course(options), Path(options.output)
-    training, testing = _divided(_samples(options.data, asked.recipe, options), options)
+    training, testing = _divided(_labelled(options, asked), options)
     validation = _samples(options.validation, asked.recipe, options)
+    if validation is None and options.split and not options.test_on:
+        validation = testing
     if options.fresh and output.exists():
         _clear(output)
     if options.sweep:
@@ -143,6 +145,20 @@ def _item(reference: str) -> Any:
     item = ModelItem.from_file(reference)
     check_item(item)
     return item
+
+
+def _labelled(options: argparse.Namespace, asked: Course) -> Any:
+    """Patches of a folder, or cut from a run over outlines."""
+    if not options.labels:
+        return _samples(options.data, asked.recipe, options)
+    from lspipe.models.architectures import TABLE
+    from lspipe.samples.runs import chips
+
+    known = TABLE.get(asked.architecture)
+    window = asked.window or (known.window if known else None)
+    found = chips(options.data, options.labels, recipe=asked.recipe, window=window)
+    say(f"{found.source}: {len(found)} patches of {window} px")
+    return found
 
 
 def _samples(folder: str | None, recipe: str, options: argparse.Namespace) -> Any:

@@ -64,12 +64,15 @@ def run(tmp_path_factory, cluster):
     return world.run
 
 
-def listed_at(inventory, rectangle):
-    """Ids of the listed objects that touch a rectangle."""
+def outline(rectangle):
     row, column, height, width = rectangle
     west, north = 699960 + 10 * column, 5200000 - 10 * row
-    shape = shapely.box(west, north - 10 * height, west + 10 * width, north)
-    return inventory["id"][inventory.to_crs(32718).intersects(shape)].tolist()
+    return shapely.box(west, north - 10 * height, west + 10 * width, north)
+
+
+def listed_at(inventory, rectangle):
+    """Ids of the listed objects that touch a rectangle."""
+    return inventory["id"][inventory.to_crs(32718).intersects(outline(rectangle))].tolist()
 
 
 def decide(run, path):
@@ -132,3 +135,20 @@ def test_a_reviewed_false_alarm_fades_and_confirmed_landslides_stay(run, tmp_pat
     # It is never written over.
     assert main(words) == 2
     assert "demo-adapted.json: exists already" in capsys.readouterr().err
+
+
+def test_a_network_is_trained_on_a_run_and_outlines_of_its_landslides(run, tmp_path, capsys):
+    outlines = [outline(scar) for scar in SCARS]
+    labels = tmp_path / "landslides.geojson"
+    gpd.GeoDataFrame(geometry=outlines, crs=32718).to_crs(4326).to_file(labels)
+    words = ["--labels", str(labels), "--recipe", "ghorb4", "--architecture", "ghorb-unet"]
+    words += ["--argument", "filters=4", "--window", "64", "--set", "epochs=2"]
+    command = ["model", "train", "--data", str(run), "--output", str(tmp_path / "mine"), *words]
+    assert main([*command, "--split", "random", "--json"]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    item = ModelItem.from_file(facts["item"])
+    assert (item.recipe, item.window) == ("ghorb4", 64)
+    record = json.loads((tmp_path / "mine" / "training.json").read_text())
+    assert record["training"]["patches"] > record["validation"]["patches"] >= 1
+    assert main([*command, "--recipe", "l4s14", "--fresh"]) == 2
+    assert "B10" in capsys.readouterr().err

@@ -9,12 +9,10 @@ import rasterio
 import safetensors.torch
 import torch
 
-from benchmarks.harness import make_torchvision_importable
 from lspipe.cli import main
 from lspipe.models import ModelItem, build
 from lspipe.train import protocols
 
-make_torchvision_importable()
 pytest.importorskip("pytorch_lightning")
 
 QUICK = [

@@ -9,7 +9,6 @@ import torch
 from distributed import LocalCluster
 
 import lspipe
-from benchmarks.harness import make_torchvision_importable
 from lspipe import store
 from lspipe.models import build
 from lspipe.models.pack import pack
@@ -17,8 +16,6 @@ from lspipe.plan import open_step
 from lspipe.schema import quantise
 from lspipe.workflow import Workflow
 from tests.worlds import make_world
-
-make_torchvision_importable()
 
 BANDS = ("B02", "B03", "B04", "B08")
 

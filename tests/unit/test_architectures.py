@@ -6,14 +6,11 @@ import pytest
 import torch
 from torch import nn
 
-from benchmarks.harness import make_torchvision_importable
 from lspipe.cli import main
 from lspipe.errors import MissingExtra, ModelError
 from lspipe.models import build, listed
 from lspipe.models.architectures import TABLE
 from lspipe.recipes import recipe_of
-
-make_torchvision_importable()
 
 # Paper 003, Table 2: kernel, stride, feature maps, edge of the output for a window of 128.
 TABLE_2 = [

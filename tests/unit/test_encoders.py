@@ -4,12 +4,9 @@ import pytest
 import safetensors.torch
 import torch
 
-from benchmarks.harness import make_torchvision_importable
 from lspipe.errors import ModelError
 from lspipe.models import build
 from lspipe.models.encoders import for_channels, load_encoder
-
-make_torchvision_importable()
 
 
 @pytest.fixture(scope="module")

@@ -8,15 +8,13 @@ import safetensors
 import torch
 from torch import nn
 
-from benchmarks.harness import make_torchvision_importable
 from lspipe import dihedral
 from lspipe.errors import UsageError
 from lspipe.train import IGNORED, PROTOCOLS, TrainSpec, fit
 from lspipe.train.protocols import VEGA_GRID, sweep
 
-make_torchvision_importable()
 pytest.importorskip("pytorch_lightning")
-from lspipe.train import batches  # noqa: E402
+from lspipe.train import batches
 
 
 def bright_spots(count=24, window=16, seed=3):
