@@ -41,7 +41,6 @@ def draw(epochs: Sequence[Epoch], path: Path, *, title: str) -> None:
     lines = list(left.lines)
     left.set_xlabel("epoch")
     left.set_ylabel("loss")
-    left.set_ylim(bottom=0)
     if epochs[0].validation_loss is not None:
         validation = [e.validation_loss for e in epochs]
         lines += left.plot(
@@ -58,6 +57,8 @@ def draw(epochs: Sequence[Epoch], path: Path, *, title: str) -> None:
         lines.append(
             left.axvline(kept, color=_GREY, linewidth=1, linestyle=":", label=f"kept: epoch {kept}")
         )
+    # Only now: a limit ends the scaling to what is drawn.
+    left.set_ylim(bottom=0)
     left.xaxis.get_major_locator().set_params(integer=True)
     left.legend(
         handles=lines,
