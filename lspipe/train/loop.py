@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import logging
+import math
 import signal
 import threading
 import time
@@ -19,6 +20,8 @@ import numpy as np
 import pytorch_lightning as lightning
 import torch
 from pytorch_lightning.callbacks import Callback, EarlyStopping, ModelCheckpoint
+from pytorch_lightning.plugins.environments import LightningEnvironment
+from torch.overrides import TorchFunctionMode
 
 from lspipe.errors import UsageError
 from lspipe.losses import IGNORED, loss_of
@@ -70,7 +73,7 @@ def fit(
     watched = None if validation is None else batches.validation(validation, spec.batch_size)
     state = None if folder is None else folder / STATE
     with _quiet(), _as_it_was():
-        trainer = _trainer(spec, device, folder, keep)
+        trainer = _trainer(spec, device, folder, keep, task.epochs)
         try:
             trainer.fit(
                 task,
@@ -127,12 +130,14 @@ class _Task(lightning.LightningModule):
         self.network = network
         self._spec = spec
         self._pairs = pairs
-        self._steps = spec.iterations or spec.epochs * -(-len(pairs[0]) // spec.batch_size)
+        batches_per_epoch = math.ceil(len(pairs[0]) / spec.batch_size)
+        self._steps = spec.iterations or spec.epochs * batches_per_epoch
+        self.epochs = math.ceil(self._steps / batches_per_epoch)
         self._course = course
         self._begin()
 
     def _begin(self) -> None:
-        self._loss = self._shown = 0.0
+        self._loss = self._shown = self._rate = 0.0
         self._began = time.perf_counter()
 
     def train_dataloader(self) -> Any:
@@ -165,7 +170,9 @@ class _Task(lightning.LightningModule):
     def training_step(self, batch: Batch, index: int) -> torch.Tensor:
         del index
         windows, labels = batch
-        loss = loss_of(self._spec.loss, self.network(windows)[:, 0].float(), labels)
+        with _WholeSigmoid():
+            probability = self.network(windows)[:, 0].float()
+        loss = loss_of(self._spec.loss, probability, labels)
         if not torch.isfinite(loss):
             raise ValueError(
                 f"epoch {self.current_epoch + 1}: the loss is {loss.item()}; lower learning_rate "
@@ -173,7 +180,14 @@ class _Task(lightning.LightningModule):
             )
         self._loss += float(loss.detach()) * len(windows)
         self._shown += len(windows)
+        (optimiser,) = self.trainer.optimizers
+        self._rate = float(optimiser.param_groups[0]["lr"])
         return loss
+
+    def on_train_batch_end(self, *_: Any) -> None:
+        # Not Lightning's own `max_steps`, with which a resumed epoch is begun anew.
+        if self._spec.iterations and self.global_step >= self._spec.iterations:
+            self.trainer.should_stop = True
 
     def on_validation_epoch_start(self) -> None:
         self._seen = self._watched_loss = 0.0
@@ -182,7 +196,8 @@ class _Task(lightning.LightningModule):
     def validation_step(self, batch: Batch, index: int) -> None:
         del index
         windows, labels = batch
-        probability = self.network(windows)[:, 0].float()
+        with _WholeSigmoid():
+            probability = self.network(windows)[:, 0].float()
         loss = loss_of(self._spec.loss, probability, labels)
         self._watched_loss += float(loss) * len(windows)
         self._seen += len(windows)
@@ -196,11 +211,10 @@ class _Task(lightning.LightningModule):
 
     def result(self) -> dict[str, Any]:
         """Of the epoch that ends."""
-        (optimiser,) = self.trainer.optimizers
         return {
             "epoch": self.current_epoch + 1,
             "loss": self._loss / self._shown,
-            "learning_rate": float(optimiser.param_groups[0]["lr"]),
+            "learning_rate": self._rate,
             "seconds": time.perf_counter() - self._began,
         }
 
@@ -221,6 +235,22 @@ class _Task(lightning.LightningModule):
             )
 
 
+class _WholeSigmoid(TorchFunctionMode):
+    """Sigmoids in float32, whatever the precision around them.
+
+    One in bfloat16 is exactly 1 from a logit of 7 on, where it has no gradient: a pixel that is
+    wrong with certainty would stay so.
+    """
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func in _SIGMOIDS:
+            args = (args[0].float(), *args[1:])
+        return func(*args, **(kwargs or {}))
+
+
+_SIGMOIDS = {torch.sigmoid, torch.Tensor.sigmoid, torch.nn.functional.sigmoid}
+
+
 class _Keep(Callback):
     """Keeps the best weights, tells of every epoch, and is part of the state on disk."""
 
@@ -230,6 +260,13 @@ class _Keep(Callback):
         self.epochs: list[Epoch] = []
         self._best: dict[str, torch.Tensor] = {}
         self._score: float | None = None
+
+    def on_fit_start(self, trainer: Any, pl_module: Any) -> None:
+        # A training that patience has ended is finished: Lightning alone would go on for an epoch.
+        del pl_module
+        for stopping in trainer.early_stopping_callbacks:
+            if stopping.wait_count >= stopping.patience:
+                trainer.should_stop = True
 
     def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
         watched = trainer.callback_metrics
@@ -272,7 +309,7 @@ class _State(ModelCheckpoint):
 
 
 def _trainer(
-    spec: TrainSpec, device: torch.device, folder: Path | None, keep: _Keep
+    spec: TrainSpec, device: torch.device, folder: Path | None, keep: _Keep, epochs: int
 ) -> lightning.Trainer:
     callbacks: list[Callback] = [keep]
     if spec.patience is not None:
@@ -289,10 +326,10 @@ def _trainer(
         accelerator="gpu" if device.type == "cuda" else "cpu",
         devices=[device.index or 0] if device.type == "cuda" else 1,
         precision="bf16-mixed" if spec.precision == "bf16" else "32-true",
-        max_epochs=-1 if spec.iterations else spec.epochs,
-        max_steps=spec.iterations or -1,
+        max_epochs=epochs,
         callbacks=callbacks,
-        plugins=[SafeCheckpoints()],
+        # One process, also where a batch system has set the stage for several.
+        plugins=[LightningEnvironment(), SafeCheckpoints()],
         enable_checkpointing=folder is not None,
         default_root_dir=folder,
         logger=False,

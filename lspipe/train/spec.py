@@ -31,7 +31,8 @@ class TrainSpec:
     epochs: int = 20
     """At most; see `patience`."""
     iterations: int | None = None
-    """Steps of the optimiser after which training ends, instead of `epochs`."""
+    """Steps of the optimiser after which training ends, instead of after `epochs`; the last epoch
+    may be cut short."""
     batch_size: int = 32
     learning_rate: float = 1e-3
     """Of the first step."""
@@ -52,8 +53,8 @@ class TrainSpec:
     watch: Watch = "loss"
     """What is better: a lower loss, or a higher F1 (of all pixels, at 0.5), on validation."""
     precision: Literal["fp32", "bf16"] = "fp32"
-    """bf16: convolutions in bfloat16, weights, loss and optimiser in float32; about twice as fast
-    where the processor has bf16, other weights in the end."""
+    """bf16: convolutions in bfloat16, sigmoid, loss, weights and optimiser in float32; about twice
+    as fast where the processor has bf16, other weights in the end."""
     seed: int = 0
     """Of the order of the windows, of their turns, and of dropout."""
 

@@ -44,6 +44,7 @@ def test_fit_learns_what_can_be_learnt():
     with torch.inference_mode():
         right = (network(torch.from_numpy(windows))[:, 0] > 0.5).numpy() == labels
     assert len(epochs) == 40
+    assert epochs[0].learning_rate > epochs[-1].learning_rate > 0
     assert epochs[-1].loss < 0.5 * epochs[0].loss
     assert right.mean() > 0.95
 
@@ -207,10 +208,53 @@ def test_gains_change_channels_one_by_one_within_their_bounds():
     assert ((factors >= 0.8) & (factors <= 1.2)).all()
 
 
-def test_iterations_end_a_training_in_the_middle_of_an_epoch():
-    spec = TrainSpec(iterations=5, batch_size=8, schedule="constant")
-    epochs = fit(small_network(), *bright_spots(), spec)
-    assert [epoch.epoch for epoch in epochs] == [1, 2]
+@pytest.mark.parametrize(("iterations", "expected"), [(2, 1), (5, 2), (6, 2)])
+def test_iterations_end_a_training_in_the_middle_of_an_epoch(iterations, expected):
+    spec = TrainSpec(iterations=iterations, batch_size=8, schedule="constant")
+    epochs = fit(small_network(), *bright_spots(), spec, validation=bright_spots(seed=4))
+    assert [epoch.epoch for epoch in epochs] == list(range(1, expected + 1))
+    assert all(epoch.f1 is not None for epoch in epochs)
+
+
+@pytest.mark.parametrize("validation", [None, bright_spots(seed=4)], ids=["alone", "watched"])
+def test_iterations_that_were_stopped_end_in_the_same_weights(tmp_path, validation):
+    spec = TrainSpec(iterations=8, batch_size=8, learning_rate=0.02)
+    through, stopped, resumed = small_network(), small_network(), small_network()
+    whole = fit(through, *bright_spots(), spec, validation=validation)
+
+    def stop(epoch):
+        if epoch.epoch == 2:
+            raise KeyboardInterrupt
+
+    facts = {"validation": validation, "folder": tmp_path}
+    with pytest.raises(KeyboardInterrupt):
+        fit(stopped, *bright_spots(), spec, on_epoch=stop, **facts)
+    both = fit(resumed, *bright_spots(), spec, **facts)
+    assert torch.equal(weights_of(resumed), weights_of(through))
+    assert [epoch.loss for epoch in both] == [epoch.loss for epoch in whole]
+
+
+def test_a_training_that_patience_ended_is_finished(tmp_path):
+    windows, labels = bright_spots()
+    spec = TrainSpec(epochs=30, batch_size=8, learning_rate=0.05, patience=2)
+    facts = {"validation": (windows, 1 - labels), "folder": tmp_path}
+    first = fit(small_network(), windows, labels, spec, **facts)
+    told = []
+    again = fit(small_network(), windows, labels, spec, on_epoch=told.append, **facts)
+    assert told == []
+    assert again == first
+
+
+def test_a_pixel_that_is_wrong_with_certainty_is_unlearnt_in_bf16():
+    windows = np.ones((8, 1, 8, 8), np.float32)
+    network = nn.Sequential(nn.Conv2d(1, 1, 1), nn.Sigmoid())
+    with torch.no_grad():
+        network[0].weight.fill_(12.0)
+        network[0].bias.zero_()
+    spec = TrainSpec(epochs=30, learning_rate=0.5, loss="bce", precision="bf16")
+    fit(network, windows, np.zeros((8, 8, 8), np.uint8), spec)
+    with torch.inference_mode():
+        assert network(torch.ones(1, 1, 1, 1)).item() < 0.5
 
 
 @pytest.mark.parametrize("name", PROTOCOLS)
