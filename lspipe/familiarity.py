@@ -35,9 +35,6 @@ if TYPE_CHECKING:
 STEP = 8
 """Every so many rows and columns a pixel is counted; 1.9 million of a whole tile."""
 
-WINDOWS_APART = 2
-"""Windows that are counted begin so many of their edges apart, at least."""
-
 MARGIN = 0.25
 """How far beyond the 1st and 99th percentile of training a pixel still counts as inside, share of
 the distance between both. Of 1197 patches of Landslide4Sense, in the statistics of all of them, 99
@@ -161,7 +158,7 @@ def sample(
         )
         values = pixels[:, rows, columns][:, wanted[rows, columns]]
         return model_units(values[None, :, :, None], scaling, tile_range=tile_range)[0, :, :, 0]
-    every = slice(None, None, STEP // WINDOWS_APART)
+    every = slice(None, None, STEP)
     thinned = (every, every)
     taken = [np.empty((len(pixels), 0), np.float32)]
     for part in _windows(pixels.shape[1:], origin, tile_shape, core, setting):
@@ -184,10 +181,13 @@ def _windows(
 
     In an axis that is shorter than a window, what was padded is not observed, and is left out.
     """
-    apart = -(-WINDOWS_APART * setting.window // setting.stride)
+    # Side by side, so that an area however small lies in one.
+    apart = setting.window // setting.stride
     axes = []
     for span, first, size, length in zip(core, origin, shape, tile_shape, strict=True):
-        starts = windows.origins(length, setting.window, setting.stride)[::apart]
+        every = windows.origins(length, setting.window, setting.stride)
+        # The last one ends the axis, and is not where the step would have it.
+        starts = np.union1d(every[::apart], every[-1:])
         ends = np.minimum(starts + setting.window, length)
         is_here = (starts >= span.start) & (starts < span.stop) & (ends <= first + size)
         axes.append(

@@ -155,6 +155,9 @@ def _evaluate(group: Any) -> None:
     scored.add_argument("item", help="model item")
     scored.add_argument("--data", required=True, metavar="FOLDER", help="labelled patches")
     scored.add_argument(
+        "--window", type=int, metavar="PX", help="cut patches into windows first (as they are)"
+    )
+    scored.add_argument(
         "--tta", choices=("d4", "none", "both"), help="views of each patch (the item's)"
     )
     limit = scored.add_mutually_exclusive_group()

@@ -83,12 +83,15 @@ def _samples(
     """The sound patches that are asked for, and how many broken ones were left out."""
     from lspipe.samples import sound
     from lspipe.samples.folders import open_folder
+    from lspipe.samples.windows import cut
     from lspipe.scoring import check_units
 
     found = open_folder(options.data, item.recipe)
     check_units(item, found)
     if regions:
         found = found.of_regions(regions)
+    if options.window is not None:
+        found = cut(found, options.window)
     say(f"{found.source}: looking through {counted(len(found), 'patch', 'patches')}")
     kept = sound(found, skip_broken=options.skip_broken)
     broken = [name for name in found.names if name not in set(kept.names)]
@@ -131,7 +134,7 @@ def _scores(
 def _command(options: argparse.Namespace) -> str:
     """What reproduces the scores; paths as they were given."""
     words = ["lspipe", "model", "evaluate", str(options.item), "--data", str(Path(options.data))]
-    for name in ("tta", "threshold", "regions"):
+    for name in ("window", "tta", "threshold", "regions"):
         value = getattr(options, name)
         if value is not None:
             words += [f"--{name}", str(value)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -117,17 +118,21 @@ def train(options: argparse.Namespace) -> int:
     """Train a network on labelled patches, and pack it."""
     from lspipe.train import course
 
+    _check_words(options)
     asked, output = _course(options), Path(options.output)
     training, testing = _divided(_labelled(options, asked), options)
     validation = _samples(options.validation, asked.recipe, options)
     if validation is None and options.split and not options.test_on:
         validation = testing
-    if options.fresh and output.exists():
-        _clear(output)
     if options.sweep:
         return _sweep(options, asked, training, validation, output)
     trained = course.train(
-        asked, training, validation, output, on_epoch=_Epochs(asked.spec, validation)
+        asked,
+        training,
+        validation,
+        output,
+        fresh=options.fresh,
+        on_epoch=_Epochs(asked.spec, validation),
     )
     results = _transfer(trained, testing, options)
     facts = _facts(trained) | {"transfer": [asdict(result) for result in results]}
@@ -145,6 +150,17 @@ def _item(reference: str) -> Any:
     item = ModelItem.from_file(reference)
     check_item(item)
     return item
+
+
+def _check_words(options: argparse.Namespace) -> None:
+    """Refuse words that would do nothing together."""
+    if options.sweep and options.test_on:
+        raise UsageError("--sweep with --test-on: expected one of them; test the best one after it")
+    if options.split and options.validation and not options.test_on:
+        raise UsageError(
+            f"--split {options.split} with --validation: nothing is done with the rest; say "
+            "--test-on, or leave one of them out"
+        )
 
 
 def _labelled(options: argparse.Namespace, asked: Course) -> Any:
@@ -184,8 +200,14 @@ def _divided(samples: Samples, options: argparse.Namespace) -> tuple[Samples, Sa
         training, testing = split(samples, options.split)
     if options.train_on:
         training = training.of_regions(_regions(options.train_on))
-    if options.test_on and options.test_on != ALL:
-        testing.of_regions(_regions(options.test_on))  # refused now, not after the training
+    if options.test_on:
+        chosen = _tested(testing, options)
+        both = set(training.names) & {name for part in chosen.values() for name in part.names}
+        if both:
+            raise UsageError(
+                f"--test-on {options.test_on}: {len(both)} patches are trained on too; keep some "
+                "apart (--split), or name other regions"
+            )
     return training, testing
 
 
@@ -194,25 +216,32 @@ def _transfer(
 ) -> tuple[Transfer, ...]:
     """Scores on each region that is to be tested on, and on all of them together."""
     from lspipe.models import ModelItem
-    from lspipe.scoring import score
+    from lspipe.samples.windows import cut
+    from lspipe.scoring import measure, predict
 
     if not options.test_on:
         return ()
     item = ModelItem.from_file(trained.item)
-    regions = () if options.test_on == ALL else _regions(options.test_on)
+    return tuple(
+        Transfer.of(
+            measure(
+                predict(item, cut(samples, item.window)),
+                regions=() if region == ALL else (region,),
+            ),
+            architecture=item.architecture,
+            trained_on=options.train_on or ALL,
+        )
+        for region, samples in _tested(testing, options).items()
+    )
+
+
+def _tested(testing: Samples, options: argparse.Namespace) -> dict[str, Samples]:
+    """Patches of each region that is to be tested on; all of them together where several are."""
+    regions = [] if options.test_on == ALL else _regions(options.test_on)
     chosen = {region: testing.of_regions([region]) for region in regions}
     if len(regions) != 1:
         chosen[ALL] = testing.of_regions(regions) if regions else testing
-    return tuple(
-        Transfer(
-            architecture=item.architecture,
-            patch=item.window,
-            trained_on=options.train_on or ALL,
-            tested_on=region,
-            scores=score(item, samples, window=item.window).micro,
-        )
-        for region, samples in chosen.items()
-    )
+    return chosen
 
 
 def _regions(words: str) -> list[str]:
@@ -254,7 +283,13 @@ def _spec(spec: TrainSpec, options: argparse.Namespace) -> TrainSpec:
 
     from lspipe.train import TrainSpec
 
-    fields = {**asdict(spec), **_assigned(options.set, "--set")}
+    asked = _assigned(options.set, "--set")
+    fields = {**asdict(spec), **asked}
+    if "epochs" in asked and fields["iterations"] is not None:
+        raise UsageError(
+            f"--set epochs={asked['epochs']}: this training ends after {fields['iterations']} "
+            "iterations; say iterations=null too"
+        )
     try:
         return TypeAdapter(TrainSpec).validate_python(fields)
     except ValidationError as error:
@@ -272,11 +307,14 @@ def _assigned(words: list[str] | None, option: str) -> dict[str, Any]:
         name, equals, text = word.partition("=")
         if not name or not equals:
             raise UsageError(f"{option} {word}: expected NAME=VALUE")
-        # YAML 1.1 takes 1e-3 for a word.
         try:
-            values[name] = float(text) if "e" in text.lower() else yaml.safe_load(text)
-        except (ValueError, yaml.YAMLError):
-            values[name] = text
+            values[name] = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            raise UsageError(f"{option} {word}: {' '.join(str(error).split())}") from error
+        # YAML 1.1 takes 1e-3 for a word.
+        if isinstance(values[name], str):
+            with suppress(ValueError):
+                values[name] = float(text)
     return values
 
 
@@ -299,12 +337,18 @@ def _sweep(
         one = replace(asked, arguments={**asked.arguments, **arguments}, spec=spec)
         folder = output / "sweep" / name
         trained = course.train(
-            one, training, validation, folder, on_epoch=_Epochs(spec, validation)
+            one,
+            training,
+            validation,
+            folder,
+            fresh=options.fresh,
+            on_epoch=_Epochs(spec, validation),
         )
         rows.append({"setting": name, "f1": course.best_f1(trained), "item": str(trained.item)})
     rows.sort(key=lambda row: -row["f1"])
     best = Path(rows[0]["item"])
-    for path in (best.with_suffix(".safetensors"), best):
+    # The item last, so that it has all that it names.
+    for path in (best.with_suffix(".safetensors"), best.with_suffix(".scorecard.json"), best):
         shutil.copyfile(path, output / path.name)
     facts = {"item": str(output / best.name), "settings": rows}
     show(options, facts, lambda: sweep_text(facts))
@@ -318,16 +362,6 @@ def _facts(trained: Trained) -> dict[str, Any]:
         "scorecard": trained.card and trained.card.as_json(),
         "epochs": [asdict(epoch) for epoch in trained.epochs],
     }
-
-
-def _clear(folder: Path) -> None:
-    """Remove what an earlier training of this folder wrote, and nothing else."""
-    from lspipe.train.course import CURVE, RECORD
-
-    if not (folder / RECORD).exists() and not list(folder.glob("last.safetensors")):
-        return
-    for name in (RECORD, CURVE, "last.safetensors"):
-        (folder / name).unlink(missing_ok=True)
 
 
 class _Epochs:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from lspipe.columns import table
 from lspipe.errors import LspipeError
 from lspipe.models.item import digest
 from lspipe.models.runtimes import from_callable
@@ -65,14 +66,7 @@ def _trained_lines(item: ModelItem) -> list[str]:
         [band, *(f"{value:.4g}" for value in row)]
         for band, row in zip(item.bands, values, strict=True)
     ]
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    return [
-        f"{found.pixels:,} px with data, in model units:",
-        *(
-            "  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])])
-            for row in cells
-        ),
-    ]
+    return [f"{found.pixels:,} px with data, in model units:", *table(cells)]
 
 
 def check(item: ModelItem) -> list[str]:

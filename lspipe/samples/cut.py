@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC
 from typing import TYPE_CHECKING
 
+from lspipe import catalogs
 from lspipe.errors import LoadError, SamplesError
 from lspipe.inputs import to_model_units
 from lspipe.losses import IGNORED
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from lspipe.recipes import Recipe
+    from lspipe.recipes import Level, Recipe
     from lspipe.samples import Pair
     from lspipe.samples.cover import Corner
     from lspipe.samples.frozen import FrozenRun, FrozenTile
@@ -131,7 +132,9 @@ class Cutter:
             return self.read(named[name])
 
         regions = {name: patch.tile.name for name, patch in named.items()}
-        return Samples(source, self.recipe, tuple(named), read, regions)
+        return Samples(
+            source, self.recipe, tuple(named), read, regions, level=_level(named.values())
+        )
 
     def _pixels(self, patch: Patch) -> tuple[NDArray[np.int16], NDArray[np.bool_]]:
         """Reflectance (band, y, x), and True (y, x) where the date was not observed."""
@@ -152,3 +155,10 @@ class Cutter:
         if patch.tile.area is not None:
             labels[~patch.tile.area[part]] = IGNORED
         return labels
+
+
+def _level(patches: Iterable[Patch]) -> Level:
+    """Product level of the scenes of patches; "none" where they tell none, or several."""
+    steps = [patch.tile.steps[patch.step] for patch in patches]
+    found = {catalogs.level(scene) for step in steps for scene in step.items}
+    return found.pop() or "none" if len(found) == 1 else "none"

@@ -15,6 +15,7 @@ import json
 import math
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,12 +26,14 @@ from lspipe.losses import IGNORED
 from lspipe.models import ModelItem, build, digest
 from lspipe.models.encoders import load_encoder
 from lspipe.models.pack import check_id, pack
+from lspipe.models.runtimes import resolve_device
 from lspipe.models.statistics import Statistics
 from lspipe.models.weights import build_network
 from lspipe.recipes import Recipe, check_channels, recipe_of
+from lspipe.samples.windows import cut
 from lspipe.scorecard import Scorecard, limits_of
 from lspipe.scoring import choose_threshold, measure, predict
-from lspipe.train import fit
+from lspipe.train import curve, fit
 from lspipe.train.spec import TrainSpec
 
 if TYPE_CHECKING:
@@ -44,11 +47,11 @@ if TYPE_CHECKING:
     from lspipe.samples import Samples
     from lspipe.train.spec import Epoch, Pairs
 
-RECORD, CURVE = "training.json", "learning_curve.png"
+STATE, RECORD, CURVE = "last.safetensors", "training.json", "learning_curve.png"
 
 CHOSEN_HERE = (
-    "The epoch and the threshold were chosen on these patches, so these scores are a little too "
-    "good."
+    "The epoch and the threshold of this model were chosen on these patches, which makes its "
+    "scores a little too good."
 )
 
 FILL = 0.0
@@ -75,8 +78,6 @@ class Course:
     tta: Tta = "d4"
     overlap: float = 0.5
     """What the item recommends; a workflow may say otherwise."""
-    command: str = ""
-    """What scores the model again, for its scorecard."""
     description: str = ""
     not_for: str = ""
 
@@ -98,15 +99,17 @@ def train(
     validation: Samples | None,
     folder: Path,
     *,
+    fresh: bool = False,
     on_epoch: Callable[[Epoch], None] | None = None,
 ) -> Trained:
-    """Train a network on patches and pack it.
+    """Train a network on patches and pack it; on a GPU where there is one.
 
     Args:
         course: what, and how.
         training: patches in the units of the recipe; read as a whole into memory.
         validation: patches that are never trained on; the best epoch is chosen on them.
         folder: what is written there: see the module. A course that was stopped is gone on with.
+        fresh: remove what an earlier training left there, once all else is found to be sound.
         on_epoch: told of each epoch.
 
     Raises:
@@ -117,19 +120,22 @@ def train(
     """
     check_id(course.id)
     recipe = recipe_of(course.recipe)
-    pairs = windows_of(training, recipe, course.window)
-    watched = None if validation is None else windows_of(validation, recipe, course.window)
-    if watched is None and course.spec.patience is not None:
+    training, pairs = windows_of(training, recipe, course.window)
+    watched = None
+    if validation is not None:
+        validation, watched = windows_of(validation, recipe, course.window)
+        _check_validation(course, watched)
+    elif course.spec.patience is not None:
         raise UsageError(
             f"{course.id}: patience {course.spec.patience} needs validation patches: give some, or "
             "set patience to null"
         )
-    if watched is not None and not (watched[1] == 1).any():
-        raise SamplesError(
-            f"{course.id}: no landslide pixel in the validation patches: nothing can be chosen on "
-            "them"
-        )
-    network = first_network(course, recipe)
+    # What could fail is done before hours of training.
+    curve.check_installed()
+    statistics = _statistics(training, pairs)
+    network = first_network(course, recipe).to(resolve_device("auto"))
+    if fresh:
+        clear(course, folder)
     try:
         epochs = fit(
             network, *pairs, course.spec, validation=watched, folder=folder, on_epoch=on_epoch
@@ -137,18 +143,71 @@ def train(
     except ValueError as error:
         raise ModelError(f"{course.id}: {error}") from error
     _write_record(course, training, validation, epochs, folder)
-    _draw(course, epochs, folder)
+    title = f"{course.id} ({course.architecture})"
+    curve.draw(epochs, folder / CURVE, title=title)
     fields = fields_of(course, window=pairs[0].shape[-1], about=_about(training, validation))
-    fields["statistics"] = Statistics.of(_unfilled(pairs))
-    item = pack(network, folder, item_fields=fields)
+    fields["statistics"] = statistics
     card = None
     if validation is not None:
-        fields["threshold"] = _best_threshold(item, validation, course)
-        item = pack(network, folder, item_fields=fields)
-        card = scorecard_of(item, validation, course)
-        item = pack(network, folder, item_fields=fields, scorecard=card.as_json())
+        # Aside until it is whole: a model that is there has its own threshold and its scores.
+        with TemporaryDirectory(dir=folder, prefix=".scoring-") as aside:
+            draft = pack(network, aside, item_fields=fields)
+            fields["threshold"] = _best_threshold(draft, validation)
+            card = scorecard_of(
+                pack(network, aside, item_fields=fields),
+                validation,
+                command=_command(course, folder),
+            )
+    scores = None if card is None else card.as_json()
+    item = pack(network, folder, item_fields=fields, scorecard=scores)
     parameters = sum(parameter.numel() for parameter in network.parameters())
     return Trained(item, epochs, parameters, card)
+
+
+def clear(course: Course, folder: Path) -> None:
+    """Remove what an earlier training of this name left in a folder, and nothing else."""
+    names = [f"{course.id}{end}" for end in (".json", ".safetensors", ".scorecard.json")]
+    for name in (STATE, RECORD, CURVE, *names):
+        (folder / name).unlink(missing_ok=True)
+
+
+def _check_validation(course: Course, watched: Pairs) -> None:
+    if not (watched[1] == 1).any():
+        raise SamplesError(
+            f"{course.id}: no landslide pixel in the validation patches: nothing can be chosen on "
+            "them"
+        )
+
+
+def _best_threshold(item: Path, validation: Samples) -> float:
+    found = predict(ModelItem.from_file(item), validation)
+    return choose_threshold(found.codes, found.masks)
+
+
+def scorecard_of(item: Path, validation: Samples, *, command: str) -> Scorecard:
+    """Score a packed model with and without the eight views, at its own threshold.
+
+    Args:
+        item: of the model.
+        validation: patches on which its epoch and its threshold were chosen.
+        command: what repeats it.
+    """
+    model = ModelItem.from_file(item)
+    ways: tuple[Tta, ...] = ("none", "d4")
+    return Scorecard(
+        model=model.id,
+        sha256=digest(model),
+        lspipe=version("lspipe"),
+        command=command,
+        patches=tuple(measure(predict(model, validation, tta=tta)) for tta in ways),
+        not_to_be_read_as=f"{limits_of(model)} {CHOSEN_HERE}",
+    )
+
+
+def _command(course: Course, folder: Path) -> str:
+    window = "" if course.window is None else f" --window {course.window}"
+    item = folder / f"{course.id}.json"
+    return f"lspipe model evaluate {item} --data VALIDATION --tta both{window}"
 
 
 def fields_of(course: Course, *, window: int, about: str = "") -> dict[str, Any]:
@@ -179,37 +238,14 @@ def fields_of(course: Course, *, window: int, about: str = "") -> dict[str, Any]
     }
 
 
-def _best_threshold(item: Path, validation: Samples, course: Course) -> float:
-    found = predict(ModelItem.from_file(item), validation, window=course.window)
-    return choose_threshold(found.codes, found.masks)
-
-
-def scorecard_of(item: Path, validation: Samples, course: Course) -> Scorecard:
-    """Score a packed model with and without the eight views, at its own threshold."""
-    model = ModelItem.from_file(item)
-    ways: tuple[Tta, ...] = ("none", "d4")
-    return Scorecard(
-        model=model.id,
-        sha256=digest(model),
-        lspipe=version("lspipe"),
-        command=course.command or f"lspipe model evaluate {item} --data FOLDER --tta both",
-        patches=tuple(
-            measure(predict(model, validation, tta=tta, window=course.window)) for tta in ways
-        ),
-        not_to_be_read_as=f"{CHOSEN_HERE} {limits_of(model)}",
-    )
-
-
 def best_f1(trained: Trained) -> float:
     """F1 on validation of the epoch that was kept, 0..1; NaN without validation."""
     kept = [epoch.f1 for epoch in trained.epochs if epoch.is_best and epoch.f1 is not None]
     return kept[-1] if kept else math.nan
 
 
-def windows_of(samples: Samples, recipe: Recipe, window: int | None) -> Pairs:
-    """Read patches, cut them on a regular grid, and mark what has no data.
-
-    Paper 003 cut its images the same way, without overlap (SCIENCE 6.4).
+def windows_of(samples: Samples, recipe: Recipe, window: int | None) -> tuple[Samples, Pairs]:
+    """Read patches, cut into windows, and mark what has no data.
 
     Args:
         samples: patches in the units of the recipe.
@@ -217,35 +253,33 @@ def windows_of(samples: Samples, recipe: Recipe, window: int | None) -> Pairs:
         window: edge, pixels; None = whole patches, which must be square.
 
     Returns:
-        Windows (N, C, w, w) float32 without NaN, labels (N, w, w) uint8 with `IGNORED` where a
-        channel has no data.
+        The windows as samples, and read: (N, C, w, w) float32 without NaN, labels (N, w, w) uint8
+        with `IGNORED` where a channel has no data.
 
     Raises:
-        SamplesError: patches of another recipe, smaller than the window, or not square.
+        SamplesError: patches of another recipe or level, not square, or not a multiple of the
+            window.
     """
     if samples.recipe.channels != recipe.channels:
         raise SamplesError(
             f"{samples.source}: patches of recipe {samples.recipe.name}, the course is of "
             f"{recipe.name}"
         )
-    images, masks = samples.arrays()
-    count, channels, rows, columns = images.shape
-    size = window or rows
-    if size > min(rows, columns) or (window is None and rows != columns):
+    if "none" not in (samples.level, recipe.level) and samples.level != recipe.level:
         raise SamplesError(
-            f"{samples.source}: patches of {rows} x {columns} px: expected square ones of at least "
-            f"{size} px"
+            f"{samples.source}: patches of {samples.level}, recipe {recipe.name} is of "
+            f"{recipe.level}: a model would be fed what it was not trained on"
         )
-    rows, columns = rows // size, columns // size
-    cut = images[:, :, : rows * size, : columns * size]
-    cut = cut.reshape(count, channels, rows, size, columns, size).transpose(0, 2, 4, 1, 3, 5)
-    labels = masks[:, : rows * size, : columns * size]
-    labels = labels.reshape(count, rows, size, columns, size).transpose(0, 1, 3, 2, 4)
-    windows = np.ascontiguousarray(cut).reshape(-1, channels, size, size)
-    truth = np.ascontiguousarray(labels).reshape(-1, size, size)
-    unseen = np.isnan(windows).any(1)
-    truth[unseen] = IGNORED
-    return np.nan_to_num(windows, copy=False, nan=FILL), truth
+    if window is not None:
+        samples = cut(samples, window)
+    windows, labels = samples.arrays()
+    if windows.shape[2] != windows.shape[3]:
+        raise SamplesError(
+            f"{samples.source}: patches of {windows.shape[2]} x {windows.shape[3]} px: expected "
+            "square ones"
+        )
+    labels[np.isnan(windows).any(1)] = IGNORED
+    return samples, (np.nan_to_num(windows, copy=False, nan=FILL), labels)
 
 
 def first_network(course: Course, recipe: Recipe) -> nn.Module:
@@ -302,16 +336,17 @@ def _write_record(
     (folder / RECORD).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
 
 
-def _draw(course: Course, epochs: tuple[Epoch, ...], folder: Path) -> None:
-    from lspipe.train import curve
+def _statistics(samples: Samples, pairs: Pairs) -> Statistics:
+    try:
+        return Statistics.of(_labelled(pairs))
+    except ValueError as error:
+        raise SamplesError(f"{samples.source}: {error}") from error
 
-    curve.draw(epochs, folder / CURVE, title=f"{course.id} ({course.architecture})")
 
-
-def _unfilled(pairs: Pairs) -> Iterator[NDArray[np.float32]]:
-    """Windows with NaN again where they were filled: what has no data is no statistic."""
+def _labelled(pairs: Pairs) -> Iterator[NDArray[np.float32]]:
+    """Windows with NaN where nothing was observed, which is no part of any statistic."""
     for window, labels in zip(*pairs, strict=True):
-        yield np.where((labels == IGNORED) & (window == FILL), np.nan, window)
+        yield np.where(labels == IGNORED, np.float32(np.nan), window)
 
 
 def _about(training: Samples, validation: Samples | None) -> str:

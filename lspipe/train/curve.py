@@ -16,6 +16,20 @@ if TYPE_CHECKING:
 _BLUE, _ORANGE, _GREEN, _GREY = "#0072B2", "#D55E00", "#009E73", "#666666"
 
 
+def check_installed() -> None:
+    """Find out whether a curve can be drawn.
+
+    Raises:
+        MissingExtra: matplotlib is not installed.
+    """
+    try:
+        import matplotlib  # noqa: F401
+    except ModuleNotFoundError as error:
+        raise MissingExtra(
+            "a learning curve needs matplotlib: pip install 'lspipe[train]'"
+        ) from error
+
+
 def draw(epochs: Sequence[Epoch], path: Path, *, title: str) -> None:
     """Write a PNG: loss of training and of validation, F1 of validation, the epoch that was kept.
 
@@ -27,12 +41,9 @@ def draw(epochs: Sequence[Epoch], path: Path, *, title: str) -> None:
     Raises:
         MissingExtra: matplotlib is not installed.
     """
-    try:
-        from matplotlib.figure import Figure
-    except ModuleNotFoundError as error:
-        raise MissingExtra(
-            "a learning curve needs matplotlib: pip install 'lspipe[train]'"
-        ) from error
+    check_installed()
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=(8, 4.5), layout="constrained")
     left: Any = figure.subplots()
     numbers = [epoch.epoch for epoch in epochs]

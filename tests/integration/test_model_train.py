@@ -103,12 +103,22 @@ def test_a_model_can_be_the_beginning_of_another(patches, tmp_path, capsys):
 
 
 def test_patches_are_cut_into_windows_of_the_protocol_or_as_asked(patches, tmp_path, capsys):
-    assert train(patches, tmp_path / "mine", "--window", "16") == 0
-    assert ModelItem.from_file(tmp_path / "mine" / "mine.json").window == 16
+    assert train(patches, tmp_path / "mine", "--window", "16", "--json") == 0
+    facts = json.loads(capsys.readouterr().out)
+    item = ModelItem.from_file(facts["item"])
+    assert item.window == 16
+    words = ["--data", str(patches / "validation"), "--tta", "both", "--window", "16", "--json"]
+    assert main(["model", "evaluate", facts["item"], *words]) == 0
+    scored = json.loads(capsys.readouterr().out)["patches"]
+    assert [one["micro"] for one in scored] == [
+        one["micro"] for one in facts["scorecard"]["patches"]
+    ]
+    # A smaller window has its own maximum, in training as in a run.
+    assert item.statistics.p99[0] > 0.97
     assert train(patches, tmp_path / "other", "--protocol", "morales") == 2
     err = capsys.readouterr().err
     assert "paper 000" in err
-    assert "at least 224 px" in err
+    assert "a multiple of 224 px" in err
 
 
 def test_a_sweep_keeps_the_best_setting(patches, tmp_path, capsys, monkeypatch):
@@ -120,8 +130,12 @@ def test_a_sweep_keeps_the_best_setting(patches, tmp_path, capsys, monkeypatch):
     assert len(scores) == 4
     assert scores == sorted(scores, reverse=True)
     assert main(["model", "check", facts["item"]]) == 0
-    best = ModelItem.from_file(facts["settings"][0]["item"])
-    assert best.sha256 == ModelItem.from_file(facts["item"]).sha256
+    assert main(["model", "show", facts["item"]]) == 0
+    assert "6 patches" in capsys.readouterr().out
+    assert train(patches, tmp_path / "best", "--sweep", "--set", "loss=dice") == 2
+    assert train(patches, tmp_path / "best", "--sweep", "--set", "loss=dice", "--fresh") == 0
+    again = json.loads((tmp_path / "best" / "best.json").read_text())
+    assert again["assets"]["scorecard"]["href"] == "best.scorecard.json"
 
 
 def test_scenarios_of_transfer_are_scored_in_the_layout_of_paper_003(patches, tmp_path, capsys):
@@ -141,6 +155,9 @@ def test_scenarios_of_transfer_are_scored_in_the_layout_of_paper_003(patches, tm
         train(patches, tmp_path / "other", *words, "--test-on", "Taiwan", "--data", str(data)) == 2
     )
     assert "Taiwan" in capsys.readouterr().err
+    for more in (["--test-on", "Japan"], ["--train-on", "Japan", "--test-on", "all"]):
+        assert train(patches, tmp_path / "other", "--data", str(data), *more) == 2
+        assert "are trained on too" in capsys.readouterr().err
     assert not (tmp_path / "other").exists()
 
 
@@ -168,12 +185,32 @@ def test_a_broken_patch_is_named_and_refused_unless_it_may_be_left_out(patches, 
     assert "1 of 12" in capsys.readouterr().err
 
 
+def test_a_request_that_is_refused_leaves_an_earlier_training_as_it_was(patches, tmp_path):
+    assert train(patches, tmp_path / "mine") == 0
+    before = {path.name: path.read_bytes() for path in (tmp_path / "mine").iterdir()}
+    assert train(patches, tmp_path / "mine", "--fresh", "--recipe", "ghorb4") == 2
+    assert {path.name: path.read_bytes() for path in (tmp_path / "mine").iterdir()} == before
+
+
+def test_words_of_arguments_are_read_as_in_a_workflow():
+    from lspipe.cli.models import _assigned
+
+    words = ["a=true", "b=false", "c=1e-3", "d=null", "e=3", "f=bilinear", "g=1e3"]
+    expected = {"a": True, "b": False, "c": 1e-3, "d": None, "e": 3, "f": "bilinear", "g": 1e3}
+    assert _assigned(words, "--set") == expected
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
         (["--set", "epochs=none"], "--set epochs"),
         (["--set", "epoch=3"], "--set epoch"),
         (["--set", "epochs"], "expected NAME=VALUE"),
+        (["--set", "epochs=[1"], "--set epochs=[1"),
+        (["--set", "loss=mse"], "--set loss: found 'mse'"),
+        (["--protocol", "l4s", "--recipe", "l4s-rgb", "--set", "epochs=3"], "iterations=null"),
+        (["--split", "random"], "nothing is done with the rest"),
+        (["--sweep", "--test-on", "all"], "expected one of them"),
         (["--recipe", "l4s14"], "l4s14"),
         (["--argument", "filters=0"], "filters"),
         (["--architecture", "unnet"], "unnet"),

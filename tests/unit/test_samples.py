@@ -8,7 +8,6 @@ import pytest
 from lspipe.errors import SamplesError, UsageError
 from lspipe.recipes import L4S_DIVISORS
 from lspipe.samples import l4s, mask_of, pictures, sound
-from lspipe.samples.folders import open_folder
 from tests.patches import PATCH, patch, write_h5, write_picture
 
 
@@ -94,22 +93,6 @@ def test_real_pictures_are_paired_with_their_masks(real_data, part, count):
     # Each picture was divided by its own largest value.
     assert image.max() == 1
     assert set(np.unique(mask)) <= {0, 1}
-
-
-@pytest.mark.usefixtures("l4s_folder", "picture_folder")
-def test_a_folder_is_read_by_what_it_holds(tmp_path):
-    # Both fixtures write into one folder: the other kind is taken away.
-    with pytest.raises(SamplesError, match=r"found both of img/\*\.h5 .* and images/"):
-        open_folder(tmp_path, "l4s14")
-    (tmp_path / "images").rename(tmp_path / "elsewhere")
-    samples = open_folder(tmp_path, "yali6")
-    assert (len(samples), samples.recipe.name, samples.level) == (3, "yali6", "L1C")
-    (tmp_path / "elsewhere").rename(tmp_path / "images")
-    (tmp_path / "img").rename(tmp_path / "elsewhere")
-    samples = open_folder(tmp_path, "l4s-rgb")
-    assert (len(samples), samples.recipe.name, samples.level) == (2, "l4s-rgb", "none")
-    with pytest.raises(SamplesError, match="found neither of"):
-        open_folder(tmp_path / "elsewhere", "l4s14")
 
 
 def test_patches_of_a_region_are_told_apart(l4s_folder):

@@ -1,0 +1,85 @@
+"""Patches cut on a regular grid into smaller ones, as paper 003 cut its images: without overlap.
+
+Where a recipe scales each window by its own values, a smaller window has other values of its own:
+it is scaled anew, so that a network is shown in training what a run will show it.
+
+Source: SCIENCE 6.4.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import product
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from lspipe.errors import SamplesError
+from lspipe.inputs import WINDOW_KINDS, model_units
+from lspipe.models.item import Scaling
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from lspipe.samples import Pair, Samples
+
+
+def cut(samples: Samples, window: int) -> Samples:
+    """Cut every patch into windows, named "PATCH/ROW-COLUMN", rows before columns.
+
+    The first patch tells the size of all; another size is refused when it is read.
+
+    Args:
+        samples: square patches.
+        window: edge, pixels; that of the patches changes nothing.
+
+    Raises:
+        SamplesError: no patches, or patches whose edge is no multiple of the window.
+    """
+    if not samples.names:
+        raise SamplesError(f"{samples.source}: no patches")
+    image, _ = samples.read(samples.names[0])
+    rows, columns = image.shape[1:]
+    if rows != columns or rows % window:
+        raise SamplesError(
+            f"{samples.source}: patches of {rows} x {columns} px: expected square ones whose "
+            f"edge is a multiple of {window} px"
+        )
+    if window == rows:
+        return samples
+    corners = {
+        f"{row}-{column}": (row, column)
+        for row, column in product(range(0, rows, window), repeat=2)
+    }
+
+    def read(name: str) -> Pair:
+        patch, _, place = name.rpartition("/")
+        image, mask = samples.read(patch)
+        if image.shape[1:] != (rows, columns):
+            raise SamplesError(
+                f"{samples.source}: {patch}: {image.shape[1]} x {image.shape[2]} px, others have "
+                f"{rows} x {columns}"
+            )
+        row, column = corners[place]
+        part = (..., slice(row, row + window), slice(column, column + window))
+        return _scaled_anew(image[part], samples.recipe.scaling), mask[part]
+
+    names = [(patch, f"{patch}/{place}") for patch in samples.names for place in corners]
+    regions = samples.regions
+    return replace(
+        samples,
+        names=tuple(name for _, name in names),
+        read=read,
+        regions=None if regions is None else {name: regions[patch] for patch, name in names},
+    )
+
+
+def _scaled_anew(window: NDArray[np.float32], scaling: Scaling) -> NDArray[np.float32]:
+    """A window in its own units: those of its patch differ from them by a factor and a summand."""
+    observed = ~np.isnan(window).any(axis=0)
+    if scaling.kind not in WINDOW_KINDS or not observed.any():
+        return window
+    values = np.nan_to_num(window)
+    units = model_units(values[None], Scaling(kind=scaling.kind), observed=observed[None, None])[0]
+    anew: NDArray[np.float32] = np.where(np.isnan(window), np.float32(np.nan), units)
+    return anew
