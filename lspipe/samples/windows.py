@@ -76,7 +76,7 @@ def cut(samples: Samples, window: int) -> Samples:
 
 def _scaled_anew(window: NDArray[np.float32], scaling: Scaling) -> NDArray[np.float32]:
     """A window in its own units: those of its patch differ from them by a factor and a summand."""
-    observed = ~np.isnan(window).any(axis=0)
+    observed: NDArray[np.bool_] = np.logical_not(np.isnan(window).any(axis=0))
     if scaling.kind not in WINDOW_KINDS or not observed.any():
         return window
     values = np.nan_to_num(window)
