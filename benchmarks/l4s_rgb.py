@@ -62,9 +62,6 @@ SPEC = TrainSpec(
     augmentation="d4", gain=0.1, watch="f1", precision="bf16", seed=1,
 )  # fmt: skip
 
-TUNE = replace(SPEC, epochs=12, learning_rate=1e-3, seed=2)
-"""A second course that begins where the first one ends."""
-
 COMMAND = "python benchmarks/l4s_rgb.py --data FOLDER --score"
 
 COURSE = Course(
@@ -182,13 +179,13 @@ def training_samples(data: Path) -> Samples:
     return joined(parts)
 
 
-def train_it(data: Path, folder: Path, course: Course) -> Path:
+def train_it(data: Path, folder: Path) -> Path:
     """Train, choose the epoch and the threshold on validation; return the item."""
     samples = training_samples(data)
     print(f"{len(samples)} windows to train on", flush=True)
     started = time.perf_counter()
     trained = train(
-        course,
+        COURSE,
         samples,
         pictures.folder(data / "l4s_rgb" / "validation"),
         folder,
@@ -232,9 +229,7 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     item = SHIPPED_FOLDER / f"{COURSE.id}.json"
     if not options.score:
-        first = train_it(options.data, options.folder / "first", COURSE)
-        second = replace(COURSE, spec=TUNE, init_from=first)
-        item = train_it(options.data, options.folder / "second", second)
+        item = train_it(options.data, options.folder)
     card = score_it(options.data, item)
     print(text(card))
     if options.ship:
