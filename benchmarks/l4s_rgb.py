@@ -12,6 +12,13 @@ pair (both dates, L2A), and the Mol scene (L1C). The best epoch and the threshol
 False positives are counted on the east of the Inn pair, which was not trained on.
 
 The same data, number of threads and processor give the same weights.
+
+Result, 2026-11-21, 2 cores of an AMD EPYC with AVX512-bf16, one thread, 53 minutes: on validation
+F1 0.656 with one view (0.619 to 0.689) and 0.661 with eight (0.622 to 0.693), short of the aim of
+0.70. Nothing is listed on the east of the Inn pair, on either date or between them. The loss of
+training still fell, and was not below that of validation: more epochs, or more filters, are what to
+try. The shipped weights were made before sigmoids were kept in float32 under bf16, so a repeat of
+the training gives others.
 """
 
 from __future__ import annotations
@@ -61,6 +68,12 @@ SPEC = TrainSpec(
     epochs=30, batch_size=16, learning_rate=2e-3, schedule="cosine", loss="bce-dice",
     augmentation="d4", gain=0.1, watch="f1", precision="bf16", seed=1,
 )  # fmt: skip
+
+SAME_SCENES = (
+    "The west of the Inn scenes was trained on as ground without landslides, so their east says "
+    "little about other places; and where all that was seen of L2A has no landslide, a network may "
+    "well have learnt to find none in L2A."
+)
 
 COMMAND = "python benchmarks/l4s_rgb.py --data FOLDER --score"
 
@@ -205,7 +218,8 @@ def score_it(data: Path, item: Path) -> Scorecard:
     # Named without the folder, which is another on each machine.
     card = scorecard_of(item, replace(validation, source="l4s_rgb/validation"), command=COMMAND)
     alarms = false_alarms(data, item, ModelItem.from_file(item).threshold)
-    return replace(card, false_alarms=tuple(alarms))
+    limits = f"{card.not_to_be_read_as} {SAME_SCENES}"
+    return replace(card, false_alarms=tuple(alarms), not_to_be_read_as=limits)
 
 
 def ship(item: Path, card: Scorecard) -> Path:

@@ -27,7 +27,11 @@ TtaMerge = Literal["max", "mean"]
 TtaOrder = Literal["average-then-max", "max-then-average"]
 Blend = Literal["uniform", "hann"]
 
-SHIPPED = {"bare-ground": "bare-ground.json", "demo": "demo.json"}
+SHIPPED = {
+    "bare-ground": "bare-ground.json",
+    "demo": "demo.json",
+    "l4s-rgb": "l4s-rgb.json",
+}
 """Models that come with lspipe ("shipped:NAME"), and their files in `models/shipped/`."""
 
 SHIPPED_FOLDER = Path(__file__).parent / "shipped"

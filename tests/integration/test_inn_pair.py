@@ -23,8 +23,11 @@ import yaml
 
 import lspipe
 from lspipe import store
+from lspipe.estimate import warnings
+from lspipe.models import ModelItem
 from lspipe.samples.runs import chips
 from lspipe.schema import quantise
+from lspipe.scorecard import read
 from lspipe.workflow import Workflow
 from tests.real_scenes import COLLECTION, write_scene
 from tests.rgbn_model import BareSoil, write_item
@@ -267,3 +270,30 @@ def test_a_scene_of_baseline_4_with_its_1000_gives_the_same_list(
             *(store.read(f / "run", store.DETECTIONS, TILE, layer) for f in (folder, tmp_path))
         )
     assert listed(tmp_path).equals(listed(folder))
+
+
+def test_the_shipped_network_runs_on_the_real_pair_and_its_level_is_warned_of(
+    pair, tmp_path, cluster
+) -> None:
+    write_archive(tmp_path, pair)
+    path = write_workflow(
+        tmp_path / "workflow.yaml",
+        tmp_path,
+        cluster,
+        model={"item": "shipped:l4s-rgb"},
+        inference={"overlap": 0.0, "tta": "none"},
+    )
+    plan = lspipe.plan(Workflow.from_file(path))
+    assert any("L1C" in text and "L2A" in text for text in warnings(plan))
+    summary = lspipe.run(Workflow.from_file(path))
+    assert (summary.state, summary.failures) == ("finished", ())
+    table = listed(tmp_path)
+    km2 = pair.shape[0] * pair.shape[1] * 1e-4
+    # There are no landslides: what its scorecard says of the east holds for the whole, roughly.
+    (expected,) = (
+        alarms
+        for alarms in read(ModelItem.from_file("shipped:l4s-rgb")).false_alarms
+        if alarms.dates == 2
+    )
+    allowed = 3 * (expected.objects / expected.area_km2) + 1
+    assert (table["status"] == "new").sum() / km2 < allowed

@@ -1,0 +1,38 @@
+"""The network that comes with lspipe does on real patches what its scorecard says."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from lspipe.models import ModelItem
+from lspipe.samples import pictures
+from lspipe.scorecard import read
+from lspipe.scoring import score
+
+LARGEST = 10_000_000
+"""Bytes of weights that may come with the package."""
+
+
+def test_the_shipped_weights_are_small_and_say_what_they_are_not_for() -> None:
+    item = ModelItem.from_file("shipped:l4s-rgb")
+    assert item.weights.stat().st_size <= LARGEST
+    assert item.recipe == "l4s-rgb"
+    assert "L2A" in item.not_for
+    card = read(item)
+    assert [one.tta for one in card.patches] == ["none", "d4"]
+    assert all(one.intervals.f1[0] < one.micro.f1 < one.intervals.f1[1] for one in card.patches)
+    assert {alarms.dates for alarms in card.false_alarms} == {1, 2}
+
+
+@pytest.mark.real
+def test_some_validation_patches_score_as_the_scorecard_says(real_data) -> None:
+    validation = pictures.folder(real_data / "l4s_rgb" / "validation")
+    some = replace(validation, names=validation.names[::8])
+    item = ModelItem.from_file("shipped:l4s-rgb")
+    found = score(item, some, tta="none", batch_size=4)
+    card = read(item).patches[0]
+    assert found.threshold == card.threshold
+    # An eighth of the patches: their own interval is about three times as wide.
+    assert found.micro.f1 == pytest.approx(card.micro.f1, abs=0.08)
