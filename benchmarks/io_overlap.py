@@ -19,10 +19,19 @@ nothing; it is the less, the more blocks there are.
 
 Every round reads other URLs of the same files, as GDAL keeps what it read.
 
-Result, 2026-11-21, 2 cores of an AMD EPYC, `--side 3 --rounds 1` and not the full run: computing
-19.0 s, reading 11.9 s, overlapped 22.8 s: 1.19, short of the target; in turns 29.6 s. Trials of
-32 blocks by the functions of this file gave 1.27 to 1.43. Tried: the interpreter's switch interval,
-0.5 ms instead of 5: no change. To be looked into.
+Result, 2026-11-21, 2 cores of an AMD EPYC: short of the target. 50 blocks, reading slowed down until
+it took nearly as long as computing: computing 62.0 s, reading 55.8 s, in turns 138 s, overlapped
+93.5 s: 1.51 (the other round was disturbed by other work). With `--side 3 --rounds 1`, reading 11.9
+of 19.0 s: 1.19.
+
+Two causes. One: what is read is not spread evenly over the blocks. Those of a tile's first row need
+two rows of chunks for their halos, those of the last row none, and only what the next two blocks
+need is read ahead, to bound memory. `allowed` works it out: for reading as slow as computing 1.44,
+1.24 and 1.12 with 9, 25 and 81 blocks a tile; for reading at 0.7 of it 1.24, 1.12 and 1.06. Reading
+five blocks ahead would give 1.18 instead of 1.24 for the pixels of three more blocks, which was
+judged too dear. Two: while the other thread reads, computing takes a fifth longer, as the two cores
+share what feeds them (two workers are 1.58 times as fast as one, `scale.py`). Tried: the
+interpreter's switch interval, 0.5 ms instead of 5: no change.
 """
 
 from __future__ import annotations
