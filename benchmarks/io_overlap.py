@@ -19,10 +19,10 @@ nothing; it is the less, the more blocks there are.
 
 Every round reads other URLs of the same files, as GDAL keeps what it read.
 
-Result, 2026-11-21, 2 cores of an AMD EPYC: short of the target. 50 blocks, reading slowed down until
-it took nearly as long as computing: computing 62.0 s, reading 55.8 s, in turns 138 s, overlapped
-93.5 s: 1.51 (the other round was disturbed by other work). With `--side 3 --rounds 1`, reading 11.9
-of 19.0 s: 1.19.
+Result, 2026-11-21, 2 cores of an AMD EPYC: short of the target. 50 blocks, reading slowed down
+until it took nearly as long as computing: computing 62.0 s, reading 55.8 s, in turns 138 s,
+overlapped 93.5 s: 1.51 (the other round was disturbed by other work). With `--side 3 --rounds 1`,
+reading 11.9 of 19.0 s: 1.19, where the order of reads allows 1.20.
 
 Two causes. One: what is read is not spread evenly over the blocks. Those of a tile's first row need
 two rows of chunks for their halos, those of the last row none, and only what the next two blocks
