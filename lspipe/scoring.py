@@ -24,6 +24,7 @@ import xarray as xr
 from lspipe.detect import detect
 from lspipe.errors import ModelError, SamplesError, UsageError
 from lspipe.evaluate import Confusion, averaged, confusion, match_objects, micro
+from lspipe.inputs import WINDOW_KINDS
 from lspipe.losses import IGNORED
 from lspipe.models.item import ModelItem
 from lspipe.schema import CODE_NODATA, CODE_SCALE, quantise, threshold_code, to_codes
@@ -96,6 +97,11 @@ def predict(
     """
     if not len(samples):
         raise SamplesError(f"{samples.source}: no patches")
+    if window is not None and samples.recipe.scaling.kind in WINDOW_KINDS:
+        raise SamplesError(
+            f"{samples.source}: each patch is scaled by its own values, a window of {window} px in "
+            "it would have others: cut the patches first (samples.windows.cut)"
+        )
     item = model if isinstance(model, ModelItem) else None
     if item is not None:
         check_units(item, samples)

@@ -6,8 +6,14 @@ import pytest
 import rasterio
 
 from lspipe.errors import SamplesError
+from lspipe.inputs import model_units
+from lspipe.models import Scaling
+from lspipe.recipes import Recipe
+from lspipe.samples import Samples
 from lspipe.samples.folders import open_folder
 from lspipe.samples.splits import quarter, random_split, split, three_to_two
+from lspipe.samples.windows import cut
+from lspipe.scoring import predict
 
 
 def write_pictures(folder, numbers):
@@ -148,3 +154,46 @@ def test_samples_are_split_with_their_regions(folder):
     write_regions(folder, "name,region\n1,A\n2,B\n10,C\n")
     with pytest.raises(SamplesError, match="leaves 3 to train on and 0 to test on"):
         split(open_folder(folder, "l4s-rgb"), "quarter")
+
+
+# --- windows ------------------------------------------------------------------------------------
+
+
+def patches_of(scaling, images):
+    recipe = Recipe("made-up", "", ("B04", "B03"), "none", scaling, "")
+    masks = {name: (image[0] > 0.5).astype(np.uint8) for name, image in images.items()}
+    return Samples(
+        "made up", recipe, tuple(images), lambda name: (images[name], masks[name]),
+        regions=dict.fromkeys(images, "here"),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", ["identity", "window-max", "window-minmax", "window-minmax-all"])
+def test_windows_of_patches_are_what_a_run_would_show_of_the_same_ground(kind):
+    rng = np.random.default_rng(5)
+    raw = rng.uniform(0.1, 0.9, (2, 2, 16, 16)).astype(np.float32)
+    raw[0, :, 3, 4] = np.nan
+    scaling = Scaling(kind=kind)
+
+    def shown(image):
+        observed = ~np.isnan(image).any(0)
+        units = model_units(np.nan_to_num(image)[None], scaling, observed=observed[None, None])[0]
+        return np.where(np.isnan(image), np.nan, units)
+
+    patches = patches_of(scaling, {str(n): shown(image) for n, image in enumerate(raw)})
+    windows = cut(patches, 8)
+    assert len(windows) == 8
+    assert windows.names[:3] == ("0/0-0", "0/0-8", "0/8-0")
+    assert set(windows.regions.values()) == {"here"}
+    for number, image in enumerate(raw):
+        for row, column in ((0, 0), (0, 8), (8, 0), (8, 8)):
+            part = image[:, row : row + 8, column : column + 8]
+            found, mask = windows.read(f"{number}/{row}-{column}")
+            np.testing.assert_allclose(found, shown(part), rtol=1e-5)
+            assert mask.shape == (8, 8)
+    assert cut(patches, 16) is patches
+    with pytest.raises(SamplesError, match="a multiple of 12 px"):
+        cut(patches, 12)
+    if kind != "identity":
+        with pytest.raises(SamplesError, match="cut the patches first"):
+            predict(lambda batch: batch[:, :1], patches, window=8)
