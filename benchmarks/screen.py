@@ -25,7 +25,13 @@ where the demo model raises false alarms are where it is not. Windows are 64 px 
 8 windows wide; with windows of 224 px on a Sentinel-2 tile it is 15 wide, and its margins count for
 less.
 
-Result: not run yet.
+Result, 2026-11-21, five scenes (two simulated, the Inn pair, a cloudy one): with all views and a
+reach of a quarter of a window no pixel of the 0.5 mask flips at any screen from 0.01 to 0.2; with
+one view up to 30 flip on the first scene alone, with all views and no reach up to 80 at 0.05. Where
+all landslides lie in a tenth of the area, cover 2 % of it, and forest is around: gain 5.7 to 5.9 at
+0.05. Valleys around, where the demo model raises false alarms: 1.4. On the five scenes the gain is
+1.1, 1.2, and 1.0 on the real ones, where some pixel of every window is above the screen: it is for
+quiet ground. The saving in seconds (`--time`) was not measured.
 """
 
 from __future__ import annotations
