@@ -13,6 +13,7 @@ from lspipe import doctor, machine
 from lspipe.cli import main
 from lspipe.errors import ModelError
 from lspipe.models import runtimes
+from lspipe.models.item import SHIPPED
 from lspipe.record import PACKAGES
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -112,7 +113,8 @@ def test_nothing_is_begun_when_the_time_is_over():
 
 def test_the_networks_are_the_shipped_ones_and_a_larger_one():
     found = {trial.model: trial for trial in doctor.trials()}
-    assert set(found) == {"shipped:bare-ground", "shipped:demo", "unet, random weights"}
+    shipped = {f"shipped:{name}" for name in SHIPPED}
+    assert set(found) == {*shipped, "unet, random weights"}
     assert found["unet, random weights"].window == 224
     assert found["shipped:demo"].make("eager").bands is not None
 
