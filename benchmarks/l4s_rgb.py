@@ -13,7 +13,7 @@ False positives are counted on the east of the Inn pair, which was not trained o
 
 The same data, number of threads and processor give the same weights.
 
-Result, 2026-11-21, 2 cores of an AMD EPYC with AVX512-bf16, one thread, 53 minutes: on validation
+Result, 2026-11-21, 2 cores of an AMD EPYC with AVX512-bf16, one thread, 55 minutes: on validation
 F1 0.656 with one view (0.619 to 0.689) and 0.661 with eight (0.622 to 0.693), short of the aim of
 0.70. Nothing is listed on the east of the Inn pair, on either date or between them. The loss of
 training still fell, and was not below that of validation: more epochs, or more filters, are what to

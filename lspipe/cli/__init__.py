@@ -2,7 +2,9 @@
 
     arguments    words to a namespace with its verb
     verbs        one function per verb
-    models       those of `lspipe model`
+    models       list, show, check, pack: those of `lspipe model`
+    training     `lspipe model train`
+    evaluation   `lspipe model evaluate`
     adapting     `lspipe model adapt`
     summaries    facts as text for people
     progress     what a run is doing, as it happens

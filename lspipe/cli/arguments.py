@@ -6,7 +6,7 @@ import argparse
 from typing import Any
 
 from lspipe import __version__
-from lspipe.cli import adapting, models, verbs
+from lspipe.cli import adapting, models, training, verbs
 from lspipe.cli.evaluation import evaluate
 from lspipe.samples.splits import SPLITS
 from lspipe.train.protocols import PROTOCOLS
@@ -78,7 +78,7 @@ def _model_verbs(root: Any) -> None:
 def _train(group: Any) -> None:
     train = _add(
         group,
-        models.train,
+        training.train,
         "labelled patches to a packed model",
         example="model train --protocol ghorb --recipe l4s-rgb --data patches/train "
         "--validation patches/validation --output models/mine",

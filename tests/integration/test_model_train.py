@@ -193,11 +193,11 @@ def test_a_request_that_is_refused_leaves_an_earlier_training_as_it_was(patches,
 
 
 def test_words_of_arguments_are_read_as_in_a_workflow():
-    from lspipe.cli.models import _assigned
+    from lspipe.cli.training import assigned
 
     words = ["a=true", "b=false", "c=1e-3", "d=null", "e=3", "f=bilinear", "g=1e3"]
     expected = {"a": True, "b": False, "c": 1e-3, "d": None, "e": 3, "f": "bilinear", "g": 1e3}
-    assert _assigned(words, "--set") == expected
+    assert assigned(words, "--set") == expected
 
 
 @pytest.mark.parametrize(
