@@ -28,10 +28,11 @@ windows (`batch_size.py`), one copy per window, the allocator's settings (`alloc
 around the network takes nothing any more (`efficiency.py`: 1.07 and 1.00), so what is left is the
 time of the network itself in that runtime.
 
-The results' file is of the first run, and its differences in p are of a network that was normalised
-by random batches, and blew up rounding (1e-4, 0.2). Of that which stands now, `--size 336 --rounds
-1` prints 1.8e-7 in fp32 (compiled, OpenVINO), and in bf16 2.8e-3 (eager), 1.4e-3 (compiled), 6.5e-4
-(OpenVINO).
+The results' file of 1024 px is of the first run, and its differences in p are of a network that was
+normalised by random batches, and blew up rounding (1e-4, 0.2). Of that which stands now, `--size
+672 --rounds 1` prints 1.8e-7 in fp32 (compiled, OpenVINO), and in bf16 2.5e-3 (eager), 1.2e-3
+(compiled), 8.3e-4 (OpenVINO). Its single round gave lower ratios, in the same order: 0.93, 1.26,
+1.45, 1.57, 1.98, 2.75.
 """
 
 from __future__ import annotations
