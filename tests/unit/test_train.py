@@ -10,6 +10,7 @@ from torch import nn
 
 from lspipe import dihedral
 from lspipe.errors import UsageError
+from lspipe.models import build
 from lspipe.train import IGNORED, PROTOCOLS, TrainSpec, fit
 from lspipe.train.protocols import VEGA_GRID, sweep
 
@@ -243,6 +244,19 @@ def test_a_training_that_patience_ended_is_finished(tmp_path):
     again = fit(small_network(), windows, labels, spec, on_epoch=told.append, **facts)
     assert told == []
     assert again == first
+
+
+@pytest.mark.parametrize(("filters", "is_channels_last"), [(12, False), (16, True)])
+def test_bf16_is_channels_last_unless_a_narrow_stride_would_break_memory(filters, is_channels_last):
+    network = build("ghorb-resunet", 2, filters=filters)
+    seen = set()
+    strided = network.encoder[2].residual[2]
+    strided.register_forward_hook(
+        lambda layer, *_: seen.add(layer.weight.is_contiguous(memory_format=torch.channels_last))
+    )
+    fit(network, *bright_spots(2), TrainSpec(epochs=1, precision="bf16"))
+    assert seen == {is_channels_last}
+    assert strided.weight.is_contiguous()
 
 
 def test_a_pixel_that_is_wrong_with_certainty_is_unlearnt_in_bf16():
