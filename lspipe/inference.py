@@ -367,6 +367,10 @@ class _Answer:
     lowest: torch.Tensor
     highest: torch.Tensor
     """(views, N) of each window, before views were merged."""
+    is_sane: torch.Tensor
+    """bool (), on the CPU: whether all are probabilities; to be read after `told`."""
+    told: torch.cuda.Event | None
+    """When a GPU has written `is_sane`; None on a CPU."""
 
     def verified(self) -> tuple[_Batch, torch.Tensor]:
         """The batch and its probabilities, without those that only padded it.
@@ -374,10 +378,10 @@ class _Answer:
         Raises:
             InferenceError: some are no probabilities.
         """
-        # NaN is in no range, so it is refused here too.
-        is_sane = ((self.lowest >= 0) & (self.highest <= 1)).all(0)
-        if not is_sane.all():
-            index = int((~is_sane).nonzero()[0])
+        if self.told is not None:
+            self.told.synchronize()
+        if not self.is_sane:
+            index = int((~_are_probabilities(self.lowest, self.highest).all(0)).nonzero()[0])
             lowest, highest = self.lowest[:, index].min(), self.highest[:, index].max()
             raise self.batch.fault(
                 f"the network returned {float(lowest):g} to {float(highest):g}, expected "
@@ -388,6 +392,11 @@ class _Answer:
         return self.batch, self.probability[: len(self.batch.starts)]
 
 
+def _are_probabilities(lowest: torch.Tensor, highest: torch.Tensor) -> torch.Tensor:
+    """Whether all lies in 0..1; NaN is in no range, so it does not."""
+    return (lowest >= 0) & (highest <= 1)
+
+
 def _predictions(
     batches: list[_Batch], views: tuple[int, ...], merge: TtaMerge, scene: _Scene
 ) -> Iterator[tuple[_Batch, torch.Tensor]]:
@@ -395,7 +404,8 @@ def _predictions(
     held: _Answer | None = None
     for batch in batches:
         answer = _answer(batch, views, merge, scene)
-        # A GPU is asked how a batch went only after it was given the next one, so it never waits.
+        # A GPU is asked how a batch went only after it was given the next one, and about that batch
+        # alone, so it never waits.
         if held is not None:
             yield held.verified()
         held = answer
@@ -415,7 +425,12 @@ def _answer(batch: _Batch, views: tuple[int, ...], merge: TtaMerge, scene: _Scen
         _merge_into(merged, other, merge)
     if len(views) > 1 and merge == "mean":
         merged /= len(views)
-    return _Answer(batch, merged, lowest, highest)
+    is_sane = _are_probabilities(lowest, highest).all().to("cpu", non_blocking=True)
+    told = None
+    if merged.is_cuda:
+        told = torch.cuda.Event()  # type: ignore[no-untyped-call]
+        told.record()
+    return _Answer(batch, merged, lowest, highest, is_sane, told)
 
 
 def _call(batch: _Batch, view: int, scene: _Scene) -> torch.Tensor:
