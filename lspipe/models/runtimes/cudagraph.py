@@ -55,10 +55,11 @@ def prepare(
         with torch.inference_mode(), _capturing:
             if shape not in graphs:
                 with capturing("cudagraph"), reproducible(device):
-                    given = batch.float().contiguous()
+                    # As windows are cut on a GPU, and as convolutions want them.
+                    given = batch.float().contiguous(memory_format=torch.channels_last)
                     if ready is None:
                         ready = casting(
-                            folded(frozen, given) if isinstance(frozen, nn.Module) else frozen,
+                            folded(frozen, given[:1]) if isinstance(frozen, nn.Module) else frozen,
                             device=device,
                             precision=precision,
                             memory_format=torch.channels_last,
@@ -89,6 +90,8 @@ def _capture(forward: Callable[[torch.Tensor], Any], batch: torch.Tensor) -> _Gr
 
     Raises:
         ModelError: it waits for the GPU (`.item()`, `if tensor:`), or does not return a tensor.
+            The allocator of older torch then takes the capture for unfinished: go on in a new
+            process.
     """
     given = batch.clone()
     aside = torch.cuda.Stream()  # type: ignore[no-untyped-call]
@@ -98,9 +101,14 @@ def _capture(forward: Callable[[torch.Tensor], Any], batch: torch.Tensor) -> _Gr
             forward(given)
     torch.cuda.current_stream().wait_stream(aside)
     graph = torch.cuda.CUDAGraph()
-    # Other threads of this process may allocate meanwhile.
-    with torch.cuda.graph(graph, capture_error_mode="thread_local"):
-        answer = forward(given)
+    outside = torch.cuda.current_stream()
+    try:
+        # Other threads of this process may allocate meanwhile.
+        with torch.cuda.graph(graph, capture_error_mode="thread_local"):
+            answer = forward(given)
+    finally:
+        # A capture that fails leaves its own stream as the current one.
+        torch.cuda.set_stream(outside)
     if not isinstance(answer, torch.Tensor):
         raise ModelError(f"the network returned a {type(answer).__name__}: expected a tensor")
     return _Graph(graph, given, answer)

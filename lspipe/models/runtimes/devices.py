@@ -74,10 +74,18 @@ def resolve_precision(precision: str, device: torch.device) -> str:
     return precision
 
 
+_NO_MEMORY = (
+    "allocate memory",  # a CPU's allocator
+    "out of memory",  # CUDA outside of torch's allocator, as where a graph is made
+    "unable to find an engine",  # cuDNN, once it has tried each in vain
+    "ALLOC_FAILED",  # cuDNN and cuBLAS
+)
+
+
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether torch or Python could not get memory; what torch says on a CPU has no type."""
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "allocate memory" in str(
-        error
+    """Whether torch or Python could not get memory; much of what torch says has no type."""
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(
+        words in str(error) for words in _NO_MEMORY
     )
 
 

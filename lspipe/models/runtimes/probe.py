@@ -68,11 +68,14 @@ def _fits(runtime: Runtime, shape: tuple[int, ...], reserve_bytes: int) -> bool:
         count, _, height, width = shape
         taken = reserve_bytes + count * height * width * BYTES_PER_BATCH_PIXEL
         reserve = torch.empty(taken, dtype=torch.uint8, device=runtime.device)
-        runtime(torch.zeros(shape, device=runtime.device))
+        # In the layout in which windows are cut: cuDNN chooses its kernels by it.
+        batch = torch.zeros(shape, device=runtime.device)
+        runtime(batch.contiguous(memory_format=torch.channels_last))
+        del batch
         torch.cuda.synchronize(runtime.device)
         del reserve
     except RuntimeError as error:
-        # cuDNN and cuBLAS have words of their own for it.
+        # Some kernels cannot count that far, and say so in words of their own.
         if is_out_of_memory(error) or "CUDNN" in str(error) or "CUBLAS" in str(error):
             return False
         raise
