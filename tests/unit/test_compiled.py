@@ -4,6 +4,7 @@ import os
 import pickle
 import stat
 import warnings
+from pathlib import Path
 
 import numpy as np
 import psutil
@@ -77,6 +78,28 @@ def test_kernels_are_kept_where_only_the_user_can_write(tmp_path, monkeypatch):
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "mine"))
     with compiled._own_folder():
         assert cache_dir() == str(tmp_path / "mine")
+
+
+def test_kernels_of_triton_are_kept_beside_them_and_nobody_else_notices(tmp_path, monkeypatch):
+    from torch._inductor.runtime.cache_dir_utils import default_cache_dir, triton_cache_dir
+
+    folder = tmp_path / "lspipe" / "inductor"
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR", raising=False)
+    monkeypatch.delenv("TRITON_CACHE_DIR", raising=False)
+    with compiled._own_folder():
+        # As torch does when it compiles for a GPU, and never takes back.
+        os.environ["TRITON_CACHE_DIR"] = triton_cache_dir(0)
+        assert os.environ["TRITON_CACHE_DIR"].startswith(str(folder))
+    assert "TRITON_CACHE_DIR" not in os.environ
+    earlier = str(Path(default_cache_dir()) / "triton" / "0")
+    monkeypatch.setenv("TRITON_CACHE_DIR", earlier)
+    with compiled._own_folder():
+        assert triton_cache_dir(0).startswith(str(folder))
+    assert os.environ["TRITON_CACHE_DIR"] == earlier
+    monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path / "mine"))
+    with compiled._own_folder():
+        assert triton_cache_dir(0) == str(tmp_path / "mine")
 
 
 def test_a_relative_cache_folder_is_ignored(tmp_path, monkeypatch):

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 _FOLDER = "TORCHINDUCTOR_CACHE_DIR"
+_TRITON_FOLDER = "TRITON_CACHE_DIR"
 
 # Settings are those of a thread (of the process, in older torch), the folder is the process's.
 _compiling = threading.Lock()
@@ -82,7 +83,8 @@ def prepare(
 
     def call(batch: torch.Tensor) -> Any:
         # Nothing but the shape may differ, as what was compiled does not look (`_compile`).
-        batch, shape = batch.float().contiguous(), tuple(batch.shape)
+        batch = batch.float().contiguous(memory_format=memory_format)
+        shape = tuple(batch.shape)
         with torch.inference_mode(), reproducible(device):
             if shape not in ready:
                 with _compiling:
@@ -171,17 +173,22 @@ def _own_folder() -> Iterator[None]:
     """
     from torch._inductor.runtime.cache_dir_utils import default_cache_dir
 
-    earlier = os.environ.get(_FOLDER)
-    if earlier and earlier != default_cache_dir():
-        yield
-        return
-    os.environ[_FOLDER] = str(_private_folder())
+    names = (_FOLDER, _TRITON_FOLDER)
+    earlier = {name: os.environ[name] for name in names if os.environ.get(name)}
+    by_torch = [
+        name for name, folder in earlier.items() if Path(folder).is_relative_to(default_cache_dir())
+    ]
+    if _FOLDER not in earlier or _FOLDER in by_torch:
+        os.environ[_FOLDER] = str(_private_folder())
+    if _TRITON_FOLDER in by_torch:
+        # Else torch takes it for a choice of the person's; without it, it uses the folder above.
+        del os.environ[_TRITON_FOLDER]
     try:
         yield
     finally:
-        del os.environ[_FOLDER]
-        if earlier is not None:
-            os.environ[_FOLDER] = earlier
+        for name in names:
+            os.environ.pop(name, None)
+        os.environ.update(earlier)
 
 
 def _private_folder() -> Path:
