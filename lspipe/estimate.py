@@ -198,6 +198,9 @@ ACTIVATIONS = 20
 """How often a network holds the floats of a batch, at its widest layers (U-Net 64..1024 of 10
 bands: 64 channels in and out of a convolution are 13 times the input)."""
 
+BYTES_PER_GPU_CONTEXT = 2_000_000_000
+"""CUDA's libraries in a process that uses a GPU, bytes of the machine (guessed, not measured)."""
+
 
 def peak_bytes(tile: TilePlan, plan: Plan) -> int:
     """Project the peak of a worker on a tile: its own, the block, the next one, the network."""
@@ -207,8 +210,13 @@ def peak_bytes(tile: TilePlan, plan: Plan) -> int:
 def _peak(pixels: int, tile: TilePlan, plan: Plan) -> int:
     """Project the peak of a worker whose largest haloed block has so many pixels, bytes."""
     held = pixels * 2 * len(tile.bands) * (COPIES_OF_THE_BLOCK + COPIES_AHEAD)
-    batch = plan.setting.batch_size * len(plan.model.bands) * plan.setting.window**2 * 4
-    return held + pixels * BYTES_PER_PIXEL + batch * ACTIVATIONS + BYTES_PER_WORKER
+    if plan.reference.device.startswith("cuda"):
+        # Its activations lie in the memory of the GPU, where the batch was tried.
+        network = BYTES_PER_GPU_CONTEXT
+    else:
+        batch = plan.setting.batch_size * len(plan.model.bands) * plan.setting.window**2 * 4
+        network = batch * ACTIVATIONS
+    return held + pixels * BYTES_PER_PIXEL + network + BYTES_PER_WORKER
 
 
 def fitting_block(plan: Plan, memory: int) -> int | None:
@@ -264,6 +272,9 @@ def _gigabytes(count: int, *, up: bool = True) -> str:
 
 # --- time ---------------------------------------------------------------------------------------
 
+GPU_BATCHES = 16
+"""Batches that are timed on a GPU."""
+
 
 def _time_a_pass(plan: Plan) -> float:
     """Time a forward pass as a worker of the plan would do it, after one batch to warm up."""
@@ -279,10 +290,14 @@ def _time_a_pass(plan: Plan) -> float:
 def seconds_per_pass(runtime: Runtime, setting: Setting, channels: int) -> float:
     """Time one batch on this machine: seconds per forward pass.
 
-    With all that `run_block` does around the network, for windows that do not overlap.
+    With all that `run_block` does around the network. On a CPU for one batch of windows that do not
+    overlap; on a GPU, where bringing a block there takes longer than a batch, for several of
+    windows that do.
     """
-    setting = replace(setting, tta="none", stride=setting.window, screen=None)
-    shape = (setting.window, setting.window * setting.batch_size)
+    size, count = setting.window, setting.batch_size
+    rows, stride = (GPU_BATCHES, max(1, size // 16)) if runtime.device.type == "cuda" else (1, size)
+    setting = replace(setting, tta="none", stride=stride, screen=None)
+    shape = (size + stride * (rows - 1), size + stride * (count - 1))
     pixels = np.full((channels, *shape), 1000, np.int16)
     began = time.perf_counter()
     run_block(
@@ -294,7 +309,7 @@ def seconds_per_pass(runtime: Runtime, setting: Setting, channels: int) -> float
         setting=setting,
         tile_range=[(0.0, 1.0)] * channels,
     )
-    return (time.perf_counter() - began) / setting.batch_size
+    return (time.perf_counter() - began) / (rows * count)
 
 
 # --- what to be wary of -------------------------------------------------------------------------
