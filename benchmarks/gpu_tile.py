@@ -93,6 +93,9 @@ MONAI_BLOCK = 3660
 COMPILE_SECONDS = 330
 """Compiling with autotuning is not begun with less time left than this: the tile comes first."""
 
+ROWS_TO_WARM_UP = 4
+"""Rows of windows of a block, enough for MONAI's own batches to be full."""
+
 MARGIN = 20
 """Seconds that are never planned for."""
 
@@ -465,10 +468,12 @@ def against(tile: Tile, name: str, runtime: Runtime, net: torch.nn.Module, recor
     peer_name, sides = contestants(name, runtime, net, setting)
     edge = min(MONAI_BLOCK, *tile.shape)
     count = len(windows.origins(edge, setting.window, setting.stride))
-    strip = np.ascontiguousarray(tile.pixels[:, : setting.window, :edge])
+    few = min(ROWS_TO_WARM_UP, count)
+    strip = tile.pixels[:, : setting.window + setting.stride * (few - 1), :edge]
+    strip = np.ascontiguousarray(strip)
     for _ in range(2):
         # The first time sets the libraries up; the second tells what a row of windows takes.
-        per_row = sum(timed(partial(side, strip)).wall for side in sides.values())
+        per_row = sum(timed(partial(side, strip)).wall for side in sides.values()) / few
     affordable = int((record.left() - MARGIN) / per_row)
     rows = min(count, affordable)
     if rows < 1:
