@@ -65,7 +65,7 @@ BEFORE_BELOW, SMALLEST_M2 = 0.3, 900.0
 NEGATIVE_STRIDE = {"inn": 32, "mol": 64}
 
 SPEC = TrainSpec(
-    epochs=30, batch_size=16, learning_rate=2e-3, schedule="cosine", loss="bce-dice",
+    epochs=60, batch_size=8, learning_rate=1.5e-3, schedule="cosine", loss="bce-dice",
     augmentation="d4", gain=0.1, watch="f1", precision="bf16", seed=1,
 )  # fmt: skip
 
@@ -235,7 +235,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--folder", type=Path, default=Path("runs/l4s-rgb"), help="of the training")
-    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--score", action="store_true", help="score the shipped model only")
     parser.add_argument("--ship", action="store_true", help="write it into lspipe/models/shipped")
     options = parser.parse_args()
