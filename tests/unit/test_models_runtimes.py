@@ -37,6 +37,7 @@ from lspipe.models.runtimes import (
     resolve_precision,
     use_threads,
 )
+from lspipe.models.runtimes.devices import is_out_of_memory
 from lspipe.models.runtimes.probe import largest_batch
 from tests import runtime_contract as contract
 
@@ -454,6 +455,21 @@ def test_a_gpu_is_asked_for_its_largest_batch(monkeypatch):
         largest_batch(on_gpu, 4, 64, sizes=(128, 64))
     with pytest.raises(ValueError, match="on the device 'cpu': expected 'cuda'"):
         largest_batch(from_callable(abs, device="cpu"), 4, 64)
+
+
+@pytest.mark.parametrize(
+    ("error", "is_memory"),
+    [
+        (MemoryError(), True),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried 9 bytes"), True),
+        (RuntimeError("CUDA error: out of memory"), True),
+        (RuntimeError("GET was unable to find an engine to execute this computation"), True),
+        (RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"), True),
+        (RuntimeError("mat1 and mat2 shapes cannot be multiplied (3x4 and 5x6)"), False),
+    ],
+)
+def test_what_is_said_of_too_little_memory_is_understood(error, is_memory):
+    assert is_out_of_memory(error) == is_memory
 
 
 def test_bf16_is_refused_on_a_gpu_that_would_only_emulate_it(monkeypatch):
