@@ -45,6 +45,7 @@ from lspipe.models.weights import build_network
 from lspipe.recipes import DN_PER_REFLECTANCE, recipe_of
 from lspipe.samples import Samples, joined, pictures
 from lspipe.scorecard import FalseAlarms, Scorecard, text
+from lspipe.scoring import score
 from lspipe.train import TrainSpec
 from lspipe.train.course import Course, fields_of, scorecard_of, train
 
@@ -135,6 +136,21 @@ def negatives(scene: np.ndarray, stride: int, source: str) -> Samples:
     return Samples(source, RECIPE, tuple(corners), read)
 
 
+def without_haze(samples: Samples) -> Samples:
+    """The same pictures with the darkest value of each channel taken away.
+
+    Roughly what surface reflectance (L2A) is to the top of the atmosphere: dark-object subtraction,
+    Chavez 1988 (doi 10.1016/0034-4257(88)90019-3), without its model of the colours of haze.
+    """
+
+    def read(name: str) -> tuple[np.ndarray, np.ndarray]:
+        picture, mask = samples.read(name)
+        clear = picture - np.nanmin(picture, axis=(1, 2), keepdims=True)
+        return clear / np.nanmax(clear), mask
+
+    return replace(samples, source=f"{samples.source}, haze taken away (like L2A)", read=read)
+
+
 def map_of(numbers: np.ndarray, item: Path | str, transform: Affine, epsg: int) -> xr.DataArray:
     """Probability of a scene of digital numbers without an offset, as a run would compute it."""
     cube = xr.DataArray(
@@ -216,10 +232,16 @@ def score_it(data: Path, item: Path) -> Scorecard:
     """Score a packed model on validation and where there is nothing to be found."""
     validation = pictures.folder(data / "l4s_rgb" / "validation")
     # Named without the folder, which is another on each machine.
-    card = scorecard_of(item, replace(validation, source="l4s_rgb/validation"), command=COMMAND)
-    alarms = false_alarms(data, item, ModelItem.from_file(item).threshold)
-    limits = f"{card.not_to_be_read_as} {SAME_SCENES}"
-    return replace(card, false_alarms=tuple(alarms), not_to_be_read_as=limits)
+    validation = replace(validation, source="l4s_rgb/validation")
+    model = ModelItem.from_file(item)
+    card = scorecard_of(item, validation, command=COMMAND)
+    hazeless = score(model, without_haze(validation), tta="none")
+    return replace(
+        card,
+        patches=(*card.patches, hazeless),
+        false_alarms=tuple(false_alarms(data, item, model.threshold)),
+        not_to_be_read_as=f"{card.not_to_be_read_as} {SAME_SCENES}",
+    )
 
 
 def ship(item: Path, card: Scorecard) -> Path:

@@ -21,7 +21,8 @@ def test_the_shipped_weights_are_small_and_say_what_they_are_not_for() -> None:
     assert item.recipe == "l4s-rgb"
     assert "L2A" in item.not_for
     card = read(item)
-    assert [one.tta for one in card.patches] == ["none", "d4"]
+    assert [one.tta for one in card.patches] == ["none", "d4", "none"]
+    assert "like L2A" in card.patches[2].data
     assert all(one.intervals.f1[0] < one.micro.f1 < one.intervals.f1[1] for one in card.patches)
     assert {alarms.dates for alarms in card.false_alarms} == {1, 2}
 
