@@ -140,7 +140,9 @@ def _small(bands: int) -> torch.nn.Module:
 
 
 def _deeplab(bands: int) -> torch.nn.Module:
-    make_torchvision_importable()
+    from lspipe.models import torchvision
+
+    torchvision.make_importable()
     try:
         import segmentation_models_pytorch as smp
     except ImportError as error:
@@ -151,31 +153,6 @@ def _deeplab(bands: int) -> torch.nn.Module:
     return smp.DeepLabV3Plus(
         "resnet50", encoder_weights=None, in_channels=bands, classes=1, activation="sigmoid"
     )
-
-
-_library: torch.library.Library | None = None
-"""Operators live as long as the library that declared them."""
-
-
-def make_torchvision_importable() -> None:
-    """Declare two operators where torchvision is a CUDA build beside a CPU build of torch.
-
-    smp and timm import torchvision whether they use it or not, and it then fails with "operator
-    torchvision::nms does not exist" (STACK). Neither operator is ever called here.
-    """
-    global _library  # noqa: PLW0603
-    try:
-        import torchvision  # noqa: F401
-    except RuntimeError:
-        for name in [name for name in sys.modules if name.partition(".")[0] == "torchvision"]:
-            del sys.modules[name]
-        _library = torch.library.Library("torchvision", "DEF")
-        for operator in ("nms", "qnms"):
-            _library.define(
-                f"{operator}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
-            )
-    except ImportError:
-        return  # smp's own message says what is missing
 
 
 def random_pixels(

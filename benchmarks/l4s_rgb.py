@@ -33,7 +33,6 @@ import rasterio
 import torch
 import xarray as xr
 from affine import Affine
-from harness import make_torchvision_importable
 
 from lspipe.change import compare
 from lspipe.detect import detect
@@ -261,7 +260,6 @@ def main() -> None:
     parser.add_argument("--score", action="store_true", help="score the shipped model only")
     parser.add_argument("--ship", action="store_true", help="write it into lspipe/models/shipped")
     options = parser.parse_args()
-    make_torchvision_importable()
     torch.set_num_threads(options.threads)
     item = SHIPPED_FOLDER / f"{COURSE.id}.json"
     if not options.score:

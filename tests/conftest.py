@@ -8,11 +8,6 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-from benchmarks.harness import make_torchvision_importable
-
-# segmentation-models-pytorch and Lightning import torchvision, and never use it here.
-make_torchvision_importable()
-
 ROOT = Path(__file__).resolve().parent.parent
 
 # The same examples on every machine, so that a red run can be repeated; seeds are printed.

@@ -68,17 +68,13 @@ def fit(
         UsageError: another training lies in the folder.
         MissingExtra: Lightning is not installed.
     """
+    from lspipe.models import torchvision
+
+    torchvision.make_importable()
     try:
         import pytorch_lightning  # noqa: F401
     except ModuleNotFoundError as error:
         raise MissingExtra(f"training needs {error.name}: pip install 'lspipe[train]'") from error
-    except RuntimeError as error:
-        # Its metrics import torchvision wherever that is installed, and never use it here.
-        raise MissingExtra(
-            f"Lightning cannot be imported ({error}): the torchvision that is installed was built "
-            "for another torch; install that of the same index as torch, or train in an "
-            "environment without torchvision (lspipe[train] alone)"
-        ) from error
     from lspipe.train import loop
 
     return loop.fit(

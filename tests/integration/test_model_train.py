@@ -12,8 +12,7 @@ import torch
 from lspipe.cli import main
 from lspipe.models import ModelItem, build
 from lspipe.train import protocols
-
-pytest.importorskip("pytorch_lightning")
+from tests.worlds import lspipe
 
 QUICK = [
     "--architecture", "ghorb-unet", "--argument", "filters=4", "--recipe", "l4s-rgb",
@@ -52,6 +51,25 @@ def patches(tmp_path_factory):
 def train(patches, output, *more):
     words = ["--data", str(patches / "train"), "--validation", str(patches / "validation")]
     return main(["model", "train", *words, "--output", str(output), *QUICK, *more])
+
+
+def in_a_process_of_its_own(*words):
+    """Run the command line as a person does: nothing that tests import has been imported."""
+    done = lspipe("model", *words)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_all_networks_of_the_papers_are_listed_with_their_weights():
+    listed = json.loads(in_a_process_of_its_own("list", "--json"))["architectures"]
+    assert len(listed) == 19
+    assert all(row["parameters"] and row["gflop"] for row in listed), listed
+
+
+def test_training_works_in_a_process_of_its_own(patches, tmp_path):
+    words = ["--data", str(patches / "train"), "--validation", str(patches / "validation")]
+    in_a_process_of_its_own("train", *words, "--output", str(tmp_path / "mine"), *QUICK)
+    assert (tmp_path / "mine" / "mine.json").exists()
 
 
 def test_patches_become_a_model_that_checks_and_says_what_it_was_trained_on(

@@ -28,7 +28,7 @@ NETWORKS = (
 
 @pytest.fixture(scope="module")
 def threads():
-    """A cluster in this process: what makes torchvision importable here holds for its worker."""
+    """A cluster in this process: the libraries are imported once for all networks."""
     with LocalCluster(
         n_workers=1,
         threads_per_worker=1,

@@ -11,11 +11,8 @@ from torch import nn
 from lspipe import dihedral
 from lspipe.errors import UsageError
 from lspipe.models import build
-from lspipe.train import IGNORED, PROTOCOLS, TrainSpec, fit
+from lspipe.train import IGNORED, PROTOCOLS, TrainSpec, batches, fit
 from lspipe.train.protocols import VEGA_GRID, sweep
-
-pytest.importorskip("pytorch_lightning")
-from lspipe.train import batches
 
 
 def bright_spots(count=24, window=16, seed=3):

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from torch import nn
 
 from lspipe.errors import MissingExtra
+from lspipe.models import torchvision
 from lspipe.models.architectures.layers import check_sizes
 
 if TYPE_CHECKING:
@@ -97,16 +98,11 @@ def _built(kind: str, in_channels: int, **options: Any) -> nn.Module:
 
 
 def _library() -> Any:
+    torchvision.make_importable()
     try:
         import segmentation_models_pytorch
     except ModuleNotFoundError as error:
         raise MissingExtra(
             "this network is one of segmentation-models-pytorch: pip install 'lspipe[smp]'"
-        ) from error
-    except RuntimeError as error:
-        # "operator torchvision::nms does not exist": smp imports torchvision, and never uses it.
-        raise MissingExtra(
-            f"segmentation-models-pytorch cannot be imported ({error}): this torchvision was built "
-            "for another torch; install that of the same index as torch"
         ) from error
     return segmentation_models_pytorch
