@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from lspipe.evaluate import Confusion
+from lspipe.recipes import RECIPES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -273,8 +274,8 @@ def rows_of(
 
     Args:
         architecture: a name of `lspipe.models.ARCHITECTURES`.
-        recipe: rows of this channel recipe only, if there are any; else of all of them, as a
-            network of other channels is still the nearest thing.
+        recipe: rows of this channel recipe only, if there are any; else of the same kind of
+            network in the paper of that recipe, which has its patches; else of all recipes.
         patch: of a paper with several sizes of patch, the rows of this one, if it is among them.
         tested_on: of a paper with several places of testing, the rows of these, if they are among
             them; else those of all together.
@@ -282,11 +283,20 @@ def rows_of(
     Returns:
         None, if no paper has this network.
     """
-    found = [row for row in _all_rows() if row.architecture == architecture]
-    found = [row for row in found if row.recipe == recipe] or found
+    rows = tuple(_all_rows())
+    found = [row for row in rows if row.architecture == architecture]
+    found = [row for row in found if row.recipe == recipe] or _nearest(rows, architecture, recipe)
     found = [row for row in found if row.patch == patch] or found
     there = [row for row in found if row.tested_on in tested_on]
     return tuple(there or [row for row in found if row.tested_on in ("", "all")])
+
+
+def _nearest(rows: Sequence[PublishedRow], architecture: str, recipe: str) -> list[PublishedRow]:
+    """Rows of the same kind of network on the recipe's data set, else all of the network."""
+    paper = RECIPES[recipe].paper if recipe in RECIPES else ""
+    kind = f"-{architecture.rpartition('-')[2]}"
+    alike = [row for row in rows if row.paper == paper and row.architecture.endswith(kind)]
+    return alike or [row for row in rows if row.architecture == architecture]
 
 
 def _all_rows() -> Iterator[PublishedRow]:

@@ -94,6 +94,9 @@ class Objects:
     found: int
     """True objects that some right object touches."""
     missed: int
+    iou: float | None = None
+    """Mean over right objects of the IoU of each with the true ones that it touches: the Jaccard
+    index on true positives of paper 000. None = no right object, or not told."""
 
     @property
     def precision(self) -> float | None:
@@ -352,6 +355,7 @@ def _facts(scores: PatchScores) -> list[str]:
         f"windows of {scores.window} px",
         f"95 %: percentiles over patches drawn again; objects: right where IoU >= {MATCH_IOU:g} or "
         f">= {MATCH_SHARE:.0%} inside, each patch by itself",
+        "their IoU: mean over the right ones",
     ]
     if scores.left_out:
         lines.insert(1, f"{scores.left_out} broken patches were left out")
@@ -361,14 +365,15 @@ def _facts(scores: PatchScores) -> list[str]:
 def _rows(scores: PatchScores) -> list[list[str]]:
     """Lines of one way of showing the patches: all pixels, their spread, batches, objects."""
     threshold = f"threshold {scores.threshold:g}, {scores.threshold_from}"
-    objects = Row(precision=scores.objects.precision, recall=scores.objects.recall)
+    found = scores.objects
+    objects = Row(precision=found.precision, recall=found.recall, iou=found.iou)
     spread = scores.intervals
     ends = [spread.precision, spread.recall, spread.f1, spread.iou]
     return [
         [_VIEWS[scores.tta], "all pixels", *_cells(scores.micro)],
         [threshold, "  95 %", *map(_interval, ends), ""],
         ["", f"mean of batches of {scores.batch}", *_cells(scores.batch_mean)],
-        ["", "objects", *_cells(objects)[:2], "", "", ""],
+        ["", "objects", *_cells(objects)[:2], "", _percent(objects.iou), ""],
     ]
 
 

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from lspipe.evaluate import ObjectScores
     from lspipe.models.item import Tta
     from lspipe.samples import Samples
 
@@ -264,8 +265,18 @@ def measure(
             wrong=sum(one.objects.wrong for one in judged),
             found=sum(one.objects.found for one in judged),
             missed=sum(one.objects.missed for one in judged),
+            iou=_mean_iou([one.objects for one in judged]),
         ),
     )
+
+
+def _mean_iou(objects: Sequence[ObjectScores]) -> float | None:
+    """Mean IoU of the right objects of all patches; None without any."""
+    with_right = [one for one in objects if one.right]
+    if not with_right:
+        return None
+    total = sum(one.jaccard_mean * one.right for one in with_right)
+    return total / sum(one.right for one in with_right)
 
 
 def score(

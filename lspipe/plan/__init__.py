@@ -25,7 +25,7 @@ from lspipe.plan.decisions import THREADS, detection_inputs, record
 from lspipe.plan.nouns import BYTES_PER_PIXEL, Plan, TilePlan, outer_pixels
 from lspipe.plan.tiles import BLOCK_SIZES, open_step, plan_tile
 from lspipe.presets import AUTO_BATCH_SIZE, trace
-from lspipe.recipes import check_item
+from lspipe.recipes import check_item, check_readable
 from lspipe.worker import ModelReference
 
 if TYPE_CHECKING:
@@ -142,6 +142,7 @@ def _settings(workflow: Workflow) -> tuple[ModelItem, Setting, dict[str, str]]:
     is_shipped = name.startswith(SHIPPED_PREFIX)
     item = models.ModelItem.from_file(name if is_shipped else workflow.folder / name)
     check_item(item)
+    check_readable(item)
     try:
         return item, *trace(workflow.inference, item.inference_defaults())
     except ValueError as error:

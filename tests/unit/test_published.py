@@ -194,8 +194,10 @@ def test_a_network_gets_the_rows_of_its_channels_and_patches():
     assert (best.data, best.patch, round(best.f1, 4)) == ("Japan -> China", 64, 0.7332)
 
 
-def test_other_channels_get_all_rows_of_the_network_and_others_none():
-    assert {row.recipe for row in rows_of("yali-unet", "l4s-rgb")} == {"yali6", "yali14"}
+def test_other_channels_get_the_rows_of_the_recipes_patches_or_of_the_network():
+    (row,) = rows_of("ghorb-resunet", "l4s-rgb")
+    assert (row.architecture, row.recipe, round(row.f1, 4)) == ("l4s-resunet", "l4s14", 0.7165)
+    assert {row.recipe for row in rows_of("yali-unet", "of-nobody")} == {"yali6", "yali14"}
     assert [row.recipe for row in rows_of("vega-unet", "vega7")] == ["vega7", "vega7"]
     assert rows_of("bare-ground") == ()
 

@@ -102,8 +102,8 @@ def test_the_table_stands_beside_the_published_rows(item, patches, capsys):
         "published, on other",
     ):
         assert line in shown.out
-    # This network is of paper 003, which had other channels and no patches of 16 px.
-    assert "paper 003, Tables 4-7: ghorb-unet, ghorb4 64 px" in shown.out
+    # The patches are those of paper 001, whose U-Net had all their channels.
+    assert "l4s-unet, l4s14" in shown.out
     assert "not to be read as: the quality of a map" in shown.out
     assert "Not for anything." in " ".join(shown.out.split())
     assert "patches 4/4" in shown.err
