@@ -141,10 +141,18 @@ def test_a_recipe_that_the_files_do_not_hold_is_refused(l4s_folder):
 
 @pytest.mark.parametrize(
     ("gone", "message"),
-    [("img/image_2.h5", "1 without an image: 2"), ("mask/mask_10.h5", "1 without a mask: 10")],
+    [
+        (["img/image_2.h5"], "1 mask without an image: mask/mask_2.h5"),
+        (["mask/mask_10.h5"], "1 image without a mask: img/image_10.h5"),
+        (
+            ["mask/mask_1.h5", "mask/mask_2.h5"],
+            "2 images without a mask: img/image_1.h5, img/image_2.h5",
+        ),
+    ],
 )
 def test_images_without_masks_and_the_reverse_are_named(l4s_folder, gone, message):
-    (l4s_folder / gone).unlink()
+    for path in gone:
+        (l4s_folder / path).unlink()
     with pytest.raises(SamplesError, match=message):
         l4s.folder(l4s_folder)
 
@@ -196,8 +204,9 @@ def test_pictures_are_not_taken_for_reflectances(picture_folder):
 def test_broken_files_are_counted_and_left_out_only_if_told(picture_folder):
     (picture_folder / "images" / "image_20.png").write_bytes(b"not a picture")
     samples = pictures.folder(picture_folder)
-    with pytest.raises(SamplesError, match=r"1 of 2 patches are broken:\n.*image_20\.png"):
+    with pytest.raises(SamplesError, match=r"1 of 2 patches are broken:\n.*image_20\.png") as raised:
         sound(samples)
+    assert "leave them out (--skip-broken)" in str(raised.value)
     assert sound(samples, skip_broken=True).names == ("3",)
     (picture_folder / "images" / "image_3.png").write_bytes(b"not a picture")
     with pytest.raises(SamplesError, match="no sound patches"):
