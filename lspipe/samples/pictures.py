@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 SUFFIXES = (".png", ".tif", ".tiff")
 
+PNG_END = b"\0\0\0\0IEND\xaeB`\x82"
+"""Last chunk of a whole PNG: length 0, its name, its checksum (PNG specification, 11.2.5 IEND)."""
+
 _FIRST_WORD = re.compile(r"^(image|img|mask|label)[_-]?(?=.)", re.IGNORECASE)
 
 
@@ -88,6 +91,8 @@ def _bands(path: Path, count: int) -> NDArray[Any]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", NotGeoreferencedWarning)
             with rasterio.open(path) as file:
+                if file.driver == "PNG":
+                    _check_end(path)
                 bands: NDArray[Any] = file.read()
                 has_opacity = file.colorinterp[-1] == ColorInterp.alpha
     except RasterioError as error:
@@ -103,3 +108,12 @@ def _bands(path: Path, count: int) -> NDArray[Any]:
     if len(bands) != count:
         raise SamplesError(f"{path}: {len(bands)} bands, expected {count}")
     return bands
+
+
+def _check_end(path: Path) -> None:
+    """Refuse a PNG that was cut off: GDAL fills what it lacks with zeros and says nothing."""
+    if not path.read_bytes().endswith(PNG_END):
+        raise SamplesError(
+            f"{path}: does not end as a PNG does, in its IEND chunk: it was cut off, for instance "
+            "in a copy or a download; fetch it again"
+        )

@@ -1,5 +1,6 @@
 """Folders of labelled patches: what is read, and what is refused by name."""
 
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -204,13 +205,44 @@ def test_pictures_are_not_taken_for_reflectances(picture_folder):
 def test_broken_files_are_counted_and_left_out_only_if_told(picture_folder):
     (picture_folder / "images" / "image_20.png").write_bytes(b"not a picture")
     samples = pictures.folder(picture_folder)
-    with pytest.raises(SamplesError, match=r"1 of 2 patches are broken:\n.*image_20\.png") as raised:
+    with pytest.raises(
+        SamplesError, match=r"1 of 2 patches are broken:\n.*image_20\.png"
+    ) as raised:
         sound(samples)
     assert "leave them out (--skip-broken)" in str(raised.value)
     assert sound(samples, skip_broken=True).names == ("3",)
     (picture_folder / "images" / "image_3.png").write_bytes(b"not a picture")
     with pytest.raises(SamplesError, match="no sound patches"):
         sound(samples, skip_broken=True)
+
+
+def cut_off(path):
+    """Keep two thirds of a file."""
+    path.write_bytes(path.read_bytes()[: path.stat().st_size * 2 // 3])
+
+
+@pytest.mark.parametrize("name", ["images/image_20.png", "masks/mask_20.png"])
+def test_a_png_that_was_cut_off_is_broken(picture_folder, name):
+    cut_off(picture_folder / name)
+    samples = pictures.folder(picture_folder)
+    with pytest.raises(SamplesError, match=rf"{name}: does not end as a PNG does"):
+        samples.read("20")
+    assert sound(samples, skip_broken=True).names == ("3",)
+
+
+@pytest.mark.real
+@pytest.mark.parametrize("kind", ["image", "mask"])
+def test_a_real_png_that_was_cut_off_is_not_read_as_black_ground(real_data, tmp_path, kind):
+    for part in ("images", "masks"):
+        source = min((real_data / "l4s_rgb" / "validation" / part).iterdir())
+        (tmp_path / part).mkdir()
+        # Content only: the data may be read-only.
+        shutil.copyfile(source, tmp_path / part / source.name)
+    samples = pictures.folder(tmp_path)
+    samples.read(samples.names[0])
+    cut_off(next((tmp_path / f"{kind}s").iterdir()))
+    with pytest.raises(SamplesError, match="does not end as a PNG does"):
+        samples.read(samples.names[0])
 
 
 @pytest.mark.parametrize(
