@@ -3,11 +3,14 @@
 import shutil
 from dataclasses import replace
 
+import h5py
 import numpy as np
 import pytest
 
 from lspipe.errors import SamplesError, UsageError
-from lspipe.recipes import L4S_DIVISORS
+from lspipe.inputs import to_model_units
+from lspipe.models.item import Scaling
+from lspipe.recipes import L4S_DIVISORS, RECIPES, Recipe, recipe_of
 from lspipe.samples import l4s, mask_of, pictures, sound
 from tests.patches import PATCH, patch, write_h5, write_picture
 
@@ -59,6 +62,34 @@ def test_patches_of_landslide4sense_are_read_by_channel_name(l4s_folder):
     images, masks = samples.arrays()
     assert images.shape == (3, 14, 128, 128)
     assert masks.shape == (3, 128, 128)
+
+
+def test_patches_of_landslide4sense_come_in_the_units_of_the_recipe(l4s_folder):
+    with h5py.File(l4s_folder / "img" / "image_2.h5") as file:
+        stored = np.moveaxis(file["img"][:], -1, 0)
+    fourteen, _ = l4s.folder(l4s_folder).read("2")
+    np.testing.assert_array_equal(fourteen, stored.astype(np.float32))
+    numbers = np.round(stored * np.array(L4S_DIVISORS)[:, None, None])[[3, 2, 1]]
+    vega, _ = l4s.folder(l4s_folder, "vega3").read("2")
+    assert vega.dtype == np.float32
+    np.testing.assert_allclose(vega, np.clip(numbers / 1e4, -1, 1), rtol=1e-6)
+    divided = numbers / np.array([445.17289745, 663.41636217, 824.63171476])[:, None, None]
+    rgb, _ = l4s.folder(l4s_folder, "l4s-rgb").read("2")
+    assert rgb.max() == 1
+    np.testing.assert_allclose(rgb, divided / divided.max(), rtol=1e-6)
+    five, _ = l4s.folder(l4s_folder, "ghorb4+slope").read("2")
+    np.testing.assert_allclose(five[:3], numbers[::-1] / 1e4, rtol=1e-6)
+    np.testing.assert_allclose(five[4], stored[12], rtol=1e-6)
+
+
+def test_patches_of_landslide4sense_are_what_a_run_makes_of_their_digital_numbers(l4s_folder):
+    stored, _ = l4s.folder(l4s_folder).read("2")
+    numbers = np.round(stored * np.array(L4S_DIVISORS)[:, None, None])[[3, 2, 1]].astype(np.int16)
+    for name in ("vega3", "l4s-rgb"):
+        found, _ = l4s.folder(l4s_folder, name).read("2")
+        scaling = recipe_of(name).scaling
+        expected = to_model_units(numbers, scaling, observed=np.ones((128, 128), bool))
+        np.testing.assert_array_equal(found, expected)
 
 
 @pytest.mark.real
@@ -138,6 +169,27 @@ def test_a_recipe_that_the_files_do_not_hold_is_refused(l4s_folder):
         l4s.folder(l4s_folder, "morales10")
     with pytest.raises(UsageError, match="unknown recipe 'l4s15'"):
         l4s.folder(l4s_folder, "l4s15")
+
+
+@pytest.mark.parametrize(
+    ("channels", "scaling", "message"),
+    [
+        (("B04", "B03"), Scaling(kind="tile-minmax"), "does not tell the range of its tile"),
+        (("B04", "slope"), Scaling(), "does not take slope as the files have it, divided by 20.29"),
+        (
+            ("B04", "dem"),
+            Scaling(kind="affine", scale=(1.0, 1e-3), offset=(0.0, 0.0)),
+            "does not take dem as the files have it",
+        ),
+    ],
+)
+def test_units_that_patches_of_landslide4sense_cannot_have_are_refused(
+    l4s_folder, monkeypatch, channels, scaling, message
+):
+    other = Recipe("other", "", channels, "L1C", scaling, "")
+    monkeypatch.setitem(RECIPES, "other", other)
+    with pytest.raises(SamplesError, match=f"HDF5 patches .* units of recipe other: .*{message}"):
+        l4s.folder(l4s_folder, "other")
 
 
 @pytest.mark.parametrize(
