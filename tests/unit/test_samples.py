@@ -6,6 +6,7 @@ from dataclasses import replace
 import h5py
 import numpy as np
 import pytest
+import rasterio
 
 from lspipe.errors import SamplesError, UsageError
 from lspipe.inputs import to_model_units
@@ -45,6 +46,22 @@ def picture_folder(tmp_path):
         write_picture(tmp_path / "images" / f"image_{number}.png", image)
         mask = np.where(image[:1] > 200, 255, 0).astype(np.uint8)
         write_picture(tmp_path / "masks" / f"mask_{number}.png", mask.repeat(3, 0))
+    return tmp_path
+
+
+FOUR = recipe_of("ghorb4").channels
+
+SHUFFLED = ("B12", "B11", "B08", "B8A", "extra", *(f"B0{number}" for number in range(7, 1, -1)))
+"""The channels of morales10 in another order, and one band more."""
+
+NUMBERS = np.random.default_rng(3).integers(1, 15000, (11, 16, 16), dtype=np.uint16)
+"""Digital numbers, some beyond a reflectance of 1; the recipes that know clip them."""
+
+
+@pytest.fixture
+def reflectance_folder(tmp_path):
+    write_picture(tmp_path / "images" / "1.tif", NUMBERS[:4], names=FOUR)
+    write_picture(tmp_path / "masks" / "1.tif", np.zeros((1, 16, 16), np.uint8))
     return tmp_path
 
 
@@ -113,6 +130,66 @@ def test_pictures_become_0_to_1_and_opacity_is_left_out(picture_folder):
     assert (image.shape, image.dtype) == ((3, 16, 16), np.float32)
     assert 0.9 < image.max() <= 1
     np.testing.assert_array_equal(mask, image[0] > 200 / 255)
+
+
+def test_pictures_of_a_map_service_are_shares_of_255(picture_folder):
+    stored = np.random.default_rng(0).integers(0, 256, (4, 16, 16), dtype=np.uint8)[:3]
+    image, _ = pictures.folder(picture_folder, "vega3").read("3")
+    np.testing.assert_array_equal(image, stored.astype(np.float32) / 255)
+    (picture_folder / "images" / "image_3.png").unlink()
+    turned = {"names": ("B02", "B03", "B04")}
+    write_picture(picture_folder / "images" / "image_3.tif", stored[::-1], **turned)
+    named, _ = pictures.folder(picture_folder, "vega3").read("3")
+    np.testing.assert_array_equal(named, image)
+
+
+@pytest.mark.parametrize("dtype", ["uint16", "int16", "float32"])
+@pytest.mark.parametrize("recipe", ["morales10", "ghorb4", "vega3", "l4s-rgb"])
+def test_reflectances_are_found_by_name_and_scaled_as_the_recipe_says(tmp_path, dtype, recipe):
+    unit = 1e4 if dtype == "float32" else 1
+    write_picture(
+        tmp_path / "images" / "image_1.tif", (NUMBERS / unit).astype(dtype), names=SHUFFLED
+    )
+    write_picture(tmp_path / "masks" / "mask_1.tif", np.zeros((1, 16, 16), np.uint8))
+    image, _ = pictures.folder(tmp_path, recipe).read("1")
+    reflectance = dict(zip(SHUFFLED, NUMBERS / 1e4, strict=True))
+    expected = np.stack([reflectance[name] for name in recipe_of(recipe).channels])
+    if recipe in ("morales10", "vega3"):
+        expected = expected.clip(0, 1)
+    if recipe == "l4s-rgb":
+        expected *= np.array([445.17289745, 663.41636217, 824.63171476])[:, None, None] ** -1
+        expected /= expected.max()
+    assert image.dtype == np.float32
+    np.testing.assert_allclose(image, expected, rtol=1e-6)
+
+
+def test_terrain_of_an_image_is_in_degrees_and_metres(tmp_path):
+    channels = recipe_of("yali6").channels
+    raw = np.random.default_rng(2).uniform(0, 1, (6, 16, 16)).astype(np.float32)
+    raw[4:] *= np.array([40, 2000])[:, None, None]
+    write_picture(tmp_path / "images" / "1.tif", raw, names=channels)
+    write_picture(tmp_path / "masks" / "1.tif", np.zeros((1, 16, 16), np.uint8))
+    image, _ = pictures.folder(tmp_path, "yali6").read("1")
+    np.testing.assert_allclose(image[4], raw[4] / 20.29228266, rtol=1e-6)
+    np.testing.assert_allclose(image[5], raw[5] / 772.83144788, rtol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", ["int16", "float32", "float64"])
+def test_no_data_of_an_image_is_nan_and_counts_in_no_maximum(tmp_path, dtype):
+    values = np.full((3, 16, 16), 2000 if dtype == "int16" else 0.2, dtype)
+    nodata = -32768 if dtype == "int16" else float(np.finfo(dtype).min)
+    values[1, 0] = nodata
+    values[0, 0] *= 3
+    if dtype != "int16":
+        values[2, 1, 1] = np.nan
+    names = ("B04", "B03", "B02")
+    write_picture(tmp_path / "images" / "1.tif", values, names=names, nodata=nodata)
+    write_picture(tmp_path / "masks" / "1.tif", np.zeros((1, 16, 16), np.uint8))
+    image, _ = pictures.folder(tmp_path, "l4s-rgb").read("1")
+    assert np.isnan(image[1, 0]).all()
+    assert np.isnan(image).sum() == (16 if dtype == "int16" else 17)
+    # The row without green is three times as red, and not fully observed.
+    np.testing.assert_allclose(image[0, 1:], 1, rtol=1e-6)
 
 
 @pytest.mark.real
@@ -219,7 +296,7 @@ def test_a_folder_of_another_layout_is_refused(tmp_path, kind):
 @pytest.mark.parametrize(
     ("image", "mask", "message"),
     [
-        (np.zeros((1, 16, 16), np.uint8), None, "1 bands, expected 3"),
+        (np.zeros((1, 16, 16), np.uint8), None, "bands: found 1, expected 3"),
         (np.zeros((3, 16, 8), np.uint8), None, r"16 x 8 px, its mask 16 x 16"),
         (None, np.full((1, 16, 16), 2, np.uint8), "mask with the values 2"),
         (np.full((4, 16, 16), 7, np.uint8), None, "transparent pixels"),
@@ -235,23 +312,62 @@ def test_pictures_that_do_not_fit_are_refused_by_name(picture_folder, image, mas
         pictures.folder(picture_folder).read("3")
 
 
-def test_pictures_of_16_bits_are_not_guessed_at(picture_folder):
-    (picture_folder / "images" / "image_3.png").unlink()
-    image = np.zeros((3, 16, 16), np.uint16)
-    write_picture(picture_folder / "images" / "image_3.tif", image)
-    with pytest.raises(SamplesError, match="uint16: expected 8-bit pictures"):
-        pictures.folder(picture_folder).read("3")
-
-
 def test_two_pictures_of_one_name_are_refused(picture_folder):
     write_picture(picture_folder / "images" / "img_3.tif", np.zeros((3, 16, 16), np.uint8))
     with pytest.raises(SamplesError, match=r"img_3\.tif: image_3\.png stands for '3' already"):
         pictures.folder(picture_folder)
 
 
-def test_pictures_are_not_taken_for_reflectances(picture_folder):
-    with pytest.raises(SamplesError, match="cannot be in the units of recipe ghorb4"):
-        pictures.folder(picture_folder, "ghorb4")
+@pytest.mark.parametrize(
+    ("image", "written", "recipe", "message"),
+    [
+        (np.zeros((3, 16, 16), np.uint8), {}, "ghorb4", "8-bit picture holds no reflectance"),
+        (NUMBERS[:4], {}, "ghorb4", r"described as \(nothing\), .* wants each of B02, .*'r\+'"),
+        (NUMBERS[:4], {"names": ("B02", "B03", "B04", "B8A")}, "ghorb4", "described as B02, B03"),
+        (NUMBERS[:5], {"names": (*FOUR, "B02")}, "ghorb4", "wants each of .* once"),
+        (
+            NUMBERS[:4].astype(np.float32),
+            {"names": FOUR},
+            "ghorb4",
+            "B02 is about .* 0..1; digital",
+        ),
+        (NUMBERS[:4].astype(np.uint32), {"names": FOUR}, "ghorb4", "uint32: expected uint16"),
+        (
+            NUMBERS[:6],
+            {"names": (*FOUR, "slope", "dem")},
+            "yali6",
+            r"uint16, .* expected float32, as .* slope \(degree\), dem \(m\) too",
+        ),
+        (np.full((4, 16, 16), np.inf, np.float32), {"names": FOUR}, "ghorb4", "infinite values"),
+        (NUMBERS[:4] * 0, {"names": FOUR, "nodata": 0}, "ghorb4", "no pixel has data in every"),
+    ],
+)
+def test_images_without_the_recipes_reflectances_are_refused_by_name(
+    picture_folder, image, written, recipe, message
+):
+    (picture_folder / "images" / "image_3.png").unlink()
+    write_picture(picture_folder / "images" / "image_3.tif", image, **written)
+    with pytest.raises(SamplesError, match=rf"image_3\.tif: .*{message}"):
+        pictures.folder(picture_folder, recipe).read("3")
+
+
+def test_a_scale_or_an_offset_of_the_file_is_not_passed_over(reflectance_folder):
+    path = reflectance_folder / "images" / "1.tif"
+    for stated, is_refused in (((1e-4, 0), False), ((1e-4, -0.1), True), ((1e-5, 0), True)):
+        with rasterio.open(path, "r+") as file:
+            file.scales, file.offsets = ([number] * file.count for number in stated)
+        if not is_refused:
+            pictures.folder(reflectance_folder, "ghorb4").read("1")
+            continue
+        with pytest.raises(SamplesError, match=r"B02 states scale .* expected none, or 0.0001"):
+            pictures.folder(reflectance_folder, "ghorb4").read("1")
+
+
+def test_images_are_not_stretched_over_a_tile_that_they_do_not_show(picture_folder, monkeypatch):
+    stretched = Recipe("other", "", ("B04",), "L2A", Scaling(kind="tile-minmax"), "")
+    monkeypatch.setitem(RECIPES, "other", stretched)
+    with pytest.raises(SamplesError, match="images with masks .* recipe other: .*tile-minmax"):
+        pictures.folder(picture_folder, "other")
 
 
 def test_broken_files_are_counted_and_left_out_only_if_told(picture_folder):

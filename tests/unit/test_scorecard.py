@@ -163,7 +163,7 @@ def pickled(_, item):
         (other_layout, "no such folder: expected mask_N.h5"),
         (changed_weights, "sha256 is"),
         (no_recipe, "names no channel recipe"),
-        (another_recipe, "cannot be in the units of recipe vega3"),
+        (another_recipe, "lspipe:scaling: is not that of recipe vega3"),
         (pickled, ".pth files run code when they are opened"),
     ],
 )
