@@ -28,9 +28,12 @@ def write_h5(path, key, array):
         file[key] = array
 
 
-def write_picture(path, array):
+def write_picture(path, array, *, names=(), **profile):
+    """Write bands (band, y, x), described by names if there are some; PNG by its suffix."""
     path.parent.mkdir(parents=True, exist_ok=True)
     count, height, width = array.shape
-    profile = {"driver": "PNG" if path.suffix == ".png" else "GTiff", "dtype": array.dtype}
+    profile |= {"driver": "PNG" if path.suffix == ".png" else "GTiff", "dtype": array.dtype}
     with rasterio.open(path, "w", count=count, height=height, width=width, **profile) as file:
         file.write(array)
+        if names:
+            file.descriptions = names

@@ -140,7 +140,7 @@ def sound(samples: Samples, *, skip_broken: bool = False) -> Samples:
         more = f"\n  and {len(broken) - NAMED} more" if len(broken) > NAMED else ""
         raise SamplesError(
             f"{samples.source}: {len(broken)} of {len(samples)} patches are broken:\n  "
-            f"{shown}{more}\nrepair them, or leave them out (skip_broken)"
+            f"{shown}{more}\nrepair them, or leave them out (--skip-broken)"
         )
     if not kept:
         raise SamplesError(f"{samples.source}: no sound patches")
@@ -153,16 +153,22 @@ def paired(images: Mapping[str, Path], masks: Mapping[str, Path], source: str) -
     Raises:
         SamplesError: an image without a mask, or the reverse.
     """
-    alone = {
-        "without a mask": sorted(set(images) - set(masks)),
-        "without an image": sorted(set(masks) - set(images)),
-    }
-    faults = [
-        f"{len(names)} {what}: {', '.join(names[:NAMED])}" for what, names in alone.items() if names
-    ]
+    faults = [*_alone(images, masks, "image", "a mask"), *_alone(masks, images, "mask", "an image")]
     if faults:
         raise SamplesError(f"{source}: {'; '.join(faults)}")
     return tuple(sorted(images, key=lambda name: (not name.isdigit(), len(name), name)))
+
+
+def _alone(
+    files: Mapping[str, Path], others: Mapping[str, Path], noun: str, lacking: str
+) -> Iterator[str]:
+    """What to say of files without their other half; nothing where all have one."""
+    paths = [files[name] for name in sorted(set(files) - set(others))]
+    if paths:
+        shown = ", ".join(f"{path.parent.name}/{path.name}" for path in paths[:NAMED])
+        more = f" and {len(paths) - NAMED} more" if len(paths) > NAMED else ""
+        plural = "" if len(paths) == 1 else "s"
+        yield f"{len(paths)} {noun}{plural} without {lacking}: {shown}{more}"
 
 
 def mask_of(values: NDArray[Any], path: Path) -> NDArray[np.uint8]:

@@ -5,6 +5,9 @@ seen in the values: times the vector of the set, each optical channel holds digi
 are whole, and no other order or scale gives whole numbers. Slope and DEM are told apart by the
 ground: where the elevation changes fast, it is steep.
 
+A recipe of the files' own units gets their values as they are; any other one is scaled anew from
+the reflectances behind them.
+
 Source: SCIENCE 1.3 and 2.2.
 """
 
@@ -16,13 +19,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lspipe.errors import MissingExtra, SamplesError
-from lspipe.recipes import L4S_DIVISORS, recipe_of
+from lspipe.models.item import Scaling
+from lspipe.recipes import L4S_DIVISORS, UNITS, recipe_of
 from lspipe.samples import Samples, mask_of, paired
+from lspipe.samples.units import check_scaling, in_units_of, reflectance
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from lspipe.recipes import Level
+    from lspipe.recipes import Level, Recipe
 
 SHAPE = (128, 128, 14)
 
@@ -46,12 +51,13 @@ def folder(path: str | Path, recipe: str = "l4s14") -> Samples:
 
     Args:
         path: holds `img/` and `mask/`.
-        recipe: one whose channels are among the fourteen: l4s14, yali14, yali6.
+        recipe: one whose channels are among the fourteen, such as l4s14, yali6, l4s-rgb.
 
     Raises:
-        SamplesError: no such folders, images without masks or the reverse; when read: another key,
+        SamplesError: no such folders, images without masks or the reverse; a recipe whose channels
+            the files do not hold, or whose scaling no patch can have; when read: another key,
             shape, order or scale of values, or a mask of other values.
-        UsageError: a recipe whose channels the files do not hold.
+        UsageError: no such recipe.
     """
     root, wanted = Path(path), recipe_of(recipe)
     all_channels = recipe_of("l4s14").channels
@@ -61,7 +67,11 @@ def folder(path: str | Path, recipe: str = "l4s14") -> Samples:
             f"{root}: recipe {recipe} wants {', '.join(lacking)}; Landslide4Sense has "
             f"{' '.join(all_channels)}"
         )
+    check_scaling(wanted, f"{root}: HDF5 patches of Landslide4Sense")
     index = [all_channels.index(channel) for channel in wanted.channels]
+    is_as_stored = wanted.scaling == _stored_scaling(index)
+    if not is_as_stored:
+        _check_terrain(wanted, root)
     images, masks = (
         _numbered(root / name, prefix) for name, prefix in (("img", "image_"), ("mask", "mask_"))
     )
@@ -70,10 +80,43 @@ def folder(path: str | Path, recipe: str = "l4s14") -> Samples:
         image = _array(images[name], IMAGE_KEY, SHAPE)
         _check_values(image, images[name])
         mask = mask_of(_array(masks[name], MASK_KEY, SHAPE[:2]), masks[name])
-        return np.moveaxis(image[..., index], -1, 0).astype(np.float32), mask
+        if is_as_stored:
+            return np.moveaxis(image[..., index], -1, 0).astype(np.float32), mask
+        return in_units_of(wanted, _raw(image)[index], images[name]), mask
 
     names = paired(images, masks, str(root))
     return Samples(str(root), wanted, names, read, level=LEVEL)
+
+
+def _stored_scaling(index: list[int]) -> Scaling:
+    """What some of the channels have behind them in the files, from their own units on."""
+    scale = recipe_of("l4s14").scaling.scale
+    return Scaling(kind="affine", scale=tuple(scale[i] for i in index), offset=(0.0,) * len(index))
+
+
+def _check_terrain(wanted: Recipe, root: Path) -> None:
+    """Refuse a recipe that scales slope or DEM in another way than the files."""
+    known, scaling = recipe_of("l4s14"), wanted.scaling
+    stored = dict(zip(known.channels, known.scaling.scale, strict=True))
+    is_plain = scaling.kind == "affine" and scaling.clip is None
+    steps = zip(wanted.channels, zip(scaling.scale, scaling.offset, strict=True), strict=True)
+    own = dict(steps) if is_plain else {}
+    for channel in wanted.channels:
+        if channel in UNITS and own.get(channel) != (stored[channel], 0.0):
+            raise SamplesError(
+                f"{root}: HDF5 patches of Landslide4Sense cannot be in the units of recipe "
+                f"{wanted.name}: it does not take {channel} as the files have it, divided by "
+                f"{1 / stored[channel]:g} {UNITS[channel]}; expected a recipe of bands, or one "
+                "such as l4s14"
+            )
+
+
+def _raw(image: NDArray[Any]) -> NDArray[np.float32]:
+    """What was divided by the vector: reflectance, degrees and metres; float32 (channel, y, x)."""
+    values = np.moveaxis(image * L4S_DIVISORS, -1, 0)
+    # Digital numbers are whole, which the division by a rounded vector hides (`_check_values`).
+    bands = reflectance(np.round(values[:OPTICAL]))
+    return np.concatenate([bands, values[OPTICAL:].astype(np.float32)])
 
 
 def _numbered(folder: Path, prefix: str) -> dict[str, Path]:

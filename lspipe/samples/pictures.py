@@ -1,66 +1,89 @@
-"""Folders of pictures with masks: `images/` and `masks/`, PNG or GeoTIFF.
+"""Folders of images with masks: `images/` and `masks/`, PNG or GeoTIFF.
 
-An image and its mask have one name, but for a first word ("image_12.png", "mask_12.png"). Images
-are 8-bit pictures that were scaled when they were made: 0..255 stands for 0..1 of a recipe that
-divides by the largest value of a window.
+An image and its mask have one name, but for a first word ("image_12.png", "mask_12.png"). What the
+numbers of an image are follows from their type:
+
+    uint8            a colour picture: 0..255 stands for 0..1. Of a recipe that divides by the
+                     largest value of a window it was scaled when it was made; of `vega3` it is what
+                     a map service shows. It is no reflectance, and other recipes are refused.
+    uint16, int16    reflectance x 1e4 without an offset, bands only
+    float32          reflectance 0..1, and slope, DEM, ... in the units of `lspipe.recipes.UNITS`
+
+Of the latter, the bands are found by their descriptions ("B02", "slope"), in any order among any
+others. Pixels that the file says are no data, and NaN, are no data.
+
+Source: SCIENCE 1.2 (paper 004: colour images of a map service), 1.3 (names, not positions).
 """
 
 from __future__ import annotations
 
 import re
 import warnings
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from lspipe.errors import SamplesError
-from lspipe.recipes import recipe_of
+from lspipe.recipes import UNITS, recipe_of
 from lspipe.samples import Samples, mask_of, paired
+from lspipe.samples.units import check_scaling, in_units_of, reflectance
+from lspipe.schema import REFLECTANCE_SCALE
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from numpy.typing import NDArray
+    from rasterio import DatasetReader
+
+    from lspipe.recipes import Recipe
 
 SUFFIXES = (".png", ".tif", ".tiff")
+
+COLOUR_RECIPES = ("vega3",)
+"""Those whose paper had colour pictures where others have reflectance (SCIENCE 1.2)."""
+
+INTEGERS, FLOATS = ("uint16", "int16"), ("float32", "float64")
+"""Types of reflectance x 1e4, and of reflectance."""
+
+BRIGHTEST = 2.0
+"""Half of the pixels of a patch are never brighter: snow and clouds are near a reflectance of 1."""
+
+PNG_END = b"\0\0\0\0IEND\xaeB`\x82"
+"""Last chunk of a whole PNG: length 0, its name, its checksum (PNG specification, 11.2.5 IEND)."""
 
 _FIRST_WORD = re.compile(r"^(image|img|mask|label)[_-]?(?=.)", re.IGNORECASE)
 
 
 def folder(path: str | Path, recipe: str = "l4s-rgb") -> Samples:
-    """Find the pictures of a folder; nothing is read yet.
+    """Find the images of a folder; nothing is read yet.
 
     Args:
         path: holds `images/` and `masks/`.
-        recipe: names the channels; its scaling is one by the largest value of a window, which such
-            pictures have behind them.
+        recipe: names the channels, and the units that the images are turned into.
 
     Raises:
         SamplesError: no such folders, images without masks or the reverse, two files of one name;
-            another recipe; when read: another number of bands, no 8-bit picture, a mask of other
-            values, a file that cannot be read.
+            a recipe whose scaling no patch can have; when read: an 8-bit picture for a recipe of
+            reflectances or with another number of bands, bands that are not described as the
+            channels, numbers of another type or scale, a mask of other values, a file that cannot
+            be read or was cut off.
         UsageError: no such recipe.
     """
     root, wanted = Path(path), recipe_of(recipe)
-    if wanted.scaling.kind != "window-max":
-        raise SamplesError(
-            f"{root}: 8-bit pictures cannot be in the units of recipe {recipe}, which are not "
-            "shares of the largest value of a window"
-        )
+    check_scaling(wanted, f"{root}: images with masks")
     images, masks = (_named(root / name) for name in ("images", "masks"))
 
     def read(name: str) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
-        image = _bands(images[name], len(wanted.channels))
-        mask = mask_of(_bands(masks[name], 1)[0], masks[name])
+        image = _image(images[name], wanted)
+        mask = _mask(masks[name])
         if image.shape[1:] != mask.shape:
             raise SamplesError(
                 f"{images[name]}: {image.shape[1]} x {image.shape[2]} px, its mask "
                 f"{mask.shape[0]} x {mask.shape[1]}"
             )
-        if image.dtype != np.uint8:
-            raise SamplesError(
-                f"{images[name]}: {image.dtype}: expected 8-bit pictures, scaled as recipe {recipe}"
-            )
-        return np.divide(image, 255, dtype=np.float32), mask
+        return image, mask
 
     return Samples(str(root), wanted, paired(images, masks, str(root)), read)
 
@@ -78,28 +101,156 @@ def _named(folder: Path) -> dict[str, Path]:
     return named
 
 
-def _bands(path: Path, count: int) -> NDArray[Any]:
-    """The bands of a picture, without one of opacity, which must be opaque."""
+def _image(path: Path, wanted: Recipe) -> NDArray[np.float32]:
+    """An image in model units, float32 (channel, y, x), NaN = no data."""
+    with _opened(path) as file:
+        if file.dtypes[0] == "uint8":
+            return _colours(file, path, wanted)
+        return in_units_of(wanted, _measured(file, path, wanted), path)
+
+
+def _mask(path: Path) -> NDArray[np.uint8]:
+    with _opened(path) as file:
+        bands = _opaque(file, path)
+    # A mask of one band may be stored as a grey picture of three equal ones.
+    if len(bands) == 3 and (bands == bands[0]).all():
+        bands = bands[:1]
+    return mask_of(_counted(bands, path, 1)[0], path)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[DatasetReader]:
+    """A file that GDAL reads and that is whole."""
     import rasterio
-    from rasterio.enums import ColorInterp
     from rasterio.errors import NotGeoreferencedWarning, RasterioError
 
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", NotGeoreferencedWarning)
             with rasterio.open(path) as file:
-                bands: NDArray[Any] = file.read()
-                has_opacity = file.colorinterp[-1] == ColorInterp.alpha
+                if file.driver == "PNG":
+                    _check_end(path)
+                yield file
     except RasterioError as error:
         raise SamplesError(f"{path}: not a readable picture ({error})") from error
-    if has_opacity:
+
+
+# --- colour pictures ----------------------------------------------------------------------------
+
+
+def _colours(file: DatasetReader, path: Path, wanted: Recipe) -> NDArray[np.float32]:
+    """A picture of 8 bits in model units, its bands in the order of the recipe or described."""
+    is_scaled = wanted.scaling.kind == "window-max"
+    if not is_scaled and wanted.name not in COLOUR_RECIPES:
+        raise SamplesError(
+            f"{path}: an 8-bit picture holds no reflectance, which recipe {wanted.name} wants: "
+            f"expected a GeoTIFF of {' or '.join(INTEGERS)} (reflectance x 1e4) or {FLOATS[0]} "
+            f"(reflectance) with bands described as {' '.join(wanted.channels)}"
+        )
+    places = _places(file, wanted)
+    bands = _opaque(file, path)
+    bands = _counted(bands, path, len(wanted.channels)) if places is None else bands[places]
+    colours: NDArray[np.float32] = np.divide(bands, 255, dtype=np.float32)
+    return colours if is_scaled else in_units_of(wanted, colours, path)
+
+
+def _opaque(file: DatasetReader, path: Path) -> NDArray[Any]:
+    """The bands of a picture, without one of opacity, which must be opaque."""
+    from rasterio.enums import ColorInterp
+
+    bands: NDArray[Any] = file.read()
+    if file.colorinterp[-1] == ColorInterp.alpha:
         *_, opacity = bands
         bands = bands[:-1]
         if (opacity != np.iinfo(opacity.dtype).max).any():
             raise SamplesError(f"{path}: transparent pixels: expected a picture without")
-    # A mask of one band may be stored as a grey picture of three equal ones.
-    if count == 1 and len(bands) == 3 and (bands == bands[0]).all():
-        bands = bands[:1]
-    if len(bands) != count:
-        raise SamplesError(f"{path}: {len(bands)} bands, expected {count}")
     return bands
+
+
+def _counted(bands: NDArray[Any], path: Path, count: int) -> NDArray[Any]:
+    if len(bands) != count:
+        raise SamplesError(f"{path}: bands: found {len(bands)}, expected {count}")
+    return bands
+
+
+# --- reflectances -------------------------------------------------------------------------------
+
+
+def _measured(file: DatasetReader, path: Path, wanted: Recipe) -> NDArray[np.float32]:
+    """The channels of a recipe in its units, float32 (channel, y, x), NaN = no data."""
+    places = _places(file, wanted)
+    if places is None:
+        found = ", ".join(name or "(nothing)" for name in file.descriptions)
+        raise SamplesError(
+            f"{path}: bands described as {found}: recipe {wanted.name} wants each of "
+            f"{', '.join(wanted.channels)} once, in any order; write them with rasterio, opened as "
+            f"'r+': file.descriptions = ({wanted.channels[0]!r}, ...)"
+        )
+    is_integer = _is_integer(file, path, wanted)
+    _check_stated_scale(file, path, places, REFLECTANCE_SCALE if is_integer else 1.0)
+    stored = file.read([place + 1 for place in places], masked=True)
+    # Before the cast: a value for no data may be beyond float32.
+    values = np.where(np.ma.getmaskarray(stored), np.nan, stored.data).astype(np.float32)
+    pixels = reflectance(values) if is_integer else values
+    _check_values(pixels, path, wanted)
+    return pixels
+
+
+def _places(file: DatasetReader, wanted: Recipe) -> list[int] | None:
+    """Places, from 0, of the bands described as the channels; None where not each is, once."""
+    names = list(file.descriptions)
+    if any(names.count(channel) != 1 for channel in wanted.channels):
+        return None
+    return [names.index(channel) for channel in wanted.channels]
+
+
+def _is_integer(file: DatasetReader, path: Path, wanted: Recipe) -> bool:
+    """Whether the numbers are reflectance x 1e4 rather than the units themselves."""
+    dtype = file.dtypes[0]
+    if dtype not in (*INTEGERS, *FLOATS):
+        raise SamplesError(
+            f"{path}: {dtype}: expected {' or '.join(INTEGERS)} (reflectance x 1e4) or "
+            f"{FLOATS[0]} (reflectance)"
+        )
+    others = [f"{name} ({UNITS[name]})" for name in wanted.channels if name in UNITS]
+    if dtype in INTEGERS and others:
+        raise SamplesError(
+            f"{path}: {dtype}, which is read as reflectance x 1e4: expected {FLOATS[0]}, as recipe "
+            f"{wanted.name} has {', '.join(others)} too"
+        )
+    return dtype in INTEGERS
+
+
+def _check_stated_scale(
+    file: DatasetReader, path: Path, places: list[int], expected: float
+) -> None:
+    """Refuse a scale or an offset of the file that would make other reflectances of its numbers."""
+    for place in places:
+        stated = file.scales[place], file.offsets[place]
+        if stated not in ((1.0, 0.0), (expected, 0.0)):
+            raise SamplesError(
+                f"{path}: {file.descriptions[place]} states scale {stated[0]:g} and offset "
+                f"{stated[1]:g}: expected none, or {expected:g} and 0; apply them first"
+            )
+
+
+def _check_values(pixels: NDArray[np.float32], path: Path, wanted: Recipe) -> None:
+    """Refuse numbers that are no reflectance, and infinite ones."""
+    if np.isinf(pixels).any():
+        raise SamplesError(f"{path}: infinite values: expected NaN where there is no data")
+    for name, band in zip(wanted.channels, pixels, strict=True):
+        values = band[~np.isnan(band)]
+        if name not in UNITS and values.size and np.median(values) > BRIGHTEST:
+            raise SamplesError(
+                f"{path}: {name} is about {np.median(values):g}: expected reflectance, 0..1; "
+                f"digital numbers (reflectance x 1e4) are stored as {' or '.join(INTEGERS)}"
+            )
+
+
+def _check_end(path: Path) -> None:
+    """Refuse a PNG that was cut off: GDAL fills what it lacks with zeros and says nothing."""
+    if not path.read_bytes().endswith(PNG_END):
+        raise SamplesError(
+            f"{path}: does not end as a PNG does, in its IEND chunk: it was cut off, for instance "
+            "in a copy or a download; fetch it again"
+        )

@@ -12,7 +12,7 @@ from lspipe.models import SHIPPED, ModelItem, Scaling, build
 from lspipe.models.card import check, show
 from lspipe.models.pack import pack
 from lspipe.models.statistics import Statistics
-from lspipe.recipes import recipe_of
+from lspipe.recipes import L4S_DIVISORS, recipe_of
 from tests.patches import PATCH, write_h5, write_picture
 
 FIELDS = {
@@ -196,7 +196,8 @@ def test_data_are_laid_beside_training_channel_by_channel(trained, capsys, order
 def test_data_of_another_level_are_said_to_be(tmp_path, capsys):
     torch.manual_seed(0)
     item = {**RGB, "bands": ("B02", "B03", "B04", "B08"), "recipe": "ghorb4", "scaling": Scaling()}
-    patches = [PATCH[..., [1, 2, 3, 7]].transpose(2, 0, 1)]
+    numbers = PATCH * L4S_DIVISORS
+    patches = [numbers[..., [1, 2, 3, 7]].transpose(2, 0, 1) / 1e4]
     fields = {**item, "statistics": Statistics.of(patches)}
     path = pack(build("ghorb-unet", 4, filters=2), tmp_path, item_fields=fields)
     for name, key, array in (

@@ -1,12 +1,17 @@
 """Folders of labelled patches: what is read, and what is refused by name."""
 
+import shutil
 from dataclasses import replace
 
+import h5py
 import numpy as np
 import pytest
+import rasterio
 
 from lspipe.errors import SamplesError, UsageError
-from lspipe.recipes import L4S_DIVISORS
+from lspipe.inputs import to_model_units
+from lspipe.models.item import Scaling
+from lspipe.recipes import L4S_DIVISORS, RECIPES, Recipe, recipe_of
 from lspipe.samples import l4s, mask_of, pictures, sound
 from tests.patches import PATCH, patch, write_h5, write_picture
 
@@ -44,6 +49,22 @@ def picture_folder(tmp_path):
     return tmp_path
 
 
+FOUR = recipe_of("ghorb4").channels
+
+SHUFFLED = ("B12", "B11", "B08", "B8A", "extra", *(f"B0{number}" for number in range(7, 1, -1)))
+"""The channels of morales10 in another order, and one band more."""
+
+NUMBERS = np.random.default_rng(3).integers(1, 15000, (11, 16, 16), dtype=np.uint16)
+"""Digital numbers, some beyond a reflectance of 1; the recipes that know clip them."""
+
+
+@pytest.fixture
+def reflectance_folder(tmp_path):
+    write_picture(tmp_path / "images" / "1.tif", NUMBERS[:4], names=FOUR)
+    write_picture(tmp_path / "masks" / "1.tif", np.zeros((1, 16, 16), np.uint8))
+    return tmp_path
+
+
 # --- what is read -------------------------------------------------------------------------------
 
 
@@ -58,6 +79,34 @@ def test_patches_of_landslide4sense_are_read_by_channel_name(l4s_folder):
     images, masks = samples.arrays()
     assert images.shape == (3, 14, 128, 128)
     assert masks.shape == (3, 128, 128)
+
+
+def test_patches_of_landslide4sense_come_in_the_units_of_the_recipe(l4s_folder):
+    with h5py.File(l4s_folder / "img" / "image_2.h5") as file:
+        stored = np.moveaxis(file["img"][:], -1, 0)
+    fourteen, _ = l4s.folder(l4s_folder).read("2")
+    np.testing.assert_array_equal(fourteen, stored.astype(np.float32))
+    numbers = np.round(stored * np.array(L4S_DIVISORS)[:, None, None])[[3, 2, 1]]
+    vega, _ = l4s.folder(l4s_folder, "vega3").read("2")
+    assert vega.dtype == np.float32
+    np.testing.assert_allclose(vega, np.clip(numbers / 1e4, -1, 1), rtol=1e-6)
+    divided = numbers / np.array([445.17289745, 663.41636217, 824.63171476])[:, None, None]
+    rgb, _ = l4s.folder(l4s_folder, "l4s-rgb").read("2")
+    assert rgb.max() == 1
+    np.testing.assert_allclose(rgb, divided / divided.max(), rtol=1e-6)
+    five, _ = l4s.folder(l4s_folder, "ghorb4+slope").read("2")
+    np.testing.assert_allclose(five[:3], numbers[::-1] / 1e4, rtol=1e-6)
+    np.testing.assert_allclose(five[4], stored[12], rtol=1e-6)
+
+
+def test_patches_of_landslide4sense_are_what_a_run_makes_of_their_digital_numbers(l4s_folder):
+    stored, _ = l4s.folder(l4s_folder).read("2")
+    numbers = np.round(stored * np.array(L4S_DIVISORS)[:, None, None])[[3, 2, 1]].astype(np.int16)
+    for name in ("vega3", "l4s-rgb"):
+        found, _ = l4s.folder(l4s_folder, name).read("2")
+        scaling = recipe_of(name).scaling
+        expected = to_model_units(numbers, scaling, observed=np.ones((128, 128), bool))
+        np.testing.assert_array_equal(found, expected)
 
 
 @pytest.mark.real
@@ -81,6 +130,66 @@ def test_pictures_become_0_to_1_and_opacity_is_left_out(picture_folder):
     assert (image.shape, image.dtype) == ((3, 16, 16), np.float32)
     assert 0.9 < image.max() <= 1
     np.testing.assert_array_equal(mask, image[0] > 200 / 255)
+
+
+def test_pictures_of_a_map_service_are_shares_of_255(picture_folder):
+    stored = np.random.default_rng(0).integers(0, 256, (4, 16, 16), dtype=np.uint8)[:3]
+    image, _ = pictures.folder(picture_folder, "vega3").read("3")
+    np.testing.assert_array_equal(image, stored.astype(np.float32) / 255)
+    (picture_folder / "images" / "image_3.png").unlink()
+    turned = {"names": ("B02", "B03", "B04")}
+    write_picture(picture_folder / "images" / "image_3.tif", stored[::-1], **turned)
+    named, _ = pictures.folder(picture_folder, "vega3").read("3")
+    np.testing.assert_array_equal(named, image)
+
+
+@pytest.mark.parametrize("dtype", ["uint16", "int16", "float32"])
+@pytest.mark.parametrize("recipe", ["morales10", "ghorb4", "vega3", "l4s-rgb"])
+def test_reflectances_are_found_by_name_and_scaled_as_the_recipe_says(tmp_path, dtype, recipe):
+    unit = 1e4 if dtype == "float32" else 1
+    write_picture(
+        tmp_path / "images" / "image_1.tif", (NUMBERS / unit).astype(dtype), names=SHUFFLED
+    )
+    write_picture(tmp_path / "masks" / "mask_1.tif", np.zeros((1, 16, 16), np.uint8))
+    image, _ = pictures.folder(tmp_path, recipe).read("1")
+    reflectance = dict(zip(SHUFFLED, NUMBERS / 1e4, strict=True))
+    expected = np.stack([reflectance[name] for name in recipe_of(recipe).channels])
+    if recipe in ("morales10", "vega3"):
+        expected = expected.clip(0, 1)
+    if recipe == "l4s-rgb":
+        expected *= np.array([445.17289745, 663.41636217, 824.63171476])[:, None, None] ** -1
+        expected /= expected.max()
+    assert image.dtype == np.float32
+    np.testing.assert_allclose(image, expected, rtol=1e-6)
+
+
+def test_terrain_of_an_image_is_in_degrees_and_metres(tmp_path):
+    channels = recipe_of("yali6").channels
+    raw = np.random.default_rng(2).uniform(0, 1, (6, 16, 16)).astype(np.float32)
+    raw[4:] *= np.array([40, 2000])[:, None, None]
+    write_picture(tmp_path / "images" / "1.tif", raw, names=channels)
+    write_picture(tmp_path / "masks" / "1.tif", np.zeros((1, 16, 16), np.uint8))
+    image, _ = pictures.folder(tmp_path, "yali6").read("1")
+    np.testing.assert_allclose(image[4], raw[4] / 20.29228266, rtol=1e-6)
+    np.testing.assert_allclose(image[5], raw[5] / 772.83144788, rtol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", ["int16", "float32", "float64"])
+def test_no_data_of_an_image_is_nan_and_counts_in_no_maximum(tmp_path, dtype):
+    values = np.full((3, 16, 16), 2000 if dtype == "int16" else 0.2, dtype)
+    nodata = -32768 if dtype == "int16" else float(np.finfo(dtype).min)
+    values[1, 0] = nodata
+    values[0, 0] *= 3
+    if dtype != "int16":
+        values[2, 1, 1] = np.nan
+    names = ("B04", "B03", "B02")
+    write_picture(tmp_path / "images" / "1.tif", values, names=names, nodata=nodata)
+    write_picture(tmp_path / "masks" / "1.tif", np.zeros((1, 16, 16), np.uint8))
+    image, _ = pictures.folder(tmp_path, "l4s-rgb").read("1")
+    assert np.isnan(image[1, 0]).all()
+    assert np.isnan(image).sum() == (16 if dtype == "int16" else 17)
+    # The row without green is three times as red, and not fully observed.
+    np.testing.assert_allclose(image[0, 1:], 1, rtol=1e-6)
 
 
 @pytest.mark.real
@@ -140,11 +249,40 @@ def test_a_recipe_that_the_files_do_not_hold_is_refused(l4s_folder):
 
 
 @pytest.mark.parametrize(
+    ("channels", "scaling", "message"),
+    [
+        (("B04", "B03"), Scaling(kind="tile-minmax"), "does not tell the range of its tile"),
+        (("B04", "slope"), Scaling(), "does not take slope as the files have it, divided by 20.29"),
+        (
+            ("B04", "dem"),
+            Scaling(kind="affine", scale=(1.0, 1e-3), offset=(0.0, 0.0)),
+            "does not take dem as the files have it",
+        ),
+    ],
+)
+def test_units_that_patches_of_landslide4sense_cannot_have_are_refused(
+    l4s_folder, monkeypatch, channels, scaling, message
+):
+    other = Recipe("other", "", channels, "L1C", scaling, "")
+    monkeypatch.setitem(RECIPES, "other", other)
+    with pytest.raises(SamplesError, match=f"HDF5 patches .* units of recipe other: .*{message}"):
+        l4s.folder(l4s_folder, "other")
+
+
+@pytest.mark.parametrize(
     ("gone", "message"),
-    [("img/image_2.h5", "1 without an image: 2"), ("mask/mask_10.h5", "1 without a mask: 10")],
+    [
+        (["img/image_2.h5"], "1 mask without an image: mask/mask_2.h5"),
+        (["mask/mask_10.h5"], "1 image without a mask: img/image_10.h5"),
+        (
+            ["mask/mask_1.h5", "mask/mask_2.h5"],
+            "2 images without a mask: img/image_1.h5, img/image_2.h5",
+        ),
+    ],
 )
 def test_images_without_masks_and_the_reverse_are_named(l4s_folder, gone, message):
-    (l4s_folder / gone).unlink()
+    for path in gone:
+        (l4s_folder / path).unlink()
     with pytest.raises(SamplesError, match=message):
         l4s.folder(l4s_folder)
 
@@ -158,7 +296,7 @@ def test_a_folder_of_another_layout_is_refused(tmp_path, kind):
 @pytest.mark.parametrize(
     ("image", "mask", "message"),
     [
-        (np.zeros((1, 16, 16), np.uint8), None, "1 bands, expected 3"),
+        (np.zeros((1, 16, 16), np.uint8), None, "bands: found 1, expected 3"),
         (np.zeros((3, 16, 8), np.uint8), None, r"16 x 8 px, its mask 16 x 16"),
         (None, np.full((1, 16, 16), 2, np.uint8), "mask with the values 2"),
         (np.full((4, 16, 16), 7, np.uint8), None, "transparent pixels"),
@@ -174,34 +312,105 @@ def test_pictures_that_do_not_fit_are_refused_by_name(picture_folder, image, mas
         pictures.folder(picture_folder).read("3")
 
 
-def test_pictures_of_16_bits_are_not_guessed_at(picture_folder):
-    (picture_folder / "images" / "image_3.png").unlink()
-    image = np.zeros((3, 16, 16), np.uint16)
-    write_picture(picture_folder / "images" / "image_3.tif", image)
-    with pytest.raises(SamplesError, match="uint16: expected 8-bit pictures"):
-        pictures.folder(picture_folder).read("3")
-
-
 def test_two_pictures_of_one_name_are_refused(picture_folder):
     write_picture(picture_folder / "images" / "img_3.tif", np.zeros((3, 16, 16), np.uint8))
     with pytest.raises(SamplesError, match=r"img_3\.tif: image_3\.png stands for '3' already"):
         pictures.folder(picture_folder)
 
 
-def test_pictures_are_not_taken_for_reflectances(picture_folder):
-    with pytest.raises(SamplesError, match="cannot be in the units of recipe ghorb4"):
-        pictures.folder(picture_folder, "ghorb4")
+@pytest.mark.parametrize(
+    ("image", "written", "recipe", "message"),
+    [
+        (np.zeros((3, 16, 16), np.uint8), {}, "ghorb4", "8-bit picture holds no reflectance"),
+        (NUMBERS[:4], {}, "ghorb4", r"described as \(nothing\), .* wants each of B02, .*'r\+'"),
+        (NUMBERS[:4], {"names": ("B02", "B03", "B04", "B8A")}, "ghorb4", "described as B02, B03"),
+        (NUMBERS[:5], {"names": (*FOUR, "B02")}, "ghorb4", "wants each of .* once"),
+        (
+            NUMBERS[:4].astype(np.float32),
+            {"names": FOUR},
+            "ghorb4",
+            "B02 is about .* 0..1; digital",
+        ),
+        (NUMBERS[:4].astype(np.uint32), {"names": FOUR}, "ghorb4", "uint32: expected uint16"),
+        (
+            NUMBERS[:6],
+            {"names": (*FOUR, "slope", "dem")},
+            "yali6",
+            r"uint16, .* expected float32, as .* slope \(degree\), dem \(m\) too",
+        ),
+        (np.full((4, 16, 16), np.inf, np.float32), {"names": FOUR}, "ghorb4", "infinite values"),
+        (NUMBERS[:4] * 0, {"names": FOUR, "nodata": 0}, "ghorb4", "no pixel has data in every"),
+    ],
+)
+def test_images_without_the_recipes_reflectances_are_refused_by_name(
+    picture_folder, image, written, recipe, message
+):
+    (picture_folder / "images" / "image_3.png").unlink()
+    write_picture(picture_folder / "images" / "image_3.tif", image, **written)
+    with pytest.raises(SamplesError, match=rf"image_3\.tif: .*{message}"):
+        pictures.folder(picture_folder, recipe).read("3")
+
+
+def test_a_scale_or_an_offset_of_the_file_is_not_passed_over(reflectance_folder):
+    path = reflectance_folder / "images" / "1.tif"
+    for stated, is_refused in (((1e-4, 0), False), ((1e-4, -0.1), True), ((1e-5, 0), True)):
+        with rasterio.open(path, "r+") as file:
+            file.scales, file.offsets = ([number] * file.count for number in stated)
+        if not is_refused:
+            pictures.folder(reflectance_folder, "ghorb4").read("1")
+            continue
+        with pytest.raises(SamplesError, match=r"B02 states scale .* expected none, or 0.0001"):
+            pictures.folder(reflectance_folder, "ghorb4").read("1")
+
+
+def test_images_are_not_stretched_over_a_tile_that_they_do_not_show(picture_folder, monkeypatch):
+    stretched = Recipe("other", "", ("B04",), "L2A", Scaling(kind="tile-minmax"), "")
+    monkeypatch.setitem(RECIPES, "other", stretched)
+    with pytest.raises(SamplesError, match="images with masks .* recipe other: .*tile-minmax"):
+        pictures.folder(picture_folder, "other")
 
 
 def test_broken_files_are_counted_and_left_out_only_if_told(picture_folder):
     (picture_folder / "images" / "image_20.png").write_bytes(b"not a picture")
     samples = pictures.folder(picture_folder)
-    with pytest.raises(SamplesError, match=r"1 of 2 patches are broken:\n.*image_20\.png"):
+    with pytest.raises(
+        SamplesError, match=r"1 of 2 patches are broken:\n.*image_20\.png"
+    ) as raised:
         sound(samples)
+    assert "leave them out (--skip-broken)" in str(raised.value)
     assert sound(samples, skip_broken=True).names == ("3",)
     (picture_folder / "images" / "image_3.png").write_bytes(b"not a picture")
     with pytest.raises(SamplesError, match="no sound patches"):
         sound(samples, skip_broken=True)
+
+
+def cut_off(path):
+    """Keep two thirds of a file."""
+    path.write_bytes(path.read_bytes()[: path.stat().st_size * 2 // 3])
+
+
+@pytest.mark.parametrize("name", ["images/image_20.png", "masks/mask_20.png"])
+def test_a_png_that_was_cut_off_is_broken(picture_folder, name):
+    cut_off(picture_folder / name)
+    samples = pictures.folder(picture_folder)
+    with pytest.raises(SamplesError, match=rf"{name}: does not end as a PNG does"):
+        samples.read("20")
+    assert sound(samples, skip_broken=True).names == ("3",)
+
+
+@pytest.mark.real
+@pytest.mark.parametrize("kind", ["image", "mask"])
+def test_a_real_png_that_was_cut_off_is_not_read_as_black_ground(real_data, tmp_path, kind):
+    for part in ("images", "masks"):
+        source = min((real_data / "l4s_rgb" / "validation" / part).iterdir())
+        (tmp_path / part).mkdir()
+        # Content only: the data may be read-only.
+        shutil.copyfile(source, tmp_path / part / source.name)
+    samples = pictures.folder(tmp_path)
+    samples.read(samples.names[0])
+    cut_off(next((tmp_path / f"{kind}s").iterdir()))
+    with pytest.raises(SamplesError, match="does not end as a PNG does"):
+        samples.read(samples.names[0])
 
 
 @pytest.mark.parametrize(

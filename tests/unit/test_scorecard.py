@@ -158,12 +158,12 @@ def pickled(_, item):
     ("spoil", "message"),
     [
         (broken_file, "1 of 6 patches are broken:"),
-        (lost_mask, "1 without a mask: 3"),
+        (lost_mask, "1 image without a mask: images/image_3.png"),
         (grey_mask, "mask with the values 7: expected 0 and 1"),
         (other_layout, "no such folder: expected mask_N.h5"),
         (changed_weights, "sha256 is"),
         (no_recipe, "names no channel recipe"),
-        (another_recipe, "cannot be in the units of recipe vega3"),
+        (another_recipe, "lspipe:scaling: is not that of recipe vega3"),
         (pickled, ".pth files run code when they are opened"),
     ],
 )
