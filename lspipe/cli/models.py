@@ -76,26 +76,24 @@ def _beside_training(item: Any, folder: str) -> dict[str, Any]:
 
 def pack(options: argparse.Namespace) -> int:
     """Write a model item for weights that were trained elsewhere."""
-    from lspipe.models.pack import pack_file
+    from lspipe.models import pack as packing
     from lspipe.recipes import recipe_of
 
     recipe = recipe_of(options.recipe)
-    item = pack_file(
-        options.weights,
-        options.output,
-        item_fields={
-            "id": options.id,
-            "architecture": options.architecture,
-            "arguments": assigned(options.argument, "--argument"),
-            "bands": recipe.channels,
-            "recipe": recipe.name,
-            "scaling": recipe.scaling,
-            "window": options.window,
-            "threshold": options.threshold,
-            "description": options.description,
-            "not_for": options.not_for,
-        },
-    )
+    fields = {
+        "id": options.id,
+        "architecture": options.architecture,
+        "arguments": assigned(options.argument, "--argument"),
+        "bands": recipe.channels,
+        "recipe": recipe.name,
+        "scaling": recipe.scaling,
+        "window": options.window,
+        "threshold": options.threshold,
+        "description": options.description,
+        "not_for": options.not_for,
+    }
+    network = packing.from_file(options.weights, item_fields=fields)
+    item = packing.pack(network, options.output, item_fields=fields)
     show(options, {"item": str(item)}, lambda: f"{item}\nnext: lspipe model check {item}")
     return OK
 

@@ -16,7 +16,7 @@ from lspipe.models.item import ModelItem, Scaling
 from lspipe.models.mlm import SCORECARD
 from lspipe.models.section import nearest
 from lspipe.models.statistics import Statistics
-from lspipe.models.weights import read_tensors
+from lspipe.models.weights import fill, read_tensors
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -74,14 +74,12 @@ def pack(
     state = {
         name: tensor.detach().cpu().contiguous() for name, tensor in module.state_dict().items()
     }
-    try:
-        twin = build(fields["architecture"], len(fields["bands"]), **fields.get("arguments", {}))
-        twin.load_state_dict(state, strict=True)
-    except RuntimeError as error:
-        raise ModelError(
-            f"{fields['architecture']!r} with {len(fields['bands'])} channels does not take these "
-            f"weights: {' '.join(str(error).split())[:300]}"
-        ) from error
+    twin = build(fields["architecture"], len(fields["bands"]), **fields.get("arguments", {}))
+    refusal = (
+        f"{fields['architecture']!r} with {len(fields['bands'])} channels does not take these "
+        "weights"
+    )
+    fill(twin, state, refusal=refusal, source="the module")
     content: bytes = safetensors.torch.save(state)
     parameters = sum(parameter.numel() for parameter in module.parameters())
     sha256 = hashlib.sha256(content).hexdigest()
@@ -104,12 +102,11 @@ def pack(
     return folder / item_name
 
 
-def pack_file(weights: str | Path, folder: str | Path, *, item_fields: Mapping[str, Any]) -> Path:
-    """Write an item for weights that were trained elsewhere: see `pack`.
+def from_file(weights: str | Path, *, item_fields: Mapping[str, Any]) -> nn.Module:
+    """Build the network that the fields name, with weights that were trained elsewhere, to `pack`.
 
     Args:
         weights: safetensors file of a state_dict, of the architecture that the fields name.
-        folder: made if it is not there.
         item_fields: see `pack`.
 
     Raises:
@@ -118,14 +115,12 @@ def pack_file(weights: str | Path, folder: str | Path, *, item_fields: Mapping[s
     fields = _checked(item_fields)
     tensors = read_tensors(Path(weights))
     network = build(fields["architecture"], len(fields["bands"]), **fields.get("arguments", {}))
-    try:
-        network.load_state_dict(tensors, strict=True)
-    except RuntimeError as error:
-        raise ModelError(
-            f"{weights}: not the weights of {fields['architecture']!r} with "
-            f"{len(fields['bands'])} channels: {' '.join(str(error).split())[:300]}"
-        ) from error
-    return pack(network, folder, item_fields=fields)
+    refusal = (
+        f"{weights}: not the weights of {fields['architecture']!r} with "
+        f"{len(fields['bands'])} channels"
+    )
+    fill(network, tensors, refusal=refusal, source="the file")
+    return network
 
 
 def _with_scorecard(

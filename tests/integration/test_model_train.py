@@ -1,6 +1,7 @@
 """`lspipe model train` and `model pack`: from a folder of patches to a model that can be used."""
 
 import json
+import re
 import shutil
 
 import numpy as np
@@ -10,7 +11,9 @@ import safetensors.torch
 import torch
 
 from lspipe.cli import main
+from lspipe.errors import ModelError
 from lspipe.models import ModelItem, build
+from lspipe.models.weights import read_tensors
 from lspipe.train import protocols
 
 pytest.importorskip("pytorch_lightning")
@@ -239,13 +242,36 @@ def test_weights_that_were_trained_elsewhere_are_packed_and_others_refused(tmp_p
     assert pack(weights, tmp_path / "models") == 0
     assert ModelItem.from_file(tmp_path / "models" / "mine.json").recipe == "ghorb4"
     assert pack(weights, tmp_path / "other", "--argument", "filters=8") == 2
-    assert "not the weights of 'ghorb-unet'" in capsys.readouterr().err
-    pickled = tmp_path / "unet.pth"
-    torch.save(network.state_dict(), pickled)
-    assert pack(pickled, tmp_path / "other") == 2
-    assert "never opens" in capsys.readouterr().err
-    renamed = tmp_path / "renamed.safetensors"
-    renamed.write_bytes(pickled.read_bytes())
-    assert pack(renamed, tmp_path / "other") == 2
-    assert "not a safetensors file" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "not the weights of 'ghorb-unet' with 4 channels: has" in said
+    assert "is (8, 4, 3, 3) here, (16, 4, 3, 3) in the file" in said
+    assert pack(weights, tmp_path / "other", "--architecture", "vega-unet") == 2
+    assert re.search(
+        r"lacks \d+ tensors \(first: \S+, \S+, \S+\), has \d+ others", capsys.readouterr().err
+    )
     assert not (tmp_path / "other").exists()
+
+
+@pytest.mark.parametrize("name", ["unet.pth", "unet.safetensors"])
+@pytest.mark.parametrize("is_zip", [True, False])
+def test_a_pickle_is_never_opened_under_whichever_name(tmp_path, capsys, name, is_zip):
+    state = build("ghorb-unet", 4).state_dict()
+    torch.save(state, tmp_path / name, _use_new_zipfile_serialization=is_zip)
+    assert pack(tmp_path / name, tmp_path / "other") == 2
+    said = capsys.readouterr().err
+    assert "run code when they are opened, so lspipe never opens them" in said
+    assert "safetensors.torch.save_file" in said
+    assert not (tmp_path / "other").exists()
+
+
+def test_weights_that_begin_like_a_pickle_are_read(tmp_path):
+    # A header of 128 + 256 n bytes: its length, which comes first, begins with 0x80.
+    for width in range(1, 400):
+        content = safetensors.torch.save({"a" * width: torch.ones(1)})
+        if content.startswith(b"\x80"):
+            break
+    (tmp_path / "w.safetensors").write_bytes(content)
+    assert list(read_tensors(tmp_path / "w.safetensors")) == ["a" * width]
+    (tmp_path / "cut.safetensors").write_bytes(b"no weights at all")
+    with pytest.raises(ModelError, match=r"cut\.safetensors: not a safetensors file"):
+        read_tensors(tmp_path / "cut.safetensors")
