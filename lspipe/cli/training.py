@@ -25,10 +25,13 @@ OK = 0
 
 def train(options: argparse.Namespace) -> int:
     """Train a network on labelled patches, and pack it."""
+    from lspipe.models.pack import check_id
     from lspipe.train import course
 
     _check_words(options)
     asked, output = _course(options), Path(options.output)
+    # The name is that of the folder where none was given: known before anything is read.
+    check_id(asked.id)
     training, testing = _divided(_labelled(options, asked), options)
     validation = _samples(options.validation, asked.recipe, options)
     if validation is None and options.split and not options.test_on:

@@ -164,7 +164,10 @@ def check_id(name: str) -> None:
         ModelError: says what was found.
     """
     if not _ID.fullmatch(name):
-        raise ModelError(f"item_fields: id: found {name!r}: expected letters, digits, and . _ -")
+        raise ModelError(
+            f"id: found {name!r}: expected 3 or more letters, digits, . _ - (a letter first, a "
+            "letter or a digit last); give --id NAME"
+        )
 
 
 def _document(fields: Mapping[str, Any], sha256: str, parameters: int) -> dict[str, Any]:

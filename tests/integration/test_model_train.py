@@ -195,6 +195,17 @@ def test_a_request_that_is_refused_leaves_an_earlier_training_as_it_was(patches,
     assert {path.name: path.read_bytes() for path in (tmp_path / "mine").iterdir()} == before
 
 
+@pytest.mark.parametrize("name", ["x", "my", "1st", "mine-"])
+def test_a_folder_that_names_no_model_is_refused_before_anything_is_read(tmp_path, capsys, name):
+    words = ["--data", str(tmp_path / "gone"), "--output", str(tmp_path / name), *QUICK]
+    assert main(["model", "train", *words]) == 2
+    said = capsys.readouterr().err
+    assert f"id: found '{name}': expected 3 or more letters, digits, . _ -" in said
+    assert "give --id NAME" in said
+    assert main(["model", "train", *words, "--id", "mine"]) == 2
+    assert "gone: no such folder" in capsys.readouterr().err
+
+
 def test_words_of_arguments_are_read_as_in_a_workflow():
     from lspipe.cli.training import assigned
 
