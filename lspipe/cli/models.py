@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lspipe.cli.evaluation import card_of
 from lspipe.cli.summaries import check_text, models_text, scores_lines
 from lspipe.cli.text import show
-from lspipe.cli.training import assigned
+from lspipe.cli.training import assigned, samples_of
 from lspipe.errors import UsageError
 
 if TYPE_CHECKING:
     import argparse
+
+    from lspipe.models.statistics import Statistics
+    from lspipe.recipes import Recipe
 
 OK = 0
 
@@ -63,7 +67,7 @@ def _beside_training(item: Any, folder: str) -> dict[str, Any]:
     if item.statistics is None:
         raise UsageError(
             f"{item.path}: lspipe:statistics: missing, so there is no training to lay {folder} "
-            "beside; pack the model with `statistics`"
+            "beside; pack the model with --data, the patches that it was trained on"
         )
     if not item.recipe:
         raise UsageError(
@@ -76,6 +80,7 @@ def _beside_training(item: Any, folder: str) -> dict[str, Any]:
 
 def pack(options: argparse.Namespace) -> int:
     """Write a model item for weights that were trained elsewhere."""
+    from lspipe import scorecard
     from lspipe.models import pack as packing
     from lspipe.recipes import recipe_of
 
@@ -93,9 +98,21 @@ def pack(options: argparse.Namespace) -> int:
         "not_for": options.not_for,
     }
     network = packing.from_file(options.weights, item_fields=fields)
-    item = packing.pack(network, options.output, item_fields=fields)
+    card = scorecard.from_file(Path(options.scorecard)).as_json() if options.scorecard else None
+    # Last, as all patches are read.
+    if options.data:
+        fields["statistics"] = _statistics(options, recipe)
+    item = packing.pack(network, options.output, item_fields=fields, scorecard=card)
     show(options, {"item": str(item)}, lambda: f"{item}\nnext: lspipe model check {item}")
     return OK
+
+
+def _statistics(options: argparse.Namespace, recipe: Recipe) -> Statistics:
+    """Count the patches that a model was trained on, as a training of lspipe does."""
+    from lspipe.train.course import statistics_of, windows_of
+
+    samples = samples_of(options.data, recipe.name, options)
+    return statistics_of(*windows_of(samples, recipe, options.window))
 
 
 def _item(reference: str) -> Any:

@@ -33,7 +33,7 @@ def train(options: argparse.Namespace) -> int:
     # The name is that of the folder where none was given: known before anything is read.
     check_id(asked.id)
     training, testing = _divided(_labelled(options, asked), options)
-    validation = _samples(options.validation, asked.recipe, options)
+    validation = samples_of(options.validation, asked.recipe, options)
     if validation is None and options.split and not options.test_on:
         validation = testing
     if options.sweep:
@@ -66,7 +66,7 @@ def _check_words(options: argparse.Namespace) -> None:
 def _labelled(options: argparse.Namespace, asked: Course) -> Any:
     """Patches of a folder, or cut from a run over outlines."""
     if not options.labels:
-        return _samples(options.data, asked.recipe, options)
+        return samples_of(options.data, asked.recipe, options)
     from lspipe.models.architectures import TABLE
     from lspipe.samples.runs import chips
 
@@ -77,7 +77,7 @@ def _labelled(options: argparse.Namespace, asked: Course) -> Any:
     return found
 
 
-def _samples(folder: str | None, recipe: str, options: argparse.Namespace) -> Any:
+def samples_of(folder: str | None, recipe: str, options: argparse.Namespace) -> Any:
     """The sound patches of a folder; None where none was named."""
     from lspipe.samples import sound
     from lspipe.samples.folders import open_folder

@@ -130,7 +130,7 @@ def _with_scorecard(
     if scorecard.get("sha256") != sha256:
         raise ModelError(
             f"scorecard: sha256: found {scorecard.get('sha256')}: expected {sha256}, that of the "
-            "weights; score these weights"
+            "weights; score these: lspipe model evaluate ITEM --data FOLDER --write FILE"
         )
     name = f"{document['id']}.scorecard.json"
     document["assets"][SCORECARD] = {

@@ -132,7 +132,7 @@ def train(
         )
     # What could fail is done before hours of training.
     curve.check_installed()
-    statistics = _statistics(training, pairs)
+    statistics = statistics_of(training, pairs)
     network = first_network(course, recipe).to(resolve_device("auto"))
     if fresh:
         clear(course, folder)
@@ -282,6 +282,22 @@ def windows_of(samples: Samples, recipe: Recipe, window: int | None) -> tuple[Sa
     return samples, (np.nan_to_num(windows, copy=False, nan=FILL), labels)
 
 
+def statistics_of(samples: Samples, pairs: Pairs) -> Statistics:
+    """Count what a network is trained on, for its item.
+
+    Args:
+        samples: where the windows are from, for errors.
+        pairs: windows and labels of `windows_of`; `IGNORED` pixels are no part of it.
+
+    Raises:
+        SamplesError: nothing was observed, or infinite values.
+    """
+    try:
+        return Statistics.of(_labelled(pairs))
+    except ValueError as error:
+        raise SamplesError(f"{samples.source}: {error}") from error
+
+
 def first_network(course: Course, recipe: Recipe) -> nn.Module:
     """Build the network of a course with its first weights, which follow from the seed.
 
@@ -334,13 +350,6 @@ def _write_record(
         "epochs": [asdict(epoch) for epoch in epochs],
     }
     (folder / RECORD).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-
-
-def _statistics(samples: Samples, pairs: Pairs) -> Statistics:
-    try:
-        return Statistics.of(_labelled(pairs))
-    except ValueError as error:
-        raise SamplesError(f"{samples.source}: {error}") from error
 
 
 def _labelled(pairs: Pairs) -> Iterator[NDArray[np.float32]]:

@@ -10,6 +10,7 @@ import rasterio
 import safetensors.torch
 import torch
 
+from lspipe import scorecard
 from lspipe.cli import main
 from lspipe.errors import ModelError
 from lspipe.models import ModelItem, build
@@ -260,6 +261,50 @@ def test_weights_that_were_trained_elsewhere_are_packed_and_others_refused(tmp_p
     assert re.search(
         r"lacks \d+ tensors \(first: \S+, \S+, \S+\), has \d+ others", capsys.readouterr().err
     )
+    assert not (tmp_path / "other").exists()
+
+
+def test_what_is_packed_by_hand_says_as_much_as_what_was_trained_here(patches, tmp_path, capsys):
+    assert train(patches, tmp_path / "mine") == 0
+    trained = ModelItem.from_file(tmp_path / "mine" / "mine.json")
+    data = ["--data", str(patches / "train")]
+    words = ["--recipe", "l4s-rgb", "--argument", "filters=4", "--window", "32"]
+    assert pack(trained.weights, tmp_path / "models", *words, *data) == 0
+    item = tmp_path / "models" / "mine.json"
+    packed = ModelItem.from_file(item)
+    assert (packed.statistics, packed.sha256) == (trained.statistics, trained.sha256)
+    assert main(["model", "check", str(item), *data]) == 0
+    card = tmp_path / "card.json"
+    validation = ["--data", str(patches / "validation")]
+    assert main(["model", "evaluate", str(item), *validation, "--write", str(card)]) == 0
+    scored = [*words, *data, "--scorecard", str(card)]
+    assert pack(trained.weights, tmp_path / "models", *scored) == 0
+    again = ModelItem.from_file(item)
+    assert again.item_sha256 == packed.item_sha256
+    assert scorecard.read(again) == scorecard.from_file(card)
+    capsys.readouterr()
+    assert main(["model", "show", str(item)]) == 0
+    assert "6 patches" in capsys.readouterr().out
+
+
+def test_packing_refuses_scores_and_patches_of_something_else(patches, tmp_path, capsys):
+    torch.manual_seed(0)
+    weights = tmp_path / "unet.safetensors"
+    safetensors.torch.save_file(build("ghorb-unet", 3, filters=4).state_dict(), weights)
+    words = ["--recipe", "l4s-rgb", "--argument", "filters=4", "--window", "32"]
+    shipped = ModelItem.from_file("shipped:l4s-rgb")
+    document = tmp_path / "document.json"
+    document.write_text("{}")
+    for more, message in (
+        (["--scorecard", str(shipped.scorecard)], f"scorecard: sha256: found {shipped.sha256}"),
+        (["--scorecard", str(document)], "document.json: model: Field required"),
+        (["--scorecard", "gone.json"], "gone.json: cannot read the scorecard"),
+        (["--data", "gone"], "gone: no such folder"),
+        (["--data", str(patches / "train"), "--window", "20"], "a multiple of 20 px"),
+        (["--data", "gone", "--recipe", "ghorb4"], "is (4, 4, 3, 3) here, (4, 3, 3, 3) in"),
+    ):
+        assert pack(weights, tmp_path / "other", *words, *more) == 2
+        assert message in capsys.readouterr().err
     assert not (tmp_path / "other").exists()
 
 
