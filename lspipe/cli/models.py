@@ -32,16 +32,21 @@ def list_models(options: argparse.Namespace) -> int:
 def show_card(options: argparse.Namespace) -> int:
     """Show the card of a model."""
     from lspipe.models import card
+    from lspipe.recipes import recipe_of
 
     item = _item(options.item)
     known, problem = card_of(item)
+    note = recipe_of(item.recipe).note if item.recipe else ""
     facts = {
         "id": item.id,
         **item.facts(),
+        "recipe": {"name": item.recipe, "note": note},
+        "training": dict(item.training),
         "statistics": item.statistics and item.statistics.as_json(),
         "scorecard": known and known.as_json(),
     }
-    show(options, facts, lambda: "\n".join([card.show(item), *scores_lines(known, problem)]))
+    shown = card.show(item, recipe_note=note)
+    show(options, facts, lambda: "\n".join([shown, *scores_lines(known, problem)]))
     return OK
 
 

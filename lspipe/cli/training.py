@@ -170,6 +170,7 @@ def _course(options: argparse.Namespace) -> Course:
         id=options.id or Path(options.output).resolve().name,
         architecture=architecture,
         recipe=recipe,
+        protocol=options.protocol or "",
         arguments=assigned(options.argument, "--argument"),
         spec=_spec(protocol.spec if protocol else TrainSpec(), options),
         window=window,

@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from lspipe.errors import ModelError
-from lspipe.models import build
+from lspipe.models import build, spelled_out
 from lspipe.models.item import ModelItem, Scaling
 from lspipe.models.mlm import SCORECARD
 from lspipe.models.section import nearest
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 FIELDS = (
     "id", "architecture", "arguments", "bands", "window", "scaling", "fill", "threshold",
     "classes", "overlap", "tta", "tta_merge", "tta_order", "blend", "description", "not_for",
-    "recipe", "statistics",
+    "recipe", "statistics", "training",
 )  # fmt: skip
 """What `item_fields` may hold: the fields of `ModelItem` of the same names."""
 
@@ -56,7 +56,8 @@ def pack(
         item_fields: fields of `ModelItem`: id, architecture, bands, window, description, not_for,
             and where they differ from its defaults, the others of `FIELDS`. `scaling` is a
             `Scaling`; `fill` one number or one per channel; `statistics` a `Statistics` of what the
-            module was trained on.
+            module was trained on; `training` how, plain JSON values. Arguments that are not given
+            are written with the architecture's defaults.
         scorecard: what was measured of these weights (`Scorecard.as_json()`): written as
             `ID.scorecard.json` and listed in the item. The sha256 of the weights does not depend on
             it, so they may be packed, scored, and packed again with their scorecard.
@@ -80,6 +81,7 @@ def pack(
         "weights"
     )
     fill(twin, state, refusal=refusal, source="the module")
+    fields["arguments"] = spelled_out(fields["architecture"], fields.get("arguments", {}))
     content: bytes = safetensors.torch.save(state)
     parameters = sum(parameter.numel() for parameter in module.parameters())
     sha256 = hashlib.sha256(content).hexdigest()

@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
@@ -15,7 +16,8 @@ from lspipe.cli import main
 from lspipe.errors import ModelError
 from lspipe.models import ModelItem, build
 from lspipe.models.weights import read_tensors
-from lspipe.train import protocols
+from lspipe.recipes import recipe_of
+from lspipe.train import PROTOCOLS, protocols
 
 pytest.importorskip("pytorch_lightning")
 
@@ -83,6 +85,26 @@ def test_patches_become_a_model_that_checks_and_says_what_it_was_trained_on(
     record = json.loads((tmp_path / "mine" / "training.json").read_text())
     assert [epoch["epoch"] for epoch in record["epochs"]] == [1, 2]
     assert record["course"]["spec"]["learning_rate"] == 5e-3
+
+
+def test_a_model_tells_how_it_was_trained(patches, tmp_path, capsys):
+    words = ["--protocol", "ghorb", "--architecture", "ghorb-resunet", "--window", "16", "--json"]
+    assert train(patches, tmp_path / "mine", *words) == 0
+    facts = json.loads(capsys.readouterr().out)
+    item = ModelItem.from_file(facts["item"])
+    best = [epoch["epoch"] for epoch in facts["epochs"] if epoch["is_best"]][-1]
+    spec = replace(PROTOCOLS["ghorb"].spec, epochs=2, batch_size=4, learning_rate=5e-3)
+    assert item.training == {
+        "protocol": "ghorb", "windows": 48, "epochs_run": 2, "best_epoch": best,
+        "spec": asdict(spec),
+    }  # fmt: skip
+    assert item.arguments == {"filters": 4, "upsampling": "transposed"}
+    assert main(["model", "show", facts["item"]]) == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    assert f"protocol=ghorb, windows=48, epochs_run=2, best_epoch={best}" in shown
+    assert "spec: epochs=2, iterations=None, batch_size=4, learning_rate=0.005" in shown
+    assert "ghorb-resunet(filters=4, upsampling=transposed)" in shown
+    assert f"l4s-rgb: {recipe_of('l4s-rgb').note}" in shown
 
 
 def test_a_finished_training_is_not_repeated_and_another_one_is_refused(patches, tmp_path, capsys):
