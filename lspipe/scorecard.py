@@ -234,6 +234,21 @@ def from_json(document: Any, source: str) -> Scorecard:
         ) from error
 
 
+def from_file(path: Path) -> Scorecard:
+    """Read a scorecard, of whichever model.
+
+    Raises:
+        ModelError: there is no such file, or it is no scorecard.
+    """
+    try:
+        document = json.loads(path.read_text("utf-8"))
+    except OSError as error:
+        raise ModelError(f"{path}: cannot read the scorecard: {error.strerror}") from error
+    except ValueError as error:
+        raise ModelError(f"{path}: not JSON ({error}): expected a scorecard") from error
+    return from_json(document, str(path))
+
+
 def read(item: ModelItem) -> Scorecard | None:
     """Read the scorecard of an item; None where the item names none.
 
@@ -242,13 +257,7 @@ def read(item: ModelItem) -> Scorecard | None:
     """
     if item.scorecard is None:
         return None
-    try:
-        document = json.loads(item.scorecard.read_text("utf-8"))
-    except OSError as error:
-        raise ModelError(f"{item.scorecard}: scorecard of {item.id}: {error.strerror}") from error
-    except ValueError as error:
-        raise ModelError(f"{item.scorecard}: not JSON ({error}): expected a scorecard") from error
-    card = from_json(document, str(item.scorecard))
+    card = from_file(item.scorecard)
     if card.sha256 != digest(item):
         raise ModelError(
             f"{item.scorecard}: of a model with sha256 {card.sha256}, {item.id} has "

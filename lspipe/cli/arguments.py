@@ -143,6 +143,13 @@ def _pack(group: Any) -> None:
     pack.add_argument("--not-for", required=True, help="what it must not be used for")
     pack.add_argument("--threshold", type=float, default=0.5, help="landslide above it (0.5)")
     pack.add_argument("--argument", action="append", metavar="A=B", help="of the network")
+    pack.add_argument(
+        "--data", metavar="FOLDER", help="labelled patches it was trained on, for its statistics"
+    )
+    pack.add_argument("--skip-broken", action="store_true", help="leave broken patches out")
+    pack.add_argument(
+        "--scorecard", metavar="FILE", help="what `model evaluate --write` wrote of these weights"
+    )
 
 
 def _evaluate(group: Any) -> None:

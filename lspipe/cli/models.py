@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lspipe.cli.evaluation import card_of
 from lspipe.cli.summaries import check_text, models_text, scores_lines
 from lspipe.cli.text import show
-from lspipe.cli.training import assigned
+from lspipe.cli.training import assigned, samples_of
 from lspipe.errors import UsageError
 
 if TYPE_CHECKING:
     import argparse
+
+    from lspipe.models.statistics import Statistics
+    from lspipe.recipes import Recipe
 
 OK = 0
 
@@ -28,16 +32,21 @@ def list_models(options: argparse.Namespace) -> int:
 def show_card(options: argparse.Namespace) -> int:
     """Show the card of a model."""
     from lspipe.models import card
+    from lspipe.recipes import recipe_of
 
     item = _item(options.item)
     known, problem = card_of(item)
+    note = recipe_of(item.recipe).note if item.recipe else ""
     facts = {
         "id": item.id,
         **item.facts(),
+        "recipe": {"name": item.recipe, "note": note},
+        "training": dict(item.training),
         "statistics": item.statistics and item.statistics.as_json(),
         "scorecard": known and known.as_json(),
     }
-    show(options, facts, lambda: "\n".join([card.show(item), *scores_lines(known, problem)]))
+    shown = card.show(item, recipe_note=note)
+    show(options, facts, lambda: "\n".join([shown, *scores_lines(known, problem)]))
     return OK
 
 
@@ -63,7 +72,7 @@ def _beside_training(item: Any, folder: str) -> dict[str, Any]:
     if item.statistics is None:
         raise UsageError(
             f"{item.path}: lspipe:statistics: missing, so there is no training to lay {folder} "
-            "beside; pack the model with `statistics`"
+            "beside; pack the model with --data, the patches that it was trained on"
         )
     if not item.recipe:
         raise UsageError(
@@ -76,28 +85,39 @@ def _beside_training(item: Any, folder: str) -> dict[str, Any]:
 
 def pack(options: argparse.Namespace) -> int:
     """Write a model item for weights that were trained elsewhere."""
-    from lspipe.models.pack import pack_file
+    from lspipe import scorecard
+    from lspipe.models import pack as packing
     from lspipe.recipes import recipe_of
 
     recipe = recipe_of(options.recipe)
-    item = pack_file(
-        options.weights,
-        options.output,
-        item_fields={
-            "id": options.id,
-            "architecture": options.architecture,
-            "arguments": assigned(options.argument, "--argument"),
-            "bands": recipe.channels,
-            "recipe": recipe.name,
-            "scaling": recipe.scaling,
-            "window": options.window,
-            "threshold": options.threshold,
-            "description": options.description,
-            "not_for": options.not_for,
-        },
-    )
+    fields = {
+        "id": options.id,
+        "architecture": options.architecture,
+        "arguments": assigned(options.argument, "--argument"),
+        "bands": recipe.channels,
+        "recipe": recipe.name,
+        "scaling": recipe.scaling,
+        "window": options.window,
+        "threshold": options.threshold,
+        "description": options.description,
+        "not_for": options.not_for,
+    }
+    network = packing.from_file(options.weights, item_fields=fields)
+    card = scorecard.from_file(Path(options.scorecard)).as_json() if options.scorecard else None
+    # Last, as all patches are read.
+    if options.data:
+        fields["statistics"] = _statistics(options, recipe)
+    item = packing.pack(network, options.output, item_fields=fields, scorecard=card)
     show(options, {"item": str(item)}, lambda: f"{item}\nnext: lspipe model check {item}")
     return OK
+
+
+def _statistics(options: argparse.Namespace, recipe: Recipe) -> Statistics:
+    """Count the patches that a model was trained on, as a training of lspipe does."""
+    from lspipe.train.course import statistics_of, windows_of
+
+    samples = samples_of(options.data, recipe.name, options)
+    return statistics_of(*windows_of(samples, recipe, options.window))
 
 
 def _item(reference: str) -> Any:

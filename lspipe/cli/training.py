@@ -25,12 +25,15 @@ OK = 0
 
 def train(options: argparse.Namespace) -> int:
     """Train a network on labelled patches, and pack it."""
+    from lspipe.models.pack import check_id
     from lspipe.train import course
 
     _check_words(options)
     asked, output = _course(options), Path(options.output)
+    # The name is that of the folder where none was given: known before anything is read.
+    check_id(asked.id)
     training, testing = _divided(_labelled(options, asked), options)
-    validation = _samples(options.validation, asked.recipe, options)
+    validation = samples_of(options.validation, asked.recipe, options)
     if validation is None and options.split and not options.test_on:
         validation = testing
     if options.sweep:
@@ -63,7 +66,7 @@ def _check_words(options: argparse.Namespace) -> None:
 def _labelled(options: argparse.Namespace, asked: Course) -> Any:
     """Patches of a folder, or cut from a run over outlines."""
     if not options.labels:
-        return _samples(options.data, asked.recipe, options)
+        return samples_of(options.data, asked.recipe, options)
     from lspipe.models.architectures import TABLE
     from lspipe.samples.runs import chips
 
@@ -74,7 +77,7 @@ def _labelled(options: argparse.Namespace, asked: Course) -> Any:
     return found
 
 
-def _samples(folder: str | None, recipe: str, options: argparse.Namespace) -> Any:
+def samples_of(folder: str | None, recipe: str, options: argparse.Namespace) -> Any:
     """The sound patches of a folder; None where none was named."""
     from lspipe.samples import sound
     from lspipe.samples.folders import open_folder
@@ -167,6 +170,7 @@ def _course(options: argparse.Namespace) -> Course:
         id=options.id or Path(options.output).resolve().name,
         architecture=architecture,
         recipe=recipe,
+        protocol=options.protocol or "",
         arguments=assigned(options.argument, "--argument"),
         spec=_spec(protocol.spec if protocol else TrainSpec(), options),
         window=window,

@@ -8,6 +8,8 @@ returns a `torch.nn.Module` (N, C, w, w) -> (N, 1, w, w) with probabilities, not
 from __future__ import annotations
 
 import inspect
+import json
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from lspipe.errors import MissingExtra, ModelError
@@ -16,6 +18,7 @@ from lspipe.models.item import SHIPPED, SHIPPED_PREFIX, ModelItem, ModelSpec, Sc
 from lspipe.plugins import resolve
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from torch import nn
@@ -32,6 +35,7 @@ __all__ = [
     "digest",
     "listed",
     "load",
+    "spelled_out",
 ]
 
 
@@ -54,17 +58,7 @@ def build(name: str, in_channels: int, /, **arguments: Any) -> nn.Module:
     """
     from torch import nn
 
-    known = TABLE.get(name)
-    architecture = resolve(
-        name, ARCHITECTURES, kind="architecture", extra=known.extra if known else ""
-    )
-    # A model item may come from anywhere: of all callables only those that can make a module run.
-    is_module = inspect.isclass(architecture) and issubclass(architecture, nn.Module)
-    if not is_module and not inspect.isfunction(architecture):
-        raise ModelError(
-            f"architecture {name!r} is a {type(architecture).__name__}: expected a torch.nn.Module "
-            "class, or a function that returns a module"
-        )
+    architecture = _architecture(name)
     try:
         network = architecture(in_channels, **arguments)
     except (TypeError, ValueError, LookupError) as error:
@@ -77,6 +71,47 @@ def build(name: str, in_channels: int, /, **arguments: Any) -> nn.Module:
             f"architecture {name!r} returned a {type(network).__name__}: expected a torch.nn.Module"
         )
     return network
+
+
+def spelled_out(name: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Arguments of an architecture, with the defaults of those that are not given.
+
+    An item that says them is the same network where a default is another one later. Defaults that
+    JSON cannot hold are left out.
+
+    Args:
+        name: as in `build`.
+        arguments: those that are given, besides the number of channels.
+
+    Raises:
+        ModelError: not a module.
+        UsageError: no such name.
+        MissingExtra: it needs a package that is not installed.
+    """
+    _, *parameters = inspect.signature(_architecture(name)).parameters.values()
+    defaults = {}
+    for parameter in parameters:
+        with suppress(TypeError, ValueError):
+            defaults[parameter.name] = json.loads(json.dumps(parameter.default, allow_nan=False))
+    return {**defaults, **arguments}
+
+
+def _architecture(name: str) -> Callable[..., Any]:
+    """The class or function of an architecture."""
+    from torch import nn
+
+    known = TABLE.get(name)
+    architecture: Callable[..., Any] = resolve(
+        name, ARCHITECTURES, kind="architecture", extra=known.extra if known else ""
+    )
+    # A model item may come from anywhere: of all callables only those that can make a module run.
+    is_module = inspect.isclass(architecture) and issubclass(architecture, nn.Module)
+    if not is_module and not inspect.isfunction(architecture):
+        raise ModelError(
+            f"architecture {name!r} is a {type(architecture).__name__}: expected a torch.nn.Module "
+            "class, or a function that returns a module"
+        )
+    return architecture
 
 
 def listed() -> dict[str, Any]:

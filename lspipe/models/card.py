@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -14,6 +14,8 @@ from lspipe.models.runtimes import from_callable
 from lspipe.models.weights import build_network
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from lspipe.models.item import ModelItem, Scaling
     from lspipe.models.runtimes import Runtime
 
@@ -22,23 +24,28 @@ _LINE_WIDTH = 100
 _SEED = 0
 
 
-def show(item: ModelItem) -> str:
-    """Write the card of a model: plain text, one labelled line per fact, without weights read."""
-    arguments = ", ".join(f"{key}={value}" for key, value in item.arguments.items())
+def show(item: ModelItem, *, recipe_note: str = "") -> str:
+    """Write the card of a model: plain text, one labelled line per fact, without weights read.
+
+    Args:
+        item: the model.
+        recipe_note: what its recipe leaves open (`lspipe.recipes`), to stand beside its name.
+    """
     overlap = "overlap as the workflow says" if item.overlap is None else f"overlap {item.overlap}"
     tta = {None: "TTA as the workflow says", "none": "no TTA", "d4": "D4 TTA"}[item.tta]
     rows: dict[str, str | list[str]] = {
         "is": item.description,
         "is not": item.not_for,
         "channels": f"{' '.join(item.bands)} ({len(item.bands)}, in this order)",
-        "recipe": item.recipe or "none",
+        "recipe": ": ".join(filter(None, (item.recipe or "none", recipe_note))),
         "window": f"{item.window} x {item.window} px, {overlap}, {tta}",
         "scaling": _scaling_line(item.scaling),
         "no data": f"{' '.join(f'{value:g}' for value in item.fill)} (model units)",
         "landslide": f"probability > {item.threshold:g}",
         "classes": ", ".join(item.classes),
         "trained on": _trained_lines(item),
-        "network": f"{item.architecture}({arguments})",
+        "training": _training_lines(item.training),
+        "network": f"{item.architecture}({_assigned(item.arguments)})",
         "weights": "none, a formula" if item.weights is None else str(item.weights),
         "sha256": digest(item) + ("" if item.sha256 else " (of the item)"),
         "item": str(item.path),
@@ -67,6 +74,19 @@ def _trained_lines(item: ModelItem) -> list[str]:
         for band, row in zip(item.bands, values, strict=True)
     ]
     return [f"{found.pixels:,} px with data, in model units:", *table(cells)]
+
+
+def _training_lines(training: Mapping[str, Any]) -> list[str]:
+    """How a model was trained: its own values, then those of each object in it."""
+    parts = {name: values for name, values in training.items() if isinstance(values, dict)}
+    own = {name: value for name, value in training.items() if name not in parts}
+    lines = [_assigned(own), *(f"{name}: {_assigned(values)}" for name, values in parts.items())]
+    return [line for text in lines if text for line in _wrapped(text)] or _wrapped("")
+
+
+def _assigned(values: Mapping[str, Any]) -> str:
+    """Names and values as --set and --argument take them."""
+    return ", ".join(f"{name}={value}" for name, value in values.items())
 
 
 def check(item: ModelItem) -> list[str]:

@@ -123,7 +123,7 @@ class ModelItem:
     """A name of `lspipe.models.ARCHITECTURES`, or "package.module:callable"."""
     item_sha256: str
     """sha256 (hex) of the item's JSON in canonical form: sorted keys, no spaces, and without its
-    statistics and the asset "scorecard", which decide no pixel."""
+    statistics, its training and the asset "scorecard", which decide no pixel."""
     arguments: Mapping[str, Any] = field(default_factory=dict)
     """Keyword arguments of the architecture besides the number of channels."""
     weights: Path | None = None
@@ -149,6 +149,8 @@ class ModelItem:
     """What was measured of it (`lspipe.scorecard`), absolute; None where the item names none."""
     statistics: Statistics | None = None
     """What the pixels were like that it was trained on, model units; None = not said."""
+    training: Mapping[str, Any] = field(default_factory=dict)
+    """How it was trained, plain JSON values, to be read by people; empty = not said."""
 
     @classmethod
     def from_file(cls, path: str | Path) -> ModelItem:

@@ -36,10 +36,13 @@ from lspipe.schema import OPTICAL_BANDS
 
 STATISTICS_KEY = "lspipe:statistics"
 
+TRAINING_KEY = "lspipe:training"
+
 LSPIPE_KEYS = (
     "lspipe:architecture", "lspipe:arguments", "lspipe:scaling", "lspipe:fill", "lspipe:threshold",
     "lspipe:overlap", "lspipe:stride", "lspipe:tta", "lspipe:tta_merge", "lspipe:tta_order",
     "lspipe:blend", "lspipe:not_for", "lspipe:recipe", STATISTICS_KEY,
+    TRAINING_KEY,
 )  # fmt: skip
 """Keys of `properties` that are lspipe's own; all but the architecture are optional."""
 
@@ -92,6 +95,7 @@ def read_item(path: str | Path) -> ModelItem:
         not_for=properties.text("lspipe:not_for", "text", ""),
         scorecard=_scorecard(assets),
         statistics=_statistics(properties, len(bands)),
+        training=properties.get(TRAINING_KEY, dict, "an object", {}),
     )
 
 
@@ -117,7 +121,7 @@ def _locate(path: str | Path) -> tuple[Path, str]:
 
 
 def _read_json(file: Path) -> tuple[dict[str, Any], str]:
-    """The document, and the sha256 of its canonical form without the statistics."""
+    """The document, and the sha256 of its canonical form without what decides no pixel."""
 
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         keys = [key for key, _ in pairs]
@@ -148,13 +152,13 @@ def _read_json(file: Path) -> tuple[dict[str, Any], str]:
 
 
 def _deciding(document: dict[str, Any]) -> dict[str, Any]:
-    """The document without its statistics and its scorecard: with others it is the same model.
+    """The document without statistics, training and scorecard: with others it is the same model.
 
     The scorecard names the model that it is of by this hash, so the hash cannot depend on it.
     """
-    aside = {"properties": STATISTICS_KEY, "assets": SCORECARD}
+    aside = {"properties": (STATISTICS_KEY, TRAINING_KEY), "assets": (SCORECARD,)}
     kept = {
-        part: {key: value for key, value in document[part].items() if key != left_out}
+        part: {key: value for key, value in document[part].items() if key not in left_out}
         for part, left_out in aside.items()
         if isinstance(document.get(part), dict)
     }

@@ -11,12 +11,12 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from lspipe.errors import ModelError
-from lspipe.models import build
+from lspipe.models import build, spelled_out
 from lspipe.models.item import ModelItem, Scaling
 from lspipe.models.mlm import SCORECARD
 from lspipe.models.section import nearest
 from lspipe.models.statistics import Statistics
-from lspipe.models.weights import read_tensors
+from lspipe.models.weights import fill, read_tensors
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 FIELDS = (
     "id", "architecture", "arguments", "bands", "window", "scaling", "fill", "threshold",
     "classes", "overlap", "tta", "tta_merge", "tta_order", "blend", "description", "not_for",
-    "recipe", "statistics",
+    "recipe", "statistics", "training",
 )  # fmt: skip
 """What `item_fields` may hold: the fields of `ModelItem` of the same names."""
 
@@ -56,7 +56,8 @@ def pack(
         item_fields: fields of `ModelItem`: id, architecture, bands, window, description, not_for,
             and where they differ from its defaults, the others of `FIELDS`. `scaling` is a
             `Scaling`; `fill` one number or one per channel; `statistics` a `Statistics` of what the
-            module was trained on.
+            module was trained on; `training` how, plain JSON values. Arguments that are not given
+            are written with the architecture's defaults.
         scorecard: what was measured of these weights (`Scorecard.as_json()`): written as
             `ID.scorecard.json` and listed in the item. The sha256 of the weights does not depend on
             it, so they may be packed, scored, and packed again with their scorecard.
@@ -74,14 +75,13 @@ def pack(
     state = {
         name: tensor.detach().cpu().contiguous() for name, tensor in module.state_dict().items()
     }
-    try:
-        twin = build(fields["architecture"], len(fields["bands"]), **fields.get("arguments", {}))
-        twin.load_state_dict(state, strict=True)
-    except RuntimeError as error:
-        raise ModelError(
-            f"{fields['architecture']!r} with {len(fields['bands'])} channels does not take these "
-            f"weights: {' '.join(str(error).split())[:300]}"
-        ) from error
+    twin = build(fields["architecture"], len(fields["bands"]), **fields.get("arguments", {}))
+    refusal = (
+        f"{fields['architecture']!r} with {len(fields['bands'])} channels does not take these "
+        "weights"
+    )
+    fill(twin, state, refusal=refusal, source="the module")
+    fields["arguments"] = spelled_out(fields["architecture"], fields.get("arguments", {}))
     content: bytes = safetensors.torch.save(state)
     parameters = sum(parameter.numel() for parameter in module.parameters())
     sha256 = hashlib.sha256(content).hexdigest()
@@ -104,12 +104,11 @@ def pack(
     return folder / item_name
 
 
-def pack_file(weights: str | Path, folder: str | Path, *, item_fields: Mapping[str, Any]) -> Path:
-    """Write an item for weights that were trained elsewhere: see `pack`.
+def from_file(weights: str | Path, *, item_fields: Mapping[str, Any]) -> nn.Module:
+    """Build the network that the fields name, with weights that were trained elsewhere, to `pack`.
 
     Args:
         weights: safetensors file of a state_dict, of the architecture that the fields name.
-        folder: made if it is not there.
         item_fields: see `pack`.
 
     Raises:
@@ -118,14 +117,12 @@ def pack_file(weights: str | Path, folder: str | Path, *, item_fields: Mapping[s
     fields = _checked(item_fields)
     tensors = read_tensors(Path(weights))
     network = build(fields["architecture"], len(fields["bands"]), **fields.get("arguments", {}))
-    try:
-        network.load_state_dict(tensors, strict=True)
-    except RuntimeError as error:
-        raise ModelError(
-            f"{weights}: not the weights of {fields['architecture']!r} with "
-            f"{len(fields['bands'])} channels: {' '.join(str(error).split())[:300]}"
-        ) from error
-    return pack(network, folder, item_fields=fields)
+    refusal = (
+        f"{weights}: not the weights of {fields['architecture']!r} with "
+        f"{len(fields['bands'])} channels"
+    )
+    fill(network, tensors, refusal=refusal, source="the file")
+    return network
 
 
 def _with_scorecard(
@@ -135,7 +132,7 @@ def _with_scorecard(
     if scorecard.get("sha256") != sha256:
         raise ModelError(
             f"scorecard: sha256: found {scorecard.get('sha256')}: expected {sha256}, that of the "
-            "weights; score these weights"
+            "weights; score these: lspipe model evaluate ITEM --data FOLDER --write FILE"
         )
     name = f"{document['id']}.scorecard.json"
     document["assets"][SCORECARD] = {
@@ -169,7 +166,10 @@ def check_id(name: str) -> None:
         ModelError: says what was found.
     """
     if not _ID.fullmatch(name):
-        raise ModelError(f"item_fields: id: found {name!r}: expected letters, digits, and . _ -")
+        raise ModelError(
+            f"id: found {name!r}: expected 3 or more letters, digits, . _ - (a letter first, a "
+            "letter or a digit last); give --id NAME"
+        )
 
 
 def _document(fields: Mapping[str, Any], sha256: str, parameters: int) -> dict[str, Any]:

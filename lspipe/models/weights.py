@@ -9,12 +9,19 @@ from lspipe.errors import ModelError, UsageError
 from lspipe.models.mlm import PICKLE_SUFFIXES
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     import torch
     from torch import nn
 
     from lspipe.models.item import ModelItem
+
+PICKLE_STARTS = (b"PK\x03\x04", b"\x80")
+"""First bytes of what torch.save writes (a zip since torch 1.6), and of a pickle."""
+
+_NAMED = 3
+"""Tensors that a message names; the others are counted."""
 
 
 def read_weights(item: ModelItem) -> dict[str, torch.Tensor]:
@@ -25,9 +32,6 @@ def read_weights(item: ModelItem) -> dict[str, torch.Tensor]:
     Raises:
         ModelError: no such file, another sha256, or not a safetensors file.
     """
-    import safetensors
-    import safetensors.torch
-
     if item.weights is None:
         return {}
     try:
@@ -40,34 +44,43 @@ def read_weights(item: ModelItem) -> dict[str, torch.Tensor]:
             f"{item.weights}: sha256 is {found}, {item.path.name} says {item.sha256}; the weights "
             "were changed or not fully copied: fetch them again"
         )
-    try:
-        tensors: dict[str, torch.Tensor] = safetensors.torch.load(content)
-    except safetensors.SafetensorError as error:
-        raise ModelError(f"{item.weights}: not a safetensors file ({error})") from error
-    return tensors
+    return _parsed(content, item.weights)
 
 
 def read_tensors(file: Path) -> dict[str, torch.Tensor]:
     """Read weights that no item vouches for: of an encoder, or of a model that is to be packed.
 
     Raises:
-        ModelError: a pickle, no such file, or not a safetensors file.
+        ModelError: a pickle under whichever name, no such file, or not a safetensors file.
     """
-    import safetensors
-    import safetensors.torch
-
     if file.suffix.lower() in PICKLE_SUFFIXES:
-        raise ModelError(
-            f"{file}: {file.suffix} files run code when they are opened, so lspipe never opens "
-            "them; have whoever made it write its state_dict with safetensors.torch.save_file"
-        )
+        raise _pickled(file, f"{file.suffix} files")
     try:
-        tensors: dict[str, torch.Tensor] = safetensors.torch.load(file.read_bytes())
+        content = file.read_bytes()
     except OSError as error:
         raise ModelError(f"{file}: cannot read the weights: {error.strerror}") from error
-    except safetensors.SafetensorError as error:
-        raise ModelError(f"{file}: not a safetensors file ({error})") from error
-    return tensors
+    return _parsed(content, file)
+
+
+def fill(
+    network: nn.Module, tensors: Mapping[str, torch.Tensor], *, refusal: str, source: str
+) -> None:
+    """Put tensors into a network, in place: all of them, and no others.
+
+    Args:
+        network: an architecture.
+        tensors: its weights by name.
+        refusal: how the message begins where they do not fit; how they differ is added.
+        source: what the tensors are of, for the message ("the file").
+
+    Raises:
+        ModelError: tensors are lacking, have other shapes, or are none of the network.
+    """
+    try:
+        network.load_state_dict(tensors, strict=True)
+    except RuntimeError as error:
+        reason = _differences(network, tensors, source) or " ".join(str(error).split())[:300]
+        raise ModelError(f"{refusal}: {reason}") from error
 
 
 def build_network(item: ModelItem) -> nn.Module:
@@ -84,12 +97,62 @@ def build_network(item: ModelItem) -> nn.Module:
     except UsageError as error:
         raise type(error)(f"{item.path}: {error}") from error
     if item.weights is not None:
-        try:
-            network.load_state_dict(weights, strict=True)
-        except RuntimeError as error:
-            reason = " ".join(str(error).split())[:300]
-            raise ModelError(
-                f"{item.weights}: the weights do not fit {item.architecture!r} with "
-                f"{len(item.bands)} channels and arguments {dict(item.arguments)}: {reason}"
-            ) from error
+        fill(
+            network,
+            weights,
+            refusal=f"{item.weights}: the weights do not fit {item.architecture!r} with "
+            f"{len(item.bands)} channels and arguments {dict(item.arguments)}",
+            source="the file",
+        )
     return network.eval().requires_grad_(requires_grad=False)
+
+
+def _parsed(content: bytes, file: Path) -> dict[str, torch.Tensor]:
+    """Tensors of the bytes of a safetensors file."""
+    import safetensors
+    import safetensors.torch
+
+    try:
+        tensors: dict[str, torch.Tensor] = safetensors.torch.load(content)
+    except safetensors.SafetensorError as error:
+        # Asked afterwards: the length of a header, which comes first, may begin with 0x80 too.
+        if content.startswith(PICKLE_STARTS):
+            what = "begins as a pickle of torch.save does; such files"
+            raise _pickled(file, what) from error
+        raise ModelError(f"{file}: not a safetensors file ({error})") from error
+    return tensors
+
+
+def _pickled(file: Path, what: str) -> ModelError:
+    return ModelError(
+        f"{file}: {what} run code when they are opened, so lspipe never opens them; have whoever "
+        "made it write its state_dict with safetensors.torch.save_file"
+    )
+
+
+def _differences(network: nn.Module, tensors: Mapping[str, torch.Tensor], source: str) -> str:
+    """How tensors differ from those of a network, in a line; empty where they do not."""
+    expected = network.state_dict()
+    lacking = [name for name in expected if name not in tensors]
+    foreign = [name for name in tensors if name not in expected]
+    reshaped = [
+        f"{name} is {tuple(tensor.shape)} here, {tuple(tensors[name].shape)} in {source}"
+        for name, tensor in expected.items()
+        if name in tensors and tensors[name].shape != tensor.shape
+    ]
+    parts = []
+    if lacking:
+        parts.append(f"lacks {_counted(lacking)} ({_first(lacking)})")
+    if foreign:
+        parts.append(f"has {len(foreign)} other{'s' * (len(foreign) > 1)} ({_first(foreign)})")
+    if reshaped:
+        parts.append(f"has {_counted(reshaped)} of another shape ({_first(reshaped, 1)})")
+    return ", ".join(parts)
+
+
+def _counted(tensors: list[str]) -> str:
+    return f"{len(tensors)} tensor{'s' * (len(tensors) > 1)}"
+
+
+def _first(names: list[str], most: int = _NAMED) -> str:
+    return ("first: " if len(names) > most else "") + ", ".join(names[:most])

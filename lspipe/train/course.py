@@ -23,7 +23,7 @@ import torch
 
 from lspipe.errors import ModelError, SamplesError, UsageError
 from lspipe.losses import IGNORED
-from lspipe.models import ModelItem, build, digest
+from lspipe.models import ModelItem, build, digest, spelled_out
 from lspipe.models.encoders import load_encoder
 from lspipe.models.pack import check_id, pack
 from lspipe.models.runtimes import resolve_device
@@ -66,6 +66,8 @@ class Course:
     """Name of the model, and of its files."""
     architecture: str
     recipe: str
+    protocol: str = ""
+    """Name in `lspipe.train.PROTOCOLS` that `spec` began as; empty = of none."""
     arguments: Mapping[str, Any] = field(default_factory=dict)
     """Of the architecture."""
     spec: TrainSpec = field(default_factory=TrainSpec)
@@ -132,7 +134,7 @@ def train(
         )
     # What could fail is done before hours of training.
     curve.check_installed()
-    statistics = _statistics(training, pairs)
+    statistics = statistics_of(training, pairs)
     network = first_network(course, recipe).to(resolve_device("auto"))
     if fresh:
         clear(course, folder)
@@ -146,7 +148,7 @@ def train(
     title = f"{course.id} ({course.architecture})"
     curve.draw(epochs, folder / CURVE, title=title)
     fields = fields_of(course, window=pairs[0].shape[-1], about=_about(training, validation))
-    fields["statistics"] = statistics
+    fields |= {"statistics": statistics, "training": _told(course, training, epochs)}
     card = None
     if validation is not None:
         # Aside until it is whole: a model that is there has its own threshold and its scores.
@@ -282,6 +284,22 @@ def windows_of(samples: Samples, recipe: Recipe, window: int | None) -> tuple[Sa
     return samples, (np.nan_to_num(windows, copy=False, nan=FILL), labels)
 
 
+def statistics_of(samples: Samples, pairs: Pairs) -> Statistics:
+    """Count what a network is trained on, for its item.
+
+    Args:
+        samples: where the windows are from, for errors.
+        pairs: windows and labels of `windows_of`; `IGNORED` pixels are no part of it.
+
+    Raises:
+        SamplesError: nothing was observed, or infinite values.
+    """
+    try:
+        return Statistics.of(_labelled(pairs))
+    except ValueError as error:
+        raise SamplesError(f"{samples.source}: {error}") from error
+
+
 def first_network(course: Course, recipe: Recipe) -> nn.Module:
     """Build the network of a course with its first weights, which follow from the seed.
 
@@ -304,11 +322,14 @@ def first_network(course: Course, recipe: Recipe) -> nn.Module:
 def _from_item(course: Course, recipe: Recipe) -> nn.Module:
     item = ModelItem.from_file(str(course.init_from))
     check_channels(recipe.name, item.bands)
-    asked = (course.architecture, dict(course.arguments))
-    if (item.architecture, dict(item.arguments)) != asked:
+    # Spelled out, as an item may leave a default unsaid that another one says.
+    asked, found = (
+        (one.architecture, spelled_out(one.architecture, one.arguments)) for one in (course, item)
+    )
+    if found != asked:
         raise ModelError(
-            f"{item.path}: {item.architecture} {dict(item.arguments)}: expected "
-            f"{course.architecture} {dict(course.arguments)}, to begin from its weights"
+            f"{item.path}: {found[0]} {found[1]}: expected {asked[0]} {asked[1]}, to begin from "
+            "its weights"
         )
     if item.weights is None:
         raise ModelError(f"{item.path}: a formula has no weights to begin from")
@@ -336,17 +357,23 @@ def _write_record(
     (folder / RECORD).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
 
 
-def _statistics(samples: Samples, pairs: Pairs) -> Statistics:
-    try:
-        return Statistics.of(_labelled(pairs))
-    except ValueError as error:
-        raise SamplesError(f"{samples.source}: {error}") from error
-
-
 def _labelled(pairs: Pairs) -> Iterator[NDArray[np.float32]]:
     """Windows with NaN where nothing was observed, which is no part of any statistic."""
     for window, labels in zip(*pairs, strict=True):
         yield np.where(labels == IGNORED, np.float32(np.nan), window)
+
+
+def _told(course: Course, training: Samples, epochs: tuple[Epoch, ...]) -> dict[str, Any]:
+    """What the item says of its training; the best epoch is null where none was chosen."""
+    best = [epoch.epoch for epoch in epochs if epoch.is_best]
+    protocol = {"protocol": course.protocol} if course.protocol else {}
+    return {
+        **protocol,
+        "windows": len(training),
+        "epochs_run": len(epochs),
+        "best_epoch": best[-1] if best else None,
+        "spec": asdict(course.spec),
+    }
 
 
 def _about(training: Samples, validation: Samples | None) -> str:

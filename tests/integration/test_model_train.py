@@ -1,7 +1,9 @@
 """`lspipe model train` and `model pack`: from a folder of patches to a model that can be used."""
 
 import json
+import re
 import shutil
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
@@ -9,9 +11,13 @@ import rasterio
 import safetensors.torch
 import torch
 
+from lspipe import scorecard
 from lspipe.cli import main
+from lspipe.errors import ModelError
 from lspipe.models import ModelItem, build
-from lspipe.train import protocols
+from lspipe.models.weights import read_tensors
+from lspipe.recipes import recipe_of
+from lspipe.train import PROTOCOLS, protocols
 from tests.worlds import lspipe
 
 QUICK = [
@@ -97,6 +103,26 @@ def test_patches_become_a_model_that_checks_and_says_what_it_was_trained_on(
     record = json.loads((tmp_path / "mine" / "training.json").read_text())
     assert [epoch["epoch"] for epoch in record["epochs"]] == [1, 2]
     assert record["course"]["spec"]["learning_rate"] == 5e-3
+
+
+def test_a_model_tells_how_it_was_trained(patches, tmp_path, capsys):
+    words = ["--protocol", "ghorb", "--architecture", "ghorb-resunet", "--window", "16", "--json"]
+    assert train(patches, tmp_path / "mine", *words) == 0
+    facts = json.loads(capsys.readouterr().out)
+    item = ModelItem.from_file(facts["item"])
+    best = [epoch["epoch"] for epoch in facts["epochs"] if epoch["is_best"]][-1]
+    spec = replace(PROTOCOLS["ghorb"].spec, epochs=2, batch_size=4, learning_rate=5e-3)
+    assert item.training == {
+        "protocol": "ghorb", "windows": 48, "epochs_run": 2, "best_epoch": best,
+        "spec": asdict(spec),
+    }  # fmt: skip
+    assert item.arguments == {"filters": 4, "upsampling": "transposed"}
+    assert main(["model", "show", facts["item"]]) == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    assert f"protocol=ghorb, windows=48, epochs_run=2, best_epoch={best}" in shown
+    assert "spec: epochs=2, iterations=None, batch_size=4, learning_rate=0.005" in shown
+    assert "ghorb-resunet(filters=4, upsampling=transposed)" in shown
+    assert f"l4s-rgb: {recipe_of('l4s-rgb').note}" in shown
 
 
 def test_a_finished_training_is_not_repeated_and_another_one_is_refused(patches, tmp_path, capsys):
@@ -210,6 +236,17 @@ def test_a_request_that_is_refused_leaves_an_earlier_training_as_it_was(patches,
     assert {path.name: path.read_bytes() for path in (tmp_path / "mine").iterdir()} == before
 
 
+@pytest.mark.parametrize("name", ["x", "my", "1st", "mine-"])
+def test_a_folder_that_names_no_model_is_refused_before_anything_is_read(tmp_path, capsys, name):
+    words = ["--data", str(tmp_path / "gone"), "--output", str(tmp_path / name), *QUICK]
+    assert main(["model", "train", *words]) == 2
+    said = capsys.readouterr().err
+    assert f"id: found '{name}': expected 3 or more letters, digits, . _ -" in said
+    assert "give --id NAME" in said
+    assert main(["model", "train", *words, "--id", "mine"]) == 2
+    assert "gone: no such folder" in capsys.readouterr().err
+
+
 def test_words_of_arguments_are_read_as_in_a_workflow():
     from lspipe.cli.training import assigned
 
@@ -257,13 +294,80 @@ def test_weights_that_were_trained_elsewhere_are_packed_and_others_refused(tmp_p
     assert pack(weights, tmp_path / "models") == 0
     assert ModelItem.from_file(tmp_path / "models" / "mine.json").recipe == "ghorb4"
     assert pack(weights, tmp_path / "other", "--argument", "filters=8") == 2
-    assert "not the weights of 'ghorb-unet'" in capsys.readouterr().err
-    pickled = tmp_path / "unet.pth"
-    torch.save(network.state_dict(), pickled)
-    assert pack(pickled, tmp_path / "other") == 2
-    assert "never opens" in capsys.readouterr().err
-    renamed = tmp_path / "renamed.safetensors"
-    renamed.write_bytes(pickled.read_bytes())
-    assert pack(renamed, tmp_path / "other") == 2
-    assert "not a safetensors file" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "not the weights of 'ghorb-unet' with 4 channels: has" in said
+    assert "is (8, 4, 3, 3) here, (16, 4, 3, 3) in the file" in said
+    assert pack(weights, tmp_path / "other", "--architecture", "vega-unet") == 2
+    assert re.search(
+        r"lacks \d+ tensors \(first: \S+, \S+, \S+\), has \d+ others", capsys.readouterr().err
+    )
     assert not (tmp_path / "other").exists()
+
+
+def test_what_is_packed_by_hand_says_as_much_as_what_was_trained_here(patches, tmp_path, capsys):
+    assert train(patches, tmp_path / "mine") == 0
+    trained = ModelItem.from_file(tmp_path / "mine" / "mine.json")
+    data = ["--data", str(patches / "train")]
+    words = ["--recipe", "l4s-rgb", "--argument", "filters=4", "--window", "32"]
+    assert pack(trained.weights, tmp_path / "models", *words, *data) == 0
+    item = tmp_path / "models" / "mine.json"
+    packed = ModelItem.from_file(item)
+    assert (packed.statistics, packed.sha256) == (trained.statistics, trained.sha256)
+    assert main(["model", "check", str(item), *data]) == 0
+    card = tmp_path / "card.json"
+    validation = ["--data", str(patches / "validation")]
+    assert main(["model", "evaluate", str(item), *validation, "--write", str(card)]) == 0
+    scored = [*words, *data, "--scorecard", str(card)]
+    assert pack(trained.weights, tmp_path / "models", *scored) == 0
+    again = ModelItem.from_file(item)
+    assert again.item_sha256 == packed.item_sha256
+    assert scorecard.read(again) == scorecard.from_file(card)
+    capsys.readouterr()
+    assert main(["model", "show", str(item)]) == 0
+    assert "6 patches" in capsys.readouterr().out
+
+
+def test_packing_refuses_scores_and_patches_of_something_else(patches, tmp_path, capsys):
+    torch.manual_seed(0)
+    weights = tmp_path / "unet.safetensors"
+    safetensors.torch.save_file(build("ghorb-unet", 3, filters=4).state_dict(), weights)
+    words = ["--recipe", "l4s-rgb", "--argument", "filters=4", "--window", "32"]
+    shipped = ModelItem.from_file("shipped:l4s-rgb")
+    document = tmp_path / "document.json"
+    document.write_text("{}")
+    for more, message in (
+        (["--scorecard", str(shipped.scorecard)], f"scorecard: sha256: found {shipped.sha256}"),
+        (["--scorecard", str(document)], "document.json: model: Field required"),
+        (["--scorecard", "gone.json"], "gone.json: cannot read the scorecard"),
+        (["--data", "gone"], "gone: no such folder"),
+        (["--data", str(patches / "train"), "--window", "20"], "a multiple of 20 px"),
+        (["--data", "gone", "--recipe", "ghorb4"], "is (4, 4, 3, 3) here, (4, 3, 3, 3) in"),
+    ):
+        assert pack(weights, tmp_path / "other", *words, *more) == 2
+        assert message in capsys.readouterr().err
+    assert not (tmp_path / "other").exists()
+
+
+@pytest.mark.parametrize("name", ["unet.pth", "unet.safetensors"])
+@pytest.mark.parametrize("is_zip", [True, False])
+def test_a_pickle_is_never_opened_under_whichever_name(tmp_path, capsys, name, is_zip):
+    state = build("ghorb-unet", 4).state_dict()
+    torch.save(state, tmp_path / name, _use_new_zipfile_serialization=is_zip)
+    assert pack(tmp_path / name, tmp_path / "other") == 2
+    said = capsys.readouterr().err
+    assert "run code when they are opened, so lspipe never opens them" in said
+    assert "safetensors.torch.save_file" in said
+    assert not (tmp_path / "other").exists()
+
+
+def test_weights_that_begin_like_a_pickle_are_read(tmp_path):
+    # A header of 128 + 256 n bytes: its length, which comes first, begins with 0x80.
+    for width in range(1, 400):
+        content = safetensors.torch.save({"a" * width: torch.ones(1)})
+        if content.startswith(b"\x80"):
+            break
+    (tmp_path / "w.safetensors").write_bytes(content)
+    assert list(read_tensors(tmp_path / "w.safetensors")) == ["a" * width]
+    (tmp_path / "cut.safetensors").write_bytes(b"no weights at all")
+    with pytest.raises(ModelError, match=r"cut\.safetensors: not a safetensors file"):
+        read_tensors(tmp_path / "cut.safetensors")

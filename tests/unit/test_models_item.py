@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from lspipe.errors import ModelError
-from lspipe.models import SHIPPED, ModelItem, ModelSpec, Scaling, build, digest
+from lspipe.models import SHIPPED, ModelItem, ModelSpec, Scaling, build, digest, spelled_out
 from lspipe.models.item import SHIPPED_FOLDER
 from lspipe.models.mlm import PICKLE_SUFFIXES, canonical_band
 from lspipe.models.pack import pack
@@ -30,6 +30,7 @@ FIELDS = {
     "blend": "uniform",
     "description": "random weights",
     "not_for": "anything but tests",
+    "training": {"windows": 12, "spec": {"epochs": 2}},
 }
 
 
@@ -179,6 +180,25 @@ def test_the_digest_without_weights_ignores_spaces_and_order_only(tmp_path):
     assert digest(ModelItem.from_file(other)) != digest(ModelItem.from_file(source))
 
 
+def test_how_a_model_was_trained_makes_no_other_model_of_it(packed):
+    before = ModelItem.from_file(packed)
+    after = ModelItem.from_file(rewrite(packed, _delete("lspipe:training")))
+    assert (before.training, after.training) == (FIELDS["training"], {})
+    assert (after.item_sha256, after.facts()) == (before.item_sha256, before.facts())
+
+
+def test_an_item_says_the_defaults_of_its_network(tmp_path):
+    fields = {**FIELDS, "architecture": "ghorb-resunet"}
+    network = build("ghorb-resunet", 4, filters=2)
+    item = ModelItem.from_file(pack(network, tmp_path, item_fields=fields))
+    assert item.arguments == {"filters": 2, "upsampling": "transposed"}
+    # JSON has no tuples.
+    rates = spelled_out("deeplabv2", {})["atrous_rates"]
+    assert rates == [6, 12, 18, 24]
+    # An item of before, which does not say them, is read as it is.
+    assert ModelItem.from_file("shipped:l4s-rgb").arguments == {"filters": 24}
+
+
 def _delete(key):
     return lambda _, properties: properties.pop(key)
 
@@ -224,6 +244,7 @@ def _asset(key, value):
         (_input("bands", ["B02", "B03", "B04"]), "properties.mlm:input[0].input.shape: found 4 ch"),
         (_shape([-1, 4, 32, 64]), "properties.mlm:input[0].input.shape: found [-1, 4, 32, 64]"),
         (_shape([4, 32, 32]), "properties.mlm:input[0].input.shape: found [4, 32, 32]"),
+        (_set("lspipe:training", "hard"), "properties.lspipe:training: found 'hard': expected an"),
         (_asset("roles", []), "assets: found 0 with the role 'mlm:model'"),
         (_asset("href", "https://u:p@host/w.safetensors?sig=secret"), "assets.weights.href: https://"),
         (_asset("href", "gone.safetensors"), "assets.weights.href: no file"),

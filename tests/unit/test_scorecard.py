@@ -294,7 +294,7 @@ def test_a_scorecard_that_is_not_there_is_said_and_stops_no_run(item):
     document["assets"]["scorecard"] = {"href": "gone.json", "roles": ["metadata"]}
     item.write_text(json.dumps(document))
     named = ModelItem.from_file(item)
-    with pytest.raises(ModelError, match=r"gone\.json: scorecard of rgb: No such file"):
+    with pytest.raises(ModelError, match=r"gone\.json: cannot read the scorecard: No such file"):
         scorecard.read(named)
     named.scorecard.write_text("{")
     with pytest.raises(ModelError, match=r"gone\.json: not JSON"):
