@@ -39,6 +39,11 @@ def start(spec: ClusterSpec, execution: ExecutionSpec) -> Iterator[Client]:
     """Yield a client of a `distributed.LocalCluster`; closes both afterwards."""
     from distributed import Client, LocalCluster
 
+    environment = {
+        **ALLOCATOR,
+        # rasterio silences this warning, which says nothing here, but not for two threads at once.
+        "PYTHONWARNINGS": _also_ignored("Dataset has no geotransform"),
+    }
     settings = {
         # A task that kills its worker is tried as often as one that fails; read at scheduler start.
         "distributed.scheduler.allowed-failures": execution.retries,
@@ -46,11 +51,7 @@ def start(spec: ClusterSpec, execution: ExecutionSpec) -> Iterator[Client]:
         # for its turn is such a task: one block computes, and one is ready or being read. Dask's
         # own 1.1, rounded up, would let a worker hold the pixels of one block more.
         "distributed.scheduler.worker-saturation": 1.0,
-        **{f"distributed.nanny.pre-spawn-environ.{key}": value for key, value in ALLOCATOR.items()},
-        # rasterio silences this warning, which says nothing here, but not for two threads at once.
-        "distributed.nanny.pre-spawn-environ.PYTHONWARNINGS": _also_ignored(
-            "Dataset has no geotransform"
-        ),
+        **{f"distributed.nanny.pre-spawn-environ.{key}": v for key, v in environment.items()},
         # What a worker holds is the pixels of the next blocks: written to disk and read again, as
         # dask would from 60 % on, they would cost more than they free.
         "distributed.worker.memory.target": False,
@@ -61,6 +62,7 @@ def start(spec: ClusterSpec, execution: ExecutionSpec) -> Iterator[Client]:
     }
     with (
         dask.config.set(settings),
+        _set(environment),
         _interrupts_held_back() as let_interrupts_through,
         LocalCluster(
             n_workers=worker_count(spec),
@@ -94,6 +96,22 @@ def _interrupts_held_back() -> Iterator[Callable[[], None]]:
         yield lambda: _restore(before)
     finally:
         _restore(before)
+
+
+@contextmanager
+def _set(variables: dict[str, str]) -> Iterator[None]:
+    """Set variables of this process for a while: dask heeds them before its settings.
+
+    It leaves its own behind, too, in a process that had a cluster before.
+    """
+    earlier = {key: os.environ[key] for key in variables if key in os.environ}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for key in variables:
+            os.environ.pop(key, None)
+        os.environ.update(earlier)
 
 
 def _restore(mask: set[Any]) -> None:

@@ -53,6 +53,17 @@ def how_memory_is_kept():
     }
 
 
+def test_workers_keep_freed_memory_after_another_cluster_of_this_process(monkeypatch):
+    # What dask leaves behind.
+    monkeypatch.setenv("MALLOC_TRIM_THRESHOLD_", "65536")
+    monkeypatch.delenv("PYTHONWARNINGS", raising=False)
+    with clusters.start(ClusterSpec(workers=1), ExecutionSpec()) as client:
+        ((_, allocator),) = client.run(how_memory_is_kept).values()
+    assert allocator == local.ALLOCATOR
+    assert os.environ["MALLOC_TRIM_THRESHOLD_"] == "65536"
+    assert "PYTHONWARNINGS" not in os.environ
+
+
 def test_workers_keep_freed_memory_and_write_no_pixels_to_disk(running):
     for fractions, allocator in running.run(how_memory_is_kept).values():
         assert fractions == [False, False, clusters.USABLE_MEMORY]
