@@ -26,6 +26,8 @@ logger = logging.getLogger(__name__)
 BLOCKS_PER_WORKER = 3
 """Blocks in flight per worker: one computing, one ready, one being read (DESIGN, Submitting)."""
 
+GONE = "the cluster went away; the same command goes on with what is left"
+
 
 @dataclass(frozen=True)
 class Batch:
@@ -88,7 +90,7 @@ def compute(
     finished = as_completed([], loop=client.loop, raise_errors=False)
     try:
         while waiting or running:
-            limit = max_in_flight or BLOCKS_PER_WORKER * max(1, len(client.nthreads()))
+            limit = max_in_flight or BLOCKS_PER_WORKER * _workers(client)
             while waiting and len(running) < limit:
                 batch = waiting.popleft()
                 for index, future in _submit(client, batch, retries):
@@ -104,6 +106,13 @@ def compute(
     return outcome
 
 
+def _workers(client: Client) -> int:
+    try:
+        return max(1, len(client.nthreads()))
+    except OSError as error:
+        raise ClusterError(GONE) from error
+
+
 def _submit(client: Client, batch: Batch, retries: int) -> Iterator[tuple[tuple[int, int], Future]]:
     logger.info("%s step %d: %d blocks", batch.tile, batch.step, len(batch.indices))
     futures = client.compute(batch.build(), retries=retries, optimize_graph=True)
@@ -117,23 +126,24 @@ def _settle(
     outcome: Outcome,
     report: Callable[..., None],
 ) -> None:
-    """Count one finished future; a block's own failure is recorded, anything else is raised."""
-    if future.status == "finished":
+    """Count one future; a block's own failure is recorded, anything else is raised."""
+    try:
+        # Where the worker that held it died meanwhile, it is computed again and waited for.
         result = future.result()
+    except Exception as error:
+        if future.status != "error":
+            raise ClusterError(GONE) from error
+        if isinstance(error, LspipeError) and not isinstance(error, BlockError):
+            raise
+        failure = Failure(batch.tile, batch.step, index, _reason(error))
+        outcome.failures.append(failure)
+        report("failure", failure=failure)
+    else:
         outcome.done += 1
         report("block", **asdict(result))
-        return
-    if future.status in {"cancelled", "lost"}:
-        raise ClusterError("the cluster went away; the same command goes on with what is left")
-    error = future.exception()
-    if isinstance(error, LspipeError) and not isinstance(error, BlockError):
-        raise error
-    failure = Failure(batch.tile, batch.step, index, _reason(error))
-    outcome.failures.append(failure)
-    report("failure", failure=failure)
 
 
-def _reason(error: BaseException | None) -> str:
+def _reason(error: Exception) -> str:
     if isinstance(error, KilledWorker):
         return (
             "its worker died repeatedly, which is nearly always memory: "

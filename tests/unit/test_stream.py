@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import Counter
 from dataclasses import dataclass
 from types import SimpleNamespace
@@ -20,20 +21,24 @@ from lspipe.stream import Batch, Failure, compute
 @pytest.fixture(scope="module")
 def client():
     """Two workers of one thread in this process; not the default client, which is not to matter."""
-    with Client(
+    with own_client() as running:
+        yield running
+
+
+def own_client():
+    return Client(
         n_workers=2,
         threads_per_worker=1,
         processes=False,
-        dashboard_address=None,
+        dashboard_address="127.0.0.1:0",
         set_as_default=False,
-    ) as running:
-        yield running
+    )
 
 
 # What blocks do. At the top of the module, where workers, which are threads here, share its state.
 
 TRIES: Counter[str] = Counter()
-ENTERED, RELEASE = threading.Event(), threading.Event()
+ENTERED, RELEASE, GATE = threading.Event(), threading.Event(), threading.Event()
 
 
 @dataclass(frozen=True)
@@ -79,6 +84,11 @@ def wrong_model(tile, column):
 def waits(tile, column):
     ENTERED.set()
     RELEASE.wait(30)
+    return name(tile, column)
+
+
+def gated(tile, column):
+    GATE.wait(30)
     return name(tile, column)
 
 
@@ -217,21 +227,79 @@ def test_blocks_in_flight_are_given_up_when_the_run_stops(client):
         RELEASE.set()
 
 
+def test_results_that_died_with_their_worker_before_they_were_fetched_are_computed_again():
+    names = []
+
+    def report(_, **facts):
+        names.append(facts["name"])
+        if len(names) == 1:
+            lose_a_worker(client)
+
+    GATE.set()
+    with own_client() as client:
+        outcome = compute(
+            client, [batch("A", gated, count=6)], retries=2, max_in_flight=None, report=report
+        )
+    assert (outcome.done, outcome.failures) == (6, [])
+    assert sorted(names) == ["A0", "A1", "A2", "A3", "A4", "A5"]
+
+
+def lose_a_worker(client):
+    """Let every block be finished, then take away the worker that holds most of them."""
+    blocks = [client.futures[key] for key in client.futures if key.startswith("gated")]
+    until(lambda: all(block.status == "finished" for block in blocks))
+    held = client.has_what()
+    GATE.clear()
+    client.run_on_scheduler(remove_worker, max(held, key=lambda address: len(held[address])))
+    until(lambda: any(block.status == "lost" for block in blocks))
+    threading.Timer(0.5, GATE.set).start()
+
+
+async def remove_worker(address, dask_scheduler):
+    await dask_scheduler.remove_worker(address, stimulus_id="test")
+
+
+@pytest.mark.parametrize("limit", [None, 6])
+def test_a_cluster_that_goes_away_stops_the_run_and_fails_no_block(limit):
+    told = []
+
+    def report(event, **_):
+        told.append(event)
+        client.cluster.close()
+
+    with (
+        own_client() as client,
+        pytest.raises(ClusterError, match="the same command goes on"),
+    ):
+        compute(client, [batch("A", count=6)], retries=2, max_in_flight=limit, report=report)
+    assert set(told) == {"block"}
+
+
+def until(holds, timeout=30):
+    deadline = time.monotonic() + timeout
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
 def test_a_worker_that_dies_again_and_again_is_explained():
     error = KilledWorker("block-A", SimpleNamespace(address="tcp://127.0.0.1:1"), 3)
-    future = SimpleNamespace(status="error", exception=lambda: error)
     outcome, told = stream.Outcome(), []
-    stream._settle(future, batch("A"), (0, 2), outcome, lambda event, **_: told.append(event))
+    stream._settle(
+        OfAFailure(error), batch("A"), (0, 2), outcome, lambda event, **_: told.append(event)
+    )
     (failure,) = outcome.failures
     assert str(failure).startswith("block (0, 2) of A: its worker died repeatedly")
     assert "smaller execution.block" in failure.error
     assert told == ["failure"]
 
 
-@pytest.mark.parametrize("status", ["cancelled", "lost"])
-def test_a_cluster_that_goes_away_stops_the_run_and_fails_no_block(status):
-    future = SimpleNamespace(status=status)
-    outcome = stream.Outcome()
-    with pytest.raises(ClusterError, match="the same command goes on"):
-        stream._settle(future, batch("A"), (0, 2), outcome, lambda *_, **__: None)
-    assert (outcome.done, outcome.failures) == (0, [])
+@dataclass(frozen=True)
+class OfAFailure:
+    """As much of a future as settling needs."""
+
+    error: Exception
+    status: str = "error"
+
+    def result(self):
+        raise self.error
