@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import dask
 
 from lspipe.clusters import INFERENCE_SLOT, USABLE_MEMORY, worker_count, worker_memory
+from lspipe.environment import kept
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -104,14 +105,9 @@ def _set(variables: dict[str, str]) -> Iterator[None]:
 
     It leaves its own behind, too, in a process that had a cluster before.
     """
-    earlier = {key: os.environ[key] for key in variables if key in os.environ}
-    os.environ.update(variables)
-    try:
+    with kept(variables):
+        os.environ.update(variables)
         yield
-    finally:
-        for key in variables:
-            os.environ.pop(key, None)
-        os.environ.update(earlier)
 
 
 def _restore(mask: set[Any]) -> None:

@@ -30,6 +30,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from lspipe.environment import kept
 from lspipe.errors import ModelError
 from lspipe.models.runtimes.capture import capturing, casting, snapshot
 from lspipe.models.runtimes.devices import reproducible
@@ -37,8 +38,7 @@ from lspipe.models.runtimes.devices import reproducible
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-_FOLDER = "TORCHINDUCTOR_CACHE_DIR"
-_TRITON_FOLDER = "TRITON_CACHE_DIR"
+_FOLDERS = _FOLDER, _TRITON_FOLDER = "TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR"
 
 # Settings are those of a thread (of the process, in older torch), the folder is the process's.
 _compiling = threading.Lock()
@@ -173,22 +173,18 @@ def _own_folder() -> Iterator[None]:
     """
     from torch._inductor.runtime.cache_dir_utils import default_cache_dir
 
-    names = (_FOLDER, _TRITON_FOLDER)
-    earlier = {name: os.environ[name] for name in names if os.environ.get(name)}
     by_torch = [
-        name for name, folder in earlier.items() if Path(folder).is_relative_to(default_cache_dir())
+        name
+        for name in _FOLDERS
+        if Path(os.environ.get(name, "")).is_relative_to(default_cache_dir())
     ]
-    if _FOLDER not in earlier or _FOLDER in by_torch:
-        os.environ[_FOLDER] = str(_private_folder())
-    if _TRITON_FOLDER in by_torch:
-        # Else torch takes it for a choice of the person's; without it, it uses the folder above.
-        del os.environ[_TRITON_FOLDER]
-    try:
+    with kept(_FOLDERS):
+        if not os.environ.get(_FOLDER) or _FOLDER in by_torch:
+            os.environ[_FOLDER] = str(_private_folder())
+        if _TRITON_FOLDER in by_torch:
+            # Else torch takes it for a choice of the person's; without it, it uses the one above.
+            del os.environ[_TRITON_FOLDER]
         yield
-    finally:
-        for name in names:
-            os.environ.pop(name, None)
-        os.environ.update(earlier)
 
 
 def _private_folder() -> Path:
