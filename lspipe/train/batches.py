@@ -45,7 +45,7 @@ class Draw:
     degrees: float
     """Rotation, counter-clockwise."""
     seed: int
-    """Of the gains of its channels."""
+    """Of the gains of its channels, and of the haze of its windows."""
 
 
 class Draws(Sampler[Draw]):
@@ -80,7 +80,7 @@ class Draws(Sampler[Draw]):
             elif kind == "flips-rotations":
                 turn = int(rng.integers(0, 4))  # those of D4 that only flip
                 degrees = float(rng.uniform(-MOST_DEGREES, MOST_DEGREES))
-            if self._spec.gain:
+            if self._spec.gain or self._spec.haze:
                 seed = int(rng.integers(0, 2**31))
             yield Draw(np.sort(order[start : start + size]), turn, degrees, seed)
 
@@ -97,11 +97,30 @@ class Shown(Dataset[Batch]):
         windows, labels = (dihedral.apply(draw.turn, image) for image in (windows, labels))
         if draw.degrees:
             windows, labels = rotated(windows, labels, draw.degrees)
+        generator = torch.Generator().manual_seed(draw.seed)
+        if self._spec.haze:
+            share = self._spec.haze * torch.rand((len(windows), 1, 1, 1), generator=generator)
+            windows = cleared(windows, share)
         if self._spec.gain:
-            generator = torch.Generator().manual_seed(draw.seed)
             chance = torch.rand((*windows.shape[:2], 1, 1), generator=generator)
             windows = windows * (1 + self._spec.gain * (2 * chance - 1))
         return windows.contiguous(), labels.contiguous()
+
+
+def cleared(windows: Tensor, share: Tensor) -> Tensor:
+    """Take a share of the haze away: of the darkest value of each channel of each window.
+
+    Args:
+        windows: (N, C, w, w) float32, finite.
+        share: (N, 1, 1, 1), 0..1.
+
+    Returns:
+        Windows whose highest value is what it was. One in which nothing but haze would be left, as
+        of one colour, stays as it is.
+    """
+    clear = windows - share * windows.amin((2, 3), keepdim=True)
+    highest, left = (image.amax((1, 2, 3), keepdim=True) for image in (windows, clear))
+    return torch.where(left > 0, clear * (highest / left), windows)
 
 
 def rotated(windows: Tensor, labels: Tensor, degrees: float) -> Batch:

@@ -48,6 +48,12 @@ class TrainSpec:
     "none" as it is."""
     gain: float = 0.0
     """Each channel of each window is multiplied by 1 plus or minus at most this; of no paper."""
+    haze: float = 0.0
+    """From each channel of each window a random part, at most this, of its darkest value is taken
+    away, and the window is brought back to its highest value: as if there were less air above the
+    ground, so that what is learnt at the top of the atmosphere (L1C) is of more use in surface
+    reflectance (L2A). Dark-object subtraction, Chavez 1988 (doi 10.1016/0034-4257(88)90019-3); of
+    no paper here. For channels of reflectance only."""
     patience: int | None = None
     """Epochs without anything better on the validation windows after which training ends."""
     watch: Watch = "loss"
@@ -62,7 +68,7 @@ class TrainSpec:
         """Refuse what cannot be meant."""
         for name, lowest in (
             ("epochs", 1), ("batch_size", 1), ("step_epochs", 1), ("patience", 1),
-            ("iterations", 1), ("gain", 0),
+            ("iterations", 1), ("gain", 0), ("haze", 0),
         ):  # fmt: skip
             value = getattr(self, name)
             if value is not None and value < lowest:
@@ -72,6 +78,8 @@ class TrainSpec:
                 raise ValueError(f"{name} {getattr(self, name)}: expected above 0")
         if self.gain >= 1:
             raise ValueError(f"gain {self.gain}: expected below 1")
+        if self.haze > 1:
+            raise ValueError(f"haze {self.haze}: expected at most 1, all of it")
         for name, choices in (
             ("loss", LossName), ("schedule", Schedule), ("augmentation", Augmentation),
             ("watch", Watch), ("precision", Literal["fp32", "bf16"]),

@@ -206,6 +206,33 @@ def test_gains_change_channels_one_by_one_within_their_bounds():
     assert ((factors >= 0.8) & (factors <= 1.2)).all()
 
 
+def test_haze_is_taken_from_each_channel_in_one_share_of_its_window():
+    rng = np.random.default_rng(3)
+    windows = (rng.random((40, 2, 8, 8)) * 0.5 + [[[[0.3]], [[0.1]]]]).astype(np.float32)
+    pairs = (windows, np.zeros((40, 8, 8), np.uint8))
+    spec = TrainSpec(batch_size=40, augmentation="none", haze=0.8)
+    ((shown, _),) = batches.training(pairs, spec)
+    highest, darkest = windows.max((1, 2, 3)), windows.min((2, 3))
+    assert np.allclose(shown.amax((1, 2, 3)), highest, rtol=1e-6)
+    # What was done to the darkest pixels says which share it was, by either channel.
+    ratio = shown.amin((2, 3)).numpy() / shown.numpy().max((2, 3))
+    shares = (darkest - ratio * windows.max((2, 3))) / (darkest * (1 - ratio))
+    assert np.allclose(shares[:, 0], shares[:, 1], atol=1e-4)
+    assert (shares > -1e-6).all()
+    assert (shares < 0.8).all()
+    assert shares.max() > 0.6
+    assert shares.min() < 0.2
+
+
+def test_a_window_that_would_be_nothing_without_haze_stays_as_it_is():
+    flat = torch.full((2, 3, 4, 4), 0.4)
+    flat[1, 0, 0, 0] = 0.5
+    clear = batches.cleared(flat, torch.ones(2, 1, 1, 1))
+    assert torch.equal(clear[0], flat[0])
+    assert clear[1].max() == 0.5
+    assert clear[1].sum() == 0.5
+
+
 @pytest.mark.parametrize(("iterations", "expected"), [(2, 1), (5, 2), (6, 2)])
 def test_iterations_end_a_training_in_the_middle_of_an_epoch(iterations, expected):
     spec = TrainSpec(iterations=iterations, batch_size=8, schedule="constant")
@@ -308,7 +335,7 @@ def test_data_that_cannot_be_trained_on_is_refused(windows, labels, message):
     [
         {"epochs": 0}, {"batch_size": 0}, {"learning_rate": 0}, {"loss": "mse"}, {"patience": 0},
         {"schedule": "linear"}, {"augmentation": "cutmix"}, {"gain": 1.0}, {"iterations": 0},
-        {"precision": "fp8"}, {"watch": "iou"}, {"step_factor": 0},
+        {"haze": 1.5}, {"haze": -0.1}, {"precision": "fp8"}, {"watch": "iou"}, {"step_factor": 0},
     ],
 )  # fmt: skip
 def test_a_spec_that_cannot_be_meant_is_refused(wrong):
