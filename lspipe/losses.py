@@ -24,7 +24,10 @@ EPSILON = 1e-7
 POSITIVE_WEIGHT = 5.0
 """Weight of a landslide pixel in `wce`. Source: paper 002, Eq. 2."""
 
-LossName = Literal["bce", "wce", "dice", "bce-dice", "wce-dice", "focal-tversky"]
+LossName = Literal[
+    "bce", "wce", "dice", "bce-dice", "wce-dice", "focal-tversky",
+    "focal-tversky-each", "bce5", "bce5-dice",
+]  # fmt: skip
 
 
 def loss_of(name: LossName, probability: Tensor, labels: Tensor) -> Tensor:
@@ -61,7 +64,7 @@ def weighted_cross_entropy(
 ) -> Tensor:
     """Mean of -(w y log p + (1 - y) log(1 - p)).
 
-    Source: paper 002, Eq. 2. Its code weighs both terms, which is 5 times the plain entropy.
+    Source: paper 002, Eq. 2. Its code weighs both terms: `bce5`.
     """
     safe = probability.clamp(EPSILON, 1 - EPSILON)
     entropy = -(positive_weight * truth * safe.log() + (1 - truth) * (1 - safe).log())
@@ -94,6 +97,22 @@ def wce_dice(probability: Tensor, truth: Tensor, counts: Tensor, *, share: float
     return (1 - share) * entropy + share * dice(probability, truth, counts)
 
 
+def five_times_entropy(probability: Tensor, truth: Tensor, counts: Tensor) -> Tensor:
+    """Five times `bce`: what the code of paper 002 does where its Eq. 2 says `wce`.
+
+    Landslides weigh no more than other ground. To repeat what was trained there, for nothing else.
+
+    Source: SCIENCE 6.3 and 10 (14).
+    """
+    return POSITIVE_WEIGHT * binary_cross_entropy(probability, truth, counts)
+
+
+def five_times_entropy_and_dice(probability: Tensor, truth: Tensor, counts: Tensor) -> Tensor:
+    """Half `bce5`, half `dice`: what the code of paper 002 does where its Eq. 4 says `wce-dice`."""
+    entropy = five_times_entropy(probability, truth, counts)
+    return 0.5 * entropy + 0.5 * dice(probability, truth, counts)
+
+
 def focal_tversky(
     probability: Tensor,
     truth: Tensor,
@@ -109,9 +128,37 @@ def focal_tversky(
 
     Source: paper 000, Eq. 1. Other libraries swap the names of the two weights.
     """
-    positive = (truth * probability * counts).sum()
-    negative_missed = (truth * (1 - probability) * counts).sum()
-    false_positive = ((1 - truth) * probability * counts).sum()
+    return _tversky(
+        probability, truth, counts, (0, 1, 2), missed=missed, false=false, exponent=exponent
+    )
+
+
+def focal_tversky_each(probability: Tensor, truth: Tensor, counts: Tensor) -> Tensor:
+    """Mean of the `focal-tversky` of each window of a batch, without windows that are ignored.
+
+    The paper does not say which. A window without landslides has a loss of 1 and no gradient,
+    whatever is claimed there: only the others say anything about false alarms.
+
+    Source: paper 000, Eq. 1; SCIENCE 10 (7).
+    """
+    losses = _tversky(probability, truth, counts, (1, 2), missed=0.7, false=0.3, exponent=0.75)
+    counted = counts.amax((1, 2))
+    return (losses * counted).sum() / counted.sum().clamp(min=1)
+
+
+def _tversky(
+    probability: Tensor,
+    truth: Tensor,
+    counts: Tensor,
+    axes: tuple[int, ...],
+    *,
+    missed: float,
+    false: float,
+    exponent: float,
+) -> Tensor:
+    positive = (truth * probability * counts).sum(axes)
+    negative_missed = (truth * (1 - probability) * counts).sum(axes)
+    false_positive = ((1 - truth) * probability * counts).sum(axes)
     whole = positive + missed * negative_missed + false * false_positive
     # EPSILON: the power has an infinite slope at 0, where the prediction is perfect.
     return (1 - positive / (whole + 1e-12)).clamp(min=EPSILON) ** exponent
@@ -124,4 +171,7 @@ LOSSES: dict[LossName, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
     "bce-dice": bce_dice,
     "wce-dice": wce_dice,
     "focal-tversky": focal_tversky,
+    "focal-tversky-each": focal_tversky_each,
+    "bce5": five_times_entropy,
+    "bce5-dice": five_times_entropy_and_dice,
 }
