@@ -95,6 +95,16 @@ def test_resunet_has_the_layers_of_table_3(window):
         ("ghorb-unet", 4, {}, 2_158_849),
         ("ghorb-unet", 10, {}, 2_158_849 + 6 * 144),
         ("ghorb-resunet", 4, {}, 8_049_153),
+        # The eight readings of Table 3.
+        ("ghorb-resunet", 4, {"upsampling": "bilinear"}, 8_221_633),
+        ("ghorb-resunet", 4, {"upsampling": "transposed-keep"}, 9_598_785),
+        ("ghorb-resunet", 4, {"upsampling": "transposed-3x3"}, 8_909_313),
+        ("ghorb-resunet", 4, {"is_plain": True}, 7_697_921),
+        ("ghorb-resunet", 4, {"is_plain": True, "upsampling": "bilinear"}, 7_783_489),
+        ("ghorb-resunet", 4, {"is_plain": True, "upsampling": "transposed-keep"}, 9_160_641),
+        ("ghorb-resunet", 4, {"is_plain": True, "upsampling": "transposed-3x3"}, 8_558_081),
+        ("yali-segformer", 3, {"head": "segformer"}, 13_677_505),
+        ("yali-segformer", 6, {"head": "segformer", "projection": True}, 13_677_505 + 21),
     ],
 )
 def test_parameter_counts_are_those_of_the_paper(name, channels, arguments, expected):
@@ -123,6 +133,19 @@ def test_parameter_counts_are_those_of_the_paper(name, channels, arguments, expe
 )
 def test_sizes_are_those_of_known_implementations(name, channels, arguments, millions, tolerance):
     assert parameters(name, channels, **arguments) / 1e6 == pytest.approx(millions, abs=tolerance)
+
+
+@pytest.mark.parametrize("upsampling", ["transposed", "bilinear"])
+def test_a_shortcut_without_weights_is_the_skip_where_maps_are_halved(upsampling):
+    network = build("ghorb-resunet", 4, filters=2, upsampling=upsampling, is_plain=True)
+    unit = network.decoder[-1]
+    for parameter in unit.parameters():
+        nn.init.zeros_(parameter)
+    skip, raised = (
+        torch.rand(1, 2, 8, 8),
+        torch.rand(1, 2 if upsampling == "transposed" else 4, 8, 8),
+    )
+    assert torch.equal(unit(torch.cat([skip, raised], dim=1)), skip)
 
 
 @pytest.mark.parametrize("name", sorted(set(TABLE) - {"bare-ground"}))
@@ -156,6 +179,7 @@ def test_the_nineteen_networks_of_the_papers_are_there():
         ("vega-unet", {"upsampling": "cubic"}, "upsampling: found 'cubic'"),
         ("vega-unet", {"levels": 0}, "levels: found 0"),
         ("ghorb-resunet", {"upsampling": 2}, "upsampling: found 2"),
+        ("yali-segformer", {"head": "mlp"}, "head: found 'mlp', expected unet or segformer"),
         ("deeplabv2", {"atrous_rates": [6, 0]}, "rate_0: found 0"),
         ("pspnet", {"encoder_name": "resnet51"}, "resnet51"),
         ("l4s-unet", {"filters": 8}, "filters"),
@@ -179,6 +203,9 @@ def test_a_window_that_pooling_does_not_divide_is_refused(name):
         ("ghorb-unet", {"filters": 4}),
         ("ghorb-resunet", {"filters": 4}),
         ("ghorb-resunet", {"filters": 4, "upsampling": "bilinear"}),
+        ("ghorb-resunet", {"filters": 4, "upsampling": "transposed-keep"}),
+        ("ghorb-resunet", {"filters": 4, "upsampling": "transposed-3x3", "is_plain": True}),
+        ("ghorb-resunet", {"filters": 4, "upsampling": "bilinear", "is_plain": True}),
         ("vega-unet", {"filters": 4}),
         ("vega-unet", {"filters": 4, "upsampling": "nearest"}),
         ("l4s-unet", {}),

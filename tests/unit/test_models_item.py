@@ -191,12 +191,18 @@ def test_an_item_says_the_defaults_of_its_network(tmp_path):
     fields = {**FIELDS, "architecture": "ghorb-resunet"}
     network = build("ghorb-resunet", 4, filters=2)
     path = pack(network, tmp_path, item_fields=fields)
-    assert ModelItem.from_file(path).arguments == {"filters": 2, "upsampling": "transposed"}
+    assert ModelItem.from_file(path).arguments == {
+        "filters": 2, "is_plain": False, "upsampling": "transposed",
+    }  # fmt: skip
     # JSON has no tuples.
     rates = spelled_out("deeplabv2", {})["atrous_rates"]
     assert rates == [6, 12, 18, 24]
+
     # An item of before, which does not say them, is read as it is.
-    before = rewrite(path, lambda _, properties: properties["lspipe:arguments"].pop("upsampling"))
+    def as_before(_, properties):
+        properties["lspipe:arguments"] = {"filters": 2}
+
+    before = rewrite(path, as_before)
     assert ModelItem.from_file(before).arguments == {"filters": 2}
 
 

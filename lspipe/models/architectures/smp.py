@@ -8,7 +8,7 @@ Source: papers 000 (section 2.4), 001 (section III), 002 (Table 5); SCIENCE 6.1,
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from torch import nn
 
@@ -18,6 +18,8 @@ from lspipe.models.architectures.layers import check_sizes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+Head = Literal["unet", "segformer"]
 
 
 def deeplabv3plus(
@@ -65,18 +67,29 @@ def unet_mobilenetv2(in_channels: int) -> nn.Module:
     return _built("Unet", in_channels, encoder_name="mobilenet_v2")
 
 
-def unet_mit_b1(in_channels: int, *, projection: bool = False) -> nn.Module:
+def unet_mit_b1(in_channels: int, *, projection: bool = False, head: Head = "unet") -> nn.Module:
     """Build the "Segformer" of paper 002: a U-Net with a MiT-B1 encoder, 16 466 641 weights.
 
-    The SegFormer head is another one (`SegFormer`, 13.7 M): the weights of Table 5 say which was
-    used. They also say that the encoder took all channels itself; the paper's code puts a 1x1
-    convolution to three channels before it, which `projection` does.
+    The weights of Table 5 say that the decoder was a U-Net's, and that the encoder took all
+    channels itself.
+
+    Args:
+        in_channels: number of channels C; 6 or 14 in the paper.
+        projection: a 1x1 convolution to three channels before it, as the paper's code has.
+        head: "unet", or "segformer" for what the paper's name says: 13 677 505 weights with 3
+            channels.
+
+    Raises:
+        ValueError: another head.
     """
+    if head not in get_args(Head):
+        raise ValueError(f"head: found {head!r}, expected unet or segformer")
+    kind = "Unet" if head == "unet" else "Segformer"
     if not projection:
-        return _built("Unet", in_channels, encoder_name="mit_b1")
+        return _built(kind, in_channels, encoder_name="mit_b1")
     check_sizes(in_channels=in_channels)
     return nn.Sequential(
-        nn.Conv2d(in_channels, 3, kernel_size=1), _built("Unet", 3, encoder_name="mit_b1")
+        nn.Conv2d(in_channels, 3, kernel_size=1), _built(kind, 3, encoder_name="mit_b1")
     )
 
 
