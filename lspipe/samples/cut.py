@@ -6,7 +6,7 @@ A pixel that was not observed on the date, or lies outside of the run's area, sa
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC
 from typing import TYPE_CHECKING
 
@@ -60,6 +60,8 @@ class Cutter:
     """Channels and scaling of the images."""
     window: int
     """Edge of a patch, pixels."""
+    _ranges: dict[tuple[str, int], NDArray[np.float32]] = field(default_factory=dict, repr=False)
+    """Of tiles and steps that were measured, where the scaling asks."""
 
     def __post_init__(self) -> None:
         for tile in self.run.tiles:
@@ -107,13 +109,12 @@ class Cutter:
             SamplesError: the scenes lack a channel, or a read failed.
         """
         pixels, hidden = self._pixels(patch)
-        ranges = patch.tile.tile_ranges
         image = to_model_units(
             pixels,
             self.recipe.scaling,
             observed=observed(pixels, hidden),
             hidden=hidden if self.run.spec.mask.apply == "input" else None,
-            tile_range=ranges[patch.step] if ranges else None,
+            tile_range=self._range(patch) if self.recipe.scaling.kind == "tile-minmax" else None,
         )
         return image, self._labels(patch, pixels, hidden)
 
@@ -145,6 +146,20 @@ class Cutter:
         except LoadError as error:
             raise SamplesError(f"{self.run.path}: {patch.name}: {error}") from error
         return pixels, quality != 0
+
+    def _range(self, patch: Patch) -> NDArray[np.float32]:
+        """Lowest and highest reflectance of the whole tile on a date, (band, 2)."""
+        key = patch.tile.name, patch.step
+        if key not in self._ranges:
+            try:
+                self._ranges[key] = self.run.range_of(
+                    patch.tile, patch.tile.steps[patch.step], self.recipe.channels
+                )
+            except LoadError as error:
+                raise SamplesError(
+                    f"{self.run.path}: the range of tile {patch.tile.name}: {error}"
+                ) from error
+        return self._ranges[key]
 
     def _labels(
         self, patch: Patch, pixels: NDArray[np.int16], hidden: NDArray[np.bool_]

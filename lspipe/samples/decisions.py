@@ -102,7 +102,7 @@ def reviewed(run: Path | str, decisions: Path | str, *, item: ModelItem | None =
             "nothing to learn from"
         )
     model = frozen.item() if item is None else item
-    cutter = Cutter(frozen, recipe_of_item(frozen, model), model.window)
+    cutter = Cutter(frozen, recipe_of_item(model), model.window)
     patches: list[Patch] = []
     seen: set[str] = set()
     for date in _DATES:

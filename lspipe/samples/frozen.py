@@ -10,25 +10,29 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import dask
+import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
 from lspipe import catalogs, cube, preprocess, search, store
 from lspipe.cube import CubeSpec
 from lspipe.errors import ModelError, SamplesError, StoreError
 from lspipe.models.item import SHIPPED_PREFIX, ModelItem
+from lspipe.observed import observed_range
 from lspipe.recipes import check_item
 from lspipe.search import AreaSpec, PackedMask
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    import numpy as np
     from numpy.typing import NDArray
     from odc.geo.geobox import GeoBox
 
     from lspipe.cube import Step
     from lspipe.preprocess import Radiometry
     from lspipe.search import Area, Tile
+
+_STRIP = 1024
+"""Rows of a tile that are read at a time where the whole tile is looked at."""
 
 FROM_AN_EARLIER_VERSION = "run.json was written by an earlier lspipe, which did not say"
 
@@ -43,8 +47,6 @@ class FrozenTile:
     area: PackedMask | None
     """Pixels inside the area; None = everywhere."""
     steps: tuple[Step, ...]
-    tile_ranges: tuple[tuple[tuple[float, float], ...], ...] | None
-    """Range of reflectance per step and band of the run's model, if it is scaled by tile."""
     radiometry: Mapping[tuple[str, str], Radiometry]
     """Decision per (item id, asset key), for the bands that the run loads."""
 
@@ -174,6 +176,30 @@ class FrozenRun:
         )
         return pixels[:, *inner], quality[inner]
 
+    def range_of(self, tile: FrozenTile, step: Step, bands: Sequence[str]) -> NDArray[np.float32]:
+        """Read a whole tile for what `tile-minmax` asks for; equals what a run measured of it.
+
+        Args:
+            tile: of `tiles`.
+            step: of its steps.
+            bands: canonical names, all of which decide what was observed.
+
+        Returns:
+            float32 (band, 2), lowest and highest observed reflectance; NaN if nothing was observed.
+
+        Raises:
+            SamplesError: the scenes of the run lack a band.
+            LoadError: a read failed.
+        """
+        rows, columns = tile.geobox.shape
+        low, high = np.full((2, len(bands)), np.nan, np.float32)
+        for first in range(0, rows, _STRIP):
+            strip = slice(first, min(first + _STRIP, rows)), slice(0, columns)
+            pixels, quality = self.read(tile, step, bands, strip)
+            lowest, highest = observed_range(pixels, quality != 0).T
+            low, high = np.fmin(low, lowest), np.fmax(high, highest)
+        return np.stack([low, high], axis=1)
+
     def _radiometry(
         self, tile: FrozenTile, step: Step, bands: Sequence[str]
     ) -> dict[tuple[str, str], Radiometry]:
@@ -211,13 +237,11 @@ def _decided(scene: Any, asset: str, tile: FrozenTile) -> Radiometry:
 
 def _tile(tile: Tile, decided: Mapping[str, Any], area: Area) -> FrozenTile:
     inside = search.area_on_grid(area, tile.geobox)
-    ranges = decided["tile_ranges"]
     return FrozenTile(
         name=tile.name,
         geobox=tile.geobox,
         area=None if inside.all() else PackedMask.of(inside),
         steps=cube.recorded_steps(tile, decided),
-        tile_ranges=ranges and tuple(tuple(map(tuple, step)) for step in ranges),
         radiometry=cube.recorded_radiometry(decided),
     )
 

@@ -44,6 +44,9 @@ SUFFIXES = (".png", ".tif", ".tiff")
 COLOUR_RECIPES = ("vega3",)
 """Those whose paper had colour pictures where others have reflectance (SCIENCE 1.2)."""
 
+COLOURS = ("B04", "B03", "B02")
+"""Bands of a colour picture that describes none: red, green, blue."""
+
 INTEGERS, FLOATS = ("uint16", "int16"), ("float32", "float64")
 """Types of reflectance x 1e4, and of reflectance."""
 
@@ -139,9 +142,9 @@ def _opened(path: Path) -> Iterator[DatasetReader]:
 
 
 def _colours(file: DatasetReader, path: Path, wanted: Recipe) -> NDArray[np.float32]:
-    """A picture of 8 bits in model units, its bands in the order of the recipe or described."""
+    """A picture of 8 bits in model units, its bands red, green and blue or described."""
     is_scaled = wanted.scaling.kind == "window-max"
-    if not is_scaled and wanted.name not in COLOUR_RECIPES:
+    if not is_scaled and wanted.base not in COLOUR_RECIPES:
         raise SamplesError(
             f"{path}: an 8-bit picture holds no reflectance, which recipe {wanted.name} wants: "
             f"expected a GeoTIFF of {' or '.join(INTEGERS)} (reflectance x 1e4) or {FLOATS[0]} "
@@ -149,7 +152,10 @@ def _colours(file: DatasetReader, path: Path, wanted: Recipe) -> NDArray[np.floa
         )
     places = _places(file, wanted)
     bands = _opaque(file, path)
-    bands = _counted(bands, path, len(wanted.channels)) if places is None else bands[places]
+    if places is None:
+        bands = _counted(bands, path, len(COLOURS))
+        places = [COLOURS.index(channel) for channel in wanted.channels]
+    bands = bands[places]
     colours: NDArray[np.float32] = np.divide(bands, 255, dtype=np.float32)
     return colours if is_scaled else in_units_of(wanted, colours, path)
 

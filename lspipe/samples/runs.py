@@ -124,7 +124,7 @@ def units(
         raise SamplesError(f"found {' and '.join(given)}: expected one of model, recipe, bands")
     if recipe is None and bands is None:
         item = run.item() if model is None else _item(model)
-        return recipe_of_item(run, item), item.window if window is None else window
+        return recipe_of_item(item), item.window if window is None else window
     if window is None:
         raise SamplesError("window: missing; a recipe names none: say the edge in pixels")
     if recipe is not None:
@@ -136,18 +136,8 @@ def units(
     return Recipe("bands", "", channels, "L2A", Scaling(), note), window
 
 
-def recipe_of_item(run: FrozenRun, item: ModelItem) -> Recipe:
-    """Channels and scaling of a model item.
-
-    Raises:
-        SamplesError: its scaling needs the range of the whole tile, and the run has it of another
-            model only.
-    """
-    if item.scaling.kind == "tile-minmax" and item.item_sha256 != run.model["item_sha256"]:
-        raise SamplesError(
-            f"{item.path}: its scaling needs the range of each tile, which {run.path} has for "
-            f"{run.model['id']} only; cut from a run that was planned with {item.id}"
-        )
+def recipe_of_item(item: ModelItem) -> Recipe:
+    """Channels and scaling of a model item."""
     if item.recipe:
         return replace(recipe_of(item.recipe), scaling=item.scaling)
     note = f"Channels and scaling of the model {item.id}."

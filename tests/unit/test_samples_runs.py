@@ -14,12 +14,12 @@ import torch
 from lspipe.errors import ModelError, SamplesError, StoreError
 from lspipe.inputs import Inputs, to_model_units
 from lspipe.losses import IGNORED
-from lspipe.models.item import Scaling
+from lspipe.models.item import SHIPPED_FOLDER, Scaling
 from lspipe.models.runtimes import PreparedRuntime
 from lspipe.observed import observed as observed_pixels
 from lspipe.plan import open_step
 from lspipe.prepare import opened, prepare
-from lspipe.samples import cover
+from lspipe.samples import cover, frozen
 from lspipe.samples.frozen import FrozenRun
 from lspipe.samples.runs import chips
 from lspipe.schema import CUBE_NODATA
@@ -146,6 +146,27 @@ def test_pixels_are_those_of_the_runs_own_cube(tmp_path, composite):
         expected = whole["reflectance"].sel(band=list(plan.model.bands)).values[:, *part]
         np.testing.assert_array_equal(pixels, expected)
         np.testing.assert_array_equal(quality, whole["quality"].values[part])
+
+
+def test_a_recipe_scaled_by_tile_gets_the_range_that_a_run_measures(tmp_path, monkeypatch):
+    item = json.loads((SHIPPED_FOLDER / "demo.json").read_text(encoding="utf-8"))
+    item["properties"]["lspipe:scaling"] = {"kind": "tile-minmax"}
+    shutil.copy(SHIPPED_FOLDER / "demo.safetensors", tmp_path)
+    (tmp_path / "scaled.json").write_text(json.dumps(item), encoding="utf-8")
+    made, plan = planned(tmp_path / "world", model={"item": str(tmp_path / "scaled.json")})
+    run, (tile,) = FrozenRun.of(made.run), plan.tiles
+    for strip in (1024, 50):
+        monkeypatch.setattr(frozen, "_STRIP", strip)
+        for step, expected in zip(run.tiles[0].steps, tile.tile_ranges, strict=True):
+            found = run.range_of(run.tiles[0], step, plan.model.bands)
+            np.testing.assert_array_equal(found, np.float32(expected))
+    # Of a run of another model too: what is measured are the scenes.
+    other, _ = planned(tmp_path / "other", model={"item": "shipped:demo"})
+    samples = chips(other.run, SCARS, model=tmp_path / "scaled.json")
+    again = chips(made.run, SCARS)
+    image, _ = samples.read(samples.names[0])
+    np.testing.assert_array_equal(image, again.read(again.names[0])[0])
+    assert 0 <= np.nanmin(image) < np.nanmax(image) <= 1
 
 
 def test_patches_hold_the_polygons_in_model_units_and_as_many_without(world):
