@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from lspipe.evaluate import Confusion
-from lspipe.recipes import RECIPES
+from lspipe.recipes import RECIPES, base_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -283,7 +283,7 @@ def rows_of(
     Returns:
         None, if no paper has this network.
     """
-    rows = tuple(_all_rows())
+    rows, recipe = tuple(_all_rows()), base_of(recipe)
     found = [row for row in rows if row.architecture == architecture]
     found = [row for row in found if row.recipe == recipe] or _nearest(rows, architecture, recipe)
     found = [row for row in found if row.patch == patch] or found

@@ -8,7 +8,7 @@ Source: SCIENCE 1.3 and 2; where a paper is silent, the note says what was taken
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 from lspipe.errors import ModelError, UsageError
@@ -16,9 +16,9 @@ from lspipe.models.item import Scaling
 from lspipe.models.section import nearest
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
-    from lspipe.models.item import ModelItem
+    from lspipe.models.item import ModelItem, ScalingKind
 
 Level = Literal["L1C", "L2A", "none"]
 """Product that the reflectances are of: top of atmosphere, surface, or not Sentinel-2 at all."""
@@ -27,13 +27,18 @@ UNITS = {
     "slope": "degree",
     "dem": "m",
     "curvature": "1/100 m-1",
+    "plan_curvature": "1/100 m-1",
+    "profile_curvature": "1/100 m-1",
     "vv_before": "dB",
     "vv_after": "dB",
+    "vv_amplitude_before": "1",
+    "vv_amplitude_after": "1",
 }
 """Units of channels that are no reflectances; a name of a band means reflectance, 0..1.
 
 Slope after Horn 1981; curvature is the total one after Zevenbergen and Thorne 1987, positive where
-convex (SCIENCE 4.2, 4.3)."""
+convex, unless it is called plan or profile (SCIENCE 4.2, 4.3). An amplitude of VV is the square
+root of gamma0 (SCIENCE 3)."""
 
 L4S_DIVISORS = (
     1111.81236406, 824.63171476, 663.41636217, 445.17289745, 645.8582926, 1547.73508126,
@@ -58,6 +63,11 @@ class Recipe:
     scaling: Scaling
     note: str
     """What the paper leaves open, and what was taken."""
+
+    @property
+    def base(self) -> str:
+        """Name of the recipe of which this is a reading, or which this has terrain besides."""
+        return base_of(self.name)
 
     @property
     def units(self) -> tuple[str, ...]:
@@ -192,18 +202,130 @@ RECIPES = {
 }
 
 
+# --- other readings of a paper ------------------------------------------------------------------
+
+
+def _scaled(kind: ScalingKind) -> Callable[[Recipe], Recipe]:
+    return lambda recipe: replace(recipe, scaling=Scaling(kind=kind))
+
+
+def _as_16_bit(recipe: Recipe) -> Recipe:
+    count = len(recipe.channels)
+    scale = (DN_PER_REFLECTANCE / 65535,) * count
+    return replace(
+        recipe, scaling=Scaling(kind="affine", scale=scale, offset=(0.0,) * count, clip=(0.0, 1.0))
+    )
+
+
+def _blue_first(recipe: Recipe) -> Recipe:
+    # All three are scaled alike.
+    return replace(recipe, channels=(*reversed(_RGB), *recipe.channels[len(_RGB) :]))
+
+
+def _renamed(names: Mapping[str, str]) -> Callable[[Recipe], Recipe]:
+    return lambda recipe: replace(
+        recipe, channels=tuple(names.get(channel, channel) for channel in recipe.channels)
+    )
+
+
+def _amplitude(recipe: Recipe) -> Recipe:
+    """-1..1 for 0 to 1.78, what 5 dB are: the upper end of the decibels."""
+    is_radar = [channel.startswith("vv") for channel in recipe.channels]
+    old = recipe.scaling
+    return replace(
+        _renamed({f"vv_{when}": f"vv_amplitude_{when}" for when in ("before", "after")})(recipe),
+        scaling=replace(
+            old,
+            scale=_where(is_radar, 2 / 10 ** (5 / 20), old.scale),
+            offset=_where(is_radar, -1.0, old.offset),
+        ),
+    )
+
+
+def _where(chosen: Sequence[bool], value: float, others: Sequence[float]) -> tuple[float, ...]:
+    return tuple(value if here else other for here, other in zip(chosen, others, strict=True))
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What a paper may have meant where it leaves a choice, other than what is taken here."""
+
+    choice: str
+    """What is chosen; of each choice there is one reading."""
+    note: str
+    read: Callable[[Recipe], Recipe]
+
+
+_COLOURS = {"bgr": Reading("order", "Blue, green, red.", _blue_first)}
+_CURVATURES = {
+    kind: Reading(
+        "curvature", f"{kind.capitalize()} curvature.", _renamed({"curvature": f"{kind}_curvature"})
+    )
+    for kind in ("plan", "profile")
+}
+_RADAR = {
+    "amplitude": Reading("radar", "VV as amplitude, 0 to 1.78 as -1 to 1.", _amplitude),
+}
+
+READINGS: dict[str, dict[str, Reading]] = {
+    "morales10": {
+        "patch-minmax": Reading(
+            "scaling",
+            "Each channel of each patch stretched from 0 to 1.",
+            _scaled("window-minmax"),
+        ),
+        "tile-minmax": Reading(
+            "scaling", "Each channel of each tile stretched from 0 to 1.", _scaled("tile-minmax")
+        ),
+        "dn-65535": Reading("scaling", "Digital numbers divided by 65535.", _as_16_bit),
+    },
+    "vega3": _COLOURS,
+    "vega5": {**_COLOURS, **_CURVATURES},
+    "vega7": {**_COLOURS, **_CURVATURES, **_RADAR},
+}
+"""Named behind a colon: `morales10:patch-minmax`, `vega7:bgr,amplitude`. Source: SCIENCE 10."""
+
+
+def base_of(name: str) -> str:
+    """Return the name of a recipe without its readings and terrain channels."""
+    return name.partition(":")[0].partition("+")[0]
+
+
 def recipe_of(name: str) -> Recipe:
-    """Return a recipe by its name; "ghorb4+slope" and "ghorb4+slope+dem" too.
+    """Return a recipe by its name, with terrain ("ghorb4+slope") or readings ("vega3:bgr") too.
 
     Raises:
-        UsageError: no such recipe.
+        UsageError: no such recipe, or no such reading of it.
     """
-    base, *more = name.split("+")
+    whole, _, readings = name.partition(":")
+    base, *more = whole.split("+")
     if base not in RECIPES:
         raise UsageError(
             f"unknown recipe {name!r}{nearest(base, RECIPES)}: expected one of {', '.join(RECIPES)}"
         )
-    return RECIPES[base].with_channels(*more) if more else RECIPES[base]
+    recipe = RECIPES[base].with_channels(*more) if more else RECIPES[base]
+    return _read_otherwise(recipe, readings.split(",")) if ":" in name else recipe
+
+
+def _read_otherwise(recipe: Recipe, names: Sequence[str]) -> Recipe:
+    known = READINGS.get(recipe.name, {})
+    for name in names:
+        if name not in known:
+            expected = f"expected {', '.join(known)}" if known else "it has no other readings"
+            raise UsageError(f"recipe {recipe.name}:{name}{nearest(name, known)}: {expected}")
+    choices = [known[name].choice for name in names]
+    if len(set(choices)) < len(choices):
+        twice = next(choice for choice in choices if choices.count(choice) > 1)
+        raise UsageError(f"recipe {recipe.name}:{','.join(names)}: expected one {twice}, found two")
+    other = recipe
+    for name in names:
+        other = known[name].read(other)
+    notes = " ".join(known[name].note for name in names)
+    return replace(
+        other,
+        name=f"{recipe.name}:{','.join(names)}",
+        note=f"{recipe.note} Read otherwise here: {notes}",
+    )
 
 
 def level_of(name: str) -> Level:

@@ -202,5 +202,10 @@ def test_other_channels_get_the_rows_of_the_recipes_patches_or_of_the_network():
     assert rows_of("bare-ground") == ()
 
 
+def test_another_reading_of_a_recipe_stands_beside_the_same_rows():
+    assert rows_of("vega-unet", "vega5:bgr,plan") == rows_of("vega-unet", "vega5")
+    assert rows_of("ghorb-unet", "ghorb4+slope") == rows_of("ghorb-unet", "ghorb4")
+
+
 def test_every_network_of_a_paper_has_a_row():
     assert [name for name in ARCHITECTURES if not rows_of(name)] == ["bare-ground"]

@@ -35,6 +35,16 @@ FOURTEEN = "B01 B02 B03 B04 B05 B06 B07 B08 B09 B10 B11 B12 slope dem"
         ("vega5", "004", "none", "B04 B03 B02 slope curvature"),
         ("vega7", "004", "none", "B04 B03 B02 slope curvature vv_before vv_after"),
         ("l4s-rgb", "001", "L1C", "B04 B03 B02"),
+        # Other readings of the papers: SCIENCE 10 (2, 10, 11).
+        ("morales10:dn-65535", "000", "L2A", "B02 B03 B04 B05 B06 B07 B08 B8A B11 B12"),
+        ("vega3:bgr", "004", "none", "B02 B03 B04"),
+        ("vega5:profile", "004", "none", "B04 B03 B02 slope profile_curvature"),
+        (
+            "vega7:bgr,plan,amplitude",
+            "004",
+            "none",
+            "B02 B03 B04 slope plan_curvature vv_amplitude_before vv_amplitude_after",
+        ),
     ],
 )
 def test_channels_are_those_of_the_paper_in_its_order(name, paper, level, channels):
@@ -83,6 +93,45 @@ def test_vega_clips_radar_to_25_decibels_below_and_5_above():
     torch.testing.assert_close(found, torch.tensor([-1.0, -1.0, 0.0, 1.0, 1.0]))
 
 
+def test_an_amplitude_of_vega_ends_where_its_decibels_end():
+    recipe = recipe_of("vega7:amplitude")
+    assert recipe.units[-2:] == ("1", "1")
+    values = torch.zeros(4, 7, 1, 1)
+    values[:, 6, 0, 0] = torch.tensor([0.0, 10 ** (5 / 20) / 2, 10 ** (5 / 20), 3.0])
+    found = scale(values, recipe.scaling)
+    torch.testing.assert_close(found[:, 6, 0, 0], torch.tensor([-1.0, 0.0, 1.0, 1.0]))
+    # Slope and curvature are what they were.
+    assert recipe.scaling.scale[:5] == recipe_of("vega7").scaling.scale[:5]
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("morales10", [0.1, 0.4, 1.0]),
+        ("morales10:dn-65535", [1000 / 65535, 4000 / 65535, 1.0]),
+        ("morales10:patch-minmax", [0.0, 3000 / 69000, 1.0]),
+        ("morales10:tile-minmax", [0.125, 0.5, 8.75]),
+    ],
+)
+def test_indexed_to_one_is_read_in_four_ways(name, expected):
+    reflectance = torch.tensor([0.1, 0.4, 7.0]).reshape(1, 1, 1, 3).repeat(1, 10, 1, 1)
+    found = scale(
+        reflectance,
+        recipe_of(name).scaling,
+        observed=torch.ones(1, 1, 1, 3, dtype=torch.bool),
+        tile_range=torch.tensor([[0.0, 0.8]] * 10),
+    )
+    torch.testing.assert_close(found[0, 4, 0], torch.tensor(expected))
+
+
+def test_the_note_of_a_reading_says_what_is_read_otherwise():
+    assert recipe_of("vega5:bgr,plan").note.endswith(
+        "Read otherwise here: Blue, green, red. Plan curvature."
+    )
+    assert recipe_of("ghorb4+slope").base == recipe_of("ghorb4").base == "ghorb4"
+    assert recipe_of("vega5:bgr").base == "vega5"
+
+
 def test_l4s_rgb_divides_by_the_vector_and_then_by_the_windows_largest():
     reflectance = torch.tensor([0.08, 0.05, 0.09]).reshape(1, 3, 1, 1).repeat(1, 1, 2, 2)
     reflectance[0, :, 1, 1] = 0.02
@@ -120,6 +169,12 @@ def test_other_channels_are_refused_by_name(name, bands, message):
         ("ghorb4+slope+slope", "expected slope or dem, each once"),
         ("yali6+slope", "recipe yali6 takes no further channels"),
         ("vega3+slope", "recipe vega3 takes no further channels"),
+        ("vega3:plan", "recipe vega3:plan: expected bgr"),
+        ("vega5:pln", r"vega5:pln \(did you mean 'plan'\?\): expected bgr, plan, profile"),
+        ("vega5:plan,profile", "expected one curvature, found two"),
+        ("vega3:bgr,bgr", "expected one order, found two"),
+        ("l4s14:bgr", "l4s14:bgr: it has no other readings"),
+        ("vega3:", "recipe vega3:: expected bgr"),
     ],
 )
 def test_unknown_recipes_are_refused(name, message):
