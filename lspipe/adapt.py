@@ -8,7 +8,7 @@ taken, not how the model does elsewhere.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -129,7 +129,14 @@ def adapt(
             f"nothing was written; train it for fewer epochs than {spec.epochs}, or review "
             "more"
         )
-    fields = _fields(parent, frozen, found, spec) | {"id": name}
+    training = {
+        "windows": len(windows),
+        "epochs_run": len(epochs),
+        "best_epoch": None,
+        "spec": asdict(spec),
+        "init_from": {"id": parent.id, "sha256": parent.sha256},
+    }
+    fields = _fields(parent, frozen, found, spec) | {"id": name, "training": training}
     return Adapted(
         item=pack(network.network, output, item_fields=fields),
         patches=len(windows),

@@ -11,6 +11,7 @@ A folder of a course holds
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 from dataclasses import asdict, dataclass, field
@@ -373,7 +374,19 @@ def _told(course: Course, training: Samples, epochs: tuple[Epoch, ...]) -> dict[
         "epochs_run": len(epochs),
         "best_epoch": best[-1] if best else None,
         "spec": asdict(course.spec),
+        **_first_weights(course),
     }
+
+
+def _first_weights(course: Course) -> dict[str, Any]:
+    """Where the first weights are from; nothing where they follow from the seed alone."""
+    if course.init_from is not None:
+        item = ModelItem.from_file(str(course.init_from))
+        return {"init_from": {"id": item.id, "sha256": item.sha256}}
+    if course.encoder_weights is not None:
+        content = course.encoder_weights.read_bytes()
+        return {"encoder_weights": {"sha256": hashlib.sha256(content).hexdigest()}}
+    return {}
 
 
 def _about(training: Samples, validation: Samples | None) -> str:

@@ -126,6 +126,8 @@ def test_a_reviewed_false_alarm_fades_and_confirmed_landslides_stay(run, tmp_pat
     assert adapted.id == "demo-adapted"
     assert adapted.scaling == parent.scaling
     assert parent.sha256 in adapted.description
+    assert adapted.training["init_from"] == {"id": "demo", "sha256": parent.sha256}
+    assert (adapted.training["windows"], adapted.training["epochs_run"]) == (5, 100)
     assert "3 true, 2 false, in 5 windows of tile 18GYS" in adapted.description
     assert adapted.not_for.startswith(parent.not_for)
     assert "Adapted to tile 18GYS" in adapted.not_for

@@ -116,12 +116,12 @@ def test_a_model_tells_how_it_was_trained(patches, tmp_path, capsys):
         "protocol": "ghorb", "windows": 48, "epochs_run": 2, "best_epoch": best,
         "spec": asdict(spec),
     }  # fmt: skip
-    assert item.arguments == {"filters": 4, "upsampling": "transposed"}
+    assert item.arguments == {"filters": 4, "is_plain": False, "upsampling": "transposed"}
     assert main(["model", "show", facts["item"]]) == 0
     shown = " ".join(capsys.readouterr().out.split())
     assert f"protocol=ghorb, windows=48, epochs_run=2, best_epoch={best}" in shown
     assert "spec: epochs=2, iterations=None, batch_size=4, learning_rate=0.005" in shown
-    assert "ghorb-resunet(filters=4, upsampling=transposed)" in shown
+    assert "ghorb-resunet(filters=4, upsampling=transposed, is_plain=False)" in shown
     assert f"l4s-rgb: {recipe_of('l4s-rgb').note}" in shown
 
 
@@ -141,6 +141,11 @@ def test_a_model_can_be_the_beginning_of_another(patches, tmp_path, capsys):
     assert train(patches, tmp_path / "first") == 0
     first = str(tmp_path / "first" / "first.json")
     assert train(patches, tmp_path / "second", "--init-from", first) == 0
+    began, second = (
+        ModelItem.from_file(tmp_path / name / f"{name}.json") for name in ("first", "second")
+    )
+    assert second.training["init_from"] == {"id": "first", "sha256": began.sha256}
+    assert "init_from" not in began.training
     assert train(patches, tmp_path / "third", "--init-from", first, "--argument", "filters=8") == 2
     assert "expected ghorb-unet {'filters': 8}" in capsys.readouterr().err
     assert train(patches, tmp_path / "third", "--init-from", "shipped:bare-ground") == 2
