@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Literal
 from lspipe.errors import ModelError, UsageError
 from lspipe.models.item import Scaling
 from lspipe.models.section import nearest
+from lspipe.readings import read_otherwise
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Sequence
 
-    from lspipe.models.item import ModelItem, ScalingKind
+    from lspipe.models.item import ModelItem
 
 Level = Literal["L1C", "L2A", "none"]
 """Product that the reflectances are of: top of atmosphere, surface, or not Sentinel-2 at all."""
@@ -202,90 +203,6 @@ RECIPES = {
 }
 
 
-# --- other readings of a paper ------------------------------------------------------------------
-
-
-def _scaled(kind: ScalingKind) -> Callable[[Recipe], Recipe]:
-    return lambda recipe: replace(recipe, scaling=Scaling(kind=kind))
-
-
-def _as_16_bit(recipe: Recipe) -> Recipe:
-    count = len(recipe.channels)
-    scale = (DN_PER_REFLECTANCE / 65535,) * count
-    return replace(
-        recipe, scaling=Scaling(kind="affine", scale=scale, offset=(0.0,) * count, clip=(0.0, 1.0))
-    )
-
-
-def _blue_first(recipe: Recipe) -> Recipe:
-    # All three are scaled alike.
-    return replace(recipe, channels=(*reversed(_RGB), *recipe.channels[len(_RGB) :]))
-
-
-def _renamed(names: Mapping[str, str]) -> Callable[[Recipe], Recipe]:
-    return lambda recipe: replace(
-        recipe, channels=tuple(names.get(channel, channel) for channel in recipe.channels)
-    )
-
-
-def _amplitude(recipe: Recipe) -> Recipe:
-    """-1..1 for 0 to 1.78, what 5 dB are: the upper end of the decibels."""
-    is_radar = [channel.startswith("vv") for channel in recipe.channels]
-    old = recipe.scaling
-    return replace(
-        _renamed({f"vv_{when}": f"vv_amplitude_{when}" for when in ("before", "after")})(recipe),
-        scaling=replace(
-            old,
-            scale=_where(is_radar, 2 / 10 ** (5 / 20), old.scale),
-            offset=_where(is_radar, -1.0, old.offset),
-        ),
-    )
-
-
-def _where(chosen: Sequence[bool], value: float, others: Sequence[float]) -> tuple[float, ...]:
-    return tuple(value if here else other for here, other in zip(chosen, others, strict=True))
-
-
-@dataclass(frozen=True)
-class Reading:
-    """What a paper may have meant where it leaves a choice, other than what is taken here."""
-
-    choice: str
-    """What is chosen; of each choice there is one reading."""
-    note: str
-    read: Callable[[Recipe], Recipe]
-
-
-_COLOURS = {"bgr": Reading("order", "Blue, green, red.", _blue_first)}
-_CURVATURES = {
-    kind: Reading(
-        "curvature", f"{kind.capitalize()} curvature.", _renamed({"curvature": f"{kind}_curvature"})
-    )
-    for kind in ("plan", "profile")
-}
-_RADAR = {
-    "amplitude": Reading("radar", "VV as amplitude, 0 to 1.78 as -1 to 1.", _amplitude),
-}
-
-READINGS: dict[str, dict[str, Reading]] = {
-    "morales10": {
-        "patch-minmax": Reading(
-            "scaling",
-            "Each channel of each patch stretched from 0 to 1.",
-            _scaled("window-minmax"),
-        ),
-        "tile-minmax": Reading(
-            "scaling", "Each channel of each tile stretched from 0 to 1.", _scaled("tile-minmax")
-        ),
-        "dn-65535": Reading("scaling", "Digital numbers divided by 65535.", _as_16_bit),
-    },
-    "vega3": _COLOURS,
-    "vega5": {**_COLOURS, **_CURVATURES},
-    "vega7": {**_COLOURS, **_CURVATURES, **_RADAR},
-}
-"""Named behind a colon: `morales10:patch-minmax`, `vega7:bgr,amplitude`. Source: SCIENCE 10."""
-
-
 def base_of(name: str) -> str:
     """Return the name of a recipe without its readings and terrain channels."""
     return name.partition(":")[0].partition("+")[0]
@@ -304,27 +221,19 @@ def recipe_of(name: str) -> Recipe:
             f"unknown recipe {name!r}{nearest(base, RECIPES)}: expected one of {', '.join(RECIPES)}"
         )
     recipe = RECIPES[base].with_channels(*more) if more else RECIPES[base]
-    return _read_otherwise(recipe, readings.split(",")) if ":" in name else recipe
+    return _read_otherwise(recipe, readings) if ":" in name else recipe
 
 
-def _read_otherwise(recipe: Recipe, names: Sequence[str]) -> Recipe:
-    known = READINGS.get(recipe.name, {})
-    for name in names:
-        if name not in known:
-            expected = f"expected {', '.join(known)}" if known else "it has no other readings"
-            raise UsageError(f"recipe {recipe.name}:{name}{nearest(name, known)}: {expected}")
-    choices = [known[name].choice for name in names]
-    if len(set(choices)) < len(choices):
-        twice = next(choice for choice in choices if choices.count(choice) > 1)
-        raise UsageError(f"recipe {recipe.name}:{','.join(names)}: expected one {twice}, found two")
-    other = recipe
-    for name in names:
-        other = known[name].read(other)
-    notes = " ".join(known[name].note for name in names)
+def _read_otherwise(recipe: Recipe, readings: str) -> Recipe:
+    channels, scaling, note = read_otherwise(
+        recipe.name, readings.split(","), recipe.channels, recipe.scaling
+    )
     return replace(
-        other,
-        name=f"{recipe.name}:{','.join(names)}",
-        note=f"{recipe.note} Read otherwise here: {notes}",
+        recipe,
+        name=f"{recipe.name}:{readings}",
+        channels=channels,
+        scaling=scaling,
+        note=f"{recipe.note} Read otherwise here: {note}",
     )
 
 
