@@ -18,21 +18,18 @@ tuning of MONAI takes away.
 Targets: fp32 within 1e-6: compiled >= 1.25, OpenVINO >= 1.8; bf16: compiled >= 2.5, OpenVINO >= 3.7
 where the processor has bf16.
 
-Result, 2026-11-21, 2 cores of an AMD EPYC with AVX512-bf16, 2 threads: MONAI takes 83 to 88 s. Over
-three rounds in two runs, median (lowest to highest): eager fp32 1.00, compiled fp32 1.30 (1.29 to
-1.32), OpenVINO fp32 1.66 (1.61 to 1.73), eager bf16 1.78 (1.67 to 1.97), compiled bf16 2.31 (2.22
-to 2.75), OpenVINO bf16 3.17 (2.98 to 3.59). Short of the targets: compiled in bf16, and OpenVINO in
-both. The machine is shared, and what is slower there is the faster ways: MONAI's own time moves by
-6 %, that of compiled bf16 by 20 %. Tried: batch norms folded into convolutions, batches of 1 to 32
-windows (`batch_size.py`), one copy per window, the allocator's settings (`allocator.py`); what is
-around the network takes nothing any more (`efficiency.py`: 1.07 and 1.00), so what is left is the
-time of the network itself in that runtime.
+Result, 2026-11-22, 2 cores of an AMD EPYC with AVX512-bf16, 2 threads, nothing beside it: MONAI
+takes 92 s. Three rounds, median (lowest to highest): eager fp32 1.00 (0.97 to 1.04), compiled fp32
+1.35 (1.24 to 1.37), OpenVINO fp32 1.71 (1.67 to 1.72), eager bf16 1.77 (1.72 to 2.01), compiled
+bf16 2.39 (2.21 to 2.47), OpenVINO bf16 3.48 (3.40 to 3.49). fp32 differs by at most 1.8e-7, bf16 by
+2.5e-3 (eager), 1.0e-3 (compiled), 7.4e-4 (OpenVINO).
 
-The results' file of 1024 px is of the first run, and its differences in p are of a network that was
-normalised by random batches, and blew up rounding (1e-4, 0.2). Of that which stands now, `--size
-672 --rounds 1` prints 1.8e-7 in fp32 (compiled, OpenVINO), and in bf16 2.5e-3 (eager), 1.2e-3
-(compiled), 8.3e-4 (OpenVINO). Its single round gave lower ratios, in the same order: 0.93, 1.26,
-1.45, 1.57, 1.98, 2.75.
+Short of the targets: compiled in bf16 (2.5), and OpenVINO in both (1.8, 3.7). The machine is
+shared: three rounds of the day before gave 1.30, 1.66, 1.78, 2.31 (2.22 to 2.75) and 3.17 (2.98 to
+3.59), and what moves most are the faster ways. Tried: batch norms folded into convolutions, batches
+of 1 to 32 windows (`batch_size.py`), one copy per window, the allocator's settings
+(`allocator.py`); what is around the network takes nothing any more (`efficiency.py`: 1.07 and
+1.00), so what is left is the time of the network itself in that runtime.
 """
 
 from __future__ import annotations
