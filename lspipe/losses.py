@@ -141,7 +141,7 @@ def focal_tversky_each(probability: Tensor, truth: Tensor, counts: Tensor) -> Te
 
     Source: paper 000, Eq. 1; SCIENCE 10 (7).
     """
-    losses = _tversky(probability, truth, counts, (1, 2), missed=0.7, false=0.3, exponent=0.75)
+    losses = _tversky(probability, truth, counts, (1, 2))
     counted = counts.amax((1, 2))
     return (losses * counted).sum() / counted.sum().clamp(min=1)
 
@@ -152,9 +152,9 @@ def _tversky(
     counts: Tensor,
     axes: tuple[int, ...],
     *,
-    missed: float,
-    false: float,
-    exponent: float,
+    missed: float = 0.7,
+    false: float = 0.3,
+    exponent: float = 0.75,
 ) -> Tensor:
     positive = (truth * probability * counts).sum(axes)
     negative_missed = (truth * (1 - probability) * counts).sum(axes)
