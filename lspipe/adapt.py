@@ -8,7 +8,7 @@ taken, not how the model does elsewhere.
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +25,7 @@ from lspipe.models.weights import build_network
 from lspipe.samples.decisions import reviewed
 from lspipe.samples.frozen import FrozenRun
 from lspipe.train import TrainSpec, fit
+from lspipe.train.spec import told
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -129,12 +130,8 @@ def adapt(
             f"nothing was written; train it for fewer epochs than {spec.epochs}, or review "
             "more"
         )
-    training = {
-        "windows": len(windows),
-        "epochs_run": len(epochs),
-        "best_epoch": None,
-        "spec": asdict(spec),
-        "init_from": {"id": parent.id, "sha256": parent.sha256},
+    training = told(spec, epochs, windows=len(windows)) | {
+        "init_from": {"id": parent.id, "sha256": parent.sha256}
     }
     fields = _fields(parent, frozen, found, spec) | {"id": name, "training": training}
     return Adapted(

@@ -94,13 +94,13 @@ class Shown(Dataset[Batch]):
 
     def __getitem__(self, draw: Draw) -> Batch:
         windows, labels = self._windows[draw.chosen], self._labels[draw.chosen]
+        generator = torch.Generator().manual_seed(draw.seed)
+        if self._spec.haze:  # before what a rotation brings in from outside counts as dark
+            share = self._spec.haze * torch.rand((len(windows), 1, 1, 1), generator=generator)
+            windows = cleared(windows, share)
         windows, labels = (dihedral.apply(draw.turn, image) for image in (windows, labels))
         if draw.degrees:
             windows, labels = rotated(windows, labels, draw.degrees)
-        generator = torch.Generator().manual_seed(draw.seed)
-        if self._spec.haze:
-            share = self._spec.haze * torch.rand((len(windows), 1, 1, 1), generator=generator)
-            windows = cleared(windows, share)
         if self._spec.gain:
             chance = torch.rand((*windows.shape[:2], 1, 1), generator=generator)
             windows = windows * (1 + self._spec.gain * (2 * chance - 1))
@@ -116,9 +116,10 @@ def cleared(windows: Tensor, share: Tensor) -> Tensor:
 
     Returns:
         Windows whose highest value is what it was. One in which nothing but haze would be left, as
-        of one colour, stays as it is.
+        of one colour, stays as it is, and so does a channel that is dark (0) anywhere, or where
+        there is no data.
     """
-    clear = windows - share * windows.amin((2, 3), keepdim=True)
+    clear = windows - share * windows.amin((2, 3), keepdim=True).clamp(min=0)
     highest, left = (image.amax((1, 2, 3), keepdim=True) for image in (windows, clear))
     return torch.where(left > 0, clear * (highest / left), windows)
 

@@ -30,12 +30,12 @@ from lspipe.models.pack import check_id, pack
 from lspipe.models.runtimes import resolve_device
 from lspipe.models.statistics import Statistics
 from lspipe.models.weights import build_network
-from lspipe.recipes import Recipe, check_channels, recipe_of
+from lspipe.recipes import UNITS, Recipe, check_channels, recipe_of
 from lspipe.samples.windows import cut
 from lspipe.scorecard import Scorecard, limits_of
 from lspipe.scoring import choose_threshold, measure, predict
 from lspipe.train import curve, fit
-from lspipe.train.spec import TrainSpec
+from lspipe.train.spec import TrainSpec, told
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -119,7 +119,8 @@ def train(
         SamplesError: patches that cannot be used, or of another recipe.
         ModelError: another architecture or other channels in `init_from`; weights that do not fit.
             The loss is no longer a number.
-        UsageError: another training lies in the folder; patience without validation.
+        UsageError: another training lies in the folder; patience without validation; haze of
+            channels that are no reflectance.
     """
     check_id(course.id)
     recipe = recipe_of(course.recipe)
@@ -134,9 +135,11 @@ def train(
             "set patience to null"
         )
     # What could fail is done before hours of training.
+    _check_haze(course, recipe)
     curve.check_installed()
     statistics = statistics_of(training, pairs)
     network = first_network(course, recipe).to(resolve_device("auto"))
+    began = _first_weights(course)
     if fresh:
         clear(course, folder)
     try:
@@ -149,7 +152,9 @@ def train(
     title = f"{course.id} ({course.architecture})"
     curve.draw(epochs, folder / CURVE, title=title)
     fields = fields_of(course, window=pairs[0].shape[-1], about=_about(training, validation))
-    fields |= {"statistics": statistics, "training": _told(course, training, epochs)}
+    protocol = {"protocol": course.protocol} if course.protocol else {}
+    how = protocol | told(course.spec, epochs, windows=len(training)) | began
+    fields |= {"statistics": statistics, "training": how}
     card = None
     if validation is not None:
         # Aside until it is whole: a model that is there has its own threshold and its scores.
@@ -172,6 +177,15 @@ def clear(course: Course, folder: Path) -> None:
     names = [f"{course.id}{end}" for end in (".json", ".safetensors", ".scorecard.json")]
     for name in (STATE, RECORD, CURVE, *names):
         (folder / name).unlink(missing_ok=True)
+
+
+def _check_haze(course: Course, recipe: Recipe) -> None:
+    others = [channel for channel in recipe.channels if channel in UNITS]
+    if course.spec.haze and others:
+        raise UsageError(
+            f"{course.id}: haze {course.spec.haze:g} is of reflectances, and recipe {recipe.name} "
+            f"has {', '.join(others)} too: set haze to 0, or take a recipe of bands"
+        )
 
 
 def _check_validation(course: Course, watched: Pairs) -> None:
@@ -362,20 +376,6 @@ def _labelled(pairs: Pairs) -> Iterator[NDArray[np.float32]]:
     """Windows with NaN where nothing was observed, which is no part of any statistic."""
     for window, labels in zip(*pairs, strict=True):
         yield np.where(labels == IGNORED, np.float32(np.nan), window)
-
-
-def _told(course: Course, training: Samples, epochs: tuple[Epoch, ...]) -> dict[str, Any]:
-    """What the item says of its training; the best epoch is null where none was chosen."""
-    best = [epoch.epoch for epoch in epochs if epoch.is_best]
-    protocol = {"protocol": course.protocol} if course.protocol else {}
-    return {
-        **protocol,
-        "windows": len(training),
-        "epochs_run": len(epochs),
-        "best_epoch": best[-1] if best else None,
-        "spec": asdict(course.spec),
-        **_first_weights(course),
-    }
 
 
 def _first_weights(course: Course) -> dict[str, Any]:

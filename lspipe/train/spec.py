@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 
 from lspipe.losses import LossName
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import numpy as np
     from numpy.typing import NDArray
 
@@ -53,7 +55,8 @@ class TrainSpec:
     away, and the window is brought back to its highest value: as if there were less air above the
     ground, so that what is learnt at the top of the atmosphere (L1C) is of more use in surface
     reflectance (L2A). Dark-object subtraction, Chavez 1988 (doi 10.1016/0034-4257(88)90019-3); of
-    no paper here. For channels of reflectance only."""
+    no paper here. A channel that is dark (0) anywhere, or lacks data there, stays as it is. For
+    channels of reflectance only."""
     patience: int | None = None
     """Epochs without anything better on the validation windows after which training ends."""
     watch: Watch = "loss"
@@ -106,3 +109,20 @@ class Epoch:
     seconds: float
     is_best: bool
     """Whether its weights are better, on validation, than those of all epochs before."""
+
+
+def told(spec: TrainSpec, epochs: Sequence[Epoch], *, windows: int) -> dict[str, Any]:
+    """What a model item says of a training; the best epoch is null where none was chosen.
+
+    Args:
+        spec: how it was trained.
+        epochs: all that were run.
+        windows: how many it was trained on.
+    """
+    best = [epoch.epoch for epoch in epochs if epoch.is_best]
+    return {
+        "windows": windows,
+        "epochs_run": len(epochs),
+        "best_epoch": best[-1] if best else None,
+        "spec": asdict(spec),
+    }

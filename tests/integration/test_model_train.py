@@ -1,5 +1,6 @@
 """`lspipe model train` and `model pack`: from a folder of patches to a model that can be used."""
 
+import hashlib
 import json
 import re
 import shutil
@@ -13,11 +14,14 @@ import torch
 
 from lspipe import scorecard
 from lspipe.cli import main
-from lspipe.errors import ModelError
+from lspipe.errors import ModelError, UsageError
 from lspipe.models import ModelItem, build
 from lspipe.models.weights import read_tensors
 from lspipe.recipes import recipe_of
-from lspipe.train import PROTOCOLS, protocols
+from lspipe.samples import Samples
+from lspipe.train import PROTOCOLS, TrainSpec, protocols
+from lspipe.train.course import Course
+from lspipe.train.course import train as train_course
 from tests.worlds import lspipe
 
 QUICK = [
@@ -284,6 +288,40 @@ def test_what_cannot_be_trained_is_refused_before_anything_is_written(
     assert train(patches, tmp_path / "mine", *words) == 2
     assert message in capsys.readouterr().err
     assert not (tmp_path / "mine").exists()
+
+
+def test_haze_is_of_reflectances_only(tmp_path):
+    terrain = recipe_of("yali6")
+    samples = Samples(
+        "here",
+        terrain,
+        ("1",),
+        lambda _: (np.ones((6, 16, 16), np.float32), np.ones((16, 16), np.uint8)),
+    )
+    hazy = Course(
+        id="mine", architecture="ghorb-unet", recipe="yali6", spec=TrainSpec(haze=0.5, epochs=1)
+    )
+    with pytest.raises(UsageError, match="recipe yali6 has slope, dem too: set haze to 0"):
+        train_course(hazy, samples, None, tmp_path / "mine")
+    assert not (tmp_path / "mine").exists()
+
+
+def test_an_item_says_which_encoder_it_began_with(tmp_path):
+    donor = build("yali-mobilenetv2", 3)
+    encoder = tmp_path / "encoder.safetensors"
+    safetensors.torch.save_file(donor.encoder.state_dict(), encoder)
+    rng = np.random.default_rng(0)
+    samples = Samples(
+        "here", recipe_of("l4s-rgb"), ("1", "2"),
+        lambda _: (rng.random((3, 32, 32), np.float32), rng.integers(0, 2, (32, 32), np.uint8)),
+    )  # fmt: skip
+    course = Course(
+        id="mine", architecture="yali-mobilenetv2", recipe="l4s-rgb", encoder_weights=encoder,
+        spec=TrainSpec(epochs=1),
+    )  # fmt: skip
+    item = ModelItem.from_file(train_course(course, samples, None, tmp_path / "mine").item)
+    digest = hashlib.sha256(encoder.read_bytes()).hexdigest()
+    assert item.training["encoder_weights"] == {"sha256": digest}
 
 
 def pack(weights, folder, *more):

@@ -224,6 +224,23 @@ def test_haze_is_taken_from_each_channel_in_one_share_of_its_window():
     assert shares.min() < 0.2
 
 
+def test_haze_is_taken_before_a_rotation_brings_in_what_was_not_seen():
+    windows = np.full((4, 1, 16, 16), 0.5, np.float32)
+    windows[:, :, 8, 8] = 1
+    pairs = (windows, np.zeros((4, 16, 16), np.uint8))
+    spec = TrainSpec(batch_size=4, augmentation="flips-rotations", haze=1.0)
+    ((shown, _),) = batches.training(pairs, spec)
+    # Near the middle, where a rotation brings in nothing.
+    assert (shown[:, 0, 8, 4] < 0.5).all()
+
+
+def test_a_dark_channel_has_no_haze():
+    windows = torch.rand(3, 2, 8, 8) + 0.1
+    windows[:, 0, 0, 0] = 0
+    windows[:, 1, 0, 0] = -0.01
+    assert torch.equal(batches.cleared(windows, torch.full((3, 1, 1, 1), 0.7)), windows)
+
+
 def test_a_window_that_would_be_nothing_without_haze_stays_as_it_is():
     flat = torch.full((2, 3, 4, 4), 0.4)
     flat[1, 0, 0, 0] = 0.5
