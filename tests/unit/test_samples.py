@@ -167,7 +167,9 @@ def test_reflectances_are_found_by_name_and_scaled_as_the_recipe_says(tmp_path, 
         expected *= np.array([445.17289745, 663.41636217, 824.63171476])[:, None, None] ** -1
         expected /= expected.max()
     assert image.dtype == np.float32
-    np.testing.assert_allclose(image, expected, rtol=1e-6, atol=1e-6)
+    # What is stretched has a zero, where no difference is small in proportion.
+    atol = 1e-6 if recipe == "morales10:patch-minmax" else 0
+    np.testing.assert_allclose(image, expected, rtol=1e-6, atol=atol)
 
 
 def test_terrain_of_an_image_is_in_degrees_and_metres(tmp_path):
