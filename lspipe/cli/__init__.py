@@ -66,5 +66,8 @@ def _quiet_libraries() -> None:
     """
     import dask
 
-    dask.config.set({"logging": dict.fromkeys(("distributed", "odc.loader"), "critical")})
+    # The loop of a client reports to tornado: a Ctrl-C while it has not yet begun a question to the
+    # scheduler makes distributed cancel what is not there (a NameError in its `sync`).
+    loggers = ("distributed", "odc.loader", "tornado.application")
+    dask.config.set({"logging": dict.fromkeys(loggers, "critical")})
     logging.getLogger("urllib3").setLevel(logging.ERROR)  # it warns of every try

@@ -6,6 +6,7 @@ import os
 import random
 import signal
 import subprocess
+import sys
 import time
 
 import pytest
@@ -79,6 +80,42 @@ def test_ctrl_c_ends_with_130_and_the_same_command_goes_on(tmp_path, uninterrupt
     answer = lspipe("run", world.workflow)
     assert answer.returncode == 0, answer.stderr
     assert fingerprints(world.run) == uninterrupted
+
+
+INTERRUPTED_WHILE_ASKING = """
+import os, signal, sys, threading, time
+from lspipe.cli import main
+
+# Before dask is imported, as only then what is said of its messages counts.
+assert main(["validate", sys.argv[1]]) == 0
+from lspipe import stream
+
+workers_of = stream._workers
+
+def interrupted_meanwhile(client):
+    client.loop.add_callback(time.sleep, 1)
+    time.sleep(0.1)
+    threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT)).start()
+    return workers_of(client)
+
+stream._workers = interrupted_meanwhile
+sys.exit(main(["run", sys.argv[1]]))
+"""
+
+
+@pytest.mark.timeout(120)
+def test_ctrl_c_before_a_busy_loop_asks_the_scheduler_leaves_no_traceback(tmp_path):
+    world = make_world(tmp_path, cluster=LOCAL, execution=CUT)
+    process = subprocess.run(
+        [sys.executable, "-c", INTERRUPTED_WHILE_ASKING, str(world.workflow)],
+        capture_output=True,
+        text=True,
+        env=environment(),
+        timeout=100,
+    )
+    assert process.returncode == 130, process.stderr
+    assert "the same command continues" in process.stderr
+    assert "Traceback" not in process.stderr
 
 
 @pytest.mark.timeout(300)
