@@ -10,6 +10,7 @@ from lspipe.cli import adapting, models, training, verbs
 from lspipe.cli.evaluation import evaluate
 from lspipe.samples.splits import SPLITS
 from lspipe.train.protocols import PROTOCOLS
+from lspipe.transfer import ALL
 
 
 def parser() -> argparse.ArgumentParser:
@@ -92,14 +93,19 @@ def _train(group: Any) -> None:
     train.add_argument(
         "--validation", metavar="FOLDER", help="patches on which the best epoch is chosen"
     )
-    train.add_argument("--train-on", metavar="A,B", help="only the patches of these regions")
+    train.add_argument(
+        "--train-on", type=_regions, metavar="A,B", help="only the patches of these regions (all)"
+    )
     train.add_argument(
         "--split",
         choices=tuple(SPLITS),
         help="train on a part of each region; the rest is tested on, or is the validation",
     )
     train.add_argument(
-        "--test-on", metavar="A,B", help="regions, or all, to score the model on at the end"
+        "--test-on",
+        type=_regions,
+        metavar="A,B",
+        help="regions, or all, to score the model on at the end",
     )
     train.add_argument("--output", required=True, metavar="DIR", help="folder of the new model")
     train.add_argument("--id", help="its name (that of the folder)")
@@ -177,7 +183,12 @@ def _evaluate(group: Any) -> None:
         help="take the threshold with the best F1 on these patches; for validation only",
     )
     scored.add_argument(
-        "--regions", "--test-on", metavar="A,B", help="only the patches of these regions"
+        "--regions",
+        "--test-on",
+        type=_regions,
+        default=(),
+        metavar="A,B",
+        help="only the patches of these regions (all)",
     )
     scored.add_argument(
         "--skip-broken", action="store_true", help="leave out patches that cannot be used"
@@ -213,6 +224,14 @@ def _workflow_verbs(group: Any) -> None:
     )
     run.add_argument("--limit", type=int, metavar="N", help="at most N blocks")
     run.add_argument("--only-failed", action="store_true", help="only blocks that failed last time")
+
+
+def _regions(words: str) -> tuple[str, ...]:
+    """Names of regions; none means all of them."""
+    names = tuple(filter(None, map(str.strip, words.split(","))))
+    if not names:
+        raise argparse.ArgumentTypeError(f"{words!r}: expected names of regions, or {ALL}")
+    return () if names == (ALL,) else names
 
 
 def _add(

@@ -44,23 +44,22 @@ def evaluate(options: argparse.Namespace) -> int:
         )
     if options.write:
         scorecard.check_writable(options.write)
-    regions = tuple(part.strip() for part in (options.regions or "").split(",") if part.strip())
     # Before the folder is looked through: weights that were changed are found at once.
     build_network(item)
-    samples, left_out = _samples(options, item, regions)
+    samples, left_out = _samples(options, item)
     card = scorecard.Scorecard(
         model=item.id,
         sha256=models.digest(item),
         lspipe=__version__,
         command=_command(options),
-        patches=_scores(options, item, samples, regions, left_out),
+        patches=_scores(options, item, samples, left_out),
         not_to_be_read_as=scorecard.limits_of(item),
     )
     if options.write:
         scorecard.write(card, options.write)
         say(f"wrote {options.write}")
     window = card.patches[0].window
-    published = rows_of(item.architecture, item.recipe, patch=window, tested_on=regions)
+    published = rows_of(item.architecture, item.recipe, patch=window, tested_on=options.regions)
     facts = {**card.as_json(), "published": [asdict(row) for row in published]}
     show(options, facts, lambda: scorecard.text(card, published))
     return OK
@@ -77,9 +76,7 @@ def card_of(item: ModelItem) -> tuple[Scorecard | None, str]:
         return None, str(error)
 
 
-def _samples(
-    options: argparse.Namespace, item: ModelItem, regions: tuple[str, ...]
-) -> tuple[Samples, int]:
+def _samples(options: argparse.Namespace, item: ModelItem) -> tuple[Samples, int]:
     """The sound patches that are asked for, and how many broken ones were left out."""
     from lspipe.samples import sound
     from lspipe.samples.folders import open_folder
@@ -88,8 +85,8 @@ def _samples(
 
     found = open_folder(options.data, item.recipe)
     check_units(item, found)
-    if regions:
-        found = found.of_regions(regions)
+    if options.regions:
+        found = found.of_regions(options.regions)
     if options.window is not None:
         found = cut(found, options.window)
     say(f"{found.source}: looking through {counted(len(found), 'patch', 'patches')}")
@@ -106,7 +103,6 @@ def _scores(
     options: argparse.Namespace,
     item: ModelItem,
     samples: Samples,
-    regions: tuple[str, ...],
     left_out: int,
 ) -> tuple[Any, ...]:
     """Scores for each way of showing the patches that is asked for."""
@@ -124,7 +120,7 @@ def _scores(
                 predictions,
                 threshold=options.threshold,
                 choose=options.choose_threshold,
-                regions=regions,
+                regions=options.regions,
                 left_out=left_out,
             )
         )
@@ -134,10 +130,12 @@ def _scores(
 def _command(options: argparse.Namespace) -> str:
     """What reproduces the scores; paths as they were given."""
     words = ["lspipe", "model", "evaluate", str(options.item), "--data", str(Path(options.data))]
-    for name in ("window", "tta", "threshold", "regions"):
+    for name in ("window", "tta", "threshold"):
         value = getattr(options, name)
         if value is not None:
             words += [f"--{name}", str(value)]
+    if options.regions:
+        words += ["--regions", ",".join(options.regions)]
     for name in ("choose_threshold", "skip_broken"):
         if getattr(options, name):
             words.append(f"--{name.replace('_', '-')}")

@@ -34,7 +34,7 @@ def train(options: argparse.Namespace) -> int:
     check_id(asked.id)
     training, testing = _divided(_labelled(options, asked), options)
     validation = samples_of(options.validation, asked.recipe, options)
-    if validation is None and options.split and not options.test_on:
+    if validation is None and options.split and options.test_on is None:
         validation = testing
     if options.sweep:
         return _sweep(options, asked, training, validation, output)
@@ -54,9 +54,9 @@ def train(options: argparse.Namespace) -> int:
 
 def _check_words(options: argparse.Namespace) -> None:
     """Refuse words that would do nothing together."""
-    if options.sweep and options.test_on:
+    if options.sweep and options.test_on is not None:
         raise UsageError("--sweep with --test-on: expected one of them; test the best one after it")
-    if options.split and options.validation and not options.test_on:
+    if options.split and options.validation and options.test_on is None:
         raise UsageError(
             f"--split {options.split} with --validation: nothing is done with the rest; say "
             "--test-on, or leave one of them out"
@@ -99,14 +99,14 @@ def _divided(samples: Samples, options: argparse.Namespace) -> tuple[Samples, Sa
     if options.split:
         training, testing = split(samples, options.split)
     if options.train_on:
-        training = training.of_regions(_regions(options.train_on))
-    if options.test_on:
+        training = training.of_regions(options.train_on)
+    if options.test_on is not None:
         chosen = _tested(testing, options)
         both = set(training.names) & {name for part in chosen.values() for name in part.names}
         if both:
             raise UsageError(
-                f"--test-on {options.test_on}: {len(both)} patches are trained on too; keep some "
-                "apart (--split), or name other regions"
+                f"--test-on {_named(options.test_on)}: {len(both)} patches are trained on too; "
+                "keep some apart (--split), or name other regions"
             )
     return training, testing
 
@@ -119,7 +119,7 @@ def _transfer(
     from lspipe.samples.windows import cut
     from lspipe.scoring import measure, predict
 
-    if not options.test_on:
+    if options.test_on is None:
         return ()
     item = ModelItem.from_file(trained.item)
     return tuple(
@@ -129,7 +129,7 @@ def _transfer(
                 regions=() if region == ALL else (region,),
             ),
             architecture=item.architecture,
-            trained_on=options.train_on or ALL,
+            trained_on=_named(options.train_on),
         )
         for region, samples in _tested(testing, options).items()
     )
@@ -137,15 +137,15 @@ def _transfer(
 
 def _tested(testing: Samples, options: argparse.Namespace) -> dict[str, Samples]:
     """Patches of each region that is to be tested on; all of them together where several are."""
-    regions = [] if options.test_on == ALL else _regions(options.test_on)
+    regions = options.test_on
     chosen = {region: testing.of_regions([region]) for region in regions}
     if len(regions) != 1:
         chosen[ALL] = testing.of_regions(regions) if regions else testing
     return chosen
 
 
-def _regions(words: str) -> list[str]:
-    return [word.strip() for word in words.split(",") if word.strip()]
+def _named(regions: tuple[str, ...] | None) -> str:
+    return ",".join(regions or ()) or ALL
 
 
 def _course(options: argparse.Namespace) -> Course:

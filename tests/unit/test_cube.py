@@ -483,7 +483,7 @@ def test_a_cube_of_a_whole_tile_is_lazy_and_quickly_made(
     asked = []
     real = rasterio.open
     monkeypatch.setattr(rasterio, "open", lambda *a, **k: asked.append(a[0]) or real(*a, **k))
-    began = time.perf_counter()
+    began = time.process_time()
     cube = opened(
         acquisition(item),
         bands=("B02", "B03", "B04", "B08", "B11"),
@@ -493,7 +493,7 @@ def test_a_cube_of_a_whole_tile_is_lazy_and_quickly_made(
     )
     dict(cube["reflectance"].__dask_graph__())
     dict(cube["quality"].__dask_graph__())
-    assert time.perf_counter() - began < 1
+    assert time.process_time() - began < 1
     assert asked == []
 
 

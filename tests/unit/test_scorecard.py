@@ -110,6 +110,17 @@ def test_the_table_stands_beside_the_published_rows(item, patches, capsys):
     assert max(map(len, shown.out.splitlines())) <= 130
 
 
+def test_all_regions_are_every_patch(item, patches, capsys):
+    assert evaluate(item, patches, "--test-on", "all") == 0
+    everything = capsys.readouterr().out
+    assert "6 patches" in everything
+    assert evaluate(item, patches) == 0
+    assert capsys.readouterr().out == everything
+    with pytest.raises(SystemExit):
+        evaluate(item, patches, "--test-on", " , ")
+    assert "expected names of regions, or all" in capsys.readouterr().err
+
+
 def test_two_ways_of_showing_patches_are_two_scores(item, patches, capsys):
     assert evaluate(item, patches, "--tta", "both", "--choose-threshold", "--json") == 0
     facts = json.loads(capsys.readouterr().out)
