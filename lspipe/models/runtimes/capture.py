@@ -13,6 +13,7 @@ from torch import nn
 
 from lspipe.errors import LspipeError, ModelError
 from lspipe.models.runtimes.devices import is_out_of_memory
+from lspipe.models.runtimes.taps import without_dead_taps
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -28,13 +29,14 @@ def snapshot(network: Callable[[torch.Tensor], Any]) -> Callable[[torch.Tensor],
     """Copy a module, without gradients, so that it may be cast or folded; a function is kept.
 
     The weights of a graph are constants. A copy says so: a module that is trained on does not
-    change half of what was compiled from it.
+    change half of what was compiled from it. The copy leaves out what `taps` says.
     """
     if not isinstance(network, nn.Module):
         return network
     # Parameters that are copied in inference mode could not be captured.
     with torch.inference_mode(mode=False):
-        return copy.deepcopy(network).eval().requires_grad_(requires_grad=False)
+        twin = copy.deepcopy(network).eval().requires_grad_(requires_grad=False)
+    return without_dead_taps(twin)
 
 
 def casting(
