@@ -19,17 +19,21 @@ Targets: fp32 within 1e-6: compiled >= 1.25, OpenVINO >= 1.8; bf16: compiled >= 
 where the processor has bf16.
 
 Result, 2026-11-22, 2 cores of an AMD EPYC with AVX512-bf16, 2 threads, nothing beside it: MONAI
-takes 92 s. Three rounds, median (lowest to highest): eager fp32 1.00 (0.97 to 1.04), compiled fp32
-1.35 (1.24 to 1.37), OpenVINO fp32 1.71 (1.67 to 1.72), eager bf16 1.77 (1.72 to 2.01), compiled
-bf16 2.39 (2.21 to 2.47), OpenVINO bf16 3.48 (3.40 to 3.49). fp32 differs by at most 1.8e-7, bf16 by
+takes 88 s. Three rounds, median (lowest to highest): eager fp32 1.00 (0.92 to 1.01), compiled fp32
+1.57 (1.38 to 1.64), OpenVINO fp32 1.72 (1.51 to 1.82), eager bf16 1.74 (1.67 to 1.95), compiled
+bf16 2.87 (2.75 to 3.27), OpenVINO bf16 2.99 (2.71 to 3.21). fp32 differs by at most 1.8e-7, bf16 by
 2.5e-3 (eager), 1.0e-3 (compiled), 7.4e-4 (OpenVINO).
 
-Short of the targets: compiled in bf16 (2.5), and OpenVINO in both (1.8, 3.7). The machine is
-shared: three rounds of the day before gave 1.30, 1.66, 1.78, 2.31 (2.22 to 2.75) and 3.17 (2.98 to
-3.59), and what moves most are the faster ways. Tried: batch norms folded into convolutions, batches
-of 1 to 32 windows (`batch_size.py`), one copy per window, the allocator's settings
-(`allocator.py`); what is around the network takes nothing any more (`efficiency.py`: 1.07 and
-1.00), so what is left is the time of the network itself in that runtime.
+Before taps that see nothing but padding were left out (`lspipe/models/runtimes/taps.py`): compiled
+1.35 and 2.39, OpenVINO 1.71 and 3.48; the day before 1.30, 2.31, 1.66 and 3.17. Expected of it was
+2.7 for compiled bf16, where those taps were a seventh of the time, and 3 % for OpenVINO, which
+computes them faster. The machine is shared, and what moves most are the faster ways.
+
+Short of the aims: OpenVINO (1.8, 3.7). Nearly all of its time are the convolutions of the network,
+by oneDNN's best kernels (its own profile: 334 of 359 ms; changing the layout of the windows 8 ms,
+up-sampling 8 ms). Tried: batch norms folded into convolutions, batches of 1 to 32 windows
+(`batch_size.py`), one copy per window, the allocator's settings (`allocator.py`); what is around
+the network takes nothing any more (`efficiency.py`: 1.07 and 1.00).
 """
 
 from __future__ import annotations
