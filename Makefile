@@ -29,10 +29,9 @@ check: install
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-# By file, as what a file sets up (runs, compiled networks) serves all its tests. In their order, the
-# slow ones of tests/integration first: else files of few tests come last, and the slowest has four.
+# By file, as what a file sets up (runs, compiled networks) serves all its tests.
 unit: install
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 # Against real servers on loopback; skips those that are not installed (.ci/run installs them).
 .PHONY: services
