@@ -26,14 +26,15 @@ bf16 2.87 (2.75 to 3.27), OpenVINO bf16 2.99 (2.71 to 3.21). fp32 differs by at 
 
 Before taps that see nothing but padding were left out (`lspipe/models/runtimes/taps.py`): compiled
 1.35 and 2.39, OpenVINO 1.71 and 3.48; the day before 1.30, 2.31, 1.66 and 3.17. Expected of it was
-2.7 for compiled bf16, where those taps were a seventh of the time, and 3 % for OpenVINO, which
-computes them faster. The machine is shared, and what moves most are the faster ways.
+2.7 for compiled bf16, where those taps were a seventh of the time of a batch (111 of 774 ms,
+`torch.backends.mkldnn.verbose`, beside other work), and 3 % for OpenVINO, which computes them
+faster. The machine is shared, and what moves most are the faster ways.
 
 Short of the aims: OpenVINO (1.8, 3.7). Nearly all of its time are the convolutions of the network,
-by oneDNN's best kernels (its own profile: 334 of 359 ms; changing the layout of the windows 8 ms,
-up-sampling 8 ms). Tried: batch norms folded into convolutions, batches of 1 to 32 windows
-(`batch_size.py`), one copy per window, the allocator's settings (`allocator.py`); what is around
-the network takes nothing any more (`efficiency.py`: 1.07 and 1.00).
+by oneDNN's best kernels (its PERF_COUNT, beside other work: 334 of 359 ms; changing the layout of
+the windows 8 ms, up-sampling 8 ms). Tried: batch norms folded into convolutions, batches of 1 to 32
+windows (`batch_size.py`), one copy per window, the allocator's settings (`allocator.py`); what is
+around the network takes nothing any more (`efficiency.py`: 1.07 and 1.00).
 """
 
 from __future__ import annotations

@@ -6,6 +6,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from torch import nn
 
+from lspipe.models import build
 from lspipe.models.runtimes.capture import snapshot
 from lspipe.models.runtimes.taps import dead_taps, without_dead_taps
 
@@ -69,6 +70,14 @@ def test_the_result_is_that_of_all_taps(size, kernel, dilation, **other):
     assert found.shape == expected.shape
     # The same sum in another order.
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
+
+
+def test_the_network_of_paper_000_answers_the_same():
+    torch.manual_seed(0)
+    network = build("deeplabv3plus-resnet50", 10).eval()
+    window = torch.rand(1, 10, 224, 224)
+    with torch.inference_mode():
+        torch.testing.assert_close(snapshot(network)(window), network(window), rtol=0, atol=1e-6)
 
 
 def test_the_outer_rates_of_an_atrous_pyramid_are_products():

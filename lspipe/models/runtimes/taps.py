@@ -2,10 +2,10 @@
 
 A window of 224 px is 14 x 14 features where an atrous pyramid looks at it. A tap that lies 24
 features away from the middle one then multiplies zeros, at every place: of a kernel of 3 x 3 the
-one in the middle is left, and the convolution is a product. The others are not computed, which is
-exact. Libraries compute them, those of depthwise convolutions by their slowest way: in DeepLabv3+
-with a ResNet-50 (rates 12, 24, 36) they are a seventh of the time in bf16 (oneDNN's own record,
-`gemm:jit`).
+one in the middle is left, and the convolution is a product. The others are not computed, which
+changes nothing but the order of a sum of finite numbers. Libraries compute them, those of depthwise
+convolutions by their slowest way: what it costs in DeepLabv3+ with a ResNet-50 (rates 12, 24, 36)
+is in benchmarks/pipeline_cpu.py.
 
 Which taps are left depends on the size of the features, and is found when the network is called;
 what is captured for one shape computes nothing of it.
