@@ -18,12 +18,12 @@ from torch import nn
 
 from lspipe.errors import ModelError, SamplesError
 from lspipe.evaluate import ObjectScores, match_objects
-from lspipe.losses import IGNORED
 from lspipe.models.pack import pack
 from lspipe.models.runtimes import resolve_device
 from lspipe.models.weights import build_network
 from lspipe.samples.decisions import reviewed
 from lspipe.samples.frozen import FrozenRun
+from lspipe.schema import IGNORED
 from lspipe.train import TrainSpec, fit
 from lspipe.train.spec import told
 

@@ -10,13 +10,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
+from lspipe.schema import IGNORED
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from torch import Tensor
-
-IGNORED = 255
-"""Label of a pixel that says nothing (cloud, no data): it is left out of every loss."""
 
 EPSILON = 1e-7
 """Keeps logarithms finite where a float32 sigmoid has become exactly 0 or 1."""

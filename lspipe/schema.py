@@ -49,6 +49,10 @@ SCL_CLASSES = {
 """Names of the Sen2Cor scene classes. Source: Sentinel-2 L2A product definition."""
 
 
+IGNORED = 255
+"""Label of a pixel that says nothing (cloud, no data): no loss and no score counts it."""
+
+
 class Quality(IntFlag):
     """Why a pixel was not observed (any bit set = not observed)."""
 

@@ -25,9 +25,8 @@ from lspipe.detect import detect
 from lspipe.errors import ModelError, SamplesError, UsageError
 from lspipe.evaluate import Confusion, averaged, confusion, match_objects, micro
 from lspipe.inputs import WINDOW_KINDS
-from lspipe.losses import IGNORED
 from lspipe.models.item import ModelItem
-from lspipe.schema import CODE_NODATA, CODE_SCALE, quantise, threshold_code, to_codes
+from lspipe.schema import CODE_NODATA, CODE_SCALE, IGNORED, quantise, threshold_code, to_codes
 from lspipe.scorecard import Intervals, Objects, PatchScores, Row
 
 if TYPE_CHECKING:

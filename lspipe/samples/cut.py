@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING
 from lspipe import catalogs
 from lspipe.errors import LoadError, SamplesError
 from lspipe.inputs import to_model_units
-from lspipe.losses import IGNORED
 from lspipe.observed import observed
 from lspipe.samples import Samples
 from lspipe.samples.cover import over
 from lspipe.samples.marks import part_of
+from lspipe.schema import IGNORED
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

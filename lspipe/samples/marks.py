@@ -15,8 +15,8 @@ from affine import Affine
 from rasterio.features import rasterize
 
 from lspipe import search
-from lspipe.losses import IGNORED
 from lspipe.samples.cover import Box
+from lspipe.schema import IGNORED
 
 if TYPE_CHECKING:
     import geopandas as gpd

@@ -16,7 +16,6 @@ import numpy as np
 import shapely
 
 from lspipe.errors import SamplesError
-from lspipe.losses import IGNORED
 from lspipe.models.item import ModelItem, Scaling
 from lspipe.recipes import Recipe, check_item, recipe_of
 from lspipe.samples import NAMED, Samples
@@ -24,6 +23,7 @@ from lspipe.samples.cover import elsewhere
 from lspipe.samples.cut import Cutter, Patch
 from lspipe.samples.frozen import FrozenRun
 from lspipe.samples.marks import Marks, part_of
+from lspipe.schema import IGNORED
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

@@ -16,7 +16,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from lspipe.errors import MissingExtra
-from lspipe.losses import IGNORED
+from lspipe.schema import IGNORED
 from lspipe.train.protocols import PROTOCOLS, Protocol
 from lspipe.train.spec import Epoch, TrainSpec
 

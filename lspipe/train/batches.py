@@ -17,7 +17,7 @@ from torch.nn.functional import affine_grid, grid_sample
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from lspipe import dihedral
-from lspipe.losses import IGNORED
+from lspipe.schema import IGNORED
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

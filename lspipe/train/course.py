@@ -23,7 +23,6 @@ import numpy as np
 import torch
 
 from lspipe.errors import ModelError, SamplesError, UsageError
-from lspipe.losses import IGNORED
 from lspipe.models import ModelItem, build, digest, spelled_out
 from lspipe.models.encoders import load_encoder
 from lspipe.models.pack import check_id, pack
@@ -32,6 +31,7 @@ from lspipe.models.statistics import Statistics
 from lspipe.models.weights import build_network
 from lspipe.recipes import UNITS, Recipe, check_channels, recipe_of
 from lspipe.samples.windows import cut
+from lspipe.schema import IGNORED
 from lspipe.scorecard import Scorecard, limits_of
 from lspipe.scoring import choose_threshold, measure, predict
 from lspipe.train import curve, fit

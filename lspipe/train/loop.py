@@ -25,7 +25,8 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from lspipe.errors import UsageError
-from lspipe.losses import IGNORED, loss_of
+from lspipe.losses import loss_of
+from lspipe.schema import IGNORED
 from lspipe.train import batches
 from lspipe.train.checkpoints import SUFFIX, SafeCheckpoints
 from lspipe.train.spec import Epoch

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from lspipe.errors import SamplesError, StoreError
-from lspipe.losses import IGNORED
 from lspipe.samples.decisions import read_decisions, reviewed
+from lspipe.schema import IGNORED
 from tests.listed import BESIDE, GONE, IDS, NEW, OLD, make_listed, write
 
 

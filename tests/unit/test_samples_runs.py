@@ -13,7 +13,6 @@ import torch
 
 from lspipe.errors import ModelError, SamplesError, StoreError
 from lspipe.inputs import Inputs, to_model_units
-from lspipe.losses import IGNORED
 from lspipe.models.item import SHIPPED_FOLDER, Scaling
 from lspipe.models.runtimes import PreparedRuntime
 from lspipe.observed import observed as observed_pixels
@@ -22,7 +21,7 @@ from lspipe.prepare import opened, prepare
 from lspipe.samples import cover, frozen
 from lspipe.samples.frozen import FrozenRun
 from lspipe.samples.runs import chips
-from lspipe.schema import CUBE_NODATA
+from lspipe.schema import CUBE_NODATA, IGNORED
 from lspipe.workflow import Workflow
 from tests.worlds import NEW_SCAR, OLD_SCAR, add_scene, make_world
 
