@@ -18,7 +18,7 @@ from lspipe.errors import LspipeError
 from lspipe.estimate import seconds_per_pass
 from lspipe.loaders import LOADERS
 from lspipe.models import runtimes
-from lspipe.models.gpus import gpus
+from lspipe.models.runtimes.devices import gpus
 from lspipe.outputs import OUTPUTS
 from lspipe.plan import THREADS
 from lspipe.presets import AUTO_BATCH_SIZE, Setting

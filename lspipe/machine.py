@@ -1,4 +1,4 @@
-"""What this machine gives to a process: processor cores, memory, instructions.
+"""What this machine gives to a process: processor cores, memory, instructions, environment.
 
 A container or a batch system may allow less than the machine has; what is allowed counts.
 """
@@ -7,7 +7,12 @@ from __future__ import annotations
 
 import os
 import platform
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
 
 CGROUP = Path("/sys/fs/cgroup")
 
@@ -57,3 +62,17 @@ def processor() -> dict[str, object]:
         "cores": cores(),
         "instructions": [name for name in INSTRUCTIONS if name in has],
     }
+
+
+@contextmanager
+def kept_environment(names: Iterable[str]) -> Iterator[None]:
+    """Leave environment variables as they were found, whoever sets or removes them meanwhile."""
+    earlier = {name: os.environ.get(name) for name in names}
+    try:
+        yield
+    finally:
+        for name, value in earlier.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import dask
 
 from lspipe.clusters import INFERENCE_SLOT, USABLE_MEMORY, worker_count, worker_memory
-from lspipe.environment import kept
+from lspipe.machine import kept_environment
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -105,7 +105,7 @@ def _set(variables: dict[str, str]) -> Iterator[None]:
 
     It leaves its own behind, too, in a process that had a cluster before.
     """
-    with kept(variables):
+    with kept_environment(variables):
         os.environ.update(variables)
         yield
 

@@ -30,8 +30,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from lspipe.environment import kept
 from lspipe.errors import ModelError
+from lspipe.machine import kept_environment
 from lspipe.models.runtimes.capture import capturing, casting, snapshot
 from lspipe.models.runtimes.devices import reproducible
 
@@ -178,7 +178,7 @@ def _own_folder() -> Iterator[None]:
         for name in _FOLDERS
         if Path(os.environ.get(name, "")).is_relative_to(default_cache_dir())
     ]
-    with kept(_FOLDERS):
+    with kept_environment(_FOLDERS):
         if not os.environ.get(_FOLDER) or _FOLDER in by_torch:
             os.environ[_FOLDER] = str(_private_folder())
         if _TRITON_FOLDER in by_torch:

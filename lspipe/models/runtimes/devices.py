@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -108,3 +108,18 @@ def reproducible(device: torch.device) -> Iterator[None]:
         ),
     ):
         yield
+
+
+def gpus() -> list[dict[str, Any]]:
+    """Return name, memory (bytes) and compute capability of each GPU; an empty list without one."""
+    if not torch.cuda.is_available():
+        return []
+    found = map(torch.cuda.get_device_properties, range(torch.cuda.device_count()))
+    return [
+        {
+            "name": gpu.name,
+            "memory_bytes": gpu.total_memory,
+            "capability": f"{gpu.major}.{gpu.minor}",
+        }
+        for gpu in found
+    ]
