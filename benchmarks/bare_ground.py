@@ -49,6 +49,7 @@ from scipy import ndimage
 
 from lspipe import __version__, scorecard
 from lspipe.change import compare
+from lspipe.cli.cards import scorecard_text
 from lspipe.demo.landscape import simulate
 from lspipe.demo.scene import see
 from lspipe.detect import detect
@@ -244,7 +245,7 @@ def main() -> None:
         lists=(listed,),
         not_to_be_read_as=NOT_TO_BE_READ_AS,
     )
-    print(scorecard.text(card))
+    print(scorecard_text(card))
     if asked.write:
         path = SHIPPED_FOLDER / "bare-ground.scorecard.json"
         scorecard.write(card, path)

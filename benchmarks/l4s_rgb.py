@@ -43,6 +43,7 @@ import xarray as xr
 from affine import Affine
 
 from lspipe.change import compare
+from lspipe.cli.cards import scorecard_text
 from lspipe.detect import detect
 from lspipe.inventory import delineate
 from lspipe.models import ModelItem
@@ -51,7 +52,7 @@ from lspipe.models.pack import pack
 from lspipe.models.weights import build_network
 from lspipe.recipes import DN_PER_REFLECTANCE, recipe_of
 from lspipe.samples import Samples, joined, pictures
-from lspipe.scorecard import FalseAlarms, Scorecard, text
+from lspipe.scorecard import FalseAlarms, Scorecard
 from lspipe.scoring import score
 from lspipe.train import TrainSpec
 from lspipe.train.course import Course, fields_of, scorecard_of, train
@@ -285,7 +286,7 @@ def main() -> None:
     if not options.score:
         item = train_it(options.data, options.folder)
     card = score_it(options.data, item)
-    print(text(card))
+    print(scorecard_text(card))
     if options.ship:
         print(ship(item, card))
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 import json
 import math
 import os
-import textwrap
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -20,17 +19,12 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal
 
 from pydantic import TypeAdapter, ValidationError
 
-from lspipe.columns import table
 from lspipe.errors import ModelError, UsageError
-from lspipe.evaluate import MATCH_IOU, MATCH_SHARE
 from lspipe.models.item import digest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
-
     from lspipe.evaluate import Scores
     from lspipe.models.item import ModelItem
-    from lspipe.published import PublishedRow
 
 FORMAT: Final = "lspipe-scorecard-1"
 
@@ -43,10 +37,6 @@ NOT_TO_BE_READ_AS = (
 """What holds for all scores of patches."""
 
 _STRICT: Any = {"extra": "forbid"}
-
-_LINE = 100
-
-_NOTHING = "-"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -294,130 +284,3 @@ def check_writable(path: str | Path) -> None:
         raise UsageError(f"{path}: there is no folder {path.parent}: make it first")
     if not os.access(path.parent, os.W_OK | os.X_OK):
         raise UsageError(f"{path}: {path.parent} cannot be written; choose another folder")
-
-
-# --- text ---------------------------------------------------------------------------------------
-
-_HEADER = ["", "", "P", "R", "F1", "IoU", "MCC"]
-
-_VIEWS = {"none": "one view", "d4": "D4, eight views"}
-
-
-def text(card: Scorecard, published: Sequence[PublishedRow] = ()) -> str:
-    """Write a scorecard for people, in the layout of the papers' tables: percent, MCC 0..1.
-
-    Args:
-        card: what was measured.
-        published: rows to print below, for comparison.
-    """
-    lines = [f"{card.model}  sha256 {card.sha256[:12]}"]
-    for data, group in _by_data(card.patches):
-        first = group[0]
-        lines += ["", data, *(f"  {line}" for line in _facts(first))]
-        rows = [_HEADER, *(row for scores in group for row in _rows(scores))]
-        lines += [f"  {line}" for line in table(rows, left=2)]
-    if published:
-        rows = [_HEADER, *map(_published_row, published)]
-        lines += ["", "published, on other patches: to compare with, nothing that these reproduce"]
-        lines += [f"  {line}" for line in table(rows, left=2)]
-        lines += [f"  {note}" for note in dict.fromkeys(row.note for row in published) if note]
-    lines += _false_alarm_lines(card.false_alarms)
-    lines += [
-        f"{scores.data}: found {scores.found} of {scores.known} new landslides; "
-        f"{scores.right} of {scores.listed} listed are right"
-        for scores in card.lists
-    ]
-    lines += ["", *textwrap.wrap(f"not to be read as: {card.not_to_be_read_as}", _LINE)]
-    return "\n".join(lines)
-
-
-def summary(card: Scorecard) -> list[str]:
-    """The main lines of a scorecard, for the card of its model."""
-    lines = [
-        f"{scores.data}: F1 {_percent(scores.micro.f1)} (P {_percent(scores.micro.precision)}, "
-        f"R {_percent(scores.micro.recall)}), {_VIEWS[scores.tta]}, {scores.patches} patches"
-        for scores in card.patches
-    ]
-    lines += [_false_alarm_line(alarms) for alarms in card.false_alarms]
-    lines += [
-        f"{scores.data}: found {scores.found} of {scores.known}, right {scores.right} of "
-        f"{scores.listed}"
-        for scores in card.lists
-    ]
-    return [*lines, f"not to be read as: {card.not_to_be_read_as}"]
-
-
-def _by_data(patches: Iterable[PatchScores]) -> list[tuple[str, list[PatchScores]]]:
-    """Scores of the same patches together, in their order."""
-    groups: dict[tuple[str, tuple[str, ...]], list[PatchScores]] = {}
-    for scores in patches:
-        groups.setdefault((scores.data, scores.regions), []).append(scores)
-    return [
-        (data + (f", {', '.join(regions)}" if regions else ""), group)
-        for (data, regions), group in groups.items()
-    ]
-
-
-def _facts(scores: PatchScores) -> list[str]:
-    lines = [
-        f"{scores.patches} patches, {scores.pixels:,} px, {scores.landslide_share:.2%} landslide, "
-        f"windows of {scores.window} px",
-        f"95 %: percentiles over patches drawn again; objects: right where IoU >= {MATCH_IOU:g} or "
-        f">= {MATCH_SHARE:.0%} inside, each patch by itself",
-        "their IoU: mean over the right ones",
-    ]
-    if scores.left_out:
-        lines.insert(1, f"{scores.left_out} broken patches were left out")
-    return lines
-
-
-def _rows(scores: PatchScores) -> list[list[str]]:
-    """Lines of one way of showing the patches: all pixels, their spread, batches, objects."""
-    threshold = f"threshold {scores.threshold:g}, {scores.threshold_from}"
-    found = scores.objects
-    objects = Row(precision=found.precision, recall=found.recall, iou=found.iou)
-    spread = scores.intervals
-    ends = [spread.precision, spread.recall, spread.f1, spread.iou]
-    return [
-        [_VIEWS[scores.tta], "all pixels", *_cells(scores.micro)],
-        [threshold, "  95 %", *map(_interval, ends), ""],
-        ["", f"mean of batches of {scores.batch}", *_cells(scores.batch_mean)],
-        ["", "objects", *_cells(objects)[:2], "", _percent(objects.iou), ""],
-    ]
-
-
-def _published_row(row: PublishedRow) -> list[str]:
-    scores = Row(precision=row.precision, recall=row.recall, f1=row.f1, iou=row.iou, mcc=row.mcc)
-    patch = f" {row.patch} px" if row.patch else ""
-    how = ", mean of batches" if row.is_batch_mean else ""
-    return [
-        f"paper {row.paper}, {row.table}: {row.architecture}, {row.recipe}{patch}",
-        f"{row.data}{how}",
-        *_cells(scores),
-    ]
-
-
-def _cells(row: Row) -> list[str]:
-    mcc = _NOTHING if row.mcc is None else f"{row.mcc:.3f}"
-    return [*map(_percent, (row.precision, row.recall, row.f1, row.iou)), mcc]
-
-
-def _percent(score: float | None) -> str:
-    return _NOTHING if score is None else f"{100 * score:.2f}"
-
-
-def _interval(ends: tuple[float, float] | None) -> str:
-    return _NOTHING if ends is None else f"{100 * ends[0]:.1f}..{100 * ends[1]:.1f}"
-
-
-def _false_alarm_lines(alarms: Sequence[FalseAlarms]) -> list[str]:
-    return ["", *map(_false_alarm_line, alarms)] if alarms else []
-
-
-def _false_alarm_line(alarms: FalseAlarms) -> str:
-    what = "one date" if alarms.dates == 1 else "new on the second of two dates"
-    rate = alarms.objects / alarms.area_km2
-    return (
-        f"{alarms.data}, {what}: {rate:.2f} false objects per km2 (of {alarms.min_area_m2:g} m2 or "
-        f"more), {alarms.marked_km2 / alarms.area_km2:.2%} of {alarms.area_km2:.2f} km2 marked"
-    )

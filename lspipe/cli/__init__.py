@@ -7,6 +7,8 @@
     evaluation   `lspipe model evaluate`
     adapting     `lspipe model adapt`
     summaries    facts as text for people
+    cards        a model item and its scorecard as text
+    transfer     scores across regions, in the layout of paper 003
     progress     what a run is doing, as it happens
     text         what is printed where
 

@@ -8,9 +8,9 @@ from typing import Any
 from lspipe import __version__
 from lspipe.cli import adapting, models, training, verbs
 from lspipe.cli.evaluation import evaluate
+from lspipe.cli.transfer import ALL
 from lspipe.samples.splits import SPLITS
 from lspipe.train.protocols import PROTOCOLS
-from lspipe.transfer import ALL
 
 
 def parser() -> argparse.ArgumentParser:

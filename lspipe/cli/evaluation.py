@@ -27,6 +27,7 @@ _SHOWN = 5
 def evaluate(options: argparse.Namespace) -> int:
     """Score a model on labelled patches."""
     from lspipe import __version__, models, scorecard
+    from lspipe.cli.cards import scorecard_text
     from lspipe.models.weights import build_network
     from lspipe.published import rows_of
     from lspipe.recipes import check_item
@@ -61,7 +62,7 @@ def evaluate(options: argparse.Namespace) -> int:
     window = card.patches[0].window
     published = rows_of(item.architecture, item.recipe, patch=window, tested_on=options.regions)
     facts = {**card.as_json(), "published": [asdict(row) for row in published]}
-    show(options, facts, lambda: scorecard.text(card, published))
+    show(options, facts, lambda: scorecard_text(card, published))
     return OK
 
 

@@ -31,7 +31,7 @@ def list_models(options: argparse.Namespace) -> int:
 
 def show_card(options: argparse.Namespace) -> int:
     """Show the card of a model."""
-    from lspipe.models import card
+    from lspipe.cli.cards import card_text
     from lspipe.recipes import recipe_of
 
     item = _item(options.item)
@@ -45,7 +45,7 @@ def show_card(options: argparse.Namespace) -> int:
         "statistics": item.statistics and item.statistics.as_json(),
         "scorecard": known and known.as_json(),
     }
-    shown = card.show(item, recipe_note=note)
+    shown = card_text(item, recipe_note=note)
     show(options, facts, lambda: "\n".join([shown, *scores_lines(known, problem)]))
     return OK
 

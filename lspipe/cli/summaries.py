@@ -10,11 +10,11 @@ from lspipe.cli.text import counted, duration, size, table
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from lspipe.cli.transfer import Transfer
     from lspipe.estimate import Estimate
     from lspipe.pipeline import Summary
     from lspipe.scorecard import Scorecard
     from lspipe.train.course import Trained
-    from lspipe.transfer import Transfer
 
 
 def plan_text(facts: dict[str, Any], cost: Estimate, notes: list[str]) -> str:
@@ -235,19 +235,19 @@ def sweep_text(facts: dict[str, Any]) -> str:
 
 def scores_lines(card: Scorecard | None, problem: str) -> list[str]:
     """Say what was measured of a model, below its card; or why that cannot be said."""
-    from lspipe.scorecard import summary
+    from lspipe.cli.cards import scorecard_summary
 
-    texts = [f"not shown: {problem}"] if problem else summary(card) if card else ["none"]
+    texts = [f"not shown: {problem}"] if problem else scorecard_summary(card) if card else ["none"]
     lines = [part for text in texts for part in textwrap.wrap(text, 87)]
     return [f"  {'scores' if number == 0 else '':<11}{line}" for number, line in enumerate(lines)]
 
 
 def trained_text(trained: Trained, results: Sequence[Transfer]) -> str:
     """Tell what a training gave, and what to do next."""
-    from lspipe.scorecard import text
-    from lspipe.transfer import tables
+    from lspipe.cli.cards import scorecard_text
+    from lspipe.cli.transfer import tables
 
-    scores = [] if trained.card is None else [text(trained.card), ""]
+    scores = [] if trained.card is None else [scorecard_text(trained.card), ""]
     scores += [tables(results), ""] if results else []
     return "\n".join([*scores, str(trained.item), f"next: lspipe model show {trained.item}"])
 

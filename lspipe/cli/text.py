@@ -6,8 +6,6 @@ import json
 import sys
 from typing import TYPE_CHECKING, Any
 
-from lspipe.columns import table as table  # noqa: PLC0414
-
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable
@@ -40,3 +38,15 @@ def size(count: int) -> str:
 def counted(count: int, noun: str, plural: str = "") -> str:
     """Return a number with its noun, in the plural (with an s if none is given) where not 1."""
     return f"{count} {noun if count == 1 else plural or f'{noun}s'}"
+
+
+def table(rows: list[list[str]], *, left: int = 1) -> list[str]:
+    """Return rows as lines with aligned columns: the first `left` to the left, others right."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  ".join(
+            cell.ljust(width) if number < left else cell.rjust(width)
+            for number, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    ]

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from lspipe.cli.summaries import sweep_text, trained_text
 from lspipe.cli.text import duration, say, show
+from lspipe.cli.transfer import ALL, Transfer
 from lspipe.errors import UsageError
-from lspipe.transfer import ALL, Transfer
 
 if TYPE_CHECKING:
     import argparse

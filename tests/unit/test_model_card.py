@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from lspipe.cli import main
+from lspipe.cli.cards import card_text
 from lspipe.models import SHIPPED, ModelItem, Scaling, build
-from lspipe.models.card import check, show
+from lspipe.models.card import check
 from lspipe.models.pack import pack
 from lspipe.models.statistics import Statistics
 from lspipe.recipes import L4S_DIVISORS, recipe_of
@@ -78,7 +79,7 @@ def own(tmp_path, monkeypatch):
 
 def test_the_card_says_what_a_person_must_know(packed):
     item = ModelItem.from_file(packed)
-    card = show(item)
+    card = card_text(item)
     for fact in (
         "tiny-unet", "random weights", "anything but tests", "B02 B03 B04 (3, in this order)",
         "16 x 16 px, overlap 0.9, D4 TTA", "probability > 0.4", "unet(filters=2)", item.sha256,
@@ -164,13 +165,13 @@ def pictures_in(folder, order):
 
 def test_the_card_says_what_the_model_was_trained_on(trained, packed, capsys):
     item = ModelItem.from_file(trained)
-    lines = [line.split() for line in show(item).splitlines()]
+    lines = [line.split() for line in card_text(item).splitlines()]
     assert ["trained", "on", "2,048", "px", "with", "data,", "in", "model", "units:"] in lines
     assert ["mean", "std", "1", "%", "median", "99", "%"] in lines
     found = item.statistics
     values = (found.mean[1], found.std[1], found.p01[1], found.p50[1], found.p99[1])
     assert ["B03", *(f"{value:.4g}" for value in values)] in lines
-    assert "trained on not said" in " ".join(show(ModelItem.from_file(packed)).split())
+    assert "trained on not said" in " ".join(card_text(ModelItem.from_file(packed)).split())
     assert main(["model", "show", str(trained), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["statistics"] == found.as_json()
 

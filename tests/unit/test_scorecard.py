@@ -9,6 +9,7 @@ import torch
 
 from lspipe import scorecard
 from lspipe.cli import main
+from lspipe.cli.cards import scorecard_text
 from lspipe.errors import ModelError, UsageError
 from lspipe.evaluate import confusion
 from lspipe.models import SHIPPED, ModelItem, build
@@ -271,7 +272,7 @@ CARD = Scorecard(
 
 
 def test_false_alarms_and_lists_are_said_per_square_kilometre():
-    text = scorecard.text(CARD)
+    text = scorecard_text(CARD)
     assert "farmland, one date: 2.50 false objects per km2" in text
     assert "25.00% of 4.00 km2 marked" in text
     assert "valleys: found 6 of 8 new landslides; 6 of 12 listed are right" in text

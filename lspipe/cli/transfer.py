@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from lspipe.columns import table
+from lspipe.cli.text import table
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
