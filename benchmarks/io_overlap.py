@@ -63,11 +63,12 @@ from harness import Timing, describe, machine, write_result
 
 import lspipe
 import lspipe.models
-from lspipe import clusters, store, stream, worker
+from lspipe import clusters
 from lspipe.clusters import ClusterSpec, ExecutionSpec, local
 from lspipe.models.pack import pack
-from lspipe.plan import THREADS, open_step
-from lspipe.worker import BlockResult, StepJob
+from lspipe.runs import store, stream, worker
+from lspipe.runs.plan import THREADS, open_step
+from lspipe.runs.worker import BlockResult, StepJob
 from lspipe.workflow import Workflow
 
 if TYPE_CHECKING:
@@ -75,7 +76,7 @@ if TYPE_CHECKING:
 
     from distributed import Client
 
-    from lspipe.plan import Plan
+    from lspipe.runs.plan import Plan
 
 TARGET = 1.10
 

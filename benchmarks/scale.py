@@ -32,9 +32,10 @@ import dask
 from harness import describe, machine, peak_memory, write_result
 from io_overlap import DAYS, Case, planned, read_tasks, timed_run, write_files
 
-from lspipe import clusters, stream, worker
+from lspipe import clusters
 from lspipe.clusters import ClusterSpec, ExecutionSpec
-from lspipe.worker import BlockResult
+from lspipe.runs import stream, worker
+from lspipe.runs.worker import BlockResult
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
     from distributed import Client
     from harness import Timing
 
-    from lspipe.plan import Plan
+    from lspipe.runs.plan import Plan
 
 WORKERS = (1, 2, 4)
 TILES = (1, 10, 100, 1000)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from lspipe.change import compare
     from lspipe.detect import detect
     from lspipe.inventory import delineate
-    from lspipe.pipeline import plan, run
+    from lspipe.runs.pipeline import plan, run
     from lspipe.workflow import Workflow
 
 __version__ = "0.1.0"
@@ -37,8 +37,8 @@ _HOMES = {
     "compare": "lspipe.change",
     "delineate": "lspipe.inventory",
     "detect": "lspipe.detect",
-    "plan": "lspipe.pipeline",
-    "run": "lspipe.pipeline",
+    "plan": "lspipe.runs.pipeline",
+    "run": "lspipe.runs.pipeline",
 }
 
 

@@ -21,8 +21,8 @@ from lspipe.evaluate import ObjectScores, match_objects
 from lspipe.models.pack import pack
 from lspipe.models.runtimes import resolve_device
 from lspipe.models.weights import build_network
+from lspipe.runs.frozen import FrozenRun
 from lspipe.samples.decisions import reviewed
-from lspipe.samples.frozen import FrozenRun
 from lspipe.schema import IGNORED
 from lspipe.train import TrainSpec, fit
 from lspipe.train.spec import told

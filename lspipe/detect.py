@@ -4,7 +4,7 @@ A NumPy-backed cube is computed at once, as one block. A dask-backed cube stays 
 merged until each can fill a neighbour's halo, are the blocks, and `map_overlap` lends the halos.
 Both go through `inference.run_block`, so they agree to the last bit.
 
-Does not cover: an area of interest, storing, resuming (`pipeline.py`).
+Does not cover: an area of interest, storing, resuming (`runs/`).
 """
 
 from __future__ import annotations

@@ -15,14 +15,14 @@ from lspipe import machine, models
 from lspipe.catalogs import CATALOGS
 from lspipe.clusters import KINDS
 from lspipe.errors import LspipeError
-from lspipe.estimate import seconds_per_pass
 from lspipe.loaders import LOADERS
 from lspipe.models import runtimes
 from lspipe.models.runtimes.devices import gpus
 from lspipe.outputs import OUTPUTS
-from lspipe.plan import THREADS
 from lspipe.presets import AUTO_BATCH_SIZE, Setting
-from lspipe.record import runs_as, versions
+from lspipe.runs.cost import seconds_per_pass
+from lspipe.runs.plan import THREADS
+from lspipe.runs.record import runs_as, versions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping

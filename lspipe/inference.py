@@ -9,7 +9,7 @@ The result does not depend on how the tile was cut. Windows lie on the lattice o
 which have no order. On a GPU nothing here is done window by window: pixels and corners go there
 once per block, a batch is a few kernels, and the answer comes back once.
 
-Does not cover: reading pixels (`cube.py`), lazy cubes (`detect.py`), storing (`store.py`).
+Does not cover: reading pixels (`cube.py`), lazy cubes (`detect.py`), storing (`runs/store/`).
 See also: `presets.py` for the settings, `inputs.py` for scaling and fill, `gather.py` for how
 windows are cut and added up.
 Source: overlap averages and D4 maximum of paper 000, section 2.5; DESIGN, section 4.

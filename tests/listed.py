@@ -11,8 +11,8 @@ from odc.geo.xr import xr_coords
 
 from lspipe.change import compare
 from lspipe.inventory import Provenance, delineate
-from lspipe.prepare import opened, prepare
-from lspipe.samples.frozen import FrozenRun
+from lspipe.runs.frozen import FrozenRun
+from lspipe.runs.prepare import opened, prepare
 from lspipe.workflow import Workflow
 from tests.worlds import make_world
 

@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from lspipe.cli.transfer import Transfer
-    from lspipe.estimate import Estimate
-    from lspipe.pipeline import Summary
+    from lspipe.runs.cost import Estimate
+    from lspipe.runs.pipeline import Summary
     from lspipe.scorecard import Scorecard
     from lspipe.train.course import Trained
 

@@ -39,7 +39,7 @@ def init(options: argparse.Namespace) -> int:
 
 def validate(options: argparse.Namespace) -> int:
     """Check a workflow without searching."""
-    from lspipe.pipeline import validate
+    from lspipe.runs.pipeline import validate
 
     facts = validate(_workflow(options))
     for text in facts["not_there_yet"]:
@@ -59,8 +59,8 @@ def schema(options: argparse.Namespace) -> int:
 
 def plan(options: argparse.Namespace) -> int:
     """Freeze the items and say what a run would do, and cost."""
-    from lspipe.estimate import estimate, warnings
-    from lspipe.prepare import (
+    from lspipe.runs.cost import estimate, warnings
+    from lspipe.runs.prepare import (
         check_memory,
         done_counts,
         opened,
@@ -68,7 +68,7 @@ def plan(options: argparse.Namespace) -> int:
         redo_counts,
         whats_left,
     )
-    from lspipe.record import describe_plan
+    from lspipe.runs.record import describe_plan
 
     workflow = _workflow(options)
     run = _run_directory(workflow, options)
@@ -92,7 +92,7 @@ def plan(options: argparse.Namespace) -> int:
 
 def run(options: argparse.Namespace) -> int:
     """Run a workflow, or go on with a run."""
-    from lspipe import pipeline
+    from lspipe.runs import pipeline
 
     workflow = _workflow(options)
     run = _run_directory(workflow, options)
@@ -116,7 +116,7 @@ def run(options: argparse.Namespace) -> int:
 
 def status(options: argparse.Namespace) -> int:
     """Say how far a run is."""
-    from lspipe.pipeline import status
+    from lspipe.runs.pipeline import status
 
     facts = status(Path(options.run))
     show(options, facts, lambda: status_text(facts))

@@ -26,9 +26,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from lspipe.recipes import Level, Recipe
+    from lspipe.runs.frozen import FrozenRun, FrozenTile
     from lspipe.samples import Pair
     from lspipe.samples.cover import Corner
-    from lspipe.samples.frozen import FrozenRun, FrozenTile
     from lspipe.samples.marks import Marks
 
 

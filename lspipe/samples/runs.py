@@ -18,10 +18,10 @@ import shapely
 from lspipe.errors import SamplesError
 from lspipe.models.item import ModelItem, Scaling
 from lspipe.recipes import Recipe, check_item, recipe_of
+from lspipe.runs.frozen import FrozenRun
 from lspipe.samples import NAMED, Samples
 from lspipe.samples.cover import elsewhere
 from lspipe.samples.cut import Cutter, Patch
-from lspipe.samples.frozen import FrozenRun
 from lspipe.samples.marks import Marks, part_of
 from lspipe.schema import IGNORED
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     import geopandas as gpd
 
-    from lspipe.samples.frozen import FrozenTile
+    from lspipe.runs.frozen import FrozenTile
 
 LEAST_OBSERVED = 0.5
 """Share of a background window that must be observed and inside the area: most of it can teach."""

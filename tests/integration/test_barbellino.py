@@ -20,8 +20,8 @@ import yaml
 from scipy import ndimage
 
 import lspipe
-from lspipe import store
 from lspipe.catalogs import NATIVE_RESOLUTION
+from lspipe.runs import store
 from lspipe.schema import CODE_NODATA, Quality, quantise
 from lspipe.workflow import Workflow
 from tests.real_scenes import COLLECTION, write_scene
@@ -29,7 +29,7 @@ from tests.real_scenes import COLLECTION, write_scene
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from lspipe.pipeline import Summary
+    from lspipe.runs.pipeline import Summary
 
 pytestmark = pytest.mark.real
 

@@ -22,9 +22,9 @@ import xarray as xr
 import yaml
 
 import lspipe
-from lspipe import store
-from lspipe.estimate import warnings
 from lspipe.models import ModelItem
+from lspipe.runs import store
+from lspipe.runs.cost import warnings
 from lspipe.samples.runs import chips
 from lspipe.schema import quantise
 from lspipe.scorecard import read
@@ -36,7 +36,7 @@ from tests.worlds import lspipe as command_line
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from lspipe.pipeline import Summary
+    from lspipe.runs.pipeline import Summary
 
 pytestmark = pytest.mark.real
 

@@ -13,7 +13,7 @@ import xarray as xr
 import lspipe
 from lspipe.cli import main
 from lspipe.models.item import ModelItem
-from lspipe.samples.frozen import FrozenRun
+from lspipe.runs.frozen import FrozenRun
 from lspipe.workflow import Workflow
 from tests.worlds import NEW_SCAR, OLD_SCAR, ground, make_world
 

@@ -9,10 +9,10 @@ import torch
 from distributed import LocalCluster
 
 import lspipe
-from lspipe import store
 from lspipe.models import build
 from lspipe.models.pack import pack
-from lspipe.plan import open_step
+from lspipe.runs import store
+from lspipe.runs.plan import open_step
 from lspipe.schema import quantise
 from lspipe.workflow import Workflow
 from tests.worlds import make_world

@@ -16,11 +16,12 @@ import pytest
 import xarray as xr
 from distributed import LocalCluster
 
-from lspipe import clusters, stream, windows, worker
+from lspipe import clusters, windows
 from lspipe.clusters import ClusterSpec, ExecutionSpec
 from lspipe.errors import LoadError
 from lspipe.presets import Setting
-from lspipe.worker import ModelReference, StepJob
+from lspipe.runs import stream, worker
+from lspipe.runs.worker import ModelReference, StepJob
 
 SIDE = 5
 BLOCK, WINDOW = 40, 32

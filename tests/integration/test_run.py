@@ -13,9 +13,9 @@ import yaml
 from affine import Affine
 
 import lspipe
-from lspipe import store
 from lspipe.errors import StoreError, UsageError
-from lspipe.plan import open_step
+from lspipe.runs import store
+from lspipe.runs.plan import open_step
 from lspipe.schema import quantise
 from lspipe.workflow import Workflow
 from tests.worlds import (

@@ -13,9 +13,9 @@ import rasterio
 import shapely
 
 import lspipe
-from lspipe import store
 from lspipe.errors import LspipeError, StoreError, UsageError
-from lspipe.prepare import opened, prepare
+from lspipe.runs import store
+from lspipe.runs.prepare import opened, prepare
 from lspipe.workflow import Workflow
 from tests.worlds import NEW_SCAR, add_scene, change_workflow, fingerprints, ground, make_world
 

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 import lspipe
-from lspipe import store
 from lspipe.cli import main
 from lspipe.models import ModelItem
 from lspipe.models.statistics import Statistics
+from lspipe.runs import store
 from lspipe.workflow import Workflow
 from tests.worlds import NEW_SCAR, OLD_SCAR, fingerprints, ground, make_world
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lspipe import store
+from lspipe.runs import store
 from lspipe.schema import CODE_NODATA, CUBE_NODATA
 from tests.services.servers import ROOT
 from tests.worlds import lspipe, make_world

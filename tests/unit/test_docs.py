@@ -17,8 +17,9 @@ import yaml
 from affine import Affine
 from odc.geo.geobox import GeoBox
 
-from lspipe import models, store
+from lspipe import models
 from lspipe.cli import main
+from lspipe.runs import store
 from lspipe.workflow import Workflow
 from tests.worlds import FOREST, NEW_SCAR, OLD_SCAR, SCAR, environment, make_world
 

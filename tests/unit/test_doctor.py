@@ -14,7 +14,7 @@ from lspipe.cli import main
 from lspipe.errors import ModelError
 from lspipe.models import runtimes
 from lspipe.models.item import SHIPPED
-from lspipe.record import PACKAGES
+from lspipe.runs.record import PACKAGES
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 

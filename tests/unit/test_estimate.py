@@ -21,7 +21,9 @@ from lspipe import windows
 from lspipe.clusters import USABLE_MEMORY, ClusterSpec
 from lspipe.cube import Step
 from lspipe.errors import UsageError
-from lspipe.estimate import (
+from lspipe.inference import Setting, run_block
+from lspipe.models.runtimes import from_callable
+from lspipe.runs.cost import (
     _peak_at,
     check_memory,
     estimate,
@@ -30,9 +32,7 @@ from lspipe.estimate import (
     warnings,
     windows_in,
 )
-from lspipe.inference import Setting, run_block
-from lspipe.models.runtimes import from_callable
-from lspipe.plan import BLOCK_SIZES, THREADS
+from lspipe.runs.plan import BLOCK_SIZES, THREADS
 from lspipe.search import Acquisition
 from lspipe.workflow import Workflow
 from tests.worlds import make_world
@@ -203,7 +203,7 @@ def test_a_pass_is_timed_with_the_planned_threads(world, monkeypatch):
         return batch[:, :1] * 0 + 0.5
 
     monkeypatch.setattr(
-        "lspipe.worker.load", lambda _: from_callable(network, device="cpu", precision="fp32")
+        "lspipe.runs.worker.load", lambda _: from_callable(network, device="cpu", precision="fp32")
     )
     before = torch.get_num_threads()
     plan = plan_of(world)

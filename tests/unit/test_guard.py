@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 import lspipe
-from lspipe import guard
 from lspipe.errors import LoadError, UsageError
 from lspipe.models import ModelItem
 from lspipe.models.statistics import Statistics
+from lspipe.runs import guard
 from lspipe.workflow import Workflow
 from tests.worlds import NEW_SCAR, OLD_SCAR, ground, make_world
 
@@ -96,7 +96,7 @@ def test_nothing_is_read_where_nobody_would_refuse(worlds, override, monkeypatch
     def refuse(*_, **__):
         raise AssertionError("a read that nobody asked for")
 
-    monkeypatch.setattr("lspipe.guard.cube.open_cube", refuse)
+    monkeypatch.setattr("lspipe.runs.guard.cube.open_cube", refuse)
     assert look(worlds["raised"], override) == []
 
 
@@ -104,7 +104,7 @@ def test_what_cannot_be_read_is_left_to_its_blocks(worlds, monkeypatch):
     def fail(*_, **__):
         raise LoadError("an-item", "blue", "HTTP 403")
 
-    monkeypatch.setattr("lspipe.guard.cube.open_cube", fail)
+    monkeypatch.setattr("lspipe.runs.guard.cube.open_cube", fail)
     (facts,) = look(worlds["raised"])
     assert facts["error"] == "blue of an-item: HTTP 403"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from lspipe.listing import STRIP, middle
+from lspipe.runs.listing import STRIP, middle
 from lspipe.schema import CODE_NODATA
 
 

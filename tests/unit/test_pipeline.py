@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from lspipe import pipeline
+from lspipe.runs import pipeline
 
 
 def block(index, windows, run, tile="18GYS", step=0):

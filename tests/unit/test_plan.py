@@ -20,7 +20,8 @@ import lspipe
 from lspipe import search, windows
 from lspipe.errors import ModelError, NothingFound, StoreError, WorkflowError
 from lspipe.models.item import SHIPPED_FOLDER
-from lspipe.plan import (
+from lspipe.presets import AUTO_BATCH_SIZE
+from lspipe.runs.plan import (
     BLOCK_SIZES,
     BYTES_PER_PIXEL,
     fingerprint,
@@ -29,8 +30,7 @@ from lspipe.plan import (
     record,
     threshold,
 )
-from lspipe.prepare import opened, prepare
-from lspipe.presets import AUTO_BATCH_SIZE
+from lspipe.runs.prepare import opened, prepare
 from lspipe.workflow import Workflow
 from tests.worlds import add_scene, make_world
 

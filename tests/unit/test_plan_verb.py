@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 import lspipe
-from lspipe import prepare as preparing
 from lspipe.cli import main
 from lspipe.errors import UsageError
-from lspipe.prepare import Prepared, prepare, redo_counts, whats_left
 from lspipe.presets import AGREEMENT
+from lspipe.runs import prepare as preparing
+from lspipe.runs.prepare import Prepared, prepare, redo_counts, whats_left
 from lspipe.workflow import Workflow
 from tests.worlds import make_world
 

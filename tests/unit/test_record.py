@@ -11,7 +11,7 @@ import pytest
 
 import lspipe
 from lspipe.errors import StoreError
-from lspipe.record import (
+from lspipe.runs.record import (
     PACKAGES,
     Log,
     check_run_directory,
@@ -21,7 +21,7 @@ from lspipe.record import (
     runs_as,
     versions,
 )
-from lspipe.stream import Failure
+from lspipe.runs.stream import Failure
 from lspipe.workflow import Workflow
 from tests.worlds import make_world
 
@@ -110,7 +110,7 @@ def test_versions_name_every_package_that_decides_a_result(monkeypatch):
     found = versions()
     assert set(found) == {"python", "machine", *PACKAGES}
     assert found["numpy"] == version("numpy")
-    monkeypatch.setattr("lspipe.record.PACKAGES", ("numpy", "no-such-package"))
+    monkeypatch.setattr("lspipe.runs.record.PACKAGES", ("numpy", "no-such-package"))
     assert versions()["no-such-package"] == "not installed"
 
 

@@ -16,10 +16,11 @@ from lspipe.inputs import Inputs, to_model_units
 from lspipe.models.item import SHIPPED_FOLDER, Scaling
 from lspipe.models.runtimes import PreparedRuntime
 from lspipe.observed import observed as observed_pixels
-from lspipe.plan import open_step
-from lspipe.prepare import opened, prepare
-from lspipe.samples import cover, frozen
-from lspipe.samples.frozen import FrozenRun
+from lspipe.runs import frozen
+from lspipe.runs.frozen import FrozenRun
+from lspipe.runs.plan import open_step
+from lspipe.runs.prepare import opened, prepare
+from lspipe.samples import cover
 from lspipe.samples.runs import chips
 from lspipe.schema import CUBE_NODATA, IGNORED
 from lspipe.workflow import Workflow

@@ -15,8 +15,8 @@ import zarr
 from affine import Affine
 from odc.geo.geobox import GeoBox
 
-from lspipe import store
 from lspipe.errors import StoreError
+from lspipe.runs import store
 from lspipe.schema import CODE_NODATA, CUBE_NODATA
 
 GDAL = Path(__file__).parent.parent / "gdal_raster.py"

@@ -13,9 +13,9 @@ import pytest
 from distributed import Client
 from distributed.scheduler import KilledWorker
 
-from lspipe import stream
 from lspipe.errors import ClusterError, InferenceError, LoadError, ModelError
-from lspipe.stream import Batch, Failure, compute
+from lspipe.runs import stream
+from lspipe.runs.stream import Batch, Failure, compute
 
 
 @pytest.fixture(scope="module")

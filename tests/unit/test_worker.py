@@ -16,11 +16,11 @@ from dask._task_spec import convert_legacy_graph
 from dask.base import collections_to_expr
 
 import lspipe
-from lspipe import store, worker
 from lspipe.errors import BlockError, InferenceError, ModelError
-from lspipe.plan import open_step
+from lspipe.runs import store, worker
+from lspipe.runs.plan import open_step
+from lspipe.runs.worker import StepJob, block_tasks, infer_and_write
 from lspipe.schema import CODE_NODATA, CUBE_NODATA, Quality
-from lspipe.worker import StepJob, block_tasks, infer_and_write
 from lspipe.workflow import Workflow
 from tests.worlds import make_world
 

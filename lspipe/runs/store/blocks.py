@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import zarr
 
-from lspipe.store.layers import CHANGE, DETECTIONS, EVIDENCE
+from lspipe.runs.store.layers import CHANGE, DETECTIONS, EVIDENCE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

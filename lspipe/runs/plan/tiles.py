@@ -11,9 +11,9 @@ import numpy as np
 from lspipe import catalogs, cube, preprocess, search, windows
 from lspipe.errors import ModelError, WorkflowError
 from lspipe.evidence import BANDS as EVIDENCE_BANDS
-from lspipe.plan.nouns import TilePlan
+from lspipe.runs.plan.nouns import TilePlan
 from lspipe.schema import REFLECTANCE_SCALE
-from lspipe.store import Grid
+from lspipe.runs.store import Grid
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from lspipe.cube import Step
     from lspipe.models import ModelItem
-    from lspipe.plan.nouns import RadiometryTable
+    from lspipe.runs.plan.nouns import RadiometryTable
     from lspipe.preprocess import Radiometry
     from lspipe.presets import Setting
     from lspipe.search import Area, Tile

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 from lspipe import search
 from lspipe.errors import UsageError
-from lspipe.prepare import Prepared, done, failed
+from lspipe.runs.prepare import Prepared, done, failed
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from lspipe.plan import TilePlan
+    from lspipe.runs.plan import TilePlan
     from lspipe.windows import Block
 
 Todo = dict[tuple[str, int], list["Block"]]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lspipe import windows
-from lspipe.plan.canonical import fingerprint
+from lspipe.runs.plan.canonical import fingerprint
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from lspipe.preprocess import Radiometry
     from lspipe.presets import Setting
     from lspipe.search import Area, PackedMask, Tile
-    from lspipe.store import Grid
+    from lspipe.runs.store import Grid
     from lspipe.windows import Block
-    from lspipe.worker import ModelReference
+    from lspipe.runs.worker import ModelReference
     from lspipe.workflow import Workflow
 
 RadiometryTable = dict[tuple[str, str], "Radiometry"]

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from lspipe.plan import Plan, TilePlan
+    from lspipe.runs.plan import Plan, TilePlan
 
 WARN_OUTSIDE, REFUSE_OUTSIDE = 0.1, 0.5
 """Share of a channel's pixels outside of training at which a run warns, and refuses. One in a

@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lspipe import estimate, search, store
+from lspipe.runs import cost, store
+from lspipe import search
 from lspipe.errors import LoadError, StoreError, UsageError
-from lspipe.plan import Plan, TilePlan, make
-from lspipe.record import run_json
+from lspipe.runs.plan import Plan, TilePlan, make
+from lspipe.runs.record import run_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -200,7 +201,7 @@ def check_memory(prepared: Prepared) -> None:
     """
     if prepared.previous is None:
         # What a store holds here is of another run, and will be removed.
-        estimate.check_memory(prepared.plan, is_laid_out=False)
+        cost.check_memory(prepared.plan, is_laid_out=False)
     elif blocks_left(prepared):
         sizes = [store.block_size(prepared.run, tile.tile.name) for tile in prepared.plan.tiles]
-        estimate.check_memory(prepared.plan, is_laid_out=any(sizes))
+        cost.check_memory(prepared.plan, is_laid_out=any(sizes))

@@ -15,21 +15,22 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lspipe import clusters, guard, listing, search, store, stream, worker
+from lspipe import clusters, search
+from lspipe.runs import guard, listing, store, stream, worker
 from lspipe.errors import BlockError, StoreError
-from lspipe.plan import THREADS, model_of, open_step
-from lspipe.prepare import check_memory, done_counts, opened, prepare
-from lspipe.record import Log, check_run_directory, read_log, read_status, run_json
-from lspipe.selection import Selection, select
+from lspipe.runs.plan import THREADS, model_of, open_step
+from lspipe.runs.prepare import check_memory, done_counts, opened, prepare
+from lspipe.runs.record import Log, check_run_directory, read_log, read_status, run_json
+from lspipe.runs.selection import Selection, select
 from lspipe.workflow import check_paths
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from lspipe.plan import Plan, TilePlan
-    from lspipe.prepare import Prepared
-    from lspipe.selection import Todo
-    from lspipe.stream import Failure
+    from lspipe.runs.plan import Plan, TilePlan
+    from lspipe.runs.prepare import Prepared
+    from lspipe.runs.selection import Todo
+    from lspipe.runs.stream import Failure
     from lspipe.windows import Block
     from lspipe.workflow import Workflow
 

@@ -13,7 +13,8 @@ import dask
 import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
-from lspipe import catalogs, cube, preprocess, search, store
+from lspipe import catalogs, cube, preprocess, search
+from lspipe.runs import store
 from lspipe.cube import CubeSpec
 from lspipe.errors import ModelError, SamplesError, StoreError
 from lspipe.models.item import SHIPPED_PREFIX, ModelItem

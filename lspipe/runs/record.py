@@ -9,14 +9,14 @@ from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
 from lspipe.errors import StoreError, without_query
-from lspipe.plan import THREADS
-from lspipe.plan import record as tile_record
+from lspipe.runs.plan import THREADS
+from lspipe.runs.plan import record as tile_record
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
-    from lspipe.plan import Plan, TilePlan
+    from lspipe.runs.plan import Plan, TilePlan
 
 PACKAGES = (
     "lspipe",

@@ -8,7 +8,7 @@ import shutil
 from typing import TYPE_CHECKING, Any
 
 from lspipe.errors import StoreError
-from lspipe.store.layers import CHANGE, DETECTIONS, EVIDENCE
+from lspipe.runs.store.layers import CHANGE, DETECTIONS, EVIDENCE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

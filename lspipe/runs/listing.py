@@ -13,13 +13,14 @@ import numpy as np
 import xarray as xr
 from odc.geo.xr import xr_coords
 
-from lspipe import outputs, store
+from lspipe import outputs
+from lspipe.runs import store
 from lspipe.change import compare
 from lspipe.coverage import coverage, with_no_scene
 from lspipe.inventory import Provenance, delineate
-from lspipe.plan import threshold
+from lspipe.runs.plan import threshold
 from lspipe.schema import CODE_NODATA, Quality
-from lspipe.store import DETECTIONS, NOT_PROCESSED
+from lspipe.runs.store import DETECTIONS, NOT_PROCESSED
 from lspipe.tiles import TileMap, join_tiles
 from lspipe.unobserved import unobserved
 
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     import geopandas as gpd
     from numpy.typing import NDArray
 
-    from lspipe.plan import Plan, TilePlan
+    from lspipe.runs.plan import Plan, TilePlan
 
 
 @dataclass(frozen=True)

@@ -11,10 +11,10 @@ from lspipe.errors import without_query
 if TYPE_CHECKING:
     from lspipe.cube import Step
     from lspipe.models import ModelItem
-    from lspipe.plan.nouns import TilePlan
+    from lspipe.runs.plan.nouns import TilePlan
     from lspipe.presets import Setting
     from lspipe.search import Area
-    from lspipe.worker import ModelReference
+    from lspipe.runs.worker import ModelReference
     from lspipe.workflow import Workflow
 
 THREADS = 1

@@ -8,7 +8,7 @@ used and how each is turned into reflectance, cuts blocks, and makes the two fin
     decisions    what was decided, as JSON
     canonical    JSON to its hash
 
-See also: `estimate.py`, what a plan costs.
+See also: `runs/cost.py`, what a plan costs.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from lspipe import models, search
 from lspipe.errors import NothingFound, WorkflowError
 from lspipe.inference import NUMERICS
 from lspipe.models.item import SHIPPED_PREFIX
-from lspipe.plan.canonical import fingerprint
-from lspipe.plan.decisions import THREADS, detection_inputs, record
-from lspipe.plan.nouns import BYTES_PER_PIXEL, Plan, TilePlan, outer_pixels
-from lspipe.plan.tiles import BLOCK_SIZES, open_step, plan_tile
+from lspipe.runs.plan.canonical import fingerprint
+from lspipe.runs.plan.recorded import THREADS, detection_inputs, record
+from lspipe.runs.plan.nouns import BYTES_PER_PIXEL, Plan, TilePlan, outer_pixels
+from lspipe.runs.plan.tiles import BLOCK_SIZES, open_step, plan_tile
 from lspipe.presets import AUTO_BATCH_SIZE, trace
 from lspipe.recipes import check_item, check_readable
-from lspipe.worker import ModelReference
+from lspipe.runs.worker import ModelReference
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

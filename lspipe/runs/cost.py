@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lspipe import catalogs, clusters, windows, worker
+from lspipe import catalogs, clusters, windows
+from lspipe.runs import worker
 from lspipe.errors import UsageError
 from lspipe.inference import needed_windows, run_block
 from lspipe.models.runtimes import use_threads
-from lspipe.plan import BLOCK_SIZES, BYTES_PER_PIXEL, THREADS, outer_pixels
+from lspipe.runs.plan import BLOCK_SIZES, BYTES_PER_PIXEL, THREADS, outer_pixels
 from lspipe.presets import AGREEMENT, AGREEMENT_SOURCE, compare_presets, is_measured_reference
 from lspipe.slips import other_level
 
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from lspipe.clusters import ClusterSpec
     from lspipe.cube import Step
     from lspipe.models.runtimes import Runtime
-    from lspipe.plan import Plan, TilePlan
+    from lspipe.runs.plan import Plan, TilePlan
     from lspipe.presets import Choice, Setting
     from lspipe.windows import Block
 
