@@ -100,7 +100,7 @@ def predict(
     if window is not None and samples.recipe.scaling.kind in WINDOW_KINDS:
         raise SamplesError(
             f"{samples.source}: each patch is scaled by its own values, a window of {window} px in "
-            "it would have others: cut the patches first (samples.windows.cut)"
+            "it would have others: cut the patches first (samples.tiling.cut)"
         )
     item = model if isinstance(model, ModelItem) else None
     if item is not None:

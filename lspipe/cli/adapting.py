@@ -12,7 +12,7 @@ from lspipe.errors import UsageError
 if TYPE_CHECKING:
     import argparse
 
-    from lspipe.adapt import Adapted
+    from lspipe.train.adapt import Adapted
 
 OUTPUT = "models"
 """Folder of adapted models, where none is given."""
@@ -21,8 +21,8 @@ OUTPUT = "models"
 def adapt(options: argparse.Namespace) -> int:
     """Train a run's model further on what a person decided about its list."""
     # Seconds of importing torch, which no other verb should wait for.
-    from lspipe.adapt import GENTLE, adapt
     from lspipe.models import ModelItem
+    from lspipe.train.adapt import GENTLE, adapt
 
     try:
         spec = None if options.epochs is None else replace(GENTLE, epochs=options.epochs)

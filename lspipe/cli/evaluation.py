@@ -81,7 +81,7 @@ def _samples(options: argparse.Namespace, item: ModelItem) -> tuple[Samples, int
     """The sound patches that are asked for, and how many broken ones were left out."""
     from lspipe.samples import sound
     from lspipe.samples.folders import open_folder
-    from lspipe.samples.windows import cut
+    from lspipe.samples.tiling import cut
     from lspipe.scoring import check_units
 
     found = open_folder(options.data, item.recipe)

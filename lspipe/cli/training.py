@@ -68,7 +68,7 @@ def _labelled(options: argparse.Namespace, asked: Course) -> Any:
     if not options.labels:
         return samples_of(options.data, asked.recipe, options)
     from lspipe.models.architectures import TABLE
-    from lspipe.samples.runs import chips
+    from lspipe.samples.chips import chips
 
     known = TABLE.get(asked.architecture)
     window = asked.window or (known.window if known else None)
@@ -116,7 +116,7 @@ def _transfer(
 ) -> tuple[Transfer, ...]:
     """Scores on each region that is to be tested on, and on all of them together."""
     from lspipe.models import ModelItem
-    from lspipe.samples.windows import cut
+    from lspipe.samples.tiling import cut
     from lspipe.scoring import measure, predict
 
     if options.test_on is None:

@@ -149,7 +149,7 @@ def _demo_score(workflow: str, run: Path) -> dict[str, int] | None:
 
 def doctor(options: argparse.Namespace) -> int:
     """Say what this machine and installation can do, or how fast they are."""
-    from lspipe import doctor
+    from lspipe.cli import doctor
 
     if options.benchmark:
         say(f"timing networks in every runtime that works here, about {doctor.SECONDS:.0f} s")

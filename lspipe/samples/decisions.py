@@ -24,9 +24,9 @@ import numpy as np
 from lspipe.errors import SamplesError
 from lspipe.runs.frozen import FrozenRun
 from lspipe.samples import NAMED
+from lspipe.samples.chips import recipe_of_item
 from lspipe.samples.cut import Cutter
 from lspipe.samples.marks import Marks, part_of
-from lspipe.samples.runs import recipe_of_item
 from lspipe.schema import IGNORED, check_inventory
 
 if TYPE_CHECKING:

@@ -6,7 +6,9 @@
     loop         the training itself, by Lightning
     checkpoints  its state on disk: safetensors, never a pickle
     curve        what it learnt, as a picture
+    losses       the losses of the papers
     course       folders of patches -> a packed model
+    adapt        a run and a person's decisions -> its model, trained further
 
 Lightning is an extra (`lspipe[train]`) and is imported by the first training, not by this package.
 """

@@ -30,7 +30,7 @@ from lspipe.models.runtimes import resolve_device
 from lspipe.models.statistics import Statistics
 from lspipe.models.weights import build_network
 from lspipe.recipes import UNITS, Recipe, check_channels, recipe_of
-from lspipe.samples.windows import cut
+from lspipe.samples.tiling import cut
 from lspipe.schema import IGNORED
 from lspipe.scorecard import Scorecard, limits_of
 from lspipe.scoring import choose_threshold, measure, predict

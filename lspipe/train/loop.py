@@ -25,10 +25,10 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from lspipe.errors import UsageError
-from lspipe.losses import loss_of
 from lspipe.schema import IGNORED
 from lspipe.train import batches
 from lspipe.train.checkpoints import SUFFIX, SafeCheckpoints
+from lspipe.train.losses import loss_of
 from lspipe.train.spec import Epoch
 
 if TYPE_CHECKING:

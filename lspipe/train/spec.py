@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 
-from lspipe.losses import LossName
+from lspipe.train.losses import LossName
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

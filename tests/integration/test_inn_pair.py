@@ -25,7 +25,7 @@ import lspipe
 from lspipe.models import ModelItem
 from lspipe.runs import store
 from lspipe.runs.cost import warnings
-from lspipe.samples.runs import chips
+from lspipe.samples.chips import chips
 from lspipe.schema import quantise
 from lspipe.scorecard import read
 from lspipe.workflow import Workflow

@@ -10,12 +10,12 @@ import pytest
 import torch
 from torch import nn
 
-from lspipe import adapt as adapting
-from lspipe.adapt import GENTLE, LEAST_BATCHES, Steady, adapt, gentle
 from lspipe.cli import main
 from lspipe.errors import ModelError, SamplesError
 from lspipe.models.item import SHIPPED_FOLDER, ModelItem
 from lspipe.train import TrainSpec
+from lspipe.train import adapt as adapting
+from lspipe.train.adapt import GENTLE, LEAST_BATCHES, Steady, adapt, gentle
 from tests.listed import make_listed, write
 
 ONCE = TrainSpec(epochs=1, batch_size=4, learning_rate=1e-6)

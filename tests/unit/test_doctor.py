@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from lspipe import doctor, machine
-from lspipe.cli import main
+from lspipe import machine
+from lspipe.cli import doctor, main
 from lspipe.errors import ModelError
 from lspipe.models import runtimes
 from lspipe.models.item import SHIPPED

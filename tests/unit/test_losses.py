@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from lspipe import losses
-from lspipe.losses import LOSSES, loss_of
 from lspipe.schema import IGNORED
+from lspipe.train import losses
+from lspipe.train.losses import LOSSES, loss_of
 
 # SCIENCE 6.3: worked by hand.
 TRUTH = torch.tensor([[[1, 1, 0, 0]]], dtype=torch.uint8)

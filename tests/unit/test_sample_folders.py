@@ -12,7 +12,7 @@ from lspipe.recipes import Recipe
 from lspipe.samples import Samples
 from lspipe.samples.folders import open_folder
 from lspipe.samples.splits import quarter, random_split, split, three_to_two
-from lspipe.samples.windows import cut
+from lspipe.samples.tiling import cut
 from lspipe.scoring import predict
 
 

@@ -21,7 +21,7 @@ from lspipe.runs.frozen import FrozenRun
 from lspipe.runs.plan import open_step
 from lspipe.runs.prepare import opened, prepare
 from lspipe.samples import cover
-from lspipe.samples.runs import chips
+from lspipe.samples.chips import chips
 from lspipe.schema import CUBE_NODATA, IGNORED
 from lspipe.workflow import Workflow
 from tests.worlds import NEW_SCAR, OLD_SCAR, add_scene, make_world
