@@ -47,12 +47,15 @@ from demo_model import (
 )
 from scipy import ndimage
 
-from lspipe import __version__, scorecard
+from lspipe import __version__
 from lspipe.change import compare
 from lspipe.cli.cards import scorecard_text
 from lspipe.demo.landscape import simulate
 from lspipe.demo.scene import see
 from lspipe.detect import detect
+from lspipe.evaluate import scorecard
+from lspipe.evaluate.scorecard import FalseAlarms, ListScores, PatchScores, Scorecard
+from lspipe.evaluate.scoring import score
 from lspipe.inventory import delineate
 from lspipe.models import ModelItem, digest
 from lspipe.models.bare_ground import BANDS
@@ -60,8 +63,6 @@ from lspipe.models.item import SHIPPED_FOLDER
 from lspipe.preprocess import MaskSpec, dilate, quality_of
 from lspipe.recipes import Recipe
 from lspipe.samples import Samples
-from lspipe.scorecard import FalseAlarms, ListScores, PatchScores, Scorecard
-from lspipe.scoring import score
 
 ITEM = "shipped:bare-ground"
 WINDOW = 32

@@ -6,16 +6,16 @@ import textwrap
 from typing import TYPE_CHECKING, Any
 
 from lspipe.cli.text import table
-from lspipe.evaluate import MATCH_IOU, MATCH_SHARE
+from lspipe.evaluate.metrics import MATCH_IOU, MATCH_SHARE
+from lspipe.evaluate.scorecard import Row
 from lspipe.models.item import digest
-from lspipe.scorecard import Row
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    from lspipe.evaluate.published import PublishedRow
+    from lspipe.evaluate.scorecard import FalseAlarms, PatchScores, Scorecard
     from lspipe.models.item import ModelItem, Scaling
-    from lspipe.published import PublishedRow
-    from lspipe.scorecard import FalseAlarms, PatchScores, Scorecard
 
 
 _LABEL_WIDTH = 11

@@ -14,9 +14,9 @@ from lspipe.errors import UsageError
 if TYPE_CHECKING:
     import argparse
 
+    from lspipe.evaluate.scorecard import Scorecard
     from lspipe.models import ModelItem
     from lspipe.samples import Samples
-    from lspipe.scorecard import Scorecard
 
 OK = 0
 
@@ -26,10 +26,11 @@ _SHOWN = 5
 
 def evaluate(options: argparse.Namespace) -> int:
     """Score a model on labelled patches."""
-    from lspipe import __version__, models, scorecard
+    from lspipe import __version__, models
     from lspipe.cli.cards import scorecard_text
+    from lspipe.evaluate import scorecard
+    from lspipe.evaluate.published import rows_of
     from lspipe.models.weights import build_network
-    from lspipe.published import rows_of
     from lspipe.recipes import check_item
 
     if options.threshold is not None and not 0 <= options.threshold <= 1:
@@ -68,8 +69,8 @@ def evaluate(options: argparse.Namespace) -> int:
 
 def card_of(item: ModelItem) -> tuple[Scorecard | None, str]:
     """The scorecard of an item, or why it cannot be shown; (None, "") where it has none."""
-    from lspipe import scorecard
     from lspipe.errors import ModelError
+    from lspipe.evaluate import scorecard
 
     try:
         return scorecard.read(item), ""
@@ -79,10 +80,10 @@ def card_of(item: ModelItem) -> tuple[Scorecard | None, str]:
 
 def _samples(options: argparse.Namespace, item: ModelItem) -> tuple[Samples, int]:
     """The sound patches that are asked for, and how many broken ones were left out."""
+    from lspipe.evaluate.scoring import check_units
     from lspipe.samples import sound
     from lspipe.samples.folders import open_folder
     from lspipe.samples.tiling import cut
-    from lspipe.scoring import check_units
 
     found = open_folder(options.data, item.recipe)
     check_units(item, found)
@@ -107,7 +108,7 @@ def _scores(
     left_out: int,
 ) -> tuple[Any, ...]:
     """Scores for each way of showing the patches that is asked for."""
-    from lspipe.scoring import measure, predict
+    from lspipe.evaluate.scoring import measure, predict
 
     ways: dict[str | None, tuple[Any, ...]] = {"both": ("none", "d4"), None: (None,)}
     scores = []

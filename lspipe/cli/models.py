@@ -85,7 +85,7 @@ def _beside_training(item: Any, folder: str) -> dict[str, Any]:
 
 def pack(options: argparse.Namespace) -> int:
     """Write a model item for weights that were trained elsewhere."""
-    from lspipe import scorecard
+    from lspipe.evaluate import scorecard
     from lspipe.models import pack as packing
     from lspipe.recipes import recipe_of
 

@@ -11,9 +11,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from lspipe.cli.transfer import Transfer
+    from lspipe.evaluate.scorecard import Scorecard
     from lspipe.runs.cost import Estimate
     from lspipe.runs.pipeline import Summary
-    from lspipe.scorecard import Scorecard
     from lspipe.train.course import Trained
 
 

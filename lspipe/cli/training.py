@@ -115,9 +115,9 @@ def _transfer(
     trained: Trained, testing: Samples, options: argparse.Namespace
 ) -> tuple[Transfer, ...]:
     """Scores on each region that is to be tested on, and on all of them together."""
+    from lspipe.evaluate.scoring import measure, predict
     from lspipe.models import ModelItem
     from lspipe.samples.tiling import cut
-    from lspipe.scoring import measure, predict
 
     if options.test_on is None:
         return ()

@@ -16,7 +16,7 @@ from lspipe.cli.text import table
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from lspipe.scorecard import PatchScores, Row
+    from lspipe.evaluate.scorecard import PatchScores, Row
 
 ALL = "all"
 """What every region together is called."""

@@ -146,7 +146,7 @@ class ModelItem:
     not_for: str = ""
     """What the model must not be used for."""
     scorecard: Path | None = None
-    """What was measured of it (`lspipe.scorecard`), absolute; None where the item names none."""
+    """What was measured of it (a scorecard), absolute; None where the item names none."""
     statistics: Statistics | None = None
     """What the pixels were like that it was trained on, model units; None = not said."""
     training: Mapping[str, Any] = field(default_factory=dict)

@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 from lspipe.errors import ModelError, SamplesError
-from lspipe.evaluate import ObjectScores, match_objects
+from lspipe.evaluate.metrics import ObjectScores, match_objects
 from lspipe.models.pack import pack
 from lspipe.models.runtimes import resolve_device
 from lspipe.models.weights import build_network

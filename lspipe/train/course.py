@@ -23,6 +23,8 @@ import numpy as np
 import torch
 
 from lspipe.errors import ModelError, SamplesError, UsageError
+from lspipe.evaluate.scorecard import Scorecard, limits_of
+from lspipe.evaluate.scoring import choose_threshold, measure, predict
 from lspipe.models import ModelItem, build, digest, spelled_out
 from lspipe.models.encoders import load_encoder
 from lspipe.models.pack import check_id, pack
@@ -32,8 +34,6 @@ from lspipe.models.weights import build_network
 from lspipe.recipes import UNITS, Recipe, check_channels, recipe_of
 from lspipe.samples.tiling import cut
 from lspipe.schema import IGNORED
-from lspipe.scorecard import Scorecard, limits_of
-from lspipe.scoring import choose_threshold, measure, predict
 from lspipe.train import curve, fit
 from lspipe.train.spec import TrainSpec, told
 

@@ -22,12 +22,12 @@ import xarray as xr
 import yaml
 
 import lspipe
+from lspipe.evaluate.scorecard import read
 from lspipe.models import ModelItem
 from lspipe.runs import store
 from lspipe.runs.cost import warnings
 from lspipe.samples.chips import chips
 from lspipe.schema import quantise
-from lspipe.scorecard import read
 from lspipe.workflow import Workflow
 from tests.real_scenes import COLLECTION, write_scene
 from tests.rgbn_model import BareSoil, write_item

@@ -12,9 +12,9 @@ import rasterio
 import safetensors.torch
 import torch
 
-from lspipe import scorecard
 from lspipe.cli import main
 from lspipe.errors import ModelError, UsageError
+from lspipe.evaluate import scorecard
 from lspipe.models import ModelItem, build
 from lspipe.models.weights import read_tensors
 from lspipe.recipes import recipe_of

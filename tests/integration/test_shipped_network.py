@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import pytest
 
+from lspipe.evaluate.scorecard import read
+from lspipe.evaluate.scoring import score
 from lspipe.models import ModelItem
 from lspipe.samples import pictures
-from lspipe.scorecard import read
-from lspipe.scoring import score
 
 LARGEST = 10_000_000
 """Bytes of weights that may come with the package."""

@@ -8,7 +8,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from lspipe.evaluate import Confusion, averaged, confusion, f1_of, iou_of, match_objects, micro
+from lspipe.evaluate.metrics import (
+    Confusion,
+    averaged,
+    confusion,
+    f1_of,
+    iou_of,
+    match_objects,
+    micro,
+)
 
 COUNTS = st.integers(0, 10**6)
 

@@ -1,15 +1,14 @@
 """The numbers that the five papers print, recomputed; where they are wrong, what they should be.
 
-The tables are those of `lspipe.published`; the rest is of the papers' texts.
+The tables are those of `lspipe.evaluate.published`; the rest is of the papers' texts.
 """
 
 import math
 
 import pytest
 
-from lspipe.evaluate import Confusion, f1_of, iou_of
-from lspipe.models import ARCHITECTURES
-from lspipe.published import (
+from lspipe.evaluate.metrics import Confusion, f1_of, iou_of
+from lspipe.evaluate.published import (
     COLUMNS,
     MISPRINTS,
     TABLE_I,
@@ -19,6 +18,7 @@ from lspipe.published import (
     YALI,
     rows_of,
 )
+from lspipe.models import ARCHITECTURES
 
 # --- paper 000 ----------------------------------------------------------------------------------
 

@@ -6,6 +6,7 @@ import pytest
 import rasterio
 
 from lspipe.errors import SamplesError
+from lspipe.evaluate.scoring import predict
 from lspipe.inputs import model_units
 from lspipe.models import Scaling
 from lspipe.recipes import Recipe
@@ -13,7 +14,6 @@ from lspipe.samples import Samples
 from lspipe.samples.folders import open_folder
 from lspipe.samples.splits import quarter, random_split, split, three_to_two
 from lspipe.samples.tiling import cut
-from lspipe.scoring import predict
 
 
 def write_pictures(folder, numbers):

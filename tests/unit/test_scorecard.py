@@ -7,16 +7,16 @@ import pytest
 import rasterio
 import torch
 
-from lspipe import scorecard
 from lspipe.cli import main
 from lspipe.cli.cards import scorecard_text
 from lspipe.errors import ModelError, UsageError
-from lspipe.evaluate import confusion
+from lspipe.evaluate import scorecard
+from lspipe.evaluate.metrics import confusion
+from lspipe.evaluate.scorecard import FalseAlarms, ListScores, Scorecard
 from lspipe.models import SHIPPED, ModelItem, build
 from lspipe.models.pack import pack
 from lspipe.recipes import recipe_of
 from lspipe.samples import pictures
-from lspipe.scorecard import FalseAlarms, ListScores, Scorecard
 
 SIZE = 16
 

@@ -9,12 +9,8 @@ from scipy import stats
 
 from lspipe import dihedral
 from lspipe.errors import ModelError, SamplesError, UsageError
-from lspipe.evaluate import Confusion, confusion, micro
-from lspipe.models import ModelItem, Scaling
-from lspipe.recipes import recipe_of
-from lspipe.samples import Samples
-from lspipe.schema import CODE_NODATA, quantise
-from lspipe.scoring import (
+from lspipe.evaluate.metrics import Confusion, confusion, micro
+from lspipe.evaluate.scoring import (
     check_units,
     choose_threshold,
     intervals,
@@ -22,6 +18,10 @@ from lspipe.scoring import (
     predict,
     score,
 )
+from lspipe.models import ModelItem, Scaling
+from lspipe.recipes import recipe_of
+from lspipe.samples import Samples
+from lspipe.schema import CODE_NODATA, quantise
 
 SIZE = 16
 

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 
 from lspipe.cli.transfer import Transfer, tables
-from lspipe.published import COLUMNS, TABLES_4_TO_7
+from lspipe.evaluate.published import COLUMNS, TABLES_4_TO_7
+from lspipe.evaluate.scorecard import Row
+from lspipe.evaluate.scoring import measure, predict
 from lspipe.recipes import recipe_of
 from lspipe.samples import Samples
-from lspipe.scorecard import Row
-from lspipe.scoring import measure, predict
 
 
 def published():

@@ -13,7 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from lspipe.evaluate import Confusion
+from lspipe.evaluate.metrics import Confusion
 from lspipe.recipes import RECIPES, base_of
 
 if TYPE_CHECKING:

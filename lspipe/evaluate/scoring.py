@@ -23,18 +23,18 @@ import xarray as xr
 
 from lspipe.detect import detect
 from lspipe.errors import ModelError, SamplesError, UsageError
-from lspipe.evaluate import Confusion, averaged, confusion, match_objects, micro
+from lspipe.evaluate.metrics import Confusion, averaged, confusion, match_objects, micro
+from lspipe.evaluate.scorecard import Intervals, Objects, PatchScores, Row
 from lspipe.inputs import WINDOW_KINDS
 from lspipe.models.item import ModelItem
 from lspipe.schema import CODE_NODATA, CODE_SCALE, IGNORED, quantise, threshold_code, to_codes
-from lspipe.scorecard import Intervals, Objects, PatchScores, Row
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from numpy.typing import NDArray
 
-    from lspipe.evaluate import ObjectScores
+    from lspipe.evaluate.metrics import ObjectScores
     from lspipe.models.item import Tta
     from lspipe.samples import Samples
 
