@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 from lspipe import machine, models
 from lspipe.catalogs import CATALOGS
 from lspipe.clusters import KINDS
+from lspipe.cube.loaders import LOADERS
 from lspipe.errors import LspipeError
-from lspipe.loaders import LOADERS
 from lspipe.models import runtimes
 from lspipe.models.runtimes.devices import gpus
 from lspipe.outputs import OUTPUTS

@@ -11,9 +11,9 @@ import numpy as np
 from affine import Affine
 from odc.geo.geobox import GeoBox
 
-from lspipe import loaders, preprocess
+from lspipe import preprocess
 from lspipe.catalogs import band_assets
-from lspipe.cube import scene
+from lspipe.cube import loaders, scene
 from lspipe.errors import AreaError
 from lspipe.preprocess import MaskSpec
 from lspipe.search import bounding_window

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING
 import dask.array as da
 import numpy as np
 
-from lspipe import loaders, preprocess
+from lspipe import preprocess
 from lspipe.catalogs import band_assets
+from lspipe.cube import loaders
 from lspipe.errors import UsageError
 from lspipe.schema import Quality
 

@@ -19,7 +19,8 @@ import dask
 import dask.array as da
 import numpy as np
 
-from lspipe import evidence, familiarity, models
+from lspipe.cube import evidence
+from lspipe import familiarity, models
 from lspipe.runs import store
 from lspipe.errors import InferenceError, LspipeError
 from lspipe.inference import run_block

@@ -505,7 +505,7 @@ def test_a_block_reads_its_own_chunks_once(
     # With dilation a block needs the classes of its neighbours, but no bands of theirs.
     cube = opened(acquisition(item), chunk=60, loader=loader)
     reads = []
-    module = __import__(f"lspipe.loaders.{loader}", fromlist=["read"])
+    module = __import__(f"lspipe.cube.loaders.{loader}", fromlist=["read"])
     real = module.read
     monkeypatch.setattr(
         module, "read", lambda source, pixels: reads.append(source.asset) or real(source, pixels)

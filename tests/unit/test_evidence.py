@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from lspipe.evidence import ndvi, true_colour
+from lspipe.cube.evidence import ndvi, true_colour
 from lspipe.schema import CUBE_NODATA
 
 

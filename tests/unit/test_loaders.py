@@ -19,7 +19,7 @@ from affine import Affine
 from distributed import Client, LocalCluster
 from odc.geo.geobox import GeoBox
 
-from lspipe import loaders
+from lspipe.cube import loaders
 from lspipe.errors import LoadError, UsageError
 from tests.cog_server import serve
 from tests.scenes import TILES, left_of, make_scene, write_cog

@@ -7,7 +7,8 @@ from collections import OrderedDict
 
 import pytest
 
-from lspipe import clusters, loaders, models, outputs
+from lspipe import clusters, models, outputs
+from lspipe.cube import loaders
 from lspipe.errors import MissingExtra, UsageError
 from lspipe.plugins import resolve
 

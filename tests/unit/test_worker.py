@@ -67,7 +67,7 @@ def compute(tasks):
 
 @pytest.mark.parametrize("loader", ["odc", "stackstac"])
 def test_each_chunk_of_the_archive_is_read_once(plan, tmp_path, monkeypatch, loader):
-    module = import_module(f"lspipe.loaders.{loader}")
+    module = import_module(f"lspipe.cube.loaders.{loader}")
     reads: Counter[str] = Counter()
     original = module.read
 

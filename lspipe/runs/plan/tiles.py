@@ -10,7 +10,7 @@ import numpy as np
 
 from lspipe import catalogs, cube, preprocess, search, windows
 from lspipe.errors import ModelError, WorkflowError
-from lspipe.evidence import BANDS as EVIDENCE_BANDS
+from lspipe.cube.evidence import BANDS as EVIDENCE_BANDS
 from lspipe.runs.plan.nouns import TilePlan
 from lspipe.schema import REFLECTANCE_SCALE
 from lspipe.runs.store import Grid

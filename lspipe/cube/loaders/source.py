@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from odc.geo.geobox import GeoBox
 
     from lspipe.catalogs import Catalog
-    from lspipe.loaders import OnReadError
+    from lspipe.cube.loaders import OnReadError
 
 READ_FAILED = 65534
 """Digital number of every pixel of a chunk that could not be read, with `on_read_error="nodata"`.

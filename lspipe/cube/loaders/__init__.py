@@ -19,7 +19,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from lspipe import plugins
-from lspipe.loaders.source import READ_FAILED
+from lspipe.cube.loaders.source import READ_FAILED
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -36,8 +36,8 @@ Chunk = int | tuple[tuple[int, ...], tuple[int, ...]]
 OnReadError = Literal["fail", "nodata"]
 
 LOADERS = {
-    "odc": "lspipe.loaders.odc:load",
-    "stackstac": "lspipe.loaders.stackstac:load",
+    "odc": "lspipe.cube.loaders.odc:load",
+    "stackstac": "lspipe.cube.loaders.stackstac:load",
 }
 
 

@@ -12,7 +12,7 @@ import stackstac
 from rasterio.enums import Resampling
 from rasterio.vrt import WarpedVRT
 
-from lspipe.loaders.source import (
+from lspipe.cube.loaders.source import (
     READ_FAILED,
     Source,
     on_grid,
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from odc.geo.geobox import GeoBox
     from rasterio.windows import Window
 
-    from lspipe.loaders import Chunk, Loader, OnReadError
+    from lspipe.cube.loaders import Chunk, Loader, OnReadError
 
 
 def load(
@@ -43,7 +43,7 @@ def load(
     resampling: Mapping[str, str],
     on_read_error: OnReadError = "fail",
 ) -> xr.DataArray:
-    """Open some assets of one item with stackstac; see `lspipe.loaders.Loader`."""
+    """Open some assets of one item with stackstac; see `lspipe.cube.loaders.Loader`."""
     sources = sources_of(item, assets, geobox, on_read_error)
     # One stack per band: stackstac takes one resampling for all.
     layers = [

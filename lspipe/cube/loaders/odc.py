@@ -12,7 +12,7 @@ import rasterio
 from dask.base import tokenize
 from odc.loader import RioDriver, RioReader
 
-from lspipe.loaders.source import (
+from lspipe.cube.loaders.source import (
     READ_FAILED,
     Source,
     on_grid,
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from odc.geo.geobox import GeoBox
     from odc.loader import RasterLoadParams, RasterSource
 
-    from lspipe.loaders import Chunk, Loader, OnReadError
+    from lspipe.cube.loaders import Chunk, Loader, OnReadError
 
 _Roi = tuple[slice, slice]
 
@@ -44,7 +44,7 @@ def load(
     resampling: Mapping[str, str],
     on_read_error: OnReadError = "fail",
 ) -> xr.DataArray:
-    """Open some assets of one item with odc-stac; see `lspipe.loaders.Loader`."""
+    """Open some assets of one item with odc-stac; see `lspipe.cube.loaders.Loader`."""
     sources = sources_of(item, assets, geobox, on_read_error)
     sizes = (chunk, chunk) if isinstance(chunk, int) else chunk
     # odc-stac cuts regularly only; other cuts are made of these afterwards, each read once.
