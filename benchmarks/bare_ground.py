@@ -48,7 +48,8 @@ from demo_model import (
 from scipy import ndimage
 
 from lspipe import __version__
-from lspipe.change import compare
+from lspipe.change.compare import compare
+from lspipe.change.inventory import delineate
 from lspipe.cli.cards import scorecard_text
 from lspipe.demo.landscape import simulate
 from lspipe.demo.scene import see
@@ -56,7 +57,6 @@ from lspipe.detect import detect
 from lspipe.evaluate import scorecard
 from lspipe.evaluate.scorecard import FalseAlarms, ListScores, PatchScores, Scorecard
 from lspipe.evaluate.scoring import score
-from lspipe.inventory import delineate
 from lspipe.models import ModelItem, digest
 from lspipe.models.bare_ground import BANDS
 from lspipe.models.item import SHIPPED_FOLDER

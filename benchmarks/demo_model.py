@@ -27,7 +27,8 @@ from affine import Affine
 from scipy import ndimage
 
 import lspipe.models
-from lspipe.change import compare
+from lspipe.change.compare import compare
+from lspipe.change.inventory import delineate
 from lspipe.demo import Score, score
 from lspipe.demo.archive import SEED
 from lspipe.demo.grid import EPSG, NORTH, WEST
@@ -35,7 +36,6 @@ from lspipe.demo.landscape import Cover, Landscape, simulate
 from lspipe.demo.scene import FINE_BANDS, Scene, Sky, see
 from lspipe.demo.truth import outlines
 from lspipe.detect import detect
-from lspipe.inventory import delineate
 from lspipe.models.item import SHIPPED_FOLDER, Scaling
 from lspipe.models.pack import pack
 from lspipe.preprocess import MaskSpec, dilate, quality_of

@@ -42,12 +42,12 @@ import torch
 import xarray as xr
 from affine import Affine
 
-from lspipe.change import compare
+from lspipe.change.compare import compare
+from lspipe.change.inventory import delineate
 from lspipe.cli.cards import scorecard_text
 from lspipe.detect import detect
 from lspipe.evaluate.scorecard import FalseAlarms, Scorecard
 from lspipe.evaluate.scoring import score
-from lspipe.inventory import delineate
 from lspipe.models import ModelItem
 from lspipe.models.item import SHIPPED_FOLDER
 from lspipe.models.pack import pack

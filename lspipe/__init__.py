@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from lspipe import models, preprocess
-    from lspipe.change import compare
+    from lspipe.change.compare import compare
+    from lspipe.change.inventory import delineate
     from lspipe.detect import detect
-    from lspipe.inventory import delineate
     from lspipe.runs.pipeline import plan, run
     from lspipe.workflow import Workflow
 
@@ -35,7 +35,7 @@ __all__ = [
 _HOMES = {
     "Workflow": "lspipe.workflow",
     "compare": "lspipe.change",
-    "delineate": "lspipe.inventory",
+    "delineate": "lspipe.change.compare.inventory",
     "detect": "lspipe.detect",
     "plan": "lspipe.runs.pipeline",
     "run": "lspipe.runs.pipeline",

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args, get_type_hints
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError
 
-from lspipe.change import ChangeSpec
+from lspipe.change.compare import ChangeSpec
 from lspipe.clusters import ClusterSpec, ExecutionSpec
 from lspipe.cube import CubeSpec
 from lspipe.errors import WorkflowError

@@ -9,8 +9,8 @@ import numpy as np
 import xarray as xr
 from odc.geo.xr import xr_coords
 
-from lspipe.change import compare
-from lspipe.inventory import Provenance, delineate
+from lspipe.change.compare import compare
+from lspipe.change.inventory import Provenance, delineate
 from lspipe.runs.frozen import FrozenRun
 from lspipe.runs.prepare import opened, prepare
 from lspipe.workflow import Workflow

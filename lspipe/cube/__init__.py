@@ -7,9 +7,11 @@
     opening.py     the lazy cube of a time step
     scene.py       one acquisition: its items by their own radiometry, the mask and its dilation
     composite.py   several acquisitions as one
+    loaders/       one item to raw numbers on a tile's grid
+    evidence.py    pixels of a block -> true colour and NDVI
 
 Does not cover: which items there are (`search`), what an item's metadata says of its offset
-(`preprocess.py`), how pixels are read (`loaders`).
+(`preprocess`).
 """
 
 from lspipe.cube.choice import Choice, Step, choose

@@ -1,8 +1,8 @@
 """What is known of a model's quality: scores with their data, their spread, and their limits.
 
 A scorecard lies beside a model item as `ID.scorecard.json` (asset "scorecard"), and names the
-sha256 of the model that was scored: a card of other weights is refused. `scoring.py` makes the scores
-of labelled patches; benchmarks write the other kinds.
+sha256 of the model that was scored: a card of other weights is refused. `scoring.py` makes the
+scores of labelled patches; benchmarks write the other kinds.
 
 A score that does not exist (nothing predicted, nothing there) is None, and "-" in text.
 """

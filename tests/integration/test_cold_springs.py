@@ -20,8 +20,8 @@ import pytest
 import rasterio.features
 import rioxarray
 
-from lspipe.change import compare
-from lspipe.inventory import delineate
+from lspipe.change.compare import compare
+from lspipe.change.inventory import delineate
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy import ndimage
 
-from lspipe.components import group, label
+from lspipe.change.components import group, label
 
 BLOCKS = st.tuples(st.integers(1, 9), st.integers(1, 9))
 SHAPES = hnp.array_shapes(min_dims=2, max_dims=2, max_side=17)

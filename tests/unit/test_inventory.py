@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from pandas.testing import assert_frame_equal
 
-from lspipe.change import compare
+from lspipe.change.compare import compare
+from lspipe.change.inventory import Provenance, delineate
 from lspipe.errors import UsageError
-from lspipe.inventory import Provenance, delineate
 from lspipe.schema import CODE_NODATA, INVENTORY_COLUMNS, dequantise
 
 if TYPE_CHECKING:

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from pyproj import CRS, Geod, Transformer
 
+from lspipe.change.outlines import measures, minimum_rectangle, outline, outlines_by_value
 from lspipe.errors import UsageError
-from lspipe.outlines import measures, minimum_rectangle, outline, outlines_by_value
 
 GRID = Affine(10, 0, 455655, 0, -10, 4428465)
 MASKS = hnp.arrays(bool, hnp.array_shapes(min_dims=2, max_dims=2, max_side=9))

@@ -16,9 +16,9 @@ import rioxarray  # noqa: F401  # registers the .rio accessor
 import xarray as xr
 
 from lspipe import outputs
-from lspipe.change import compare
+from lspipe.change.compare import compare
+from lspipe.change.inventory import Provenance, delineate
 from lspipe.errors import UsageError
-from lspipe.inventory import Provenance, delineate
 from lspipe.schema import INVENTORY_COLUMNS
 
 if TYPE_CHECKING:

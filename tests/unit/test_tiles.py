@@ -18,10 +18,10 @@ from odc.geo.xr import xr_coords
 from pandas.testing import assert_frame_equal
 from xarray import DataArray
 
-from lspipe.change import compare
-from lspipe.inventory import Provenance, delineate
+from lspipe.change.compare import compare
+from lspipe.change.inventory import Provenance, delineate
+from lspipe.change.joining import TileMap, join_tiles
 from lspipe.schema import CODE_NODATA, INVENTORY_COLUMNS
-from lspipe.tiles import TileMap, join_tiles
 
 HEIGHT, WIDTH = 20, 30
 WORLD = GeoBox((HEIGHT, WIDTH), Affine(10, 0, 600_000, 0, -10, 4_400_000), "EPSG:32633")

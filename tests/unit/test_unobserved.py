@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from odc.geo.geobox import GeoBox
 
+from lspipe.change.unobserved import COLUMNS, reasons, unobserved
 from lspipe.schema import Quality
-from lspipe.unobserved import COLUMNS, reasons, unobserved
 
 GRID = GeoBox((6, 8), Affine(10, 0, 500_000, 0, -10, 4_400_000), "EPSG:32633")
 

@@ -20,10 +20,10 @@ import pandas as pd
 import xarray as xr
 from scipy import ndimage
 
-from lspipe.classified import Classified, classify
-from lspipe.components import BLOCK, Components, label
-from lspipe.objects import select, summarise, with_rim
-from lspipe.outlines import measures, outline
+from lspipe.change.classified import Classified, classify
+from lspipe.change.components import BLOCK, Components, label
+from lspipe.change.objects import select, summarise, with_rim
+from lspipe.change.outlines import measures, outline
 from lspipe.schema import INVENTORY_COLUMNS, check_inventory
 
 if TYPE_CHECKING:

@@ -28,9 +28,9 @@ import pandas as pd
 import shapely
 from pyproj import CRS, Geod, Transformer
 
-from lspipe.components import group
-from lspipe.inventory import as_inventory
-from lspipe.outlines import measures
+from lspipe.change.components import group
+from lspipe.change.inventory import as_inventory
+from lspipe.change.outlines import measures
 from lspipe.schema import INVENTORY_COLUMNS
 
 if TYPE_CHECKING:

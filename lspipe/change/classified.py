@@ -13,9 +13,9 @@ import rioxarray  # noqa: F401  # registers the .rio accessor
 import xarray as xr
 from pyproj import CRS
 
-from lspipe.components import BLOCK
+from lspipe.change.components import BLOCK
+from lspipe.change.objects import kinds_of_change, kinds_of_detection
 from lspipe.errors import UsageError
-from lspipe.objects import kinds_of_change, kinds_of_detection
 from lspipe.schema import CODE_NODATA, State, threshold_code, to_codes
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from pyproj import CRS
 
-from lspipe.outlines import geodesic_areas, outlines_by_value
+from lspipe.change.outlines import geodesic_areas, outlines_by_value
 from lspipe.schema import Quality
 
 if TYPE_CHECKING:

@@ -23,7 +23,7 @@ import numpy as np
 import pandas as pd
 from scipy import ndimage
 
-from lspipe.components import BLOCK, Components, label
+from lspipe.change.components import BLOCK, Components, label
 from lspipe.schema import CODE_NODATA, CODE_SCALE, State
 
 if TYPE_CHECKING:
