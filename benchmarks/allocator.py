@@ -40,7 +40,7 @@ from harness import (
 )
 
 from lspipe.clusters.local import ALLOCATOR
-from lspipe.models.runtimes import use_threads
+from lspipe.inference.runtimes import use_threads
 
 SETTINGS = {
     "dask": {"MALLOC_TRIM_THRESHOLD_": "65536"},

@@ -53,15 +53,15 @@ from lspipe.change.inventory import delineate
 from lspipe.cli.cards import scorecard_text
 from lspipe.demo.landscape import simulate
 from lspipe.demo.scene import see
-from lspipe.detect import detect
 from lspipe.evaluate import scorecard
 from lspipe.evaluate.scorecard import FalseAlarms, ListScores, PatchScores, Scorecard
 from lspipe.evaluate.scoring import score
+from lspipe.inference.detect import detect
 from lspipe.models import ModelItem, digest
 from lspipe.models.bare_ground import BANDS
 from lspipe.models.item import SHIPPED_FOLDER
+from lspipe.models.recipes import Recipe
 from lspipe.preprocess import MaskSpec, dilate, quality_of
-from lspipe.recipes import Recipe
 from lspipe.samples import Samples
 
 ITEM = "shipped:bare-ground"

@@ -4,7 +4,7 @@
     python benchmarks/batch_size.py --quick     seconds, a small network: only whether it works
 
 Milliseconds per window of the network alone, for each runtime and precision that works here: the
-evidence for `lspipe.presets.AUTO_BATCH_SIZE`. A batch is always full, so a large one also costs
+evidence for `AUTO_BATCH_SIZE`. A batch is always full, so a large one also costs
 where windows do not fill the last: half a batch per view and block, on average.
 
 Result, 2026-11-21, 2 cores of an AMD EPYC with AVX512-bf16, 2 threads, best of 2, ms per window:
@@ -41,11 +41,11 @@ from harness import (
 )
 from pipeline_cpu import VARIANTS
 
-from lspipe.models.runtimes import use_threads
-from lspipe.presets import AUTO_BATCH_SIZE
+from lspipe.inference.presets import AUTO_BATCH_SIZE
+from lspipe.inference.runtimes import use_threads
 
 if TYPE_CHECKING:
-    from lspipe.models.runtimes import Runtime
+    from lspipe.inference.runtimes import Runtime
 
 SIZES = (1, 2, 4, 8, 16)
 

@@ -41,15 +41,15 @@ from harness import (
     write_result,
 )
 
-from lspipe import windows
-from lspipe.inference import run_block
-from lspipe.models.runtimes import use_threads
-from lspipe.presets import Setting
+from lspipe.inference import windows
+from lspipe.inference.block import run_block
+from lspipe.inference.presets import Setting
+from lspipe.inference.runtimes import use_threads
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from lspipe.models.runtimes import Runtime
+    from lspipe.inference.runtimes import Runtime
 
 TILE = 10980
 """Rows and columns of a Sentinel-2 tile, pixels."""

@@ -35,7 +35,7 @@ from lspipe.demo.grid import EPSG, NORTH, WEST
 from lspipe.demo.landscape import Cover, Landscape, simulate
 from lspipe.demo.scene import FINE_BANDS, Scene, Sky, see
 from lspipe.demo.truth import outlines
-from lspipe.detect import detect
+from lspipe.inference.detect import detect
 from lspipe.models.item import SHIPPED_FOLDER, Scaling
 from lspipe.models.pack import pack
 from lspipe.preprocess import MaskSpec, dilate, quality_of

@@ -49,11 +49,11 @@ from harness import (
 )
 
 from lspipe.clusters.local import ALLOCATOR
-from lspipe.models.runtimes import use_threads
-from lspipe.presets import AUTO_BATCH_SIZE, Setting
+from lspipe.inference.presets import AUTO_BATCH_SIZE, Setting
+from lspipe.inference.runtimes import use_threads
 
 if TYPE_CHECKING:
-    from lspipe.models.runtimes import Runtime
+    from lspipe.inference.runtimes import Runtime
 
 VARIANTS = {
     "cpu": ("eager fp32", "compiled bf16", "openvino bf16"),

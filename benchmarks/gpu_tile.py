@@ -63,10 +63,10 @@ from harness import (
     write_result,
 )
 
-from lspipe import dihedral, windows
 from lspipe.errors import LspipeError
-from lspipe.inference import run_block
-from lspipe.presets import Setting
+from lspipe.inference import dihedral, windows
+from lspipe.inference.block import run_block
+from lspipe.inference.presets import Setting
 from lspipe.schema import REFLECTANCE_SCALE
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from lspipe.models.runtimes import Runtime
+    from lspipe.inference.runtimes import Runtime
 
 STARTED = time.monotonic()
 

@@ -31,8 +31,8 @@ import torch
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from lspipe.models.runtimes import Runtime
-    from lspipe.presets import Setting
+    from lspipe.inference.presets import Setting
+    from lspipe.inference.runtimes import Runtime
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -188,7 +188,7 @@ def ready(
         shape, or find then that it cannot: see `works`.
     """
     from lspipe.errors import LspipeError
-    from lspipe.models.runtimes import from_callable
+    from lspipe.inference.runtimes import from_callable
 
     prepared = {}
     for name in names:
@@ -229,7 +229,7 @@ def map_of(
     Returns:
         float32 (y, x).
     """
-    from lspipe.inference import run_block
+    from lspipe.inference.block import run_block
 
     shape = pixels.shape[1:]
     return run_block(

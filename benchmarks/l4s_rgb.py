@@ -45,14 +45,14 @@ from affine import Affine
 from lspipe.change.compare import compare
 from lspipe.change.inventory import delineate
 from lspipe.cli.cards import scorecard_text
-from lspipe.detect import detect
 from lspipe.evaluate.scorecard import FalseAlarms, Scorecard
 from lspipe.evaluate.scoring import score
+from lspipe.inference.detect import detect
 from lspipe.models import ModelItem
 from lspipe.models.item import SHIPPED_FOLDER
 from lspipe.models.pack import pack
+from lspipe.models.recipes import DN_PER_REFLECTANCE, recipe_of
 from lspipe.models.weights import build_network
-from lspipe.recipes import DN_PER_REFLECTANCE, recipe_of
 from lspipe.samples import Samples, joined, pictures
 from lspipe.train import TrainSpec
 from lspipe.train.course import Course, fields_of, scorecard_of, train

@@ -54,11 +54,11 @@ import torch
 import xarray as xr
 from harness import BANDS, describe, machine, peak_memory, random_pixels, write_result
 
-from lspipe import windows
-from lspipe.detect import detect
-from lspipe.inference import run_block
-from lspipe.models.runtimes import from_callable, use_threads
-from lspipe.presets import Setting
+from lspipe.inference import windows
+from lspipe.inference.block import run_block
+from lspipe.inference.detect import detect
+from lspipe.inference.presets import Setting
+from lspipe.inference.runtimes import from_callable, use_threads
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -44,9 +44,9 @@ import numpy as np
 from harness import describe, machine, write_result
 from scenes import PAPER, Scene, names, scene_called
 
-from lspipe import windows
-from lspipe.models.runtimes import use_threads
-from lspipe.presets import PRESETS
+from lspipe.inference import windows
+from lspipe.inference.presets import PRESETS
+from lspipe.inference.runtimes import use_threads
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -55,9 +55,9 @@ from harness import (
 )
 from pipeline_cpu import TARGETS, VARIANTS, Job, variants
 
-from lspipe import dihedral, windows
-from lspipe.models.runtimes import use_threads
-from lspipe.presets import AUTO_BATCH_SIZE, Setting
+from lspipe.inference import dihedral, windows
+from lspipe.inference.presets import AUTO_BATCH_SIZE, Setting
+from lspipe.inference.runtimes import use_threads
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -62,9 +62,9 @@ from harness import (
     write_result,
 )
 
-from lspipe import dihedral
-from lspipe.models.runtimes import use_threads
-from lspipe.presets import AUTO_BATCH_SIZE, Setting
+from lspipe.inference import dihedral
+from lspipe.inference.presets import AUTO_BATCH_SIZE, Setting
+from lspipe.inference.runtimes import use_threads
 
 if TYPE_CHECKING:
     from collections.abc import Callable

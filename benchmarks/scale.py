@@ -76,7 +76,7 @@ def time_workers(case: Case, folder: Path) -> dict[int, list[Timing]]:
 
 def _time_one(plan: Plan, workers: int, run: Path) -> Timing:
     with clusters.start(ClusterSpec(kind="local", workers=workers), EXECUTION) as client:
-        client.run(worker.load, plan.reference)  # importing torch is not what is asked
+        client.run(plan.reference.open)  # importing torch is not what is asked
         return timed_run(client, plan, run, partial(read_tasks, work=worker.infer_and_write))
 
 

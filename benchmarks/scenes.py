@@ -31,8 +31,8 @@ from demo_model import (
 
 from lspipe.demo.landscape import Cover, simulate
 from lspipe.demo.scene import see
-from lspipe.detect import detect
-from lspipe.models.runtimes import load
+from lspipe.inference.detect import detect
+from lspipe.inference.runtimes import load
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -46,10 +46,10 @@ from harness import describe, machine, timed, write_result
 from scenes import BATCH_SIZE, COARSE, EDGE, PAPER, Scene, clustered, names, scene_called
 from scipy import ndimage
 
-from lspipe import windows
-from lspipe.inference import run_block
-from lspipe.models.runtimes import from_callable, use_threads
-from lspipe.presets import Setting
+from lspipe.inference import windows
+from lspipe.inference.block import run_block
+from lspipe.inference.presets import Setting
+from lspipe.inference.runtimes import from_callable, use_threads
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from lspipe import models, preprocess
     from lspipe.change.compare import compare
     from lspipe.change.inventory import delineate
-    from lspipe.detect import detect
+    from lspipe.inference.detect import detect
     from lspipe.runs.pipeline import plan, run
     from lspipe.workflow import Workflow
 

@@ -4,7 +4,7 @@ import h5py
 import numpy as np
 import rasterio
 
-from lspipe.recipes import L4S_DIVISORS
+from lspipe.models.recipes import L4S_DIVISORS
 
 # A plausible patch: digital numbers, degrees, metres.
 RAW = np.array([1100, 900, 750, 600, 800, 1600, 2000, 2100, 800, 10, 1500, 800, 25, 1200.0])

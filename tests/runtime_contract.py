@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from lspipe import models
-from lspipe.models.runtimes import available, from_callable
+from lspipe.inference.runtimes import available, from_callable
 
 TOLERANCE = {"fp32": 2e-6, "bf16": 1e-2}
 """Largest difference of a probability from plain fp32 (DESIGN, section 4: Reproducible)."""

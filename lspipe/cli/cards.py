@@ -29,7 +29,7 @@ def card_text(item: ModelItem, *, recipe_note: str = "") -> str:
 
     Args:
         item: the model.
-        recipe_note: what its recipe leaves open (`lspipe.recipes`), to stand beside its name.
+        recipe_note: what its recipe leaves open, to stand beside its name.
     """
     overlap = "overlap as the workflow says" if item.overlap is None else f"overlap {item.overlap}"
     tta = {None: "TTA as the workflow says", "none": "no TTA", "d4": "D4 TTA"}[item.tta]

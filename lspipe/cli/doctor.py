@@ -16,10 +16,10 @@ from lspipe.catalogs import CATALOGS
 from lspipe.clusters import KINDS
 from lspipe.cube.loaders import LOADERS
 from lspipe.errors import LspipeError
-from lspipe.models import runtimes
-from lspipe.models.runtimes.devices import gpus
+from lspipe.inference import runtimes
+from lspipe.inference.presets import AUTO_BATCH_SIZE, Setting
+from lspipe.inference.runtimes.devices import gpus
 from lspipe.outputs import OUTPUTS
-from lspipe.presets import AUTO_BATCH_SIZE, Setting
 from lspipe.runs.cost import seconds_per_pass
 from lspipe.runs.plan import THREADS
 from lspipe.runs.record import runs_as, versions
@@ -27,7 +27,7 @@ from lspipe.runs.record import runs_as, versions
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-    from lspipe.models.runtimes import Runtime
+    from lspipe.inference.runtimes import Runtime
 
 EXTRAS: Mapping[str, str] = {
     "openvino": "openvino",
@@ -104,7 +104,7 @@ def trials() -> list[Trial]:
 
 def _shipped(item: models.ModelItem) -> Trial:
     def make(runtime: str) -> Runtime:
-        return models.load(item.reference, models.digest(item), runtime=runtime)
+        return runtimes.load(item.reference, models.digest(item), runtime=runtime)
 
     return Trial(f"shipped:{item.id}", item.window, len(item.bands), AUTO_BATCH_SIZE, make)
 

@@ -30,8 +30,8 @@ def evaluate(options: argparse.Namespace) -> int:
     from lspipe.cli.cards import scorecard_text
     from lspipe.evaluate import scorecard
     from lspipe.evaluate.published import rows_of
+    from lspipe.models.recipes import check_item
     from lspipe.models.weights import build_network
-    from lspipe.recipes import check_item
 
     if options.threshold is not None and not 0 <= options.threshold <= 1:
         raise UsageError(f"--threshold {options.threshold:g}: expected a probability, 0 to 1")

@@ -14,8 +14,8 @@ from lspipe.errors import UsageError
 if TYPE_CHECKING:
     import argparse
 
+    from lspipe.models.recipes import Recipe
     from lspipe.models.statistics import Statistics
-    from lspipe.recipes import Recipe
 
 OK = 0
 
@@ -32,7 +32,7 @@ def list_models(options: argparse.Namespace) -> int:
 def show_card(options: argparse.Namespace) -> int:
     """Show the card of a model."""
     from lspipe.cli.cards import card_text
-    from lspipe.recipes import recipe_of
+    from lspipe.models.recipes import recipe_of
 
     item = _item(options.item)
     known, problem = card_of(item)
@@ -52,7 +52,7 @@ def show_card(options: argparse.Namespace) -> int:
 
 def check(options: argparse.Namespace) -> int:
     """Run a model once, and say what is wrong with it."""
-    from lspipe.models import card
+    from lspipe.inference import soundness as card
 
     item = _item(options.item)
     # What is asked of the data comes first: the network takes a while.
@@ -65,9 +65,9 @@ def check(options: argparse.Namespace) -> int:
 
 def _beside_training(item: Any, folder: str) -> dict[str, Any]:
     """Lay the patches of a folder beside what a model was trained on."""
+    from lspipe.models.slips import beside
     from lspipe.models.statistics import Statistics
     from lspipe.samples.folders import open_folder
-    from lspipe.slips import beside
 
     if item.statistics is None:
         raise UsageError(
@@ -87,7 +87,7 @@ def pack(options: argparse.Namespace) -> int:
     """Write a model item for weights that were trained elsewhere."""
     from lspipe.evaluate import scorecard
     from lspipe.models import pack as packing
-    from lspipe.recipes import recipe_of
+    from lspipe.models.recipes import recipe_of
 
     recipe = recipe_of(options.recipe)
     fields = {
@@ -122,7 +122,7 @@ def _statistics(options: argparse.Namespace, recipe: Recipe) -> Statistics:
 
 def _item(reference: str) -> Any:
     from lspipe.models import ModelItem
-    from lspipe.recipes import check_item
+    from lspipe.models.recipes import check_item
 
     item = ModelItem.from_file(reference)
     check_item(item)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from lspipe.evaluate.metrics import Confusion
-from lspipe.recipes import RECIPES, base_of
+from lspipe.models.recipes import RECIPES, base_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

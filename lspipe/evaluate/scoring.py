@@ -21,11 +21,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
-from lspipe.detect import detect
 from lspipe.errors import ModelError, SamplesError, UsageError
 from lspipe.evaluate.metrics import Confusion, averaged, confusion, match_objects, micro
 from lspipe.evaluate.scorecard import Intervals, Objects, PatchScores, Row
-from lspipe.inputs import WINDOW_KINDS
+from lspipe.inference.detect import detect
+from lspipe.inference.inputs import WINDOW_KINDS
 from lspipe.models.item import ModelItem
 from lspipe.schema import CODE_NODATA, CODE_SCALE, IGNORED, quantise, threshold_code, to_codes
 

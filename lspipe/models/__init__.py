@@ -19,11 +19,9 @@ from lspipe.plugins import resolve
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from pathlib import Path
 
     from torch import nn
 
-    from lspipe.models.runtimes import Runtime
 
 __all__ = [
     "ARCHITECTURES",
@@ -34,7 +32,6 @@ __all__ = [
     "build",
     "digest",
     "listed",
-    "load",
     "spelled_out",
 ]
 
@@ -143,28 +140,3 @@ def listed() -> dict[str, Any]:
         "models": sorted(f"{SHIPPED_PREFIX}{name}" for name in SHIPPED),
         "architectures": rows,
     }
-
-
-def load(
-    item_path: str | Path,
-    sha256: str | None,
-    *,
-    device: str = "auto",
-    precision: str = "auto",
-    runtime: str = "auto",
-    item_sha256: str | None = None,
-) -> Runtime:
-    """Load the network of a model item: see `lspipe.models.runtimes.load`.
-
-    Here so that a workflow can be checked without the seconds that importing torch takes.
-    """
-    from lspipe.models import runtimes
-
-    return runtimes.load(
-        item_path,
-        sha256,
-        device=device,
-        precision=precision,
-        runtime=runtime,
-        item_sha256=item_sha256,
-    )

@@ -134,7 +134,7 @@ class ModelItem:
     """Landslide where the probability is above it."""
     classes: tuple[str, ...] = ()
     recipe: str = ""
-    """Name of a recipe of `lspipe.recipes` whose channels `bands` are; empty = of none."""
+    """Name of a recipe of `lspipe.models.recipes` whose channels `bands` are; empty = of none."""
     overlap: float | None = None
     """Share of a window that the next one covers again, 0..1."""
     tta: Tta | None = None

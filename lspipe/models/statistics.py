@@ -3,7 +3,7 @@
 They are what a network was trained on, said in numbers, so that anything else that it is given can
 be laid beside them. They decide no pixel: a model is the same model without them.
 
-See also: `lspipe.slips` (which mistake two statistics tell of), `lspipe.familiarity` (a run's
+See also: `slips.py` (which mistake two statistics tell of), `lspipe.inference.familiarity` (a run's
 pixels beside those of training).
 """
 

@@ -9,24 +9,25 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lspipe import catalogs, clusters, windows
+from lspipe import catalogs, clusters
+from lspipe.inference import windows
 from lspipe.runs import worker
 from lspipe.errors import UsageError
-from lspipe.inference import needed_windows, run_block
-from lspipe.models.runtimes import use_threads
+from lspipe.inference.block import needed_windows, run_block
+from lspipe.inference.runtimes import use_threads
 from lspipe.runs.plan import BLOCK_SIZES, BYTES_PER_PIXEL, THREADS, outer_pixels
-from lspipe.presets import AGREEMENT, AGREEMENT_SOURCE, compare_presets, is_measured_reference
-from lspipe.slips import other_level
+from lspipe.inference.presets import AGREEMENT, AGREEMENT_SOURCE, compare_presets, is_measured_reference
+from lspipe.models.slips import other_level
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from lspipe.clusters import ClusterSpec
     from lspipe.cube import Step
-    from lspipe.models.runtimes import Runtime
+    from lspipe.inference.runtimes import Runtime
     from lspipe.runs.plan import Plan, TilePlan
-    from lspipe.presets import Choice, Setting
-    from lspipe.windows import Block
+    from lspipe.inference.presets import Choice, Setting
+    from lspipe.inference.windows import Block
 
 VIEWS = {"d4": 8, "none": 1}
 """Forward passes per window."""
@@ -281,7 +282,7 @@ def _time_a_pass(plan: Plan) -> float:
     """Time a forward pass as a worker of the plan would do it, after one batch to warm up."""
     earlier = use_threads(THREADS)
     try:
-        runtime = worker.load(plan.reference)
+        runtime = plan.reference.open()
         seconds_per_pass(runtime, plan.setting, len(plan.model.bands))
         return seconds_per_pass(runtime, plan.setting, len(plan.model.bands))
     finally:

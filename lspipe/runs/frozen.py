@@ -18,8 +18,8 @@ from lspipe.runs import store
 from lspipe.cube import CubeSpec
 from lspipe.errors import ModelError, SamplesError, StoreError
 from lspipe.models.item import SHIPPED_PREFIX, ModelItem
-from lspipe.observed import observed_range
-from lspipe.recipes import check_item
+from lspipe.inference.observed import observed_range
+from lspipe.models.recipes import check_item
 from lspipe.search import AreaSpec, PackedMask
 
 if TYPE_CHECKING:

@@ -22,11 +22,11 @@ import numpy as np
 
 from lspipe import cube, search
 from lspipe.errors import LoadError, UsageError
-from lspipe.familiarity import Channel, Tally, channels, reach, sample
-from lspipe.inputs import WINDOW_KINDS
+from lspipe.inference.familiarity import Channel, Tally, channels, reach, sample
+from lspipe.inference.inputs import WINDOW_KINDS
 from lspipe.models.statistics import Statistics
-from lspipe.observed import observed
-from lspipe.slips import slips
+from lspipe.inference.observed import observed
+from lspipe.models.slips import slips
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from lspipe.runs.prepare import Prepared
     from lspipe.runs.selection import Todo
     from lspipe.runs.stream import Failure
-    from lspipe.windows import Block
+    from lspipe.inference.windows import Block
     from lspipe.workflow import Workflow
 
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from lspipe.runs.plan import TilePlan
-    from lspipe.windows import Block
+    from lspipe.inference.windows import Block
 
 Todo = dict[tuple[str, int], list["Block"]]
 """Blocks by name of the tile and number of the step."""

@@ -20,12 +20,13 @@ import dask.array as da
 import numpy as np
 
 from lspipe.cube import evidence
-from lspipe import familiarity, models
+from lspipe.inference import familiarity
+from lspipe import models
 from lspipe.runs import store
 from lspipe.errors import InferenceError, LspipeError
-from lspipe.inference import run_block
-from lspipe.models.runtimes import use_threads
-from lspipe.observed import observed
+from lspipe.inference.block import run_block
+from lspipe.inference.runtimes import use_threads
+from lspipe.inference.observed import observed
 from lspipe.schema import Quality, quantise
 
 if TYPE_CHECKING:
@@ -36,10 +37,11 @@ if TYPE_CHECKING:
     import xarray as xr
     from numpy.typing import NDArray
 
+    from lspipe.inference.reference import ModelReference
     from lspipe.models.item import Scaling
     from lspipe.models.statistics import Statistics
-    from lspipe.presets import Setting
-    from lspipe.windows import Block
+    from lspipe.inference.presets import Setting
+    from lspipe.inference.windows import Block
 
 
 class TileMask(Protocol):
@@ -47,20 +49,6 @@ class TileMask(Protocol):
 
     def __getitem__(self, part: tuple[slice, slice], /) -> NDArray[np.bool_]:
         """Return rows and columns of it, bool (y, x)."""
-
-
-@dataclass(frozen=True)
-class ModelReference:
-    """What a worker needs to load the model itself: a path and hashes, never a module."""
-
-    item: str
-    sha256: str
-    """Of the weights (of the item if it has none)."""
-    item_sha256: str
-    """Of the item: its scaling decides pixels too."""
-    device: str
-    precision: str
-    runtime: str
 
 
 @dataclass(frozen=True)
@@ -234,7 +222,7 @@ def infer_and_write(
     counts: list[tuple[int, int]] = []
     inside = None if area is None else _unpacked(area, quality.shape)
     try:
-        runtime = load(job.model)
+        runtime = job.model.open()
         probability = run_block(
             pixels,
             origin=(block.outer[0].start, block.outer[1].start),
@@ -307,18 +295,6 @@ def _tally(
         tile_range=job.tile_range,
     )
     return familiarity.Tally.of(values, job.trained).as_json()
-
-
-def load(reference: ModelReference) -> Any:
-    """Load the model, once per worker process."""
-    return models.load(
-        reference.item,
-        reference.sha256,
-        device=reference.device,
-        precision=reference.precision,
-        runtime=reference.runtime,
-        item_sha256=reference.item_sha256,
-    )
 
 
 def _packed(area: TileMask | None, block: Block) -> NDArray[np.uint8] | None:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from lspipe.recipes import Level, Recipe
+    from lspipe.models.recipes import Level, Recipe
 
 Pair = tuple["NDArray[np.float32]", "NDArray[np.uint8]"]
 """Image (channel, y, x) in model units, NaN = no data; mask (y, x), 1 = landslide, 0 = none."""

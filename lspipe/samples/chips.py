@@ -17,7 +17,7 @@ import shapely
 
 from lspipe.errors import SamplesError
 from lspipe.models.item import ModelItem, Scaling
-from lspipe.recipes import Recipe, check_item, recipe_of
+from lspipe.models.recipes import Recipe, check_item, recipe_of
 from lspipe.runs.frozen import FrozenRun
 from lspipe.samples import NAMED, Samples
 from lspipe.samples.cover import elsewhere

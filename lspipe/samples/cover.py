@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lspipe.windows import origins
+from lspipe.inference.windows import origins
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 from lspipe import catalogs
 from lspipe.errors import LoadError, SamplesError
-from lspipe.inputs import to_model_units
-from lspipe.observed import observed
+from lspipe.inference.inputs import to_model_units
+from lspipe.inference.observed import observed
 from lspipe.samples import Samples
 from lspipe.samples.cover import over
 from lspipe.samples.marks import part_of
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from lspipe.recipes import Level, Recipe
+    from lspipe.models.recipes import Level, Recipe
     from lspipe.runs.frozen import FrozenRun, FrozenTile
     from lspipe.samples import Pair
     from lspipe.samples.cover import Corner

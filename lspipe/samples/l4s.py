@@ -20,14 +20,14 @@ import numpy as np
 
 from lspipe.errors import MissingExtra, SamplesError
 from lspipe.models.item import Scaling
-from lspipe.recipes import L4S_DIVISORS, UNITS, recipe_of
+from lspipe.models.recipes import L4S_DIVISORS, UNITS, recipe_of
 from lspipe.samples import Samples, mask_of, paired
 from lspipe.samples.units import check_scaling, in_units_of, reflectance
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from lspipe.recipes import Level, Recipe
+    from lspipe.models.recipes import Level, Recipe
 
 SHAPE = (128, 128, 14)
 

@@ -7,7 +7,7 @@ numbers of an image are follows from their type:
                      largest value of a window it was scaled when it was made; of `vega3` it is what
                      a map service shows. It is no reflectance, and other recipes are refused.
     uint16, int16    reflectance x 1e4 without an offset, bands only
-    float32          reflectance 0..1, and slope, DEM, ... in the units of `lspipe.recipes.UNITS`
+    float32          reflectance 0..1, and slope, DEM, ... in the units of `recipes.UNITS`
 
 Of the latter, the bands are found by their descriptions ("B02", "slope"), in any order among any
 others. Pixels that the file says are no data, and NaN, are no data.
@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lspipe.errors import SamplesError
-from lspipe.recipes import UNITS, recipe_of
+from lspipe.models.recipes import UNITS, recipe_of
 from lspipe.samples import Samples, mask_of, paired
 from lspipe.samples.units import check_scaling, in_units_of, reflectance
 from lspipe.schema import REFLECTANCE_SCALE
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from rasterio import DatasetReader
 
-    from lspipe.recipes import Recipe
+    from lspipe.models.recipes import Recipe
 
 SUFFIXES = (".png", ".tif", ".tiff")
 

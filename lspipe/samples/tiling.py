@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lspipe.errors import SamplesError
-from lspipe.inputs import WINDOW_KINDS, model_units
+from lspipe.inference.inputs import WINDOW_KINDS, model_units
 from lspipe.models.item import Scaling
 
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lspipe.errors import SamplesError
-from lspipe.inputs import to_model_units
-from lspipe.observed import observed
+from lspipe.inference.inputs import to_model_units
+from lspipe.inference.observed import observed
 from lspipe.schema import REFLECTANCE_SCALE
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from lspipe.recipes import Recipe
+    from lspipe.models.recipes import Recipe
 
 
 def check_scaling(recipe: Recipe, source: str) -> None:

@@ -18,8 +18,8 @@ from torch import nn
 
 from lspipe.errors import ModelError, SamplesError
 from lspipe.evaluate.metrics import ObjectScores, match_objects
+from lspipe.inference.runtimes import resolve_device
 from lspipe.models.pack import pack
-from lspipe.models.runtimes import resolve_device
 from lspipe.models.weights import build_network
 from lspipe.runs.frozen import FrozenRun
 from lspipe.samples.decisions import reviewed

@@ -16,7 +16,7 @@ import torch
 from torch.nn.functional import affine_grid, grid_sample
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from lspipe import dihedral
+from lspipe.inference import dihedral
 from lspipe.schema import IGNORED
 
 if TYPE_CHECKING:

@@ -25,13 +25,13 @@ import torch
 from lspipe.errors import ModelError, SamplesError, UsageError
 from lspipe.evaluate.scorecard import Scorecard, limits_of
 from lspipe.evaluate.scoring import choose_threshold, measure, predict
+from lspipe.inference.runtimes import resolve_device
 from lspipe.models import ModelItem, build, digest, spelled_out
 from lspipe.models.encoders import load_encoder
 from lspipe.models.pack import check_id, pack
-from lspipe.models.runtimes import resolve_device
+from lspipe.models.recipes import UNITS, Recipe, check_channels, recipe_of
 from lspipe.models.statistics import Statistics
 from lspipe.models.weights import build_network
-from lspipe.recipes import UNITS, Recipe, check_channels, recipe_of
 from lspipe.samples.tiling import cut
 from lspipe.schema import IGNORED
 from lspipe.train import curve, fit

@@ -5,8 +5,8 @@ import torch
 from torch import nn
 
 from lspipe.errors import ModelError
-from lspipe.models.runtimes import from_callable, load
-from lspipe.models.runtimes.probe import largest_batch
+from lspipe.inference.runtimes import from_callable, load
+from lspipe.inference.runtimes.probe import largest_batch
 from tests import runtime_contract as contract
 
 ON_GPU = ["eager", "compiled", "cudagraph"]

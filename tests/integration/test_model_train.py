@@ -16,8 +16,8 @@ from lspipe.cli import main
 from lspipe.errors import ModelError, UsageError
 from lspipe.evaluate import scorecard
 from lspipe.models import ModelItem, build
+from lspipe.models.recipes import recipe_of
 from lspipe.models.weights import read_tensors
-from lspipe.recipes import recipe_of
 from lspipe.samples import Samples
 from lspipe.train import PROTOCOLS, TrainSpec, protocols
 from lspipe.train.course import Course

@@ -16,12 +16,14 @@ import pytest
 import xarray as xr
 from distributed import LocalCluster
 
-from lspipe import clusters, windows
+from lspipe import clusters
 from lspipe.clusters import ClusterSpec, ExecutionSpec
 from lspipe.errors import LoadError
-from lspipe.presets import Setting
+from lspipe.inference import windows
+from lspipe.inference.presets import Setting
+from lspipe.inference.reference import ModelReference
 from lspipe.runs import stream, worker
-from lspipe.runs.worker import ModelReference, StepJob
+from lspipe.runs.worker import StepJob
 
 SIDE = 5
 BLOCK, WINDOW = 40, 32

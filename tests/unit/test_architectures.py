@@ -10,7 +10,7 @@ from lspipe.cli import main
 from lspipe.errors import MissingExtra, ModelError
 from lspipe.models import build, listed
 from lspipe.models.architectures import TABLE
-from lspipe.recipes import recipe_of
+from lspipe.models.recipes import recipe_of
 
 # Paper 003, Table 2: kernel, stride, feature maps, edge of the output for a window of 128.
 TABLE_2 = [

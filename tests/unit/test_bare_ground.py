@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lspipe.errors import ModelError
+from lspipe.inference.runtimes import load
 from lspipe.models import ModelItem, build
 from lspipe.models.bare_ground import BANDS
-from lspipe.models.runtimes import load
 
 # L2A reflectance of B02, B04, B08, B11, rounded; typical values of each surface.
 BARE = {

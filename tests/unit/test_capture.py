@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from lspipe.errors import ModelError
-from lspipe.models.runtimes.capture import capturing, folded
+from lspipe.inference.runtimes.capture import capturing, folded
 from tests import runtime_contract as contract
 
 

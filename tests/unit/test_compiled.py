@@ -13,10 +13,10 @@ import torch
 import xarray as xr
 from torch import nn
 
-from lspipe.detect import detect
 from lspipe.errors import ModelError
-from lspipe.models.runtimes import available, compiled, from_callable
-from lspipe.models.runtimes.capture import capturing
+from lspipe.inference.detect import detect
+from lspipe.inference.runtimes import available, compiled, from_callable
+from lspipe.inference.runtimes.capture import capturing
 from tests import runtime_contract as contract
 
 

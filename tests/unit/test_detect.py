@@ -14,9 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from monai.inferers import sliding_window_inference
 
-import lspipe.models.runtimes
-from lspipe.detect import detect
+import lspipe.inference.runtimes
 from lspipe.errors import InferenceError, ModelError, UsageError
+from lspipe.inference.detect import detect
 from lspipe.models.item import Scaling
 from tests.naive import VIEWS, probability_map, small_network, turn, turn_back
 
@@ -156,7 +156,7 @@ def test_scalings_that_look_at_pixels_do_not_depend_on_the_chunks(kind, monkeypa
     reflectance[:, :6, :6] = -32768
     mask = np.random.default_rng(3).random((40, 45)) < 0.2
     network, scaling = small_network(4), Scaling(kind=kind)
-    plain = lspipe.models.runtimes.from_callable(network, device="cpu")
+    plain = lspipe.inference.runtimes.from_callable(network, device="cpu")
     item_runtime = dataclasses.replace(plain, scaling=scaling, fill=0.5)
     # `lspipe.detect` is the function; its module has the same name.
     module = importlib.import_module("lspipe.detect")

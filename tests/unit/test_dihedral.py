@@ -4,7 +4,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lspipe import dihedral
+from lspipe.inference import dihedral
 
 SHAPES = st.lists(st.integers(1, 7), min_size=2, max_size=4).map(tuple)
 ELEMENTS = st.sampled_from(dihedral.ELEMENTS)

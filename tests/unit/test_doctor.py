@@ -12,7 +12,7 @@ import torch
 from lspipe import machine
 from lspipe.cli import doctor, main
 from lspipe.errors import ModelError
-from lspipe.models import runtimes
+from lspipe.inference import runtimes
 from lspipe.models.item import SHIPPED
 from lspipe.runs.record import PACKAGES
 

@@ -17,12 +17,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import lspipe
-from lspipe import windows
 from lspipe.clusters import USABLE_MEMORY, ClusterSpec
 from lspipe.cube import Step
 from lspipe.errors import UsageError
-from lspipe.inference import Setting, run_block
-from lspipe.models.runtimes import from_callable
+from lspipe.inference import windows
+from lspipe.inference.block import Setting, run_block
+from lspipe.inference.reference import ModelReference
+from lspipe.inference.runtimes import from_callable
 from lspipe.runs.cost import (
     _peak_at,
     check_memory,
@@ -203,7 +204,7 @@ def test_a_pass_is_timed_with_the_planned_threads(world, monkeypatch):
         return batch[:, :1] * 0 + 0.5
 
     monkeypatch.setattr(
-        "lspipe.runs.worker.load", lambda _: from_callable(network, device="cpu", precision="fp32")
+        ModelReference, "open", lambda _: from_callable(network, device="cpu", precision="fp32")
     )
     before = torch.get_num_threads()
     plan = plan_of(world)

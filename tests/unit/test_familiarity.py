@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 import torch
 
-from lspipe import windows
-from lspipe.familiarity import FARTHEST, STEP, Tally, channels, reach, sample
-from lspipe.inference import run_block
+from lspipe.inference import windows
+from lspipe.inference.block import run_block
+from lspipe.inference.familiarity import FARTHEST, STEP, Tally, channels, reach, sample
+from lspipe.inference.observed import observed, observed_range
+from lspipe.inference.presets import Setting
+from lspipe.inference.runtimes import from_callable
 from lspipe.models import Scaling
-from lspipe.models.runtimes import from_callable
 from lspipe.models.statistics import Statistics
-from lspipe.observed import observed, observed_range
-from lspipe.presets import Setting
 
 SHAPE = (150, 117)
 SETTING = Setting(window=16, stride=6, tta="none", batch_size=1)

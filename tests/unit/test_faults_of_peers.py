@@ -5,8 +5,8 @@ import pytest
 import torch
 import xarray as xr
 
-from lspipe import windows
-from lspipe.detect import detect
+from lspipe.inference import windows
+from lspipe.inference.detect import detect
 from lspipe.schema import CODE_NODATA, quantise
 from tests.naive import small_network
 

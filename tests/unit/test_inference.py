@@ -7,18 +7,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from lspipe import gather, windows
 from lspipe.errors import InferenceError
-from lspipe.inference import (
-    InferenceSpec,
-    Setting,
-    observed_range,
-    resolve,
-    run_block,
-)
-from lspipe.inputs import scale
+from lspipe.inference import gather, windows
+from lspipe.inference.block import InferenceSpec, Setting, observed_range, resolve, run_block
+from lspipe.inference.inputs import scale
+from lspipe.inference.runtimes import from_callable
 from lspipe.models.item import Scaling
-from lspipe.models.runtimes import from_callable
 from tests.naive import probability_map, small_network
 
 # fp32 against float64 (DESIGN, section 4, Reproducible).
@@ -743,7 +737,7 @@ def test_out_of_memory_says_which_batch_size_to_use(size, advice, error, place, 
 
     network = failing if place == "network" else fine
     if place == "sums":
-        monkeypatch.setattr("lspipe.inference._OverlapAverage.add", failing)
+        monkeypatch.setattr("lspipe.inference.block._OverlapAverage.add", failing)
     with pytest.raises(InferenceError, match=advice) as raised:
         whole(image((12, 12)), replace(SMALL, batch_size=size), network=network)
     assert ("window at row 0" in str(raised.value)) is (place == "network")

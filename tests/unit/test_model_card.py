@@ -9,11 +9,11 @@ import torch
 
 from lspipe.cli import main
 from lspipe.cli.cards import card_text
+from lspipe.inference.soundness import check
 from lspipe.models import SHIPPED, ModelItem, Scaling, build
-from lspipe.models.card import check
 from lspipe.models.pack import pack
+from lspipe.models.recipes import L4S_DIVISORS, recipe_of
 from lspipe.models.statistics import Statistics
-from lspipe.recipes import L4S_DIVISORS, recipe_of
 from tests.patches import PATCH, write_h5, write_picture
 
 FIELDS = {

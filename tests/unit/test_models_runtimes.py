@@ -22,13 +22,10 @@ import xarray as xr
 from safetensors.torch import save_file
 from torch import nn
 
-import lspipe.models.runtimes as runtimes_module
-from lspipe import models
-from lspipe.detect import detect
+import lspipe.inference.runtimes as runtimes_module
 from lspipe.errors import InferenceError, ModelError, UsageError
-from lspipe.models import ModelItem, Scaling, build, digest
-from lspipe.models.pack import pack
-from lspipe.models.runtimes import (
+from lspipe.inference.detect import detect
+from lspipe.inference.runtimes import (
     RUNTIMES,
     Runtime,
     available,
@@ -37,8 +34,10 @@ from lspipe.models.runtimes import (
     resolve_precision,
     use_threads,
 )
-from lspipe.models.runtimes.devices import is_out_of_memory
-from lspipe.models.runtimes.probe import largest_batch
+from lspipe.inference.runtimes.devices import is_out_of_memory
+from lspipe.inference.runtimes.probe import largest_batch
+from lspipe.models import ModelItem, Scaling, build, digest
+from lspipe.models.pack import pack
 from tests import runtime_contract as contract
 
 FIELDS = {
@@ -88,7 +87,7 @@ def test_a_loaded_item_is_the_packed_module(packed, network, batch):
         expected = network.eval()(batch)[:, 0]
     runtime: Runtime = load(packed, digest(ModelItem.from_file(packed)), device="cpu")
     assert torch.equal(runtime(batch), expected)
-    assert torch.equal(models.load(packed, None, device="cpu")(batch), expected)
+    assert torch.equal(runtimes_module.load(packed, None, device="cpu")(batch), expected)
     assert runtime.bands == FIELDS["bands"]
     assert runtime.scaling == Scaling()
     assert runtime.fill == (0, 0, 0)
@@ -447,7 +446,7 @@ def test_a_gpu_is_asked_for_its_largest_batch(monkeypatch):
         tried.append((shape, reserve_bytes))
         return shape[0] <= 32
 
-    monkeypatch.setattr("lspipe.models.runtimes.probe._fits", fits)
+    monkeypatch.setattr("lspipe.inference.runtimes.probe._fits", fits)
     on_gpu = SimpleNamespace(device=torch.device("cuda"))
     assert largest_batch(on_gpu, 4, 64, reserve_bytes=7) == 32
     assert tried == [((size, 4, 64, 64), 7) for size in (256, 128, 64, 32)]

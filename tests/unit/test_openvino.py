@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from lspipe.errors import InferenceError, MissingExtra, ModelError
-from lspipe.models.runtimes import available, from_callable, openvino
+from lspipe.inference.runtimes import available, from_callable, openvino
 from tests import runtime_contract as contract
 
 
@@ -24,7 +24,7 @@ def refuse(*arguments, **_):
     raise AssertionError(f"connects to {arguments}")
 socket.socket.connect = socket.getaddrinfo = refuse
 import torch
-from lspipe.models.runtimes import from_callable
+from lspipe.inference.runtimes import from_callable
 found = from_callable(torch.nn.Conv2d(3, 1, 1), device="cpu", runtime="openvino")
 assert found(torch.zeros(1, 3, 8, 8)).shape == (1, 8, 8)
 assert "openvino" in sys.modules

@@ -17,10 +17,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import lspipe
-from lspipe import search, windows
+from lspipe import search
 from lspipe.errors import ModelError, NothingFound, StoreError, WorkflowError
+from lspipe.inference import windows
+from lspipe.inference.presets import AUTO_BATCH_SIZE
 from lspipe.models.item import SHIPPED_FOLDER
-from lspipe.presets import AUTO_BATCH_SIZE
 from lspipe.runs.plan import (
     BLOCK_SIZES,
     BYTES_PER_PIXEL,
@@ -348,8 +349,8 @@ def pretended(monkeypatch, *, device):
         asked.append((runtime.name, channels, window, reserve_bytes))
         return 96
 
-    monkeypatch.setattr("lspipe.models.load", load)
-    monkeypatch.setattr("lspipe.models.runtimes.probe.largest_batch", largest_batch)
+    monkeypatch.setattr("lspipe.inference.runtimes.load", load)
+    monkeypatch.setattr("lspipe.inference.runtimes.probe.largest_batch", largest_batch)
     return asked
 
 

@@ -12,7 +12,7 @@ import pytest
 import lspipe
 from lspipe.cli import main
 from lspipe.errors import UsageError
-from lspipe.presets import AGREEMENT
+from lspipe.inference.presets import AGREEMENT
 from lspipe.runs import prepare as preparing
 from lspipe.runs.prepare import Prepared, prepare, redo_counts, whats_left
 from lspipe.workflow import Workflow

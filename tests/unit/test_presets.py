@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from lspipe.presets import (
+from lspipe.inference.presets import (
     AGREEMENT,
     PRESETS,
     InferenceSpec,

@@ -9,13 +9,13 @@ import torch
 import xarray as xr
 
 from lspipe.cli import main
-from lspipe.detect import detect
 from lspipe.errors import ModelError, UsageError
-from lspipe.inputs import scale
+from lspipe.inference.detect import detect
+from lspipe.inference.inputs import scale
 from lspipe.models import ModelItem, build
 from lspipe.models.item import Scaling
 from lspipe.models.pack import pack
-from lspipe.recipes import L4S_DIVISORS, RECIPES, check_channels, check_item, recipe_of
+from lspipe.models.recipes import L4S_DIVISORS, RECIPES, check_channels, check_item, recipe_of
 
 FOURTEEN = "B01 B02 B03 B04 B05 B06 B07 B08 B09 B10 B11 B12 slope dem"
 

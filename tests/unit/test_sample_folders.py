@@ -7,9 +7,9 @@ import rasterio
 
 from lspipe.errors import SamplesError
 from lspipe.evaluate.scoring import predict
-from lspipe.inputs import model_units
+from lspipe.inference.inputs import model_units
 from lspipe.models import Scaling
-from lspipe.recipes import Recipe
+from lspipe.models.recipes import Recipe
 from lspipe.samples import Samples
 from lspipe.samples.folders import open_folder
 from lspipe.samples.splits import quarter, random_split, split, three_to_two

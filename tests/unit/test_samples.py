@@ -9,9 +9,9 @@ import pytest
 import rasterio
 
 from lspipe.errors import SamplesError, UsageError
-from lspipe.inputs import to_model_units
+from lspipe.inference.inputs import to_model_units
 from lspipe.models.item import Scaling
-from lspipe.recipes import L4S_DIVISORS, RECIPES, Recipe, recipe_of
+from lspipe.models.recipes import L4S_DIVISORS, RECIPES, Recipe, recipe_of
 from lspipe.samples import l4s, mask_of, pictures, sound
 from tests.patches import PATCH, patch, write_h5, write_picture
 

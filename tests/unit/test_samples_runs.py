@@ -12,10 +12,10 @@ import shapely
 import torch
 
 from lspipe.errors import ModelError, SamplesError, StoreError
-from lspipe.inputs import Inputs, to_model_units
+from lspipe.inference.inputs import Inputs, to_model_units
+from lspipe.inference.observed import observed as observed_pixels
+from lspipe.inference.runtimes import PreparedRuntime
 from lspipe.models.item import SHIPPED_FOLDER, Scaling
-from lspipe.models.runtimes import PreparedRuntime
-from lspipe.observed import observed as observed_pixels
 from lspipe.runs import frozen
 from lspipe.runs.frozen import FrozenRun
 from lspipe.runs.plan import open_step

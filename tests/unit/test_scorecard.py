@@ -15,7 +15,7 @@ from lspipe.evaluate.metrics import confusion
 from lspipe.evaluate.scorecard import FalseAlarms, ListScores, Scorecard
 from lspipe.models import SHIPPED, ModelItem, build
 from lspipe.models.pack import pack
-from lspipe.recipes import recipe_of
+from lspipe.models.recipes import recipe_of
 from lspipe.samples import pictures
 
 SIZE = 16

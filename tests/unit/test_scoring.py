@@ -7,7 +7,6 @@ import pytest
 import torch
 from scipy import stats
 
-from lspipe import dihedral
 from lspipe.errors import ModelError, SamplesError, UsageError
 from lspipe.evaluate.metrics import Confusion, confusion, micro
 from lspipe.evaluate.scoring import (
@@ -18,8 +17,9 @@ from lspipe.evaluate.scoring import (
     predict,
     score,
 )
+from lspipe.inference import dihedral
 from lspipe.models import ModelItem, Scaling
-from lspipe.recipes import recipe_of
+from lspipe.models.recipes import recipe_of
 from lspipe.samples import Samples
 from lspipe.schema import CODE_NODATA, quantise
 

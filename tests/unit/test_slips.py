@@ -8,11 +8,11 @@ import pytest
 import rasterio
 
 from lspipe.models import Scaling
+from lspipe.models.recipes import L4S_DIVISORS, recipe_of
+from lspipe.models.slips import beside, other_level, slips, unseen
 from lspipe.models.statistics import Statistics
-from lspipe.recipes import L4S_DIVISORS, recipe_of
 from lspipe.samples import l4s, pictures
 from lspipe.schema import OPTICAL_BANDS
-from lspipe.slips import beside, other_level, slips, unseen
 
 
 def model(recipe="", bands=(), scaling=None):

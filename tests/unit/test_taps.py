@@ -6,9 +6,9 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from torch import nn
 
+from lspipe.inference.runtimes.capture import snapshot
+from lspipe.inference.runtimes.taps import dead_taps, without_dead_taps
 from lspipe.models import build
-from lspipe.models.runtimes.capture import snapshot
-from lspipe.models.runtimes.taps import dead_taps, without_dead_taps
 
 
 def seen_by(features, *, taps, dilation, stride, padding):

@@ -8,8 +8,8 @@ import safetensors
 import torch
 from torch import nn
 
-from lspipe import dihedral
 from lspipe.errors import UsageError
+from lspipe.inference import dihedral
 from lspipe.models import build
 from lspipe.train import IGNORED, PROTOCOLS, TrainSpec, batches, fit
 from lspipe.train.protocols import VEGA_GRID, sweep
@@ -315,7 +315,7 @@ def test_a_pixel_that_is_wrong_with_certainty_is_unlearnt_in_bf16():
 @pytest.mark.parametrize("name", PROTOCOLS)
 def test_protocols_name_a_network_a_recipe_and_a_window_that_exist(name):
     from lspipe.models.architectures import TABLE
-    from lspipe.recipes import recipe_of
+    from lspipe.models.recipes import recipe_of
 
     protocol = PROTOCOLS[name]
     assert TABLE[protocol.architecture].paper == protocol.paper

@@ -7,7 +7,7 @@ from lspipe.cli.transfer import Transfer, tables
 from lspipe.evaluate.published import COLUMNS, TABLES_4_TO_7
 from lspipe.evaluate.scorecard import Row
 from lspipe.evaluate.scoring import measure, predict
-from lspipe.recipes import recipe_of
+from lspipe.models.recipes import recipe_of
 from lspipe.samples import Samples
 
 

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lspipe import windows
+from lspipe.inference import windows
 
 LENGTHS = st.integers(1, 300)
 

@@ -155,7 +155,7 @@ def test_a_task_ships_a_path_and_hashes_and_never_a_module(plan, tmp_path):
 
 def test_a_model_that_changed_since_the_plan_is_refused(plan):
     with pytest.raises(ModelError, match="plan a new run|restore that model"):
-        worker.load(replace(plan.reference, sha256="0" * 64))
+        replace(plan.reference, sha256="0" * 64).open()
 
 
 # --- one block, array by array ------------------------------------------------------------------

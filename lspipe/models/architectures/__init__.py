@@ -22,7 +22,7 @@ class Architecture:
     paper: str
     """Number of the paper; empty for a formula of lspipe."""
     recipe: str
-    """Channel recipe of the paper (`lspipe.recipes`)."""
+    """Channel recipe of the paper (`lspipe.models.recipes`)."""
     channels: int
     """Number of its channels; others work too."""
     window: int

@@ -18,21 +18,21 @@ from typing import TYPE_CHECKING, Any
 
 from lspipe import models, search
 from lspipe.errors import NothingFound, WorkflowError
-from lspipe.inference import NUMERICS
+from lspipe.inference.block import NUMERICS
 from lspipe.models.item import SHIPPED_PREFIX
 from lspipe.runs.plan.canonical import fingerprint
 from lspipe.runs.plan.recorded import THREADS, detection_inputs, record
 from lspipe.runs.plan.nouns import BYTES_PER_PIXEL, Plan, TilePlan, outer_pixels
 from lspipe.runs.plan.tiles import BLOCK_SIZES, open_step, plan_tile
-from lspipe.presets import AUTO_BATCH_SIZE, trace
-from lspipe.recipes import check_item, check_readable
-from lspipe.runs.worker import ModelReference
+from lspipe.inference.presets import AUTO_BATCH_SIZE, trace
+from lspipe.models.recipes import check_item, check_readable
+from lspipe.inference.reference import ModelReference
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from lspipe.models import ModelItem
-    from lspipe.presets import Setting
+    from lspipe.inference.presets import Setting
     from lspipe.search import Area, Tile
     from lspipe.workflow import Workflow
 
@@ -75,7 +75,10 @@ def make(
         UsageError: the model, a scene or the area cannot be used.
     """
     item, setting, sources = _settings(workflow)
-    reference = _reference(workflow, item)
+    spec = workflow.inference
+    reference = ModelReference.of(
+        item, device=spec.device, precision=spec.precision, runtime=spec.runtime
+    )
     area = search.read_area(workflow.aoi, workflow.folder)
     tiles = _touched(search.thaw(frozen), area)
     plans = tuple(
@@ -155,26 +158,6 @@ def threshold(workflow: Workflow, item: ModelItem) -> float:
     return item.threshold if asked is None else asked
 
 
-def _reference(workflow: Workflow, item: ModelItem) -> ModelReference:
-    """Resolve where and how the network runs, as the workers will."""
-    spec = workflow.inference
-    runtime = models.load(
-        item.reference,
-        models.digest(item),
-        device=spec.device,
-        precision=spec.precision,
-        runtime=spec.runtime,
-    )
-    return ModelReference(
-        item=item.reference,
-        sha256=models.digest(item),
-        item_sha256=item.item_sha256,
-        device=str(runtime.device),
-        precision=runtime.precision,
-        runtime=runtime.name,
-    )
-
-
 def _batch_size(
     reference: ModelReference,
     item: ModelItem,
@@ -192,17 +175,18 @@ def _batch_size(
         return earlier, "earlier run"
     if not reference.device.startswith("cuda"):
         return AUTO_BATCH_SIZE, "default"
-    from lspipe.models.runtimes import probe
+    from lspipe.inference import runtimes
+    from lspipe.inference.runtimes import probe
 
     # Eager, whatever runs later: other runtimes would compile each size that is tried.
-    network = models.load(
+    network = runtimes.load(
         item.reference,
         reference.sha256,
         device="cuda",
         precision=reference.precision,
         runtime="eager",
     )
-    # The block comes as int16 and is kept as float32 in model units (`lspipe.inputs`).
+    # The block comes as int16 and is kept as float32 in model units (`lspipe.inference.inputs`).
     bytes_per_pixel = (2 + 4) * len(item.bands) + BYTES_PER_PIXEL
     reserve = max(plan.largest_block for plan in plans) * bytes_per_pixel
     size = probe.largest_batch(network, len(item.bands), window, reserve_bytes=reserve)

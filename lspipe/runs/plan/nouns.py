@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lspipe import windows
+from lspipe.inference import windows
 from lspipe.runs.plan.canonical import fingerprint
 
 if TYPE_CHECKING:
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
     from lspipe.cube import Step
     from lspipe.models import ModelItem
     from lspipe.preprocess import Radiometry
-    from lspipe.presets import Setting
+    from lspipe.inference.presets import Setting
     from lspipe.search import Area, PackedMask, Tile
     from lspipe.runs.store import Grid
-    from lspipe.windows import Block
-    from lspipe.runs.worker import ModelReference
+    from lspipe.inference.windows import Block
+    from lspipe.inference.reference import ModelReference
     from lspipe.workflow import Workflow
 
 RadiometryTable = dict[tuple[str, str], "Radiometry"]

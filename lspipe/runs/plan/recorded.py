@@ -12,9 +12,9 @@ if TYPE_CHECKING:
     from lspipe.cube import Step
     from lspipe.models import ModelItem
     from lspipe.runs.plan.nouns import TilePlan
-    from lspipe.presets import Setting
+    from lspipe.inference.presets import Setting
     from lspipe.search import Area
-    from lspipe.runs.worker import ModelReference
+    from lspipe.inference.reference import ModelReference
     from lspipe.workflow import Workflow
 
 THREADS = 1

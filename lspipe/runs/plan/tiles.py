@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import dask
 import numpy as np
 
-from lspipe import catalogs, cube, preprocess, search, windows
+from lspipe import catalogs, cube, preprocess, search
+from lspipe.inference import windows
 from lspipe.errors import ModelError, WorkflowError
 from lspipe.cube.evidence import BANDS as EVIDENCE_BANDS
 from lspipe.runs.plan.nouns import TilePlan
@@ -24,9 +25,9 @@ if TYPE_CHECKING:
     from lspipe.models import ModelItem
     from lspipe.runs.plan.nouns import RadiometryTable
     from lspipe.preprocess import Radiometry
-    from lspipe.presets import Setting
+    from lspipe.inference.presets import Setting
     from lspipe.search import Area, Tile
-    from lspipe.windows import Block
+    from lspipe.inference.windows import Block
     from lspipe.workflow import Workflow
 
 BLOCK_SIZES = (3660, 1830, 1220, 610)

@@ -18,12 +18,12 @@ from uuid import uuid4
 import numpy as np
 import xarray as xr
 
-from lspipe import windows
 from lspipe.errors import UsageError
-from lspipe.inference import Setting, observed_range, run_block
+from lspipe.inference import windows
+from lspipe.inference.block import Setting, observed_range, run_block
+from lspipe.inference.runtimes import from_callable, load
 from lspipe.models.item import ModelItem, Scaling, digest
-from lspipe.models.runtimes import from_callable, load
-from lspipe.recipes import check_item
+from lspipe.models.recipes import check_item
 from lspipe.schema import CUBE_NODATA, REFLECTANCE_SCALE, check_cube
 
 if TYPE_CHECKING:
@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     import dask.array as da
     from numpy.typing import NDArray
 
+    from lspipe.inference.runtimes import Runtime
     from lspipe.models.item import Blend, Tta, TtaMerge, TtaOrder
-    from lspipe.models.runtimes import Runtime
 
 # What a cube says about its own numbers, and a map of probabilities would repeat wrongly.
 _ATTRIBUTES_OF_PIXELS = (

@@ -25,8 +25,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from lspipe.models.recipes import DN_PER_REFLECTANCE, level_of
 from lspipe.models.statistics import PER_CHANNEL, PERCENTILES
-from lspipe.recipes import DN_PER_REFLECTANCE, level_of
 from lspipe.schema import OPTICAL_BANDS
 
 if TYPE_CHECKING:
@@ -35,8 +35,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from lspipe.models.item import ModelItem, Scaling
+    from lspipe.models.recipes import Level
     from lspipe.models.statistics import Statistics
-    from lspipe.recipes import Level
 
 FIXED = ("identity", "affine")
 """Kinds of scaling that lead back to reflectance."""

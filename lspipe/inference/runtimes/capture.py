@@ -12,8 +12,8 @@ import torch
 from torch import nn
 
 from lspipe.errors import LspipeError, ModelError
-from lspipe.models.runtimes.devices import is_out_of_memory
-from lspipe.models.runtimes.taps import without_dead_taps
+from lspipe.inference.runtimes.devices import is_out_of_memory
+from lspipe.inference.runtimes.taps import without_dead_taps
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

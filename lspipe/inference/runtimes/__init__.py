@@ -24,14 +24,14 @@ import torch
 from torch import nn
 
 from lspipe.errors import InferenceError, ModelError, UsageError
-from lspipe.models.item import ModelItem, Scaling, digest
-from lspipe.models.runtimes.devices import (
+from lspipe.inference.runtimes.devices import (
     DEVICES,
     PRECISIONS,
     resolve_device,
     resolve_precision,
     use_threads,
 )
+from lspipe.models.item import ModelItem, Scaling, digest
 from lspipe.models.weights import build_network
 from lspipe.plugins import resolve
 
@@ -55,10 +55,10 @@ __all__ = [
 ]
 
 RUNTIMES = {
-    "eager": "lspipe.models.runtimes.eager",
-    "compiled": "lspipe.models.runtimes.compiled",
-    "openvino": "lspipe.models.runtimes.openvino",
-    "cudagraph": "lspipe.models.runtimes.cudagraph",
+    "eager": "lspipe.inference.runtimes.eager",
+    "compiled": "lspipe.inference.runtimes.compiled",
+    "openvino": "lspipe.inference.runtimes.openvino",
+    "cudagraph": "lspipe.inference.runtimes.cudagraph",
 }
 """Names of runtimes, and the modules that make them."""
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 
-from lspipe import windows
+from lspipe.inference import windows
 from lspipe.models.item import Blend, Tta, TtaMerge, TtaOrder
 
 if TYPE_CHECKING:

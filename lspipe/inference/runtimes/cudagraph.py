@@ -17,8 +17,8 @@ import torch
 from torch import nn
 
 from lspipe.errors import ModelError
-from lspipe.models.runtimes.capture import capturing, casting, folded, snapshot
-from lspipe.models.runtimes.devices import reproducible
+from lspipe.inference.runtimes.capture import capturing, casting, folded, snapshot
+from lspipe.inference.runtimes.devices import reproducible
 
 if TYPE_CHECKING:
     from collections.abc import Callable

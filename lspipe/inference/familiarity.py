@@ -20,17 +20,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lspipe import windows
-from lspipe.inputs import WINDOW_KINDS, model_units
+from lspipe.inference import windows
+from lspipe.inference.inputs import WINDOW_KINDS, model_units
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from numpy.typing import ArrayLike, NDArray
 
+    from lspipe.inference.presets import Setting
     from lspipe.models.item import Scaling
     from lspipe.models.statistics import Statistics
-    from lspipe.presets import Setting
 
 STEP = 8
 """Every so many rows and columns a pixel is counted; 1.9 million of a whole tile."""

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Literal
 
 from lspipe.errors import ModelError, UsageError
 from lspipe.models.item import Scaling
+from lspipe.models.readings import read_otherwise
 from lspipe.models.section import nearest
-from lspipe.readings import read_otherwise
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

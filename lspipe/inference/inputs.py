@@ -14,15 +14,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from lspipe import gather
+from lspipe.inference import gather
 from lspipe.schema import CUBE_NODATA, REFLECTANCE_SCALE
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
-    from lspipe.gather import Way
+    from lspipe.inference.gather import Way
+    from lspipe.inference.runtimes import Runtime
     from lspipe.models.item import Scaling
-    from lspipe.models.runtimes import Runtime
 
 WINDOW_KINDS = ("window-minmax", "window-minmax-all", "window-max")
 """Kinds that look at the pixels of each window, and so must know which were observed."""

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 import torch
 
 from lspipe.errors import LspipeError
-from lspipe.models.runtimes import from_callable
+from lspipe.inference.runtimes import from_callable
 from lspipe.models.weights import build_network
 
 if TYPE_CHECKING:
+    from lspipe.inference.runtimes import Runtime
     from lspipe.models.item import ModelItem
-    from lspipe.models.runtimes import Runtime
 
 _SEED = 0
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import torch
 
-from lspipe import dihedral
+from lspipe.inference import dihedral
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -24,26 +24,26 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from lspipe import dihedral, windows
 from lspipe.errors import InferenceError
-from lspipe.inputs import Inputs
-from lspipe.models.runtimes.devices import is_out_of_memory
-from lspipe.observed import observed as observed_pixels
+from lspipe.inference import dihedral, windows
+from lspipe.inference.inputs import Inputs
+from lspipe.inference.observed import observed as observed_pixels
 
 # The settings are part of this stage's interface: other modules take them from here.
-from lspipe.observed import observed_range as observed_range  # noqa: PLC0414
-from lspipe.presets import InferenceSpec as InferenceSpec  # noqa: PLC0414
-from lspipe.presets import Setting as Setting  # noqa: PLC0414, TC001
-from lspipe.presets import resolve as resolve  # noqa: PLC0414
+from lspipe.inference.observed import observed_range as observed_range  # noqa: PLC0414
+from lspipe.inference.presets import InferenceSpec as InferenceSpec  # noqa: PLC0414
+from lspipe.inference.presets import Setting as Setting  # noqa: PLC0414, TC001
+from lspipe.inference.presets import resolve as resolve  # noqa: PLC0414
+from lspipe.inference.runtimes.devices import is_out_of_memory
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from numpy.typing import ArrayLike, NDArray
 
-    from lspipe.gather import Way
+    from lspipe.inference.gather import Way
+    from lspipe.inference.runtimes import Runtime
     from lspipe.models.item import Scaling, TtaMerge
-    from lspipe.models.runtimes import Runtime
 
 NUMERICS = 1
 """Raised whenever a change of lspipe changes pixels, so that no run directory mixes both."""

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 import torch
 
 from lspipe.errors import ModelError
-from lspipe.models.runtimes.devices import is_out_of_memory
+from lspipe.inference.runtimes.devices import is_out_of_memory
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from lspipe.models.runtimes import Runtime
+    from lspipe.inference.runtimes import Runtime
 
 SIZES = (256, 128, 64, 32, 16, 8, 4, 2, 1)
 """Batch sizes to try. Powers of two, so that two GPUs of one kind find the same one even if

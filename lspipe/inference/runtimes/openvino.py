@@ -19,7 +19,7 @@ import torch
 from torch import nn
 
 from lspipe.errors import InferenceError, MissingExtra, ModelError
-from lspipe.models.runtimes.capture import capturing, snapshot
+from lspipe.inference.runtimes.capture import capturing, snapshot
 
 if TYPE_CHECKING:
     from collections.abc import Callable

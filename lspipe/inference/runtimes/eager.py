@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from lspipe.models.runtimes.devices import reproducible
+from lspipe.inference.runtimes.devices import reproducible
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -31,9 +31,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from lspipe.errors import ModelError
+from lspipe.inference.runtimes.capture import capturing, casting, snapshot
+from lspipe.inference.runtimes.devices import reproducible
 from lspipe.machine import kept_environment
-from lspipe.models.runtimes.capture import capturing, casting, snapshot
-from lspipe.models.runtimes.devices import reproducible
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
