@@ -41,8 +41,8 @@ from harness import (
 )
 from pipeline_cpu import VARIANTS
 
-from lspipe.inference.presets import AUTO_BATCH_SIZE
 from lspipe.inference.runtimes import use_threads
+from lspipe.inference.settings import AUTO_BATCH_SIZE
 
 if TYPE_CHECKING:
     from lspipe.inference.runtimes import Runtime

@@ -43,8 +43,8 @@ from harness import (
 
 from lspipe.inference import windows
 from lspipe.inference.block import run_block
-from lspipe.inference.presets import Setting
 from lspipe.inference.runtimes import use_threads
+from lspipe.inference.settings import Setting
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

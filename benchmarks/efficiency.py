@@ -49,8 +49,8 @@ from harness import (
 )
 
 from lspipe.clusters.local import ALLOCATOR
-from lspipe.inference.presets import AUTO_BATCH_SIZE, Setting
 from lspipe.inference.runtimes import use_threads
+from lspipe.inference.settings import AUTO_BATCH_SIZE, Setting
 
 if TYPE_CHECKING:
     from lspipe.inference.runtimes import Runtime

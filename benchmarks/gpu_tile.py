@@ -66,7 +66,7 @@ from harness import (
 from lspipe.errors import LspipeError
 from lspipe.inference import dihedral, windows
 from lspipe.inference.block import run_block
-from lspipe.inference.presets import Setting
+from lspipe.inference.settings import Setting
 from lspipe.schema import REFLECTANCE_SCALE
 
 if TYPE_CHECKING:

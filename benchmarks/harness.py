@@ -31,8 +31,8 @@ import torch
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from lspipe.inference.presets import Setting
     from lspipe.inference.runtimes import Runtime
+    from lspipe.inference.settings import Setting
 
 RESULTS = Path(__file__).parent / "results"
 

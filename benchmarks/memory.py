@@ -57,8 +57,8 @@ from harness import BANDS, describe, machine, peak_memory, random_pixels, write_
 from lspipe.inference import windows
 from lspipe.inference.block import run_block
 from lspipe.inference.detect import detect
-from lspipe.inference.presets import Setting
 from lspipe.inference.runtimes import from_callable, use_threads
+from lspipe.inference.settings import Setting
 
 if TYPE_CHECKING:
     from collections.abc import Callable

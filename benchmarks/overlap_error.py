@@ -45,8 +45,8 @@ from harness import describe, machine, write_result
 from scenes import PAPER, Scene, names, scene_called
 
 from lspipe.inference import windows
-from lspipe.inference.presets import PRESETS
 from lspipe.inference.runtimes import use_threads
+from lspipe.inference.settings import PRESETS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

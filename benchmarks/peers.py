@@ -56,8 +56,8 @@ from harness import (
 from pipeline_cpu import TARGETS, VARIANTS, Job, variants
 
 from lspipe.inference import dihedral, windows
-from lspipe.inference.presets import AUTO_BATCH_SIZE, Setting
 from lspipe.inference.runtimes import use_threads
+from lspipe.inference.settings import AUTO_BATCH_SIZE, Setting
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -48,8 +48,8 @@ from scipy import ndimage
 
 from lspipe.inference import windows
 from lspipe.inference.block import run_block
-from lspipe.inference.presets import Setting
 from lspipe.inference.runtimes import from_callable, use_threads
+from lspipe.inference.settings import Setting
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -20,7 +20,7 @@ from lspipe.change.compare import ChangeSpec
 from lspipe.clusters import ClusterSpec, ExecutionSpec
 from lspipe.cube import CubeSpec
 from lspipe.errors import WorkflowError
-from lspipe.inference.block import InferenceSpec
+from lspipe.inference.settings import InferenceSpec
 from lspipe.models import ModelSpec
 from lspipe.outputs import OutputSpec
 from lspipe.search import AreaSpec, DatesSpec, SearchSpec, missing_items

@@ -17,8 +17,8 @@ from lspipe.clusters import KINDS
 from lspipe.cube.loaders import LOADERS
 from lspipe.errors import LspipeError
 from lspipe.inference import runtimes
-from lspipe.inference.presets import AUTO_BATCH_SIZE, Setting
 from lspipe.inference.runtimes.devices import gpus
+from lspipe.inference.settings import AUTO_BATCH_SIZE, Setting
 from lspipe.outputs import OUTPUTS
 from lspipe.runs.cost import seconds_per_pass
 from lspipe.runs.plan import THREADS

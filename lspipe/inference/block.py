@@ -28,12 +28,6 @@ from lspipe.errors import InferenceError
 from lspipe.inference import dihedral, windows
 from lspipe.inference.inputs import Inputs
 from lspipe.inference.observed import observed as observed_pixels
-
-# The settings are part of this stage's interface: other modules take them from here.
-from lspipe.inference.observed import observed_range as observed_range  # noqa: PLC0414
-from lspipe.inference.presets import InferenceSpec as InferenceSpec  # noqa: PLC0414
-from lspipe.inference.presets import Setting as Setting  # noqa: PLC0414, TC001
-from lspipe.inference.presets import resolve as resolve  # noqa: PLC0414
 from lspipe.inference.runtimes.devices import is_out_of_memory
 
 if TYPE_CHECKING:
@@ -43,6 +37,7 @@ if TYPE_CHECKING:
 
     from lspipe.inference.gather import Way
     from lspipe.inference.runtimes import Runtime
+    from lspipe.inference.settings import Setting
     from lspipe.models.item import Scaling, TtaMerge
 
 NUMERICS = 1

@@ -20,8 +20,10 @@ import xarray as xr
 
 from lspipe.errors import UsageError
 from lspipe.inference import windows
-from lspipe.inference.block import Setting, observed_range, run_block
+from lspipe.inference.block import run_block
+from lspipe.inference.observed import observed_range
 from lspipe.inference.runtimes import from_callable, load
+from lspipe.inference.settings import Setting
 from lspipe.models.item import ModelItem, Scaling, digest
 from lspipe.models.recipes import check_item
 from lspipe.schema import CUBE_NODATA, REFLECTANCE_SCALE, check_cube

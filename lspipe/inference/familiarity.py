@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike, NDArray
 
-    from lspipe.inference.presets import Setting
+    from lspipe.inference.settings import Setting
     from lspipe.models.item import Scaling
     from lspipe.models.statistics import Statistics
 

@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from lspipe.cube import Step
     from lspipe.inference.runtimes import Runtime
     from lspipe.runs.plan import Plan, TilePlan
-    from lspipe.inference.presets import Choice, Setting
+    from lspipe.inference.presets import Choice
+    from lspipe.inference.settings import Setting
     from lspipe.inference.windows import Block
 
 VIEWS = {"d4": 8, "none": 1}

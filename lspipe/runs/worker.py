@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from lspipe.inference.reference import ModelReference
     from lspipe.models.item import Scaling
     from lspipe.models.statistics import Statistics
-    from lspipe.inference.presets import Setting
+    from lspipe.inference.settings import Setting
     from lspipe.inference.windows import Block
 
 

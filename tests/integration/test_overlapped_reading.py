@@ -20,8 +20,8 @@ from lspipe import clusters
 from lspipe.clusters import ClusterSpec, ExecutionSpec
 from lspipe.errors import LoadError
 from lspipe.inference import windows
-from lspipe.inference.presets import Setting
 from lspipe.inference.reference import ModelReference
+from lspipe.inference.settings import Setting
 from lspipe.runs import stream, worker
 from lspipe.runs.worker import StepJob
 

@@ -21,9 +21,10 @@ from lspipe.clusters import USABLE_MEMORY, ClusterSpec
 from lspipe.cube import Step
 from lspipe.errors import UsageError
 from lspipe.inference import windows
-from lspipe.inference.block import Setting, run_block
+from lspipe.inference.block import run_block
 from lspipe.inference.reference import ModelReference
 from lspipe.inference.runtimes import from_callable
+from lspipe.inference.settings import Setting
 from lspipe.runs.cost import (
     _peak_at,
     check_memory,

@@ -8,8 +8,8 @@ from lspipe.inference import windows
 from lspipe.inference.block import run_block
 from lspipe.inference.familiarity import FARTHEST, STEP, Tally, channels, reach, sample
 from lspipe.inference.observed import observed, observed_range
-from lspipe.inference.presets import Setting
 from lspipe.inference.runtimes import from_callable
+from lspipe.inference.settings import Setting
 from lspipe.models import Scaling
 from lspipe.models.statistics import Statistics
 

@@ -9,9 +9,12 @@ from scipy import ndimage
 
 from lspipe.errors import InferenceError
 from lspipe.inference import gather, windows
-from lspipe.inference.block import InferenceSpec, Setting, observed_range, resolve, run_block
+from lspipe.inference.block import run_block
 from lspipe.inference.inputs import scale
+from lspipe.inference.observed import observed_range
+from lspipe.inference.presets import resolve
 from lspipe.inference.runtimes import from_callable
+from lspipe.inference.settings import InferenceSpec, Setting
 from lspipe.models.item import Scaling
 from tests.naive import probability_map, small_network
 

@@ -20,7 +20,7 @@ import lspipe
 from lspipe import search
 from lspipe.errors import ModelError, NothingFound, StoreError, WorkflowError
 from lspipe.inference import windows
-from lspipe.inference.presets import AUTO_BATCH_SIZE
+from lspipe.inference.settings import AUTO_BATCH_SIZE
 from lspipe.models.item import SHIPPED_FOLDER
 from lspipe.runs.plan import (
     BLOCK_SIZES,

@@ -6,13 +6,12 @@ import pytest
 
 from lspipe.inference.presets import (
     AGREEMENT,
-    PRESETS,
-    InferenceSpec,
     compare_presets,
     is_measured_reference,
     resolve,
     trace,
 )
+from lspipe.inference.settings import PRESETS, InferenceSpec
 
 ITEM = {"window": 64, "overlap": 0.5, "tta_merge": "mean", "blend": None}
 

@@ -24,7 +24,8 @@ from lspipe.runs.plan.canonical import fingerprint
 from lspipe.runs.plan.recorded import THREADS, detection_inputs, record
 from lspipe.runs.plan.nouns import BYTES_PER_PIXEL, Plan, TilePlan, outer_pixels
 from lspipe.runs.plan.tiles import BLOCK_SIZES, open_step, plan_tile
-from lspipe.inference.presets import AUTO_BATCH_SIZE, trace
+from lspipe.inference.presets import trace
+from lspipe.inference.settings import AUTO_BATCH_SIZE
 from lspipe.models.recipes import check_item, check_readable
 from lspipe.inference.reference import ModelReference
 
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from lspipe.models import ModelItem
-    from lspipe.inference.presets import Setting
+    from lspipe.inference.settings import Setting
     from lspipe.search import Area, Tile
     from lspipe.workflow import Workflow
 

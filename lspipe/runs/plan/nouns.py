@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from lspipe.cube import Step
     from lspipe.models import ModelItem
     from lspipe.preprocess import Radiometry
-    from lspipe.inference.presets import Setting
+    from lspipe.inference.settings import Setting
     from lspipe.search import Area, PackedMask, Tile
     from lspipe.runs.store import Grid
     from lspipe.inference.windows import Block

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from lspipe.cube import Step
     from lspipe.models import ModelItem
     from lspipe.runs.plan.nouns import TilePlan
-    from lspipe.inference.presets import Setting
+    from lspipe.inference.settings import Setting
     from lspipe.search import Area
     from lspipe.inference.reference import ModelReference
     from lspipe.workflow import Workflow

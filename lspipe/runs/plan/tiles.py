@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from lspipe.models import ModelItem
     from lspipe.runs.plan.nouns import RadiometryTable
     from lspipe.preprocess import Radiometry
-    from lspipe.inference.presets import Setting
+    from lspipe.inference.settings import Setting
     from lspipe.search import Area, Tile
     from lspipe.inference.windows import Block
     from lspipe.workflow import Workflow

@@ -1,0 +1,153 @@
+"""What a workflow may say about inference, and what a run is done with; imports no torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
+
+from lspipe.inference import windows
+from lspipe.models.item import Blend, Tta, TtaMerge, TtaOrder
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+Preset = Literal["paper", "balanced", "fast", "preview"]
+
+# Overlap fractions, so that they fit any window; `paper` is what the model item says.
+# Cost and agreement with `paper`: PERFORMANCE, "What overlap and TTA buy".
+PRESETS: Mapping[str, Mapping[str, Any]] = {
+    "paper": {},
+    "balanced": {"overlap": 0.7, "tta": "d4", "blend": "uniform"},
+    "fast": {"overlap": 0.5, "tta": "d4", "blend": "hann"},
+    "preview": {"overlap": 0.5, "tta": "none", "blend": "uniform"},
+}
+
+AUTO_BATCH_SIZE = 4
+"""Windows in one call of a network on a CPU: among the fastest for every runtime, and pads little
+(benchmarks/batch_size.py). Not probed, so that one file gives the same bits anywhere."""
+
+FIRST_PASS_OVERLAP = 0.51
+"""Overlap of a screen's first pass: stride 110 of 224 px, a little more than half (PERFORMANCE)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class InferenceSpec:
+    """How the network is laid over a tile. What is None, the preset or the model item decides."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = {
+        "extra": "forbid",
+        "use_attribute_docstrings": True,
+    }
+
+    preset: Preset | None = None
+    """`paper` (as the model's own paper), `balanced`, `fast` or `preview`: cost against detail."""
+    overlap: float | None = None
+    """Share of a window that the next one covers again, 0 <= overlap < 1; or give `stride`."""
+    window: int | None = None
+    """Edge of a window, pixels."""
+    stride: int | None = None
+    """Step between windows, pixels; or give `overlap`."""
+    tta: Tta | None = None
+    """`d4`: the network sees each window in its eight symmetries. `none`: once."""
+    tta_merge: TtaMerge | None = None
+    """How the eight views become one: `max` (the paper) or `mean`."""
+    tta_order: TtaOrder | None = None
+    """`average-then-max`: overlaps are averaged per view, then views merged; or the other way."""
+    blend: Blend | None = None
+    """Weight of a window's pixels in the overlap average: `uniform` (the paper) or `hann`."""
+    screen: float | None = None
+    """A coarse first pass decides where the full setting runs: only near pixels above this
+    probability; the others keep the first pass's answer. 0.05 is safe, None runs everywhere."""
+    batch_size: int | Literal["auto"] = "auto"
+    """Windows in one call of the network."""
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """`fp32`, or `bf16`: twice as fast where the processor has it, within 0.01."""
+    runtime: Literal["auto", "eager", "compiled", "openvino", "cudagraph"] = "auto"
+    """What executes the network: `eager` (plain torch), `compiled` (torch.compile), `openvino`
+    (CPU; needs lspipe[openvino]), `cudagraph` (GPU)."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """`auto` takes the GPU if there is one."""
+    unfamiliar: Literal["refuse", "warn", "ignore"] = "refuse"
+    """Scenes unlike what the model was trained on, where its item says what that was: `refuse` a
+    tile and date with half of a channel's pixels outside of it (or the mean 3 standard deviations
+    away), before it is computed, and warn from a tenth (or 2) on; `warn` only; or `ignore`. Never
+    changes a pixel."""
+
+    def __post_init__(self) -> None:
+        if self.overlap is not None and self.stride is not None:
+            raise ValueError(
+                f"found overlap {self.overlap} and stride {self.stride}: expected one of them"
+            )
+        if self.preset is not None and self.preset not in PRESETS:
+            raise ValueError(f"preset {self.preset!r}: expected one of {', '.join(PRESETS)}")
+        if self.overlap is not None:
+            windows.stride_of(1, self.overlap)
+        window = self.window if self.window is not None else self.stride or 1
+        windows.check_lattice(window, 1 if self.stride is None else self.stride)
+        _check_batch_size(AUTO_BATCH_SIZE if self.batch_size == "auto" else self.batch_size)
+        _check_screen(self.screen)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setting:
+    """The resolved settings of `run_block`; nothing is left to decide.
+
+    Raises:
+        ValueError: a lattice with gaps, an unknown choice, a batch size below 1.
+    """
+
+    window: int = 224
+    """Edge of a window, pixels."""
+    stride: int = 22
+    """Step between windows, pixels, 1..window."""
+    tta: Tta = "d4"
+    tta_merge: TtaMerge = "max"
+    tta_order: TtaOrder = "average-then-max"
+    blend: Blend = "uniform"
+    batch_size: int = AUTO_BATCH_SIZE
+    screen: float | None = None
+    """Probability of the first pass above which the full setting runs; None = everywhere."""
+
+    def __post_init__(self) -> None:
+        windows.check_lattice(self.window, self.stride)
+        _check_screen(self.screen)
+        _check_batch_size(self.batch_size)
+        choices = {"tta": Tta, "tta_merge": TtaMerge, "tta_order": TtaOrder, "blend": Blend}
+        for name, known in choices.items():
+            if getattr(self, name) not in get_args(known):
+                expected = " or ".join(map(repr, get_args(known)))
+                raise ValueError(f"{name} {getattr(self, name)!r}: expected {expected}")
+
+    @property
+    def first_pass(self) -> Setting:
+        """The coarse pass of a screen: the same setting at about half overlap.
+
+        It keeps the views: some objects are seen in a turned window only, and no threshold brings
+        them back (benchmarks/screen.py).
+        """
+        stride = windows.stride_of(self.window, FIRST_PASS_OVERLAP)
+        return replace(self, stride=max(self.stride, stride), blend="uniform", screen=None)
+
+    @property
+    def reach(self) -> int:
+        """Pixels around a hot pixel of the first pass that are answered in full: window / 4.
+
+        The least that flipped no pixel of any scene tried (benchmarks/screen.py).
+        """
+        return 0 if self.screen is None else self.window // 4
+
+    @property
+    def halo(self) -> int:
+        """Pixels around the core of a block that decide it."""
+        return self.window - 1 + self.reach
+
+
+def _check_batch_size(batch_size: int) -> None:
+    if isinstance(batch_size, bool) or not hasattr(batch_size, "__index__") or batch_size < 1:
+        raise ValueError(f"batch_size {batch_size!r}: expected a whole number, 1 or more")
+
+
+def _check_screen(screen: float | None) -> None:
+    # 0.5 and more would screen out landslides themselves; NaN is in no range.
+    if screen is not None and not 0 <= screen < 0.5:
+        raise ValueError(f"screen {screen!r}: expected a probability, 0 to below 0.5")
