@@ -740,7 +740,7 @@ def test_out_of_memory_says_which_batch_size_to_use(size, advice, error, place, 
 
     network = failing if place == "network" else fine
     if place == "sums":
-        monkeypatch.setattr("lspipe.inference.block._OverlapAverage.add", failing)
+        monkeypatch.setattr("lspipe.inference.overlap.OverlapAverage.add", failing)
     with pytest.raises(InferenceError, match=advice) as raised:
         whole(image((12, 12)), replace(SMALL, batch_size=size), network=network)
     assert ("window at row 0" in str(raised.value)) is (place == "network")

@@ -1,0 +1,223 @@
+"""Windows of a block -> the network, batch by batch -> verified probabilities."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from lspipe.errors import InferenceError
+from lspipe.inference import dihedral
+from lspipe.inference.inputs import Inputs
+from lspipe.inference.runtimes.devices import is_out_of_memory
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from numpy.typing import NDArray
+
+    from lspipe.inference.runtimes import Runtime
+    from lspipe.models.item import TtaMerge
+
+# What a network raises is anybody's; these are what torch and the arithmetic of shapes raise.
+_NETWORK_FAILURES = (RuntimeError, ValueError, TypeError, LookupError, MemoryError)
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What all windows of a block share."""
+
+    inputs: Inputs
+    runtime: Runtime
+    origin: tuple[int, int]
+    """Row and column of the block's first pixel in the tile."""
+    tile_shape: tuple[int, int]
+
+    @classmethod
+    def of(
+        cls,
+        pixels: NDArray[Any],
+        *,
+        observed: NDArray[np.bool_],
+        hidden: NDArray[np.bool_] | None,
+        missing: list[tuple[int, int]],
+        origin: tuple[int, int],
+        tile_shape: tuple[int, int],
+        runtime: Runtime,
+        **units: Any,
+    ) -> Scene:
+        """Pad a block of a tile that is shorter than a window, and put it on the device.
+
+        `missing` is the padding (before, after) of each axis; the rest is as in `run_block` and
+        `Inputs.of`.
+
+        Raises:
+            InferenceError: the device has too little memory for the block.
+        """
+        if np.any(missing):
+            pixels = np.pad(pixels, ((0, 0), *missing), mode="reflect")
+            observed = np.pad(observed, missing)
+            hidden = None if hidden is None else np.pad(hidden, missing, mode="reflect")
+        try:
+            inputs = Inputs.of(pixels, observed=observed, hidden=hidden, runtime=runtime, **units)
+        except torch.OutOfMemoryError as error:
+            raise InferenceError(
+                f"a block of {pixels.shape[1]} x {pixels.shape[2]} px does not fit into the memory "
+                "of the GPU: set a smaller execution.block"
+            ) from error
+        return cls(inputs, runtime, origin, tile_shape)
+
+
+def merge_into(merged: torch.Tensor, view: torch.Tensor, merge: TtaMerge) -> None:
+    """Add one more view to a maximum or a sum, in place; one after the other, so in one order."""
+    if merge == "max":
+        torch.maximum(merged, view, out=merged)
+    else:
+        merged += view
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Windows that go through the network together."""
+
+    number: int
+    count: int
+    starts: NDArray[np.int64]
+    """(N, 2) row and column in the tile; in the last batch fewer than the network is given."""
+    corners: torch.Tensor
+    """(batch size, 2) the same in the block's pixels; the last ones may repeat, for one shape."""
+    places: torch.Tensor
+    """(N, 2) the same in the sum."""
+
+    def fault(self, found: str, index: int = 0) -> InferenceError:
+        """An error that names a window (by default the first), its batch and what was found."""
+        row, column = self.starts[min(index, len(self.starts) - 1)].tolist()
+        return InferenceError(
+            f"window at row {row}, column {column} of the tile (batch {self.number} of "
+            f"{self.count}): {found}"
+        )
+
+
+def cut_batches(
+    starts: NDArray[np.int64], size: int, sum_origin: tuple[int, int], scene: Scene
+) -> list[Batch]:
+    """Cut windows into batches; their places go to the device once."""
+    count = math.ceil(len(starts) / size)
+    # One batch shape throughout: another one may round otherwise in the last bit.
+    full = np.pad(starts, ((0, count * size - len(starts)), (0, 0)), mode="edge")
+    corners, places = (
+        torch.from_numpy(positions - origin).to(scene.runtime.device)
+        for positions, origin in ((full, scene.origin), (starts, sum_origin))
+    )
+    parts = [slice(number * size, (number + 1) * size) for number in range(count)]
+    return [
+        Batch(number, count, starts[part], corners[part], places[part])
+        for number, part in enumerate(parts, start=1)
+    ]
+
+
+@dataclass(frozen=True)
+class _Answer:
+    """What the network said about a batch, not yet looked at."""
+
+    batch: Batch
+    probability: torch.Tensor
+    """(N, w, w), views merged."""
+    lowest: torch.Tensor
+    highest: torch.Tensor
+    """(views, N) of each window, before views were merged."""
+    is_sane: torch.Tensor
+    """bool (), on the CPU: whether all are probabilities; to be read after `ready`."""
+    ready: torch.cuda.Event | None
+    """When a GPU has written `is_sane`; None on a CPU."""
+
+    def verified(self) -> tuple[Batch, torch.Tensor]:
+        """The batch and its probabilities, without those that only padded it.
+
+        Raises:
+            InferenceError: some are no probabilities.
+        """
+        if self.ready is not None:
+            self.ready.synchronize()
+        if not self.is_sane:
+            index = int((~_are_probabilities(self.lowest, self.highest).all(0)).nonzero()[0])
+            lowest, highest = self.lowest[:, index].min(), self.highest[:, index].max()
+            raise self.batch.fault(
+                f"the network returned {float(lowest):g} to {float(highest):g}, expected "
+                "probabilities 0..1; check that it ends in a sigmoid and gets the scaling it was "
+                "trained with",
+                index,
+            )
+        return self.batch, self.probability[: len(self.batch.starts)]
+
+
+def _are_probabilities(lowest: torch.Tensor, highest: torch.Tensor) -> torch.Tensor:
+    """Whether all lies in 0..1; NaN is in no range, so it does not."""
+    return (lowest >= 0) & (highest <= 1)
+
+
+def predictions(
+    batches: list[Batch], views: tuple[int, ...], merge: TtaMerge, scene: Scene
+) -> Iterator[tuple[Batch, torch.Tensor]]:
+    """Send windows through the network, batch by batch; yield (N, w, w) probabilities."""
+    held: _Answer | None = None
+    for batch in batches:
+        answer = _answer(batch, views, merge, scene)
+        # A GPU is asked how a batch went only after it was given the next one, and about that batch
+        # alone, so it never waits.
+        if held is not None:
+            yield held.verified()
+        held = answer
+    if held is not None:
+        yield held.verified()
+
+
+def _answer(batch: Batch, views: tuple[int, ...], merge: TtaMerge, scene: Scene) -> _Answer:
+    """Predict the windows of a batch as each view has them, turn back and merge the views."""
+    answers = [_call(batch, view, scene) for view in views]
+    lowest, highest = (
+        torch.stack([extreme(answer, (1, 2)) for answer in answers])
+        for extreme in (torch.amin, torch.amax)
+    )
+    merged, *others = map(dihedral.invert, views, answers)
+    for other in others:
+        merge_into(merged, other, merge)
+    if len(views) > 1 and merge == "mean":
+        merged /= len(views)
+    is_sane = _are_probabilities(lowest, highest).all().to("cpu", non_blocking=True)
+    ready = None
+    if merged.is_cuda:
+        ready = torch.cuda.Event()  # type: ignore[no-untyped-call]
+        ready.record()
+    return _Answer(batch, merged, lowest, highest, is_sane, ready)
+
+
+def _call(batch: Batch, view: int, scene: Scene) -> torch.Tensor:
+    """Cut a batch and call the network; failures name the first window of the batch."""
+    size = len(batch.corners)
+    images = scene.inputs.cut(batch.corners, view)
+    try:
+        answer = scene.runtime(images)
+    except InferenceError as error:
+        raise batch.fault(str(error)) from error
+    except _NETWORK_FAILURES as error:
+        if is_out_of_memory(error):
+            raise batch.fault(less_memory(size)) from error
+        reason = " ".join(str(error).split())[:300]
+        raise batch.fault(f"the network failed: {reason}") from error
+    expected = (size, *images.shape[2:])
+    if tuple(answer.shape) != expected:
+        raise batch.fault(f"the network returned shape {tuple(answer.shape)}, expected {expected}")
+    # What the network returned is its own: the next call may write there.
+    return answer.clone()
+
+
+def less_memory(size: int) -> str:
+    """Say what helps where memory ran out; another batch size may round otherwise."""
+    smaller = (
+        f"inference.batch_size to {size // 2}, it is {size}" if size > 1 else "a smaller block"
+    )
+    return f"out of memory: set {smaller} (a run has to start over then, with --fresh)"
