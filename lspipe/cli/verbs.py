@@ -59,7 +59,8 @@ def schema(options: argparse.Namespace) -> int:
 
 def plan(options: argparse.Namespace) -> int:
     """Freeze the items and say what a run would do, and cost."""
-    from lspipe.runs.cost import estimate, warnings
+    from lspipe.runs.caution import warnings
+    from lspipe.runs.cost import estimate
     from lspipe.runs.prepare import (
         check_memory,
         done_counts,

@@ -1,6 +1,9 @@
-"""Plan -> what it costs: windows, forward passes, bytes, memory, time; and what to be wary of."""
+"""Plan -> what it costs: windows, forward passes, bytes to read, time."""
 
 from __future__ import annotations
+
+from lspipe.runs.memory import cluster_of
+from lspipe.runs.memory import peak_bytes
 
 import math
 import time
@@ -87,7 +90,7 @@ class Estimate:
 
 def estimate(plan: Plan) -> Estimate:
     """Count what a plan would do; times two batches of the model."""
-    cluster = _cluster(plan)
+    cluster = cluster_of(plan)
     workers = clusters.worker_count(cluster)
     count, passes = work(plan, plan.setting)
     scenes = {scene.id for tile in plan.tiles for step in tile.steps for scene in step.items}
@@ -108,10 +111,6 @@ def estimate(plan: Plan) -> Estimate:
         presets=tuple(_preset_cost(plan, choice, pass_seconds / workers) for choice in choices),
         agreement_source=_agreement_source(choices),
     )
-
-
-def _cluster(plan: Plan) -> ClusterSpec:
-    return clusters.sized(plan.workflow.cluster, device=plan.reference.device)
 
 
 def _agreement_source(choices: list[Choice]) -> str:
@@ -181,97 +180,6 @@ def _bytes_to_read(tile: TilePlan) -> int:
     return min(pixels, full) * (2 * len(tile.bands) + 1) * scenes
 
 
-# --- memory -------------------------------------------------------------------------------------
-
-BYTES_PER_WORKER = 600_000_000
-"""Python, torch, GDAL's cache and one open model in a worker, bytes (measured: 480 MB idle)."""
-
-COPIES_OF_THE_BLOCK = 5
-"""How often the block that is computed holds its pixels: in pieces, joined with their halo, and as
-what is shown of it."""
-
-COPIES_AHEAD = 4
-"""How often the next block, which is read meanwhile, holds its own: raw, corrected, stacked, and
-edges for its neighbours.
-
-Only the sum of both was measured: 9 stays above the 1.86 GB per worker of blocks of 3660 px and 5
-bands, two workers of one thread, a whole tile (it projects 2.4 GB with all terms)."""
-
-ACTIVATIONS = 20
-"""How often a network holds the floats of a batch, at its widest layers (U-Net 64..1024 of 10
-bands: 64 channels in and out of a convolution are 13 times the input)."""
-
-BYTES_PER_GPU_CONTEXT = 2_000_000_000
-"""CUDA's libraries in a process that uses a GPU, bytes of the machine (guessed, not measured)."""
-
-
-def peak_bytes(tile: TilePlan, plan: Plan) -> int:
-    """Project the peak of a worker on a tile: its own, the block, the next one, the network."""
-    return _peak(tile.largest_block, tile, plan)
-
-
-def _peak(pixels: int, tile: TilePlan, plan: Plan) -> int:
-    """Project the peak of a worker whose largest haloed block has so many pixels, bytes."""
-    held = pixels * 2 * len(tile.bands) * (COPIES_OF_THE_BLOCK + COPIES_AHEAD)
-    if plan.reference.device.startswith("cuda"):
-        # Its activations lie in the memory of the GPU, where the batch was tried.
-        network = BYTES_PER_GPU_CONTEXT
-    else:
-        batch = plan.setting.batch_size * len(plan.model.bands) * plan.setting.window**2 * 4
-        network = batch * ACTIVATIONS
-    return held + pixels * BYTES_PER_PIXEL + network + BYTES_PER_WORKER
-
-
-def fitting_block(plan: Plan, memory: int) -> int | None:
-    """Return the largest of `BLOCK_SIZES` whose peak is within `memory` bytes; None if none is."""
-    halo = plan.setting.halo
-    for size in BLOCK_SIZES:
-        if size >= halo and all(_peak_at(size, tile, plan) <= memory for tile in plan.tiles):
-            return size
-    return None
-
-
-def _peak_at(size: int, tile: TilePlan, plan: Plan) -> int:
-    """Project the peak of a worker were a tile cut into blocks of another size."""
-    cut = windows.blocks(tile.tile.geobox.shape, size, plan.setting.halo)
-    return _peak(max(map(outer_pixels, cut)), tile, plan)
-
-
-def check_memory(plan: Plan, *, is_laid_out: bool) -> None:
-    """Refuse a plan whose blocks a worker cannot hold.
-
-    Args:
-        plan: what would be done.
-        is_laid_out: whether a store exists, whose blocks cannot be cut anew.
-
-    Raises:
-        UsageError: the projected peak is above a worker's memory; says which block would fit.
-    """
-    memory = clusters.worker_memory(_cluster(plan))
-    peak = max(peak_bytes(tile, plan) for tile in plan.tiles)
-    if memory is None or peak <= memory * clusters.USABLE_MEMORY:
-        return
-    edge = max(tile.grid.block for tile in plan.tiles)
-    fits = fitting_block(plan, int(memory * clusters.USABLE_MEMORY))
-    enough = _gigabytes(math.ceil(peak / clusters.USABLE_MEMORY))
-    more = f"give a worker {enough} (cluster.memory_per_worker, or fewer cluster.workers)"
-    if fits is None:
-        advice = f"no block size fits; {more}"
-    elif is_laid_out:
-        advice = f"this run is laid out, so {more}, or start over with --fresh and blocks of {fits}"
-    else:
-        advice = f"set execution.block to {fits}, or {more}"
-    raise UsageError(
-        f"a block of {edge} px needs {_gigabytes(peak)} in a worker, which has "
-        f"{_gigabytes(memory, up=False)} and uses {clusters.USABLE_MEMORY:.0%} of it: {advice}"
-    )
-
-
-def _gigabytes(count: int, *, up: bool = True) -> str:
-    """Return bytes as dask reads them; needs rounded up, and what is there down."""
-    hundredths = -(-count // 10**7) if up else count // 10**7
-    return f"{hundredths / 100:.2f}GB"
-
 
 # --- time ---------------------------------------------------------------------------------------
 
@@ -315,85 +223,3 @@ def seconds_per_pass(runtime: Runtime, setting: Setting, channels: int) -> float
     return (time.perf_counter() - began) / (rows * count)
 
 
-# --- what to be wary of -------------------------------------------------------------------------
-
-SEASON_DAYS = 45
-"""Dates further apart in the year differ in leaves, sun and snow (SCIENCE 8.2)."""
-
-
-def warnings(plan: Plan) -> list[str]:
-    """Say what may go wrong, and what makes the two dates of a tile hard to compare."""
-    swapped = "the before range is later than the after range: new and vanished change places"
-    notes = [swapped] if plan.workflow.dates.is_swapped else []
-    notes += _setting_warnings(plan)
-    notes += _level_warnings(plan)
-    return notes + [text for tile in plan.tiles for text in _tile_warnings(tile)]
-
-
-def _setting_warnings(plan: Plan) -> Iterator[str]:
-    setting, cluster = plan.setting, _cluster(plan)
-    if setting.screen is not None and setting.first_pass.stride < 2 * setting.stride:
-        yield (
-            f"screen: its first pass has a stride of {setting.first_pass.stride} px, the setting "
-            f"one of {setting.stride}; it can save little"
-        )
-    on_gpu = plan.reference.device.startswith("cuda")
-    if on_gpu and cluster.kind == "local" and clusters.worker_count(cluster) > 1:
-        yield (
-            f"{clusters.worker_count(cluster)} workers share a GPU on which the batch size was "
-            "tried for one: it may run out of memory; set cluster.workers to 1"
-        )
-
-
-def _level_warnings(plan: Plan) -> Iterator[str]:
-    """Name the scenes of another level than that which the model's recipe is of."""
-    scenes = {scene.id: scene for tile in plan.tiles for step in tile.steps for scene in step.items}
-    others: dict[str, list[str]] = {}
-    for name, scene in scenes.items():
-        if text := other_level(plan.model, catalogs.level(scene) or "none"):
-            others.setdefault(text, []).append(name)
-    for text, names in others.items():
-        yield f"{text} ({len(names)} of {len(scenes)} scenes, such as {names[0]})"
-
-
-def _tile_warnings(tile: TilePlan) -> Iterator[str]:
-    before = [step for step in tile.steps if step.role == "before"]
-    after = [step for step in tile.steps if step.role == "after"]
-    if not before or not after:
-        return
-    name = tile.tile.name
-    apart = max(_days_apart(a, b) for a in before for b in after)
-    if apart > SEASON_DAYS:
-        yield (
-            f"{name}: the dates are {apart} days apart in the year; expect changes of leaves, "
-            "shadow and snow beside landslides"
-        )
-    orbits = {orbit for step in (*before, *after) for orbit in _orbits(step)}
-    if len(orbits) > 1:
-        yield (
-            f"{name}: relative orbits {', '.join(map(str, sorted(orbits)))} differ; steep slopes "
-            "shift by up to a pixel"
-        )
-    families = {
-        version >= (4, 0)
-        for step in (*before, *after)
-        for item in step.items
-        if (version := catalogs.baseline(item))
-    }
-    if len(families) > 1:
-        yield (
-            f"{name}: processing baselines before and after 04.00 are mixed; the offset is "
-            "corrected per item, registration may differ by a pixel"
-        )
-
-
-def _days_apart(a: Step, b: Step) -> int:
-    days = abs(a.time.timetuple().tm_yday - b.time.timetuple().tm_yday)
-    return min(days, 365 - days)
-
-
-def _orbits(step: Step) -> Iterator[int]:
-    for item in step.items:
-        orbit = item.properties.get("sat:relative_orbit")
-        if orbit is not None:
-            yield int(orbit)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lspipe.runs import cost, store
+from lspipe.runs import memory, store
 from lspipe import search
 from lspipe.errors import LoadError, StoreError, UsageError
 from lspipe.runs.plan import Plan, TilePlan, make
@@ -201,7 +201,7 @@ def check_memory(prepared: Prepared) -> None:
     """
     if prepared.previous is None:
         # What a store holds here is of another run, and will be removed.
-        cost.check_memory(prepared.plan, is_laid_out=False)
+        memory.check_memory(prepared.plan, is_laid_out=False)
     elif blocks_left(prepared):
         sizes = [store.block_size(prepared.run, tile.tile.name) for tile in prepared.plan.tiles]
-        cost.check_memory(prepared.plan, is_laid_out=any(sizes))
+        memory.check_memory(prepared.plan, is_laid_out=any(sizes))

@@ -25,7 +25,7 @@ import lspipe
 from lspipe.evaluate.scorecard import read
 from lspipe.models import ModelItem
 from lspipe.runs import store
-from lspipe.runs.cost import warnings
+from lspipe.runs.caution import warnings
 from lspipe.samples.chips import chips
 from lspipe.schema import quantise
 from lspipe.workflow import Workflow

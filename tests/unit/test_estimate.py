@@ -25,15 +25,9 @@ from lspipe.inference.block import run_block
 from lspipe.inference.reference import ModelReference
 from lspipe.inference.runtimes import from_callable
 from lspipe.inference.settings import Setting
-from lspipe.runs.cost import (
-    _peak_at,
-    check_memory,
-    estimate,
-    fitting_block,
-    peak_bytes,
-    warnings,
-    windows_in,
-)
+from lspipe.runs.caution import warnings
+from lspipe.runs.cost import estimate, windows_in
+from lspipe.runs.memory import _peak_at, check_memory, fitting_block, peak_bytes
 from lspipe.runs.plan import BLOCK_SIZES, THREADS
 from lspipe.search import Acquisition
 from lspipe.workflow import Workflow

@@ -1,0 +1,111 @@
+"""A plan -> the projected peak of a worker's memory, and the block that fits."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from lspipe import clusters
+from lspipe.errors import UsageError
+from lspipe.inference import windows
+from lspipe.runs.plan import BLOCK_SIZES
+from lspipe.runs.plan import BYTES_PER_PIXEL
+from lspipe.runs.plan import outer_pixels
+import math
+
+if TYPE_CHECKING:
+    from lspipe.clusters import ClusterSpec
+    from lspipe.runs.plan import Plan
+    from lspipe.runs.plan import TilePlan
+
+
+def cluster_of(plan: Plan) -> ClusterSpec:
+    return clusters.sized(plan.workflow.cluster, device=plan.reference.device)
+
+BYTES_PER_WORKER = 600_000_000
+"""Python, torch, GDAL's cache and one open model in a worker, bytes (measured: 480 MB idle)."""
+
+COPIES_OF_THE_BLOCK = 5
+"""How often the block that is computed holds its pixels: in pieces, joined with their halo, and as
+what is shown of it."""
+
+COPIES_AHEAD = 4
+"""How often the next block, which is read meanwhile, holds its own: raw, corrected, stacked, and
+edges for its neighbours.
+
+Only the sum of both was measured: 9 stays above the 1.86 GB per worker of blocks of 3660 px and 5
+bands, two workers of one thread, a whole tile (it projects 2.4 GB with all terms)."""
+
+ACTIVATIONS = 20
+"""How often a network holds the floats of a batch, at its widest layers (U-Net 64..1024 of 10
+bands: 64 channels in and out of a convolution are 13 times the input)."""
+
+BYTES_PER_GPU_CONTEXT = 2_000_000_000
+"""CUDA's libraries in a process that uses a GPU, bytes of the machine (guessed, not measured)."""
+
+
+def peak_bytes(tile: TilePlan, plan: Plan) -> int:
+    """Project the peak of a worker on a tile: its own, the block, the next one, the network."""
+    return _peak(tile.largest_block, tile, plan)
+
+
+def _peak(pixels: int, tile: TilePlan, plan: Plan) -> int:
+    """Project the peak of a worker whose largest haloed block has so many pixels, bytes."""
+    held = pixels * 2 * len(tile.bands) * (COPIES_OF_THE_BLOCK + COPIES_AHEAD)
+    if plan.reference.device.startswith("cuda"):
+        # Its activations lie in the memory of the GPU, where the batch was tried.
+        network = BYTES_PER_GPU_CONTEXT
+    else:
+        batch = plan.setting.batch_size * len(plan.model.bands) * plan.setting.window**2 * 4
+        network = batch * ACTIVATIONS
+    return held + pixels * BYTES_PER_PIXEL + network + BYTES_PER_WORKER
+
+
+def fitting_block(plan: Plan, memory: int) -> int | None:
+    """Return the largest of `BLOCK_SIZES` whose peak is within `memory` bytes; None if none is."""
+    halo = plan.setting.halo
+    for size in BLOCK_SIZES:
+        if size >= halo and all(_peak_at(size, tile, plan) <= memory for tile in plan.tiles):
+            return size
+    return None
+
+
+def _peak_at(size: int, tile: TilePlan, plan: Plan) -> int:
+    """Project the peak of a worker were a tile cut into blocks of another size."""
+    cut = windows.blocks(tile.tile.geobox.shape, size, plan.setting.halo)
+    return _peak(max(map(outer_pixels, cut)), tile, plan)
+
+
+def check_memory(plan: Plan, *, is_laid_out: bool) -> None:
+    """Refuse a plan whose blocks a worker cannot hold.
+
+    Args:
+        plan: what would be done.
+        is_laid_out: whether a store exists, whose blocks cannot be cut anew.
+
+    Raises:
+        UsageError: the projected peak is above a worker's memory; says which block would fit.
+    """
+    memory = clusters.worker_memory(cluster_of(plan))
+    peak = max(peak_bytes(tile, plan) for tile in plan.tiles)
+    if memory is None or peak <= memory * clusters.USABLE_MEMORY:
+        return
+    edge = max(tile.grid.block for tile in plan.tiles)
+    fits = fitting_block(plan, int(memory * clusters.USABLE_MEMORY))
+    enough = _gigabytes(math.ceil(peak / clusters.USABLE_MEMORY))
+    more = f"give a worker {enough} (cluster.memory_per_worker, or fewer cluster.workers)"
+    if fits is None:
+        advice = f"no block size fits; {more}"
+    elif is_laid_out:
+        advice = f"this run is laid out, so {more}, or start over with --fresh and blocks of {fits}"
+    else:
+        advice = f"set execution.block to {fits}, or {more}"
+    raise UsageError(
+        f"a block of {edge} px needs {_gigabytes(peak)} in a worker, which has "
+        f"{_gigabytes(memory, up=False)} and uses {clusters.USABLE_MEMORY:.0%} of it: {advice}"
+    )
+
+
+def _gigabytes(count: int, *, up: bool = True) -> str:
+    """Return bytes as dask reads them; needs rounded up, and what is there down."""
+    hundredths = -(-count // 10**7) if up else count // 10**7
+    return f"{hundredths / 100:.2f}GB"
