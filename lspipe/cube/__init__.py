@@ -2,7 +2,8 @@
 
     spec.py        CubeSpec, the section `cube:` of a workflow
     choice.py      which acquisitions make up a date, decided once per tile
-    look.py        what has to be read before a run is planned: masked shares, offsets
+    masked.py      how much of the area each acquisition masks, read before a run is planned
+    offsets.py     the offset of an item that its metadata cannot decide, from its pixels
     recorded.py    steps and radiometry as an earlier plan decided them
     opening.py     the lazy cube of a time step
     scene.py       one acquisition: its items by their own radiometry, the mask and its dilation
@@ -15,7 +16,8 @@ Does not cover: which items there are (`search`), what an item's metadata says o
 """
 
 from lspipe.cube.choice import Choice, Step, choose
-from lspipe.cube.look import masked_shares, radiometry_of_pixels
+from lspipe.cube.masked import masked_shares
+from lspipe.cube.offsets import radiometry_of_pixels
 from lspipe.cube.opening import open_cube
 from lspipe.cube.recorded import recorded_radiometry, recorded_steps
 from lspipe.cube.spec import CubeSpec

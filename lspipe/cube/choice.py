@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from lspipe.cube.look import masked_shares
+from lspipe.cube.masked import masked_shares
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

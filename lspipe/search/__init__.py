@@ -22,8 +22,9 @@ from lspipe.search.areas import (
     read_area,
 )
 from lspipe.search.dates import DateRange, DatesSpec
-from lspipe.search.find import SearchSpec, find_items, find_tiles, missing_items
+from lspipe.search.find import find_items, find_tiles, missing_items
 from lspipe.search.grids import grid_of, tile_grid
+from lspipe.search.spec import SearchSpec
 
 __all__ = [
     "Acquisition",

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from lspipe.search.areas import Area
     from lspipe.search.dates import DateRange
-    from lspipe.search.find import SearchSpec
+    from lspipe.search.spec import SearchSpec
 
 RETRIES = Retry(
     total=4,

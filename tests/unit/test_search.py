@@ -24,7 +24,8 @@ from lspipe.search import (
     find_tiles,
     read_area,
 )
-from lspipe.search.find import OPERATORS, matches
+from lspipe.search.find import matches
+from lspipe.search.spec import OPERATORS
 from tests.stac_server import serving
 
 YEAR = DateRange(start=date(2018, 1, 1), end=date(2018, 12, 31))

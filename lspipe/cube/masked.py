@@ -1,4 +1,4 @@
-"""What has to be read before a run can be planned: how much is masked, and undecided offsets."""
+"""Acquisitions -> how much of the area each masks, read before a run is planned."""
 
 from __future__ import annotations
 
@@ -11,11 +11,9 @@ import numpy as np
 from affine import Affine
 from odc.geo.geobox import GeoBox
 
-from lspipe import preprocess
 from lspipe.catalogs import band_assets
-from lspipe.cube import loaders, scene
+from lspipe.cube import scene
 from lspipe.errors import AreaError
-from lspipe.preprocess import MaskSpec
 from lspipe.search import bounding_window
 
 if TYPE_CHECKING:
@@ -25,15 +23,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from lspipe.cube.spec import CubeSpec
-    from lspipe.preprocess import Radiometry
     from lspipe.search import Acquisition
 
 _SCL_FACTOR = 2  # scene classes have pixels of 20 m, the grid has 10 m
-_CHUNK = 1830  # pixels; a third of a tile of 20 m
-
-# For the look at the red band: enough for any statistic, and at most a ninth of a tile to read.
-# Edges in pixels of 10 m.
-_LOOK_AT_LEAST, _LOOK_AT_MOST = 1830, 3660
+CHUNK = 1830  # pixels; a third of a tile of 20 m
 
 
 def masked_shares(
@@ -58,7 +51,7 @@ def masked_shares(
     reach = -(-spec.mask.dilate_px // _SCL_FACTOR)
     coarse, inside = _coarse(geobox, area_mask)
     window = _grown(bounding_window(inside), reach, inside.shape)
-    grid, inside = coarse[window], da.from_array(inside[window], chunks=_CHUNK)
+    grid, inside = coarse[window], da.from_array(inside[window], chunks=CHUNK)
     counts = []
     for acquisition in acquisitions:
         layers = [_coarse_quality(item, grid, spec) for item in acquisition.items]
@@ -74,7 +67,7 @@ def _coarse_quality(item: pystac.Item, grid: GeoBox, spec: CubeSpec) -> da.Array
         scene.require(item, ("SCL",))
     keys = band_assets(item)
     band = "SCL" if "SCL" in keys else next(iter(keys))
-    layer = scene.load(item, (band,), grid, spec=spec, chunk=_CHUNK, resampling="nearest")[0]
+    layer = scene.load(item, (band,), grid, spec=spec, chunk=CHUNK, resampling="nearest")[0]
     bits = layer.map_blocks(scene.number_bits, dtype=np.uint8)
     if band == "SCL":
         bits |= layer.map_blocks(scene.class_bits, spec.mask.scl, dtype=np.uint8)
@@ -104,41 +97,3 @@ def _grown(window: tuple[slice, slice], margin: int, shape: tuple[int, ...]) -> 
         for span, length in zip(window, shape, strict=True)
     )
     return rows, columns
-
-
-def radiometry_of_pixels(
-    item: pystac.Item, geobox: GeoBox, spec: CubeSpec, *, area_mask: NDArray[np.bool_]
-) -> Radiometry:
-    """Decide an item's offset from its red band around the area's centre, clouds left out.
-
-    Args:
-        item: of baseline 04.00 or later, see `preprocess.radiometry_from_pixels`.
-        geobox: the tile's grid.
-        spec: the loader.
-        area_mask: bool (y, x) of the tile, True inside the area.
-
-    Raises:
-        UsageError: the item has no red band.
-        RadiometryError: the pixels cannot decide either.
-        LoadError: a read failed.
-    """
-    scene.require(item, ("B04",))
-    window = tuple(
-        _look(span, length)
-        for span, length in zip(bounding_window(area_mask), area_mask.shape, strict=True)
-    )
-    bands = tuple(band for band in ("B04", "SCL") if band in band_assets(item))
-    red, *classes = dask.compute(
-        *scene.load(item, bands, geobox[window], spec=spec, chunk=_CHUNK, resampling="nearest")
-    )
-    hidden = red == loaders.READ_FAILED
-    for scl in classes:
-        hidden |= scene.class_bits(scl, MaskSpec().scl) != 0
-    return preprocess.radiometry_from_pixels(np.where(hidden, 0, red).astype(np.uint16))
-
-
-def _look(span: slice, length: int) -> slice:
-    """Return a span around the same centre, of an edge between the two limits, inside the axis."""
-    edge = min(max(span.stop - span.start, _LOOK_AT_LEAST), _LOOK_AT_MOST, length)
-    start = min(max((span.start + span.stop - edge) // 2, 0), length - edge)
-    return slice(start, start + edge)
