@@ -57,7 +57,7 @@ from lspipe.evaluate import scorecard
 from lspipe.evaluate.scorecard import FalseAlarms, ListScores, PatchScores, Scorecard
 from lspipe.evaluate.scoring import score
 from lspipe.inference.detect import detect
-from lspipe.models import ModelItem, digest
+from lspipe.models import digest, read_item
 from lspipe.models.bare_ground import BANDS
 from lspipe.models.item import SHIPPED_FOLDER
 from lspipe.models.recipes import Recipe
@@ -199,7 +199,7 @@ def valleys() -> Samples:
         pixels[:, masked(scene)] = np.nan
         return pixels.astype(np.float32), scars(landscape, date).astype(np.uint8)
 
-    item = ModelItem.from_file(ITEM)
+    item = read_item(ITEM)
     recipe = Recipe("", "", BANDS, "L2A", item.scaling, "the bands of the model")
     names = tuple(f"{seed}/{date}" for seed in HELD_OUT_SEEDS for date in (0, 1))
     return Samples(
@@ -208,7 +208,7 @@ def valleys() -> Samples:
 
 
 def simulated() -> tuple[PatchScores, ListScores]:
-    scores = score(ModelItem.from_file(ITEM), valleys(), window=WINDOW)
+    scores = score(read_item(ITEM), valleys(), window=WINDOW)
     total = np.zeros(4, int)
     for seed in HELD_OUT_SEEDS:
         counts, _ = score_seed(seed, ITEM)
@@ -231,7 +231,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=Path(shared), help="folder of real scenes")
     asked = parser.parse_args()
     torch.set_num_threads(1)
-    item = ModelItem.from_file(ITEM)
+    item = read_item(ITEM)
     alarms = [
         one for place in (mol, flanders, barbellino) for one in place(asked.data, item.threshold)
     ]

@@ -48,7 +48,7 @@ from lspipe.cli.cards import scorecard_text
 from lspipe.evaluate.scorecard import FalseAlarms, Scorecard
 from lspipe.evaluate.scoring import score
 from lspipe.inference.detect import detect
-from lspipe.models import ModelItem
+from lspipe.models import read_item
 from lspipe.models.item import SHIPPED_FOLDER
 from lspipe.models.pack import pack
 from lspipe.models.recipes import DN_PER_REFLECTANCE, recipe_of
@@ -252,7 +252,7 @@ def score_it(data: Path, item: Path) -> Scorecard:
     validation = pictures.folder(data / "l4s_rgb" / "validation")
     # Named without the folder, which is another on each machine.
     validation = replace(validation, source="l4s_rgb/validation")
-    model = ModelItem.from_file(item)
+    model = read_item(item)
     card = scorecard_of(item, validation, command=COMMAND)
     hazeless = score(model, without_haze(validation), tta="none")
     return replace(
@@ -265,7 +265,7 @@ def score_it(data: Path, item: Path) -> Scorecard:
 
 def ship(item: Path, card: Scorecard) -> Path:
     """Pack the model with its scorecard among those that come with lspipe."""
-    model = ModelItem.from_file(item)
+    model = read_item(item)
     fields = fields_of(COURSE, window=model.window) | {"threshold": model.threshold}
     for name in ("statistics", "training"):
         if (told := getattr(model, name)) is not None:

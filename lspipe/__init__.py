@@ -6,9 +6,7 @@ The names below are the public API. They are imported on first use, so that `imp
 
 from __future__ import annotations
 
-import sys
 from importlib import import_module
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -34,21 +32,12 @@ __all__ = [
 
 _HOMES = {
     "Workflow": "lspipe.workflow",
-    "compare": "lspipe.change",
-    "delineate": "lspipe.change.compare.inventory",
-    "detect": "lspipe.detect",
+    "compare": "lspipe.change.compare",
+    "delineate": "lspipe.change.inventory",
+    "detect": "lspipe.inference.detect",
     "plan": "lspipe.runs.pipeline",
     "run": "lspipe.runs.pipeline",
 }
-
-
-class _Package(ModuleType):
-    """Keeps `lspipe.detect` and `lspipe.plan` functions although modules have the same names."""
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        # The import system binds a submodule to its name here; a public function of that name wins.
-        if not (name in _HOMES and isinstance(value, ModuleType)):
-            super().__setattr__(name, value)
 
 
 def __getattr__(name: str) -> Any:
@@ -63,6 +52,3 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return __all__
-
-
-sys.modules[__name__].__class__ = _Package

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from lspipe.cli.text import say, show
 from lspipe.errors import UsageError
+from lspipe.models.mlm import read_item
 
 if TYPE_CHECKING:
     import argparse
@@ -21,7 +22,6 @@ OUTPUT = "models"
 def adapt(options: argparse.Namespace) -> int:
     """Train a run's model further on what a person decided about its list."""
     # Seconds of importing torch, which no other verb should wait for.
-    from lspipe.models import ModelItem
     from lspipe.train.adapt import GENTLE, adapt
 
     try:
@@ -32,7 +32,7 @@ def adapt(options: argparse.Namespace) -> int:
         options.run,
         options.decisions,
         output=Path(options.output),
-        item=ModelItem.from_file(options.parent) if options.parent else None,
+        item=read_item(options.parent) if options.parent else None,
         spec=spec,
         on_epoch=lambda done: say(f"epoch {done.epoch}: loss {done.loss:.4f}"),
     )

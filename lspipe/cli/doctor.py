@@ -93,7 +93,7 @@ class Trial:
 
 def trials() -> list[Trial]:
     """Return the networks to time, the cheapest first: the shipped ones and a larger U-Net."""
-    shipped = [_shipped(models.ModelItem.from_file(f"shipped:{name}")) for name in models.SHIPPED]
+    shipped = [_shipped(models.read_item(f"shipped:{name}")) for name in models.SHIPPED]
     network = models.build("ghorb-unet", 10)
 
     def unet(runtime: str) -> Runtime:

@@ -37,7 +37,7 @@ def evaluate(options: argparse.Namespace) -> int:
         raise UsageError(f"--threshold {options.threshold:g}: expected a probability, 0 to 1")
     if options.batch_size < 1:
         raise UsageError(f"--batch-size {options.batch_size}: expected 1 or more")
-    item = models.ModelItem.from_file(options.item)
+    item = models.read_item(options.item)
     check_item(item)
     if not item.recipe:
         raise UsageError(

@@ -10,6 +10,7 @@ from lspipe.cli.summaries import check_text, models_text, scores_lines
 from lspipe.cli.text import show
 from lspipe.cli.training import assigned, samples_of
 from lspipe.errors import UsageError
+from lspipe.models.mlm import read_item
 
 if TYPE_CHECKING:
     import argparse
@@ -121,9 +122,8 @@ def _statistics(options: argparse.Namespace, recipe: Recipe) -> Statistics:
 
 
 def _item(reference: str) -> Any:
-    from lspipe.models import ModelItem
     from lspipe.models.recipes import check_item
 
-    item = ModelItem.from_file(reference)
+    item = read_item(reference)
     check_item(item)
     return item

@@ -12,6 +12,7 @@ from lspipe.cli.summaries import sweep_text, trained_text
 from lspipe.cli.text import duration, say, show
 from lspipe.cli.transfer import ALL, Transfer
 from lspipe.errors import UsageError
+from lspipe.models.mlm import read_item
 
 if TYPE_CHECKING:
     import argparse
@@ -116,12 +117,11 @@ def _transfer(
 ) -> tuple[Transfer, ...]:
     """Scores on each region that is to be tested on, and on all of them together."""
     from lspipe.evaluate.scoring import measure, predict
-    from lspipe.models import ModelItem
     from lspipe.samples.tiling import cut
 
     if options.test_on is None:
         return ()
-    item = ModelItem.from_file(trained.item)
+    item = read_item(trained.item)
     return tuple(
         Transfer.of(
             measure(

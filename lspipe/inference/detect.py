@@ -24,7 +24,8 @@ from lspipe.inference.block import run_block
 from lspipe.inference.observed import observed_range
 from lspipe.inference.runtimes import from_callable, load
 from lspipe.inference.settings import Setting
-from lspipe.models.item import ModelItem, Scaling, digest
+from lspipe.models.item import Scaling, digest
+from lspipe.models.mlm import read_item
 from lspipe.models.recipes import check_item
 from lspipe.schema import CUBE_NODATA, REFLECTANCE_SCALE, check_cube
 
@@ -130,7 +131,7 @@ class _Model:
         if not isinstance(model, str | os.PathLike):
             made = from_callable(model, device=device, precision=precision, runtime=runtime)
             return cls(runtime=made)
-        item = ModelItem.from_file(os.fspath(model))
+        item = read_item(os.fspath(model))
         check_item(item)
         return cls(
             item=item.reference,

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from lspipe.errors import MissingExtra, ModelError
 from lspipe.models.architectures import ARCHITECTURES, TABLE
 from lspipe.models.item import SHIPPED, SHIPPED_PREFIX, ModelItem, ModelSpec, Scaling, digest
+from lspipe.models.mlm import read_item
 from lspipe.plugins import resolve
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ __all__ = [
     "build",
     "digest",
     "listed",
+    "read_item",
     "spelled_out",
 ]
 

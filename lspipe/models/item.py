@@ -152,21 +152,6 @@ class ModelItem:
     training: Mapping[str, Any] = field(default_factory=dict)
     """How it was trained, plain JSON values, to be read by people; empty = not said."""
 
-    @classmethod
-    def from_file(cls, path: str | Path) -> ModelItem:
-        """Read a model item; its weights are neither read nor verified here.
-
-        Args:
-            path: a STAC Item JSON, or "shipped:NAME".
-
-        Raises:
-            ModelError: the file cannot be read, or a key is missing, unknown or out of range; the
-                message names the file and the key. Weights that are missing or pickled too.
-        """
-        from lspipe.models.mlm import read_item
-
-        return read_item(path)
-
     def inference_defaults(self) -> dict[str, Any]:
         """What the model itself asks of the inference; None where the item is silent."""
         return {

@@ -57,7 +57,15 @@ SHA256_MULTIHASH = re.compile(r"1220([0-9a-fA-F]{64})")
 
 
 def read_item(path: str | Path) -> ModelItem:
-    """Read a model item from a file or from "shipped:NAME" (see `ModelItem.from_file`)."""
+    """Read a model item; its weights are neither read nor verified here.
+
+    Args:
+        path: a STAC Item JSON, or "shipped:NAME".
+
+    Raises:
+        ModelError: the file cannot be read, or a key is missing, unknown or out of range; the
+            message names the file and the key. Weights that are missing or pickled too.
+    """
     file, reference = _locate(path)
     document, item_sha256 = _read_json(file)
     root = Section(file, "", document)

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from lspipe.errors import ModelError
 from lspipe.models import build, spelled_out
-from lspipe.models.item import ModelItem, Scaling
-from lspipe.models.mlm import SCORECARD
+from lspipe.models.item import Scaling
+from lspipe.models.mlm import SCORECARD, read_item
 from lspipe.models.section import nearest
 from lspipe.models.statistics import Statistics
 from lspipe.models.weights import fill, read_tensors
@@ -98,7 +98,7 @@ def pack(
     with TemporaryDirectory(dir=folder, prefix=".packing-") as draft:
         for name, bytes_of_file in files.items():
             (Path(draft) / name).write_bytes(bytes_of_file)
-        ModelItem.from_file(Path(draft) / item_name)
+        read_item(Path(draft) / item_name)
         for name in files:
             (Path(draft) / name).replace(folder / name)
     return folder / item_name

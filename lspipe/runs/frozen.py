@@ -5,6 +5,8 @@ Covers: finished runs and planned ones. Does not cover: what a run computed (`st
 
 from __future__ import annotations
 
+from lspipe.models.mlm import read_item
+
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -119,7 +121,7 @@ class FrozenRun:
                 f"{self.path}: {FROM_AN_EARLIER_VERSION} in which folder the model item {name} "
                 "lies: name the item yourself (lspipe model adapt --parent)"
             )
-        item = ModelItem.from_file(name if is_found_anywhere else self.folder / name)  # type: ignore[operator]
+        item = read_item(name if is_found_anywhere else self.folder / name)  # type: ignore[operator]
         check_item(item)
         self.check_model(item)
         return item

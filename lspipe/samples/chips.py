@@ -17,6 +17,7 @@ import shapely
 
 from lspipe.errors import SamplesError
 from lspipe.models.item import ModelItem, Scaling
+from lspipe.models.mlm import read_item
 from lspipe.models.recipes import Recipe, check_item, recipe_of
 from lspipe.runs.frozen import FrozenRun
 from lspipe.samples import NAMED, Samples
@@ -145,7 +146,7 @@ def recipe_of_item(item: ModelItem) -> Recipe:
 
 
 def _item(model: ModelItem | Path | str) -> ModelItem:
-    item = model if isinstance(model, ModelItem) else ModelItem.from_file(model)
+    item = model if isinstance(model, ModelItem) else read_item(model)
     check_item(item)
     return item
 

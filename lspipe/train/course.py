@@ -26,8 +26,9 @@ from lspipe.errors import ModelError, SamplesError, UsageError
 from lspipe.evaluate.scorecard import Scorecard, limits_of
 from lspipe.evaluate.scoring import choose_threshold, measure, predict
 from lspipe.inference.runtimes import resolve_device
-from lspipe.models import ModelItem, build, digest, spelled_out
+from lspipe.models import build, digest, spelled_out
 from lspipe.models.encoders import load_encoder
+from lspipe.models.mlm import read_item
 from lspipe.models.pack import check_id, pack
 from lspipe.models.recipes import UNITS, Recipe, check_channels, recipe_of
 from lspipe.models.statistics import Statistics
@@ -197,7 +198,7 @@ def _check_validation(course: Course, watched: Pairs) -> None:
 
 
 def _best_threshold(item: Path, validation: Samples) -> float:
-    found = predict(ModelItem.from_file(item), validation)
+    found = predict(read_item(item), validation)
     return choose_threshold(found.codes, found.masks)
 
 
@@ -209,7 +210,7 @@ def scorecard_of(item: Path, validation: Samples, *, command: str) -> Scorecard:
         validation: patches on which its epoch and its threshold were chosen.
         command: what repeats it.
     """
-    model = ModelItem.from_file(item)
+    model = read_item(item)
     ways: tuple[Tta, ...] = ("none", "d4")
     return Scorecard(
         model=model.id,
@@ -335,7 +336,7 @@ def first_network(course: Course, recipe: Recipe) -> nn.Module:
 
 
 def _from_item(course: Course, recipe: Recipe) -> nn.Module:
-    item = ModelItem.from_file(str(course.init_from))
+    item = read_item(str(course.init_from))
     check_channels(recipe.name, item.bands)
     # Spelled out, as an item may leave a default unsaid that another one says.
     asked, found = (
@@ -381,7 +382,7 @@ def _labelled(pairs: Pairs) -> Iterator[NDArray[np.float32]]:
 def _first_weights(course: Course) -> dict[str, Any]:
     """Where the first weights are from; nothing where they follow from the seed alone."""
     if course.init_from is not None:
-        item = ModelItem.from_file(str(course.init_from))
+        item = read_item(str(course.init_from))
         return {"init_from": {"id": item.id, "sha256": item.sha256}}
     if course.encoder_weights is not None:
         content = course.encoder_weights.read_bytes()

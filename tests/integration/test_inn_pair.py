@@ -23,7 +23,7 @@ import yaml
 
 import lspipe
 from lspipe.evaluate.scorecard import read
-from lspipe.models import ModelItem
+from lspipe.models import read_item
 from lspipe.runs import store
 from lspipe.runs.caution import warnings
 from lspipe.samples.chips import chips
@@ -291,9 +291,7 @@ def test_the_shipped_network_runs_on_the_real_pair_and_its_level_is_warned_of(
     km2 = pair.shape[0] * pair.shape[1] * 1e-4
     # There are no landslides: what its scorecard says of the east holds for the whole, roughly.
     (expected,) = (
-        alarms
-        for alarms in read(ModelItem.from_file("shipped:l4s-rgb")).false_alarms
-        if alarms.dates == 2
+        alarms for alarms in read(read_item("shipped:l4s-rgb")).false_alarms if alarms.dates == 2
     )
     allowed = 3 * (expected.objects / expected.area_km2) + 1
     assert (table["status"] == "new").sum() / km2 < allowed

@@ -12,7 +12,7 @@ import xarray as xr
 
 import lspipe
 from lspipe.cli import main
-from lspipe.models.item import ModelItem
+from lspipe.models import read_item
 from lspipe.runs.frozen import FrozenRun
 from lspipe.workflow import Workflow
 from tests.worlds import NEW_SCAR, OLD_SCAR, ground, make_world
@@ -121,8 +121,8 @@ def test_a_reviewed_false_alarm_fades_and_confirmed_landslides_stay(run, tmp_pat
     for scar in SCARS:
         assert mean_at(after, scar) > 0.9
 
-    adapted = ModelItem.from_file(facts["item"])
-    parent = ModelItem.from_file("shipped:demo")
+    adapted = read_item(facts["item"])
+    parent = read_item("shipped:demo")
     assert adapted.id == "demo-adapted"
     assert adapted.scaling == parent.scaling
     assert parent.sha256 in adapted.description
@@ -148,7 +148,7 @@ def test_a_network_is_trained_on_a_run_and_outlines_of_its_landslides(run, tmp_p
     command = ["model", "train", "--data", str(run), "--output", str(tmp_path / "mine"), *words]
     assert main([*command, "--split", "random", "--json"]) == 0
     facts = json.loads(capsys.readouterr().out)
-    item = ModelItem.from_file(facts["item"])
+    item = read_item(facts["item"])
     assert (item.recipe, item.window) == ("ghorb4", 64)
     record = json.loads((tmp_path / "mine" / "training.json").read_text())
     assert record["training"]["patches"] > record["validation"]["patches"] >= 1

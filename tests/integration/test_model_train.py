@@ -15,7 +15,7 @@ import torch
 from lspipe.cli import main
 from lspipe.errors import ModelError, UsageError
 from lspipe.evaluate import scorecard
-from lspipe.models import ModelItem, build
+from lspipe.models import build, read_item
 from lspipe.models.recipes import recipe_of
 from lspipe.models.weights import read_tensors
 from lspipe.samples import Samples
@@ -90,7 +90,7 @@ def test_patches_become_a_model_that_checks_and_says_what_it_was_trained_on(
     facts = json.loads(out)
     assert "epoch 2/2" in err
     assert "validation" in err
-    item = ModelItem.from_file(facts["item"])
+    item = read_item(facts["item"])
     assert (item.id, item.recipe, item.bands) == ("mine", "l4s-rgb", ("B04", "B03", "B02"))
     assert item.window == 32
     assert "12 patches" in item.description
@@ -113,7 +113,7 @@ def test_a_model_tells_how_it_was_trained(patches, tmp_path, capsys):
     words = ["--protocol", "ghorb", "--architecture", "ghorb-resunet", "--window", "16", "--json"]
     assert train(patches, tmp_path / "mine", *words) == 0
     facts = json.loads(capsys.readouterr().out)
-    item = ModelItem.from_file(facts["item"])
+    item = read_item(facts["item"])
     best = [epoch["epoch"] for epoch in facts["epochs"] if epoch["is_best"]][-1]
     spec = replace(PROTOCOLS["ghorb"].spec, epochs=2, batch_size=4, learning_rate=5e-3)
     assert item.training == {
@@ -145,9 +145,7 @@ def test_a_model_can_be_the_beginning_of_another(patches, tmp_path, capsys):
     assert train(patches, tmp_path / "first") == 0
     first = str(tmp_path / "first" / "first.json")
     assert train(patches, tmp_path / "second", "--init-from", first) == 0
-    began, second = (
-        ModelItem.from_file(tmp_path / name / f"{name}.json") for name in ("first", "second")
-    )
+    began, second = (read_item(tmp_path / name / f"{name}.json") for name in ("first", "second"))
     assert second.training["init_from"] == {"id": "first", "sha256": began.sha256}
     assert "init_from" not in began.training
     assert train(patches, tmp_path / "third", "--init-from", first, "--argument", "filters=8") == 2
@@ -158,7 +156,7 @@ def test_a_model_can_be_the_beginning_of_another(patches, tmp_path, capsys):
 def test_patches_are_cut_into_windows_of_the_protocol_or_as_asked(patches, tmp_path, capsys):
     assert train(patches, tmp_path / "mine", "--window", "16", "--json") == 0
     facts = json.loads(capsys.readouterr().out)
-    item = ModelItem.from_file(facts["item"])
+    item = read_item(facts["item"])
     assert item.window == 16
     words = ["--data", str(patches / "validation"), "--tta", "both", "--window", "16", "--json"]
     assert main(["model", "evaluate", facts["item"], *words]) == 0
@@ -319,7 +317,7 @@ def test_an_item_says_which_encoder_it_began_with(tmp_path):
         id="mine", architecture="yali-mobilenetv2", recipe="l4s-rgb", encoder_weights=encoder,
         spec=TrainSpec(epochs=1),
     )  # fmt: skip
-    item = ModelItem.from_file(train_course(course, samples, None, tmp_path / "mine").item)
+    item = read_item(train_course(course, samples, None, tmp_path / "mine").item)
     digest = hashlib.sha256(encoder.read_bytes()).hexdigest()
     assert item.training["encoder_weights"] == {"sha256": digest}
 
@@ -335,7 +333,7 @@ def test_weights_that_were_trained_elsewhere_are_packed_and_others_refused(tmp_p
     weights = tmp_path / "unet.safetensors"
     safetensors.torch.save_file(network.state_dict(), weights)
     assert pack(weights, tmp_path / "models") == 0
-    assert ModelItem.from_file(tmp_path / "models" / "mine.json").recipe == "ghorb4"
+    assert read_item(tmp_path / "models" / "mine.json").recipe == "ghorb4"
     assert pack(weights, tmp_path / "other", "--argument", "filters=8") == 2
     said = capsys.readouterr().err
     assert "not the weights of 'ghorb-unet' with 4 channels: has" in said
@@ -349,12 +347,12 @@ def test_weights_that_were_trained_elsewhere_are_packed_and_others_refused(tmp_p
 
 def test_what_is_packed_by_hand_says_as_much_as_what_was_trained_here(patches, tmp_path, capsys):
     assert train(patches, tmp_path / "mine") == 0
-    trained = ModelItem.from_file(tmp_path / "mine" / "mine.json")
+    trained = read_item(tmp_path / "mine" / "mine.json")
     data = ["--data", str(patches / "train")]
     words = ["--recipe", "l4s-rgb", "--argument", "filters=4", "--window", "32"]
     assert pack(trained.weights, tmp_path / "models", *words, *data) == 0
     item = tmp_path / "models" / "mine.json"
-    packed = ModelItem.from_file(item)
+    packed = read_item(item)
     assert (packed.statistics, packed.sha256) == (trained.statistics, trained.sha256)
     assert main(["model", "check", str(item), *data]) == 0
     card = tmp_path / "card.json"
@@ -362,7 +360,7 @@ def test_what_is_packed_by_hand_says_as_much_as_what_was_trained_here(patches, t
     assert main(["model", "evaluate", str(item), *validation, "--write", str(card)]) == 0
     scored = [*words, *data, "--scorecard", str(card)]
     assert pack(trained.weights, tmp_path / "models", *scored) == 0
-    again = ModelItem.from_file(item)
+    again = read_item(item)
     assert again.item_sha256 == packed.item_sha256
     assert scorecard.read(again) == scorecard.from_file(card)
     capsys.readouterr()
@@ -375,7 +373,7 @@ def test_packing_refuses_scores_and_patches_of_something_else(patches, tmp_path,
     weights = tmp_path / "unet.safetensors"
     safetensors.torch.save_file(build("ghorb-unet", 3, filters=4).state_dict(), weights)
     words = ["--recipe", "l4s-rgb", "--argument", "filters=4", "--window", "32"]
-    shipped = ModelItem.from_file("shipped:l4s-rgb")
+    shipped = read_item("shipped:l4s-rgb")
     document = tmp_path / "document.json"
     document.write_text("{}")
     for more, message in (

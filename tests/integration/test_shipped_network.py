@@ -8,7 +8,7 @@ import pytest
 
 from lspipe.evaluate.scorecard import read
 from lspipe.evaluate.scoring import score
-from lspipe.models import ModelItem
+from lspipe.models import read_item
 from lspipe.samples import pictures
 
 LARGEST = 10_000_000
@@ -16,7 +16,7 @@ LARGEST = 10_000_000
 
 
 def test_the_shipped_weights_are_small_and_say_what_they_are_not_for() -> None:
-    item = ModelItem.from_file("shipped:l4s-rgb")
+    item = read_item("shipped:l4s-rgb")
     assert item.weights.stat().st_size <= LARGEST
     assert item.recipe == "l4s-rgb"
     assert "L2A" in item.not_for
@@ -31,7 +31,7 @@ def test_the_shipped_weights_are_small_and_say_what_they_are_not_for() -> None:
 def test_some_validation_patches_score_as_the_scorecard_says(real_data) -> None:
     validation = pictures.folder(real_data / "l4s_rgb" / "validation")
     some = replace(validation, names=validation.names[::8])
-    item = ModelItem.from_file("shipped:l4s-rgb")
+    item = read_item("shipped:l4s-rgb")
     found = score(item, some, tta="none", batch_size=4)
     card = read(item).patches[0]
     assert found.threshold == card.threshold

@@ -9,7 +9,7 @@ import pytest
 
 import lspipe
 from lspipe.cli import main
-from lspipe.models import ModelItem
+from lspipe.models import read_item
 from lspipe.models.statistics import Statistics
 from lspipe.runs import store
 from lspipe.workflow import Workflow
@@ -28,7 +28,7 @@ def item(tmp_path):
     """The shipped formula, as if it had been trained on this world."""
     rows, columns = np.mgrid[:240, :240] + 0.5
     images = [np.stack([SOUND(band, rows, columns) for band in BANDS])]
-    document = json.loads(ModelItem.from_file("shipped:bare-ground").path.read_text())
+    document = json.loads(read_item("shipped:bare-ground").path.read_text())
     document["properties"]["lspipe:statistics"] = Statistics.of(images).as_json()
     path = tmp_path / "item.json"
     path.write_text(json.dumps(document))

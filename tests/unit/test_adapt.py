@@ -12,7 +12,8 @@ from torch import nn
 
 from lspipe.cli import main
 from lspipe.errors import ModelError, SamplesError
-from lspipe.models.item import SHIPPED_FOLDER, ModelItem
+from lspipe.models import read_item
+from lspipe.models.item import SHIPPED_FOLDER
 from lspipe.train import TrainSpec
 from lspipe.train import adapt as adapting
 from lspipe.train.adapt import GENTLE, LEAST_BATCHES, Steady, adapt, gentle
@@ -39,8 +40,8 @@ def test_the_same_decisions_give_the_same_bytes(run, decisions, tmp_path):
         written.append({path.name: path.read_bytes() for path in (tmp_path / name).iterdir()})
     assert set(written[0]) == {"demo-adapted.json", "demo-adapted.safetensors"}
     assert written[0] == written[1]
-    item = ModelItem.from_file(adapted.item)
-    assert item.sha256 != ModelItem.from_file("shipped:demo").sha256
+    item = read_item(adapted.item)
+    assert item.sha256 != read_item("shipped:demo").sha256
     assert adapted.counts == {"true": 1, "false": 1, "unsure": 1, "unreviewed": 2, "unseen": 0}
 
 
@@ -80,7 +81,7 @@ def test_batch_normalisation_keeps_what_it_was_trained_with_and_the_rest_learns(
 
 
 def test_the_network_sees_its_fill_value_where_there_are_no_data():
-    item = ModelItem.from_file("shipped:demo")
+    item = read_item("shipped:demo")
     windows = np.full((1, 6, 2, 2), np.nan, np.float32)
     windows[0, 0] = 0.3
     filled = adapting._filled(windows, item)
@@ -143,12 +144,12 @@ def test_a_loss_that_is_no_number_is_told_of_the_model(run, decisions, tmp_path)
 def test_a_parent_that_was_moved_may_be_named_and_must_be_the_same(run, decisions, tmp_path):
     for name in ("demo.json", "demo.safetensors"):
         shutil.copy(SHIPPED_FOLDER / name, tmp_path)
-    parent = ModelItem.from_file(tmp_path / "demo.json")
+    parent = read_item(tmp_path / "demo.json")
     adapt(run, decisions, output=tmp_path / "models", item=parent, spec=ONCE)
     content = json.loads((tmp_path / "demo.json").read_text())
     content["properties"]["lspipe:fill"] = 0.5
     (tmp_path / "demo.json").write_text(json.dumps(content))
-    other = ModelItem.from_file(tmp_path / "demo.json")
+    other = read_item(tmp_path / "demo.json")
     with pytest.raises(ModelError, match="was made with demo of sha256"):
         adapt(run, decisions, output=tmp_path / "other", item=other, spec=ONCE)
 

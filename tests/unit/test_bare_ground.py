@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from lspipe.errors import ModelError
 from lspipe.inference.runtimes import load
-from lspipe.models import ModelItem, build
+from lspipe.models import build, read_item
 from lspipe.models.bare_ground import BANDS
 
 # L2A reflectance of B02, B04, B08, B11, rounded; typical values of each surface.
@@ -63,7 +63,7 @@ def test_the_formula_is_the_documented_one(runtime):
 
 
 def test_the_item_holds_the_numbers_of_the_module():
-    item = ModelItem.from_file("shipped:bare-ground")
+    item = read_item("shipped:bare-ground")
     assert item.bands == BANDS
     assert item.weights is None
     module = build("bare-ground", len(BANDS))
@@ -72,7 +72,7 @@ def test_the_item_holds_the_numbers_of_the_module():
 
 
 def test_pixels_without_data_and_dark_pixels_say_nothing(runtime):
-    fill = ModelItem.from_file("shipped:bare-ground").fill
+    fill = read_item("shipped:bare-ground").fill
     for dark in (fill, (0, 0, 0, 0), (-0.09, -0.02, -0.01, 0.0), (1e-9, 1e-9, 1e-9, 1e-9)):
         assert probability(runtime, *dark) == pytest.approx(1 / (1 + np.e), abs=1e-3)
 

@@ -17,7 +17,7 @@ from lspipe.demo import score, workflow_text, write_archive
 from lspipe.demo.grid import EPSG, NORTH, TILES, WEST
 from lspipe.demo.landscape import PIXEL_M, noise, simulate
 from lspipe.demo.scene import BANDS, Sky, see
-from lspipe.models.item import ModelItem
+from lspipe.models import read_item
 from lspipe.preprocess import radiometry, to_reflectance
 from lspipe.workflow import Workflow
 
@@ -297,7 +297,7 @@ def test_the_area_of_the_workflow_is_both_tiles(archive):
 
 
 def test_the_shipped_model_says_that_it_is_for_the_demo_only():
-    item = ModelItem.from_file("shipped:demo")
+    item = read_item("shipped:demo")
     assert "demo of lspipe only" in item.description
     assert "Not for real scenes" in item.not_for
     assert item.weights is not None

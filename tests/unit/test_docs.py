@@ -190,7 +190,7 @@ def test_a_stored_map_becomes_a_geotiff(here) -> None:
 
 def test_the_model_that_the_readme_packs_keeps_its_word(here) -> None:
     run_example("pack(network", here)
-    item = models.ModelItem.from_file("models/my-model.json")
+    item = models.read_item("models/my-model.json")
     assert (item.id, item.window) == ("my-model", 128)
     assert main(["model", "check", "models/my-model.json"]) == 0
 

@@ -10,7 +10,7 @@ import torch
 from lspipe.cli import main
 from lspipe.cli.cards import card_text
 from lspipe.inference.soundness import check
-from lspipe.models import SHIPPED, ModelItem, Scaling, build
+from lspipe.models import SHIPPED, Scaling, build, read_item
 from lspipe.models.pack import pack
 from lspipe.models.recipes import L4S_DIVISORS, recipe_of
 from lspipe.models.statistics import Statistics
@@ -67,18 +67,18 @@ def own(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(str(tmp_path))
 
     def make(does):
-        document = json.loads(ModelItem.from_file("shipped:bare-ground").path.read_text())
+        document = json.loads(read_item("shipped:bare-ground").path.read_text())
         document["properties"]["lspipe:architecture"] = "card_networks:Network"
         document["properties"]["lspipe:arguments"] = {"does": does}
         path = tmp_path / "item.json"
         path.write_text(json.dumps(document))
-        return ModelItem.from_file(path)
+        return read_item(path)
 
     return make
 
 
 def test_the_card_says_what_a_person_must_know(packed):
-    item = ModelItem.from_file(packed)
+    item = read_item(packed)
     card = card_text(item)
     for fact in (
         "tiny-unet", "random weights", "anything but tests", "B02 B03 B04 (3, in this order)",
@@ -91,18 +91,18 @@ def test_the_card_says_what_a_person_must_know(packed):
 
 @pytest.mark.parametrize("name", SHIPPED)
 def test_shipped_models_keep_their_word(name):
-    item = ModelItem.from_file(f"shipped:{name}")
+    item = read_item(f"shipped:{name}")
     assert check(item) == []
     assert item.description
     assert item.not_for, "a shipped model says what it is not"
 
 
 def test_a_packed_model_keeps_its_word(packed):
-    assert check(ModelItem.from_file(packed)) == []
+    assert check(read_item(packed)) == []
 
 
 def test_changed_weights_are_a_problem(packed):
-    item = ModelItem.from_file(packed)
+    item = read_item(packed)
     item.weights.write_bytes(b"")
     (problem,) = check(item)
     assert "sha256 is e3b0c442" in problem
@@ -164,14 +164,14 @@ def pictures_in(folder, order):
 
 
 def test_the_card_says_what_the_model_was_trained_on(trained, packed, capsys):
-    item = ModelItem.from_file(trained)
+    item = read_item(trained)
     lines = [line.split() for line in card_text(item).splitlines()]
     assert ["trained", "on", "2,048", "px", "with", "data,", "in", "model", "units:"] in lines
     assert ["mean", "std", "1", "%", "median", "99", "%"] in lines
     found = item.statistics
     values = (found.mean[1], found.std[1], found.p01[1], found.p50[1], found.p99[1])
     assert ["B03", *(f"{value:.4g}" for value in values)] in lines
-    assert "trained on not said" in " ".join(card_text(ModelItem.from_file(packed)).split())
+    assert "trained on not said" in " ".join(card_text(read_item(packed)).split())
     assert main(["model", "show", str(trained), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["statistics"] == found.as_json()
 

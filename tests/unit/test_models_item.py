@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from lspipe.errors import ModelError
-from lspipe.models import SHIPPED, ModelItem, ModelSpec, Scaling, build, digest, spelled_out
+from lspipe.models import SHIPPED, ModelSpec, Scaling, build, digest, read_item, spelled_out
 from lspipe.models.item import SHIPPED_FOLDER
 from lspipe.models.mlm import PICKLE_SUFFIXES, canonical_band
 from lspipe.models.pack import pack
@@ -50,7 +50,7 @@ def rewrite(path, change):
 
 def refusal(path):
     with pytest.raises(ModelError) as caught:
-        ModelItem.from_file(path)
+        read_item(path)
     message = str(caught.value)
     assert message.startswith(f"{path}: "), "an error names the file first"
     assert "\n" not in message
@@ -58,7 +58,7 @@ def refusal(path):
 
 
 def test_what_is_packed_is_what_is_read(packed):
-    item = ModelItem.from_file(packed)
+    item = read_item(packed)
     for name, value in FIELDS.items():
         if name != "classes":
             assert getattr(item, name) == value, name
@@ -94,7 +94,7 @@ def test_the_table_of_shipped_models_is_the_folder():
     items = {name for name in files if not name.endswith(".scorecard.json")}
     assert set(SHIPPED.values()) == items
     for name in SHIPPED:
-        assert ModelItem.from_file(f"shipped:{name}").reference == f"shipped:{name}"
+        assert read_item(f"shipped:{name}").reference == f"shipped:{name}"
 
 
 def test_a_silent_item_leaves_the_inference_to_the_workflow(packed):
@@ -103,7 +103,7 @@ def test_a_silent_item_leaves_the_inference_to_the_workflow(packed):
             del properties[f"lspipe:{key}"]
         del properties["lspipe:scaling"]
 
-    item = ModelItem.from_file(rewrite(packed, silence))
+    item = read_item(rewrite(packed, silence))
     assert item.inference_defaults() == {
         "window": 32, "overlap": None, "tta": None, "tta_merge": None, "tta_order": None,
         "blend": None,
@@ -119,7 +119,7 @@ def test_a_stride_becomes_the_overlap_that_gives_it_back(packed, stride):
         del properties["lspipe:overlap"]
         properties["lspipe:stride"] = stride
 
-    item = ModelItem.from_file(rewrite(packed, change))
+    item = read_item(rewrite(packed, change))
     assert round(item.window * (1 - item.overlap)) == stride
 
 
@@ -128,7 +128,7 @@ def test_one_number_stands_for_every_band(packed):
         properties["lspipe:fill"] = -1
         properties["lspipe:scaling"] = {"kind": "affine", "scale": 2}
 
-    item = ModelItem.from_file(rewrite(packed, change))
+    item = read_item(rewrite(packed, change))
     assert item.fill == (-1, -1, -1, -1)
     assert item.scaling == Scaling(kind="affine", scale=(2, 2, 2, 2), offset=(0, 0, 0, 0))
 
@@ -140,7 +140,7 @@ def test_relative_scalings_need_no_numbers(packed, kind):
     def change(_, properties):
         properties["lspipe:scaling"] = {"kind": kind}
 
-    assert ModelItem.from_file(rewrite(packed, change)).scaling == Scaling(kind=kind)
+    assert read_item(rewrite(packed, change)).scaling == Scaling(kind=kind)
 
 
 def test_bands_are_known_by_name():
@@ -154,16 +154,16 @@ def test_bands_may_be_objects(packed):
     def change(_, properties):
         properties["mlm:input"][0]["bands"] = [{"name": "B2"}, {"name": "B3"}, "B4", "B8"]
 
-    assert ModelItem.from_file(rewrite(packed, change)).bands == FIELDS["bands"]
+    assert read_item(rewrite(packed, change)).bands == FIELDS["bands"]
 
 
 def test_whatever_decides_a_pixel_is_in_the_facts(packed):
-    before = ModelItem.from_file(packed)
+    before = read_item(packed)
 
     def change(_, properties):
         properties["lspipe:scaling"]["scale"][0] = 1.5
 
-    after = ModelItem.from_file(rewrite(packed, change))
+    after = read_item(rewrite(packed, change))
     assert digest(before) == digest(after), "the weights are the same"
     assert before.facts() != after.facts()
     assert json.loads(json.dumps(after.facts())) == json.loads(json.dumps(after.facts()))
@@ -174,15 +174,15 @@ def test_the_digest_without_weights_ignores_spaces_and_order_only(tmp_path):
     document = json.loads(source.read_text())
     other = tmp_path / "other.json"
     other.write_text(json.dumps(dict(reversed(document.items()))))
-    assert digest(ModelItem.from_file(other)) == digest(ModelItem.from_file(source))
+    assert digest(read_item(other)) == digest(read_item(source))
     document["properties"]["lspipe:arguments"]["bias"] = -2.0
     other.write_text(json.dumps(document))
-    assert digest(ModelItem.from_file(other)) != digest(ModelItem.from_file(source))
+    assert digest(read_item(other)) != digest(read_item(source))
 
 
 def test_how_a_model_was_trained_makes_no_other_model_of_it(packed):
-    before = ModelItem.from_file(packed)
-    after = ModelItem.from_file(rewrite(packed, _delete("lspipe:training")))
+    before = read_item(packed)
+    after = read_item(rewrite(packed, _delete("lspipe:training")))
     assert (before.training, after.training) == (FIELDS["training"], {})
     assert (after.item_sha256, after.facts()) == (before.item_sha256, before.facts())
 
@@ -191,7 +191,7 @@ def test_an_item_says_the_defaults_of_its_network(tmp_path):
     fields = {**FIELDS, "architecture": "ghorb-resunet"}
     network = build("ghorb-resunet", 4, filters=2)
     path = pack(network, tmp_path, item_fields=fields)
-    assert ModelItem.from_file(path).arguments == {
+    assert read_item(path).arguments == {
         "filters": 2, "is_plain": False, "upsampling": "transposed",
     }  # fmt: skip
     # JSON has no tuples.
@@ -203,7 +203,7 @@ def test_an_item_says_the_defaults_of_its_network(tmp_path):
         properties["lspipe:arguments"] = {"filters": 2}
 
     before = rewrite(path, as_before)
-    assert ModelItem.from_file(before).arguments == {"filters": 2}
+    assert read_item(before).arguments == {"filters": 2}
 
 
 def _delete(key):
@@ -310,7 +310,7 @@ def test_what_is_no_item_is_said(tmp_path, text, expected):
 def test_a_missing_item_is_said(tmp_path):
     assert "No such file" in refusal(tmp_path / "gone.json")
     with pytest.raises(ModelError, match=r"did you mean 'bare-ground'\?"):
-        ModelItem.from_file("shipped:bareground")
+        read_item("shipped:bareground")
 
 
 def test_packing_refuses_what_could_not_be_used(packed):

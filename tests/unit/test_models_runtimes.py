@@ -36,7 +36,7 @@ from lspipe.inference.runtimes import (
 )
 from lspipe.inference.runtimes.devices import is_out_of_memory
 from lspipe.inference.runtimes.probe import largest_batch
-from lspipe.models import ModelItem, Scaling, build, digest
+from lspipe.models import Scaling, build, digest, read_item
 from lspipe.models.pack import pack
 from tests import runtime_contract as contract
 
@@ -85,7 +85,7 @@ def batch():
 def test_a_loaded_item_is_the_packed_module(packed, network, batch):
     with torch.no_grad():
         expected = network.eval()(batch)[:, 0]
-    runtime: Runtime = load(packed, digest(ModelItem.from_file(packed)), device="cpu")
+    runtime: Runtime = load(packed, digest(read_item(packed)), device="cpu")
     assert torch.equal(runtime(batch), expected)
     assert torch.equal(runtimes_module.load(packed, None, device="cpu")(batch), expected)
     assert runtime.bands == FIELDS["bands"]
@@ -293,7 +293,7 @@ def test_an_unknown_architecture_is_named_with_its_item(packed):
 def test_model_items_are_read_without_importing_torch():
     code = (
         "import sys; from lspipe.models import ModelItem; "
-        "ModelItem.from_file('shipped:bare-ground'); print('torch' in sys.modules)"
+        "read_item('shipped:bare-ground'); print('torch' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"

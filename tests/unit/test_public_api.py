@@ -8,8 +8,6 @@ import re
 import shlex
 import subprocess
 import sys
-from importlib import import_module
-from types import ModuleType
 from typing import Any
 
 import pytest
@@ -87,32 +85,11 @@ def test_public_functions_take_what_the_design_says(name: str) -> None:
     assert EMPTY not in defaults.values()
 
 
-def test_a_function_stays_one_when_a_module_of_its_name_is_imported() -> None:
-    for name in ("detect", "plan"):
-        module = import_module(f"lspipe.{name}")
-        assert isinstance(module, ModuleType)
-        assert inspect.isfunction(getattr(lspipe, name))
-    assert isinstance(lspipe.models, ModuleType)
-    assert isinstance(lspipe.preprocess, ModuleType)
-
-
 def fresh(code: str) -> str:
     """Run code in an interpreter that has imported nothing yet."""
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
-
-
-@pytest.mark.parametrize(
-    "code",
-    [
-        "import lspipe.detect, lspipe; print(type(lspipe.detect).__name__)",
-        "import lspipe; lspipe.detect; import lspipe.detect; print(type(lspipe.detect).__name__)",
-        "from lspipe import detect, plan; print(type(detect) is type(plan) and 'function')",
-    ],
-)
-def test_the_order_of_imports_never_matters(code: str) -> None:
-    assert fresh(code) == "function"
 
 
 def test_importing_lspipe_imports_no_heavy_package() -> None:

@@ -12,7 +12,7 @@ from lspipe.cli import main
 from lspipe.errors import ModelError, UsageError
 from lspipe.inference.detect import detect
 from lspipe.inference.inputs import scale
-from lspipe.models import ModelItem, build
+from lspipe.models import build, read_item
 from lspipe.models.item import Scaling
 from lspipe.models.pack import pack
 from lspipe.models.recipes import L4S_DIVISORS, RECIPES, check_channels, check_item, recipe_of
@@ -193,14 +193,14 @@ def test_a_model_item_that_names_a_recipe_has_its_channels(tmp_path):
             "recipe": "ghorb4", "description": "a test", "not_for": "use",
         },
     )  # fmt: skip
-    item = ModelItem.from_file(path)
+    item = read_item(path)
     assert item.recipe == "ghorb4"
     check_item(item)
     document = json.loads(path.read_text())
     document["properties"]["mlm:input"][0]["bands"] = ["B04", "B03", "B02", "B08"]
     path.write_text(json.dumps(document))
     with pytest.raises(ModelError, match=r"one.json: channels in another order than recipe ghorb4"):
-        check_item(ModelItem.from_file(path))
+        check_item(read_item(path))
     assert main(["model", "check", str(path)]) == 2
     assert main(["model", "show", str(path)]) == 2
     cube = xr.DataArray(

@@ -13,7 +13,7 @@ from lspipe.errors import ModelError, UsageError
 from lspipe.evaluate import scorecard
 from lspipe.evaluate.metrics import confusion
 from lspipe.evaluate.scorecard import FalseAlarms, ListScores, Scorecard
-from lspipe.models import SHIPPED, ModelItem, build
+from lspipe.models import SHIPPED, build, read_item
 from lspipe.models.pack import pack
 from lspipe.models.recipes import recipe_of
 from lspipe.samples import pictures
@@ -221,10 +221,10 @@ def test_a_scorecard_travels_with_its_model(item, patches, tmp_path, capsys):
     written = tmp_path / "card.json"
     assert evaluate(item, patches, "--write", str(written)) == 0
     document = json.loads(written.read_text())
-    before = ModelItem.from_file(item)
+    before = read_item(item)
     assert before.scorecard is None
     pack_rgb(item.parent, scorecard=document)
-    packed = ModelItem.from_file(item)
+    packed = read_item(item)
     assert packed.scorecard == item.parent / "rgb.scorecard.json"
     asset = json.loads(item.read_text())["assets"]["scorecard"]
     assert (asset["href"], asset["roles"]) == ("rgb.scorecard.json", ["metadata"])
@@ -295,7 +295,7 @@ def test_another_document_is_no_scorecard(change, message):
 
 def test_shipped_scorecards_are_of_the_shipped_models():
     # Red after a change of the item: run the command that the scorecard names again.
-    cards = {name: scorecard.read(ModelItem.from_file(f"shipped:{name}")) for name in SHIPPED}
+    cards = {name: scorecard.read(read_item(f"shipped:{name}")) for name in SHIPPED}
     assert cards["bare-ground"].false_alarms
     for name, card in cards.items():
         assert card is None or card.model == name
@@ -305,7 +305,7 @@ def test_a_scorecard_that_is_not_there_is_said_and_stops_no_run(item):
     document = json.loads(item.read_text())
     document["assets"]["scorecard"] = {"href": "gone.json", "roles": ["metadata"]}
     item.write_text(json.dumps(document))
-    named = ModelItem.from_file(item)
+    named = read_item(item)
     with pytest.raises(ModelError, match=r"gone\.json: cannot read the scorecard: No such file"):
         scorecard.read(named)
     named.scorecard.write_text("{")
@@ -314,7 +314,7 @@ def test_a_scorecard_that_is_not_there_is_said_and_stops_no_run(item):
     document["assets"]["scorecard"]["href"] = "https://host/card.json"
     item.write_text(json.dumps(document))
     with pytest.raises(ModelError, match=r"assets\.scorecard\.href: found https://host/card"):
-        ModelItem.from_file(item)
+        read_item(item)
 
 
 def test_an_unwritable_place_leaves_nothing(tmp_path):

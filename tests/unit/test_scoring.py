@@ -18,7 +18,7 @@ from lspipe.evaluate.scoring import (
     score,
 )
 from lspipe.inference import dihedral
-from lspipe.models import ModelItem, Scaling
+from lspipe.models import Scaling, read_item
 from lspipe.models.recipes import recipe_of
 from lspipe.samples import Samples
 from lspipe.schema import CODE_NODATA, quantise
@@ -100,7 +100,7 @@ def test_no_patches_are_no_score():
 
 def test_a_model_of_other_units_is_refused(pairs):
     samples = samples_of(pairs)
-    item = ModelItem.from_file("shipped:bare-ground")
+    item = read_item("shipped:bare-ground")
     with pytest.raises(ModelError, match="lspipe:recipe: found none: made up is in the channels"):
         check_units(item, samples)
     fits = replace(item, recipe="ghorb4", bands=samples.recipe.channels)

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from lspipe.errors import ModelError
-from lspipe.models import ModelItem, build
+from lspipe.models import build, read_item
 from lspipe.models import statistics as module
 from lspipe.models.pack import pack
 from lspipe.models.section import Section
@@ -95,8 +95,8 @@ def test_what_cannot_be_counted_is_refused(images, message):
 
 def test_an_item_carries_them_and_stays_the_same_model(tmp_path):
     statistics = Statistics.of(IMAGES)
-    without = ModelItem.from_file(write(tmp_path / "without"))
-    item = ModelItem.from_file(write(tmp_path / "with", statistics=statistics))
+    without = read_item(write(tmp_path / "without"))
+    item = read_item(write(tmp_path / "with", statistics=statistics))
     assert without.statistics is None
     assert item.statistics == statistics
     assert item.facts() == without.facts()
@@ -124,7 +124,7 @@ def test_an_item_with_wrong_statistics_is_refused_by_file_and_key(tmp_path, chan
     document["properties"]["lspipe:statistics"] |= change
     path.write_text(json.dumps(document))
     with pytest.raises(ModelError) as caught:
-        ModelItem.from_file(path)
+        read_item(path)
     assert str(caught.value).startswith(f"{path}: properties.lspipe:statistics")
     assert message in str(caught.value)
 
@@ -135,7 +135,7 @@ def test_statistics_that_lack_a_key_are_refused(tmp_path):
     del document["properties"]["lspipe:statistics"]["p99"]
     path.write_text(json.dumps(document))
     with pytest.raises(ModelError, match=r"lspipe:statistics\.p99: missing"):
-        ModelItem.from_file(path)
+        read_item(path)
 
 
 def test_statistics_of_other_channels_than_the_network_are_not_packed(tmp_path):

@@ -32,6 +32,7 @@ from lspipe.inference.runtimes.devices import (
     use_threads,
 )
 from lspipe.models.item import ModelItem, Scaling, digest
+from lspipe.models.mlm import read_item
 from lspipe.models.weights import build_network
 from lspipe.plugins import resolve
 
@@ -194,7 +195,7 @@ def load(
             precision or runtime that this machine does not have.
         MissingExtra: the runtime needs a package that is not installed.
     """
-    item = ModelItem.from_file(item_path)
+    item = read_item(item_path)
     if sha256 is not None and digest(item) != sha256:
         raise ModelError(
             f"{item.path}: the model has sha256 {digest(item)}, the run was planned with {sha256}; "

@@ -144,7 +144,7 @@ def _settings(workflow: Workflow) -> tuple[ModelItem, Setting, dict[str, str]]:
     """Read the model item; how it is applied, and who decided each of the settings."""
     name = workflow.model.item
     is_shipped = name.startswith(SHIPPED_PREFIX)
-    item = models.ModelItem.from_file(name if is_shipped else workflow.folder / name)
+    item = models.read_item(name if is_shipped else workflow.folder / name)
     check_item(item)
     check_readable(item)
     try:
