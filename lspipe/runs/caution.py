@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lspipe import catalogs
-from lspipe import clusters
+from lspipe import catalogs, clusters
 from lspipe.models.slips import other_level
 from lspipe.runs.memory import cluster_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
     from lspipe.cube import Step
-    from lspipe.runs.plan import Plan
-    from lspipe.runs.plan import TilePlan
+    from lspipe.runs.plan import Plan, TilePlan
 
 SEASON_DAYS = 45
 """Dates further apart in the year differ in leaves, sun and snow (SCIENCE 8.2)."""

@@ -2,36 +2,31 @@
 
 from __future__ import annotations
 
-from lspipe.runs.memory import cluster_of
-from lspipe.runs.memory import peak_bytes
-
-import math
 import time
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lspipe import catalogs, clusters
+from lspipe import clusters
 from lspipe.inference import windows
-from lspipe.runs import worker
-from lspipe.errors import UsageError
 from lspipe.inference.block import needed_windows, run_block
+from lspipe.inference.presets import (
+    AGREEMENT,
+    AGREEMENT_SOURCE,
+    compare_presets,
+    is_measured_reference,
+)
 from lspipe.inference.runtimes import use_threads
-from lspipe.runs.plan import BLOCK_SIZES, BYTES_PER_PIXEL, THREADS, outer_pixels
-from lspipe.inference.presets import AGREEMENT, AGREEMENT_SOURCE, compare_presets, is_measured_reference
-from lspipe.models.slips import other_level
+from lspipe.runs.memory import cluster_of, peak_bytes
+from lspipe.runs.plan import THREADS, outer_pixels
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from lspipe.clusters import ClusterSpec
-    from lspipe.cube import Step
-    from lspipe.inference.runtimes import Runtime
-    from lspipe.runs.plan import Plan, TilePlan
     from lspipe.inference.presets import Choice
+    from lspipe.inference.runtimes import Runtime
     from lspipe.inference.settings import Setting
     from lspipe.inference.windows import Block
+    from lspipe.runs.plan import Plan, TilePlan
 
 VIEWS = {"d4": 8, "none": 1}
 """Forward passes per window."""
@@ -180,7 +175,6 @@ def _bytes_to_read(tile: TilePlan) -> int:
     return min(pixels, full) * (2 * len(tile.bands) + 1) * scenes
 
 
-
 # --- time ---------------------------------------------------------------------------------------
 
 GPU_BATCHES = 16
@@ -221,5 +215,3 @@ def seconds_per_pass(runtime: Runtime, setting: Setting, channels: int) -> float
         tile_range=[(0.0, 1.0)] * channels,
     )
     return (time.perf_counter() - began) / (rows * count)
-
-

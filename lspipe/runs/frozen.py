@@ -5,8 +5,6 @@ Covers: finished runs and planned ones. Does not cover: what a run computed (`st
 
 from __future__ import annotations
 
-from lspipe.models.mlm import read_item
-
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,12 +14,13 @@ import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
 from lspipe import catalogs, cube, preprocess, search
-from lspipe.runs import store
 from lspipe.cube import CubeSpec
 from lspipe.errors import ModelError, SamplesError, StoreError
-from lspipe.models.item import SHIPPED_PREFIX, ModelItem
 from lspipe.inference.observed import observed_range
+from lspipe.models.item import SHIPPED_PREFIX, ModelItem
+from lspipe.models.mlm import read_item
 from lspipe.models.recipes import check_item
+from lspipe.runs import store
 from lspipe.search import AreaSpec, PackedMask
 
 if TYPE_CHECKING:

@@ -24,9 +24,9 @@ from lspipe import cube, search
 from lspipe.errors import LoadError, UsageError
 from lspipe.inference.familiarity import Channel, Tally, channels, reach, sample
 from lspipe.inference.inputs import WINDOW_KINDS
-from lspipe.models.statistics import Statistics
 from lspipe.inference.observed import observed
 from lspipe.models.slips import slips
+from lspipe.models.statistics import Statistics
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping

@@ -14,15 +14,15 @@ import xarray as xr
 from odc.geo.xr import xr_coords
 
 from lspipe import outputs
-from lspipe.runs import store
 from lspipe.change.compare import compare
 from lspipe.change.coverage import coverage, with_no_scene
 from lspipe.change.inventory import Provenance, delineate
-from lspipe.runs.plan import threshold
-from lspipe.schema import CODE_NODATA, Quality
-from lspipe.runs.store import DETECTIONS, NOT_PROCESSED
 from lspipe.change.joining import TileMap, join_tiles
 from lspipe.change.unobserved import unobserved
+from lspipe.runs import store
+from lspipe.runs.plan import threshold
+from lspipe.runs.store import DETECTIONS, NOT_PROCESSED
+from lspipe.schema import CODE_NODATA, Quality
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

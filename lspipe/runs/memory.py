@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from lspipe import clusters
 from lspipe.errors import UsageError
 from lspipe.inference import windows
-from lspipe.runs.plan import BLOCK_SIZES
-from lspipe.runs.plan import BYTES_PER_PIXEL
-from lspipe.runs.plan import outer_pixels
-import math
+from lspipe.runs.plan import BLOCK_SIZES, BYTES_PER_PIXEL, outer_pixels
 
 if TYPE_CHECKING:
     from lspipe.clusters import ClusterSpec
-    from lspipe.runs.plan import Plan
-    from lspipe.runs.plan import TilePlan
+    from lspipe.runs.plan import Plan, TilePlan
 
 
 def cluster_of(plan: Plan) -> ClusterSpec:
     return clusters.sized(plan.workflow.cluster, device=plan.reference.device)
+
 
 BYTES_PER_WORKER = 600_000_000
 """Python, torch, GDAL's cache and one open model in a worker, bytes (measured: 480 MB idle)."""

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lspipe import clusters, search
-from lspipe.runs import guard, listing, store, stream, worker
 from lspipe.errors import BlockError, StoreError
+from lspipe.runs import guard, listing, store, stream, worker
 from lspipe.runs.plan import THREADS, model_of, open_step
 from lspipe.runs.prepare import check_memory, done_counts, opened, prepare
 from lspipe.runs.record import Log, check_run_directory, read_log, read_status, run_json
@@ -27,11 +27,11 @@ from lspipe.workflow import check_paths
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
+    from lspipe.inference.windows import Block
     from lspipe.runs.plan import Plan, TilePlan
     from lspipe.runs.prepare import Prepared
     from lspipe.runs.selection import Todo
     from lspipe.runs.stream import Failure
-    from lspipe.inference.windows import Block
     from lspipe.workflow import Workflow
 
 

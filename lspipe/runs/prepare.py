@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lspipe.runs import memory, store
 from lspipe import search
 from lspipe.errors import LoadError, StoreError, UsageError
+from lspipe.runs import memory, store
 from lspipe.runs.plan import Plan, TilePlan, make
 from lspipe.runs.record import run_json
 

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from lspipe.runs.plan import TilePlan
     from lspipe.inference.windows import Block
+    from lspipe.runs.plan import TilePlan
 
 Todo = dict[tuple[str, int], list["Block"]]
 """Blocks by name of the tile and number of the step."""

@@ -20,13 +20,12 @@ import dask.array as da
 import numpy as np
 
 from lspipe.cube import evidence
-from lspipe.inference import familiarity
-from lspipe import models
-from lspipe.runs import store
 from lspipe.errors import InferenceError, LspipeError
+from lspipe.inference import familiarity
 from lspipe.inference.block import run_block
-from lspipe.inference.runtimes import use_threads
 from lspipe.inference.observed import observed
+from lspipe.inference.runtimes import use_threads
+from lspipe.runs import store
 from lspipe.schema import Quality, quantise
 
 if TYPE_CHECKING:
@@ -38,10 +37,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from lspipe.inference.reference import ModelReference
-    from lspipe.models.item import Scaling
-    from lspipe.models.statistics import Statistics
     from lspipe.inference.settings import Setting
     from lspipe.inference.windows import Block
+    from lspipe.models.item import Scaling
+    from lspipe.models.statistics import Statistics
 
 
 class TileMask(Protocol):

@@ -88,7 +88,7 @@ from lspipe.cli import main
 
 # Before dask is imported, as only then what is said of its messages counts.
 assert main(["validate", sys.argv[1]]) == 0
-from lspipe import stream
+from lspipe.runs import stream
 
 workers_of = stream._workers
 

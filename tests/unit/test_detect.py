@@ -158,8 +158,7 @@ def test_scalings_that_look_at_pixels_do_not_depend_on_the_chunks(kind, monkeypa
     network, scaling = small_network(4), Scaling(kind=kind)
     plain = lspipe.inference.runtimes.from_callable(network, device="cpu")
     item_runtime = dataclasses.replace(plain, scaling=scaling, fill=0.5)
-    # `lspipe.detect` is the function; its module has the same name.
-    module = importlib.import_module("lspipe.detect")
+    module = importlib.import_module("lspipe.inference.detect")
     monkeypatch.setattr(module, "from_callable", lambda *_, **__: item_runtime)
     expected = probability_map(
         reflectance, network, mask=mask, scaling=scaling, fill=0.5, window=8, stride=3

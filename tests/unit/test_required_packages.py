@@ -18,21 +18,36 @@ ROOT = Path(lspipe.__file__).parent
 
 USED_BY = {
     # package: (name of its import, modules of lspipe that use it when they run)
-    "dask": ("dask", "cli clusters cube detect guard loaders plan samples worker"),
-    "distributed": ("distributed", "clusters stream"),
-    "xarray": ("xarray", "change classified cube detect inventory listing loaders scoring"),
-    "rioxarray": ("rioxarray", "classified"),
-    "zarr": ("zarr", "store"),
-    "torch": ("torch", "adapt gather inference inputs models train"),
-    "stackstac": ("stackstac", "loaders"),
-    "pystac-client": ("pystac_client", "search"),
-    "odc-stac": ("odc.stac", "loaders"),
+    "dask": (
+        "dask",
+        "cli.__init__ clusters.__init__ clusters.local cube.composite cube.loaders "
+        "cube.masked cube.offsets cube.opening cube.scene inference.detect runs.frozen "
+        "runs.guard runs.plan runs.worker",
+    ),
+    "distributed": ("distributed", "clusters.address clusters.local runs.stream"),
+    "xarray": (
+        "xarray",
+        "change.classified change.compare change.inventory cube.loaders cube.opening "
+        "evaluate.scoring inference.detect runs.listing",
+    ),
+    "rioxarray": ("rioxarray", "change.classified"),
+    "zarr": ("zarr", "runs.store"),
+    "torch": (
+        "torch",
+        "inference.batches inference.block inference.gather inference.inputs "
+        "inference.overlap inference.runtimes inference.soundness models.__init__ "
+        "models.architectures models.bare_ground models.encoders models.torchvision "
+        "train.adapt train.batches train.checkpoints train.course train.loop",
+    ),
+    "stackstac": ("stackstac", "cube.loaders"),
+    "pystac-client": ("pystac_client", "search.server"),
+    "odc-stac": ("odc.stac", "cube.loaders"),
 }
 
 
 def module_of(path: Path) -> str:
-    """Name of the module of lspipe, or of the package in it, that a file belongs to."""
-    return path.relative_to(ROOT).with_suffix("").parts[0]
+    """Room and module (or folder of modules) that a file belongs to, such as "runs.store"."""
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts[:2])
 
 
 def is_type_checking(node: ast.AST) -> bool:

@@ -136,7 +136,7 @@ def test_gdal_reads_crs_transform_nodata_and_values(tmp_path, monkeypatch):
 
 def test_a_second_process_is_refused_while_the_first_holds_the_run(tmp_path):
     code = (
-        "import sys; from pathlib import Path; from lspipe import store\n"
+        "import sys; from pathlib import Path; from lspipe.runs import store\n"
         "with store.lock(Path(sys.argv[1])): print('held', flush=True); sys.stdin.read()"
     )
     with subprocess.Popen(

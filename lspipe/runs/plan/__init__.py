@@ -19,21 +19,21 @@ from typing import TYPE_CHECKING, Any
 from lspipe import models, search
 from lspipe.errors import NothingFound, WorkflowError
 from lspipe.inference.block import NUMERICS
-from lspipe.models.item import SHIPPED_PREFIX
-from lspipe.runs.plan.canonical import fingerprint
-from lspipe.runs.plan.recorded import THREADS, detection_inputs, record
-from lspipe.runs.plan.nouns import BYTES_PER_PIXEL, Plan, TilePlan, outer_pixels
-from lspipe.runs.plan.tiles import BLOCK_SIZES, open_step, plan_tile
 from lspipe.inference.presets import trace
-from lspipe.inference.settings import AUTO_BATCH_SIZE
-from lspipe.models.recipes import check_item, check_readable
 from lspipe.inference.reference import ModelReference
+from lspipe.inference.settings import AUTO_BATCH_SIZE
+from lspipe.models.item import SHIPPED_PREFIX
+from lspipe.models.recipes import check_item, check_readable
+from lspipe.runs.plan.canonical import fingerprint
+from lspipe.runs.plan.nouns import BYTES_PER_PIXEL, Plan, TilePlan, outer_pixels
+from lspipe.runs.plan.recorded import THREADS, detection_inputs, record
+from lspipe.runs.plan.tiles import BLOCK_SIZES, open_step, plan_tile
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from lspipe.models import ModelItem
     from lspipe.inference.settings import Setting
+    from lspipe.models import ModelItem
     from lspipe.search import Area, Tile
     from lspipe.workflow import Workflow
 

@@ -14,13 +14,13 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from lspipe.cube import Step
+    from lspipe.inference.reference import ModelReference
+    from lspipe.inference.settings import Setting
+    from lspipe.inference.windows import Block
     from lspipe.models import ModelItem
     from lspipe.preprocess import Radiometry
-    from lspipe.inference.settings import Setting
-    from lspipe.search import Area, PackedMask, Tile
     from lspipe.runs.store import Grid
-    from lspipe.inference.windows import Block
-    from lspipe.inference.reference import ModelReference
+    from lspipe.search import Area, PackedMask, Tile
     from lspipe.workflow import Workflow
 
 RadiometryTable = dict[tuple[str, str], "Radiometry"]

@@ -10,11 +10,11 @@ from lspipe.errors import without_query
 
 if TYPE_CHECKING:
     from lspipe.cube import Step
+    from lspipe.inference.reference import ModelReference
+    from lspipe.inference.settings import Setting
     from lspipe.models import ModelItem
     from lspipe.runs.plan.nouns import TilePlan
-    from lspipe.inference.settings import Setting
     from lspipe.search import Area
-    from lspipe.inference.reference import ModelReference
     from lspipe.workflow import Workflow
 
 THREADS = 1

@@ -9,12 +9,12 @@ import dask
 import numpy as np
 
 from lspipe import catalogs, cube, preprocess, search
-from lspipe.inference import windows
-from lspipe.errors import ModelError, WorkflowError
 from lspipe.cube.evidence import BANDS as EVIDENCE_BANDS
+from lspipe.errors import ModelError, WorkflowError
+from lspipe.inference import windows
 from lspipe.runs.plan.nouns import TilePlan
-from lspipe.schema import REFLECTANCE_SCALE
 from lspipe.runs.store import Grid
+from lspipe.schema import REFLECTANCE_SCALE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -22,12 +22,12 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from lspipe.cube import Step
-    from lspipe.models import ModelItem
-    from lspipe.runs.plan.nouns import RadiometryTable
-    from lspipe.preprocess import Radiometry
     from lspipe.inference.settings import Setting
-    from lspipe.search import Area, Tile
     from lspipe.inference.windows import Block
+    from lspipe.models import ModelItem
+    from lspipe.preprocess import Radiometry
+    from lspipe.runs.plan.nouns import RadiometryTable
+    from lspipe.search import Area, Tile
     from lspipe.workflow import Workflow
 
 BLOCK_SIZES = (3660, 1830, 1220, 610)

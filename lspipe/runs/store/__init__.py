@@ -14,7 +14,14 @@ reads the sharding codec only from 3.13.
 """
 
 from lspipe.runs.store.blocks import block_size, done, read, write_block, write_change
-from lspipe.runs.store.documents import check_directory, clear, differences, peek_json, read_json, write_json
+from lspipe.runs.store.documents import (
+    check_directory,
+    clear,
+    differences,
+    peek_json,
+    read_json,
+    write_json,
+)
 from lspipe.runs.store.layers import CHANGE, DETECTIONS, EVIDENCE, NOT_PROCESSED
 from lspipe.runs.store.lock import lock
 from lspipe.runs.store.template import Grid, create, create_change

@@ -9,7 +9,15 @@ import numpy as np
 import zarr
 
 from lspipe.errors import StoreError
-from lspipe.runs.store.layers import CHANGE, CHANGE_LAYERS, DETECTION_LAYERS, DETECTIONS, EVIDENCE, EVIDENCE_LAYERS, Layer
+from lspipe.runs.store.layers import (
+    CHANGE,
+    CHANGE_LAYERS,
+    DETECTION_LAYERS,
+    DETECTIONS,
+    EVIDENCE,
+    EVIDENCE_LAYERS,
+    Layer,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
