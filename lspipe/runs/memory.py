@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 
 def cluster_of(plan: Plan) -> ClusterSpec:
+    """Return the workflow's cluster, its workers and memory sized for the plan's device."""
     return clusters.sized(plan.workflow.cluster, device=plan.reference.device)
 
 
