@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from lspipe.inference import gather
-from lspipe.schema import CUBE_NODATA, REFLECTANCE_SCALE
+from lspipe.schema import CUBE_NODATA, REFLECTANCE_SCALE, steps_of
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -49,6 +49,8 @@ class Inputs:
     """float32 (band or 1, 1, 1), model units."""
     tile_range: torch.Tensor | None
     """float32 (band, 2), see `scale`."""
+    steps: torch.Tensor
+    """float32 (band or 1, 1, 1), physical value of one step of int16 pixels."""
     way: Way
     """How windows are cut."""
     is_ready: bool = False
@@ -69,7 +71,7 @@ class Inputs:
         """Put a block on the device of the network; on the CPU nothing is copied.
 
         Args:
-            pixels: (band, y, x), int16 (reflectance x 1e4, -32768 = no data) or a float (NaN).
+            pixels: (band, y, x), int16 (code = value / step, -32768 = no data) or a float (NaN).
             observed: bool (y, x).
             hidden: bool (y, x), True = the network must not see this pixel; None = it sees all.
             window: edge of a window, pixels.
@@ -99,6 +101,7 @@ class Inputs:
             scaling=scaling,
             fill=_tensor(fill, place).reshape(-1, 1, 1),
             tile_range=None if known is None else _tensor(known, place),
+            steps=_tensor(steps_of(runtime.bands), place).reshape(-1, 1, 1),
             way=gather.WAYS[place.type],
         )
         return inputs if inputs.way is gather.BY_SLICES else inputs._settled()
@@ -132,7 +135,9 @@ class Inputs:
         missing = _missing(raw) if self.has_gaps else None
         if hidden is not None:
             missing = hidden if missing is None else missing | hidden
-        scaled = _scaled(raw, self.scaling, observed=observed, tile_range=self.tile_range)
+        scaled = _scaled(
+            raw, self.scaling, observed=observed, tile_range=self.tile_range, steps=self.steps
+        )
         return scaled if missing is None else torch.where(missing, self.fill, scaled)
 
     def _settled(self) -> Inputs:
@@ -219,11 +224,12 @@ def _scaled(
     *,
     observed: torch.Tensor | None,
     tile_range: torch.Tensor | None,
+    steps: torch.Tensor | float = REFLECTANCE_SCALE,
 ) -> torch.Tensor:
     """Pixels (N, C, y, x), int16 or a float, in model units; anything where there is no data."""
     values = raw.to(torch.float32)
     if raw.dtype == torch.int16:
-        values *= REFLECTANCE_SCALE
+        values *= steps
     return scale(values, scaling, observed=observed, tile_range=tile_range)
 
 

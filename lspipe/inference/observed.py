@@ -6,9 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lspipe.schema import CUBE_NODATA, REFLECTANCE_SCALE
+from lspipe.schema import CUBE_NODATA, steps_of
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
 
@@ -30,23 +32,26 @@ def observed(pixels: NDArray[Any], mask: NDArray[np.bool_] | None = None) -> NDA
 
 
 def observed_range(
-    pixels: NDArray[Any], mask: NDArray[np.bool_] | None = None
+    pixels: NDArray[Any],
+    mask: NDArray[np.bool_] | None = None,
+    *,
+    bands: Sequence[str] | None = None,
 ) -> NDArray[np.float32]:
     """Return the lowest and highest observed value of each band, the pre-pass of "tile-minmax".
 
     Ranges of parts of a tile join by `numpy.fmin` and `numpy.fmax`.
 
     Args:
-        pixels: (band, y, x), int16 (reflectance x 1e4) or a float, as in `run_block`.
+        pixels: (band, y, x), int16 (code = value / step) or a float, as in `run_block`.
         mask: bool (y, x), True = not observed.
+        bands: channels, for their steps (`schema.CHANNELS`); None = reflectance.
 
     Returns:
-        float32 (band, 2), reflectance (or the floats' own unit); NaN if nothing was observed.
+        float32 (band, 2), in the channels' units (or the floats' own); NaN if nothing was observed.
     """
     seen = observed(pixels, mask)
     if not seen.any():
         return np.full((len(pixels), 2), np.nan, np.float32)
     values = [band[seen] for band in pixels]
     ranges = np.array([[band.min(), band.max()] for band in values]).astype(np.float32)
-    unit = np.float32(REFLECTANCE_SCALE) if pixels.dtype == np.int16 else np.float32(1)
-    return ranges * unit
+    return ranges * steps_of(bands)[:, None] if pixels.dtype == np.int16 else ranges

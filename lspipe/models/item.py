@@ -14,6 +14,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 
+from lspipe.schema import CHANNELS, split_channel
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -153,11 +155,16 @@ class ModelItem:
     """How it was trained, plain JSON values, to be read by people; empty = not said."""
 
     def inference_defaults(self) -> dict[str, Any]:
-        """What the model itself asks of the inference; None where the item is silent."""
+        """What the model itself asks of the inference; None where the item is silent.
+
+        An item that says nothing of `tta`, and sees a channel that has a direction, asks for none.
+        """
+        known = (CHANNELS.get(split_channel(band)[1]) for band in self.bands)
+        has_direction = any(channel is not None and channel.is_directional for channel in known)
         return {
             "window": self.window,
             "overlap": self.overlap,
-            "tta": self.tta,
+            "tta": self.tta or ("none" if has_direction else None),
             "tta_merge": self.tta_merge,
             "tta_order": self.tta_order,
             "blend": self.blend,
