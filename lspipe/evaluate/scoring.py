@@ -1,9 +1,10 @@
 """A model and labelled patches -> scores: through the same inference as a run, and as codes.
 
 Each patch is one window of the network. Patches side by side make a tile whose lattice has exactly
-one window on each, so `lspipe.detect` does the rest: batches, the eight views, their merge, what
-was not observed. What comes out is kept as a run would store it (`schema.quantise`), so a score and
-a map never disagree about what is above a threshold.
+one window on each, so `run_block` does the rest: batches, the eight views, their merge, what was
+not observed. Patches are in model units already, so nothing is scaled there. What comes out is kept
+as a run would store it (`schema.quantise`), so a score and a map never disagree about what is above
+a threshold.
 
 Covers: probabilities of patches, a threshold chosen on them, scores and their spread.
 Does not cover: reading folders (`samples`), what is written and printed (`scorecard`).
@@ -14,19 +15,21 @@ and Tibshirani 1993, chapter 13.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import xarray as xr
 
 from lspipe.errors import ModelError, SamplesError, UsageError
 from lspipe.evaluate.metrics import Confusion, averaged, confusion, match_objects, micro
 from lspipe.evaluate.scorecard import Intervals, Objects, PatchScores, Row
-from lspipe.inference.detect import detect
+from lspipe.inference.block import run_block
 from lspipe.inference.inputs import WINDOW_KINDS
-from lspipe.models.item import ModelItem
+from lspipe.inference.runtimes import from_callable, load
+from lspipe.inference.settings import Setting
+from lspipe.models.item import ModelItem, Scaling, digest
+from lspipe.models.recipes import check_item
 from lspipe.schema import CODE_NODATA, CODE_SCALE, IGNORED, quantise, threshold_code, to_codes
 
 if TYPE_CHECKING:
@@ -35,6 +38,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from lspipe.evaluate.metrics import ObjectScores
+    from lspipe.inference.runtimes import Runtime
     from lspipe.models.item import Tta
     from lspipe.samples import Samples
 
@@ -107,15 +111,15 @@ def predict(
         check_units(item, samples)
     views: Tta = tta or (item.tta if item is not None and item.tta else "d4")
     ask = _Question(
-        model=model if item is None else item.reference,
-        settings={
-            "tta": views,
-            "tta_merge": (item and item.tta_merge) or "max",
-            "tta_order": (item and item.tta_order) or "average-then-max",
-            "batch_size": batch_size,
-            "device": device,
-        },
-        channels=samples.recipe.channels,
+        runtime=_runtime(model, device),
+        setting=_setting(
+            window=1 if window is None else window,
+            stride=1,
+            tta=views,
+            tta_merge=(item and item.tta_merge) or "max",
+            tta_order=(item and item.tta_order) or "average-then-max",
+            batch_size=batch_size,
+        ),
         window=window,
         overlap=(item and item.overlap) or 0.0,
     )
@@ -325,13 +329,27 @@ def intervals(counts: Sequence[Confusion], *, draws: int = DRAWS, seed: int = 0)
 # --- parts --------------------------------------------------------------------------------------
 
 
+def _runtime(model: Any, device: str) -> Runtime:
+    if not isinstance(model, ModelItem):
+        return from_callable(model, device=device)
+    check_item(model)
+    return load(model.reference, digest(model), device=device, precision="fp32")
+
+
+def _setting(**settings: Any) -> Setting:
+    try:
+        return Setting(**settings)
+    except ValueError as error:
+        raise UsageError(f"predict: {error}") from error
+
+
 @dataclass(frozen=True)
 class _Question:
     """How patches are shown to a model."""
 
-    model: Any
-    settings: dict[str, Any]
-    channels: tuple[str, ...]
+    runtime: Runtime
+    setting: Setting
+    """But for the window and stride."""
     window: int | None
     overlap: float
 
@@ -352,9 +370,18 @@ class _Question:
         return np.split(row, len(images), axis=1)
 
     def _codes(self, image: NDArray[np.float32], window: int, stride: int) -> NDArray[np.uint16]:
-        cube = xr.DataArray(image, dims=("band", "y", "x"), coords={"band": list(self.channels)})
-        found = detect(cube, self.model, window=window, stride=stride, **self.settings)
-        return quantise(found.to_numpy())
+        height, width = image.shape[1:]
+        found = run_block(
+            np.ascontiguousarray(image),
+            origin=(0, 0),
+            tile_shape=(height, width),
+            core=(slice(0, height), slice(0, width)),
+            runtime=self.runtime,
+            setting=replace(self.setting, window=window, stride=stride),
+            # In model units already.
+            scaling=Scaling(),
+        )
+        return quantise(found)
 
 
 def _batches(
