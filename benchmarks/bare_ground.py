@@ -88,9 +88,9 @@ NOT_TO_BE_READ_AS = (
 def found_in(pixels: np.ndarray, hidden: np.ndarray, transform: object, epsg: int) -> xr.DataArray:
     """Probability of reflectance (4, y, x), on its grid."""
     rows, columns = np.arange(pixels.shape[1]), np.arange(pixels.shape[2])
-    cube = xr.DataArray(
-        pixels.astype(np.float32), dims=("band", "y", "x"), coords={"band": list(BANDS)}
-    )
+    # Some masked numbers are no reflectance, and the model is one of single pixels.
+    seen = np.where(hidden, np.nan, pixels).astype(np.float32)
+    cube = xr.DataArray(seen, dims=("band", "y", "x"), coords={"band": list(BANDS)})
     mask = xr.DataArray(hidden, dims=("y", "x"))
     found = detect(cube, ITEM, mask=mask, window=WINDOW, stride=WINDOW, tta="none")
     found = found.assign_coords(x=transform.c + 10 * columns + 5, y=transform.f - 10 * rows - 5)
@@ -138,7 +138,8 @@ def mol(data: Path, threshold: float) -> list[FalseAlarms]:
     for band in BANDS:
         kind = "ref_input" if band == "B11" else "ref_check_icor"
         with rasterio.open(folder / f"{kind}_S2_{band}.tif") as file:
-            bands.append(file.read(1).astype(np.float32) * 1e-4)
+            # Negative numbers are wrapped around in the files, four pixels in blue: very bright.
+            bands.append(np.minimum(file.read(1), 32767).astype(np.float32) * 1e-4)
             transform, epsg = file.transform, file.crs.to_epsg()
     pixels = np.stack(bands)
     blue, _, near, _ = pixels

@@ -74,7 +74,8 @@ _REFLECTANCE = Channel(
     below=_NO_DATA,
     above=(
         "digital numbers? Divide them by 10000 and subtract the offset, which is 0.1 for "
-        "processing baseline 04.00 and later, else 0: cube / 10000 - 0.1"
+        "processing baseline 04.00 and later, else 0: cube / 10000 - 0.1. Saturated pixels? "
+        "cube.clip(max=3.2767)"
     ),
 )
 

@@ -16,47 +16,43 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import numpy as np
-import xarray as xr
 
 from lspipe.errors import UsageError
 from lspipe.inference import windows
 from lspipe.inference.block import run_block
+from lspipe.inference.given import read_cube
 from lspipe.inference.observed import observed_range
+from lspipe.inference.presets import resolve
 from lspipe.inference.runtimes import from_callable, load
-from lspipe.inference.settings import Setting
-from lspipe.models.item import Scaling, digest
+from lspipe.inference.settings import InferenceSpec, Setting
+from lspipe.models.item import ModelItem, digest
 from lspipe.models.mlm import read_item
 from lspipe.models.recipes import check_item
-from lspipe.schema import CUBE_NODATA, REFLECTANCE_SCALE, check_cube
+from lspipe.schema import CUBE_NODATA, steps_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
     import dask.array as da
+    import xarray as xr
     from numpy.typing import NDArray
 
     from lspipe.inference.runtimes import Runtime
     from lspipe.models.item import Blend, Tta, TtaMerge, TtaOrder
 
-# What a cube says about its own numbers, and a map of probabilities would repeat wrongly.
-_ATTRIBUTES_OF_PIXELS = (
-    "_FillValue", "add_offset", "dtype", "long_name", "missing_value", "nodata", "scale_factor",
-    "standard_name", "units",
-)  # fmt: skip
-
 
 def detect(
-    cube: xr.DataArray,
+    cube: xr.DataArray | xr.Dataset | NDArray[Any],
     model: str | Path | Callable[[Any], Any],
     *,
-    mask: xr.DataArray | None = None,
-    window: int = 224,
-    stride: int = 22,
-    tta: Tta = "d4",
-    tta_merge: TtaMerge = "max",
-    tta_order: TtaOrder = "average-then-max",
-    blend: Blend = "uniform",
+    mask: xr.DataArray | NDArray[np.bool_] | None = None,
+    window: int | None = None,
+    stride: int | None = None,
+    tta: Tta | None = None,
+    tta_merge: TtaMerge | None = None,
+    tta_order: TtaOrder | None = None,
+    blend: Blend | None = None,
     batch_size: int = 8,
     screen: float | None = None,
     precision: str = "fp32",
@@ -65,21 +61,31 @@ def detect(
 ) -> xr.DataArray:
     """Return the probability of a landslide at every pixel of a cube.
 
+    With a model item the settings that are not given are the item's, and pixels are taken as a run
+    takes them: the same cube gives the same bits in both, at one batch size.
+
     Args:
-        cube: (band, y, x) or (time, band, y, x), NumPy- or dask-backed. int16 is reflectance x 1e4
-            with -32768 = no data, which the model item's scaling turns into model units; floats are
-            in model units already, NaN = no data. For a model item the `band` coordinate names the
-            bands; those of the model are taken, in its order.
+        cube: `DataArray` (band, y, x) or (time, band, y, x), or a `Dataset` whose variables are the
+            bands; any order, also `latitude` and `longitude`, NumPy- or dask-backed.
+            For a model item, bands are taken by name ("B04", "red", "before:B04"), and numbers are
+            physical values (reflectance 0..1, degrees, metres, dB; NaN = no data) or int16 codes
+            of them (`schema.CHANNELS`: reflectance x 1e4, -32768 = no data). `scale_factor`,
+            `add_offset` and `_FillValue` count; digital numbers without them are refused.
+            For a callable, floats are taken as they are, int16 as reflectance x 1e4, and a NumPy
+            array will do.
         model: path of a model item ("shipped:NAME" too), or a callable or torch module
             (N, C, window, window) -> (N, 1, window, window) probabilities; never modified.
         mask: bool (y, x) or (time, y, x), True = not observed. Masked pixels keep their values for
             the network and are NaN in the result.
-        window: edge of a window, pixels.
-        stride: step between windows, pixels, 1..window; 22 of 224 is the 90 % overlap of the paper.
-        tta: "d4" shows each window to the network in its eight symmetries, "none" once.
-        tta_merge: "max" or "mean" of the eight.
-        tta_order: average overlaps per view and then merge views, or the other way round.
-        blend: weights of the overlap average, "uniform" or "hann".
+        window: edge of a window, pixels; 224 for a callable.
+        stride: step between windows, pixels, 1..window; 22 for a callable, 90 % overlap as in the
+            paper. An item's is its overlap, of another window too.
+        tta: "d4" shows each window to the network in its eight symmetries, "none" once; "d4" for a
+            callable. An item with channels that have a direction is not turned unless it is said.
+        tta_merge: "max" or "mean" of the eight; "max" for a callable.
+        tta_order: "average-then-max" averages overlaps per view and then merges views,
+            "max-then-average" the other way round; the former for a callable.
+        blend: weights of the overlap average, "uniform" or "hann"; "uniform" for a callable.
         batch_size: windows in one call of the network; another one may change the last bit.
         screen: probability of a coarse first pass above which, and a quarter of a window around,
             the setting runs in full; elsewhere that pass stands. None = in full everywhere.
@@ -91,28 +97,47 @@ def detect(
         device: "cpu", "cuda" or "auto".
 
     Returns:
-        float32 "probability", (y, x) or (time, y, x), 0..1, NaN = not observed; lazy if the cube
-        is. Coordinates without a band dimension are kept.
+        float32 "probability", (y, x) or (time, y, x) in the names and order of the cube, 0..1,
+        NaN = not observed; lazy if the cube is. Coordinates without a band dimension, the CRS
+        among them, are kept.
 
     Raises:
-        UsageError: cube, mask or settings that do not fit (ModelError: the model does not).
+        UsageError: cube, mask or settings that do not fit (ModelError: the model does not). Of a
+            lazy cube the numbers are looked at when the map is computed.
         InferenceError: the network failed; for a lazy cube, when it is computed.
+
+    Examples:
+        Forest with a bare patch, in reflectance:
+
+        >>> import lspipe, numpy as np, xarray as xr
+        >>> forest, bare = [0.02, 0.03, 0.35, 0.12], [0.08, 0.14, 0.20, 0.30]
+        >>> cube = xr.DataArray(
+        ...     np.broadcast_to(np.reshape(forest, (4, 1, 1)), (4, 40, 40)).copy(),
+        ...     dims=("band", "y", "x"), coords={"band": ["B02", "B04", "B08", "B11"]},
+        ... )
+        >>> cube[:, 10:20, 5:15] = np.reshape(bare, (4, 1, 1))
+        >>> found = lspipe.detect(cube, "shipped:bare-ground")
+        >>> int((found > 0.5).sum())
+        100
+
+        Any callable, on a NumPy array:
+
+        >>> lspipe.detect(cube.values, lambda batch: batch[:, :1], window=32, stride=16).dims
+        ('y', 'x')
     """
+    item = read_item(os.fspath(model)) if isinstance(model, str | os.PathLike) else None
     setting = _setting(
-        window=window, stride=stride, tta=tta, tta_merge=tta_merge, tta_order=tta_order,
+        item, window=window, stride=stride, tta=tta, tta_merge=tta_merge, tta_order=tta_order,
         blend=blend, batch_size=batch_size, screen=screen,
     )  # fmt: skip
-    source = _Model.of(model, device=device, precision=precision, runtime=runtime)
-    series = _select_bands(check_cube(cube), source.open().bands)
-    if series.size == 0:
-        raise UsageError(f"cube has shape {cube.shape}: expected at least 1 pixel and 1 band")
-    series = series.expand_dims("time") if "time" not in series.dims else series
-    hidden = _check_mask(mask, series)
-    if series.chunks is None:
-        data: Any = _eager(series.to_numpy(), hidden.to_numpy(), source, setting)
+    source = _Model.of(item or model, device=device, precision=precision, runtime=runtime)
+    given = read_cube(cube, source.open().bands)
+    hidden = given.mask_of(mask)
+    if given.series.chunks is None:
+        data: Any = _eager(given.series.to_numpy(), hidden.to_numpy(), source, setting)
     else:
-        data = _lazy(series.data, hidden.data, source, setting)
-    return _labelled(data, cube)
+        data = _lazy(given.series.data, hidden.data, source, setting)
+    return given.map_of(data)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,14 +153,13 @@ class _Model:
 
     @classmethod
     def of(cls, model: Any, *, device: str, precision: str, runtime: str) -> _Model:
-        if not isinstance(model, str | os.PathLike):
+        if not isinstance(model, ModelItem):
             made = from_callable(model, device=device, precision=precision, runtime=runtime)
             return cls(runtime=made)
-        item = read_item(os.fspath(model))
-        check_item(item)
+        check_item(model)
         return cls(
-            item=item.reference,
-            sha256=digest(item),
+            item=model.reference,
+            sha256=digest(model),
             device=device,
             precision=precision,
             name=runtime,
@@ -151,66 +175,26 @@ class _Model:
         )  # fmt: skip
 
 
-def _setting(**settings: Any) -> Setting:
+def _setting(item: ModelItem | None, **given: Any) -> Setting:
+    """What was given, and the rest as a run has it; for a callable as the paper has it."""
     try:
-        return Setting(**settings)
+        if item is not None:
+            return resolve(InferenceSpec(**given), item.inference_defaults())
+        return Setting(**{name: value for name, value in given.items() if value is not None})
     except ValueError as error:
         raise UsageError(f"detect: {error}") from error
-
-
-def _select_bands(cube: xr.DataArray, bands: tuple[str, ...] | None) -> xr.DataArray:
-    """The bands that the model wants, by name, in its order; all of them if it does not care."""
-    if bands is None:
-        return cube
-    if "band" not in cube.coords:
-        raise UsageError(
-            f"cube has no band names, the model wants {', '.join(bands)}: "
-            'use .assign_coords(band=["B02", ...])'
-        )
-    found = [str(name) for name in np.atleast_1d(cube["band"].values)]
-    lacking = [name for name in bands if found.count(name) != 1]
-    if lacking:
-        raise UsageError(
-            f"cube has the bands {', '.join(found)}: the model wants {', '.join(bands)}, each once "
-            f"(not so: {', '.join(lacking)})"
-        )
-    return cube.isel(band=[found.index(name) for name in bands])
-
-
-def _check_mask(mask: xr.DataArray | None, series: xr.DataArray) -> xr.DataArray:
-    """The mask as bool (time, y, x), chunked like the cube; all False if there is none.
-
-    Raises:
-        UsageError: another dtype, other dimensions, or not the pixels of the cube.
-    """
-    nothing = xr.zeros_like(series.isel(band=0, drop=True), dtype=bool)
-    if mask is None:
-        return nothing
-    dims = tuple(map(str, mask.dims))
-    if mask.dtype != bool or dims not in {("y", "x"), ("time", "y", "x")}:
-        raise UsageError(
-            f"mask is {mask.dtype} {dims}: expected bool (y, x) or (time, y, x), "
-            "True = not observed"
-        )
-    try:
-        _, aligned = xr.align(nothing, mask, join="exact", copy=False)
-    except ValueError as error:
-        raise UsageError(
-            f"mask {mask.shape} does not lie on the pixels of the cube {series.shape}: {error}"
-        ) from error
-    full = aligned.broadcast_like(nothing).transpose("time", "y", "x")
-    return full if series.chunks is None else full.chunk(dict(nothing.chunksizes))
 
 
 def _eager(
     pixels: NDArray[Any], mask: NDArray[np.bool_], model: _Model, setting: Setting
 ) -> NDArray[np.float32]:
     """Compute (time, band, y, x) at once, each time as one block."""
+    # Of one layout in memory, whatever the order of the person's dims: some kernels see it.
+    pixels = np.ascontiguousarray(pixels)
     shape = pixels.shape[2:]
     whole = (slice(0, shape[0]), slice(0, shape[1]))
     runtime = model.open()
-    scaling = _scaling(runtime, pixels.dtype)
-    needs_range = scaling.kind == "tile-minmax"
+    needs_range = runtime.scaling.kind == "tile-minmax"
     maps = [
         run_block(
             image,
@@ -220,8 +204,7 @@ def _eager(
             runtime=runtime,
             setting=setting,
             mask=hidden,
-            tile_range=observed_range(image, hidden) if needs_range else None,
-            scaling=scaling,
+            tile_range=observed_range(image, hidden, bands=runtime.bands) if needs_range else None,
         )
         for image, hidden in zip(pixels, mask, strict=True)
     ]
@@ -237,7 +220,8 @@ def _lazy(pixels: da.Array, mask: da.Array, model: _Model, setting: Setting) -> 
     rows, columns = (windows.merge_chunks(sizes, halo) for sizes in pixels.chunks[2:])
     pixels = pixels.rechunk({0: 1, 1: -1, 2: rows, 3: columns})
     mask = mask.rechunk({0: 1, 1: rows, 2: columns})
-    needs_range = _scaling(model.open(), pixels.dtype).kind == "tile-minmax"
+    runtime = model.open()
+    needs_range = runtime.scaling.kind == "tile-minmax"
     # An axis of one chunk has no neighbour to lend a halo.
     depth = [halo if len(sizes) > 1 else 0 for sizes in (rows, columns)]
     lazy: da.Array = dask.array.map_overlap(
@@ -260,7 +244,7 @@ def _lazy(pixels: da.Array, mask: da.Array, model: _Model, setting: Setting) -> 
         edges=tuple((0, *accumulate(sizes)) for sizes in (rows, columns)),
         model=model,
         setting=setting,
-        tile_range=_lazy_range(pixels, mask) if needs_range else None,
+        tile_range=_lazy_range(pixels, mask, runtime.bands) if needs_range else None,
     )
     return lazy
 
@@ -280,50 +264,27 @@ def _one_chunk(
     # Array locations that dask would give count the halos in; cuts of the tile do not.
     core = (slice(*edges[0][row : row + 2]), slice(*edges[1][column : column + 2]))
     halo = setting.halo
-    runtime = model.open()
     probability = run_block(
-        pixels[0],
+        np.ascontiguousarray(pixels[0]),
         origin=(max(0, core[0].start - halo), max(0, core[1].start - halo)),
         tile_shape=(edges[0][-1], edges[1][-1]),
         core=core,
-        runtime=runtime,
+        runtime=model.open(),
         setting=setting,
         mask=mask[0, 0],
         tile_range=None if tile_range is None else tile_range[time],
-        scaling=_scaling(runtime, pixels.dtype),
     )
     return probability[None]
 
 
-def _lazy_range(pixels: da.Array, mask: da.Array) -> Any:
-    """Delayed (time, band, 2): `observed_range` of reflectance, for each time of the whole tile."""
+def _lazy_range(pixels: da.Array, mask: da.Array, bands: tuple[str, ...] | None) -> Any:
+    """Delayed (time, band, 2): `observed_range` of codes, for each time of the whole tile."""
     import dask
     import dask.array
 
     observed = ~((pixels == CUBE_NODATA).any(axis=1) | mask)[:, None]
-    values = pixels.astype(np.float32) * np.float32(REFLECTANCE_SCALE)
+    values = pixels.astype(np.float32) * steps_of(bands)[:, None, None]
     low = dask.array.where(observed, values, np.inf).min(axis=(2, 3))
     high = dask.array.where(observed, values, -np.inf).max(axis=(2, 3))
     ranges = dask.array.stack([low, high], axis=-1).astype(np.float32)
     return dask.delayed(np.asarray, pure=True)(ranges)
-
-
-def _scaling(runtime: Runtime, dtype: np.dtype[Any]) -> Scaling:
-    """The model's own for reflectance; none for floats, which are in model units already."""
-    return runtime.scaling if dtype == np.int16 else Scaling()
-
-
-def _labelled(data: Any, cube: xr.DataArray) -> xr.DataArray:
-    """Give the map the cube's coordinates, and its attributes apart from those of its numbers."""
-    dims = tuple(dim for dim in cube.dims if dim != "band")
-    probability = xr.DataArray(
-        data if "time" in dims else data[0],
-        dims=dims,
-        coords={name: c for name, c in cube.coords.items() if "band" not in (name, *c.dims)},
-        name="probability",
-        attrs={k: v for k, v in cube.attrs.items() if k not in _ATTRIBUTES_OF_PIXELS},
-    )
-    probability.attrs |= {"long_name": "probability of a landslide", "units": "1"}
-    if "grid_mapping" in cube.encoding:
-        probability.encoding["grid_mapping"] = cube.encoding["grid_mapping"]
-    return probability

@@ -315,14 +315,6 @@ def test_a_lazy_map_of_a_model_item_carries_no_network():
     assert b"torch.nn" not in cloudpickle.dumps(dict(lazy.data.dask))
 
 
-def test_floats_are_in_model_units_already():
-    cube = reflectance_cube(BARE_GROUND)
-    in_floats = detect((cube * 1e-4).astype(np.float32), "shipped:bare-ground", **SMALL)
-    np.testing.assert_allclose(
-        in_floats, detect(cube, "shipped:bare-ground", **SMALL), atol=TOLERANCE, rtol=0
-    )
-
-
 def test_a_band_that_the_model_wants_and_the_cube_lacks_is_named():
     with pytest.raises(UsageError, match=r"the model wants B02.*not so: B11"):
         detect(reflectance_cube(("B02", "B04", "B08")), "shipped:bare-ground", **SMALL)

@@ -28,7 +28,7 @@ USED_BY = {
     "xarray": (
         "xarray",
         "change.classified change.compare change.inventory cube.loaders cube.opening "
-        "evaluate.scoring inference.detect runs.listing",
+        "inference.given runs.listing",
     ),
     "rioxarray": ("rioxarray", "change.classified"),
     "zarr": ("zarr", "runs.store"),

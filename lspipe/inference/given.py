@@ -1,0 +1,379 @@
+"""What a person gives -> a cube lspipe can run.
+
+A `DataArray`, a `Dataset` whose variables are the bands, or a plain array, of any order and usual
+names of dims, becomes one array (time, band, y, x). For a model item, whose channels have units,
+its numbers become the codes that a run would store (`encoding.py`): the same pixels give the same
+map in whatever form they come. `Given.map_of` gives the map back in the person's own dims.
+
+Does not cover: the network (`detect.py`), items of a catalogue (`cube/`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import xarray as xr
+
+from lspipe.catalogs.bands import read_asset_key
+from lspipe.errors import UsageError
+from lspipe.inference.encoding import Encoding, encode
+from lspipe.schema import check_cube, split_channel
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable
+
+ROLES = {
+    "time": ("time", "t"),
+    "band": ("band", "bands", "channel", "variable"),
+    "y": ("y", "lat", "latitude"),
+    "x": ("x", "lon", "longitude"),
+}
+"""Names of dims, in the order of a cube: those of rioxarray, openEO ("t", "bands") and
+`Dataset.to_array` ("variable"). Else the CF `axis` or `standard_name` of a coordinate counts."""
+
+_CF = {
+    "projection_y_coordinate": "y", "latitude": "y", "Y": "y",
+    "projection_x_coordinate": "x", "longitude": "x", "X": "x",
+    "time": "time", "T": "time",
+}  # fmt: skip
+"""Values of `standard_name` and `axis`. Source: CF conventions 1.11, chapter 4."""
+
+_BEARS_CRS = ("crs_wkt", "spatial_ref", "grid_mapping_name")
+"""Attributes that only the coordinate of a CRS has."""
+
+# What a cube says about its own numbers, and a map of probabilities would repeat wrongly.
+_ATTRIBUTES_OF_PIXELS = (
+    "_FillValue", "add_offset", "dtype", "fill_value", "long_name", "missing_value", "nodata",
+    "nodatavals", "offsets", "scale_factor", "scales", "standard_name", "units",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Given:
+    """A cube in the one form that lspipe runs, and how its map should look."""
+
+    series: xr.DataArray
+    """(time, band, y, x), int16 or a float; one time where the person gave none. Its coordinates
+    are those of its pixels and times, and no others."""
+    like: xr.DataArray
+    """What the person gave, without its bands: dims, coordinates and attributes of the map."""
+
+    def mask_of(self, mask: Any) -> xr.DataArray:
+        """Return a mask as bool (time, y, x), chunked like the cube; all False for None.
+
+        Raises:
+            UsageError: another dtype, other dimensions, or not the pixels of the cube.
+        """
+        nothing = xr.zeros_like(self.series.isel(band=0, drop=True), dtype=bool)
+        if mask is None:
+            return nothing
+        plain = _plain_mask(mask)
+        try:
+            _, aligned = xr.align(nothing, plain, join="exact", copy=False)
+        except ValueError as error:
+            raise UsageError(
+                f"mask {mask.shape} does not lie on the pixels of the cube {self.series.shape}: "
+                f"{error}"
+            ) from error
+        full = aligned.broadcast_like(nothing).transpose("time", "y", "x")
+        return full if self.series.chunks is None else full.chunk(dict(nothing.chunksizes))
+
+    def map_of(self, data: Any) -> xr.DataArray:
+        """Return a map (time, y, x) in the person's dims, with their coordinates and CRS."""
+        names = {role: dim for dim, role in _roles(self.like).items()}
+        probability = xr.DataArray(
+            data if "time" in names else data[0],
+            dims=[names[role] for role in ROLES if role in names],
+            coords=self.like.coords,
+            name="probability",
+            attrs={k: v for k, v in self.like.attrs.items() if k not in _ATTRIBUTES_OF_PIXELS},
+        ).transpose(*self.like.dims)
+        probability.attrs |= {"long_name": "probability of a landslide", "units": "1"}
+        grid_mapping = _grid_mapping(self.like)
+        if grid_mapping is not None:
+            probability.encoding["grid_mapping"] = grid_mapping
+        return probability
+
+
+def read_cube(cube: Any, bands: tuple[str, ...] | None) -> Given:
+    """Read a cube in any of the forms that are in use.
+
+    Args:
+        cube: a `DataArray` of band, y, x and perhaps time; a `Dataset` of y, x and perhaps time,
+            whose variables are the bands; or, where no bands are asked for, an array (band, y, x)
+            or (time, band, y, x). It is lazy where this is dask-backed.
+        bands: channels that the model wants, in its order; their numbers become codes. None = it
+            takes what there is as it is, variables in the order of the `Dataset`.
+
+    Raises:
+        UsageError: other dims, a band that is not there, or numbers that no such channel has; lazy
+            numbers are looked at when they are computed.
+    """
+    whole = _as_array(cube, bands)
+    if isinstance(whole, xr.Dataset):
+        variables = _variables(whole, bands)
+        series, like = _stacked(variables, bands), _like_variables(whole, variables)
+    else:
+        series, like = _selected(whole, bands), _without_bands(whole)
+    if "time" not in series.dims:
+        series = series.expand_dims("time")
+    return Given(check_cube(series), like)
+
+
+def _as_array(cube: Any, bands: tuple[str, ...] | None) -> xr.DataArray | xr.Dataset:
+    """What was given as a `DataArray`, or a `Dataset` of one variable per band."""
+    if isinstance(cube, xr.DataArray):
+        return cube
+    if isinstance(cube, xr.Dataset):
+        whole = _with_crs(cube)
+        # One variable with bands of its own is how files are opened as a Dataset.
+        banded = [name for name, var in whole.items() if "band" in _known_roles(var).values()]
+        return whole[banded[0]] if len(banded) == 1 else whole
+    if not isinstance(cube, np.ndarray) and not hasattr(cube, "__dask_graph__"):
+        raise UsageError(
+            f"cube is a {type(cube).__name__}: expected an xarray.DataArray, an xarray.Dataset, or "
+            "for a callable model a NumPy array"
+        )
+    if bands is not None:
+        names = ", ".join(f'"{band}"' for band in bands)
+        raise UsageError(
+            f"cube is an array of shape {cube.shape}, whose bands have no names: the model wants "
+            f"{', '.join(bands)}; say which is which: xarray.DataArray(cube, "
+            f'dims=("band", "y", "x"), coords={{"band": [{names}]}})'
+        )
+    if cube.ndim not in {3, 4}:
+        raise UsageError(
+            f"cube is an array of shape {cube.shape}, whose dimensions are not (band, y, x) or "
+            "(time, band, y, x)"
+        )
+    return xr.DataArray(cube, dims=tuple(ROLES)[-cube.ndim :])
+
+
+# --- a DataArray --------------------------------------------------------------------------------
+
+
+def _selected(array: xr.DataArray, bands: tuple[str, ...] | None) -> xr.DataArray:
+    """The bands that the model wants as codes, or all of them as they are."""
+    plain = _plain(array)
+    _check_dims(array, {"band", "y", "x"})
+    if plain.size == 0:
+        raise UsageError(f"cube has shape {array.shape}: expected at least 1 pixel and 1 band")
+    if bands is None:
+        return plain
+    positions = _positions(_band_names(array, bands), bands)
+    encoding = Encoding.of(array, plain.sizes["band"]).take(positions)
+    return encode(plain.isel(band=positions), bands, encoding)
+
+
+def _band_names(array: xr.DataArray, bands: tuple[str, ...]) -> list[str]:
+    """Names of the bands of an array, as it has them."""
+    dim = next(dim for dim, role in _roles(array).items() if role == "band")
+    said = array.attrs.get("long_name")
+    numbered = dim not in array.coords or np.issubdtype(array.coords[dim].dtype, np.number)
+    if numbered and isinstance(said, tuple | list) and len(said) == array.sizes[dim]:
+        # Where rioxarray puts what a file calls its bands.
+        return [str(name) for name in said]
+    if dim not in array.coords:
+        raise UsageError(
+            f"cube has no band names, the model wants {', '.join(bands)}: "
+            f'use .assign_coords({dim}=["B02", ...])'
+        )
+    return [str(name) for name in np.atleast_1d(array.coords[dim].values)]
+
+
+def _without_bands(array: xr.DataArray) -> xr.DataArray:
+    """An array of the same pixels, dims, coordinates and attributes, without the bands."""
+    (dim,) = (dim for dim, role in _roles(array).items() if role == "band")
+    of_bands = [name for name, coord in array.coords.items() if dim in (name, *coord.dims)]
+    like = array.drop_vars(of_bands).isel({dim: 0})
+    like.encoding = dict(array.encoding)
+    return like
+
+
+# --- a Dataset ----------------------------------------------------------------------------------
+
+
+def _variables(dataset: xr.Dataset, bands: tuple[str, ...] | None) -> list[xr.DataArray]:
+    """The variables that are the bands of the model, in its order; all images for None."""
+    images = {
+        str(name): variable
+        for name, variable in dataset.items()
+        if {"y", "x"} <= set(_known_roles(variable).values())
+    }
+    if not images:
+        found = ", ".join(f"{name} {tuple(var.dims)}" for name, var in dataset.items()) or "none"
+        raise UsageError(
+            f"cube is a Dataset with the variables {found}: expected variables of dimensions y, x "
+            "and perhaps time, one for each band"
+        )
+    names = list(images)
+    chosen = names if bands is None else [names[i] for i in _positions(names, bands)]
+    for name in chosen:
+        _check_dims(images[name], {"y", "x"})
+    # What a DataArray says of its numbers is said of the whole by `to_dataset("band")`.
+    return [images[name].assign_attrs(dataset.attrs | images[name].attrs) for name in chosen]
+
+
+def _stacked(variables: list[xr.DataArray], bands: tuple[str, ...] | None) -> xr.DataArray:
+    """Variables one behind the other along `band`: codes, or for no bands as they are."""
+    layers = [_plain(variable).expand_dims("band", -3) for variable in variables]
+    if bands is not None:
+        layers = [
+            encode(layer, (band,), Encoding.of(variable, 1))
+            for layer, variable, band in zip(layers, variables, bands, strict=True)
+        ]
+    kinds = {"float" if layer.dtype.kind == "f" else str(layer.dtype) for layer in layers}
+    if len(kinds) > 1:
+        found = ", ".join(f"{variable.name} {variable.dtype}" for variable in variables)
+        raise UsageError(
+            f"cube is a Dataset with the variables {found}: expected one dtype; choose those of "
+            'the model, in its order: cube[["B02", ...]]'
+        )
+    joined: xr.DataArray = xr.concat(
+        # Of channels that do not change, such as slope, there is one time only.
+        xr.broadcast(*layers, exclude=["band"]),
+        dim="band", coords="minimal", compat="override", join="exact", combine_attrs="drop",
+    ).transpose(..., "band", "y", "x")  # fmt: skip
+    if joined.size == 0:
+        raise UsageError(f"cube has shape {joined.shape}: expected at least 1 pixel and 1 band")
+    return joined
+
+
+def _like_variables(dataset: xr.Dataset, variables: list[xr.DataArray]) -> xr.DataArray:
+    """An array with the dims of the variables and what the Dataset says of all of them."""
+    fullest = max(variables, key=lambda variable: variable.ndim)
+    like = fullest.drop_vars("band", errors="ignore")
+    like.attrs = dict(dataset.attrs)
+    if "grid_mapping" in fullest.attrs:
+        like.attrs["grid_mapping"] = fullest.attrs["grid_mapping"]
+    like.encoding = dict(fullest.encoding)
+    return like
+
+
+def _with_crs(dataset: xr.Dataset) -> xr.Dataset:
+    """The same, with a CRS that is a variable, as files are read, as a coordinate."""
+    crs = [name for name, var in dataset.items() if var.ndim == 0 and _bears_crs(var)]
+    return dataset.set_coords(crs)
+
+
+# --- dims, names, masks -------------------------------------------------------------------------
+
+
+def _plain(array: xr.DataArray) -> xr.DataArray:
+    """The same numbers with dims called and ordered as in a cube, and their own coordinates."""
+    roles = _roles(array)
+    coords = {
+        role: array.coords[dim].values
+        for dim, role in roles.items()
+        if role != "band" and dim in array.coords
+    }
+    plain = xr.DataArray(array.data, dims=list(roles.values()), coords=coords)
+    return plain.transpose(*(role for role in ROLES if role in plain.dims))
+
+
+def _roles(array: xr.DataArray) -> dict[Hashable, str]:
+    """What each dim is, in the order of the array.
+
+    Raises:
+        UsageError: a dim of no usual name, or two of one kind.
+    """
+    roles = _known_roles(array)
+    if len(roles) != array.ndim or len(set(roles.values())) != array.ndim:
+        raise UsageError(_wrong_dims(array))
+    return roles
+
+
+def _known_roles(array: xr.DataArray) -> dict[Hashable, str]:
+    """What each dim is, of those that are known."""
+    found = {dim: _role(dim, array) for dim in array.dims}
+    return {dim: role for dim, role in found.items() if role}
+
+
+def _role(dim: Hashable, array: xr.DataArray) -> str:
+    for role, names in ROLES.items():
+        if str(dim).lower() in names:
+            return role
+    said = array.coords[dim].attrs if dim in array.coords else {}
+    found = (_CF.get(str(said.get(name, ""))) for name in ("axis", "standard_name"))
+    return next((role for role in found if role), "")
+
+
+def _check_dims(array: xr.DataArray, needed: set[str]) -> None:
+    """Raise UsageError where an array lacks a dim, or has another than time besides."""
+    if set(_roles(array).values()) - {"time"} != needed:
+        raise UsageError(_wrong_dims(array))
+
+
+def _wrong_dims(array: xr.DataArray) -> str:
+    of = "cube" if array.name is None else f"cube {array.name!r}"
+    names = "; ".join(f"{role}: {', '.join(known)}" for role, known in ROLES.items())
+    return (
+        f"{of} has dimensions {tuple(map(str, array.dims))}: expected (band, y, x) or "
+        "(time, band, y, x) in any order, or a Dataset without a band; use .rename(...) for other "
+        f"names than these ({names}), .expand_dims(...) for one that is lacking"
+    )
+
+
+def _positions(found: list[str], bands: tuple[str, ...]) -> list[int]:
+    """Where the bands of the model are among those of the cube, whatever a catalogue calls them."""
+    ours = [_canonical(name) for name in found]
+    positions = {}
+    for band in bands:
+        # What is called exactly so comes first.
+        for names, wanted in ((found, band), (ours, _canonical(band))):
+            if names.count(wanted) == 1:
+                positions[band] = names.index(wanted)
+                break
+    lacking = [band for band in bands if band not in positions]
+    if lacking:
+        raise UsageError(
+            f"cube has the bands {', '.join(found)}: the model wants {', '.join(bands)}, each once "
+            f"(not so: {', '.join(lacking)}); .rename(...) or .assign_coords(...) gives names"
+        )
+    return [positions[band] for band in bands]
+
+
+def _canonical(name: str) -> str:
+    """The name of a channel in `schema.CHANNELS`, with its date: "before:red" -> "before:B04"."""
+    date, rest = split_channel(name)
+    asset = read_asset_key(rest)
+    plain = rest if asset is None else asset.band
+    return f"{date}:{plain}" if date else plain
+
+
+def _bears_crs(array: xr.DataArray) -> bool:
+    return any(name in array.attrs for name in _BEARS_CRS)
+
+
+def _grid_mapping(like: xr.DataArray) -> Any:
+    """Name of the coordinate of the CRS for the encoding; None where attrs name it, or nobody."""
+    if "grid_mapping" in like.encoding or "grid_mapping" in like.attrs:
+        return like.encoding.get("grid_mapping")
+    crs = [name for name, coord in like.coords.items() if coord.ndim == 0 and _bears_crs(coord)]
+    # Only "spatial_ref" is found without being named.
+    return crs[0] if len(crs) == 1 and crs[0] != "spatial_ref" else None
+
+
+def _plain_mask(mask: Any) -> xr.DataArray:
+    """A mask with dims called and ordered as in a cube.
+
+    Raises:
+        UsageError: another dtype, or other dimensions.
+    """
+    if isinstance(mask, np.ndarray) and mask.ndim in {2, 3}:
+        mask = xr.DataArray(mask, dims=("time", "y", "x")[-mask.ndim :])
+    if not isinstance(mask, xr.DataArray):
+        raise UsageError(
+            f"mask is a {type(mask).__name__}: expected a bool xarray.DataArray (y, x) or "
+            "(time, y, x), True = not observed"
+        )
+    roles = _known_roles(mask)
+    fits = len(roles) == mask.ndim == len(set(roles.values()))
+    if mask.dtype != bool or not fits or set(roles.values()) - {"time"} != {"y", "x"}:
+        raise UsageError(
+            f"mask is {mask.dtype} {tuple(map(str, mask.dims))}: expected bool (y, x) or "
+            "(time, y, x), True = not observed"
+        )
+    return _plain(mask)
