@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from contextlib import contextmanager
 
 import dask
 import geopandas as gpd
 import numpy as np
 import pytest
 import shapely
+import torch
 import yaml
 from affine import Affine
 
@@ -16,7 +18,7 @@ import lspipe
 from lspipe.errors import StoreError, UsageError
 from lspipe.runs import store
 from lspipe.runs.plan import open_step
-from lspipe.schema import quantise
+from lspipe.schema import CUBE_NODATA, quantise
 from lspipe.workflow import Workflow
 from tests.worlds import (
     NEW_SCAR,
@@ -27,6 +29,9 @@ from tests.worlds import (
     ground,
     make_world,
 )
+
+ALL_BANDS = ("B02", "B03", "B04", "B08", "B11", "B12")
+"""Those of the shipped demo model."""
 
 CORNER = Affine(10, 0, 699960, 0, -10, 5200000)
 
@@ -99,6 +104,53 @@ def test_stored_codes_are_the_quantised_detect_of_the_same_cube(finished):
             batch_size=plan.setting.batch_size,
         )
         np.testing.assert_array_equal(stored[number], quantise(probability.values))
+
+
+def test_stored_codes_are_the_quantised_detect_of_float_reflectance_without_settings(
+    tmp_path, cluster
+):
+    world = make_world(
+        tmp_path,
+        size=150,
+        cluster=cluster,
+        before={"bands": ALL_BANDS},
+        after={"bands": ALL_BANDS},
+        model={"item": "shipped:demo"},
+        inference={},
+    )
+    run(world)
+    plan = lspipe.plan(Workflow.from_file(world.workflow))
+    (tile,) = plan.tiles
+    stored = store.read(world.run, store.DETECTIONS, "18GYS", "probability")
+    for number, step in enumerate(tile.steps):
+        with dask.config.set(scheduler="synchronous"):
+            cube = open_step(tile, step, plan.workflow).compute()
+        codes = cube["reflectance"]
+        reflectance = (codes.where(codes != CUBE_NODATA) * 1e-4).astype(np.float32)
+        assert reflectance.sizes["band"] == 6
+        # Other dims, and names of another catalogue: nothing of it decides a pixel.
+        given = reflectance.transpose("x", "y", "band").rename(y="latitude", x="longitude")
+        with one_thread():
+            found = lspipe.detect(
+                given,
+                plan.model.reference,
+                mask=cube["quality"] != 0,
+                # One batch shape: another may change the last bit.
+                batch_size=plan.setting.batch_size,
+            )
+        np.testing.assert_array_equal(stored[number], quantise(found.values.T))
+        assert np.nanmax(found) > 0.5
+
+
+@contextmanager
+def one_thread():
+    """As in a worker."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_the_run_directory_says_how_it_was_made(finished):
