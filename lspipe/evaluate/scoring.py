@@ -372,7 +372,7 @@ class _Question:
     def _codes(self, image: NDArray[np.float32], window: int, stride: int) -> NDArray[np.uint16]:
         height, width = image.shape[1:]
         found = run_block(
-            np.ascontiguousarray(image),
+            image,
             origin=(0, 0),
             tile_shape=(height, width),
             core=(slice(0, height), slice(0, width)),

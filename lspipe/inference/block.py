@@ -64,8 +64,9 @@ def run_block(
     batch size, thread count, runtime and precision.
 
     Args:
-        pixels: (band, y, x) of core + halo (`windows.Block.outer`). int16 is reflectance x 1e4,
-            -32768 = no data; a float is taken as it is, NaN = no data.
+        pixels: (band, y, x) of core + halo (`windows.Block.outer`). int16 is value / step of the
+            channel (`schema.CHANNELS`; reflectance x 1e4), -32768 = no data; a float is taken as it
+            is, NaN = no data.
         origin: row and column of pixels[:, 0, 0] in the tile.
         tile_shape: rows and columns of the tile, which owns the lattice. An axis shorter than the
             window is padded at its end (reflect); padded pixels are unobserved.

@@ -189,8 +189,6 @@ def _eager(
     pixels: NDArray[Any], mask: NDArray[np.bool_], model: _Model, setting: Setting
 ) -> NDArray[np.float32]:
     """Compute (time, band, y, x) at once, each time as one block."""
-    # Of one layout in memory, whatever the order of the person's dims: some kernels see it.
-    pixels = np.ascontiguousarray(pixels)
     shape = pixels.shape[2:]
     whole = (slice(0, shape[0]), slice(0, shape[1]))
     runtime = model.open()
@@ -265,7 +263,7 @@ def _one_chunk(
     core = (slice(*edges[0][row : row + 2]), slice(*edges[1][column : column + 2]))
     halo = setting.halo
     probability = run_block(
-        np.ascontiguousarray(pixels[0]),
+        pixels[0],
         origin=(max(0, core[0].start - halo), max(0, core[1].start - halo)),
         tile_shape=(edges[0][-1], edges[1][-1]),
         core=core,

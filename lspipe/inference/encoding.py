@@ -11,6 +11,8 @@ What the numbers are follows from what the array says about itself:
 
 A scale of 1 with an offset of 0, which rioxarray writes for every file, says nothing. No data is
 NaN, -32768 of int16, and what attrs call `_FillValue`, `missing_value`, `fill_value` or `nodata`.
+Where that is a value of a float too (0), all bands must have it: arithmetic keeps attrs, so a 0 may
+be a digital number of 1000 less its offset, and attrs speak of what was a 0 before (`with_gaps`).
 """
 
 from __future__ import annotations
@@ -47,6 +49,7 @@ class Encoding:
     """One per band."""
     nodata: tuple[float, ...]
     """Numbers that stand for no data; NaN always does."""
+    is_float: bool
 
     @classmethod
     def of(cls, array: xr.DataArray, bands: int) -> Encoding:
@@ -67,6 +70,7 @@ class Encoding:
             scale=_per_band(array, ("scale_factor", "scales"), bands, default=1.0),
             offset=_per_band(array, ("add_offset", "offsets"), bands, default=0.0),
             nodata=tuple(sorted(set(_numbers(said)))),
+            is_float=bool(np.issubdtype(array.dtype, np.floating)),
         )
 
     def take(self, positions: Sequence[int]) -> Encoding:
@@ -75,12 +79,20 @@ class Encoding:
             tuple(self.scale[i] for i in positions),
             tuple(self.offset[i] for i in positions),
             self.nodata,
+            self.is_float,
         )
 
     @property
     def is_scaled(self) -> bool:
         """Whether it says what one step is."""
         return any(scale != 1 for scale in self.scale) or any(self.offset)
+
+    def doubtful(self, band: int, channel: Channel) -> dict[float, float]:
+        """Numbers that stand for no data and could be values of the channel, and those values."""
+        if not self.is_float:
+            return {}
+        values = {number: number * self.scale[band] + self.offset[band] for number in self.nodata}
+        return {n: value for n, value in values.items() if channel.low <= value <= channel.high}
 
 
 def encode(array: xr.DataArray, names: Sequence[str], encoding: Encoding) -> xr.DataArray:
@@ -110,6 +122,27 @@ def encode(array: xr.DataArray, names: Sequence[str], encoding: Encoding) -> xr.
     whole = array.data.rechunk({array.ndim - 3: -1})
     meta = np.empty((0,) * array.ndim, np.int16)
     return array.copy(data=whole.map_blocks(_encoded, dtype=np.int16, meta=meta, **facts))
+
+
+def with_gaps(
+    codes: xr.DataArray, names: Sequence[str], encodings: Sequence[Encoding]
+) -> xr.DataArray:
+    """Set no data where every band holds a number that stands for it and could be a value too.
+
+    Args:
+        codes: int16 (..., band, y, x) of `encode`.
+        names: channel of each band.
+        encodings: of each band, with one scale and one offset.
+    """
+    gap = None
+    for band, (name, encoding) in enumerate(zip(names, encodings, strict=True)):
+        if not encoding.is_float or not encoding.nodata:
+            continue
+        channel = channel_of(name)
+        values = np.array(list(encoding.doubtful(0, channel).values()))
+        here = codes.isel(band=band).isin(np.rint(values / channel.step))
+        gap = here if gap is None else gap & here
+    return codes if gap is None else codes.where(~gap, CUBE_NODATA).astype(np.int16)
 
 
 def _check_kind(dtype: np.dtype[Any], names: Sequence[str], encoding: Encoding) -> None:
@@ -142,23 +175,25 @@ def _encoded(
     for place in np.ndindex(numbers.shape[:-2]):
         image, band = numbers[place], place[-1]
         if channels is None:
-            codes[place] = np.where(_is_missing(image, encoding), CUBE_NODATA, image)
+            codes[place] = np.where(_is_missing(image, encoding.nodata), CUBE_NODATA, image)
             continue
         name, channel = channels[band]
         scale, offset = encoding.scale[band], encoding.offset[band]
-        if encoding.is_scaled and np.issubdtype(image.dtype, np.floating):
+        doubtful = encoding.doubtful(band, channel)
+        nodata = [number for number in encoding.nodata if number not in doubtful]
+        if encoding.is_scaled and encoding.is_float:
             _check_raw(image, name, channel, scale, offset)
         for first in range(0, len(image), _STRIP):
             strip = image[first : first + _STRIP]
-            missing = _is_missing(strip, encoding)
+            missing = _is_missing(strip, nodata)
             values = strip.astype(np.float64) * scale + offset
             codes[place][first : first + _STRIP] = _codes(values, missing, name, channel)
     return codes
 
 
-def _is_missing(numbers: NDArray[Any], encoding: Encoding) -> NDArray[np.bool_]:
+def _is_missing(numbers: NDArray[Any], nodata: Iterable[float]) -> NDArray[np.bool_]:
     missing: NDArray[np.bool_] = np.isnan(numbers)
-    for number in encoding.nodata:
+    for number in nodata:
         missing |= numbers == number
     if numbers.dtype == np.int16:
         missing |= numbers == CUBE_NODATA

@@ -18,7 +18,7 @@ import xarray as xr
 
 from lspipe.catalogs.bands import read_asset_key
 from lspipe.errors import UsageError
-from lspipe.inference.encoding import Encoding, encode
+from lspipe.inference.encoding import Encoding, encode, with_gaps
 from lspipe.schema import check_cube, split_channel
 
 if TYPE_CHECKING:
@@ -164,7 +164,8 @@ def _selected(array: xr.DataArray, bands: tuple[str, ...] | None) -> xr.DataArra
         return plain
     positions = _positions(_band_names(array, bands), bands)
     encoding = Encoding.of(array, plain.sizes["band"]).take(positions)
-    return encode(plain.isel(band=positions), bands, encoding)
+    codes = encode(plain.isel(band=positions), bands, encoding)
+    return with_gaps(codes, bands, [encoding.take([i]) for i in range(len(bands))])
 
 
 def _band_names(array: xr.DataArray, bands: tuple[str, ...]) -> list[str]:
@@ -219,18 +220,30 @@ def _variables(dataset: xr.Dataset, bands: tuple[str, ...] | None) -> list[xr.Da
 def _stacked(variables: list[xr.DataArray], bands: tuple[str, ...] | None) -> xr.DataArray:
     """Variables one behind the other along `band`: codes, or for no bands as they are."""
     layers = [_plain(variable).expand_dims("band", -3) for variable in variables]
-    if bands is not None:
-        layers = [
-            encode(layer, (band,), Encoding.of(variable, 1))
-            for layer, variable, band in zip(layers, variables, bands, strict=True)
-        ]
-    kinds = {"float" if layer.dtype.kind == "f" else str(layer.dtype) for layer in layers}
+    if bands is None:
+        _check_dtypes(variables)
+        return _joined(layers)
+    encodings = [Encoding.of(variable, 1) for variable in variables]
+    codes = [
+        encode(layer, (band,), encoding)
+        for layer, band, encoding in zip(layers, bands, encodings, strict=True)
+    ]
+    return with_gaps(_joined(codes), bands, encodings)
+
+
+def _check_dtypes(variables: list[xr.DataArray]) -> None:
+    """Refuse to mix codes with values, which would silently become one dtype."""
+    kinds = {"float" if one.dtype.kind == "f" else str(one.dtype) for one in variables}
     if len(kinds) > 1:
         found = ", ".join(f"{variable.name} {variable.dtype}" for variable in variables)
         raise UsageError(
             f"cube is a Dataset with the variables {found}: expected one dtype; choose those of "
             'the model, in its order: cube[["B02", ...]]'
         )
+
+
+def _joined(layers: list[xr.DataArray]) -> xr.DataArray:
+    """Layers of one band each as one array (..., band, y, x)."""
     joined: xr.DataArray = xr.concat(
         # Of channels that do not change, such as slope, there is one time only.
         xr.broadcast(*layers, exclude=["band"]),

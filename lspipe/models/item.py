@@ -43,9 +43,10 @@ SHIPPED_PREFIX = "shipped:"
 
 @dataclass(frozen=True, kw_only=True)
 class Scaling:
-    """How reflectance becomes the units of the network, on observed pixels only.
+    """How physical values become the units of the network, on observed pixels only.
 
-    `identity` and `affine` act on reflectance (an int16 cube times 1e-4) and on floats as they are:
+    `identity` and `affine` act on reflectance, degrees, ... (an int16 cube times its steps,
+    `schema.CHANNELS`) and on floats as they are:
 
     - `identity`: x
     - `affine`: x * scale + offset per band, then `clip` to (low, high), in model units

@@ -56,6 +56,7 @@ def codes_cube():
     codes += np.int16([200, 400, 300, 3500, 1200, 600])[:, None, None]
     codes[:, 10:28, 20:45] += np.int16([600, 700, 1100, -1500, 1800, 1500])[:, None, None]
     codes[:, 30, 30:40] = -700
+    codes[2, 33, 30:50] = 0
     codes[:, :5, :3] = CUBE_NODATA
     return xr.DataArray(
         codes,
@@ -109,13 +110,20 @@ SAME = {
     "floats with a number for no data": lambda: (
         reflectance().fillna(-9999).assign_attrs(_FillValue=-9999.0)
     ),
+    "floats with 0 for no data": lambda: reflectance().fillna(0).assign_attrs(nodata=0),
+    "digital numbers made reflectance, with attrs of before": lambda: reflectance().assign_attrs(
+        nodata=0
+    ),
+    "Dataset with 0 for no data": lambda: dataset(reflectance().fillna(0)).assign_attrs(nodata=0),
     "floats that say a scale of 1": lambda: reflectance().assign_attrs(**UNSCALED),
     "floats that were decoded": lambda: with_encoding(
         reflectance(), dtype="uint16", _FillValue=0, **SCALED
     ),
     "uint16 with scale and offset": lambda: digital_numbers().assign_attrs(_FillValue=0, **SCALED),
-    "int32 with scales per band": lambda: digital_numbers(np.int32).assign_attrs(
-        nodata=0, scales=(1e-4,) * 6, offsets=(-0.1,) * 6
+    "int32 with scales per band": lambda: (
+        (digital_numbers(np.int32) * xr.DataArray(np.arange(1, 7), dims="band"))
+        .isel(band=slice(None, None, -1))
+        .assign_attrs(nodata=0, scales=tuple(1e-4 / np.arange(6, 0, -1)), add_offset=-0.1)
     ),
     "masked floats with scale and offset": lambda: (
         digital_numbers(np.float32).where(digital_numbers() != 0).assign_attrs(**SCALED)
@@ -291,6 +299,14 @@ def test_numbers_of_a_lazy_cube_are_looked_at_when_they_are_computed():
     lazy = lspipe.detect(cube.chunk(y=20, x=20), DEMO)
     with pytest.raises(LspipeError, match="B04 of the cube holds 5: expected reflectance"):
         lazy.compute(scheduler="synchronous")
+
+
+def test_a_value_that_was_no_data_in_the_file_is_a_value_after_decoding():
+    cube = reflectance().copy()
+    cube[:, 20, 60] = 0
+    decoded = with_encoding(cube.copy(), _FillValue=0, **SCALED)
+    assert lspipe.detect(decoded, DEMO)[20, 60].notnull()
+    assert lspipe.detect(cube.assign_attrs(_FillValue=0), DEMO)[20, 60].isnull()
 
 
 # --- files and stacks ---------------------------------------------------------------------------
@@ -644,8 +660,7 @@ def test_a_model_is_an_item_or_a_callable():
 
 
 def test_the_examples_of_detect_are_so():
-    # `lspipe.detect` is the function; its module has the same name.
-    for name in ("lspipe.detect", "lspipe.schema"):
+    for name in ("lspipe.inference.detect", "lspipe.schema"):
         found = doctest.testmod(importlib.import_module(name))
         assert found.attempted > 0
         assert found.failed == 0
