@@ -9,11 +9,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-import rioxarray  # noqa: F401  # registers the .rio accessor
 import xarray as xr
-from pyproj import CRS
 
 from lspipe.change.components import BLOCK
+from lspipe.change.grids import crs_of, on_grid
 from lspipe.change.objects import kinds_of_change, kinds_of_detection
 from lspipe.errors import UsageError
 from lspipe.schema import CODE_NODATA, State, threshold_code, to_codes
@@ -21,9 +20,12 @@ from lspipe.schema import CODE_NODATA, State, threshold_code, to_codes
 if TYPE_CHECKING:
     from affine import Affine
     from numpy.typing import NDArray
+    from pyproj import CRS
 
 DEFAULT_THRESHOLD = 0.5
 """A pixel is landslide if its probability exceeds this. Source: Morales et al. 2022, 2.5."""
+
+_MAP = "delineate: the map"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,8 +63,9 @@ def classify(
         return _change(map_or_change, connectivity=connectivity, block=block)
     if threshold is None:
         threshold = map_or_change.attrs.get("threshold", DEFAULT_THRESHOLD)
-    codes = _codes(map_or_change)
-    crs, transform = _grid(map_or_change)
+    array = on_grid(map_or_change, name=_MAP)
+    codes = _codes(array)
+    crs, transform = _grid(array)
     return Classified(
         before=None,
         after=codes,
@@ -81,9 +84,10 @@ def _change(change: xr.Dataset, *, connectivity: int, block: int | tuple[int, in
             f"delineate: the Dataset has no {', '.join(missing)}: expected what lspipe.compare "
             "returns, with its attributes (xarray drops them in arithmetic; use keep_attrs=True)"
         )
-    crs, transform = _grid(change["after"])
-    before, after = _codes(change["before"]), _codes(change["after"])
-    state = np.asarray(change["state"].values)
+    maps = {name: on_grid(change[name], name=_MAP) for name in ("before", "after", "state")}
+    crs, transform = _grid(maps["after"])
+    before, after = _codes(maps["before"]), _codes(maps["after"])
+    state = np.asarray(maps["state"].values)
     kinds = kinds_of_change(
         before,
         after,
@@ -104,11 +108,6 @@ def _change(change: xr.Dataset, *, connectivity: int, block: int | tuple[int, in
 
 
 def _codes(probability: xr.DataArray) -> NDArray[np.uint16]:
-    if probability.dims != ("y", "x"):
-        raise UsageError(
-            f"delineate: the map has dimensions {probability.dims}: expected ('y', 'x'); "
-            "choose one date, as in .isel(time=0)"
-        )
     # Coded before it is computed: a dask-backed float map never exists whole.
     coded = xr.apply_ufunc(
         to_codes, probability, dask="parallelized", output_dtypes=[np.uint16], keep_attrs=False
@@ -117,17 +116,30 @@ def _codes(probability: xr.DataArray) -> NDArray[np.uint16]:
 
 
 def _grid(probability: xr.DataArray) -> tuple[CRS, Affine]:
-    if probability.rio.crs is None:
+    crs = crs_of(probability, name=_MAP)
+    if crs is None:
         raise UsageError(
-            "delineate: the map has no CRS: expected a projected one in metres; "
-            'set it with .rio.write_crs("EPSG:326..")'
+            f"{_MAP} has no CRS: expected a projected one in metres; {_advice(probability)}"
         )
     # Recalculated from x and y: the stored transform is stale after slicing.
     has_axes = "x" in probability.coords and "y" in probability.coords
     transform: Affine = probability.rio.transform(recalc=has_axes)
+    if transform.is_identity and 1 in probability.shape:
+        raise UsageError(
+            f"{_MAP} is {probability.shape} pixels: one row or column does not tell the size of a "
+            "pixel; expected two or more, or say it before slicing with .rio.write_transform()"
+        )
     if transform.b or transform.d or transform.a <= 0 or transform.e >= 0:
         raise UsageError(
-            f"delineate: the map's transform is {tuple(transform)[:6]}: expected north up, "
+            f"{_MAP}'s transform is {tuple(transform)[:6]}: expected north up, "
             "columns to the east and rows to the south; use .sortby('y', ascending=False)"
         )
-    return CRS.from_user_input(probability.rio.crs), transform
+    return crs, transform
+
+
+def _advice(probability: xr.DataArray) -> str:
+    """Say how a map without a CRS gets one."""
+    named = probability.encoding.get("grid_mapping", probability.attrs.get("grid_mapping"))
+    if named is not None and named not in probability.coords:
+        return f"it lacks the coordinate {named!r}: open its file with decode_coords='all'"
+    return 'set it with .rio.write_crs("EPSG:326..")'

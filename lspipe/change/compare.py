@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import numpy as np
 import xarray as xr
 
+from lspipe.change.grids import check_same_grid, on_grid, shared_coordinates
 from lspipe.errors import UsageError
 from lspipe.schema import CODE_NODATA, CODE_SCALE, State, dequantise, threshold_code, to_codes
 
@@ -135,8 +136,10 @@ def compare(
 
     Args:
         before: (y, x) map of the earlier date: float 0..1 with NaN = not observed (quantised to
-            1e-4 first), or uint16 codes with 65535 = not observed.
-        after: (y, x) map of the later date, on the same grid, of the same kind.
+            1e-4 first), or uint16 codes with 65535 = not observed. Other orders of the axes, and
+            the names latitude, longitude or lat, lon, are taken too.
+        after: (y, x) map of the later date, on the same grid, of the same kind. Coordinates or a
+            CRS that only one map has are taken to hold for both.
         threshold: landslide where the probability is above this.
         before_below: what counts as absent before; at most `threshold` has an effect.
         tolerance_px: kept in the attributes for `delineate`, which decides what is new.
@@ -146,10 +149,24 @@ def compare(
     Returns:
         Dataset (y, x) with `before` and `after` (float32, NaN = not observed; uint16 codes if given
         as codes), `gain` = after - before (float32 with NaN; int16 x 1e-4 with -32768 for codes),
-        `state` (uint8 `State`), the coordinates and CRS of `before`, and the rules as attributes.
+        `state` (uint8 `State`), and the rules and dates as attributes. The CRS stays in the
+        coordinate it was in; scalar coordinates stay where both maps have the same.
 
     Raises:
-        UsageError: the maps are not (y, x), lie on different grids, or hold other values.
+        UsageError: the maps are not (y, x), are unevenly spaced, lie on different grids, or hold
+            other values.
+
+    Example:
+        >>> import numpy as np
+        >>> import xarray as xr
+        >>> import lspipe
+        >>> before = xr.DataArray(np.zeros((2, 3), np.float32), dims=("y", "x"))
+        >>> after = before.copy()
+        >>> after[0, 1] = 0.9  # a new landslide
+        >>> after[1, 2] = np.nan  # a cloud
+        >>> lspipe.compare(before, after)["state"].values
+        array([[  0,   1,   0],
+               [  0,   0, 255]], dtype=uint8)
     """
     try:
         spec = ChangeSpec(
@@ -161,16 +178,19 @@ def compare(
         )
     except ValueError as error:
         raise UsageError(str(error)) from error
-    _check_grids(before, after)
+    names = "compare: `before`", "`after`"
+    before, after = on_grid(before, name=names[0]), on_grid(after, name="compare: `after`")
+    check_same_grid(before, after, names=names)
+    _check_kinds(before, after)
     is_coded = before.dtype == np.uint16
     dates = {
         f"date_{name}": np.datetime_as_string(da.coords["time"].values, unit="s") + "Z"
         for name, da in (("before", before), ("after", after))
         if "time" in da.coords and np.issubdtype(da.coords["time"].dtype, np.datetime64)
     }
-    names = [name for name in ("y", "x", "spatial_ref") if name in before.coords]
-    coords = {name: before.coords[name] for name in names}
-    codes = [_apply(to_codes, np.uint16, da.reset_coords(drop=True)) for da in (before, after)]
+    coords = shared_coordinates(before, after)
+    # Without their coordinates, which may differ in the last digit.
+    codes = [_apply(to_codes, np.uint16, da.drop_vars(list(da.coords))) for da in (before, after)]
     state = _apply(lambda b, a: change_codes(b, a, spec), np.uint8, *codes)
     gain = _apply(_gain_codes, np.int16, *codes)
     if not is_coded:
@@ -178,7 +198,12 @@ def compare(
         gain = _apply(_gain_float, np.float32, gain)
     found = {"before": codes[0], "after": codes[1], "gain": gain, "state": state}
     attrs = spec.attrs() | dates
-    return xr.Dataset({n: da.drop_attrs() for n, da in found.items()}, coords, attrs)
+    change = xr.Dataset({n: da.drop_attrs() for n, da in found.items()}, coords, attrs)
+    mapping = before.encoding.get("grid_mapping", after.encoding.get("grid_mapping"))
+    if mapping is not None:
+        # rioxarray and GDAL look for the CRS where each variable says it is.
+        change = change.rio.write_grid_mapping(mapping)
+    return change
 
 
 def _apply(function: Any, dtype: Any, *arrays: xr.DataArray) -> xr.DataArray:
@@ -188,36 +213,11 @@ def _apply(function: Any, dtype: Any, *arrays: xr.DataArray) -> xr.DataArray:
     return result
 
 
-def _check_grids(before: xr.DataArray, after: xr.DataArray) -> None:
-    for name, da in (("before", before), ("after", after)):
-        if da.dims != ("y", "x"):
-            raise UsageError(
-                f"compare: `{name}` has dimensions {da.dims}: expected ('y', 'x'); "
-                "choose one date, as in .isel(time=0)"
-            )
-    if before.shape != after.shape:
-        raise UsageError(
-            f"compare: `before` is {before.shape} and `after` {after.shape} pixels: expected one "
-            "grid; reproject one with .rio.reproject_match(other)"
-        )
+def _check_kinds(before: xr.DataArray, after: xr.DataArray) -> None:
     if (before.dtype == np.uint16) != (after.dtype == np.uint16):
         raise UsageError(
             f"compare: `before` is {before.dtype} and `after` {after.dtype}: expected both "
             "as float probabilities or both as uint16 codes"
-        )
-    for axis in ("y", "x"):
-        both = axis in before.coords and axis in after.coords
-        if both and not np.array_equal(before.coords[axis], after.coords[axis]):
-            raise UsageError(
-                f"compare: the `{axis}` coordinates of `before` and `after` differ: expected one "
-                "grid; reproject one with .rio.reproject_match(other)"
-            )
-    crs = [da.coords["spatial_ref"].attrs.get("crs_wkt") for da in (before, after)
-           if "spatial_ref" in da.coords]  # fmt: skip
-    if len(crs) == 2 and crs[0] != crs[1]:
-        raise UsageError(
-            "compare: `before` and `after` have different CRS: expected one grid; "
-            "reproject one with .rio.reproject_match(other)"
         )
 
 

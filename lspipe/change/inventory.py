@@ -77,7 +77,9 @@ def delineate(
         map_or_change: probability map of one date, a DataArray (y, x) (status `detected`), or a
             Dataset of `compare` with `before`, `after`, `state` and its rules as attributes
             (statuses `new`, `persistent`, `vanished`, `undetermined`). Float 0..1 with NaN = not
-            observed, or uint16 codes with 65535. Needs a projected CRS in metres.
+            observed, or uint16 codes with 65535. Needs a projected CRS in metres, in a coordinate
+            of any name, and evenly spaced pixels. Other orders of the axes, and the names latitude,
+            longitude or lat, lon, are taken too.
         min_area_m2: smallest object kept, geodesic square metres. With several tiles leave it at 0
             here and pass it to `join_tiles`: it counts after joining.
         connectivity: 8 (pixels that touch at a corner are one object) or 4.
@@ -96,7 +98,21 @@ def delineate(
         two) among the object's pixels and their 8 neighbours.
 
     Raises:
-        UsageError: no CRS, a CRS not in metres, other dimensions, values or variables.
+        UsageError: no CRS, a CRS not in metres, unevenly spaced coordinates, other dimensions,
+            values or variables.
+
+    Example:
+        >>> import numpy as np
+        >>> import rioxarray
+        >>> import xarray as xr
+        >>> import lspipe
+        >>> grid = {"y": 5200995 - 10.0 * np.arange(8), "x": 700005 + 10.0 * np.arange(9)}
+        >>> probability = xr.DataArray(np.zeros((8, 9), np.float32), grid, ("y", "x"))
+        >>> probability[2:5, 3:7] = 0.9
+        >>> probability = probability.rio.write_crs("EPSG:32718")
+        >>> lspipe.delineate(probability, min_area_m2=900)[["status", "n_px"]]
+             status  n_px
+        0  detected    12
     """
     scene = classify(map_or_change, threshold=threshold, connectivity=connectivity, block=block)
     found = label(scene.kinds, block=block, connectivity=connectivity)

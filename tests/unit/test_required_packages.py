@@ -30,7 +30,7 @@ USED_BY = {
         "change.classified change.compare change.inventory cube.loaders cube.opening "
         "inference.given runs.listing",
     ),
-    "rioxarray": ("rioxarray", "change.classified"),
+    "rioxarray": ("rioxarray", "change.grids"),
     "zarr": ("zarr", "runs.store"),
     "torch": (
         "torch",
