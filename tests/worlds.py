@@ -18,12 +18,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import yaml
 
+from lspipe.runs.prepare import prepare
 from tests.scenes import make_scene
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from numpy.typing import NDArray
+
+    from lspipe.runs.plan import Plan
+    from lspipe.workflow import Workflow
 
 # Surface reflectance of a closed forest and of a fresh scar (Sentinel-2 L2A, typical values).
 FOREST = {"B02": 0.02, "B03": 0.04, "B04": 0.03, "B08": 0.35, "B11": 0.12}
@@ -128,6 +132,11 @@ def change_workflow(world: World, **sections: Any) -> None:
     """Replace sections of a world's workflow."""
     content = yaml.safe_load(world.workflow.read_text(encoding="utf-8"))
     world.workflow.write_text(yaml.safe_dump({**content, **sections}), encoding="utf-8")
+
+
+def plan_only(workflow: Workflow) -> Plan:
+    """Plan a workflow, in its run directory if there is one; nothing is written."""
+    return prepare(workflow, Path(workflow.run_directory)).plan
 
 
 def lspipe(*arguments: object, **options: Any) -> subprocess.CompletedProcess[str]:

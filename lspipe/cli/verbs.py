@@ -20,6 +20,8 @@ from lspipe.errors import UsageError
 if TYPE_CHECKING:
     import argparse
 
+    from lspipe.runs.cost import Estimate
+
 OK = 0
 
 
@@ -59,35 +61,15 @@ def schema(options: argparse.Namespace) -> int:
 
 def plan(options: argparse.Namespace) -> int:
     """Freeze the items and say what a run would do, and cost."""
-    from lspipe.runs.caution import warnings
-    from lspipe.runs.cost import estimate
-    from lspipe.runs.prepare import (
-        check_memory,
-        done_counts,
-        opened,
-        prepare,
-        redo_counts,
-        whats_left,
-    )
-    from lspipe.runs.record import describe_plan
+    from lspipe.runs import pipeline
 
-    workflow = _workflow(options)
-    run = _run_directory(workflow, options)
-    prepared = prepare(workflow, run)
-    if prepared.previous is None:
-        with opened(prepared) as held:
-            prepared = held
-    cost, notes = estimate(prepared.plan), warnings(prepared.plan)
-    description = describe_plan(
-        prepared.plan,
-        run=run,
-        left=whats_left(prepared),
-        done=done_counts(prepared),
-        redo=redo_counts(prepared),
-    )
-    facts = {**description, "estimate": cost.as_json(), "warnings": notes}
-    show(options, facts, lambda: plan_text(facts, cost, notes))
-    check_memory(prepared)
+    def told(
+        _: str, *, description: dict[str, Any], estimate: Estimate, warnings: list[str]
+    ) -> None:
+        facts = {**description, "estimate": estimate.as_json(), "warnings": warnings}
+        show(options, facts, lambda: plan_text(facts, estimate, warnings))
+
+    pipeline.plan(_workflow(options), output=options.output or None, report=told)
     return OK
 
 

@@ -18,11 +18,20 @@ from typing import TYPE_CHECKING, Any
 from lspipe import clusters, search
 from lspipe.errors import BlockError, StoreError
 from lspipe.runs import guard, listing, store, stream, worker
+from lspipe.runs.caution import warnings
+from lspipe.runs.cost import estimate
 from lspipe.runs.plan import THREADS, model_of, open_step
-from lspipe.runs.prepare import check_memory, done_counts, opened, prepare
-from lspipe.runs.record import Log, check_run_directory, read_log, read_status, run_json
+from lspipe.runs.prepare import check_memory, done_counts, opened, prepare, redo_counts, whats_left
+from lspipe.runs.record import (
+    Log,
+    check_run_directory,
+    describe_plan,
+    read_log,
+    read_status,
+    run_json,
+)
 from lspipe.runs.selection import Selection, select
-from lspipe.workflow import check_paths
+from lspipe.workflow import Workflow, check_paths
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -32,7 +41,6 @@ if TYPE_CHECKING:
     from lspipe.runs.prepare import Prepared
     from lspipe.runs.selection import Todo
     from lspipe.runs.stream import Failure
-    from lspipe.workflow import Workflow
 
 
 DISK_TROUBLE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.ENOENT}
@@ -85,9 +93,67 @@ class Summary:
         }
 
 
-def plan(workflow: Workflow) -> Plan:
-    """Make the plan of a workflow, in its run directory if there is one; writes nothing."""
-    return prepare(workflow, Path(workflow.run_directory)).plan
+def plan(
+    workflow: Workflow | Path | str,
+    *,
+    output: Path | str | None = None,
+    report: Callable[..., None] | None = None,
+) -> Plan:
+    """Decide all that decides a pixel, and freeze it in the run directory, as `lspipe plan` does.
+
+    A directory that was planned already is taken as it is: nothing is searched, nothing written.
+
+    Args:
+        workflow: what is asked, or its file.
+        output: run directory; None = the workflow's.
+        report: told `plan` once, with its description, estimate and warnings; measuring the
+            estimate takes seconds, and is left out without a report.
+
+    Returns:
+        Tiles, the scenes chosen for each date, blocks, fingerprints.
+
+    Raises:
+        NothingFound: the search answered, and a date has no scene.
+        UsageError: the workflow cannot be done as asked, or its blocks do not fit into memory;
+            then the plan is in the run directory all the same.
+        StoreError: the directory holds the run of another workflow, or no run, or is in use.
+
+    Example:
+        >>> import lspipe
+        >>> plan = lspipe.plan("my.yaml", output="runs/my-valley")  # doctest: +SKIP
+        >>> [(tile.tile.name, len(tile.blocks)) for tile in plan.tiles]  # doctest: +SKIP
+        [('18GYS', 9)]
+    """
+    workflow, directory = _asked(workflow, output)
+    prepared = prepare(workflow, directory)
+    if prepared.previous is None:
+        with opened(prepared) as held:
+            prepared = held
+    if report is not None:
+        report(
+            "plan",
+            description=_describe(prepared),
+            estimate=estimate(prepared.plan),
+            warnings=warnings(prepared.plan),
+        )
+    check_memory(prepared)
+    return prepared.plan
+
+
+def _asked(workflow: Workflow | Path | str, output: Path | str | None) -> tuple[Workflow, Path]:
+    """Return the workflow, read if it is a file, and its run directory."""
+    asked = workflow if isinstance(workflow, Workflow) else Workflow.from_file(workflow)
+    return asked, Path(asked.run_directory if output is None else output)
+
+
+def _describe(prepared: Prepared) -> dict[str, Any]:
+    return describe_plan(
+        prepared.plan,
+        run=prepared.run,
+        left=whats_left(prepared),
+        done=done_counts(prepared),
+        redo=redo_counts(prepared),
+    )
 
 
 def validate(workflow: Workflow) -> dict[str, Any]:
@@ -130,7 +196,7 @@ def status(run: Path) -> dict[str, Any]:
 
 
 def run(
-    workflow: Workflow,
+    workflow: Workflow | Path | str,
     *,
     output: Path | str | None = None,
     tiles: tuple[str, ...] | None = None,
@@ -143,7 +209,7 @@ def run(
     """Run a workflow, or go on with a run.
 
     Args:
-        workflow: what is asked.
+        workflow: what is asked, or its file.
         output: run directory; None = the workflow's.
         tiles: only these tiles.
         bounds: only blocks that touch west, south, east, north (degrees).
@@ -154,8 +220,14 @@ def run(
 
     Raises:
         LspipeError: the run cannot be done; blocks that fail do not raise, they are in the summary.
+
+    Example:
+        >>> import lspipe
+        >>> summary = lspipe.run("my.yaml", output="runs/my-valley")  # doctest: +SKIP
+        >>> summary.state, dict(summary.statuses)  # doctest: +SKIP
+        ('finished', {'new': 12, 'persistent': 3})
     """
-    directory = Path(output) if output is not None else Path(workflow.run_directory)
+    workflow, directory = _asked(workflow, output)
     report("stage", text=f"planning {workflow.name}")
     prepared = prepare(workflow, directory, fresh=fresh)
     selection = Selection(tiles=tiles, bounds=bounds, limit=limit, only_failed=only_failed)

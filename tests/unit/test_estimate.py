@@ -16,7 +16,6 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-import lspipe
 from lspipe.clusters import USABLE_MEMORY, ClusterSpec
 from lspipe.cube import Step
 from lspipe.errors import UsageError
@@ -31,7 +30,7 @@ from lspipe.runs.memory import _peak_at, check_memory, fitting_block, peak_bytes
 from lspipe.runs.plan import BLOCK_SIZES, THREADS
 from lspipe.search import Acquisition
 from lspipe.workflow import Workflow
-from tests.worlds import make_world
+from tests.worlds import make_world, plan_only
 
 
 def tile_of(shape, area=None):
@@ -112,7 +111,7 @@ def world(tmp_path_factory):
 
 
 def plan_of(world, *overrides):
-    return lspipe.plan(Workflow.from_file(world.workflow, overrides=overrides))
+    return plan_only(Workflow.from_file(world.workflow, overrides=overrides))
 
 
 def test_a_plan_costs_what_it_counts_up_to(world):

@@ -8,13 +8,12 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-import lspipe
 from lspipe.errors import LoadError, UsageError
 from lspipe.models import read_item
 from lspipe.models.statistics import Statistics
 from lspipe.runs import guard
 from lspipe.workflow import Workflow
-from tests.worlds import NEW_SCAR, OLD_SCAR, ground, make_world
+from tests.worlds import NEW_SCAR, OLD_SCAR, ground, make_world, plan_only
 
 BANDS = ("B02", "B04", "B08", "B11")
 SOUND = ground(OLD_SCAR, NEW_SCAR)
@@ -57,7 +56,7 @@ def worlds(tmp_path_factory, item):
 
 def look(world, *overrides, step=1):
     """Look at a date of a world; returns what was reported."""
-    plan = lspipe.plan(Workflow.from_file(world.workflow, overrides=overrides))
+    plan = plan_only(Workflow.from_file(world.workflow, overrides=overrides))
     said = []
     guard.look(plan, [("18GYS", step)], report=lambda _, **facts: said.append(facts))
     return said
@@ -111,7 +110,7 @@ def test_what_cannot_be_read_is_left_to_its_blocks(worlds, monkeypatch):
 
 def test_the_answer_is_in_no_fingerprint(worlds):
     one, other = (
-        lspipe.plan(Workflow.from_file(worlds["sound"].workflow, overrides=overrides))
+        plan_only(Workflow.from_file(worlds["sound"].workflow, overrides=overrides))
         for overrides in ((), ("inference.unfamiliar=ignore",))
     )
     assert one.detection_fingerprint == other.detection_fingerprint

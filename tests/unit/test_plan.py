@@ -16,7 +16,6 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-import lspipe
 from lspipe import search
 from lspipe.errors import ModelError, NothingFound, StoreError, WorkflowError
 from lspipe.inference import windows
@@ -33,7 +32,7 @@ from lspipe.runs.plan import (
 )
 from lspipe.runs.prepare import opened, prepare
 from lspipe.workflow import Workflow
-from tests.worlds import add_scene, make_world
+from tests.worlds import add_scene, make_world, plan_only
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -62,7 +61,7 @@ def workflow(world, *overrides: str) -> Workflow:
 
 @pytest.fixture(scope="module")
 def plan(world):
-    return lspipe.plan(workflow(world))
+    return plan_only(workflow(world))
 
 
 # --- fingerprints -------------------------------------------------------------------------------
@@ -112,28 +111,28 @@ DECIDES_NEITHER = [
 
 @pytest.mark.parametrize("override", DECIDES_A_PIXEL)
 def test_what_decides_a_pixel_changes_both_fingerprints(world, plan, override):
-    other = lspipe.plan(workflow(world, override))
+    other = plan_only(workflow(world, override))
     assert other.detection_fingerprint != plan.detection_fingerprint
     assert other.change_fingerprint != plan.change_fingerprint
 
 
 @pytest.mark.parametrize("override", DECIDES_THE_LIST)
 def test_the_change_section_changes_the_second_fingerprint_only(world, plan, override):
-    other = lspipe.plan(workflow(world, override))
+    other = plan_only(workflow(world, override))
     assert other.detection_fingerprint == plan.detection_fingerprint
     assert other.change_fingerprint != plan.change_fingerprint
 
 
 @pytest.mark.parametrize("override", DECIDES_NEITHER)
 def test_how_and_where_it_is_computed_changes_no_fingerprint(world, plan, override):
-    other = lspipe.plan(workflow(world, override))
+    other = plan_only(workflow(world, override))
     assert other.detection_fingerprint == plan.detection_fingerprint
     assert other.change_fingerprint == plan.change_fingerprint
 
 
 def test_an_edited_model_item_with_the_same_weights_is_another_model(world):
     packed, edited = (
-        lspipe.plan(workflow(world, f"model.item={name}.json")) for name in ("demo", "edited")
+        plan_only(workflow(world, f"model.item={name}.json")) for name in ("demo", "edited")
     )
     assert packed.reference.sha256 == edited.reference.sha256
     assert packed.detection_fingerprint != edited.detection_fingerprint
@@ -143,7 +142,7 @@ def test_another_radiometry_or_version_of_the_numerics_is_another_run(world, pla
     for name, module in list(sys.modules.items()):
         if name.startswith("lspipe.") and "NUMERICS" in vars(module):
             monkeypatch.setattr(module, "NUMERICS", 10**6)
-    assert lspipe.plan(workflow(world)).detection_fingerprint != plan.detection_fingerprint
+    assert plan_only(workflow(world)).detection_fingerprint != plan.detection_fingerprint
     monkeypatch.undo()
     decided = {tile.tile.name: record(tile) for tile in plan.tiles}
     decided["18GYS"]["radiometry"][0]["offset"] = -0.05
@@ -207,13 +206,13 @@ def test_an_earlier_plan_is_taken_back_without_reading_or_searching(world, plan,
 
 def test_a_date_without_a_scene_is_nothing_found(world):
     with pytest.raises(NothingFound, match="2016-06-01"):
-        lspipe.plan(workflow(world, "dates.before={start: 2016-06-01, end: 2016-07-01}"))
+        plan_only(workflow(world, "dates.before={start: 2016-06-01, end: 2016-07-01}"))
 
 
 def test_a_model_that_wants_a_band_that_a_scene_lacks_is_refused(tmp_path):
     world = make_world(tmp_path, after={"bands": ("B02", "B03", "B04", "B08")})
     with pytest.raises(ModelError, match=f"wants B11, which {AFTER} of tile 18GYS does not have"):
-        lspipe.plan(workflow(world))
+        plan_only(workflow(world))
 
 
 def test_the_threshold_is_the_workflows_else_the_models(world, plan):
@@ -235,7 +234,7 @@ def whole_tile(folder: Path, **sections):
             size = asset["proj:transform"][0]
             asset["proj:shape"] = [round(109800 / size)] * 2
         path.write_text(json.dumps(item), encoding="utf-8")
-    return lspipe.plan(Workflow.from_file(world.workflow))
+    return plan_only(Workflow.from_file(world.workflow))
 
 
 def test_a_whole_tile_is_cut_into_thirds(tmp_path):
@@ -272,20 +271,20 @@ def test_auto_takes_the_block_that_reads_least(tmp_path):
 
 def test_a_block_smaller_than_a_halo_is_refused_with_the_key(world):
     with pytest.raises(WorkflowError, match=r"execution\.block: found 30, expected at least 31"):
-        lspipe.plan(workflow(world, "execution.block=30"))
-    (tile,) = lspipe.plan(workflow(world, "execution.block=31")).tiles
+        plan_only(workflow(world, "execution.block=30"))
+    (tile,) = plan_only(workflow(world, "execution.block=31")).tiles
     assert tile.grid.block == 31
 
 
 def test_a_block_that_would_make_tiny_chunks_is_refused(world):
     # A prime: its only chunk below 610 px is a single pixel.
     with pytest.raises(WorkflowError, match=r"execution\.block: found 1021"):
-        lspipe.plan(workflow(world, "execution.block=1021"))
+        plan_only(workflow(world, "execution.block=1021"))
 
 
 @pytest.mark.parametrize("block", [31, 80, 110, 240, 999])
 def test_chunks_of_the_cube_are_the_blocks_of_the_store(world, block):
-    made = lspipe.plan(workflow(world, f"execution.block={block}"))
+    made = plan_only(workflow(world, f"execution.block={block}"))
     (tile,) = made.tiles
     rows, columns = tile.chunks
     assert (len(rows), len(columns)) == tile.grid.blocks
@@ -305,7 +304,7 @@ def test_a_model_scaled_by_tile_gets_the_range_of_the_whole_tile_once(world, tmp
     content["search"]["catalog"] = str(world.folder / "items")
     content["model"] = {"item": "scaled.json"}
     (tmp_path / "workflow.yaml").write_text(yaml.safe_dump(content), encoding="utf-8")
-    scaled = lspipe.plan(Workflow.from_file(tmp_path / "workflow.yaml"))
+    scaled = plan_only(Workflow.from_file(tmp_path / "workflow.yaml"))
     (tile,) = scaled.tiles
     for step, ranges in zip(tile.steps, tile.tile_ranges, strict=True):
         cube = open_step(tile, step, scaled.workflow).compute()
@@ -333,7 +332,7 @@ def test_a_plan_says_who_decided_each_setting(world, plan):
         "blend": "paper default",
         "batch_size": "default",
     }
-    asked = lspipe.plan(workflow(world, "inference.batch_size=4"))
+    asked = plan_only(workflow(world, "inference.batch_size=4"))
     assert (asked.setting.batch_size, asked.sources["batch_size"]) == (4, "workflow")
 
 
@@ -358,7 +357,7 @@ def test_the_batch_size_of_a_gpu_is_probed_once_per_plan_beside_the_largest_bloc
     world, monkeypatch
 ):
     asked = pretended(monkeypatch, device="cuda")
-    probed = lspipe.plan(workflow(world))
+    probed = plan_only(workflow(world))
     # A block of 80 px with halos of 31, four bands of int16 that become float32, and what is kept
     # per pixel. Eager: another runtime would compile every size.
     assert asked == [("eager", 4, 32, 142**2 * (4 * (2 + 4) + BYTES_PER_PIXEL))]
@@ -391,5 +390,5 @@ def test_a_run_that_goes_on_keeps_its_batch_size_and_probes_nothing(
 
 def test_a_cpu_is_not_probed(world, monkeypatch):
     asked = pretended(monkeypatch, device="cpu")
-    assert lspipe.plan(workflow(world)).setting.batch_size == AUTO_BATCH_SIZE
+    assert plan_only(workflow(world)).setting.batch_size == AUTO_BATCH_SIZE
     assert not asked

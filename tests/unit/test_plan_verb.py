@@ -16,7 +16,7 @@ from lspipe.inference.presets import AGREEMENT
 from lspipe.runs import prepare as preparing
 from lspipe.runs.prepare import Prepared, prepare, redo_counts, whats_left
 from lspipe.workflow import Workflow
-from tests.worlds import make_world
+from tests.worlds import make_world, plan_only
 
 
 @pytest.fixture(scope="module")
@@ -123,7 +123,7 @@ def planned(world, tmp_path, monkeypatch):
             "workflow": first.plan.workflow.model_dump(mode="json"),
             "outputs": {} if outputs is None else outputs,
         }
-        plan = lspipe.plan(Workflow.from_file(world.workflow, overrides=overrides))
+        plan = plan_only(Workflow.from_file(world.workflow, overrides=overrides))
         return Prepared(first.run, plan, previous, first.frozen)
 
     return earlier

@@ -9,7 +9,6 @@ from importlib.metadata import version
 
 import pytest
 
-import lspipe
 from lspipe.errors import StoreError
 from lspipe.runs.record import (
     PACKAGES,
@@ -23,7 +22,7 @@ from lspipe.runs.record import (
 )
 from lspipe.runs.stream import Failure
 from lspipe.workflow import Workflow
-from tests.worlds import make_world
+from tests.worlds import make_world, plan_only
 
 
 def test_an_event_is_logged_and_reported_with_the_same_facts(tmp_path):
@@ -76,7 +75,7 @@ def test_a_run_after_a_kill_begins_a_line_of_its_own(tmp_path):
 
 
 def test_run_json_takes_a_token_from_nowhere(tmp_path):
-    plan = lspipe.plan(Workflow.from_file(make_world(tmp_path).workflow))
+    plan = plan_only(Workflow.from_file(make_world(tmp_path).workflow))
     search = replace(plan.workflow.search, catalog="https://me:SECRET@stac.example/v1?token=SECRET")
     workflow = plan.workflow.model_copy(update={"search": search})
     content = run_json(replace(plan, workflow=workflow), state="planned")
@@ -90,7 +89,7 @@ def test_run_json_says_in_a_line_what_computed_it(tmp_path):
     workflow = Workflow.from_file(
         make_world(tmp_path).workflow, overrides=("inference.batch_size=4", "inference.device=cpu")
     )
-    plan = lspipe.plan(workflow)
+    plan = plan_only(workflow)
     model = run_json(plan, state="planned")["model"]
     assert model["runs_as"] == "cpu fp32 eager, batches of 4, 1 thread"
     fields = ("device", "precision", "runtime", "batch_size", "threads")

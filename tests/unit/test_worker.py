@@ -15,14 +15,13 @@ import torch
 from dask._task_spec import convert_legacy_graph
 from dask.base import collections_to_expr
 
-import lspipe
 from lspipe.errors import BlockError, InferenceError, ModelError
 from lspipe.runs import store, worker
 from lspipe.runs.plan import open_step
 from lspipe.runs.worker import StepJob, block_tasks, infer_and_write
 from lspipe.schema import CODE_NODATA, CUBE_NODATA, Quality
 from lspipe.workflow import Workflow
-from tests.worlds import make_world
+from tests.worlds import make_world, plan_only
 
 TILE = "18GYS"
 
@@ -31,7 +30,7 @@ TILE = "18GYS"
 def plan(tmp_path_factory):
     """A plan of 3 x 3 blocks on two dates; tests write into run directories of their own."""
     world = make_world(tmp_path_factory.mktemp("world"), after={"clouds": ((130, 146, 12),)})
-    return lspipe.plan(Workflow.from_file(world.workflow))
+    return plan_only(Workflow.from_file(world.workflow))
 
 
 def job_of(plan, run, step=0) -> StepJob:

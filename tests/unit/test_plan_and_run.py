@@ -1,0 +1,77 @@
+"""`lspipe.plan` and `lspipe.run`, called from Python: what they take, freeze and refuse."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+import lspipe
+from lspipe.cli import main
+from lspipe.errors import NothingFound, StoreError, UsageError, WorkflowError
+from lspipe.runs import store
+from lspipe.workflow import Workflow
+from tests.worlds import fingerprints, make_world
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    return make_world(tmp_path_factory.mktemp("world"))
+
+
+def test_plan_freezes_what_the_command_does(world, tmp_path, capsys):
+    plan = lspipe.plan(world.workflow, output=tmp_path / "python")
+    assert main(["plan", str(world.workflow), "--output", str(tmp_path / "words"), "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["fingerprints"]["detection"] == plan.detection_fingerprint
+    for name in ("items.json", "run.json"):
+        one, two = ((tmp_path / run / name).read_text() for run in ("python", "words"))
+        assert one == two
+
+
+def test_plan_takes_a_workflow_or_its_file_and_writes_where_it_says(tmp_path):
+    world = make_world(tmp_path)
+    plan = lspipe.plan(Workflow.from_file(world.workflow))
+    assert store.read_json(world.run / "run.json")["state"] == "planned"
+    before = fingerprints(world.run)
+    again = lspipe.plan(str(world.workflow))
+    assert again.change_fingerprint == plan.change_fingerprint
+    assert fingerprints(world.run) == before, "planned already: nothing is written"
+
+
+def test_a_plan_is_described_only_to_whom_asks(world, tmp_path, capsys):
+    told = {}
+    lspipe.plan(world.workflow, output=tmp_path, report=lambda _, **facts: told.update(facts))
+    assert told["description"]["left"] == "18 of 18 blocks, then the list"
+    assert told["estimate"].windows > 0
+    assert "warnings" in told
+    assert capsys.readouterr() == ("", "")
+
+
+def test_plan_refuses_what_the_command_refuses(world, tmp_path):
+    run = tmp_path / "run"
+    lspipe.plan(world.workflow, output=run)
+    refused = {
+        "inference.stride=8": (StoreError, "made by another workflow: inference.stride: 16 -> 8"),
+        "cluster.memory_per_worker=100MB": (UsageError, "a block of 80 px needs"),
+    }
+    for override, (kind, message) in refused.items():
+        asked = Workflow.from_file(world.workflow, overrides=(override,))
+        with pytest.raises(kind, match=message):
+            lspipe.plan(asked, output=run)
+    (run / "run.json").unlink()
+    with store.lock(run), pytest.raises(StoreError, match="in use by"):
+        lspipe.plan(world.workflow, output=run)
+    empty = "dates.before={start: 2016-06-01, end: 2016-07-01}"
+    with pytest.raises(NothingFound):
+        lspipe.plan(Workflow.from_file(world.workflow, overrides=(empty,)), output=tmp_path / "no")
+    assert not (tmp_path / "no").exists()
+    with pytest.raises(WorkflowError, match="no such file"):
+        lspipe.plan(tmp_path / "gone.yaml")
+
+
+def test_run_takes_the_file_of_a_workflow(world, tmp_path):
+    # Refused only once the plan is known, and before anything is computed.
+    for workflow in (world.workflow, str(world.workflow), Workflow.from_file(world.workflow)):
+        with pytest.raises(UsageError, match="19GBP: not in this run; it has 18GYS"):
+            lspipe.run(workflow, output=tmp_path / "run", tiles=("19GBP",))
