@@ -10,10 +10,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from lspipe import models, preprocess
+    from lspipe import errors, evaluate, models, preprocess, samples, train
     from lspipe.change.compare import compare
     from lspipe.change.inventory import delineate
     from lspipe.inference.detect import detect
+    from lspipe.runs.opened import open_run
     from lspipe.runs.pipeline import plan, run
     from lspipe.workflow import Workflow
 
@@ -24,10 +25,15 @@ __all__ = [
     "compare",
     "delineate",
     "detect",
+    "errors",
+    "evaluate",
     "models",
+    "open_run",
     "plan",
     "preprocess",
     "run",
+    "samples",
+    "train",
 ]
 
 _HOMES = {
@@ -35,6 +41,7 @@ _HOMES = {
     "compare": "lspipe.change.compare",
     "delineate": "lspipe.change.inventory",
     "detect": "lspipe.inference.detect",
+    "open_run": "lspipe.runs.opened",
     "plan": "lspipe.runs.pipeline",
     "run": "lspipe.runs.pipeline",
 }

@@ -1,0 +1,153 @@
+"""A run directory -> its lists as tables and its maps as lazy arrays.
+
+Covers: what a run computed, whether it is finished or not. Does not cover: the scenes that it was
+computed from (`samples/frozen.py`), how far it is (`pipeline.status`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lspipe.errors import StoreError, UsageError
+from lspipe.runs import store
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    import geopandas as gpd
+    import xarray as xr
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run directory that was opened: its tiles by name, its lists, and what it says of itself."""
+
+    path: Path
+    record: Mapping[str, Any]
+    """Content of `run.json` when the run was opened."""
+
+    @property
+    def name(self) -> str:
+        """Name of the workflow."""
+        return str(self.record["name"])
+
+    @property
+    def state(self) -> str:
+        """How far the run was when it was opened: planned, running, interrupted, failed, ..."""
+        return str(self.record["state"])
+
+    @property
+    def tiles(self) -> tuple[str, ...]:
+        """Names of its tiles, sorted."""
+        return tuple(sorted(self.record["tiles"]))
+
+    @property
+    def workflow(self) -> Mapping[str, Any]:
+        """The workflow with all its defaults, as plain values."""
+        workflow: Mapping[str, Any] = self.record["workflow"]
+        return workflow
+
+    @property
+    def is_two_date(self) -> bool:
+        """Whether two dates are compared."""
+        dates = self.workflow["dates"]
+        return dates.get("before") is not None or dates.get("event") is not None
+
+    @cached_property
+    def inventory(self) -> gpd.GeoDataFrame:
+        """The list: a row per landslide, `schema.INVENTORY_COLUMNS`, EPSG:4326; read once.
+
+        Raises:
+            StoreError: the run has not come to its list yet.
+        """
+        return self._table("inventory.parquet")
+
+    @cached_property
+    def unobserved(self) -> gpd.GeoDataFrame:
+        """What was not observed: a polygon per tile, date and reason, EPSG:4326; read once.
+
+        Raises:
+            StoreError: the run has not come to its list yet.
+        """
+        return self._table("unobserved.parquet")
+
+    def __getitem__(self, tile: str) -> xr.Dataset:
+        """Open the maps of a tile, lazily.
+
+        Returns:
+            Dataset in dask chunks: `probability` (time, y, x) float32 0..1, NaN = not observed;
+            `quality` (time, y, x) bits of `schema.Quality`, 0 = observed, 255 = not processed yet;
+            `true_colour` (time, band, y, x), `ndvi`, `scl`, `acquired`; of two dates `state` and
+            `gain` (y, x). Attributes say units and nodata. The attribute `blocks` says how many
+            blocks are done, of how many; the others are not observed. Of an unfinished run, the
+            attribute `missing` names the maps that are not there yet.
+
+        Raises:
+            UsageError: no such tile.
+            StoreError: nothing of the tile was computed yet.
+        """
+        if tile not in self.record["tiles"]:
+            raise UsageError(f"{self.path}: no tile {tile!r}; it has {', '.join(self.tiles)}")
+        opened = store.open_lazily(self.path, tile, is_two_date=self.is_two_date)
+        done = store.done(self.path, tile)
+        total = self.record["tiles"][tile]["blocks"] * len(self.record["tiles"][tile]["steps"])
+        return opened.assign_attrs(blocks=f"{int(done.sum())} of {total} done")
+
+    def __contains__(self, tile: object) -> bool:
+        return tile in self.record["tiles"]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.tiles)
+
+    def __len__(self) -> int:
+        return len(self.tiles)
+
+    def __repr__(self) -> str:
+        lists = [
+            name for name in ("inventory", "unobserved") if (self.path / f"{name}.parquet").exists()
+        ]
+        return (
+            f"<lspipe run {self.name!r} in {self.path}: {self.state}>\n"
+            f"tiles: {', '.join(self.tiles)}\n"
+            f"lists: {', '.join(lists) or 'none yet'}"
+        )
+
+    def _table(self, name: str) -> gpd.GeoDataFrame:
+        import geopandas as gpd
+
+        path = self.path / name
+        if not path.exists():
+            raise StoreError(
+                f"{path}: not there yet, the run is {self.state}; run its workflow to the end first"
+            )
+        return gpd.read_parquet(path)
+
+
+def open_run(path: Path | str) -> Run:
+    """Open a run directory; no pixel is read.
+
+    Args:
+        path: the run directory, of a run that is finished or not.
+
+    Raises:
+        StoreError: it is no run directory, or a damaged one.
+
+    Example:
+        >>> import lspipe
+        >>> run = lspipe.open_run("runs/my-valley")  # doctest: +SKIP
+        >>> run.inventory.query("status == 'new'").area_m2.sum()  # doctest: +SKIP
+        41800.0
+        >>> after = run["18GYS"]["probability"].isel(time=-1)  # doctest: +SKIP
+        >>> after.rio.to_raster("probability.tif")  # doctest: +SKIP
+    """
+    path = Path(path)
+    record = store.read_json(path / "run.json")
+    lacking = [key for key in ("name", "state", "workflow", "tiles") if key not in record]
+    if lacking:
+        raise StoreError(
+            f"{path / 'run.json'}: has no {', '.join(lacking)}; expected what lspipe writes"
+        )
+    return Run(path, record)

@@ -1,0 +1,99 @@
+"""The arrays of one tile of a run -> a lazy xarray Dataset on the tile's grid."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import xarray as xr
+import zarr
+
+from lspipe.errors import StoreError
+from lspipe.runs.store.layers import (
+    CHANGE,
+    CHANGE_LAYERS,
+    DETECTION_LAYERS,
+    DETECTIONS,
+    EVIDENCE,
+    EVIDENCE_LAYERS,
+    Layer,
+)
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+_LAYERS = {DETECTIONS: DETECTION_LAYERS, EVIDENCE: EVIDENCE_LAYERS, CHANGE: CHANGE_LAYERS}
+
+_OF_CODES = ("scale_factor", "add_offset", "_FillValue", "valid_range")
+"""Attributes that are true of codes, and no more of what they stand for."""
+
+_UNITS = {"acquired": "days since 1970-01-01"}
+"""Units of what is stored as plain numbers; "1" where a layer has none."""
+
+
+def open_lazily(run: Path, tile: str, *, is_two_date: bool) -> xr.Dataset:
+    """Open all arrays of a tile; no pixel is read.
+
+    Args:
+        run: the run directory.
+        tile: name of the tile.
+        is_two_date: whether change is expected.
+
+    Returns:
+        Dataset (time, y, x), and (y, x) for change, in dask chunks as stored; coordinates `time`
+        (UTC), `y` and `x` (pixel centres, metres) and `spatial_ref`. What is stored in steps of a
+        unit is float32 with NaN = not observed, equal to what `schema.dequantise` gives; all else
+        is as stored, and its attribute `_FillValue` says what stands for no data. Stores that are
+        not there yet are left out, and the attribute `missing` names their arrays.
+
+    Raises:
+        StoreError: nothing of the tile is laid out yet.
+    """
+    expected = {name: _LAYERS[name] for name in _LAYERS if is_two_date or name != CHANGE}
+    parts = {name: _part(run / name, tile, layers) for name, layers in expected.items()}
+    found = [part for part in parts.values() if part is not None]
+    if parts[DETECTIONS] is None:
+        raise StoreError(
+            f"{run / DETECTIONS}: holds nothing of tile {tile} yet; run its workflow first"
+        )
+    # One grid, written by one template: only x, y and time are compared.
+    opened = xr.merge(found, join="exact", compat="override", combine_attrs="drop_conflicts")
+    missing = [layer.name for name in expected if parts[name] is None for layer in expected[name]]
+    return opened.assign_attrs(missing=", ".join(missing)) if missing else opened
+
+
+def _part(store: Path, tile: str, layers: tuple[Layer, ...]) -> xr.Dataset | None:
+    """Open the layers of one store; None if it, or its group of the tile, is not there whole."""
+    try:
+        group = zarr.open_group(store / tile, mode="r", zarr_format=3)
+    except FileNotFoundError:
+        return None
+    if not group.attrs.get("lspipe:complete"):
+        return None
+    opened = xr.open_zarr(
+        store / tile, consolidated=False, zarr_format=3, mask_and_scale=False, decode_coords="all"
+    )
+    arrays = {layer.name: _decoded(opened[layer.name], layer) for layer in layers}
+    attrs = {key: value for key, value in opened.attrs.items() if not key.startswith("lspipe:")}
+    return xr.Dataset(arrays, attrs=attrs)
+
+
+def _decoded(array: xr.DataArray, layer: Layer) -> xr.DataArray:
+    """Turn codes into what they stand for, and say the nodata of what stays as stored."""
+    mapping = array.encoding.get("grid_mapping", "spatial_ref")
+    attrs = {"units": _UNITS.get(layer.name, "1"), **array.attrs}
+    if "scale_factor" in attrs:
+        per_unit = round(1 / attrs["scale_factor"])
+        values = array.data.map_blocks(_values, per_unit, layer.fill, dtype=np.float32)
+        attrs = {key: value for key, value in attrs.items() if key not in _OF_CODES}
+        array = array.copy(data=values)
+    else:
+        attrs["_FillValue"] = layer.fill
+    array.attrs, array.encoding = attrs, {"grid_mapping": mapping}
+    return array
+
+
+def _values(codes: NDArray[Any], per_unit: int, fill: int) -> NDArray[np.float32]:
+    return np.where(codes == fill, np.nan, codes.astype(np.float64) / per_unit).astype(np.float32)
