@@ -10,6 +10,7 @@
     cards        a model item and its scorecard as text
     transfer     scores across regions, in the layout of paper 003
     progress     what a run is doing, as it happens
+    flags        the parameters that a message names, as they are typed
     text         what is printed where
 
 Data goes to stdout, everything else to stderr. Exit codes: 0 done; 1 unforeseen, or a server out of
@@ -24,6 +25,7 @@ import os
 import sys
 
 from lspipe.cli.arguments import parser
+from lspipe.cli.flags import as_typed
 from lspipe.cli.text import say
 from lspipe.errors import LspipeError
 
@@ -46,7 +48,7 @@ def main(arguments: list[str] | None = None) -> int:
         say("interrupted; the same command continues where it stopped")
         return INTERRUPTED
     except LspipeError as error:
-        say(f"{type(error).__name__}: {error}")
+        say(f"{type(error).__name__}: {as_typed(str(error))}")
         return error.exit_code
     except BrokenPipeError:
         # The reader of our output went away (`lspipe plan W | head`); not an error of ours.

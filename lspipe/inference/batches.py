@@ -220,4 +220,4 @@ def less_memory(size: int) -> str:
     smaller = (
         f"inference.batch_size to {size // 2}, it is {size}" if size > 1 else "a smaller block"
     )
-    return f"out of memory: set {smaller} (a run has to start over then, with --fresh)"
+    return f"out of memory: set {smaller} (a run has to start over for that)"

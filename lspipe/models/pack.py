@@ -132,7 +132,7 @@ def _with_scorecard(
     if scorecard.get("sha256") != sha256:
         raise ModelError(
             f"scorecard: sha256: found {scorecard.get('sha256')}: expected {sha256}, that of the "
-            "weights; score these: lspipe model evaluate ITEM --data FOLDER --write FILE"
+            "weights; score these with `lspipe model evaluate`"
         )
     name = f"{document['id']}.scorecard.json"
     document["assets"][SCORECARD] = {
@@ -168,7 +168,7 @@ def check_id(name: str) -> None:
     if not _ID.fullmatch(name):
         raise ModelError(
             f"id: found {name!r}: expected 3 or more letters, digits, . _ - (a letter first, a "
-            "letter or a digit last); give --id NAME"
+            "letter or a digit last); give id=NAME"
         )
 
 

@@ -118,7 +118,7 @@ class FrozenRun:
         if not is_found_anywhere and self.folder is None:
             raise ModelError(
                 f"{self.path}: {FROM_AN_EARLIER_VERSION} in which folder the model item {name} "
-                "lies: name the item yourself (lspipe model adapt --parent)"
+                "lies: name the item yourself (item=...)"
             )
         item = read_item(name if is_found_anywhere else self.folder / name)  # type: ignore[operator]
         check_item(item)

@@ -95,7 +95,9 @@ def check_memory(plan: Plan, *, is_laid_out: bool) -> None:
     if fits is None:
         advice = f"no block size fits; {more}"
     elif is_laid_out:
-        advice = f"this run is laid out, so {more}, or start over with --fresh and blocks of {fits}"
+        advice = (
+            f"this run is laid out, so {more}, or start over with fresh=True and blocks of {fits}"
+        )
     else:
         advice = f"set execution.block to {fits}, or {more}"
     raise UsageError(

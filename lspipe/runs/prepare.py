@@ -101,7 +101,7 @@ def _refuse_another(previous: Mapping[str, Any], made: Plan, run: Path) -> None:
     more = f" (and {len(changed) - 3} more)" if len(changed) > 3 else ""
     raise StoreError(
         f"{run}: made by another workflow: {'; '.join(changed[:3])}{more}\n"
-        "hint: choose another output, or start over with --fresh"
+        "hint: choose another output, or start over with fresh=True"
     )
 
 

@@ -43,9 +43,9 @@ def select(prepared: Prepared, selection: Selection) -> Todo:
     known = [tile.tile.name for tile in prepared.plan.tiles]
     for name in selection.tiles or ():
         if name not in known:
-            raise UsageError(f"--tiles {name}: not in this run; it has {', '.join(known)}")
+            raise UsageError(f"tiles={name}: not in this run; it has {', '.join(known)}")
     if selection.limit is not None and selection.limit < 1:
-        raise UsageError(f"--limit {selection.limit}: expected 1 or more")
+        raise UsageError(f"limit={selection.limit}: expected 1 or more")
     again = failed(prepared.previous) if selection.only_failed else None
     todo: Todo = {}
     for tile in prepared.plan.tiles:
@@ -56,7 +56,7 @@ def select(prepared: Prepared, selection: Selection) -> Todo:
         for tile in prepared.plan.tiles
         for block in tile.blocks
     ):
-        raise UsageError(f"--bounds {selection.bounds}: touches no block of this run")
+        raise UsageError(f"bounds={selection.bounds}: touches no block of this run")
     return todo if selection.limit is None else _first(todo, selection.limit)
 
 
@@ -86,7 +86,7 @@ def _within(bounds: tuple[float, float, float, float], tile: TilePlan) -> NDArra
     try:
         spec = search.AreaSpec(bbox=bounds)
     except ValueError as error:
-        raise UsageError(f"--bounds: {error}") from error
+        raise UsageError(f"bounds={bounds}: {error}") from error
     return search.area_on_grid(search.read_area(spec, Path()), tile.tile.geobox)
 
 

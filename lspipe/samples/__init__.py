@@ -140,7 +140,7 @@ def sound(samples: Samples, *, skip_broken: bool = False) -> Samples:
         more = f"\n  and {len(broken) - NAMED} more" if len(broken) > NAMED else ""
         raise SamplesError(
             f"{samples.source}: {len(broken)} of {len(samples)} patches are broken:\n  "
-            f"{shown}{more}\nrepair them, or leave them out (--skip-broken)"
+            f"{shown}{more}\nrepair them, or leave them out (skip_broken=True)"
         )
     if not kept:
         raise SamplesError(f"{samples.source}: no sound patches")

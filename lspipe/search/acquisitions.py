@@ -230,7 +230,7 @@ def thaw(frozen: Mapping[str, Any]) -> list[Tile]:
     except (KeyError, TypeError) as error:
         raise CatalogError(
             f"items.json: found no {error}, expected what lspipe writes; "
-            "use another run directory, or `lspipe run --fresh`"
+            "choose another output, or start over with fresh=True"
         ) from error
     return [_thawed(name, by_role) for name, by_role in sorted(by_tile.items())]
 

@@ -252,7 +252,7 @@ class _Task(lightning.LightningModule):
             )
             raise UsageError(
                 f"another training lies in this folder ({lines}): choose another folder, or begin "
-                "anew (--fresh)"
+                "anew (fresh=True)"
             )
 
 

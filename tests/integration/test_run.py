@@ -310,7 +310,7 @@ def test_a_part_of_a_run_goes_into_the_same_directory(tmp_path, cluster):
     assert "not_processed" in set(gaps["reason"])
     rest = run(world)
     assert (rest.state, rest.done, rest.skipped) == ("finished", 13, 5)
-    with pytest.raises(UsageError, match="--tiles 19GBP: not in this run; it has 18GYS"):
+    with pytest.raises(UsageError, match="tiles=19GBP: not in this run; it has 18GYS"):
         run(make_world(tmp_path / "b", cluster=cluster), tiles=("19GBP",))
 
 

@@ -386,7 +386,7 @@ def test_broken_files_are_counted_and_left_out_only_if_told(picture_folder):
         SamplesError, match=r"1 of 2 patches are broken:\n.*image_20\.png"
     ) as raised:
         sound(samples)
-    assert "leave them out (--skip-broken)" in str(raised.value)
+    assert "leave them out (skip_broken=True)" in str(raised.value)
     assert sound(samples, skip_broken=True).names == ("3",)
     (picture_folder / "images" / "image_3.png").write_bytes(b"not a picture")
     with pytest.raises(SamplesError, match="no sound patches"):

@@ -37,7 +37,7 @@ def read_json(path: Path) -> dict[str, Any]:
     except FileNotFoundError as error:
         raise StoreError(f"{path}: not found; is {path.parent} a run directory?") from error
     except ValueError as error:
-        raise StoreError(f"{path}: not JSON ({error}); run with --fresh to start over") from error
+        raise StoreError(f"{path}: not JSON ({error}); start over with fresh=True") from error
     if not isinstance(content, dict):
         raise StoreError(f"{path}: found a {type(content).__name__}, expected a JSON object")
     return content

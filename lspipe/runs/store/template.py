@@ -70,7 +70,7 @@ def create(run: Path, grids: Sequence[Grid], *, fingerprint: str) -> None:
         if found != fingerprint:
             raise StoreError(
                 f"{run / name}: made by another workflow (fingerprint {found[:8]}, this is "
-                f"{fingerprint[:8]}); choose another output, or start over with --fresh"
+                f"{fingerprint[:8]}); choose another output, or start over with fresh=True"
             )
         root.attrs["lspipe:fingerprint"] = fingerprint
         for grid in grids:
