@@ -81,6 +81,16 @@ class Workflow(BaseModel):
 
         Raises:
             WorkflowError: the file, a key or a value is wrong; says where, and the nearest key.
+
+        Example:
+            >>> from pathlib import Path
+            >>> import lspipe
+            >>> from lspipe.workflow import TEMPLATE
+            >>> _ = Path("my.yaml").write_text(TEMPLATE)  # as `lspipe init my.yaml` does
+            >>> more = ("inference.preset=fast", "name=my-valley")
+            >>> workflow = lspipe.Workflow.from_file("my.yaml", overrides=more)
+            >>> workflow.inference.preset, workflow.name
+            ('fast', 'my-valley')
         """
         path = Path(path)
         content = _read_yaml(path)
@@ -190,15 +200,15 @@ def _override(content: dict[str, Any], override: str) -> None:
     """Set `a.b=value` in place."""
     keys, equals, value = override.partition("=")
     if not equals or not keys:
-        raise WorkflowError(f"--set {override}: expected KEY.PATH=VALUE")
+        raise WorkflowError(f"overrides={override}: expected KEY.PATH=VALUE")
     *parents, last = keys.split(".")
     place = content
     for key in parents:
         step = place.setdefault(key, {})
         if not isinstance(step, dict):
-            raise WorkflowError(f"--set {override}: {key!r} holds a value, not keys")
+            raise WorkflowError(f"overrides={override}: {key!r} holds a value, not keys")
         place = step
-    place[last] = _load(value, f"--set {override}")
+    place[last] = _load(value, f"overrides={override}")
 
 
 # --- slips of YAML ------------------------------------------------------------------------------

@@ -38,7 +38,7 @@ __all__ = [
 ]
 
 
-def build(name: str, in_channels: int, /, **arguments: Any) -> nn.Module:
+def build(name: str, in_channels: int, **arguments: Any) -> nn.Module:
     """Build an architecture with random (or no) weights.
 
     Args:
@@ -54,6 +54,13 @@ def build(name: str, in_channels: int, /, **arguments: Any) -> nn.Module:
         ModelError: the architecture refuses its arguments, or is not a module.
         UsageError: no such name.
         MissingExtra: it needs a package that is not installed.
+
+    Example:
+        >>> import torch
+        >>> from lspipe import models
+        >>> network = models.build("ghorb-unet", in_channels=4, filters=4).eval()
+        >>> network(torch.zeros(1, 4, 64, 64)).shape
+        torch.Size([1, 1, 64, 64])
     """
     from torch import nn
 

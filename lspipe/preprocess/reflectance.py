@@ -70,6 +70,18 @@ def radiometry(item: Item, asset_key: str) -> Radiometry:
     Raises:
         RadiometryError: no reflectance of Sentinel-2, or nothing tells the offset.
 
+    Example:
+        >>> from lspipe import preprocess
+        >>> item = {
+        ...     "id": "S2A_18GYS_20220209",
+        ...     "collection": "sentinel-2-l2a",
+        ...     "properties": {"platform": "sentinel-2a", "s2:processing_baseline": "04.00"},
+        ...     "assets": {"B04": {"href": "B04.tif"}},
+        ... }
+        >>> decision = preprocess.radiometry(item, "B04")
+        >>> decision.scale, decision.offset
+        (0.0001, -0.1)
+
     Source: ESA processing baseline 04.00; the catalogues' own issue trackers (SCIENCE 1.4).
     """
     where = f"{asset_key} of {item_id(item)}"

@@ -46,8 +46,9 @@ SIGNATURES = {
         },
     ),
     "delineate": (("map_or_change",), {"min_area_m2": 0, "connectivity": 8}),
-    "plan": (("workflow",), {}),
+    "plan": (("workflow",), {"output": None}),
     "run": (("workflow",), {"output": None}),
+    "open_run": (("path",), {}),
     "Workflow.from_file": (("path",), {}),
     "preprocess.radiometry": (("item", "asset_key"), {}),
     "models.build": (("name", "in_channels"), {}),
@@ -95,6 +96,28 @@ def fresh(code: str) -> str:
 def test_importing_lspipe_imports_no_heavy_package() -> None:
     heavy = {"torch", "xarray", "numpy", "geopandas", "pydantic", "dask", "distributed", "zarr"}
     assert fresh(f"import lspipe, sys; print({heavy!r} & set(sys.modules) or 'none')") == "none"
+    code = "import lspipe, sys; lspipe.errors; dir(lspipe)"
+    assert fresh(f"{code}; print({heavy!r} & set(sys.modules) or 'none')") == "none"
+
+
+@pytest.mark.parametrize("name", ["errors", "evaluate", "models", "preprocess", "samples", "train"])
+def test_rooms_are_reachable_after_importing_lspipe(name) -> None:
+    code = f"import lspipe; print(type(lspipe.{name}).__name__, lspipe.{name}.__name__)"
+    assert fresh(code) == f"module lspipe.{name}"
+
+
+def test_errors_can_be_caught_by_what_a_caller_does_about_them(tmp_path) -> None:
+    with pytest.raises(lspipe.errors.StoreError):
+        lspipe.open_run(tmp_path)
+
+
+def test_a_network_is_built_by_position_or_by_keyword() -> None:
+    for build in (
+        lambda: lspipe.models.build("ghorb-unet", 4, filters=4),
+        lambda: lspipe.models.build("ghorb-unet", in_channels=4, filters=4),
+        lambda: lspipe.models.build(name="ghorb-unet", in_channels=4, filters=4),
+    ):
+        assert next(build().parameters()).shape[1] == 4
 
 
 # --- the command line ---------------------------------------------------------------------------
