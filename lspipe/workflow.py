@@ -82,7 +82,7 @@ class Workflow(BaseModel):
         Raises:
             WorkflowError: the file, a key or a value is wrong; says where, and the nearest key.
 
-        Example:
+        Examples:
             >>> from pathlib import Path
             >>> import lspipe
             >>> from lspipe.workflow import TEMPLATE

@@ -156,7 +156,7 @@ def compare(
         UsageError: the maps are not (y, x), are unevenly spaced, lie on different grids, or hold
             other values.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> import xarray as xr
         >>> import lspipe

@@ -101,7 +101,7 @@ def delineate(
         UsageError: no CRS, a CRS not in metres, unevenly spaced coordinates, other dimensions,
             values or variables.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> import rioxarray
         >>> import xarray as xr

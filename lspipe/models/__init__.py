@@ -55,7 +55,7 @@ def build(name: str, in_channels: int, **arguments: Any) -> nn.Module:
         UsageError: no such name.
         MissingExtra: it needs a package that is not installed.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from lspipe import models
         >>> network = models.build("ghorb-unet", in_channels=4, filters=4).eval()

@@ -70,7 +70,7 @@ def radiometry(item: Item, asset_key: str) -> Radiometry:
     Raises:
         RadiometryError: no reflectance of Sentinel-2, or nothing tells the offset.
 
-    Example:
+    Examples:
         >>> from lspipe import preprocess
         >>> item = {
         ...     "id": "S2A_18GYS_20220209",

@@ -135,7 +135,7 @@ def open_run(path: Path | str) -> Run:
     Raises:
         StoreError: it is no run directory, or a damaged one.
 
-    Example:
+    Examples:
         >>> import lspipe
         >>> run = lspipe.open_run("runs/my-valley")  # doctest: +SKIP
         >>> run.inventory.query("status == 'new'").area_m2.sum()  # doctest: +SKIP

@@ -118,7 +118,7 @@ def plan(
             then the plan is in the run directory all the same.
         StoreError: the directory holds the run of another workflow, or no run, or is in use.
 
-    Example:
+    Examples:
         >>> import lspipe
         >>> plan = lspipe.plan("my.yaml", output="runs/my-valley")  # doctest: +SKIP
         >>> [(tile.tile.name, len(tile.blocks)) for tile in plan.tiles]  # doctest: +SKIP
@@ -221,7 +221,7 @@ def run(
     Raises:
         LspipeError: the run cannot be done; blocks that fail do not raise, they are in the summary.
 
-    Example:
+    Examples:
         >>> import lspipe
         >>> summary = lspipe.run("my.yaml", output="runs/my-valley")  # doctest: +SKIP
         >>> summary.state, dict(summary.statuses)  # doctest: +SKIP

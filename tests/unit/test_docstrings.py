@@ -26,9 +26,9 @@ def find(path: str):
 def test_the_example_of_a_public_function_does_what_it_says(name, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     text = inspect.getdoc(find(name))
-    assert "\nExample:\n" in text, f"lspipe.{name} has no Example"
+    assert "\nExamples:\n" in text, f"lspipe.{name} has no Examples"
     test = doctest.DocTestParser().get_doctest(text, {}, name, None, None)
-    assert test.examples, f"the Example of lspipe.{name} has no line that can be typed"
+    assert test.examples, f"the Examples of lspipe.{name} has no line that can be typed"
     results = doctest.DocTestRunner().run(test)
     assert results.failed == 0, capsys.readouterr().out
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pyproj import CRS
 
-from lspipe.change import compare
+from lspipe.change.compare import compare
 from lspipe.change.grids import on_grid
 from lspipe.change.inventory import delineate
 from lspipe.errors import UsageError
