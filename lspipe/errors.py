@@ -7,6 +7,7 @@
     │   ├── RadiometryError                 an item whose pixels cannot be turned into reflectance
     │   ├── ModelError                      model item, weights, or what the network returned
     │   ├── SamplesError                    labelled patches: file, key, shape, values
+    │   ├── DecisionsError                  a person's decisions: file, object, what was found
     │   ├── MissingExtra                    an optional package is not installed
     │   └── StoreError                      a run directory that is foreign, locked or damaged
     ├── CatalogError               exit 1   the server or file of items cannot be reached or read
@@ -59,6 +60,10 @@ class ModelError(UsageError):
 
 class SamplesError(UsageError):
     """Labelled patches that cannot be trained on: a file, its key, shape or values."""
+
+
+class DecisionsError(UsageError):
+    """What a person decided about a list cannot be understood, or is of another list."""
 
 
 class MissingExtra(UsageError):

@@ -1,0 +1,264 @@
+"""A file in which a person reviewed a list -> what was decided, object by object.
+
+Such a file holds objects of an inventory by their `id`, and in `reviewed` what a person says of
+each. In every format, and in any case and type that a program makes of it:
+
+    true      yes, 1        a landslide
+    false     no, 0         none: a false alarm
+    unsure                  looked at, and left open
+    null      empty text    not decided
+
+A `reviews.parquet` of a run is such a file too; of its rows those count that were not replaced.
+"""
+
+from __future__ import annotations
+
+import json
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import geopandas as gpd
+import numpy as np
+import pandas as pd
+import pyogrio
+import shapely
+
+from lspipe.errors import DecisionsError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+Answer = Literal["true", "false", "unsure"]
+
+_WORDS: dict[str, Answer | None] = {
+    "true": "true", "yes": "true", "1": "true", "1.0": "true",
+    "false": "false", "no": "false", "0": "false", "0.0": "false",
+    "unsure": "unsure",
+    "": None, "null": None, "none": None, "nan": None, "<na>": None,
+}  # fmt: skip
+"""Numbers with a point: a column of booleans with gaps is read as floats."""
+
+NAMED = 5
+"""Rows that an error names; the others are counted."""
+
+
+@dataclass(frozen=True)
+class Decisions:
+    """What a file says."""
+
+    path: Path
+    rows: gpd.GeoDataFrame
+    """A row per id, EPSG:4326: `id`, `decision` (None = not decided), `status`, `date_before`,
+    `date_after`, `who`, `when` (null where the file does not say), `geometry` (may be None)."""
+    odd: tuple[str, ...]
+    """What cannot be understood, row by row; these rows are not in `rows`."""
+
+    def checked(self) -> Decisions:
+        """Return this.
+
+        Raises:
+            DecisionsError: a row cannot be understood.
+        """
+        _refuse(self.path, self.odd, "cannot be understood")
+        return self
+
+
+def read_decisions(path: Path | str) -> Decisions:
+    """Read what was decided in a GeoPackage, GeoJSON or GeoParquet.
+
+    Args:
+        path: of the file, with the suffix of its format. Of a GeoPackage with several layers, the
+            first one with `id` and `reviewed` is read.
+
+    Raises:
+        DecisionsError: no such file, another format, or no columns `id` and `reviewed`.
+
+    Example:
+        >>> import tempfile
+        >>> path = Path(tempfile.mkdtemp()) / "mine.geojson"
+        >>> feature = {"geometry": None, "properties": {"id": "a", "reviewed": "Yes"}}
+        >>> _ = path.write_text(json.dumps({"features": [feature]}))
+        >>> read_decisions(path).rows["decision"].tolist()
+        ['true']
+    """
+    path = Path(path)
+    return decisions_in(read_table(path), path)
+
+
+def decisions_in(table: gpd.GeoDataFrame, path: Path) -> Decisions:
+    """Tell what a table that was read from a file says; see `read_decisions`."""
+    if "reviewed" not in table and {"decision", "replaced"} <= set(table.columns):
+        table = table[table["replaced"].isna()].rename(columns={"decision": "reviewed"})
+    lacking = [name for name in ("id", "reviewed") if name not in table]
+    if lacking and len(table):
+        raise DecisionsError(
+            f"{path}: no column {' and '.join(lacking)}; expected the objects of a list, with "
+            "`id` and `reviewed`"
+        )
+    table = table.reindex(columns=[*table.columns, *lacking]).reset_index(drop=True)
+    names, given = table["id"].tolist(), table["reviewed"].tolist()
+    answers, odd = _understood(names, given)
+    rows = table.loc[list(answers.values())]
+    return Decisions(path, _typed(rows, [answer_of(given[at]) for at in rows.index]), tuple(odd))
+
+
+def answer_of(value: Any) -> Answer | None:
+    """Return what a value of `reviewed` means; None = not decided.
+
+    Raises:
+        ValueError: it means nothing.
+
+    Example:
+        >>> answer_of(True), answer_of(" NO "), answer_of(0.0), answer_of(None)
+        ('true', 'false', 'false', None)
+    """
+    if isinstance(value, (str, bool, int, float, np.generic)) or value is None or value is pd.NA:
+        word = str(value).strip().lower()
+        if word in _WORDS:
+            return _WORDS[word]
+    raise ValueError(f'{value!r}: expected true, false, "unsure" or null')
+
+
+def _understood(names: list[Any], given: list[Any]) -> tuple[dict[str, int], list[str]]:
+    """Return the row that counts for each id, and what is said of rows that nobody understands."""
+    at: dict[str, int] = {}
+    odd: dict[str, None] = {}
+    torn: set[str] = set()
+    for row, (name, value) in enumerate(zip(names, given, strict=True)):
+        try:
+            answer = answer_of(value)
+        except ValueError as error:
+            odd[f"{name}: reviewed {error}"] = None
+            continue
+        if not isinstance(name, str) or not name:
+            # An outline that somebody drew, of which nothing is said.
+            if answer is not None:
+                odd[f"row {row} (counted from 0): id: found {name!r}, expected one of the list"] = (
+                    None
+                )
+            continue
+        earlier = answer_of(given[at[name]]) if name in at else None
+        if earlier is None:
+            at[name] = row
+        elif answer not in {None, earlier}:
+            torn.add(name)
+    for name in sorted(torn):
+        odd[f"{name}: given twice, with two answers; keep one of them"] = None
+        del at[name]
+    return at, list(odd)
+
+
+TEXTS = ("id", "decision", "status", "who")
+TIMES = ("date_before", "date_after", "when")
+
+
+def _typed(rows: gpd.GeoDataFrame, answers: Sequence[Answer | None]) -> gpd.GeoDataFrame:
+    """The columns of `Decisions.rows`, typed even where a file lacks them."""
+    outlines = rows.geometry.to_crs(4326) if rows.crs else rows.geometry.set_crs(4326)
+    table = rows.assign(decision=list(answers)).reindex(columns=[*TEXTS, *TIMES])
+    typed = pd.DataFrame(table).astype(dict.fromkeys(TEXTS, "string"))
+    for name in TIMES:
+        typed[name] = pd.to_datetime(
+            typed[name], utc=True, errors="coerce", format="ISO8601"
+        ).dt.as_unit("ms")
+    return gpd.GeoDataFrame(typed, geometry=outlines, crs=4326).reset_index(drop=True)
+
+
+def _refuse(path: Path, wrong: Sequence[str], what: str) -> None:
+    if wrong:
+        named = "; ".join(wrong[:NAMED])
+        more = f"; and {len(wrong) - NAMED} more" if len(wrong) > NAMED else ""
+        raise DecisionsError(f"{path}: {len(wrong)} {what}: {named}{more}")
+
+
+# --- formats ------------------------------------------------------------------------------------
+
+
+def read_table(path: Path) -> gpd.GeoDataFrame:
+    """Read the objects of a file as they are, all columns.
+
+    Raises:
+        DecisionsError: no such file, or not one of the formats.
+    """
+    reader = _READERS.get(path.suffix.lower())
+    if reader is None:
+        raise DecisionsError(f"{path}: expected one of {', '.join(_READERS)}")
+    if not path.exists():
+        raise DecisionsError(f"{path}: no such file")
+    try:
+        return reader(path)
+    except DecisionsError:
+        raise
+    # Each library has errors of its own for what is no file of its format.
+    except Exception as error:
+        why = " ".join(str(error).split())[:200]
+        hint = "; if it is open in QGIS, save it and close it there" if "lock" in why else ""
+        raise DecisionsError(
+            f"{path}: cannot be read as {path.suffix} ({type(error).__name__}: {why}){hint}"
+        ) from error
+
+
+def layer_of(path: Path) -> str:
+    """Name the layer of a GeoPackage that holds the list: the first with `id` and `reviewed`.
+
+    Raises:
+        DecisionsError: it has none.
+    """
+    layers = [str(name) for name in pyogrio.list_layers(path)[:, 0]]
+    for name in layers:
+        if {"id", "reviewed"} <= set(pyogrio.read_info(path, layer=name)["fields"]):
+            return name
+    raise DecisionsError(
+        f"{path}: no layer with the columns id and reviewed; it has {', '.join(layers)}"
+    )
+
+
+def _read_gpkg(path: Path) -> gpd.GeoDataFrame:
+    table = pyogrio.read_dataframe(path, layer=layer_of(path))
+    if not isinstance(table, gpd.GeoDataFrame):
+        table = gpd.GeoDataFrame(table, geometry=[None] * len(table), crs=4326)
+    return table
+
+
+def _read_geojson(path: Path) -> gpd.GeoDataFrame:
+    """Not by GDAL, which would make one type of true and "unsure"."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        features = content["features"]
+        facts = [feature["properties"] for feature in features]
+        outlines = [_outline(feature.get("geometry")) for feature in features]
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DecisionsError(
+            f"{path}: not a GeoJSON FeatureCollection ({type(error).__name__}: {error}); expected "
+            "the objects of inventory.geojson with a property `reviewed`"
+        ) from error
+    if not all(isinstance(one, dict) for one in facts):
+        raise DecisionsError(f"{path}: a feature without properties; expected `id` and `reviewed`")
+    columns = list(dict.fromkeys(name for one in facts for name in one if name != "geometry"))
+    # Objects, as pandas would make numbers of true and false.
+    data = {name: pd.Series([one.get(name) for one in facts], dtype=object) for name in columns}
+    crs = content.get("crs") or {}
+    return gpd.GeoDataFrame(
+        data, geometry=outlines, crs=(crs.get("properties") or {}).get("name", 4326)
+    )
+
+
+def _outline(geometry: Any) -> shapely.Geometry | None:
+    return None if geometry is None else shapely.from_geojson(json.dumps(geometry))
+
+
+def _read_parquet(path: Path) -> gpd.GeoDataFrame:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # of a CRS written by another program
+        return gpd.read_parquet(path)
+
+
+_READERS: dict[str, Callable[[Path], gpd.GeoDataFrame]] = {
+    ".gpkg": _read_gpkg,
+    ".geojson": _read_geojson,
+    ".json": _read_geojson,
+    ".parquet": _read_parquet,
+    ".geoparquet": _read_parquet,
+}
