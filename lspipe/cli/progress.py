@@ -39,6 +39,9 @@ class Progress:
     def _on_stage(self, text: str) -> None:
         self._line(text)
 
+    def _on_note(self, text: str) -> None:
+        self._line(f"note: {text}")
+
     def _on_dashboard(self, link: str) -> None:
         self._line(f"dashboard {link}")
 

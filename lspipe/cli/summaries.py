@@ -117,6 +117,12 @@ def summary_text(summary: Summary, demo: dict[str, int] | None) -> str:
         counts = ", ".join(f"{count} {status}" for status, count in summary.statuses.items())
         lines.append(f"landslides     {counts or 'none'}")
         lines += [f"  {name:12s} {path}" for name, path in summary.outputs.items()]
+    if summary.reviews.get("reviews"):
+        kept, carried = summary.reviews["reviews"], summary.reviews["carried"]
+        lines.append(
+            f"reviewed       {carried} of {counted(kept, 'decision')} carried to this list, "
+            f"{kept - carried} without an object in it"
+        )
     if demo:
         lines.append(
             f"demo           found {demo['found']} of {demo['planted']} planted new landslides; "

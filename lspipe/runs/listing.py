@@ -19,7 +19,7 @@ from lspipe.change.coverage import coverage, with_no_scene
 from lspipe.change.inventory import Provenance, delineate
 from lspipe.change.joining import TileMap, join_tiles
 from lspipe.change.unobserved import unobserved
-from lspipe.runs import store
+from lspipe.runs import edits, review, store
 from lspipe.runs.plan import threshold
 from lspipe.runs.store import DETECTIONS, NOT_PROCESSED
 from lspipe.schema import CODE_NODATA, Quality
@@ -44,10 +44,16 @@ class Listed:
     """Share of the area observed on every date by some tile, 0..1."""
     failed_reads: int
     """Pixels, on all dates, that failed reads left without data (`on_read_error: nodata`)."""
+    reviews: Mapping[str, int]
+    """What became of a person's decisions; see `review.Taken`."""
+    notes: tuple[str, ...]
+    """What to tell the person of their edits."""
 
 
 def write(run: Path, plan: Plan) -> Listed:
     """Compare the dates, list the objects and write the outputs.
+
+    What a person decided in the lists that are there is taken in first, and shown in the new ones.
 
     Args:
         run: a run directory whose maps are done, or done in part.
@@ -60,12 +66,13 @@ def write(run: Path, plan: Plan) -> Listed:
         maps.append(TileMap(tile.tile.name, tile.tile.geobox))
         gaps.append(_gaps(run, tile, codes))
     inventory = join_tiles(tables, maps, min_area_m2=plan.workflow.change.min_area_m2)
+    taken = review.take_in(run)
+    inventory, taken = review.shown(run, inventory, taken)
     # Whatever else is asked for: the GeoParquet is what status, report and export read.
     formats = dict.fromkeys(("geoparquet", *plan.workflow.output.write))
-    written = {
-        name: outputs.write(name, inventory, run / f"inventory{outputs.suffix(name)}")
-        for name in formats
-    }
+    written = {name: run / f"inventory{outputs.suffix(name)}" for name in formats}
+    files = {path: name for name, path in written.items()}
+    notes = edits.rewrite(files, inventory, taken.found)
     cover = coverage(plan.area, [tile.tile.geobox for tile in plan.tiles], gaps)
     missing = with_no_scene(gaps, cover, dates=tuple(plan.workflow.dates.ranges()))
     written["unobserved"] = outputs.write("geoparquet", missing, run / "unobserved.parquet")
@@ -75,6 +82,8 @@ def write(run: Path, plan: Plan) -> Listed:
         statuses={str(name): int(count) for name, count in sorted(counts.items())},
         observed_share=cover.observed_share,
         failed_reads=sum(_failed_reads(run, tile) for tile in plan.tiles),
+        reviews=taken.counts(),
+        notes=(*taken.notes, *notes),
     )
 
 

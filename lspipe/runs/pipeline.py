@@ -67,6 +67,8 @@ class Summary:
     outputs: Mapping[str, str] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     """What is unlike the training of the model, by tile and date."""
+    reviews: Mapping[str, int] = field(default_factory=dict)
+    """What became of a person's decisions about the list; see `review.Taken`."""
 
     @property
     def exit_code(self) -> int:
@@ -90,6 +92,7 @@ class Summary:
             "statuses": dict(self.statuses),
             "outputs": dict(self.outputs),
             "warnings": list(self.warnings),
+            "reviews": dict(self.reviews),
         }
 
 
@@ -216,7 +219,7 @@ def run(
         limit: at most this many blocks.
         only_failed: only blocks that failed last time.
         fresh: search again and start over.
-        report: told what happens: stage, dashboard, start, block, failure.
+        report: told what happens: stage, dashboard, start, block, failure, note.
 
     Raises:
         LspipeError: the run cannot be done; blocks that fail do not raise, they are in the summary.
@@ -236,7 +239,7 @@ def run(
         return _summary_of(prepared)
     check_memory(prepared)
     try:
-        with opened(prepared, fresh=fresh) as current:
+        with opened(prepared, fresh=fresh, report=report) as current:
             return _run_locked(current, selection, report)
     except OSError as error:
         if error.errno not in DISK_TROUBLE:
@@ -276,6 +279,8 @@ def _run(prepared: Prepared, todo: Todo, log: Log) -> Summary:
     outcome = _detect(prepared, todo, log) if any(todo.values()) else stream.Outcome()
     log("stage", text="listing landslides")
     listed = listing.write(prepared.run, plan)
+    for text in listed.notes:
+        log("note", text=text)
     # Counted in the store, not from what was reported: finished is what can be read back.
     left = total - sum(done_counts(prepared).values())
     blocks = _blocks_of(prepared.run)
@@ -293,6 +298,7 @@ def _run(prepared: Prepared, todo: Todo, log: Log) -> Summary:
         statuses=listed.statuses,
         outputs={name: str(path) for name, path in listed.outputs.items()},
         warnings=tuple(guard.warnings(inputs)),
+        reviews=listed.reviews,
     )
     tried = {(tile, step, *block.index) for (tile, step), some in todo.items() for block in some}
     counted = {"inputs": inputs, "windows": _windows(blocks)}
@@ -414,6 +420,7 @@ def _close(
     content["counts"] = summary.as_json()["blocks"] | {"objects": dict(summary.statuses)}
     content["observed_share"] = summary.observed_share
     content["failed_reads"] = summary.failed_reads
+    content["reviews"] = dict(summary.reviews)
     content |= counted
     content["outputs"] = {
         name: str(Path(path).relative_to(prepared.run)) for name, path in summary.outputs.items()
@@ -464,4 +471,5 @@ def _summary_of(prepared: Prepared) -> Summary:
         outputs={name: str(prepared.run / path) for name, path in previous["outputs"].items()},
         # Of runs that were finished before anything was counted, there is none.
         warnings=tuple(guard.warnings(previous.get("inputs", {}))),
+        reviews=previous.get("reviews", {}),
     )

@@ -15,12 +15,12 @@ import numpy as np
 
 from lspipe import search
 from lspipe.errors import LoadError, StoreError, UsageError
-from lspipe.runs import memory, store
+from lspipe.runs import memory, review, store
 from lspipe.runs.plan import Plan, TilePlan, make
 from lspipe.runs.record import run_json
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -106,12 +106,18 @@ def _refuse_another(previous: Mapping[str, Any], made: Plan, run: Path) -> None:
 
 
 @contextmanager
-def opened(prepared: Prepared, *, fresh: bool = False) -> Iterator[Prepared]:
+def opened(
+    prepared: Prepared,
+    *,
+    fresh: bool = False,
+    report: Callable[..., None] = lambda *_, **__: None,
+) -> Iterator[Prepared]:
     """Hold the run directory, with the items and decisions of the plan written into it.
 
     Args:
         prepared: of `prepare`, perhaps some time ago.
-        fresh: remove the run that is there first.
+        fresh: remove the run that is there first; what a person decided about its list stays.
+        report: told of edited lists that were kept: note.
 
     Yields:
         What is to be done: prepared again if another process was here in the meantime.
@@ -124,6 +130,8 @@ def opened(prepared: Prepared, *, fresh: bool = False) -> Iterator[Prepared]:
     run.mkdir(parents=True, exist_ok=True)
     with store.lock(run):
         if fresh:
+            for text in review.rescue(run):
+                report("note", text=text)
             store.clear(run)
         elif store.peek_json(run / "run.json") != prepared.previous:
             prepared = prepare(prepared.plan.workflow, run)

@@ -72,8 +72,15 @@ _FILES = (
     "inventory.gpkg",
     "inventory.geojson",
     "unobserved.parquet",
+    "reviews.parquet.partial",
+    ".lists.json.partial",
+    # Last of those that belong to the lists: without it, a list that is left looks edited.
+    ".lists.json",
 )
-_PARTIALS = (".inventory.*.partial.*", ".unobserved.*.partial.*")
+_KEPT = ("reviews.parquet", "inventory.edited-*")
+"""What a person wrote; never removed."""
+
+_PARTIALS = (".inventory.*.partial.*", "inventory.next.*", ".unobserved.*.partial.*")
 
 
 def check_directory(run: Path) -> None:
@@ -85,7 +92,11 @@ def check_directory(run: Path) -> None:
     if not run.exists() or any((run / name).exists() for name in MARKERS):
         return
     ours = {*_FILES, DETECTIONS, EVIDENCE, CHANGE, ".lock"}
-    others = sorted(path.name for path in run.iterdir() if path.name not in ours)
+    others = sorted(
+        path.name
+        for path in run.iterdir()
+        if path.name not in ours and not any(map(path.match, _KEPT))
+    )
     if others:
         raise StoreError(
             f"{run}: holds {others[0]} and no run.json, so it is not a run directory; "
@@ -95,6 +106,8 @@ def check_directory(run: Path) -> None:
 
 def clear(run: Path) -> None:
     """Remove what lspipe wrote into a run directory, and nothing else; the caller holds the lock.
+
+    A person's decisions stay (`reviews.parquet`), and so do copies of lists that were edited.
 
     Raises:
         StoreError: the folder is not a run directory.

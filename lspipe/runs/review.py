@@ -1,0 +1,554 @@
+"""What a person decided about the list of a run: kept in `reviews.parquet`, carried to every list.
+
+An answer is kept with the outline it was given for. It holds until another replaces it, or until it
+is removed from a list that showed it; then it stays in the file, with the time in `replaced`. The
+later one of two answers for an object holds, by the time of the files that they were given in.
+
+A list shows an answer at the object of the same `id`; else at the one that covers most of the
+reviewed outline, at least `MIN_COVERED` of it, and is of the same kind and time. Answers that
+differ leave an object open. What finds no object waits in `reviews.parquet` for another list.
+
+See also: `decisions.py` (what a file may say), `edits.py` (what a person changed in a list).
+"""
+
+from __future__ import annotations
+
+import getpass
+import os
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import geopandas as gpd
+import numpy as np
+import pandas as pd
+import shapely
+
+from lspipe.change.decisions import NAMED, TEXTS, TIMES, Answer, Decisions, read_decisions
+from lspipe.errors import DecisionsError
+from lspipe.outputs import geoparquet
+from lspipe.runs import edits, store
+from lspipe.schema import check_inventory
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+REVIEWS = "reviews.parquet"
+
+LIST = "inventory.parquet"
+"""The list that others are made of."""
+
+COLUMNS = (
+    "id", "status", "date_before", "date_after", "decision", "who", "when", "source", "replaced",
+    "geometry",
+)  # fmt: skip
+"""Of `reviews.parquet`: EPSG:4326, times UTC; `when` is the time of the file that said so, `source`
+its name, `replaced` when the answer ceased to hold (null = it holds)."""
+
+MIN_COVERED = 0.5
+"""Share of a reviewed outline that an object must cover to be the one that was meant."""
+
+
+@dataclass(frozen=True)
+class Carried:
+    """Answers as a list shows them."""
+
+    objects: NDArray[np.object_]
+    """Id of the object that each review goes to, None where it finds none."""
+    answers: Mapping[str, Answer]
+    """By id of the object."""
+    torn: tuple[str, ...]
+    """Ids of objects that got answers which differ."""
+
+
+@dataclass(frozen=True)
+class Taken:
+    """What was taken in, and what a list shows of all that is kept."""
+
+    new: int = 0
+    """Answers that were not known yet."""
+    removed: int = 0
+    """Answers that a person took back."""
+    reviews: int = 0
+    """Answers that hold."""
+    carried: int = 0
+    """Of these, the ones that went to an object of the list."""
+    notes: tuple[str, ...] = ()
+    """What to tell the person."""
+    found: Mapping[str, edits.Found] = field(default_factory=dict)
+    """Lists that were looked at, by file name."""
+
+    @property
+    def without_object(self) -> int:
+        """Answers that wait for another list."""
+        return self.reviews - self.carried
+
+    def counts(self) -> dict[str, int]:
+        """Plain numbers."""
+        return {
+            "taken_in": self.new,
+            "removed": self.removed,
+            "reviews": self.reviews,
+            "carried": self.carried,
+            "without_object": self.without_object,
+        }
+
+
+# --- verbs --------------------------------------------------------------------------------------
+
+
+def review(run: Path | str, file: Path | str | None = None, *, who: str | None = None) -> Taken:
+    """Take in what a person decided, and show it in the lists of the run.
+
+    Args:
+        run: a run directory with its list.
+        file: GeoPackage, GeoJSON or GeoParquet, see `change/decisions.py`; None = the run's own
+            lists. What is empty in another file takes nothing back.
+        who: who decided, where the file does not say; None = the user of this process.
+
+    Raises:
+        StoreError: not a run directory, in use, or a list is open in another program.
+        DecisionsError: no list yet; a row that cannot be understood; a file of another run.
+    """
+    run = Path(run)
+    store.read_json(run / "run.json")
+    with store.lock(run):
+        content = store.read_json(run / "run.json")
+        inventory = read_inventory(run)
+        if file is None or _is_own(run, Path(file)):
+            taken = take_in(run, who=who, is_strict=True)
+        else:
+            taken = _take_in_file(run, Path(file), inventory, who=who)
+        taken = _show(run, inventory, content, taken)
+        store.write_json(run / "run.json", content | {"reviews": taken.counts()})
+    return taken
+
+
+def read(run: Path) -> gpd.GeoDataFrame:
+    """Read the answers that hold; no rows where there is none yet."""
+    kept = _read_all(run)
+    return kept[kept["replaced"].isna()].reset_index(drop=True)
+
+
+def read_inventory(run: Path) -> gpd.GeoDataFrame:
+    """Read the list of a run.
+
+    Raises:
+        DecisionsError: there is none.
+    """
+    path = run / LIST
+    try:
+        return check_inventory(gpd.read_parquet(path))
+    except FileNotFoundError as error:
+        raise DecisionsError(
+            f"{path}: no such file; decisions are about the list of a run: finish it first"
+        ) from error
+    except (ValueError, KeyError, OSError) as error:
+        raise DecisionsError(f"{path}: not the list of a run ({error})") from error
+
+
+def answers(
+    inventory: gpd.GeoDataFrame, run: Path, file: Path | str | None = None
+) -> tuple[dict[str, Answer], int]:
+    """Return the answers about a list by id, and the number of those that find no object in it.
+
+    Args:
+        inventory: of the run.
+        run: a run directory.
+        file: see `review`; None = what the run keeps.
+
+    Raises:
+        DecisionsError: see `review`.
+    """
+    if file is None:
+        given = read(run)
+    else:
+        said = read_decisions(file).checked()
+        given = _all_placed(said, [inventory, _read_all(run)])
+        given = given[given["decision"].notna()].reset_index(drop=True)
+    carried = carry(given, inventory)
+    return dict(carried.answers), int(np.sum(carried.objects == None))  # noqa: E711 by element
+
+
+def rescue(run: Path) -> tuple[str, ...]:
+    """Keep what a person wrote in the lists of a run that are about to be removed.
+
+    Returns:
+        What to tell the person.
+
+    Raises:
+        StoreError: a list is open in another program.
+    """
+    taken = take_in(run)
+    notes = list(taken.notes)
+    for found in taken.found.values():
+        notes += edits.keep_edited(found)
+    return tuple(notes)
+
+
+# --- carrying -----------------------------------------------------------------------------------
+
+
+def carry(reviews: gpd.GeoDataFrame, objects: gpd.GeoDataFrame) -> Carried:
+    """Find the object that each review means.
+
+    Args:
+        reviews: `id, decision, status, date_before, date_after` and outlines.
+        objects: the same of a list, without decisions.
+
+    Example:
+        >>> outlines = shapely.box([0, 0], 0, [1, 2], 1)
+        >>> row = {"status": "new", "date_before": None, "date_after": None}
+        >>> one = gpd.GeoDataFrame([row | {"id": "a", "decision": "true"}], geometry=outlines[:1])
+        >>> two = gpd.GeoDataFrame([row | {"id": "b"}], geometry=outlines[1:])
+        >>> carry(one.set_crs(4326), two.set_crs(4326)).answers
+        {'b': 'true'}
+    """
+    names = objects["id"].to_numpy(object)
+    goes_to = np.full(len(reviews), None, object)
+    is_same = reviews["id"].isin(names).to_numpy(bool)
+    own = reviews["id"].to_numpy(object)
+    goes_to[is_same] = own[is_same]
+    rest = np.flatnonzero(~is_same)
+    at = _covering(reviews.iloc[rest], objects)
+    goes_to[rest[at >= 0]] = names[at[at >= 0]]
+    answers: dict[str, Answer] = {}
+    torn = []
+    given = pd.DataFrame({"to": goes_to, "own": own == goes_to, "decision": reviews["decision"]})
+    for name, group in given[given["to"].notna()].groupby("to", sort=True):
+        if group["decision"].nunique() > 1:
+            torn.append(str(name))
+        # Of an object that is still there, what was said of itself comes before its parts.
+        agreed = group[group["own"]] if str(name) in torn else group
+        if len(agreed):
+            answers[str(name)] = agreed["decision"].iloc[0]
+    return Carried(goes_to, answers, tuple(torn))
+
+
+def _covering(reviews: gpd.GeoDataFrame, objects: gpd.GeoDataFrame) -> NDArray[np.int64]:
+    """Return the row of the object that covers most of each reviewed outline; -1 = none does."""
+    best = np.full(len(reviews), -1, np.int64)
+    if not len(reviews) or not len(objects):
+        return best
+    left, right = _sound(reviews), _sound(objects)
+    i, j = shapely.STRtree(right).query(left, predicate="intersects")
+    # Degrees will do: within one object a degree of longitude is the same length everywhere.
+    whole = shapely.area(left[i])
+    share = np.divide(
+        shapely.area(shapely.intersection(left[i], right[j])),
+        whole,
+        out=np.zeros(len(i)),
+        where=whole > 0,
+    )
+    is_meant = (share >= MIN_COVERED) & _is_alike(reviews.iloc[i], objects.iloc[j])
+    i, j, share = i[is_meant], j[is_meant], share[is_meant]
+    # The largest share last, so that it stays; of equal ones the first by id.
+    for at in np.lexsort((-np.argsort(np.argsort(objects["id"].to_numpy(str)))[j], share)):
+        best[i[at]] = j[at]
+    return best
+
+
+def _sound(table: gpd.GeoDataFrame) -> NDArray[Any]:
+    outlines: NDArray[Any] = table.geometry.to_numpy()
+    is_broken = ~shapely.is_valid(outlines)
+    outlines = outlines.copy()
+    outlines[is_broken] = shapely.make_valid(outlines[is_broken])
+    return outlines
+
+
+def _is_alike(reviews: gpd.GeoDataFrame, objects: gpd.GeoDataFrame) -> NDArray[np.bool_]:
+    """Tell, row by row, whether two objects may be one: of one kind, in times that overlap.
+
+    What is undetermined may be of any kind, and what grew was new. A time that is not known, as the
+    earlier one in runs of one date, has no bound.
+    """
+    kinds = [table["status"].astype("string").fillna(_ANY) for table in (reviews, objects)]
+    one, two = (kind.replace("grown", "new").to_numpy(str) for kind in kinds)
+    is_kind = (one == two) | (one == _ANY) | (two == _ANY)
+    (begin, end), (first, last) = _span(reviews), _span(objects)
+    is_same = (begin == first) & (end == last)
+    together: NDArray[np.bool_] = is_kind & (
+        is_same | (np.maximum(begin, first) < np.minimum(end, last))
+    )
+    return together
+
+
+_ANY = "undetermined"
+
+
+def _span(table: gpd.GeoDataFrame) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return begin and end of each object's time, ms since 1970; infinite where not known."""
+    names = ("date_before", "date_after")
+    dates = [pd.to_datetime(table[name], utc=True).to_numpy("datetime64[ms]") for name in names]
+    known = [~np.isnat(one) for one in dates]
+    times = [one.astype(np.int64).astype(np.float64) for one in dates]
+    before = np.where(known[0], times[0], -np.inf)
+    after = np.where(known[1], times[1], np.inf)
+    # Dates may be the wrong way round, to look at what recovered.
+    return np.minimum(before, after), np.maximum(before, after)
+
+
+# --- taking in ----------------------------------------------------------------------------------
+
+
+def take_in(run: Path, *, who: str | None = None, is_strict: bool = False) -> Taken:
+    """Take in what a person decided in the run's own lists; the caller holds the lock.
+
+    Args:
+        run: a run directory.
+        who: see `review`.
+        is_strict: refuse a list that cannot be understood; else its other rows are taken in.
+
+    Raises:
+        StoreError: a list is being written by another program.
+        DecisionsError: see `is_strict`.
+    """
+    paths = [run / name for name in edits.LISTS if (run / name).exists()]
+    found = sorted((edits.find(path) for path in paths), key=lambda one: one.when)
+    before = _read_all(run)
+    book = _Book(before)
+    for one in found:
+        if one.decisions is None:
+            continue
+        if is_strict:
+            one.decisions.checked()
+        rows, _ = _placed(one.decisions, [_plain_list(run), before])
+        book.add(rows, one.edited, source=one.path.name, when=one.when, who=who)
+    _save(run, book.rows, before)
+    # After the file: killed in between, they are only taken in again, which changes nothing.
+    for one in found:
+        edits.note_shown(one)
+    return book.taken(found={one.path.name: one for one in found})
+
+
+def _take_in_file(run: Path, file: Path, inventory: gpd.GeoDataFrame, *, who: str | None) -> Taken:
+    """Take in another file, after what stands in the run's own lists."""
+    said = read_decisions(file).checked()
+    taken = take_in(run, who=who, is_strict=True)
+    before = _read_all(run)
+    rows = _all_placed(said, [inventory, before])
+    given = rows[rows["decision"].notna()].reset_index(drop=True)
+    is_known = given["id"].isin(before["id"]).to_numpy(bool)
+    if len(given) and not (is_known | (carry(given, inventory).objects != None)).any():  # noqa: E711
+        raise DecisionsError(
+            f"{file}: none of its {len(given)} decided objects is one of this run; is it the file "
+            "of another run?"
+        )
+    book = _Book(before)
+    answers = dict(zip(given["id"], given["decision"], strict=True))
+    when = datetime.fromtimestamp(int(file.stat().st_mtime * 1000) / 1000, UTC)
+    book.add(rows, answers, source=str(file), when=when, who=who)
+    _save(run, book.rows, before)
+    more = book.taken(found=taken.found)
+    return replace(
+        more, new=taken.new + more.new, removed=taken.removed, notes=taken.notes + more.notes
+    )
+
+
+class _Book:
+    """The rows of `reviews.parquet`, while answers are added to them."""
+
+    def __init__(self, rows: gpd.GeoDataFrame) -> None:
+        self.rows = rows.copy()
+        self._new = self._removed = 0
+        self._notes: list[str] = []
+        self._now = pd.Timestamp.now("UTC").floor("ms")
+
+    def taken(self, found: Mapping[str, edits.Found]) -> Taken:
+        """Return what came of it."""
+        return Taken(self._new, self._removed, notes=tuple(self._notes), found=found)
+
+    def add(
+        self,
+        objects: gpd.GeoDataFrame,
+        answers: Mapping[str, Answer | None],
+        *,
+        source: str,
+        when: datetime,
+        who: str | None,
+    ) -> None:
+        """Add the answers of a file about its objects; None takes an answer back."""
+        at = np.flatnonzero(self.rows["replaced"].isna())
+        carried = carry(self.rows.iloc[at], objects)
+        who = who or _user()
+        added = []
+        for place in np.flatnonzero(objects["id"].isin(answers.keys())):
+            one = objects.iloc[place]
+            answer, said = answers[one["id"]], one["when"] if pd.notna(one["when"]) else when
+            held = self.rows.index[at[carried.objects == one["id"]]]
+            stood = self.rows.loc[held, "decision"]
+            if answer is None and not len(held):
+                continue
+            if answer is not None and len(held) and (stood == answer).all():
+                continue
+            is_late = bool((self.rows.loc[held, "when"] > pd.Timestamp(said)).any())
+            if not is_late:
+                self.rows.loc[held, "replaced"] = self._now
+            self._tell(one["id"], answer, list(stood), source, is_late=is_late)
+            if answer is not None:
+                row = {"decision": answer, "when": said, "source": source}
+                row["who"] = one["who"] if pd.notna(one["who"]) else who
+                row["replaced"] = self._now if is_late else None
+                added.append(one.drop(["decision", "who", "when"]).to_dict() | row)
+        self._append(added)
+
+    def _tell(
+        self, name: str, answer: Answer | None, stood: Sequence[str], source: str, *, is_late: bool
+    ) -> None:
+        """Count an answer, and name those that replace another."""
+        if is_late:
+            said = "empty" if answer is None else answer
+            self._notes.append(
+                f"{name}: {stood[0]} stays, which was decided later than {said} in {source}"
+            )
+        elif answer is None:
+            self._removed += len(stood)
+        else:
+            self._new += 1
+            if stood:
+                self._notes.append(f"{name}: {answer} in {source} replaces {stood[0]}")
+
+    def _append(self, added: list[dict[str, Any]]) -> None:
+        if added:
+            new = _typed(gpd.GeoDataFrame(added, geometry="geometry", crs=4326))
+            key = ["id", "decision", "when", "source"]
+            # An answer that came too late is met again, as long as its file is there.
+            seen = pd.MultiIndex.from_frame(self.rows[key])
+            new = new[~pd.MultiIndex.from_frame(new[key]).isin(seen) | new["replaced"].isna()]
+            rows = [self.rows, new] if len(self.rows) else [new]
+            self.rows = _typed(pd.concat(rows, ignore_index=True))
+
+
+def _all_placed(said: Decisions, known: Sequence[gpd.GeoDataFrame]) -> gpd.GeoDataFrame:
+    """Give objects without an outline that of a known object of the same id.
+
+    Raises:
+        DecisionsError: one is decided, and nobody knows where it lies.
+    """
+    rows, lost = _placed(said, known)
+    if lost:
+        raise DecisionsError(
+            f"{said.path}: {len(lost)} not in the inventory of the run: "
+            f"{', '.join(lost[:NAMED])}; is it the file of another run?"
+        )
+    return rows
+
+
+def _placed(
+    said: Decisions, known: Sequence[gpd.GeoDataFrame]
+) -> tuple[gpd.GeoDataFrame, list[str]]:
+    """Give objects without an outline a known one; those that are left without, by id."""
+    rows = said.rows.copy()
+    for table in known:
+        facts = table.drop_duplicates("id", keep="last").set_index("id")
+        is_open = (rows.geometry.isna() | rows.geometry.is_empty) & rows["id"].isin(facts.index)
+        for name in ("status", "date_before", "date_after", "geometry"):
+            if is_open.any():
+                rows.loc[is_open, name] = facts.loc[rows.loc[is_open, "id"], name].to_numpy()
+    is_lost = rows.geometry.isna() | rows.geometry.is_empty
+    lost = sorted(rows.loc[is_lost & rows["decision"].notna(), "id"])
+    return rows[~is_lost].reset_index(drop=True), lost
+
+
+# --- showing ------------------------------------------------------------------------------------
+
+
+def shown(run: Path, inventory: gpd.GeoDataFrame, taken: Taken) -> tuple[gpd.GeoDataFrame, Taken]:
+    """Return a list with the answers that hold in `reviewed`, and what became of them."""
+    reviews = read(run)
+    carried = carry(reviews, inventory)
+    found = int(np.sum(carried.objects != None))  # noqa: E711 by element
+    notes = list(taken.notes)
+    if carried.torn:
+        named = ", ".join(carried.torn[:NAMED])
+        more = f" and {len(carried.torn) - NAMED} more" if len(carried.torn) > NAMED else ""
+        notes.append(f"answers differ within {named}{more}: decide again")
+    answers = inventory["id"].map(dict(carried.answers)).astype("string")
+    return inventory.assign(reviewed=answers), replace(
+        taken, reviews=len(reviews), carried=found, notes=tuple(notes)
+    )
+
+
+def _show(
+    run: Path, inventory: gpd.GeoDataFrame, content: Mapping[str, Any], taken: Taken
+) -> Taken:
+    """Rewrite the lists of a run that show other answers than those that hold."""
+    inventory, taken = shown(run, inventory, taken)
+    decided = inventory[inventory["reviewed"].notna()]
+    wanted = dict(zip(decided["id"], decided["reviewed"], strict=True))
+    files = {
+        run / path: name
+        for name, path in content["outputs"].items()
+        if name != "unobserved" and (path not in taken.found or taken.found[path].shown != wanted)
+    }
+    source = taken.found[LIST]
+    if source.is_recorded and source.is_otherwise_edited:
+        more = [
+            f"{LIST} was edited beyond its decisions, so no list was rewritten from it; move it "
+            "away and run the workflow again"
+        ]
+    else:
+        more = edits.rewrite(files, inventory, taken.found)
+    return replace(taken, notes=(*taken.notes, *more))
+
+
+# --- the file -----------------------------------------------------------------------------------
+
+
+def _is_own(run: Path, file: Path) -> bool:
+    return file.name in edits.LISTS and file.resolve().parent == run.resolve()
+
+
+def _plain_list(run: Path) -> gpd.GeoDataFrame:
+    try:
+        return read_inventory(run)
+    except DecisionsError:
+        return _none()
+
+
+def _read_all(run: Path) -> gpd.GeoDataFrame:
+    """Also the answers that hold no more."""
+    path = run / REVIEWS
+    if not path.exists():
+        return _none()
+    try:
+        return _typed(gpd.read_parquet(path))
+    except (ValueError, KeyError, OSError) as error:
+        raise DecisionsError(
+            f"{path}: cannot be read ({error}); nothing is written over it: mend it or move it away"
+        ) from error
+
+
+def _none() -> gpd.GeoDataFrame:
+    return _typed(gpd.GeoDataFrame({name: [] for name in COLUMNS}, geometry="geometry", crs=4326))
+
+
+def _typed(rows: gpd.GeoDataFrame) -> gpd.GeoDataFrame:
+    """Columns in order, typed even where null."""
+    texts = [name for name in (*TEXTS, "source") if name in COLUMNS]
+    typed = rows.reindex(columns=list(COLUMNS)).astype(dict.fromkeys(texts, "string"))
+    for name in (*TIMES, "replaced"):
+        typed[name] = pd.to_datetime(typed[name], utc=True).dt.as_unit("ms")
+    return gpd.GeoDataFrame(typed, geometry="geometry", crs=4326)
+
+
+def _save(run: Path, rows: gpd.GeoDataFrame, before: gpd.GeoDataFrame) -> None:
+    """Write the file so that a reader sees the old one or the new one; not where nothing is new."""
+    if rows.equals(before):
+        return
+    path = run / REVIEWS
+    partial = path.with_name(f"{path.name}.partial")
+    geoparquet.write(rows, partial)
+    with partial.open("rb") as file:
+        os.fsync(file.fileno())
+    partial.replace(path)
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container without a name for its user
+        return "unknown"
