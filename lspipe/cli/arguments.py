@@ -6,7 +6,7 @@ import argparse
 from typing import Any
 
 from lspipe import __version__
-from lspipe.cli import adapting, models, training, verbs
+from lspipe.cli import adapting, models, reviewing, training, verbs
 from lspipe.cli.evaluation import evaluate
 from lspipe.cli.transfer import ALL
 from lspipe.samples.splits import SPLITS
@@ -25,6 +25,7 @@ def parser() -> argparse.ArgumentParser:
     _workflow_verbs(group)
     status = _add(group, verbs.status, "how far a run is", example="status runs/demo")
     status.add_argument("run", help="run directory")
+    _review(group)
     _model_verbs(group)
     demo = _add(group, verbs.demo, "write a simulated archive", example="demo runs/demo-archive")
     demo.add_argument("folder", help="folder to write the archive and its workflow into")
@@ -35,6 +36,23 @@ def parser() -> argparse.ArgumentParser:
         "--benchmark", action="store_true", help="time networks in each runtime, about a minute"
     )
     return root
+
+
+def _review(group: Any) -> None:
+    review = _add(
+        group,
+        reviewing.review,
+        "take in what a person decided about the list of a run",
+        example="review runs/demo; lspipe review runs/demo colleague.gpkg --who Ana",
+    )
+    review.add_argument("run", help="run directory")
+    review.add_argument(
+        "file",
+        nargs="?",
+        help="GeoPackage, GeoJSON or GeoParquet: objects with `id` and `reviewed`, which is true, "
+        "false, unsure or empty (the run's own lists)",
+    )
+    review.add_argument("--who", metavar="NAME", help="who decided (you)")
 
 
 def _model_verbs(root: Any) -> None:
@@ -65,10 +83,14 @@ def _model_verbs(root: Any) -> None:
         group,
         adapting.adapt,
         "train a run's model further on what a person decided about its list",
-        example="model adapt runs/demo decisions.geojson",
+        example="model adapt runs/demo",
     )
     adapt.add_argument("run", help="run directory")
-    adapt.add_argument("decisions", help="GeoJSON: objects of its list with `reviewed`")
+    adapt.add_argument(
+        "decisions",
+        nargs="?",
+        help="GeoPackage, GeoJSON or GeoParquet with `reviewed` (what lspipe review took in)",
+    )
     adapt.add_argument(
         "--output", metavar="DIR", default=adapting.OUTPUT, help=f"folder ({adapting.OUTPUT})"
     )

@@ -1,8 +1,7 @@
 """A person's decisions about the list of a run -> labelled patches.
 
-`decisions.geojson` holds objects of the inventory by their `id`, each with `reviewed`: true, false,
-"unsure", or null where nobody decided. Outlines are those of the run's `inventory.parquet`; those
-of the file are not read. On the date that shows an object,
+The decisions are those that the run keeps, or those of a file (see `change/decisions.py`), carried
+to the run's `inventory.parquet`, whose outlines are taken. On the date that shows an object,
 
     true                  its pixels are landslide
     false                 its pixels are none: a hard negative
@@ -14,32 +13,30 @@ the run missed there is learnt as background.
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from lspipe.errors import SamplesError
+from lspipe.runs import review
 from lspipe.runs.frozen import FrozenRun
-from lspipe.samples import NAMED
 from lspipe.samples.chips import recipe_of_item
 from lspipe.samples.cut import Cutter
 from lspipe.samples.marks import Marks, part_of
-from lspipe.schema import IGNORED, check_inventory
+from lspipe.schema import IGNORED
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
+    from pathlib import Path
 
     import geopandas as gpd
     from numpy.typing import NDArray
 
+    from lspipe.change.decisions import Answer
     from lspipe.models import ModelItem
     from lspipe.samples import Samples
     from lspipe.samples.cut import Patch
-
-Answer = Literal["true", "false", "unsure"]
 
 _LABELS = {"true": 1, "false": 0}
 """Of the pixels of an object; any other answer, or none, says nothing."""
@@ -60,7 +57,8 @@ class Reviewed:
     unreviewed: int
     """Objects of the inventory that nobody decided about."""
     unseen: int
-    """Objects that were decided, and that no patch shows: not observed on the date that is read."""
+    """Objects that were decided, and that no patch shows: not in the list, or not observed on the
+    date that is read."""
 
     def counts(self) -> dict[str, int]:
         """Plain numbers."""
@@ -73,7 +71,9 @@ class Reviewed:
         }
 
 
-def reviewed(run: Path | str, decisions: Path | str, *, item: ModelItem | None = None) -> Reviewed:
+def reviewed(
+    run: Path | str, decisions: Path | str | None = None, *, item: ModelItem | None = None
+) -> Reviewed:
     """Cut patches over the objects of a run that a person decided about.
 
     New, persistent, undetermined and (in a run of one date) detected objects are read from the date
@@ -82,23 +82,24 @@ def reviewed(run: Path | str, decisions: Path | str, *, item: ModelItem | None =
 
     Args:
         run: a run directory with its `inventory.parquet`.
-        decisions: GeoJSON, see above.
+        decisions: GeoPackage, GeoJSON or GeoParquet; None = what the run keeps.
         item: the model item whose channels, scaling and window the patches get; None = the run's.
 
     Raises:
-        SamplesError: no inventory; a file that is no GeoJSON; answers of another kind, ids that the
-            inventory does not have, one id with two answers; nothing decided as true or false, or
-            none of it observed.
+        DecisionsError: no inventory; a file that cannot be read or understood, or is of another
+            run.
+        SamplesError: nothing decided as true or false, or none of it observed.
         StoreError: not a run directory.
         ModelError: the model item cannot be used.
     """
     frozen = FrozenRun.of(run)
-    inventory = _inventory(frozen.path)
-    answers = read_decisions(Path(decisions), known=inventory["id"])
+    inventory = review.read_inventory(frozen.path)
+    answers, homeless = review.answers(inventory, frozen.path, decisions)
+    source = decisions or frozen.path / review.REVIEWS
     if not set(answers.values()) & set(_LABELS):
         raise SamplesError(
-            f"{decisions}: nothing is reviewed as true or false ({len(answers)} unsure); there is "
-            "nothing to learn from"
+            f"{source}: nothing is reviewed as true or false ({len(answers)} unsure); there is "
+            "nothing to learn from; decide in a list of the run, and take it in (`lspipe review`)"
         )
     model = frozen.item() if item is None else item
     cutter = Cutter(frozen, recipe_of_item(model), model.window)
@@ -111,106 +112,16 @@ def reviewed(run: Path | str, decisions: Path | str, *, item: ModelItem | None =
     decided = {name: answer for name, answer in answers.items() if answer in _LABELS}
     if not patches:
         raise SamplesError(
-            f"{decisions}: none of {len(decided)} decided objects was observed by {frozen.path}"
+            f"{source}: none of {len(decided)} decided objects was observed by {frozen.path}"
         )
     return Reviewed(
-        samples=cutter.samples(patches, f"{frozen.path} with {decisions}"),
+        samples=cutter.samples(patches, f"{frozen.path} with {source}"),
         right=sum(decided[name] == "true" for name in seen),
         wrong=sum(decided[name] == "false" for name in seen),
         unsure=sum(answer == "unsure" for answer in answers.values()),
         unreviewed=len(inventory) - len(answers),
-        unseen=len(decided) - len(seen),
+        unseen=len(decided) - len(seen) + homeless,
     )
-
-
-# --- the file -----------------------------------------------------------------------------------
-
-
-def read_decisions(path: Path, *, known: Iterable[str]) -> dict[str, Answer]:
-    """Read what was decided, per id; objects without a decision are left out.
-
-    Args:
-        path: GeoJSON.
-        known: ids of the inventory.
-
-    Raises:
-        SamplesError: see `reviewed`; what is wrong is named and counted.
-    """
-    given = [(_identity(number, facts, path), facts) for number, facts in enumerate(_facts(path))]
-    unknown = sorted({name for name, _ in given} - set(known))
-    _refuse(path, unknown, "not in the inventory of the run", "is it the file of another run?")
-    odd = [
-        f"{name}: {facts.get('reviewed')!r}"
-        for name, facts in given
-        if _answer(facts) not in {"true", "false", "unsure", None}
-    ]
-    _refuse(path, odd, "reviewed as something else", 'expected true, false, "unsure" or null')
-    answers: dict[str, Answer] = {}
-    torn = set()
-    for name, facts in given:
-        answer = _answer(facts)
-        if answer is not None and answers.setdefault(name, answer) != answer:
-            torn.add(name)
-    _refuse(path, sorted(torn), "given twice, with two answers", "keep one of them")
-    return answers
-
-
-def _facts(path: Path) -> list[dict[str, Any]]:
-    """Properties of the features of a GeoJSON file.
-
-    Not read by GDAL, which would make one type of true and "unsure".
-    """
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        facts = [feature["properties"] for feature in content["features"]]
-    except OSError as error:
-        raise SamplesError(f"{path}: cannot be read ({error.strerror})") from error
-    except (ValueError, KeyError, TypeError) as error:
-        raise SamplesError(
-            f"{path}: not a GeoJSON FeatureCollection ({type(error).__name__}: {error}); expected "
-            "the objects of inventory.geojson with a property `reviewed`"
-        ) from error
-    if not all(isinstance(one, dict) for one in facts):
-        raise SamplesError(f"{path}: a feature without properties; expected `id` and `reviewed`")
-    return facts
-
-
-def _identity(number: int, facts: Mapping[str, Any], path: Path) -> str:
-    name = facts.get("id")
-    if not isinstance(name, str):
-        raise SamplesError(
-            f"{path}: feature {number} (counted from 0): id: found {name!r}; expected an id of the "
-            "inventory"
-        )
-    return name
-
-
-def _answer(facts: Mapping[str, Any]) -> Any:
-    """What was decided as a word; as it is where it is none."""
-    found = facts.get("reviewed")
-    if isinstance(found, bool):
-        return str(found).lower()
-    return found.strip().lower() if isinstance(found, str) else found
-
-
-def _refuse(path: Path, wrong: list[str], what: str, hint: str) -> None:
-    if wrong:
-        named = ", ".join(wrong[:NAMED])
-        raise SamplesError(f"{path}: {len(wrong)} {what}: {named}; {hint}")
-
-
-def _inventory(run: Path) -> gpd.GeoDataFrame:
-    import geopandas as gpd
-
-    path = run / "inventory.parquet"
-    try:
-        return check_inventory(gpd.read_parquet(path))
-    except FileNotFoundError as error:
-        raise SamplesError(
-            f"{path}: no such file; decisions are about the list of a run: finish it first"
-        ) from error
-    except (ValueError, KeyError, OSError) as error:
-        raise SamplesError(f"{path}: not the list of a run ({error})") from error
 
 
 # --- patches ------------------------------------------------------------------------------------

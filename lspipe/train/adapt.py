@@ -77,7 +77,7 @@ class Adapted:
 
 def adapt(
     run: Path | str,
-    decisions: Path | str,
+    decisions: Path | str | None = None,
     *,
     output: Path | str,
     item: ModelItem | None = None,
@@ -91,7 +91,8 @@ def adapt(
 
     Args:
         run: a run directory with its `inventory.parquet`.
-        decisions: GeoJSON, see `samples.decisions`.
+        decisions: GeoPackage, GeoJSON or GeoParquet, see `change/decisions.py`; None = those that
+            the run keeps.
         output: folder that the item and its weights are written into, last of all.
         item: the model item of the run, where it is not found any more where the run says.
         spec: how it is trained; None = `gentle`.
@@ -100,7 +101,8 @@ def adapt(
     Raises:
         ModelError: the model is a formula, or not that of the run; the adapted one is there
             already, or finds none of the landslides; the loss is no longer a number.
-        SamplesError: decisions that cannot be used, or no confirmed landslide among them.
+        DecisionsError: decisions that cannot be read or understood, or are of another run.
+        SamplesError: no confirmed landslide among them.
         StoreError: not a run directory.
     """
     frozen = FrozenRun.of(run)
@@ -110,9 +112,9 @@ def adapt(
     found = reviewed(run, decisions, item=parent)
     if not found.right:
         raise SamplesError(
-            f"{decisions}: no object that is reviewed as true was observed ({found.wrong} as "
-            "false): from false alarms alone a network learns to say no everywhere; confirm some "
-            "landslides too"
+            f"{decisions or run}: no object that is reviewed as true was observed "
+            f"({found.wrong} as false): from false alarms alone a network learns to say no "
+            "everywhere; confirm some landslides too"
         )
     windows, labels = found.samples.arrays()
     windows, spec = _filled(windows, parent), spec or gentle(len(windows))
