@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import shutil
 
+import geopandas as gpd
 import numpy as np
 import pytest
+import shapely
 
 from lspipe.errors import DecisionsError, SamplesError, StoreError
+from lspipe.runs.review import review
 from lspipe.samples.decisions import reviewed
 from lspipe.schema import IGNORED
-from tests.listed import BESIDE, GONE, NEW, OLD, make_listed, write
+from tests.listed import BESIDE, GONE, IDS, NEW, OLD, make_listed, write
 
 
 @pytest.fixture(scope="module")
@@ -97,3 +100,37 @@ def test_a_run_without_a_list_is_refused(run, tmp_path):
         DecisionsError, match=r"inventory\.parquet: no such file; .* finish it first"
     ):
         reviewed(tmp_path / "run", path)
+
+
+def test_without_a_file_what_the_run_keeps_is_learnt_from(run, tmp_path):
+    shutil.copytree(run, tmp_path / "run")
+    with pytest.raises(SamplesError, match=r"reviews\.parquet: nothing is reviewed .* take it in"):
+        reviewed(tmp_path / "run")
+    review(tmp_path / "run", write(tmp_path, ("new", True), ("old", False), ("gone", "unsure")))
+    found = reviewed(tmp_path / "run")
+    assert found.counts() == {"true": 1, "false": 1, "unsure": 1, "unreviewed": 2, "unseen": 0}
+    # The same as a file, from any run.
+    found = reviewed(run, tmp_path / "run" / "reviews.parquet")
+    assert found.counts()["true"] == 1
+
+
+@pytest.mark.parametrize("suffix", [".gpkg", ".geojson", ".parquet"])
+def test_a_list_in_any_format_is_learnt_from(run, tmp_path, suffix):
+    rows = gpd.read_parquet(run / "inventory.parquet")
+    given = rows["id"].map({IDS["new"]: "true", IDS["old"]: "false"})
+    path = tmp_path / f"mine{suffix}"
+    rows = rows.assign(reviewed=given.astype("string"))
+    rows.to_parquet(path) if suffix == ".parquet" else rows.to_file(path)
+    assert reviewed(run, path).counts()["false"] == 1
+
+
+def test_an_answer_about_an_object_that_is_not_listed_any_more_is_counted(run, tmp_path):
+    rows = gpd.read_parquet(run / "inventory.parquet")
+    is_new, is_old = rows["id"] == IDS["new"], rows["id"] == IDS["old"]
+    rows.loc[is_new | is_old, "reviewed"] = "true"
+    # One lies where it did, under another id; one lies somewhere else.
+    rows.loc[is_new, "id"] = "another"
+    rows.loc[is_old, ["id", "geometry"]] = ["gone by", shapely.box(0, 0, 1, 1)]
+    rows.to_file(tmp_path / "old.gpkg")
+    found = reviewed(run, tmp_path / "old.gpkg")
+    assert found.counts() == {"true": 1, "false": 0, "unsure": 0, "unreviewed": 4, "unseen": 1}
