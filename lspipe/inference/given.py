@@ -245,8 +245,8 @@ def _check_dtypes(variables: list[xr.DataArray]) -> None:
 def _joined(layers: list[xr.DataArray]) -> xr.DataArray:
     """Layers of one band each as one array (..., band, y, x)."""
     joined: xr.DataArray = xr.concat(
-        # Of channels that do not change, such as slope, there is one time only.
-        xr.broadcast(*layers, exclude=["band"]),
+        # A channel that does not change, such as slope, is repeated for each time.
+        layers,
         dim="band", coords="minimal", compat="override", join="exact", combine_attrs="drop",
     ).transpose(..., "band", "y", "x")  # fmt: skip
     if joined.size == 0:
