@@ -31,8 +31,10 @@ file.execute(f"PRAGMA journal_mode={journal}")
 for statement, values in statements:
     file.execute(statement, values)
 file.commit()
+if sys.argv[4] == "lock":
+    file.execute("BEGIN EXCLUSIVE")
 print("saved", flush=True)
-if sys.argv[4] == "stay":
+if sys.argv[4] != "go":
     sys.stdin.readline()
 file.close()
 """
@@ -44,9 +46,11 @@ def sql(path: Path, *statements: tuple[str, list[Any]], journal: str = "DELETE")
     subprocess.run(words, check=True, capture_output=True)
 
 
-def held_open(path: Path, *statements: tuple[str, list[Any]]) -> subprocess.Popen[str]:
-    """Run statements and keep the file open with a write-ahead log, until a line comes."""
-    words = [sys.executable, "-c", _EDIT, str(path), json.dumps(statements), "WAL", "stay"]
+def held_open(
+    path: Path, *statements: tuple[str, list[Any]], journal: str = "WAL", how: str = "stay"
+) -> subprocess.Popen[str]:
+    """Run statements and keep the file open, or locked (`how="lock"`), until a line comes."""
+    words = [sys.executable, "-c", _EDIT, str(path), json.dumps(statements), journal, how]
     process = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     assert process.stdout.readline() == "saved\n"

@@ -40,6 +40,9 @@ _WORDS: dict[str, Answer | None] = {
 }  # fmt: skip
 """Numbers with a point: a column of booleans with gaps is read as floats."""
 
+LOCKED = "database is locked"
+"""What SQLite says of a file that another program is writing."""
+
 NAMED = 5
 """Rows that an error names; the others are counted."""
 
@@ -194,7 +197,7 @@ def read_table(path: Path) -> gpd.GeoDataFrame:
     # Each library has errors of its own for what is no file of its format.
     except Exception as error:
         why = " ".join(str(error).split())[:200]
-        hint = "; if it is open in QGIS, save it and close it there" if "lock" in why else ""
+        hint = "; if it is open in QGIS, save it and close it there" if LOCKED in why else ""
         raise DecisionsError(
             f"{path}: cannot be read as {path.suffix} ({type(error).__name__}: {why}){hint}"
         ) from error

@@ -20,7 +20,7 @@ import pandas as pd
 import shapely
 
 from lspipe import outputs
-from lspipe.change.decisions import NAMED, Decisions, decisions_in, layer_of, read_table
+from lspipe.change.decisions import LOCKED, NAMED, Decisions, decisions_in, layer_of, read_table
 from lspipe.errors import DecisionsError, StoreError
 from lspipe.runs import store
 
@@ -49,7 +49,9 @@ class Found:
     when: datetime
     """When it was last written, UTC."""
     decisions: Decisions | None
-    """None where the file is of a format that is not read back, or is damaged."""
+    """None where the file is as it was written, of a format that is not read back, or damaged."""
+    shown: Mapping[str, Answer]
+    """Decisions that stand in the file, by id."""
     rest: str
     """Digest of all that is in it beside decisions."""
     edited: Mapping[str, Answer | None]
@@ -58,11 +60,6 @@ class Found:
     """Whether it is known what the run wrote."""
     is_otherwise_edited: bool
     """Whether more than decisions was changed, or may have been."""
-
-    @property
-    def shown(self) -> dict[str, Answer]:
-        """Decisions that stand in the file, by id."""
-        return _shown(self.decisions)
 
     @property
     def is_edited(self) -> bool:
@@ -77,8 +74,16 @@ def find(path: Path) -> Found:
         StoreError: another program is writing it.
     """
     when = _last_written(path)
-    decisions, rest = _content(path)
     written = _record(path.parent).get(path.name, [])
+    # Much sooner than reading it, and most lists are as they were written.
+    digest = None if _log_of(path).exists() else _digest(path)
+    for entry in written:
+        if digest is not None and entry["bytes"] == digest:
+            return Found(
+                path, when, None, entry["reviewed"], entry["rest"], edited={},
+                is_recorded=True, is_otherwise_edited=False,
+            )  # fmt: skip
+    decisions, rest = _content(path)
     # Several where a kill came between: an edit is what none of them had.
     known = [entry["reviewed"] for entry in written] or [{}]
     answers = {} if decisions is None else _answers(decisions)
@@ -91,6 +96,7 @@ def find(path: Path) -> Found:
         path,
         when,
         decisions,
+        _shown(decisions),
         rest,
         edited,
         is_recorded=any(entry["rest"] for entry in written),
@@ -130,7 +136,7 @@ def _write(name: str, table: gpd.GeoDataFrame, path: Path) -> None:
     fresh = outputs.write(name, table, path.with_name(f"{_WRITING}{path.suffix}"))
     try:
         decisions, rest = _content(fresh)
-        entry = {"rest": rest, "reviewed": _shown(decisions)}
+        entry = {"bytes": _digest(fresh), "rest": rest, "reviewed": _shown(decisions)}
         # Both, as a kill may come before or after the file takes its name.
         _note(path, [*_record(path.parent).get(path.name, []), entry])
         fresh.replace(path)
@@ -158,7 +164,8 @@ def keep_edited(taken: Found) -> list[str]:
 def note_shown(found: Found) -> None:
     """Remember the decisions that a list shows as if they were written: they were taken in."""
     written = _record(found.path.parent).get(found.path.name, [])
-    noted = [entry | {"reviewed": found.shown} for entry in written or [{"rest": None}]]
+    now = {"bytes": None, "reviewed": found.shown}
+    noted = [entry | now for entry in written or [{"rest": None}]]
     if found.decisions is not None and noted != written:
         _note(found.path, noted)
 
@@ -180,8 +187,8 @@ def release(path: Path) -> None:
             file.execute("ROLLBACK")
     except sqlite3.OperationalError as error:
         raise StoreError(
-            f"{path}: open in another program ({error}); if it is QGIS, save your edits and close "
-            "the project there, then give the same command again"
+            f"{path}: cannot be written over ({error}); if it is open in QGIS, save your edits and "
+            "close the project there, then give the same command again"
         ) from error
     except sqlite3.DatabaseError:
         return  # no GeoPackage any more: it is kept as it is
@@ -205,20 +212,28 @@ def _shown(decisions: Decisions | None) -> dict[str, Answer]:
 
 def _content(path: Path) -> tuple[Decisions | None, str]:
     """Decisions in a file, and a digest of the rest; of what is no list, one of its bytes."""
+    digest = hashlib.sha256()
     try:
         table = read_table(path)
         decisions = decisions_in(table, path)
-    except DecisionsError as error:
-        if "lock" in str(error):
-            raise StoreError(str(error)) from error
-        return None, hashlib.sha256(path.read_bytes()).hexdigest()
-    digest = hashlib.sha256()
+        if path.suffix == ".gpkg":
+            _add_further_tables(digest, path)
+    except (DecisionsError, sqlite3.DatabaseError) as error:
+        if LOCKED in f"{error} {error.__cause__}":
+            raise StoreError(
+                f"{path}: being written by another program; if it is QGIS, save your edits there, "
+                "then give the same command again"
+            ) from error
+        return None, _digest(path)
     if "id" in table:
         table = table.sort_values("id", kind="stable", key=lambda names: names.astype(str))
     _add(digest, table.drop(columns="reviewed", errors="ignore"))
-    if path.suffix == ".gpkg":
-        _add_further_tables(digest, path)
     return decisions, digest.hexdigest()
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _add_further_tables(digest: Any, path: Path) -> None:
@@ -308,6 +323,10 @@ def _free(path: Path) -> Path:
 
 def _last_written(path: Path) -> datetime:
     """Also of what is still in the log of a GeoPackage."""
-    files = [path, path.with_name(f"{path.name}-wal")]
-    newest = max(file.stat().st_mtime for file in files if file.exists())
+    newest = max(file.stat().st_mtime for file in (path, _log_of(path)) if file.exists())
     return datetime.fromtimestamp(int(newest * 1000) / 1000, UTC)
+
+
+def _log_of(path: Path) -> Path:
+    """Where SQLite keeps what it has not folded into a GeoPackage yet."""
+    return path.with_name(f"{path.name}-wal")

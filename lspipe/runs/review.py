@@ -311,10 +311,10 @@ def take_in(run: Path, *, who: str | None = None, is_strict: bool = False) -> Ta
     before = _read_all(run)
     book = _Book(before)
     for one in found:
-        if one.decisions is None:
-            continue
-        if is_strict:
+        if is_strict and one.decisions is not None:
             one.decisions.checked()
+        if one.decisions is None or not one.edited:
+            continue
         rows, _ = _placed(one.decisions, [_plain_list(run), before])
         book.add(rows, one.edited, source=one.path.name, when=one.when, who=who)
     _save(run, book.rows, before)

@@ -126,7 +126,7 @@ def test_a_fresh_start_waits_for_a_list_that_is_open_elsewhere(decided, capsys):
     process = held_open(decided.run / "inventory.gpkg", *statements({new: "unsure"}))
     try:
         assert main(["run", str(decided.workflow), "--fresh"]) == 2
-        assert "inventory.gpkg: open in another program" in capsys.readouterr().err
+        assert "inventory.gpkg: cannot be written over" in capsys.readouterr().err
         assert (decided.run / "detections.zarr").exists()
     finally:
         process.communicate("\n")

@@ -368,7 +368,6 @@ def test_without_decisions_the_lists_are_what_they_were(run, tmp_path):
 
 
 def test_a_list_in_which_nobody_decided_yet_takes_text(run):
-    assert pyogrio.read_info(run / "inventory.gpkg")["ogr_types"][26] == "OFTString"
     for name in ("inventory.gpkg", "inventory.geojson"):
         info = pyogrio.read_info(run / name)
         types = dict(zip(info["fields"], info["ogr_types"], strict=True))
@@ -498,7 +497,9 @@ def test_a_list_that_is_open_in_another_program_is_read_and_never_written_over(r
     try:
         assert path.with_name("inventory.gpkg-wal").stat().st_size
         before = {name: (run / name).read_bytes() for name in LISTS}
-        with pytest.raises(StoreError, match=r"inventory\.gpkg: open in another program .*close"):
+        with pytest.raises(
+            StoreError, match=r"inventory\.gpkg: cannot be written over .*locked.*close"
+        ):
             write_lists(run, inventory_of((ONE,)))
         assert {name: (run / name).read_bytes() for name in LISTS} == before
         assert kept(run) == {ids[0]: "true"}
@@ -509,6 +510,17 @@ def test_a_list_that_is_open_in_another_program_is_read_and_never_written_over(r
         process.communicate("\n")
     assert write_lists(run, inventory_of((ONE,))) == []
     assert shown(path) == {ids[0]: "true"}
+
+
+def test_a_list_that_is_being_written_by_another_program_is_waited_for(run, ids):
+    said = statements({ids[0]: "true"})
+    process = held_open(run / "inventory.gpkg", *said, journal="DELETE", how="lock")
+    try:
+        with pytest.raises(StoreError, match="being written by another program; if it is QGIS"):
+            review.review(run)
+    finally:
+        process.communicate("\n")
+    assert review.review(run).new == 1
 
 
 def test_the_log_that_a_killed_program_left_is_read_and_damages_no_new_list(run, ids):

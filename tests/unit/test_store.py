@@ -160,6 +160,16 @@ def test_differences_name_the_key_and_both_values():
     assert store.differences(old, new) == ["cube.mask.dilate_px: 3 -> 5"]
 
 
+def test_clearing_leaves_what_a_person_wrote_and_the_folder_may_hold_a_run_again(tmp_path):
+    mine = ("reviews.parquet", "inventory.edited-20260102T030405.gpkg")
+    ours = ("run.json", "inventory.gpkg", ".lists.json", "reviews.parquet.partial")
+    for name in (*mine, *ours):
+        (tmp_path / name).write_text("{}")
+    store.clear(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(mine)
+    store.check_directory(tmp_path)
+
+
 def test_clearing_refuses_a_folder_that_is_not_a_run(tmp_path):
     (tmp_path / "holiday.jpg").touch()
     with pytest.raises(StoreError, match="not a run directory"):
