@@ -261,6 +261,15 @@ def test_the_later_of_two_answers_holds_and_both_are_kept_and_named(run, ids):
     assert sorted(gpd.read_parquet(run / REVIEWS)["decision"]) == ["false", "true"]
 
 
+def test_an_answer_that_is_given_again_is_no_new_one(run, ids, tmp_path):
+    for name in ("inventory.gpkg", "inventory.geojson"):
+        decide(run / name, {ids[0]: "true"})
+    mine = shutil.copy(run / "inventory.gpkg", tmp_path / "mine.gpkg")
+    assert review.review(run).counts()["taken_in"] == 1
+    assert review.review(run, mine).counts()["taken_in"] == 0
+    assert len(gpd.read_parquet(run / REVIEWS)) == 1
+
+
 def test_an_answer_older_than_the_one_that_holds_is_kept_and_named_once(run, ids, tmp_path):
     decide(run / "inventory.gpkg", {ids[0]: "true"})
     old = tmp_path / "colleague.gpkg"
