@@ -21,8 +21,9 @@ from lspipe.inference.runtimes.devices import gpus
 from lspipe.inference.settings import AUTO_BATCH_SIZE, Setting
 from lspipe.outputs import OUTPUTS
 from lspipe.runs.cost import seconds_per_pass
+from lspipe.runs.describe import runs_as
 from lspipe.runs.plan import THREADS
-from lspipe.runs.record import runs_as, versions
+from lspipe.runs.record import versions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from lspipe.cli.transfer import Transfer
     from lspipe.evaluate.scorecard import Scorecard
     from lspipe.runs.cost import Estimate
-    from lspipe.runs.pipeline import Summary
+    from lspipe.runs.summary import Summary
     from lspipe.train.course import Trained
 
 

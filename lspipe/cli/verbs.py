@@ -41,7 +41,7 @@ def init(options: argparse.Namespace) -> int:
 
 def validate(options: argparse.Namespace) -> int:
     """Check a workflow without searching."""
-    from lspipe.runs.pipeline import validate
+    from lspipe.runs.validation import validate
 
     facts = validate(_workflow(options))
     for text in facts["not_there_yet"]:
@@ -99,7 +99,7 @@ def run(options: argparse.Namespace) -> int:
 
 def status(options: argparse.Namespace) -> int:
     """Say how far a run is."""
-    from lspipe.runs.pipeline import status
+    from lspipe.runs.status import status
 
     facts = status(Path(options.run))
     show(options, facts, lambda: status_text(facts))

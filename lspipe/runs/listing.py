@@ -20,7 +20,6 @@ from lspipe.change.inventory import Provenance, delineate
 from lspipe.change.joining import TileMap, join_tiles
 from lspipe.change.unobserved import unobserved
 from lspipe.runs import edits, review, store
-from lspipe.runs.plan import threshold
 from lspipe.runs.store import DETECTIONS, NOT_PROCESSED
 from lspipe.schema import CODE_NODATA, Quality
 
@@ -59,12 +58,14 @@ def write(run: Path, plan: Plan) -> Listed:
         run: a run directory whose maps are done, or done in part.
         plan: of the run.
     """
-    tables, maps, gaps = [], [], []
+    tables, gaps, failed_reads = [], [], 0
     for tile in plan.tiles:
         codes = _codes(run, plan, tile)
         tables.append(_objects(run, plan, tile, codes))
-        maps.append(TileMap(tile.tile.name, tile.tile.geobox))
-        gaps.append(_gaps(run, tile, codes))
+        quality = store.read(run, DETECTIONS, tile.tile.name, "quality")
+        failed_reads += _failed_reads(quality)
+        gaps.append(_gaps(tile, quality, codes))
+    maps = [TileMap(tile.tile.name, tile.tile.geobox) for tile in plan.tiles]
     inventory = join_tiles(tables, maps, min_area_m2=plan.workflow.change.min_area_m2)
     taken = review.take_in(run)
     inventory, taken = review.shown(run, inventory, taken)
@@ -81,32 +82,38 @@ def write(run: Path, plan: Plan) -> Listed:
         outputs=written,
         statuses={str(name): int(count) for name, count in sorted(counts.items())},
         observed_share=cover.observed_share,
-        failed_reads=sum(_failed_reads(run, tile) for tile in plan.tiles),
+        failed_reads=failed_reads,
         reviews=taken.counts(),
         notes=(*taken.notes, *notes),
     )
 
 
-def _failed_reads(run: Path, tile: TilePlan) -> int:
+def _failed_reads(quality: NDArray[np.uint8]) -> int:
     """Count in the store, which a kill does not make forget."""
-    quality = store.read(run, DETECTIONS, tile.tile.name, "quality")
     has_failed = (quality & np.uint8(Quality.READ_ERROR)) != 0
     return int(np.count_nonzero(has_failed & (quality != NOT_PROCESSED)))
 
 
 def _codes(run: Path, plan: Plan, tile: TilePlan) -> dict[str, NDArray[np.uint16]]:
-    """One map of codes per date; a date without a scene on this tile was not observed."""
-    layers = store.read(run, DETECTIONS, tile.tile.name, "probability")
-    roles = np.array(tile.grid.roles)
-    return {
-        role: middle(layers[roles == role])
-        if (roles == role).any()
-        else np.full(tile.tile.geobox.shape, CODE_NODATA, np.uint16)
+    """Read one map of codes per date; a date without a scene on this tile was not observed."""
+    maps = {
+        role: np.full(tile.tile.geobox.shape, CODE_NODATA, np.uint16)
         for role in plan.workflow.dates.ranges()
     }
+    steps = {role: np.flatnonzero(np.array(tile.grid.roles) == role) for role in maps}
+    # A row of chunks at a time: of `composite: each`, all acquisitions of a tile are never held.
+    for top in range(0, tile.tile.geobox.shape[0], tile.grid.chunk):
+        rows = slice(top, top + tile.grid.chunk)
+        for role, merged in maps.items():
+            if steps[role].size:
+                first, last = steps[role].min(), steps[role].max()
+                part = (slice(first, last + 1), rows)
+                layers = store.read(run, DETECTIONS, tile.tile.name, "probability", part)
+                merged[rows] = lower_median(layers[steps[role] - first])
+    return maps
 
 
-def middle(layers: NDArray[np.uint16]) -> NDArray[np.uint16]:
+def lower_median(layers: NDArray[np.uint16]) -> NDArray[np.uint16]:
     """Merge the acquisitions of one date (`composite: each`) into one map.
 
     Args:
@@ -119,18 +126,6 @@ def middle(layers: NDArray[np.uint16]) -> NDArray[np.uint16]:
     if len(layers) == 1:
         only: NDArray[np.uint16] = layers[0]
         return only
-    merged = np.empty(layers.shape[1:], np.uint16)
-    # In strips: counts and ranks are eight bytes a pixel, five times the codes of a whole tile.
-    for top in range(0, len(merged), STRIP):
-        merged[top : top + STRIP] = _lower_median(layers[:, top : top + STRIP])
-    return merged
-
-
-STRIP = 256
-"""Rows that are sorted at once: 2.8 million pixels of a tile."""
-
-
-def _lower_median(layers: NDArray[np.uint16]) -> NDArray[np.uint16]:
     ordered = np.sort(layers, axis=0)  # not observed is the largest code, so it sorts to the end
     count = np.count_nonzero(layers != CODE_NODATA, axis=0)
     rank = np.maximum(count - 1, 0) // 2
@@ -144,18 +139,17 @@ def _objects(
     """List the objects of one tile; writes its change arrays on the way."""
     who = _provenance(plan, tile)
     maps = {role: _on_grid(tile, values) for role, values in codes.items()}
-    limit = threshold(plan.workflow, plan.model)
     # Also where all of the tile is inside: every tile's table has the same flags.
     area = _area(tile)
     if area is None:
         area = np.ones(tile.tile.geobox.shape, bool)
     if "before" not in maps:
-        return delineate(maps["after"], threshold=limit, provenance=who, area=area)
+        return delineate(maps["after"], threshold=plan.threshold, provenance=who, area=area)
     spec = plan.workflow.change
     change = compare(
         maps["before"],
         maps["after"],
-        threshold=limit,
+        threshold=plan.threshold,
         before_below=spec.before_below,
         tolerance_px=spec.tolerance_px,
         min_gain=spec.min_gain,
@@ -203,9 +197,10 @@ def _provenance(plan: Plan, tile: TilePlan) -> Provenance:
     )
 
 
-def _gaps(run: Path, tile: TilePlan, codes: dict[str, NDArray[np.uint16]]) -> gpd.GeoDataFrame:
-    """Polygons of what was not observed, per date and reason."""
-    quality = store.read(run, DETECTIONS, tile.tile.name, "quality")
+def _gaps(
+    tile: TilePlan, quality: NDArray[np.uint8], codes: dict[str, NDArray[np.uint16]]
+) -> gpd.GeoDataFrame:
+    """Polygons of what was not observed, per date and reason; quality is (time, y, x)."""
     roles = np.array(tile.grid.roles)
     layers = {}
     for role, values in codes.items():

@@ -8,14 +8,14 @@ refused with what differs.
 from __future__ import annotations
 
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from lspipe import search
 from lspipe.errors import LoadError, StoreError, UsageError
-from lspipe.runs import memory, review, store
+from lspipe.runs import review, store
 from lspipe.runs.plan import Plan, TilePlan, make
 from lspipe.runs.record import run_json
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Prepared:
-    """A plan and the run directory it belongs to."""
+    """A plan and the run directory it belongs to, as it was found."""
 
     run: Path
     plan: Plan
@@ -39,6 +39,10 @@ class Prepared:
     """`run.json` of an earlier run in this directory."""
     frozen: Mapping[str, Any]
     """Content of `items.json`."""
+    done: Mapping[str, NDArray[np.bool_]]
+    """Which blocks of each tile are done: bool (step, block), in the order of `TilePlan.blocks`."""
+    is_laid_out: bool = False
+    """Whether blocks have their place in a store already, so that their size is fixed."""
 
     @property
     def is_finished(self) -> bool:
@@ -49,8 +53,44 @@ class Prepared:
             and self.previous["fingerprints"]["change"] == self.plan.change_fingerprint
             and set(self.plan.workflow.output.write) <= set(self.previous["outputs"])
             and all((self.run / path).exists() for path in self.previous["outputs"].values())
-            and all(done(self.run, tile).all() for tile in self.plan.tiles)
+            and self.left == 0
         )
+
+    @property
+    def total(self) -> int:
+        """Blocks of all tiles and steps."""
+        return sum(cells.size for cells in self.done.values())
+
+    @property
+    def left(self) -> int:
+        """Blocks that are not done."""
+        return sum(int(np.count_nonzero(~cells)) for cells in self.done.values())
+
+    @property
+    def failed(self) -> set[tuple[Any, ...]]:
+        """Blocks that failed last time: (tile, step, row, column)."""
+        entries = (self.previous or {}).get("failures", [])
+        return {(entry["tile"], entry["step"], *entry["index"]) for entry in entries}
+
+    def counts(self) -> dict[str, tuple[int, int]]:
+        """Return for each tile how many blocks are done, and how many failed and are not done."""
+        failed = self.failed
+        return {
+            tile.tile.name: (
+                int(np.count_nonzero(cells)),
+                sum(
+                    (tile.tile.name, step, *block.index) in failed and not cells[step, number]
+                    for step in range(len(tile.steps))
+                    for number, block in enumerate(tile.blocks)
+                ),
+            )
+            for tile in self.plan.tiles
+            for cells in [self.done[tile.tile.name]]
+        }
+
+    def again(self) -> Prepared:
+        """Return the same with what is done by now, read anew from the store."""
+        return replace(self, done=read_done(self.run, self.plan))
 
 
 def prepare(workflow: Workflow, run: Path, *, fresh: bool = False) -> Prepared:
@@ -71,22 +111,47 @@ def prepare(workflow: Workflow, run: Path, *, fresh: bool = False) -> Prepared:
     try:
         if previous is None:
             frozen = search.freeze(_find(workflow))
-            return Prepared(run, make(workflow, frozen=frozen), None, frozen)
+            made = make(workflow, frozen=frozen)
+            return Prepared(run, made, None, frozen, _nothing_done(made))
         frozen = store.read_json(run / "items.json")
-        decided = previous["tiles"]
-        sizes = {name: size for name in decided if (size := store.block_size(run, name))}
+        laid_out = {name: found for name in previous["tiles"] if (found := store.layout(run, name))}
         made = make(
             workflow,
             frozen=frozen,
-            decided=decided,
-            blocks=sizes,
+            decided=previous["tiles"],
+            blocks={name: found.block for name, found in laid_out.items()},
             batch_size=previous["detection_inputs"]["inference"]["batch_size"],
         )
     except LoadError as error:
         # No block has been tried yet, so this is not a run of which some blocks failed.
         raise UsageError(f"while choosing scenes: {error}") from error
     _refuse_another(previous, made, run)
-    return Prepared(run, made, previous, frozen)
+    return Prepared(run, made, previous, frozen, _done(made, laid_out), bool(laid_out))
+
+
+def read_done(run: Path, plan: Plan) -> dict[str, NDArray[np.bool_]]:
+    """Read which blocks of a plan are done by now, see `Prepared.done`."""
+    names = [tile.tile.name for tile in plan.tiles]
+    return _done(plan, {name: found for name in names if (found := store.layout(run, name))})
+
+
+def _done(plan: Plan, laid_out: Mapping[str, store.Layout]) -> dict[str, NDArray[np.bool_]]:
+    return _nothing_done(plan) | {
+        tile.tile.name: laid_out[tile.tile.name].done[:, *_cells(tile)]
+        for tile in plan.tiles
+        if tile.tile.name in laid_out
+    }
+
+
+def _nothing_done(plan: Plan) -> dict[str, NDArray[np.bool_]]:
+    return {
+        tile.tile.name: np.zeros((len(tile.steps), len(tile.blocks)), bool) for tile in plan.tiles
+    }
+
+
+def _cells(tile: TilePlan) -> tuple[list[int], list[int]]:
+    """Rows and columns of the blocks of a tile."""
+    return [block.index[0] for block in tile.blocks], [block.index[1] for block in tile.blocks]
 
 
 def _find(workflow: Workflow) -> list[Tile]:
@@ -141,53 +206,13 @@ def opened(
         yield prepared
 
 
-def done(run: Path, tile: TilePlan) -> NDArray[np.bool_]:
-    """Blocks of the plan that are done: bool (step, block), in the order of `tile.blocks`."""
-    if store.block_size(run, tile.tile.name) is None:
-        return np.zeros((len(tile.steps), len(tile.blocks)), dtype=bool)
-    cells = store.done(run, tile.tile.name)
-    rows = [block.index[0] for block in tile.blocks]
-    columns = [block.index[1] for block in tile.blocks]
-    return cells[:, rows, columns]
-
-
-def done_counts(prepared: Prepared) -> dict[str, int]:
-    """Count the finished blocks of every tile."""
-    return {tile.tile.name: int(done(prepared.run, tile).sum()) for tile in prepared.plan.tiles}
-
-
-def failed(previous: Mapping[str, Any] | None) -> set[tuple[Any, ...]]:
-    """Blocks that failed last time: (tile, step, row, column)."""
-    entries = (previous or {}).get("failures", [])
-    return {(entry["tile"], entry["step"], *entry["index"]) for entry in entries}
-
-
-def redo_counts(prepared: Prepared) -> dict[str, int]:
-    """Count the blocks of every tile that failed last time and are not done since."""
-    again = failed(prepared.previous)
-    return {
-        tile.tile.name: sum(
-            (tile.tile.name, step, *block.index) in again and not is_done[step, number]
-            for step in range(len(tile.steps))
-            for number, block in enumerate(tile.blocks)
-        )
-        for tile in prepared.plan.tiles
-        for is_done in [done(prepared.run, tile)]
-    }
-
-
-def blocks_left(prepared: Prepared) -> int:
-    """Count the blocks of all tiles that are not done."""
-    return sum(int((~done(prepared.run, tile)).sum()) for tile in prepared.plan.tiles)
-
-
 def whats_left(prepared: Prepared) -> str:
     """Say in words what a run would do here: blocks, only what follows them, or nothing."""
     if prepared.is_finished:
         return "nothing, all is done"
-    left, previous = blocks_left(prepared), prepared.previous
+    left, previous = prepared.left, prepared.previous
     if left:
-        return f"{left} of {sum(map(_blocks, prepared.plan.tiles))} blocks, then the list"
+        return f"{left} of {prepared.total} blocks, then the list"
     if previous is None or not previous["outputs"]:
         return "only the list: all blocks are done"
     if previous["fingerprints"]["change"] == prepared.plan.change_fingerprint:
@@ -195,21 +220,3 @@ def whats_left(prepared: Prepared) -> str:
     asked = prepared.plan.workflow.model_dump(mode="json")["change"]
     differs = "; ".join(store.differences(previous["workflow"]["change"], asked))
     return f"only change, list and files (change: {differs or 'the model item'})"
-
-
-def _blocks(tile: TilePlan) -> int:
-    return len(tile.blocks) * len(tile.steps)
-
-
-def check_memory(prepared: Prepared) -> None:
-    """Refuse blocks that a worker cannot hold, if any are left to do.
-
-    Raises:
-        UsageError: the projected peak is above a worker's memory; says which block would fit.
-    """
-    if prepared.previous is None:
-        # What a store holds here is of another run, and will be removed.
-        memory.check_memory(prepared.plan, is_laid_out=False)
-    elif blocks_left(prepared):
-        sizes = [store.block_size(prepared.run, tile.tile.name) for tile in prepared.plan.tiles]
-        memory.check_memory(prepared.plan, is_laid_out=any(sizes))

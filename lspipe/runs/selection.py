@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 from lspipe import search
 from lspipe.errors import UsageError
-from lspipe.runs.prepare import Prepared, done, failed
 
 if TYPE_CHECKING:
     import numpy as np
@@ -16,6 +15,7 @@ if TYPE_CHECKING:
 
     from lspipe.inference.windows import Block
     from lspipe.runs.plan import TilePlan
+    from lspipe.runs.prepare import Prepared
 
 Todo = dict[tuple[str, int], list["Block"]]
 """Blocks by name of the tile and number of the step."""
@@ -46,7 +46,7 @@ def select(prepared: Prepared, selection: Selection) -> Todo:
             raise UsageError(f"tiles={name}: not in this run; it has {', '.join(known)}")
     if selection.limit is not None and selection.limit < 1:
         raise UsageError(f"limit={selection.limit}: expected 1 or more")
-    again = failed(prepared.previous) if selection.only_failed else None
+    again = prepared.failed if selection.only_failed else None
     todo: Todo = {}
     for tile in prepared.plan.tiles:
         if selection.tiles is None or tile.tile.name in selection.tiles:
@@ -68,7 +68,7 @@ def _of_tile(
 ) -> Todo:
     name = tile.tile.name
     inside = None if selection.bounds is None else _within(selection.bounds, tile)
-    is_done = done(prepared.run, tile)
+    is_done = prepared.done[name]
     return {
         (name, step): [
             block

@@ -29,7 +29,7 @@ from tests.real_scenes import COLLECTION, write_scene
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from lspipe.runs.pipeline import Summary
+    from lspipe.runs.summary import Summary
 
 pytestmark = pytest.mark.real
 

@@ -36,7 +36,7 @@ from tests.worlds import lspipe as command_line
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from lspipe.runs.pipeline import Summary
+    from lspipe.runs.summary import Summary
 
 pytestmark = pytest.mark.real
 

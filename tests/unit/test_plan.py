@@ -28,7 +28,6 @@ from lspipe.runs.plan import (
     make,
     open_step,
     record,
-    threshold,
 )
 from lspipe.runs.prepare import opened, prepare
 from lspipe.workflow import Workflow
@@ -215,11 +214,12 @@ def test_a_model_that_wants_a_band_that_a_scene_lacks_is_refused(tmp_path):
         plan_only(workflow(world))
 
 
-def test_the_threshold_is_the_workflows_else_the_models(world, plan):
+def test_the_threshold_is_the_workflows_else_the_models(world, plan, monkeypatch):
     item = replace(plan.model, threshold=0.7)
-    assert threshold(workflow(world), item) == 0.7
-    assert threshold(workflow(world, "change.threshold=0.2"), item) == 0.2
-    assert threshold(workflow(world, "change.threshold=0"), item) == 0
+    monkeypatch.setattr("lspipe.models.read_item", lambda _: item)
+    assert plan_only(workflow(world)).threshold == 0.7
+    assert plan_only(workflow(world, "change.threshold=0.2")).threshold == 0.2
+    assert plan_only(workflow(world, "change.threshold=0")).threshold == 0
 
 
 # --- blocks -------------------------------------------------------------------------------------

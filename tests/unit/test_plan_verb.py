@@ -13,8 +13,7 @@ import lspipe
 from lspipe.cli import main
 from lspipe.errors import UsageError
 from lspipe.inference.presets import AGREEMENT
-from lspipe.runs import prepare as preparing
-from lspipe.runs.prepare import Prepared, prepare, redo_counts, whats_left
+from lspipe.runs.prepare import Prepared, prepare, whats_left
 from lspipe.workflow import Workflow
 from tests.worlds import make_world, plan_only
 
@@ -103,14 +102,12 @@ def test_a_run_that_does_not_fit_is_refused_before_anything_is_touched(world, tm
 
 
 @pytest.fixture
-def planned(world, tmp_path, monkeypatch):
+def planned(world, tmp_path):
     """A run directory as an earlier call left it: set `is_done` and what its run.json says."""
     first = prepare(Workflow.from_file(world.workflow), tmp_path / "run")
-    cells = np.zeros((2, 9), bool)
-    monkeypatch.setattr(preparing, "done", lambda *_: cells)
 
     def earlier(*, done=(), failures=(), state="failed", overrides=(), outputs=None):
-        cells[:] = False
+        cells = np.zeros((2, 9), bool)
         for cell in done:
             cells[cell] = True
         previous = {
@@ -124,7 +121,7 @@ def planned(world, tmp_path, monkeypatch):
             "outputs": {} if outputs is None else outputs,
         }
         plan = plan_only(Workflow.from_file(world.workflow, overrides=overrides))
-        return Prepared(first.run, plan, previous, first.frozen)
+        return Prepared(first.run, plan, previous, first.frozen, {"18GYS": cells})
 
     return earlier
 
@@ -136,7 +133,7 @@ def test_blocks_that_failed_and_are_not_done_since_are_to_be_redone(planned):
     # Block (1, 2) is the sixth of nine; it was done on the second date by a later call.
     failures = [(0, [0, 1]), (0, [1, 2]), (1, [1, 2])]
     prepared = planned(done=[np.s_[1, 5]], failures=failures)
-    assert redo_counts(prepared) == {"18GYS": 2}
+    assert prepared.counts() == {"18GYS": (1, 2)}
     assert whats_left(prepared) == "17 of 18 blocks, then the list"
 
 
@@ -150,7 +147,7 @@ def test_another_change_section_redoes_only_what_follows_the_maps(planned):
     assert (
         whats_left(prepared) == "only change, list and files (change: min_area_m2: 900.0 -> 500.0)"
     )
-    assert redo_counts(prepared) == {"18GYS": 0}
+    assert prepared.counts() == {"18GYS": (18, 0)}
 
 
 def test_done_blocks_whose_list_was_never_written_need_only_that(planned):
@@ -160,7 +157,7 @@ def test_done_blocks_whose_list_was_never_written_need_only_that(planned):
 def test_a_finished_run_has_nothing_left(planned):
     prepared = planned(done=EVERYTHING, state="finished", outputs={})
     asked = prepared.plan.workflow.model_copy(update={"output": SimpleNamespace(write=())})
-    finished = Prepared(prepared.run, replace(prepared.plan, workflow=asked), prepared.previous, {})
+    finished = replace(prepared, plan=replace(prepared.plan, workflow=asked))
     assert whats_left(finished) == "nothing, all is done"
 
 

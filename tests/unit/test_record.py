@@ -10,16 +10,10 @@ from importlib.metadata import version
 import pytest
 
 from lspipe.errors import StoreError
-from lspipe.runs.record import (
-    PACKAGES,
-    Log,
-    check_run_directory,
-    read_log,
-    read_status,
-    run_json,
-    runs_as,
-    versions,
-)
+from lspipe.runs.describe import runs_as
+from lspipe.runs.log import Log, read_log
+from lspipe.runs.record import PACKAGES, run_json, versions
+from lspipe.runs.status import check_run_directory, read_status
 from lspipe.runs.stream import Failure
 from lspipe.workflow import Workflow
 from tests.worlds import make_world, plan_only

@@ -59,7 +59,11 @@ def test_a_new_store_is_not_observed_anywhere(tmp_path):
     assert (store.read(tmp_path, store.DETECTIONS, "18GYS", "probability") == CODE_NODATA).all()
     assert (store.read(tmp_path, store.DETECTIONS, "18GYS", "quality") == 255).all()
     assert not store.done(tmp_path, "18GYS").any()
-    assert store.block_size(tmp_path, "18GYS") == 40
+    laid_out = store.layout(tmp_path, "18GYS")
+    assert laid_out is not None
+    assert laid_out.block == 40
+    assert not laid_out.done.any()
+    assert store.layout(tmp_path, "18GYT") is None
 
 
 def test_a_written_block_is_done_and_the_others_are_not(tmp_path):

@@ -5,7 +5,7 @@ used and how each is turned into reflectance, cuts blocks, and makes the two fin
 
     nouns        what a plan is made of
     tiles        one tile: scenes, bands, blocks, radiometry
-    decisions    what was decided, as JSON
+    recorded     what was decided, as JSON
     canonical    JSON to its hash
 
 See also: `runs/cost.py`, what a plan costs.
@@ -49,7 +49,6 @@ __all__ = [
     "open_step",
     "outer_pixels",
     "record",
-    "threshold",
 ]
 
 
@@ -80,6 +79,8 @@ def make(
     reference = ModelReference.of(
         item, device=spec.device, precision=spec.precision, runtime=spec.runtime
     )
+    asked = workflow.change.threshold
+    limit = item.threshold if asked is None else asked
     area = search.read_area(workflow.aoi, workflow.folder)
     tiles = _touched(search.thaw(frozen), area)
     plans = tuple(
@@ -116,9 +117,8 @@ def make(
             reference=reference,
             numerics=NUMERICS,
         ),
-        change_inputs={
-            "change": asdict(workflow.change) | {"threshold": threshold(workflow, item)},
-        },
+        change_inputs={"change": asdict(workflow.change) | {"threshold": limit}},
+        threshold=limit,
     )
 
 
@@ -151,12 +151,6 @@ def _settings(workflow: Workflow) -> tuple[ModelItem, Setting, dict[str, str]]:
         return item, *trace(workflow.inference, item.inference_defaults())
     except ValueError as error:
         raise WorkflowError(f"inference with model {item.id}: {error}") from error
-
-
-def threshold(workflow: Workflow, item: ModelItem) -> float:
-    """Return the threshold that rules: the workflow's, else the model item's."""
-    asked = workflow.change.threshold
-    return item.threshold if asked is None else asked
 
 
 def _batch_size(

@@ -92,6 +92,8 @@ class Plan:
     and "default"."""
     detection_inputs: Mapping[str, Any]
     change_inputs: Mapping[str, Any]
+    threshold: float
+    """A pixel is landslide above it: the workflow's, else the model item's."""
 
     @property
     def detection_fingerprint(self) -> str:

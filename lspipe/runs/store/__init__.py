@@ -13,7 +13,7 @@ Covers Zarr v3 without sharding: several processes that write into one shard los
 reads the sharding codec only from 3.13.
 """
 
-from lspipe.runs.store.blocks import block_size, done, read, write_block, write_change
+from lspipe.runs.store.blocks import Layout, done, layout, read, write_block, write_change
 from lspipe.runs.store.documents import (
     check_directory,
     clear,
@@ -33,13 +33,14 @@ __all__ = [
     "EVIDENCE",
     "NOT_PROCESSED",
     "Grid",
-    "block_size",
+    "Layout",
     "check_directory",
     "clear",
     "create",
     "create_change",
     "differences",
     "done",
+    "layout",
     "lock",
     "open_lazily",
     "peek_json",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -54,18 +55,29 @@ def done(run: Path, tile: str) -> NDArray[np.bool_]:
     return np.asarray(group["done"][...]).astype(bool)
 
 
-def block_size(run: Path, tile: str) -> int | None:
-    """Edge of a block as the store was laid out, pixels; None if the tile is not in the store."""
+@dataclass(frozen=True)
+class Layout:
+    """How a tile lies in the store, and what is done of it."""
+
+    block: int
+    """Edge of a block, pixels."""
+    done: NDArray[np.bool_]
+    """(time, block_y, block_x)."""
+
+
+def layout(run: Path, tile: str) -> Layout | None:
+    """Read how a tile was laid out and which of its blocks are done; None if it was not yet."""
     try:
         group = zarr.open_group(run / DETECTIONS / tile, mode="r", zarr_format=3)
-        return int(group["done"].attrs["block"])
+        cells = group["done"]
+        return Layout(int(cells.attrs["block"]), np.asarray(cells[...]).astype(bool))
     except (FileNotFoundError, KeyError):
         return None
 
 
-def read(run: Path, store: str, tile: str, name: str) -> NDArray[Any]:
-    """Read one whole array of a tile's group, as stored."""
-    return np.asarray(zarr.open_group(run / store / tile, mode="r", zarr_format=3)[name][...])
+def read(run: Path, store: str, tile: str, name: str, part: Any = ...) -> NDArray[Any]:
+    """Read an array of a tile's group as stored, or the part of it that an index names."""
+    return np.asarray(zarr.open_group(run / store / tile, mode="r", zarr_format=3)[name][part])
 
 
 def write_change(run: Path, tile: str, state: NDArray[np.uint8], gain: NDArray[np.int16]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from lspipe.runs import pipeline
+from lspipe.runs import summary
 
 
 def block(index, windows, run, tile="18GYS", step=0):
@@ -24,11 +24,11 @@ def test_windows_are_added_up_over_killed_calls_and_blocks_done_twice(tmp_path):
         block([0, 1], 21, 6),
     ]
     (tmp_path / "log.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    assert pipeline._windows(pipeline._blocks_of(tmp_path)) == {
+    assert summary._windows(summary._blocks_of(tmp_path)) == {
         "needed": 10 + 21 + 30 + 40,
         "run": 10 + 6 + 3 + 4,
     }
 
 
 def test_a_run_without_blocks_ran_no_windows(tmp_path):
-    assert pipeline._windows(pipeline._blocks_of(tmp_path)) == {"needed": 0, "run": 0}
+    assert summary._windows(summary._blocks_of(tmp_path)) == {"needed": 0, "run": 0}

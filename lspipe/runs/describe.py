@@ -1,0 +1,111 @@
+"""A plan, or how far a run is -> plain facts, for people and for machines."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from lspipe.runs.plan import THREADS
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from lspipe.runs.plan import Plan, TilePlan
+
+
+def computed_with(plan: Plan) -> dict[str, Any]:
+    """Say what computes the network and how, in a line and field by field."""
+    reference, size = plan.reference, plan.setting.batch_size
+    return {
+        "runs_as": runs_as(reference.device, reference.precision, reference.runtime, size),
+        "device": reference.device,
+        "precision": reference.precision,
+        "runtime": reference.runtime,
+        "batch_size": size,
+        "threads": THREADS,
+    }
+
+
+def runs_as(device: str, precision: str, runtime: str, batch_size: int | None) -> str:
+    """Say in a line what computes the network; None as batch size = found out by the plan."""
+    batches = "batches as large as fit" if batch_size is None else f"batches of {batch_size}"
+    threads = "1 thread" if THREADS == 1 else f"{THREADS} threads"
+    return f"{device} {precision} {runtime}, {batches}, {threads}"
+
+
+def describe_plan(
+    plan: Plan, *, run: Path, left: str, counts: Mapping[str, tuple[int, int]]
+) -> dict[str, Any]:
+    """Facts of a plan as plain values.
+
+    Args:
+        plan: what would be done.
+        run: its run directory.
+        left: what is left to do there, in words.
+        counts: blocks per tile that are done, and that failed last time; see `Prepared.counts`.
+    """
+    return {
+        "name": plan.workflow.name,
+        "run": str(run),
+        "left": left,
+        "model": f"{plan.model.id} ({', '.join(plan.model.bands)})",
+        "dates": _describe_dates(plan),
+        "inference": _describe_inference(plan),
+        "computed_with": computed_with(plan),
+        "fingerprints": {
+            "detection": plan.detection_fingerprint,
+            "change": plan.change_fingerprint,
+        },
+        "tiles": [_describe_tile(tile, *counts[tile.tile.name]) for tile in plan.tiles],
+    }
+
+
+def _describe_dates(plan: Plan) -> dict[str, Any]:
+    """Days of each date, also of those that an event stands for."""
+    dates = plan.workflow.dates
+    return {
+        "event": None if dates.event is None else dates.event.isoformat(),
+        **{
+            role: [days.start.isoformat(), days.end.isoformat()]
+            for role, days in dates.ranges().items()
+        },
+    }
+
+
+def _describe_inference(plan: Plan) -> dict[str, Any]:
+    setting = plan.setting
+    return {
+        "preset": plan.workflow.inference.preset,
+        "window": setting.window,
+        "stride": setting.stride,
+        "overlap": round(1 - setting.stride / setting.window, 4),
+        "tta": setting.tta,
+        "tta_merge": setting.tta_merge,
+        "tta_order": setting.tta_order,
+        "blend": setting.blend,
+        "screen": setting.screen,
+        "sources": dict(plan.sources),
+    }
+
+
+def _describe_tile(tile: TilePlan, done: int, redo: int) -> dict[str, Any]:
+    blocks = len(tile.blocks) * len(tile.steps)
+    return {
+        "tile": tile.tile.name,
+        "crs": f"EPSG:{tile.tile.geobox.crs.epsg}",
+        "pixels": list(tile.tile.geobox.shape),
+        "block": tile.grid.block,
+        "blocks": blocks,
+        "new": blocks - done - redo,
+        "done": done,
+        "redo": redo,
+        "steps": [
+            {
+                "role": step.role,
+                "time": step.time.isoformat(),
+                "items": [item.id for item in step.items],
+            }
+            for step in tile.steps
+        ],
+        "candidates": [dict(candidate) for candidate in tile.candidates],
+    }

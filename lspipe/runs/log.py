@@ -1,0 +1,53 @@
+"""Events of a run -> lines of JSON in `log.jsonl`, and back."""
+
+from __future__ import annotations
+
+import json
+import os
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+
+class Log:
+    """Events of a run: a line of JSON each in `log.jsonl`, passed on to the caller's report."""
+
+    def __init__(self, path: Path, report: Callable[..., None]) -> None:
+        self._report = report
+        self._file = path.open("a", encoding="utf-8")
+        if not _ends_a_line(path):
+            self._file.write("\n")  # a kill cut the last line off
+
+    def __call__(self, event: str, **facts: Any) -> None:
+        """Log one event."""
+        plain = {key: str(v) if key == "failure" else v for key, v in facts.items()}
+        line = {"time": datetime.now(UTC).isoformat(timespec="milliseconds"), "event": event}
+        self._file.write(json.dumps(line | plain, default=str) + "\n")
+        self._file.flush()
+        self._report(event, **facts)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+def _ends_a_line(path: Path) -> bool:
+    with path.open("rb") as file:
+        if file.seek(0, os.SEEK_END) == 0:
+            return True
+        file.seek(-1, os.SEEK_END)
+        return file.read(1) == b"\n"
+
+
+def read_log(path: Path) -> list[dict[str, Any]]:
+    """Read the events of a run; a last line cut off by a kill is left out."""
+    events = []
+    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
+        try:
+            events.append(json.loads(line))
+        except ValueError:
+            continue
+    return events

@@ -1,0 +1,75 @@
+"""How far a run is: counts, rate, time left, failures grouped."""
+
+from __future__ import annotations
+
+from collections import Counter
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from lspipe.errors import StoreError
+from lspipe.runs import store
+from lspipe.runs.log import read_log
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+
+def status(run: Path) -> dict[str, Any]:
+    """Return how far a run is: counts, rate, time left, failures grouped.
+
+    Raises:
+        StoreError: not a run directory.
+    """
+    check_run_directory(run)
+    content = store.read_json(run / "run.json")
+    laid_out = {tile: store.layout(run, tile) for tile in content["tiles"]}
+    done = {tile: int(found.done.sum()) for tile, found in laid_out.items() if found}
+    return read_status(run, content, done)
+
+
+def read_status(run: Path, content: Mapping[str, Any], done: Mapping[str, int]) -> dict[str, Any]:
+    """Return the facts of `status`.
+
+    Args:
+        run: the run directory.
+        content: of its `run.json`.
+        done: finished blocks per tile.
+    """
+    tiles = {
+        name: {"done": done.get(name, 0), "total": entry["blocks"] * len(entry["steps"])}
+        for name, entry in content["tiles"].items()
+    }
+    total = sum(counts["total"] for counts in tiles.values())
+    finished = sum(counts["done"] for counts in tiles.values())
+    rate = _blocks_per_minute(read_log(run / "log.jsonl"))
+    return {
+        "name": content["name"],
+        "state": content["state"],
+        "tiles": tiles,
+        "total": total,
+        "done": finished,
+        "blocks_per_minute": rate,
+        "eta_seconds": round((total - finished) / rate * 60) if rate and total > finished else None,
+        "failures": dict(Counter(entry["error"] for entry in content["failures"])),
+    }
+
+
+def _blocks_per_minute(events: list[dict[str, Any]]) -> float | None:
+    """Rate since the last start; None before two blocks are done."""
+    starts = [number for number, event in enumerate(events) if event["event"] == "start"]
+    times = [
+        datetime.fromisoformat(event["time"])
+        for event in events[starts[-1] if starts else 0 :]
+        if event["event"] in {"start", "block"}
+    ]
+    if len(times) < 3:
+        return None
+    seconds = (times[-1] - times[0]).total_seconds()
+    return (len(times) - 1) / seconds * 60 if seconds > 0 else None
+
+
+def check_run_directory(run: Path) -> None:
+    """Refuse a path that is not a run directory."""
+    if not (run / "run.json").exists():
+        raise StoreError(f"{run}: no run.json here; expected the output folder of `lspipe run`")

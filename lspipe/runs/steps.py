@@ -1,0 +1,75 @@
+"""Blocks to do -> batches of tasks, one for each tile and date, built when they are submitted."""
+
+from __future__ import annotations
+
+import math
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from lspipe import clusters
+from lspipe.runs import guard, stream, worker
+from lspipe.runs.plan import THREADS, open_step
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from lspipe.inference.windows import Block
+    from lspipe.runs.plan import TilePlan
+    from lspipe.runs.prepare import Prepared
+    from lspipe.runs.selection import Todo
+
+
+def batches(prepared: Prepared, todo: Todo, client: Any) -> Iterator[stream.Batch]:
+    """One batch per (tile, step), whose graph is built when it is submitted."""
+    first = 0
+    for tile in prepared.plan.tiles:
+        for number in range(len(tile.steps)):
+            blocks = todo.get((tile.tile.name, number), [])
+            if not blocks:
+                continue
+            yield stream.Batch(
+                tile.tile.name,
+                number,
+                tuple(block.index for block in blocks),
+                partial(_tasks, prepared, tile, number, blocks, first=first, client=client),
+            )
+            first += math.prod(map(len, tile.chunks))
+
+
+def _tasks(
+    prepared: Prepared,
+    tile: TilePlan,
+    number: int,
+    blocks: list[Block],
+    *,
+    first: int,
+    client: Any,
+) -> list[Any]:
+    """Build the graph of one step; `first` counts the blocks of the steps before it."""
+    plan = prepared.plan
+    with worker.in_turn(first, len(tile.chunks[1])):
+        return worker.block_tasks(
+            open_step(tile, tile.steps[number], plan.workflow),
+            _job(prepared, tile, number),
+            blocks,
+            bands=plan.model.bands,
+            area=tile.area,
+            # Asked for every step: workers come and go.
+            resources=clusters.inference_slot(client),
+        )
+
+
+def _job(prepared: Prepared, tile: TilePlan, step: int) -> worker.StepJob:
+    plan = prepared.plan
+    return worker.StepJob(
+        run=prepared.run.resolve(),
+        tile=tile.tile.name,
+        step=step,
+        tile_shape=tuple(tile.tile.geobox.shape),
+        model=plan.reference,
+        setting=plan.setting,
+        tile_range=tile.tile_ranges[step] if tile.tile_ranges else None,
+        fill_masked=plan.workflow.cube.mask.apply == "input",
+        threads=THREADS,
+        trained=guard.trained_on(plan),
+    )

@@ -1,0 +1,195 @@
+"""How a run ended, and what run.json says of it while it goes on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lspipe.errors import BlockError
+from lspipe.runs import guard, store
+from lspipe.runs.log import read_log
+from lspipe.runs.record import run_json
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from lspipe.runs.listing import Listed
+    from lspipe.runs.prepare import Prepared
+    from lspipe.runs.selection import Todo
+    from lspipe.runs.stream import Failure, Outcome
+
+
+@dataclass(frozen=True)
+class Summary:
+    """How a run ended."""
+
+    run: Path
+    state: str
+    total: int
+    done: int
+    skipped: int
+    failures: tuple[str, ...]
+    observed_share: float
+    """Share of the area observed on every date of the run, 0..1."""
+    is_two_date: bool
+    failed_reads: int = 0
+    """Pixels that failed reads left without data (`on_read_error: nodata`)."""
+    statuses: Mapping[str, int] = field(default_factory=dict)
+    """Number of objects per status."""
+    outputs: Mapping[str, str] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+    """What is unlike the training of the model, by tile and date."""
+    reviews: Mapping[str, int] = field(default_factory=dict)
+    """What became of a person's decisions about the list; see `review.Taken`."""
+
+    @property
+    def exit_code(self) -> int:
+        """0, or 3 when blocks failed."""
+        return BlockError.exit_code if self.failures else 0
+
+    def as_json(self) -> dict[str, Any]:
+        """Return plain values."""
+        return {
+            "run": str(self.run),
+            "state": self.state,
+            "blocks": {
+                "total": self.total,
+                "done": self.done,
+                "skipped": self.skipped,
+                "failed": len(self.failures),
+            },
+            "failures": list(self.failures),
+            "observed_share": self.observed_share,
+            "failed_reads": self.failed_reads,
+            "statuses": dict(self.statuses),
+            "outputs": dict(self.outputs),
+            "warnings": list(self.warnings),
+            "reviews": dict(self.reviews),
+        }
+
+
+def note_state(prepared: Prepared, state: str) -> None:
+    """Write what is going on into `run.json`; failures of last time stay until they are retried."""
+    content = run_json(prepared.plan, state=state)
+    for name in ("failures", "seconds"):
+        if prepared.previous and name in prepared.previous:
+            content[name] = prepared.previous[name]
+    store.write_json(prepared.run / "run.json", content)
+
+
+def summarise(prepared: Prepared, outcome: Outcome, listed: Listed) -> Summary:
+    """Return how a run ended.
+
+    Args:
+        prepared: as the run began.
+        outcome: of the blocks that were computed.
+        listed: what was written of them.
+    """
+    # Read from the store, not from what was reported: finished is what can be read back.
+    left = prepared.again().left
+    inputs = guard.inputs(prepared.plan, _blocks_of(prepared.run))
+    return Summary(
+        run=prepared.run,
+        state="finished" if left == 0 else "failed" if outcome.failures else "partial",
+        total=prepared.total,
+        done=outcome.done,
+        skipped=prepared.total - prepared.left,
+        failures=tuple(map(str, outcome.failures)),
+        observed_share=listed.observed_share,
+        is_two_date=prepared.plan.is_two_date,
+        failed_reads=listed.failed_reads,
+        statuses=listed.statuses,
+        outputs={name: str(path) for name, path in listed.outputs.items()},
+        warnings=tuple(guard.warnings(inputs)),
+        reviews=listed.reviews,
+    )
+
+
+def write_summary(
+    prepared: Prepared, summary: Summary, todo: Todo, outcome: Outcome, *, seconds: float
+) -> None:
+    """Write the last word into `run.json`.
+
+    Args:
+        prepared: as the run began.
+        summary: how it ended.
+        todo: the blocks that were tried.
+        outcome: what became of them.
+        seconds: that this call took; those of earlier calls are added.
+    """
+    blocks = _blocks_of(prepared.run)
+    earlier = prepared.previous or {}
+    tried = {(tile, step, *block.index) for (tile, step), some in todo.items() for block in some}
+    outputs = {name: Path(path).relative_to(prepared.run) for name, path in summary.outputs.items()}
+    content = run_json(prepared.plan, state=summary.state) | {
+        "counts": summary.as_json()["blocks"] | {"objects": dict(summary.statuses)},
+        "observed_share": summary.observed_share,
+        "failed_reads": summary.failed_reads,
+        "reviews": dict(summary.reviews),
+        "inputs": guard.inputs(prepared.plan, blocks),
+        "windows": _windows(blocks),
+        "outputs": {name: str(path) for name, path in outputs.items()},
+        "failures": _not_tried(earlier, tried) + _entries(outcome.failures),
+        "seconds": round(earlier.get("seconds", 0.0) + seconds, 1),
+    }
+    store.write_json(prepared.run / "run.json", content)
+
+
+def earlier_summary(prepared: Prepared) -> Summary:
+    """Return the summary of a run that an earlier call finished."""
+    previous = prepared.previous or {}
+    total = previous["counts"]["total"]
+    return Summary(
+        run=prepared.run,
+        state=previous["state"],
+        total=total,
+        done=0,
+        skipped=total,
+        failures=(),
+        observed_share=previous["observed_share"],
+        is_two_date=prepared.plan.is_two_date,
+        failed_reads=previous["failed_reads"],
+        statuses=previous["counts"]["objects"],
+        outputs={name: str(prepared.run / path) for name, path in previous["outputs"].items()},
+        # Of runs that were finished before anything was counted, there is none.
+        warnings=tuple(guard.warnings(previous.get("inputs", {}))),
+        reviews=previous.get("reviews", {}),
+    )
+
+
+def _entries(failures: list[Failure]) -> list[dict[str, Any]]:
+    return [
+        {"tile": f.tile, "step": f.step, "index": list(f.index), "error": f.error} for f in failures
+    ]
+
+
+def _not_tried(earlier: Mapping[str, Any], tried: set[tuple[Any, ...]]) -> list[dict[str, Any]]:
+    """Return the failures of last time that this call did not try again."""
+    return [
+        entry
+        for entry in earlier.get("failures", [])
+        if (entry["tile"], entry["step"], *entry["index"]) not in tried
+    ]
+
+
+def _blocks_of(run: Path) -> list[dict[str, Any]]:
+    """Return what the blocks of all calls reported, each block once.
+
+    Taken from the log, to which a killed call has written its share; of a block that was done twice
+    the last report counts.
+    """
+    blocks = {
+        (event["tile"], event["step"], *event["index"]): event
+        for event in read_log(run / "log.jsonl")
+        if event["event"] == "block"
+    }
+    return list(blocks.values())
+
+
+def _windows(blocks: list[dict[str, Any]]) -> dict[str, int]:
+    """Add up the windows of blocks: those needed, and those that were run."""
+    return {
+        "needed": sum(event["windows"] for event in blocks),
+        "run": sum(event["windows_run"] for event in blocks),
+    }

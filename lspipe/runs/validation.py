@@ -1,0 +1,29 @@
+"""What can be checked of a workflow without a search: its model, its area, its paths."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lspipe import search
+from lspipe.runs.plan import model_of
+from lspipe.workflow import Workflow, check_paths
+
+
+def validate(workflow: Workflow) -> dict[str, Any]:
+    """Check what can be checked without searching: the model, the area and the paths.
+
+    Raises:
+        UsageError: the model item or the area cannot be used, or the results not be written.
+    """
+    item, setting = model_of(workflow)
+    area = search.read_area(workflow.aoi, workflow.folder)
+    return {
+        "name": workflow.name,
+        "model": item.id,
+        "bands": list(item.bands),
+        "window": setting.window,
+        "stride": setting.stride,
+        "area": area.facts(),
+        "run": str(workflow.run_directory),
+        "not_there_yet": check_paths(workflow),
+    }
