@@ -53,7 +53,7 @@ class Scaling:
     - `window-max`: x * scale per band (1 if none is given), then divided by the maximum over all
       bands of the window
 
-    Source: SCIENCE 2.1 (paper 000: fixed or tile-level; paper 002: per patch).
+    Source: papers 000 (fixed or tile-level) and 002 (per patch); docs/method.md, Scaling.
 
     Raises:
         ValueError: an unknown kind, or numbers that do not fit the kind.

@@ -14,7 +14,7 @@ regions do not do: move every channel by the same factor or the same summand, or
 They were chosen so that every slip is found, and none of sound data, among patches of
 Landslide4Sense of four regions and scenes of both levels of two places (tests/unit/test_slips.py).
 
-Source: SCIENCE 1.3 (exchanged channels), 1.4 (offset), 2.2 (level, units).
+Source: docs/method.md, Channels of the papers, Radiometric offset and Landslide4Sense values.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ FIXED = ("identity", "affine")
 """Kinds of scaling that lead back to reflectance."""
 
 OFFSET = 0.1
-"""Reflectance that ESA adds since baseline 04.00 (SCIENCE 1.4)."""
+"""Reflectance that ESA adds since baseline 04.00 (docs/method.md, Radiometric offset)."""
 
 MOST = 0.75
 """Share of the optical channels that must agree on a slip which moves all of them: one or two, such
