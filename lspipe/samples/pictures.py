@@ -12,7 +12,8 @@ numbers of an image are follows from their type:
 Of the latter, the bands are found by their descriptions ("B02", "slope"), in any order among any
 others. Pixels that the file says are no data, and NaN, are no data.
 
-Source: SCIENCE 1.2 (paper 004: colour images of a map service), 1.3 (names, not positions).
+Source: paper 004, section 2.2 (colour images of a map service); docs/method.md, Channels of the
+papers (names, not positions).
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
 SUFFIXES = (".png", ".tif", ".tiff")
 
 COLOUR_RECIPES = ("vega3",)
-"""Those whose paper had colour pictures where others have reflectance (SCIENCE 1.2)."""
+"""Those whose paper had colour pictures where others have reflectance."""
 
 COLOURS = ("B04", "B03", "B02")
 """Bands of a colour picture that describes none: red, green, blue."""

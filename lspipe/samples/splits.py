@@ -15,8 +15,8 @@ patches are taken in their order, which is row by row where a regular grid was c
 along the rows. 002 says 80 % and 20 % with "a fixed random seed"; its code has 42, and its Table 4
 counts 2661 and 1138 patches, which is 70 %: the text is followed.
 
-Source: papers 001 (section III), 002 (section 5.3.2), 003 (implementation details); SCIENCE 2.2 and
-6.4.
+Source: papers 001 (section III), 002 (section 5.3.2), 003 (implementation details);
+docs/method.md, Training.
 """
 
 from __future__ import annotations

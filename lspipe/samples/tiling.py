@@ -3,7 +3,7 @@
 Where a recipe scales each window by its own values, a smaller window has other values of its own:
 it is scaled anew, so that a network is shown in training what a run will show it.
 
-Source: SCIENCE 6.4.
+Source: paper 003, which cuts its patches so.
 """
 
 from __future__ import annotations
