@@ -8,8 +8,8 @@ a map never disagree about what is above a threshold.
 Covers: probabilities of patches, a threshold chosen on them, scores and their spread.
 Does not cover: reading folders (`samples`), what is written and printed (`scorecard`).
 
-Source: SCIENCE 6.5; batches of 16 patches, paper 002 (section 5.3.2); percentile intervals, Efron
-and Tibshirani 1993, chapter 13.
+Source: batches of 16 patches, paper 002 (section 5.3.2); percentile intervals, Efron and Tibshirani
+1993, chapter 13.
 """
 
 from __future__ import annotations
