@@ -12,7 +12,7 @@ once per block, a batch is a few kernels, and the answer comes back once.
 Does not cover: reading pixels (`cube/`), lazy cubes (`detect.py`), storing (`runs/store/`).
 See also: `settings.py`, `batches.py` (windows to the network), `overlap.py` (their average),
 `inputs.py` (scaling and fill), `gather.py` (how windows are cut and added up).
-Source: overlap averages and D4 maximum of paper 000, section 2.5; DESIGN, section 4.
+Source: overlap averages and D4 maximum of paper 000, section 2.5; docs/numerics.md.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 Preset = Literal["paper", "balanced", "fast", "preview"]
 
 # Overlap fractions, so that they fit any window; `paper` is what the model item says.
-# Cost and agreement with `paper`: PERFORMANCE, "What overlap and TTA buy".
+# Cost and agreement with `paper`: docs/performance.md, What overlap and TTA buy.
 PRESETS: Mapping[str, Mapping[str, Any]] = {
     "paper": {},
     "balanced": {"overlap": 0.7, "tta": "d4", "blend": "uniform"},
@@ -27,7 +27,8 @@ AUTO_BATCH_SIZE = 4
 (benchmarks/batch_size.py). Not probed, so that one file gives the same bits anywhere."""
 
 FIRST_PASS_OVERLAP = 0.51
-"""Overlap of a screen's first pass: stride 110 of 224 px, a little more than half (PERFORMANCE)."""
+"""Overlap of a screen's first pass: stride 110 of 224 px, a little more than half
+(benchmarks/screen.py)."""
 
 
 @dataclass(frozen=True, kw_only=True)
