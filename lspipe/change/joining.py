@@ -12,7 +12,7 @@ one and cut by the edge of another. Parts of different tiles are the same object
 Such a group becomes one object. Its outline is that of the tile whose grid centre is nearest, among
 the tiles that observed it on both dates: inside their grid, not cut by an edge and with nothing
 unobserved in it or its rim. If there is none, it is all the parts together. An object without a
-counterpart is always kept.  Source: DESIGN section 4, Tiles.
+counterpart is always kept.  Source: docs/numerics.md, Tiles.
 """
 
 from __future__ import annotations
