@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from lspipe.runs.plan import TilePlan
 
 SEASON_DAYS = 45
-"""Dates further apart in the year differ in leaves, sun and snow (SCIENCE 8.2)."""
+"""Dates further apart in the year differ in leaves, sun and snow (docs/method.md, Dates)."""
 
 
 def warnings(plan: Plan) -> list[str]:
