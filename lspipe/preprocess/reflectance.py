@@ -70,7 +70,8 @@ def radiometry(item: Item, asset_key: str) -> Radiometry:
     Raises:
         RadiometryError: no reflectance of Sentinel-2, or nothing tells the offset.
 
-    Source: ESA processing baseline 04.00; the catalogues' own issue trackers (SCIENCE 1.4).
+    Source: ESA processing baseline 04.00; the catalogues' own issue trackers, which
+    docs/method.md names (Radiometric offset).
     """
     where = f"{asset_key} of {item_id(item)}"
     asset = _reflectance_asset(item, asset_key, where)
@@ -165,8 +166,8 @@ def _flagged(item: Item, version: tuple[int, int] | None) -> Radiometry:
     return Radiometry(REFLECTANCE_SCALE, None, f"Earth Search {said}, which is often wrong")
 
 
-# Shares of clear red pixels, SCIENCE 1.4: numbers below 1000 are negative reflectance if the pixels
-# are raw, and everyday vegetation, water and shade if they were shifted.
+# Shares of clear red pixels, defaults of lspipe: numbers below 1000 are negative reflectance if the
+# pixels are raw, and everyday vegetation, water and shade if they were shifted.
 _SHIFTED_SHARE = 0.05
 _RAW_SHARE = 0.005
 # A bright desert or snowfield has none below 1000 either way; raw pixels are believed only where
