@@ -109,8 +109,8 @@ def network(name: str = "deeplab", *, bands: int = BANDS, seed: int = 0) -> torc
     by layer blows up rounding errors (1e-4 in fp32, 0.2 in bf16), which a trained one does not.
 
     Args:
-        name: "deeplab" = DeepLabv3+ with ResNet-50 (26.7 M weights), the network of PERFORMANCE's
-            tables, needs segmentation_models_pytorch; "small" = a residual U-Net of lspipe for
+        name: "deeplab" = DeepLabv3+ with ResNet-50 (26.7 M weights), the network of paper
+            000, needs segmentation_models_pytorch; "small" = a residual U-Net of lspipe for
             smoke runs, in windows of `SMALL_WINDOW` px.
         bands: number of channels.
         seed: of the weights and of those batches.

@@ -27,7 +27,7 @@ def model(recipe="", bands=(), scaling=None):
 
 
 # Median reflectance of a landscape of forest, meadows and rock, at the top of the atmosphere and at
-# the surface; degrees and metres (Landslide4Sense, SCIENCE 2.2; Barbellino, real data).
+# the surface; degrees and metres (Landslide4Sense; Barbellino, real data).
 MIDDLES = (1000, 760, 640, 430, 660, 1610, 2030, 2030, 790, 10, 1170, 540, 25, 1275)
 TOP = dict(zip(recipe_of("l4s14").channels, MIDDLES, strict=True))
 AIR = {"B01": 700, "B02": 500, "B03": 200, "B04": 80}
