@@ -252,7 +252,7 @@ class PublishedRow:
     recipe: str
     """Channel recipe of the paper."""
     patch: int
-    """Edge of the patches, pixels; 0 where the paper does not say."""
+    """Edge of the patches, pixels; 0 where the paper does not state it."""
     data: str
     """What it was trained and tested on."""
     precision: float

@@ -76,19 +76,19 @@ def predict(
     device: str = "auto",
     on_patches: Callable[[int], None] | None = None,
 ) -> Predictions:
-    """Ask a model about every patch.
+    """Predict every patch with a model.
 
     Args:
         model: a `ModelItem` of the same recipe as the samples, or a callable or torch module
             (N, C, w, w) -> (N, 1, w, w) in the model units of the samples.
         samples: in the model units of their recipe.
-        tta: "d4" or "none"; None = as the item says, "d4" where it is silent. The views are merged
-            as the item says.
+        tta: "d4" or "none"; None = that of the item, "d4" if the item gives none. The views are
+            merged as the item defines.
         window: None = each patch is one window, as in training; else windows of this edge are laid
             over each patch, with the item's overlap.
         batch_size: patches that go through the network together.
         device: "auto", "cpu" or "cuda".
-        on_patches: told how many patches are done, after each batch.
+        on_patches: called after each batch with the number of patches done.
 
     Raises:
         ModelError: the item has another recipe, or a scaling that is not its recipe's.
@@ -106,7 +106,7 @@ def predict(
     if item is not None:
         check_units(item, samples)
     views: Tta = tta or (item.tta if item is not None and item.tta else "d4")
-    ask = _Question(
+    predictor = PatchPredictor(
         model=model if item is None else item.reference,
         settings={
             "tta": views,
@@ -123,7 +123,7 @@ def predict(
     masks: list[NDArray[np.uint8]] = []
     sizes = set()
     for images, labels in _batches(samples, batch_size):
-        codes += ask(images, samples)
+        codes += predictor(images, samples)
         masks += labels
         sizes.add(window or images[0].shape[1])
         if on_patches is not None:
@@ -215,7 +215,7 @@ def measure(
     left_out: int = 0,
     seed: int = 0,
 ) -> PatchScores:
-    """Score what a model said about patches.
+    """Score the predictions of a model on patches.
 
     Args:
         predictions: of `predict`.
@@ -238,7 +238,7 @@ def measure(
     if choose:
         whence = "chosen on these patches"
         limit = choose_threshold(predictions.codes, predictions.masks)
-    judged = list(_judged(predictions, threshold_code(limit)))
+    judged = list(_scored_patches(predictions, threshold_code(limit)))
     counts = [one.counts for one in judged]
     total = sum(counts, Confusion(0, 0, 0))
     pixels = sum(_row(total))
@@ -303,7 +303,7 @@ def intervals(counts: Sequence[Confusion], *, draws: int = DRAWS, seed: int = 0)
         seed: of NumPy's generator.
 
     Returns:
-        95 % percentile intervals; None for a single patch, which says nothing about others.
+        95 % percentile intervals; None for a single patch, which has no spread.
     """
     if len(counts) < 2:
         return Intervals()
@@ -326,8 +326,8 @@ def intervals(counts: Sequence[Confusion], *, draws: int = DRAWS, seed: int = 0)
 
 
 @dataclass(frozen=True)
-class _Question:
-    """How patches are shown to a model."""
+class PatchPredictor:
+    """Predicts patches of one size with a model and its settings."""
 
     model: Any
     settings: dict[str, Any]
@@ -375,18 +375,18 @@ def _batches(
 
 
 @dataclass(frozen=True)
-class _Judged:
-    """One patch beside its labels."""
+class ScoredPatch:
+    """Pixel counts and object scores of one patch, against its labels."""
 
     counts: Confusion
     objects: Any
 
 
-def _judged(predictions: Predictions, limit: int) -> Iterator[_Judged]:
+def _scored_patches(predictions: Predictions, limit: int) -> Iterator[ScoredPatch]:
     for codes, mask in zip(predictions.codes, predictions.masks, strict=True):
         counted = (codes != CODE_NODATA) & (mask != IGNORED)
         claimed, there = (codes > limit) & counted, (mask == 1) & counted
-        yield _Judged(
+        yield ScoredPatch(
             counts=confusion(claimed, there, counted=counted),
             objects=match_objects(claimed, there),
         )
