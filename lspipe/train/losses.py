@@ -135,8 +135,8 @@ def focal_tversky(
 def focal_tversky_each(probability: Tensor, truth: Tensor, counts: Tensor) -> Tensor:
     """Mean of the `focal-tversky` of each window of a batch, without windows that are ignored.
 
-    The paper does not say which. A window without landslides has a loss of 1 and no gradient,
-    whatever is claimed there: only the others say anything about false alarms.
+    The paper does not state which. A window without landslides has a loss of 1 and no gradient,
+    whatever is predicted there: only windows with landslides teach about false alarms.
 
     Source: paper 000, Eq. 1; docs/method.md, Losses.
     """

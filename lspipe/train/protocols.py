@@ -1,6 +1,6 @@
 """How the papers trained their networks. Data, not code.
 
-What a paper does not say is named in the note, with what was taken instead.
+What a paper does not state is named in the note, with what was taken instead.
 
 Source: papers 000 (section 2), 001 (section IV), 002 (section 5.3.2), 003 (implementation details)
 and 004 (Tables 1 and 2); docs/method.md, Training.
