@@ -37,7 +37,7 @@ RETRIES = Retry(
     allowed_methods=None,  # a search is POST, and asking twice changes nothing
     raise_on_status=False,
 )
-"""Tries of one request: five within about eight seconds, longer where the server says so."""
+"""Tries of one request: five within about eight seconds, longer where the server asks for it."""
 
 TIMEOUT = (10.0, 60.0)
 """Seconds to connect, and to wait for an answer."""
@@ -91,7 +91,7 @@ def _open(url: str, reader: StacApiIO) -> Client:
     from pystac_client import Client
 
     client = Client.open(url.partition("?")[0], stac_io=reader)
-    # A server that conforms may leave the link out, one that has the link may forget to say so.
+    # A server that conforms may leave the link out, one with the link may not declare conformance.
     if not client.conforms_to("ITEM_SEARCH") and not client.get_links("search"):
         raise CatalogError(
             f"{without_query(url)}: offers no item search; expected a STAC API; of a static "
