@@ -68,7 +68,7 @@ def radiometry(item: Item, asset_key: str) -> Radiometry:
         trusted (Earth Search `sentinel-2-l2a` whose flag says "not applied").
 
     Raises:
-        RadiometryError: no reflectance of Sentinel-2, or nothing tells the offset.
+        RadiometryError: no reflectance of Sentinel-2, or nothing determines the offset.
 
     Source: ESA processing baseline 04.00; the catalogues' own issue trackers, which
     docs/method.md names (Radiometric offset).
@@ -78,7 +78,7 @@ def radiometry(item: Item, asset_key: str) -> Radiometry:
     version = baseline(item)
     if version == UNKNOWN_BASELINE:
         raise RadiometryError(
-            f"{where}: processing baseline 99.99 does not tell the offset; "
+            f"{where}: processing baseline 99.99 does not determine the offset; "
             "exclude it or use the same acquisition from another catalogue"
         )
     declared = _declared_offset(asset, where)
@@ -162,8 +162,8 @@ def _flagged(item: Item, version: tuple[int, int] | None) -> Radiometry:
     if version is not None and version < FIRST_SHIFTED_BASELINE:
         name = f"baseline {version[0]:02d}.{version[1]:02d}"
         return Radiometry(REFLECTANCE_SCALE, 0.0, f"{name} from earth-search: offset 0")
-    said = "has no flag" if flag is None else "says it did not apply the offset"
-    return Radiometry(REFLECTANCE_SCALE, None, f"Earth Search {said}, which is often wrong")
+    claim = "has no flag" if flag is None else "says it did not apply the offset"
+    return Radiometry(REFLECTANCE_SCALE, None, f"Earth Search {claim}, which is often wrong")
 
 
 # Shares of clear red pixels, defaults of lspipe: numbers below 1000 are negative reflectance if the
@@ -190,8 +190,8 @@ def radiometry_from_pixels(dn: NDArray[np.uint16]) -> Radiometry:
     valid = dn[(dn != RAW_NODATA) & (dn != RAW_SATURATED)]
     if valid.size < _MIN_PIXELS:
         raise RadiometryError(
-            f"{valid.size} clear red pixels: expected {_MIN_PIXELS} or more to tell the offset; "
-            "take collection sentinel-2-c1-l2a or another catalogue"
+            f"{valid.size} clear red pixels: expected {_MIN_PIXELS} or more to determine the "
+            "offset; take collection sentinel-2-c1-l2a or another catalogue"
         )
     below = float(np.mean(valid < 1000))
     dark = float(np.mean(valid < _DARK_LIMIT))
