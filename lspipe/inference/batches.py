@@ -121,7 +121,7 @@ def cut_batches(
 
 @dataclass(frozen=True)
 class _Answer:
-    """What the network said about a batch, not yet looked at."""
+    """The output of the network for a batch, not yet checked."""
 
     batch: Batch
     probability: torch.Tensor

@@ -78,8 +78,8 @@ def run_block(
             the scaling "tile-minmax".
         fill_masked: give the network the fill value in masked pixels instead of what they hold.
         scaling: instead of the runtime's own.
-        report: told once how many windows hold a pixel to be answered, and how many of them were
-            run; a screen leaves some out.
+        report: called once with how many windows hold a pixel to be answered, and how many of
+            them were run; a screen leaves some out.
 
     Returns:
         float32 of the core's shape, 0..1, NaN = not observed or outside the area.

@@ -21,15 +21,15 @@ if TYPE_CHECKING:
 # What folding may move a probability by; rounding moves it by 1e-6.
 _FOLDED_MOVES = 1e-4
 
-# A sentence or two of what a library says; the rest is its own stack.
+# A sentence or two of the message of a library; the rest is its own stack.
 _REASON_LENGTH = 300
 
 
 def snapshot(network: Callable[[torch.Tensor], Any]) -> Callable[[torch.Tensor], Any]:
     """Copy a module, without gradients, so that it may be cast or folded; a function is kept.
 
-    The weights of a graph are constants. A copy says so: a module that is trained on does not
-    change half of what was compiled from it. The copy leaves out what `taps` says.
+    The weights of a graph are constants, so a copy is taken: a module that is trained on does not
+    change half of what was compiled from it. The copy leaves out what `taps` selects.
     """
     if not isinstance(network, nn.Module):
         return network
