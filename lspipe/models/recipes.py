@@ -4,7 +4,7 @@ A model item may name its recipe (`lspipe:recipe`). Its bands are then compared 
 name, because nothing else would notice DEM before slope, or band 8A where band 9 should be.
 
 Source: the five papers; docs/method.md, Channels of the papers. Where a paper is silent, the note
-says what was taken.
+names what was taken.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ class Recipe:
 
         Raises:
             UsageError: a channel that is no terrain, or is there already; a recipe with a scaling
-                of its own, which says nothing of terrain.
+                of its own, which has no rule for terrain.
         """
         if self.scaling.kind != "identity":
             raise UsageError(f"recipe {self.name} takes no further channels, ghorb4 does")
@@ -252,7 +252,7 @@ def check_item(item: ModelItem) -> None:
     """Refuse a model whose channels are not those of the recipe it names.
 
     Raises:
-        ModelError: says which channel is elsewhere, or another, or that there is no such recipe.
+        ModelError: a channel is elsewhere, or another one (named); or there is no such recipe.
     """
     if not item.recipe:
         return
@@ -266,7 +266,7 @@ def check_readable(item: ModelItem) -> None:
     """Refuse a model whose channels no run reads: terrain and radar.
 
     Raises:
-        ModelError: says which.
+        ModelError: names them.
     """
     unread = [band for band in item.bands if band in UNITS]
     if unread:
@@ -280,7 +280,7 @@ def check_channels(name: str, bands: Sequence[str]) -> None:
     """Compare the channels of a model with those of its recipe, by name and order.
 
     Raises:
-        ModelError: says which channel is elsewhere, or another.
+        ModelError: a channel is elsewhere, or another one (named).
         UsageError: no such recipe.
     """
     recipe = recipe_of(name)

@@ -1,13 +1,13 @@
 """Statistics of training, and of other pixels -> which of the classic slips was made, by name.
 
 A slip is a mistake in how pixels were prepared: channels exchanged, digital numbers for
-reflectance, an offset that was not subtracted, the product of another level. A network answers such
-pixels as readily as any others, so nothing but their values tells.
+reflectance, an offset that was not subtracted, the product of another level. A network accepts such
+pixels like any others: only their values reveal the mistake.
 
 What can be seen depends on the scaling of the model. With `identity` and `affine` its units lead
 back to reflectance, and every slip has a mark of its own. The other kinds measure each window (or
 tile) by its own values: a factor or an offset common to all channels is gone before anybody could
-see it, and only channels that changed places are told by name (`unseen` says so in words).
+see it, and only channels that changed places are named (`unseen` explains it to the user).
 
 Two regions differ too, often by more than half of a channel's range. Rules are therefore about what
 regions do not do: move every channel by the same factor or the same summand, or only the blue ones.
@@ -157,8 +157,8 @@ def unseen(scaling: Scaling) -> str:
         "window-max": "values are shares of the largest of their own window",
     }[scaling.kind]
     return (
-        f"{by}: digital numbers for reflectance, an offset and another level cannot be told by "
-        "name, only channels that changed places"
+        f"{by}: digital numbers for reflectance, an offset and another level cannot be "
+        "recognised, only channels that changed places"
     )
 
 
@@ -237,7 +237,7 @@ OFFSET_MEDIAN, OFFSET_EACH = 0.03, 0.05
 """How far the shift of the middle channel, and of each, may be from the offset, reflectance."""
 
 FEWEST_CHANNELS = 3
-"""Channels that it takes to tell an offset from another region."""
+"""Channels needed to distinguish an offset from another region."""
 
 
 def _offset(pair: _Pair) -> str:
@@ -317,7 +317,7 @@ TERRAIN = ("slope", "dem")
 STRANGE, USUAL = 3.0, 2.0
 """How far pixels lie from the mean of training (root mean square, in its standard deviations) where
 terrain is strange to a model, and at most where it is not. Sites differ in elevation by more than
-each is high, so `apart` says little of it; training itself has 1."""
+each is high, so `apart` is no measure of it; training itself has 1."""
 
 
 def apart(trained: Statistics, found: Statistics) -> NDArray[np.float64]:

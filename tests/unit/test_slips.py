@@ -119,7 +119,7 @@ def test_a_slip_is_found_by_name_and_sound_data_have_none(name):
     "kind", ["window-max", "window-minmax", "window-minmax-all", "tile-minmax"]
 )
 def test_a_scaling_by_its_own_values_says_what_it_hides(kind):
-    assert "cannot be told by name" in unseen(Scaling(kind=kind))
+    assert "cannot be recognised" in unseen(Scaling(kind=kind))
 
 
 def test_a_fixed_scaling_hides_only_what_it_clips():
