@@ -2,7 +2,7 @@
 
 The files name no channels. That they are the fourteen of the recipe, in its order and units, is
 seen in the values: times the vector of the set, each optical channel holds digital numbers, which
-are whole, and no other order or scale gives whole numbers. Slope and DEM are told apart by the
+are whole, and no other order or scale gives whole numbers. Slope and DEM are distinguished by the
 ground: where the elevation changes fast, it is steep.
 
 A recipe of the files' own units gets their values as they are; any other one is scaled anew from

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 def cut(samples: Samples, window: int) -> Samples:
     """Cut every patch into windows, named "PATCH/ROW-COLUMN", rows before columns.
 
-    The first patch tells the size of all; another size is refused when it is read.
+    The first patch sets the size of all; another size is refused when it is read.
 
     Args:
         samples: square patches.
