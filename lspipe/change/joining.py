@@ -75,7 +75,7 @@ def join_tiles(
         A row per object, sorted by id, in EPSG:4326, with the columns and flags of `delineate`.
         Measures are those in the UTM zone of `tile`. Of an object put together from several parts
         the means are weighted by pixels, `n_px` is its area in pixels, the items are those of all
-        its tiles, and `tile_edge` says that no tile of those shows where it ends.
+        its tiles, and `tile_edge` is True if none of those tiles shows where it ends.
 
     Raises:
         ValueError: there are not as many inventories as tiles, or none.
