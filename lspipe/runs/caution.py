@@ -20,7 +20,7 @@ SEASON_DAYS = 45
 
 
 def warnings(plan: Plan) -> list[str]:
-    """Say what may go wrong, and what makes the two dates of a tile hard to compare."""
+    """Return what may go wrong, and what makes the two dates of a tile hard to compare."""
     swapped = "the before range is later than the after range: new and vanished change places"
     notes = [swapped] if plan.workflow.dates.is_swapped else []
     notes += _setting_warnings(plan)

@@ -27,7 +27,7 @@ BLOCKS_PER_WORKER = 3
 """Blocks in flight per worker: one computing, one ready, one being read
 (docs/performance.md, Blocks in flight)."""
 
-GONE = "the cluster went away; the same command goes on with what is left"
+GONE = "the cluster went away; the same command resumes the run"
 
 
 @dataclass(frozen=True)

@@ -170,7 +170,7 @@ def _batch_size(
     """Say what `batch_size: auto` means, and why.
 
     Another number may round otherwise, so it is decided once, before the first block, and a run
-    that goes on keeps it.
+    that is resumed keeps it.
     """
     if earlier is not None:
         return earlier, "earlier run"
