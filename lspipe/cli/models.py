@@ -52,7 +52,7 @@ def show_card(options: argparse.Namespace) -> int:
 
 
 def check(options: argparse.Namespace) -> int:
-    """Run a model once, and say what is wrong with it."""
+    """Run a model once, and report what is wrong with it."""
     from lspipe.inference import soundness as card
 
     item = _item(options.item)
@@ -77,7 +77,7 @@ def _beside_training(item: Any, folder: str) -> dict[str, Any]:
         )
     if not item.recipe:
         raise UsageError(
-            f"{item.path}: lspipe:recipe: missing, so nothing says in which units to read {folder}"
+            f"{item.path}: lspipe:recipe: missing, so the units of {folder} are unknown"
         )
     samples = open_folder(folder, item.recipe)
     found = Statistics.of(image for image, _ in samples)

@@ -61,8 +61,8 @@ def _inference(facts: dict[str, Any]) -> list[str]:
     for name, source in facts["sources"].items():
         if views or name not in {"tta_merge", "tta_order"}:
             who.setdefault(source, []).append(name)
-    said = "; ".join(f"{source}: {', '.join(names)}" for source, names in who.items())
-    return [f"inference      {', '.join(parts)}", f"  decided by   {said}"]
+    deciders = "; ".join(f"{source}: {', '.join(names)}" for source, names in who.items())
+    return [f"inference      {', '.join(parts)}", f"  decided by   {deciders}"]
 
 
 def _cost(cost: Estimate, facts: dict[str, Any]) -> list[str]:
@@ -132,7 +132,7 @@ def summary_text(summary: Summary, demo: dict[str, int] | None) -> str:
         lines.append("               try again: the same command, or with --only-failed")
     left = summary.total - summary.done - summary.skipped - len(summary.failures)
     if left:
-        lines.append(f"not finished   {left} blocks are left: the same command goes on with them")
+        lines.append(f"not finished   {left} blocks are left: the same command computes them")
     if summary.failed_reads:
         lines.append(f"failed reads   left {summary.failed_reads:,} pixels without data")
     share = summary.observed_share
@@ -234,7 +234,7 @@ def sweep_text(facts: dict[str, Any]) -> str:
 
 
 def scores_lines(card: Scorecard | None, problem: str) -> list[str]:
-    """Say what was measured of a model, below its card; or why that cannot be said."""
+    """Return the measured scores of a model, below its card; or why there are none."""
     from lspipe.cli.cards import scorecard_summary
 
     texts = [f"not shown: {problem}"] if problem else scorecard_summary(card) if card else ["none"]

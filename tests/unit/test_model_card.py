@@ -171,7 +171,7 @@ def test_the_card_says_what_the_model_was_trained_on(trained, packed, capsys):
     found = item.statistics
     values = (found.mean[1], found.std[1], found.p01[1], found.p50[1], found.p99[1])
     assert ["B03", *(f"{value:.4g}" for value in values)] in lines
-    assert "trained on not said" in " ".join(card_text(read_item(packed)).split())
+    assert "trained on not given" in " ".join(card_text(read_item(packed)).split())
     assert main(["model", "show", str(trained), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["statistics"] == found.as_json()
 
