@@ -6,8 +6,8 @@ pixels like any others: only their values reveal the mistake.
 
 What can be seen depends on the scaling of the model. With `identity` and `affine` its units lead
 back to reflectance, and every slip has a mark of its own. The other kinds measure each window (or
-tile) by its own values: a factor or an offset common to all channels is gone before anybody could
-see it, and only channels that changed places are named (`unseen` explains it to the user).
+tile) by its own values: a factor or an offset common to all channels is gone before it can be
+seen, and only channels that changed places are named (`unseen` explains it to the user).
 
 Two regions differ too, often by more than half of a channel's range. Rules are therefore about what
 regions do not do: move every channel by the same factor or the same summand, or only the blue ones.
@@ -78,10 +78,10 @@ def slips(trained: Statistics, found: Statistics, item: ModelItem) -> list[str]:
     return _exchanged(trained, found, item)
 
 
-def beside(
+def compare_with_training(
     trained: Statistics, found: Statistics, item: ModelItem, level: Level = "none"
 ) -> dict[str, Any]:
-    """Lay data beside what a model was trained on, as plain values.
+    """Compare data with the training data of a model, as plain values.
 
     Args:
         trained: what the model was trained on, model units.
@@ -121,7 +121,7 @@ def beside(
 
 
 def other_level(item: ModelItem, level: Level) -> str:
-    """Say that data are of another level than those of the model's recipe; "" where they are not.
+    """Report data of another level than those of the model's recipe; "" where they are of the same.
 
     Args:
         item: the model.
@@ -144,7 +144,7 @@ LEVELS: dict[Level, str] = {
 
 
 def unseen(scaling: Scaling) -> str:
-    """Say which slips the scaling of a model hides; "" where it hides none."""
+    """Name the slips that the scaling of a model hides; "" where it hides none."""
     if scaling.kind in FIXED:
         if scaling.clip is None:
             return ""
@@ -212,7 +212,7 @@ FACTOR_TOLERANCE = 0.5
 
 
 def _factor(pair: _Pair) -> str:
-    """Say that values are 1e4 times those of training, or that part of them."""
+    """Report values that are 1e4 times those of training, or that part of them."""
     if not pair.bands:
         return ""
     if pair.is_cut.all() and (pair.found >= pair.trained).all():
@@ -241,7 +241,7 @@ FEWEST_CHANNELS = 3
 
 
 def _offset(pair: _Pair) -> str:
-    """Say that every channel lies one offset above or below training."""
+    """Report that every channel lies one offset above or below training."""
     # The dark end of a channel hardly differs between regions; where it is cut off, the middle
     # must do.
     row = 0 if not pair.is_cut[0].all() else 1
@@ -276,7 +276,7 @@ INFRARED_SHIFT = 0.05
 
 
 def _level(pair: _Pair, level: Level) -> str:
-    """Say that the blue bands moved as from one level to the other: most at the shortest waves."""
+    """Report blue bands that moved as from one level to the other: most at the shortest waves."""
     if not {"B02", "B04"} <= set(pair.bands):
         return ""
     index = pair.bands.index("B02")

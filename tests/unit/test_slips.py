@@ -9,7 +9,7 @@ import rasterio
 
 from lspipe.models import Scaling
 from lspipe.models.recipes import L4S_DIVISORS, recipe_of
-from lspipe.models.slips import beside, other_level, slips, unseen
+from lspipe.models.slips import compare_with_training, other_level, slips, unseen
 from lspipe.models.statistics import Statistics
 from lspipe.samples import l4s, pictures
 from lspipe.schema import OPTICAL_BANDS
@@ -228,7 +228,8 @@ def test_pictures_with_two_channels_exchanged_are_told(real_data):
     item, half = model("l4s-rgb"), len(images) // 2
     trained, found = Statistics.of(images[:half]), Statistics.of(images[half:])
     assert slips(trained, found, item) == []
-    facts = beside(trained, Statistics.of(image[[1, 0, 2]] for image in images[half:]), item)
+    found = Statistics.of(image[[1, 0, 2]] for image in images[half:])
+    facts = compare_with_training(trained, found, item)
     assert facts["slips"] == [
         "B04 and B03 look exchanged: each has the values that the model knows of the other"
     ]
