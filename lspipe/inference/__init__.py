@@ -8,7 +8,7 @@
     inputs       pixels of a block -> batches of windows in model units
     gather       windows cut out of an image, and added up
     block        `run_block`: one block in memory -> probability
-    familiarity  pixels of a block beside those of the model's training
+    familiarity  pixels of a block compared with the training data
     reference    a model on its way to a worker: a path and hashes, never a module
     runtimes/    what executes a network
     soundness    a model item -> whether its network keeps its promises

@@ -112,7 +112,7 @@ def reach(trained: Statistics) -> tuple[NDArray[np.float64], NDArray[np.float64]
 
 
 def channels(tally: Tally, trained: Statistics, bands: Sequence[str]) -> list[Channel]:
-    """Say how each channel lies to training; nothing where no pixel was observed."""
+    """Compare each channel with training; nothing where no pixel was observed."""
     if not tally.pixels:
         return []
     away = np.array(tally.total) / tally.pixels - np.array(trained.mean)

@@ -39,7 +39,7 @@ class Add(Protocol):
     def __call__(self, total: torch.Tensor, values: torch.Tensor, corners: torch.Tensor, /) -> None:
         """Add windows (N, w, w) to a sum (y, x) of the same integer dtype, in place.
 
-        Integers, because the order of a GPU's additions is anyone's guess.
+        Integers, because a GPU adds in no fixed order.
         """
 
 

@@ -49,7 +49,7 @@ def resolve(spec: InferenceSpec, item_defaults: Mapping[str, Any]) -> Setting:
     """Decide every setting: the spec beats its preset, the preset the model item, that the paper.
 
     One thing a preset never does: where the model item has `tta: none`, it turns no views on. Such
-    channels may have directions (radar, slope aspect), which a turned window would belie. Only
+    channels may have directions (radar, slope aspect), which a turned window would contradict. Only
     `tta: d4` in the workflow itself does that.
 
     Args:
@@ -138,7 +138,7 @@ _ONE_BY_ONE = ("overlap", "stride", "tta", "tta_merge", "tta_order", "blend", "s
 
 
 def is_measured_reference(paper: Setting) -> bool:
-    """Tell whether a `paper` setting is that which `AGREEMENT` was measured against."""
+    """Return whether `AGREEMENT` was measured against this `paper` setting."""
     stride = windows.stride_of(paper.window, AGREEMENT_REFERENCE["overlap"])
     return (paper.stride, paper.tta) == (stride, AGREEMENT_REFERENCE["tta"])
 

@@ -46,7 +46,7 @@ those patches is 1.3 away, one in a hundred 2.3; a tile is thousands of them, an
 of 0.1 moves the blue bands of four regions of them by 4 and more."""
 
 PLACES = 3
-"""Places that are looked at along each axis of the area: nine of a tile."""
+"""Places that are read along each axis of the area: nine of a tile."""
 
 PLACE = 256
 """Edge of a place, pixels: half a block of most cloud-optimised files, so one or a few reads."""

@@ -66,7 +66,7 @@ class StepJob:
     threads: int
     """torch threads of one block, part of the fingerprint."""
     trained: Statistics | None = None
-    """What the model was trained on, to lay the pixels beside; None = they are not counted."""
+    """Statistics of the training data, to compare pixels with; None = they are not counted."""
 
 
 @dataclass(frozen=True)
@@ -280,7 +280,7 @@ def _tally(
     job: StepJob,
     scaling: Scaling,
 ) -> dict[str, Any] | None:
-    """Lay the pixels of a block beside those of training, where the run asks for it."""
+    """Compare the pixels of a block with those of training, where the run asks for it."""
     if job.trained is None:
         return None
     values = familiarity.sample(

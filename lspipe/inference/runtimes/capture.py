@@ -167,7 +167,7 @@ def capturing(runtime: str) -> Iterator[None]:
         except Exception as error:
             if is_out_of_memory(error):
                 raise
-            # A network is anybody's code, and none of the libraries lists what it raises.
+            # A network is foreign code, and none of the libraries lists what it raises.
             reason = " ".join(str(error).split())[:_REASON_LENGTH]
             raise ModelError(
                 f"runtime {runtime!r} cannot take this network ({type(error).__name__}: {reason}); "

@@ -167,7 +167,7 @@ def _batch_size(
     window: int,
     earlier: int | None,
 ) -> tuple[int, str]:
-    """Say what `batch_size: auto` means, and why.
+    """Return what `batch_size: auto` means, and why.
 
     Another number may round otherwise, so it is decided once, before the first block, and a run
     that is resumed keeps it.
