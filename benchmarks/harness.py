@@ -181,7 +181,7 @@ def ready(
         net: on the CPU; never modified.
         names: runtime and precision, "compiled bf16".
         device: "cpu" or "cuda".
-        say: told what is left out, and why.
+        say: called with what is left out, and why.
 
     Returns:
         Name -> runtime, of those that work. A runtime may compile at its first call of each batch
@@ -294,7 +294,7 @@ def interleaved(
     Args:
         variants: name -> a call of no arguments; for a fair ratio all do the same work.
         rounds: how often each is called.
-        say: told each timing as it is taken.
+        say: called with each timing as it is taken.
 
     Returns:
         Timings of each variant, in the order of rounds.

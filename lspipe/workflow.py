@@ -238,7 +238,7 @@ _MISSING = {"missing", "missing_argument", "missing_keyword_only_argument"}
 
 
 def _explain(error: ValidationError, source: str) -> str:
-    """Say the first problem in a line, and how many more there are."""
+    """Describe the first problem in a line, and how many more there are."""
     # One wrong value under a union gives a problem per alternative; the place is what counts.
     problems = {tuple(p["loc"]): p for p in reversed(error.errors(include_url=False))}
     first, *others = sorted(problems.values(), key=lambda p: p["type"] not in _UNKNOWN)

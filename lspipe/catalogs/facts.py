@@ -184,7 +184,7 @@ def platform(item: Item) -> str | None:
 
 
 def is_sentinel2(item: Item) -> bool:
-    """Tell whether an item is of the Sentinel-2 satellites."""
+    """Return whether an item is of the Sentinel-2 satellites."""
     named = platform(item) or str(properties(item).get("constellation") or "")
     return named.lower().startswith("sentinel-2")
 

@@ -174,7 +174,7 @@ def _one_object(
 def _is_whole(
     table: gpd.GeoDataFrame, tile: TileMap, parts: Mapping[int, gpd.GeoDataFrame]
 ) -> bool:
-    """Tell whether a tile observed all of an object and its rim on both dates."""
+    """Return whether a tile observed all of an object and its rim on both dates."""
     if table["tile_edge"].any() or (table["undetermined_fraction"] > 0).any():
         return False
     grid = _footprint(tile, table.crs).buffer(abs(tile.geobox.resolution.x) / 2)

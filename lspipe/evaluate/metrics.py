@@ -1,4 +1,4 @@
-"""A map beside the truth: the metrics of the papers, by pixels and by objects.
+"""A map compared with the truth: the metrics of the papers, by pixels and by objects.
 
 Source: papers 000 (section 2.6), 001 (section IV), 002 (chapter 5), 003, 004.
 """
@@ -159,7 +159,7 @@ def averaged(confusions: Iterable[Confusion]) -> Scores:
 
 @dataclass(frozen=True)
 class ObjectScores:
-    """Objects of a map beside those of the truth; the rule is that of `match_objects`."""
+    """Objects of a map compared with those of the truth; the rule is that of `match_objects`."""
 
     right: int
     """Predicted objects that match the truth."""

@@ -140,7 +140,7 @@ class FalseAlarms:
 
     data: str
     dates: Literal[1, 2]
-    """Whether one map was looked at, or what became landslide between two."""
+    """Whether one map was scored, or what became landslide between two."""
     threshold: float
     area_km2: float
     """Observed on every date."""
@@ -152,7 +152,7 @@ class FalseAlarms:
 
 @dataclass(frozen=True, kw_only=True)
 class ListScores:
-    """A list of new landslides of two dates beside those that are known."""
+    """A list of new landslides of two dates compared with those that are known."""
 
     __pydantic_config__: ClassVar[Any] = _STRICT
 

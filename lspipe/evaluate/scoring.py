@@ -53,7 +53,7 @@ GRID = tuple(number / 100 for number in range(1, 100))
 
 @dataclass(frozen=True)
 class Predictions:
-    """Probabilities of patches beside their labels."""
+    """Probabilities of patches, with their labels."""
 
     samples: Samples
     codes: tuple[NDArray[np.uint16], ...]

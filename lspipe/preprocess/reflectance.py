@@ -135,7 +135,7 @@ def _declared_offset(asset: Mapping[str, Any], where: str) -> float | None:
 
 
 def _is_flagged(item: Item, asset_key: str) -> bool:
-    """Tell whether an asset is one of the COGs that Earth Search may have shifted itself."""
+    """Return whether an asset is one of the COGs that Earth Search may have shifted itself."""
     catalog = catalog_of(item)
     name = read_asset_key(asset_key)
     # The JPEG 2000 twins are ESA's own files and were never shifted.

@@ -146,7 +146,7 @@ def _with_absolute_hrefs(content: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _reason(error: Exception) -> str:
-    """Say why a request failed, without the URL that a library's message may repeat."""
+    """Describe why a request failed, without the URL that a library's message may repeat."""
     status = getattr(error, "status_code", None)
     if status is not None:
         return f"HTTP {status}; expected a STAC API; check the URL and your access"

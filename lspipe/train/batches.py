@@ -60,7 +60,7 @@ class Draws(Sampler[Draw]):
         return math.ceil(self._count / self._spec.batch_size)
 
     def set_epoch(self, epoch: int) -> None:
-        """Say which epoch (from 0) comes next; Lightning calls it by this name."""
+        """Set the epoch (from 0) that comes next; Lightning calls it by this name."""
         self._epoch = epoch
 
     def __iter__(self) -> Iterator[Draw]:
