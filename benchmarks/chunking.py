@@ -58,7 +58,7 @@ PAPER = Setting(window=224, stride=22)
 SMALL = Setting(window=32, stride=16, tta="none", batch_size=32)
 SCALE = PAPER.window // SMALL.window
 
-# Windows, and pixels read, over those of the whole tile: PERFORMANCE, "Halo cost".
+# Windows, and pixels read, over those of the whole tile (docs/performance.md, Blocks and halos).
 BOUNDS = {1024: (1.46, 1.98), 2048: (1.22, 1.45), 3660: (1.08, 1.17), 5490: (1.04, 1.08)}
 
 

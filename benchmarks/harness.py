@@ -109,8 +109,8 @@ def network(name: str = "deeplab", *, bands: int = BANDS, seed: int = 0) -> torc
     by layer blows up rounding errors (1e-4 in fp32, 0.2 in bf16), which a trained one does not.
 
     Args:
-        name: "deeplab" = DeepLabv3+ with ResNet-50 (26.7 M weights), the network of PERFORMANCE's
-            tables, needs segmentation_models_pytorch; "small" = a residual U-Net of lspipe for
+        name: "deeplab" = DeepLabv3+ with ResNet-50 (26.7 M weights), the network of paper
+            000, needs segmentation_models_pytorch; "small" = a residual U-Net of lspipe for
             smoke runs, in windows of `SMALL_WINDOW` px.
         bands: number of channels.
         seed: of the weights and of those batches.
@@ -181,7 +181,7 @@ def ready(
         net: on the CPU; never modified.
         names: runtime and precision, "compiled bf16".
         device: "cpu" or "cuda".
-        say: told what is left out, and why.
+        say: called with what is left out, and why.
 
     Returns:
         Name -> runtime, of those that work. A runtime may compile at its first call of each batch
@@ -294,7 +294,7 @@ def interleaved(
     Args:
         variants: name -> a call of no arguments; for a fair ratio all do the same work.
         rounds: how often each is called.
-        say: told each timing as it is taken.
+        say: called with each timing as it is taken.
 
     Returns:
         Timings of each variant, in the order of rounds.

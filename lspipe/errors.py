@@ -12,12 +12,12 @@
     │   └── StoreError                      a run directory that is foreign, locked or damaged
     ├── CatalogError               exit 1   the server or file of items cannot be reached or read
     ├── ClusterError               exit 1   the cluster went away; what is done stays done
-    ├── BlockError                 exit 3   one block failed; the others go on
+    ├── BlockError                 exit 3   one block failed; the others continue
     │   ├── LoadError                       a read failed: item, asset, block
     │   └── InferenceError                  the network failed: window, batch
     └── NothingFound               exit 4   the search answered, and there was nothing
 
-Messages say what was found, what was expected, where, and what to do. They are one or two lines,
+Messages name what was found, what was expected, where, and what to do. They are one or two lines,
 and never hold credentials: pass every URL through `without_query`.
 """
 
@@ -67,7 +67,7 @@ class DecisionsError(UsageError):
 
 
 class MissingExtra(UsageError):
-    """An optional package is missing; the message says what to install."""
+    """An optional package is missing; the message names what to install."""
 
 
 class StoreError(UsageError):
@@ -83,7 +83,7 @@ class ClusterError(LspipeError):
 
 
 class BlockError(LspipeError):
-    """One block could not be done; the run goes on with the others and ends with exit code 3."""
+    """One block could not be done; the run continues with the others and ends with exit code 3."""
 
     exit_code = 3
 

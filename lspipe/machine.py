@@ -18,7 +18,7 @@ CGROUP = Path("/sys/fs/cgroup")
 
 LIMITS = ("memory/memory.limit_in_bytes", "memory.max", "memory.high")
 """Files of a memory limit, bytes, below `CGROUP`. Source: Linux kernel, admin guide: cgroup v1
-(memory.txt) and v2 (cgroup-v2.rst); without a limit v1 says a number near 2^63, v2 says "max"."""
+(memory.txt) and v2 (cgroup-v2.rst); without a limit v1 holds a number near 2^63, v2 "max"."""
 
 PROCESSOR = Path("/proc/cpuinfo")
 
@@ -66,7 +66,7 @@ def processor() -> dict[str, object]:
 
 @contextmanager
 def kept_environment(names: Iterable[str]) -> Iterator[None]:
-    """Leave environment variables as they were found, whoever sets or removes them meanwhile."""
+    """Leave environment variables as they were found, whatever sets or removes them meanwhile."""
     earlier = {name: os.environ.get(name) for name in names}
     try:
         yield

@@ -175,7 +175,7 @@ class Quality(IntFlag):
 
 
 class State(IntEnum):
-    """What happened to a pixel between two dates (DESIGN, section 4, Change)."""
+    """What happened to a pixel between two dates (docs/numerics.md, Change states)."""
 
     NONE = 0
     GAIN = 1

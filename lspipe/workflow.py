@@ -1,7 +1,7 @@
 """The workflow file: YAML -> `Workflow`, the sum of the stages' own settings.
 
-Each section of the file is the spec of one module; this one only adds them up, and says in which
-file and under which key something is wrong.
+Each section of the file is the spec of one module; this one only adds them up, and reports
+the file and the key of an error.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ class Workflow(BaseModel):
             overrides: `a.b=value` each, value in YAML, applied before checking.
 
         Raises:
-            WorkflowError: the file, a key or a value is wrong; says where, and the nearest key.
+            WorkflowError: the file, a key or a value is wrong; names the place and the nearest key.
 
         Examples:
             >>> from pathlib import Path
@@ -113,7 +113,7 @@ def check_paths(workflow: Workflow) -> list[str]:
     """Check the paths of a workflow that nothing else reads before a run does.
 
     A catalogue of files need not be there yet (`make demo` writes it after the workflow), so that
-    is only said. A folder that cannot be written would cost a whole run.
+    is only reported. A folder that cannot be written would cost a whole run.
 
     Returns:
         What is not there yet, in words.
@@ -248,7 +248,7 @@ _MISSING = {"missing", "missing_argument", "missing_keyword_only_argument"}
 
 
 def _explain(error: ValidationError, source: str) -> str:
-    """Say the first problem in a line, and how many more there are."""
+    """Describe the first problem in a line, and how many more there are."""
     # One wrong value under a union gives a problem per alternative; the place is what counts.
     problems = {tuple(p["loc"]): p for p in reversed(error.errors(include_url=False))}
     first, *others = sorted(problems.values(), key=lambda p: p["type"] not in _UNKNOWN)

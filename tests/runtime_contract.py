@@ -13,7 +13,7 @@ from lspipe import models
 from lspipe.inference.runtimes import available, from_callable
 
 TOLERANCE = {"fp32": 2e-6, "bf16": 1e-2}
-"""Largest difference of a probability from plain fp32 (DESIGN, section 4: Reproducible)."""
+"""Largest difference of a probability from plain fp32 (docs/numerics.md, Reproducibility)."""
 
 CHANNELS, WINDOW = 3, 16
 

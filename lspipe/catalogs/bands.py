@@ -30,7 +30,7 @@ COMMON_NAMES = {
 
 @dataclass(frozen=True)
 class AssetName:
-    """What an asset key says: band, pixel size in metres if written, JPEG 2000 twin or not."""
+    """What an asset key contains: band, pixel size in metres if written, JPEG 2000 twin or not."""
 
     band: str
     resolution: int | None
@@ -41,7 +41,7 @@ _ASSET_KEY = re.compile(r"(?P<name>[A-Za-z0-9]+?)(?:_(?P<metres>10|20|60)m)?(?P<
 
 
 def read_asset_key(key: str) -> AssetName | None:
-    """Return what an asset key says, None if it names no single band of Sentinel-2 (or SCL)."""
+    """Parse an asset key; None if it names no single band of Sentinel-2 (or SCL)."""
     match = _ASSET_KEY.fullmatch(key)
     if match is None:
         return None
@@ -56,7 +56,7 @@ def read_asset_key(key: str) -> AssetName | None:
 def band_assets(item: Item) -> dict[str, str]:
     """Return the asset key of each band at its native pixel size: {"B04": "red", "SCL": "scl"}.
 
-    An unsuffixed key is the native one in every catalogue but CDSE, where the suffix says it
+    An unsuffixed key is the native one in every catalogue but CDSE, where the suffix states it
     (`B04_10m`); `red_20m` and the like are resampled copies and are never taken. A COG comes
     before its `-jp2` twin. Bands are in the order of the products, SCL last.
     """

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 Item: TypeAlias = "pystac.Item | Mapping[str, Any]"
 
 UNKNOWN_BASELINE = (99, 99)
-"""What CDSE writes for products of its own Sen2Cor runs: the offset cannot be told from it."""
+"""What CDSE writes for products of its own Sen2Cor runs: it does not determine the offset."""
 
 
 def properties(item: Item) -> Mapping[str, Any]:
@@ -63,7 +63,7 @@ def _product(item: Item) -> re.Match[str] | None:
 
 
 def baseline(item: Item) -> tuple[int, int] | None:
-    """Return the processing baseline as (major, minor) integers, None if the item tells none.
+    """Return the processing baseline as (major, minor) integers, None if the item has none.
 
     Read from `s2:processing_baseline`, `sentinel:processing_baseline`, `processing:version`, else
     the `Nxxyy` of the product name. (99, 99) is passed on: it means "unknown", see
@@ -90,7 +90,7 @@ _LEVEL = re.compile(r"(?:^|[^A-Z0-9])(?:S2MSI|MSIL|LEVEL-|L)(1C|2A)(?![A-Z0-9])"
 
 
 def level(item: Item) -> Literal["L1C", "L2A"] | None:
-    """Return the product level of an item, None if it tells none, or another one.
+    """Return the product level of an item, None if it has none, or another one.
 
     Read from `processing:level`, `s2:product_type`, the name of the product or of the item, and
     that of the collection, which all write it in their own way ("L2A", "S2MSI2A", "MSIL1C", "l1c").
@@ -116,7 +116,7 @@ _TILE_IN_ID = re.compile(r"S2[A-D]_T?(\d{1,2}[C-HJ-NP-X][A-HJ-NP-Z]{2})_")
 
 
 def mgrs_tile(item: Item) -> str | None:
-    """Return the MGRS tile of an item as five characters ("18GYS"), None if it tells none."""
+    """Return the MGRS tile of an item as five characters ("18GYS"), None if it has none."""
     facts = properties(item)
     product = _product(item)
     # Only Sentinel-2 ids: the "1SDV" of a radar product reads as a tile of zone 1 too.
@@ -161,7 +161,7 @@ def sensing_time(item: Item) -> datetime:
     """Return when an item was acquired, UTC.
 
     Raises:
-        CatalogError: the item tells no time.
+        CatalogError: the item has no time.
     """
     facts = properties(item)
     time = facts.get("datetime") or facts.get("start_datetime")
@@ -175,7 +175,7 @@ def sensing_time(item: Item) -> datetime:
 
 
 def platform(item: Item) -> str | None:
-    """Return the satellite in lower case ("sentinel-2b"), None if the item tells none."""
+    """Return the satellite in lower case ("sentinel-2b"), None if the item has none."""
     named = properties(item).get("platform")
     if named:
         return str(named).lower()
@@ -184,7 +184,7 @@ def platform(item: Item) -> str | None:
 
 
 def is_sentinel2(item: Item) -> bool:
-    """Tell whether an item is of the Sentinel-2 satellites."""
+    """Return whether an item is of the Sentinel-2 satellites."""
     named = platform(item) or str(properties(item).get("constellation") or "")
     return named.lower().startswith("sentinel-2")
 
@@ -193,9 +193,9 @@ _DATATAKE = re.compile(r"GS2[A-D]_(\d{8}T\d{6})_")
 
 
 def datatake_start(item: Item) -> str | None:
-    """Return the start of the datatake ("20190101T000001"), None if the item tells none.
+    """Return the start of the datatake ("20190101T000001"), None if the item has none.
 
-    One satellite meets one tile once in a datatake, so this tells acquisitions apart also where
+    One satellite meets one tile once in a datatake, so this separates acquisitions also where
     two stations received halves whose own sensing times differ by seconds.
     """
     facts = properties(item)
@@ -208,7 +208,7 @@ def datatake_start(item: Item) -> str | None:
 
 
 def generation_time(item: Item) -> datetime | None:
-    """Return when the product was processed, UTC, None if the item tells none."""
+    """Return when the product was processed, UTC, None if the item has none."""
     facts = properties(item)
     for key in ("s2:generation_time", "processing:datetime"):
         if facts.get(key):

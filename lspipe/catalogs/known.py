@@ -23,7 +23,7 @@ class Catalog:
     marks: tuple[str, ...] = ()
     """Pieces of links, asset addresses or property names that only its items hold."""
     flagged_collections: tuple[str, ...] = ()
-    """Collections whose COGs may be shifted by +1000 DN already, told (badly) by a flag."""
+    """Collections whose COGs may be shifted already; a flag, which is often wrong, states it."""
     signs: bool = False
     """Asset addresses need a short-lived signature just before they are read."""
 
@@ -61,7 +61,7 @@ GENERIC = Catalog(name="generic", url=None)
 
 
 def catalog_of(item: Item) -> Catalog:
-    """Return the catalogue an item comes from, told from its links, assets and properties.
+    """Return the catalogue an item comes from, recognised by its links, assets and properties.
 
     A copy on disk keeps its catalogue as long as its links or the catalogue's own properties do.
     """

@@ -101,7 +101,7 @@ def change_codes(
     Returns:
         uint8, the shape of `before`.
 
-    Source: DESIGN section 4, Change.
+    Source: docs/numerics.md, Change states.
     """
     t = threshold_code(spec.limit)
     b = t if spec.method == "subtract" else min(t, threshold_code(spec.before_below))

@@ -12,7 +12,7 @@ one and cut by the edge of another. Parts of different tiles are the same object
 Such a group becomes one object. Its outline is that of the tile whose grid centre is nearest, among
 the tiles that observed it on both dates: inside their grid, not cut by an edge and with nothing
 unobserved in it or its rim. If there is none, it is all the parts together. An object without a
-counterpart is always kept.  Source: DESIGN section 4, Tiles.
+counterpart is always kept.  Source: docs/numerics.md, Tiles.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ def join_tiles(
         A row per object, sorted by id, in EPSG:4326, with the columns and flags of `delineate`.
         Measures are those in the UTM zone of `tile`. Of an object put together from several parts
         the means are weighted by pixels, `n_px` is its area in pixels, the items are those of all
-        its tiles, and `tile_edge` says that no tile of those shows where it ends.
+        its tiles, and `tile_edge` is True if none of those tiles shows where it ends.
 
     Raises:
         ValueError: there are not as many inventories as tiles, or none.
@@ -174,7 +174,7 @@ def _one_object(
 def _is_whole(
     table: gpd.GeoDataFrame, tile: TileMap, parts: Mapping[int, gpd.GeoDataFrame]
 ) -> bool:
-    """Tell whether a tile observed all of an object and its rim on both dates."""
+    """Return whether a tile observed all of an object and its rim on both dates."""
     if table["tile_edge"].any() or (table["undetermined_fraction"] > 0).any():
         return False
     grid = _footprint(tile, table.crs).buffer(abs(tile.geobox.resolution.x) / 2)

@@ -11,7 +11,7 @@ Every pixel above the threshold on a date it was observed belongs to exactly one
     detected      above the threshold, in a map of one date
 
 Swapping the dates swaps new and vanished, and changes nothing else. Sums are of integers, so the
-statistics depend on no order.  Source: DESIGN section 4, Change.
+statistics depend on no order.  Source: docs/numerics.md, Objects.
 """
 
 from __future__ import annotations

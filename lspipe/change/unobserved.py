@@ -79,7 +79,7 @@ def unobserved(
 
 
 def reasons(quality: NDArray[np.uint8], *, not_processed: int = 255) -> NDArray[np.uint8]:
-    """Return which of `NAMES` (from 1) says why a pixel was not observed; 0 = observed or outside.
+    """Return why a pixel was not observed: which of `NAMES`, from 1; 0 = observed or outside.
 
     A failed read alone does not count: another item of the same acquisition was there.
     """

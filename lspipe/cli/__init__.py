@@ -65,7 +65,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _quiet_libraries() -> None:
-    """Keep dask's and the readers' own messages off the screen; lspipe says what matters of them.
+    """Keep dask's and the readers' own messages off the screen; lspipe reports what matters.
 
     Read once, when `distributed` is imported, so it must be set before.
     """

@@ -31,8 +31,8 @@ def card_text(item: ModelItem, *, recipe_note: str = "") -> str:
         item: the model.
         recipe_note: what its recipe leaves open, to stand beside its name.
     """
-    overlap = "overlap as the workflow says" if item.overlap is None else f"overlap {item.overlap}"
-    tta = {None: "TTA as the workflow says", "none": "no TTA", "d4": "D4 TTA"}[item.tta]
+    overlap = "overlap as the workflow sets" if item.overlap is None else f"overlap {item.overlap}"
+    tta = {None: "TTA as the workflow sets", "none": "no TTA", "d4": "D4 TTA"}[item.tta]
     rows: dict[str, str | list[str]] = {
         "is": item.description,
         "is not": item.not_for,
@@ -59,7 +59,7 @@ def card_text(item: ModelItem, *, recipe_note: str = "") -> str:
 
 
 def _wrapped(text: str) -> list[str]:
-    return textwrap.wrap(text, _LINE_WIDTH - _LABEL_WIDTH - 2) or ["not said"]
+    return textwrap.wrap(text, _LINE_WIDTH - _LABEL_WIDTH - 2) or ["not given"]
 
 
 def _trained_lines(item: ModelItem) -> list[str]:

@@ -57,7 +57,7 @@ def examine() -> dict[str, Any]:
 
 
 def _default() -> dict[str, Any]:
-    """Return what a run would compute with where its workflow says nothing."""
+    """Return what a run would compute with if its workflow sets nothing."""
     device = runtimes.resolve_device("auto")
     precision = runtimes.resolve_precision("auto", device)
     size = AUTO_BATCH_SIZE if device.type == "cpu" else None
@@ -74,7 +74,7 @@ def _default() -> dict[str, Any]:
 # --- benchmark ----------------------------------------------------------------------------------
 
 SECONDS = 60.0
-"""After this the benchmark begins nothing more; what it has not timed, it says."""
+"""After this the benchmark begins nothing more; it reports what it has not timed."""
 
 ROUNDS = 3
 """Every runtime has so many turns; the fastest counts, as others only have been disturbed."""

@@ -1,4 +1,4 @@
-"""`lspipe model evaluate`: a model beside labelled patches; the scorecard, printed and written."""
+"""`lspipe model evaluate`: a model scored on labelled patches; prints and writes the scorecard."""
 
 from __future__ import annotations
 

@@ -52,36 +52,37 @@ def show_card(options: argparse.Namespace) -> int:
 
 
 def check(options: argparse.Namespace) -> int:
-    """Run a model once, and say what is wrong with it."""
+    """Run a model once, and report what is wrong with it."""
     from lspipe.inference import soundness as card
 
     item = _item(options.item)
     # What is asked of the data comes first: the network takes a while.
-    data = _beside_training(item, options.data) if options.data else None
+    data = _compared_data(item, options.data) if options.data else None
     problems = card.check(item)
     found = {"problems": problems} | ({"data": data} if data else {})
     show(options, found, lambda: check_text(options.item, problems, data))
     return UsageError.exit_code if problems or (data and data["slips"]) else OK
 
 
-def _beside_training(item: Any, folder: str) -> dict[str, Any]:
-    """Lay the patches of a folder beside what a model was trained on."""
-    from lspipe.models.slips import beside
+def _compared_data(item: Any, folder: str) -> dict[str, Any]:
+    """Compare the patches of a folder with the training data of a model."""
+    from lspipe.models.slips import compare_with_training
     from lspipe.models.statistics import Statistics
     from lspipe.samples.folders import open_folder
 
     if item.statistics is None:
         raise UsageError(
-            f"{item.path}: lspipe:statistics: missing, so there is no training to lay {folder} "
-            "beside; pack the model with --data, the patches that it was trained on"
+            f"{item.path}: lspipe:statistics: missing, so there is nothing to compare {folder} "
+            "with; pack the model with --data, the patches that it was trained on"
         )
     if not item.recipe:
         raise UsageError(
-            f"{item.path}: lspipe:recipe: missing, so nothing says in which units to read {folder}"
+            f"{item.path}: lspipe:recipe: missing, so the units of {folder} are unknown"
         )
     samples = open_folder(folder, item.recipe)
     found = Statistics.of(image for image, _ in samples)
-    return {"folder": folder, **beside(item.statistics, found, item, samples.level)}
+    compared = compare_with_training(item.statistics, found, item, samples.level)
+    return {"folder": folder, **compared}
 
 
 def pack(options: argparse.Namespace) -> int:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def plan_text(facts: dict[str, Any], cost: Estimate, notes: list[str]) -> str:
-    """Say what a plan would do, and cost."""
+    """Describe what a plan would do, and cost."""
     lines = [
         f"run directory  {facts['run']}",
         f"left to do     {facts['left']}",
@@ -40,14 +40,14 @@ def plan_text(facts: dict[str, Any], cost: Estimate, notes: list[str]) -> str:
 
 
 def _dates(dates: dict[str, Any]) -> list[str]:
-    """Say the days of each date; where an event stands for them, that they were derived."""
+    """Describe the days of each date; where an event stands for them, that they were derived."""
     ranges = [f"{role} {' to '.join(dates[role])}" for role in ("before", "after") if role in dates]
     derived = f" (derived from the event of {dates['event']})" if dates["event"] else ""
     return [f"dates          {', '.join(ranges)}{derived}"]
 
 
 def _inference(facts: dict[str, Any]) -> list[str]:
-    """Say how the model is applied, and who decided what."""
+    """Describe how the model is applied, and the source of each setting."""
     views = [facts["tta"], facts["tta_merge"], facts["tta_order"]] if facts["tta"] == "d4" else []
     parts = [
         f"window {facts['window']}",
@@ -61,8 +61,8 @@ def _inference(facts: dict[str, Any]) -> list[str]:
     for name, source in facts["sources"].items():
         if views or name not in {"tta_merge", "tta_order"}:
             who.setdefault(source, []).append(name)
-    said = "; ".join(f"{source}: {', '.join(names)}" for source, names in who.items())
-    return [f"inference      {', '.join(parts)}", f"  decided by   {said}"]
+    deciders = "; ".join(f"{source}: {', '.join(names)}" for source, names in who.items())
+    return [f"inference      {', '.join(parts)}", f"  decided by   {deciders}"]
 
 
 def _cost(cost: Estimate, facts: dict[str, Any]) -> list[str]:
@@ -81,7 +81,7 @@ def _cost(cost: Estimate, facts: dict[str, Any]) -> list[str]:
 
 
 def _presets(cost: Estimate) -> list[str]:
-    """Say what each preset would cost, and what it gives away; `*` is the one that is asked for."""
+    """List what each preset would cost, and what it gives up; `*` is the one that is asked for."""
     rows = [["", "preset", "stride", "overlap", "views", "windows", "passes", "time", "agreement"]]
     rows += [
         [
@@ -111,7 +111,7 @@ def _agreement(scores: tuple[float, ...] | None, *, is_reference: bool) -> str:
 
 
 def summary_text(summary: Summary, demo: dict[str, int] | None) -> str:
-    """Say how a run ended; the last line counts its blocks."""
+    """Describe how a run ended; the last line counts its blocks."""
     lines = []
     if summary.outputs:
         counts = ", ".join(f"{count} {status}" for status, count in summary.statuses.items())
@@ -138,7 +138,7 @@ def summary_text(summary: Summary, demo: dict[str, int] | None) -> str:
         lines.append("               try again: the same command, or with --only-failed")
     left = summary.total - summary.done - summary.skipped - len(summary.failures)
     if left:
-        lines.append(f"not finished   {left} blocks are left: the same command goes on with them")
+        lines.append(f"not finished   {left} blocks are left: the same command computes them")
     if summary.failed_reads:
         lines.append(f"failed reads   left {summary.failed_reads:,} pixels without data")
     share = summary.observed_share
@@ -155,7 +155,7 @@ def summary_text(summary: Summary, demo: dict[str, int] | None) -> str:
 
 
 def status_text(facts: dict[str, Any]) -> str:
-    """Say how far a run is."""
+    """Describe how far a run is."""
     lines = [f"{facts['name']}: {facts['state']}"]
     lines += [
         f"  {tile:8s} {counts['done']} of {counts['total']} blocks"
@@ -172,7 +172,7 @@ def status_text(facts: dict[str, Any]) -> str:
 
 
 def doctor_text(facts: dict[str, Any]) -> str:
-    """Say what this machine and installation can do."""
+    """Describe what this machine and installation can do."""
     processor = facts["processor"]
     has = " ".join(processor["instructions"]) or "no known vector instructions"
     lines = [
@@ -204,7 +204,7 @@ _SOCKETS = ("clusters", "catalogs", "loaders", "outputs")
 
 
 def benchmark_text(rows: list[dict[str, Any]]) -> str:
-    """Say how long a forward pass takes in each runtime."""
+    """List how long a forward pass takes in each runtime."""
     lines = [["model", "runtime", "on", "window", "ms per pass", "times eager", ""]]
     lines += [
         [
@@ -240,7 +240,7 @@ def sweep_text(facts: dict[str, Any]) -> str:
 
 
 def scores_lines(card: Scorecard | None, problem: str) -> list[str]:
-    """Say what was measured of a model, below its card; or why that cannot be said."""
+    """Return the measured scores of a model, below its card; or why there are none."""
     from lspipe.cli.cards import scorecard_summary
 
     texts = [f"not shown: {problem}"] if problem else scorecard_summary(card) if card else ["none"]
@@ -259,13 +259,13 @@ def trained_text(trained: Trained, results: Sequence[Transfer]) -> str:
 
 
 def check_text(item: str, problems: list[str], data: dict[str, Any] | None) -> str:
-    """Say whether a model keeps its word, and how data lie to its training."""
+    """Report whether a model keeps its promises, and how data compare with its training."""
     lines = problems or [f"{item}: sound"]
     return "\n".join([*lines, *_data_lines(data)] if data else lines)
 
 
 def _data_lines(data: dict[str, Any]) -> list[str]:
-    """Lay data beside training, channel by channel; then the slips by name."""
+    """Compare data with training, channel by channel; then the slips by name."""
     rows = [["channel", "trained on 1 %", "50 %", "99 %", "data 1 %", "50 %", "99 %", "mean"]]
     rows += [
         [
@@ -276,7 +276,7 @@ def _data_lines(data: dict[str, Any]) -> list[str]:
         for row in data["channels"]
     ]
     return [
-        f"{data['folder']}: {data['pixels']:,} px beside the training, model units",
+        f"{data['folder']}: {data['pixels']:,} px compared with the training data, model units",
         *(f"  {line}" for line in table(rows)),
         *(f"warning: {text}" for text in data["slips"]),
         *([f"note: {data['unseen']}"] if data["unseen"] else []),

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def say(text: str) -> None:
-    """Tell the person something, on stderr."""
+    """Print a message for the user, on stderr."""
     print(text, file=sys.stderr, flush=True)
 
 
@@ -22,7 +22,7 @@ def show(options: argparse.Namespace, facts: dict[str, Any], text: Callable[[], 
 
 
 def duration(seconds: float) -> str:
-    """Return a time as people say it."""
+    """Return a time in words for people."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     if hours:
@@ -31,7 +31,7 @@ def duration(seconds: float) -> str:
 
 
 def size(count: int) -> str:
-    """Return a number of bytes as people say it."""
+    """Return a number of bytes in words for people."""
     return f"{count / 1e9:.2f} GB" if count >= 1e8 else f"{count / 1e6:.1f} MB"
 
 

@@ -59,7 +59,7 @@ def _check_words(options: argparse.Namespace) -> None:
         raise UsageError("--sweep with --test-on: expected one of them; test the best one after it")
     if options.split and options.validation and options.test_on is None:
         raise UsageError(
-            f"--split {options.split} with --validation: nothing is done with the rest; say "
+            f"--split {options.split} with --validation: nothing is done with the rest; give "
             "--test-on, or leave one of them out"
         )
 
@@ -189,7 +189,7 @@ def _spec(spec: TrainSpec, options: argparse.Namespace) -> TrainSpec:
     if "epochs" in asked and fields["iterations"] is not None:
         raise UsageError(
             f"--set epochs={asked['epochs']}: this training ends after {fields['iterations']} "
-            "iterations; say iterations=null too"
+            "iterations; set iterations=null too"
         )
     try:
         return TypeAdapter(TrainSpec).validate_python(fields)
@@ -231,7 +231,7 @@ def _sweep(
     from lspipe.train.protocols import sweep
 
     if validation is None:
-        raise UsageError("--sweep: expected --validation, to tell which setting is best")
+        raise UsageError("--sweep: expected --validation, to find the best setting")
     rows: list[dict[str, Any]] = []
     for name, arguments, spec in sweep(asked.spec):
         say(f"--- {name}")

@@ -120,14 +120,14 @@ def sized(spec: ClusterSpec, *, device: str) -> ClusterSpec:
 
 
 def worker_count(spec: ClusterSpec) -> int:
-    """Return how many workers compute; 1 of a cluster of another's where nobody says."""
+    """Return how many workers compute; 1 for an external cluster whose size is unknown."""
     if spec.workers != "auto":
         return spec.workers
     return machine.cores() if spec.kind == "local" else 1
 
 
 def worker_memory(spec: ClusterSpec) -> int | None:
-    """Return the memory of one worker, bytes; None where the cluster is another's and nobody says.
+    """Return the memory of one worker, bytes; None for an external cluster whose memory is unknown.
 
     `auto` shares the memory of this machine among the workers.
     """

@@ -36,7 +36,7 @@ def start(spec: ClusterSpec, execution: ExecutionSpec) -> Iterator[Client]:
     Raises:
         UsageError: no address, or no scheduler answers there.
     """
-    del execution  # such a cluster was configured by whoever started it
+    del execution  # such a cluster was configured when it was started
     from distributed import Client
 
     if not spec.address:
@@ -60,7 +60,7 @@ def _shake_hands(address: str) -> None:
     `Client` alone waits for ever where something else listens, such as the dashboard.
 
     Raises:
-        OSError, TimeoutError, ValueError: nothing that speaks as a scheduler does.
+        OSError, TimeoutError, ValueError: no scheduler answers there.
     """
     from distributed.comm import connect
     from distributed.security import Security

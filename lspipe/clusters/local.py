@@ -31,7 +31,7 @@ ALLOCATOR = {
     "MALLOC_ARENA_MAX": "1",
 }
 """How a worker's C library (glibc) keeps freed memory: up to 1 GiB, but for pieces above 32 MiB,
-the largest it may be told. Dask has workers give every 64 KiB back, so that each layer of a network
+the largest it accepts. Dask has workers give every 64 KiB back, so that each layer of a network
 fetches its memory anew: eager PyTorch took 1.6 times as long (benchmarks/allocator.py)."""
 
 
@@ -42,7 +42,7 @@ def start(spec: ClusterSpec, execution: ExecutionSpec) -> Iterator[Client]:
 
     environment = {
         **ALLOCATOR,
-        # rasterio silences this warning, which says nothing here, but not for two threads at once.
+        # rasterio silences this warning, meaningless here, but not for two threads at once.
         "PYTHONWARNINGS": _also_ignored("Dataset has no geotransform"),
     }
     settings = {

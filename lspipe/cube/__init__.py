@@ -11,7 +11,7 @@
     loaders/       one item to raw numbers on a tile's grid
     evidence.py    pixels of a block -> true colour and NDVI
 
-Does not cover: which items there are (`search`), what an item's metadata says of its offset
+Does not cover: which items there are (`search`), what an item's metadata states about its offset
 (`preprocess`).
 """
 

@@ -1,6 +1,6 @@
-"""What `run.json` says of a tile -> its time steps and radiometry, as they were decided.
+"""The entry of a tile in `run.json` -> its time steps and radiometry, as they were decided.
 
-So that a run goes on, or is read again, without a search and without a second decision.
+So that a run is resumed, or read again, without a search and without a second decision.
 """
 
 from __future__ import annotations

@@ -163,14 +163,14 @@ def first_seen(first: da.Array, second: da.Array) -> da.Array:
 
 
 def number_bits(dn: NDArray[np.uint16]) -> NDArray[np.uint8]:
-    """Return the quality bits that raw numbers tell: 0 is no data, and so is a failed read."""
+    """Return the quality bits of raw numbers: 0 is no data, and so is a failed read."""
     bits = np.where(dn == 0, NODATA, np.uint8(0))
     bits[dn == loaders.READ_FAILED] = _FAILED
     return bits
 
 
 def class_bits(scl: NDArray[np.uint16], classes: tuple[str, ...]) -> NDArray[np.uint8]:
-    """Return the quality bits that scene classes tell; a failed read is no data.
+    """Return the quality bits of scene classes; a failed read is no data.
 
     Args:
         scl: uint16 as loaded.

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 LEAST_IOU = 0.1
 LEAST_INSIDE = 0.5
 """A listed landslide is right if its IoU with a planted one is at least `LEAST_IOU`, or if at
-least this share of its area is in it. Source: the object matching rule of SCIENCE 6.5."""
+least this share of its area is in it: the rule of `evaluate.metrics` (docs/method.md, Scores)."""
 
 
 class Score(NamedTuple):

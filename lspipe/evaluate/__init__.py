@@ -1,4 +1,4 @@
-"""A map or a model beside the truth.
+"""A map or a model compared with the truth.
 
 metrics     the metrics of the papers, by pixels and by objects
 scoring     a model and labelled patches -> scores and their spread

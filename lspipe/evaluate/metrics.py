@@ -1,6 +1,6 @@
-"""A map beside the truth: the metrics of the papers, by pixels and by objects.
+"""A map compared with the truth: the metrics of the papers, by pixels and by objects.
 
-Source: SCIENCE 6.5; papers 000 (section 2.7), 001 (section IV), 002 (chapter 5), 003, 004.
+Source: papers 000 (section 2.6), 001 (section IV), 002 (chapter 5), 003, 004.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ MATCH_IOU = 0.1
 """A predicted object is right if its intersection over union with the truth is at least this ..."""
 
 MATCH_SHARE = 0.5
-"""... or at least this share of its area lies in the truth. Source: SCIENCE 6.5, a default."""
+"""... or at least this share of its area lies in the truth. A default of lspipe
+(docs/method.md, Scores)."""
 
 
 @dataclass(frozen=True)
@@ -158,7 +159,7 @@ def averaged(confusions: Iterable[Confusion]) -> Scores:
 
 @dataclass(frozen=True)
 class ObjectScores:
-    """Objects of a map beside those of the truth; the rule is that of `match_objects`."""
+    """Objects of a map compared with those of the truth; the rule is that of `match_objects`."""
 
     right: int
     """Predicted objects that match the truth."""

@@ -252,7 +252,7 @@ class PublishedRow:
     recipe: str
     """Channel recipe of the paper."""
     patch: int
-    """Edge of the patches, pixels; 0 where the paper does not say."""
+    """Edge of the patches, pixels; 0 where the paper does not state it."""
     data: str
     """What it was trained and tested on."""
     precision: float
@@ -312,7 +312,7 @@ def _morales() -> Iterator[PublishedRow]:
     yield PublishedRow(
         paper="000", table="Table 2", architecture="deeplabv3plus-resnet50", recipe="morales10",
         patch=224, data="Patagonia", precision=precision, recall=recall, f1=f1, mcc=mcc,
-        note="the MCC is of a raster of which half is landslide (SCIENCE 6.6)",
+        note="the MCC is of a raster of which half is landslide",
     )  # fmt: skip
 
 

@@ -61,7 +61,7 @@ class Row:
 
 @dataclass(frozen=True, kw_only=True)
 class Intervals:
-    """Low and high end of each score's 95 % interval; None = it cannot be told."""
+    """Low and high end of each score's 95 % interval; None = cannot be computed."""
 
     __pydantic_config__: ClassVar[Any] = _STRICT
 
@@ -86,7 +86,7 @@ class Objects:
     missed: int
     iou: float | None = None
     """Mean over right objects of the IoU of each with the true ones that it touches: the Jaccard
-    index on true positives of paper 000. None = no right object, or not told."""
+    index on true positives of paper 000. None = no right object, or not measured."""
 
     @property
     def precision(self) -> float | None:
@@ -140,7 +140,7 @@ class FalseAlarms:
 
     data: str
     dates: Literal[1, 2]
-    """Whether one map was looked at, or what became landslide between two."""
+    """Whether one map was scored, or what became landslide between two."""
     threshold: float
     area_km2: float
     """Observed on every date."""
@@ -152,7 +152,7 @@ class FalseAlarms:
 
 @dataclass(frozen=True, kw_only=True)
 class ListScores:
-    """A list of new landslides of two dates beside those that are known."""
+    """A list of new landslides of two dates compared with those that are known."""
 
     __pydantic_config__: ClassVar[Any] = _STRICT
 
@@ -275,7 +275,7 @@ def check_writable(path: str | Path) -> None:
     """Refuse a path that a scorecard could not be written to, before anything is computed.
 
     Raises:
-        UsageError: says why.
+        UsageError: the path is a folder, or cannot be written.
     """
     path = Path(path)
     if path.is_dir():

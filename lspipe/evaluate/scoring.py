@@ -9,8 +9,8 @@ a threshold.
 Covers: probabilities of patches, a threshold chosen on them, scores and their spread.
 Does not cover: reading folders (`samples`), what is written and printed (`scorecard`).
 
-Source: SCIENCE 6.5; batches of 16 patches, paper 002 (section 5.3.2); percentile intervals, Efron
-and Tibshirani 1993, chapter 13.
+Source: batches of 16 patches, paper 002 (section 5.3.2); percentile intervals, Efron and Tibshirani
+1993, chapter 13.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ GRID = tuple(number / 100 for number in range(1, 100))
 
 @dataclass(frozen=True)
 class Predictions:
-    """Probabilities of patches beside their labels."""
+    """Probabilities of patches, with their labels."""
 
     samples: Samples
     codes: tuple[NDArray[np.uint16], ...]
@@ -80,19 +80,19 @@ def predict(
     device: str = "auto",
     on_patches: Callable[[int], None] | None = None,
 ) -> Predictions:
-    """Ask a model about every patch.
+    """Predict every patch with a model.
 
     Args:
         model: a `ModelItem` of the same recipe as the samples, or a callable or torch module
             (N, C, w, w) -> (N, 1, w, w) in the model units of the samples.
         samples: in the model units of their recipe.
-        tta: "d4" or "none"; None = as the item says, "d4" where it is silent. The views are merged
-            as the item says.
+        tta: "d4" or "none"; None = that of the item, "d4" if the item gives none. The views are
+            merged as the item defines.
         window: None = each patch is one window, as in training; else windows of this edge are laid
             over each patch, with the item's overlap.
         batch_size: patches that go through the network together.
         device: "auto", "cpu" or "cuda".
-        on_patches: told how many patches are done, after each batch.
+        on_patches: called after each batch with the number of patches done.
 
     Raises:
         ModelError: the item has another recipe, or a scaling that is not its recipe's.
@@ -110,7 +110,7 @@ def predict(
     if item is not None:
         check_units(item, samples)
     views: Tta = tta or (item.tta if item is not None and item.tta else "d4")
-    ask = _Question(
+    predictor = PatchPredictor(
         runtime=_runtime(model, device),
         setting=_setting(
             window=1 if window is None else window,
@@ -127,7 +127,7 @@ def predict(
     masks: list[NDArray[np.uint8]] = []
     sizes = set()
     for images, labels in _batches(samples, batch_size):
-        codes += ask(images, samples)
+        codes += predictor(images, samples)
         masks += labels
         sizes.add(window or images[0].shape[1])
         if on_patches is not None:
@@ -219,7 +219,7 @@ def measure(
     left_out: int = 0,
     seed: int = 0,
 ) -> PatchScores:
-    """Score what a model said about patches.
+    """Score the predictions of a model on patches.
 
     Args:
         predictions: of `predict`.
@@ -242,7 +242,7 @@ def measure(
     if choose:
         whence = "chosen on these patches"
         limit = choose_threshold(predictions.codes, predictions.masks)
-    judged = list(_judged(predictions, threshold_code(limit)))
+    judged = list(_scored_patches(predictions, threshold_code(limit)))
     counts = [one.counts for one in judged]
     total = sum(counts, Confusion(0, 0, 0))
     pixels = sum(_row(total))
@@ -307,7 +307,7 @@ def intervals(counts: Sequence[Confusion], *, draws: int = DRAWS, seed: int = 0)
         seed: of NumPy's generator.
 
     Returns:
-        95 % percentile intervals; None for a single patch, which says nothing about others.
+        95 % percentile intervals; None for a single patch, which has no spread.
     """
     if len(counts) < 2:
         return Intervals()
@@ -344,8 +344,8 @@ def _setting(**settings: Any) -> Setting:
 
 
 @dataclass(frozen=True)
-class _Question:
-    """How patches are shown to a model."""
+class PatchPredictor:
+    """Predicts patches of one size with a model and its settings."""
 
     runtime: Runtime
     setting: Setting
@@ -402,18 +402,18 @@ def _batches(
 
 
 @dataclass(frozen=True)
-class _Judged:
-    """One patch beside its labels."""
+class ScoredPatch:
+    """Pixel counts and object scores of one patch, against its labels."""
 
     counts: Confusion
     objects: Any
 
 
-def _judged(predictions: Predictions, limit: int) -> Iterator[_Judged]:
+def _scored_patches(predictions: Predictions, limit: int) -> Iterator[ScoredPatch]:
     for codes, mask in zip(predictions.codes, predictions.masks, strict=True):
         counted = (codes != CODE_NODATA) & (mask != IGNORED)
         claimed, there = (codes > limit) & counted, (mask == 1) & counted
-        yield _Judged(
+        yield ScoredPatch(
             counts=confusion(claimed, there, counted=counted),
             objects=match_objects(claimed, there),
         )

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from lspipe.inference.runtimes import Runtime
     from lspipe.models.item import TtaMerge
 
-# What a network raises is anybody's; these are what torch and the arithmetic of shapes raise.
+# A network may raise anything; these are what torch and the arithmetic of shapes raise.
 _NETWORK_FAILURES = (RuntimeError, ValueError, TypeError, LookupError, MemoryError)
 
 
@@ -121,7 +121,7 @@ def cut_batches(
 
 @dataclass(frozen=True)
 class _Answer:
-    """What the network said about a batch, not yet looked at."""
+    """The output of the network for a batch, not yet checked."""
 
     batch: Batch
     probability: torch.Tensor
@@ -216,7 +216,7 @@ def _call(batch: Batch, view: int, scene: Scene) -> torch.Tensor:
 
 
 def less_memory(size: int) -> str:
-    """Say what helps where memory ran out; another batch size may round otherwise."""
+    """Return what helps where memory ran out; another batch size may round otherwise."""
     smaller = (
         f"inference.batch_size to {size // 2}, it is {size}" if size > 1 else "a smaller block"
     )

@@ -12,7 +12,7 @@ once per block, a batch is a few kernels, and the answer comes back once.
 Does not cover: reading pixels (`cube/`), lazy cubes (`detect.py`), storing (`runs/store/`).
 See also: `settings.py`, `batches.py` (windows to the network), `overlap.py` (their average),
 `inputs.py` (scaling and fill), `gather.py` (how windows are cut and added up).
-Source: overlap averages and D4 maximum of paper 000, section 2.5; DESIGN, section 4.
+Source: overlap averages and D4 maximum of paper 000, section 2.5; docs/numerics.md.
 """
 
 from __future__ import annotations
@@ -79,8 +79,8 @@ def run_block(
             the scaling "tile-minmax".
         fill_masked: give the network the fill value in masked pixels instead of what they hold.
         scaling: instead of the runtime's own.
-        report: told once how many windows hold a pixel to be answered, and how many of them were
-            run; a screen leaves some out.
+        report: called once with how many windows hold a pixel to be answered, and how many of
+            them were run; a screen leaves some out.
 
     Returns:
         float32 of the core's shape, 0..1, NaN = not observed or outside the area.

@@ -58,6 +58,6 @@ def _flip(image: _ImageT, rows: bool, columns: bool) -> _ImageT:
         return image
     if isinstance(image, np.ndarray):
         return cast("_ImageT", np.flip(image, axes))
-    # Only tensors are left, and torch is not imported to say so.
+    # Only tensors are left, and torch is not imported to annotate them.
     tensor: Any = image
     return cast("_ImageT", tensor.flip(axes))

@@ -1,13 +1,14 @@
-"""Pixels of a block, as the network sees them -> how they lie to what it was trained on.
+"""Pixels of a block, as the network sees them -> how they compare with the training data.
 
-A network answers anything. Here its pixels are laid beside the statistics of its training: per
-channel, how many lie outside of what training had, and how far their mean is from its mean. Nothing
-here decides a pixel of the map.
+A network returns a probability for any input. Here its pixels are compared with the statistics of
+its training: per channel, how many lie outside the range of training, and how far their mean is
+from the mean of training. Nothing here decides a pixel of the map.
 
-Counted is a sample that belongs to the tile and not to the block, so that blocks of any size add
-up to the same numbers. Where each pixel is scaled by itself, it is the pixels of every eighth row
-and column. Where a window is scaled by its own values, it is every fourth row and column of windows
-of the lattice that begin two windows apart, as many in all; the block counts it that it begins in.
+A sample is counted. It is defined on the tile and not on the block, so that blocks of any size add
+up to the same numbers. Where each pixel is scaled by itself, it is every eighth row and column.
+Where a window is scaled by its own values, it is every fourth row and column of windows of the
+lattice that begin two windows apart, as many pixels in all; a window is counted by the block in
+which it begins.
 
 Does not cover: what a run does about it (`guard.py`), which mistake was made (`slips.py`).
 """
@@ -111,7 +112,7 @@ def reach(trained: Statistics) -> tuple[NDArray[np.float64], NDArray[np.float64]
 
 
 def channels(tally: Tally, trained: Statistics, bands: Sequence[str]) -> list[Channel]:
-    """Say how each channel lies to training; nothing where no pixel was observed."""
+    """Compare each channel with training; nothing where no pixel was observed."""
     if not tally.pixels:
         return []
     away = np.array(tally.total) / tally.pixels - np.array(trained.mean)

@@ -1,8 +1,8 @@
 """Windows of an image cut out, and windows added up where they lie: by slices, or by index.
 
 Both ways give the same bits. Slices are the fastest on a CPU (17 us to add a window, by index 268;
-PERFORMANCE), but each is a call from Python, and a GPU does a whole window in the time of one. By
-index, a batch is one kernel to cut (already turned to its view) and one to add up.
+AMD EPYC, 2026-11), but each is a call from Python, and a GPU does a whole window in the time of
+one. By index, a batch is one kernel to cut (already turned to its view) and one to add up.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Add(Protocol):
     def __call__(self, total: torch.Tensor, values: torch.Tensor, corners: torch.Tensor, /) -> None:
         """Add windows (N, w, w) to a sum (y, x) of the same integer dtype, in place.
 
-        Integers, because the order of a GPU's additions is anyone's guess.
+        Integers, because a GPU adds in no fixed order.
         """
 
 

@@ -266,7 +266,7 @@ def scale(
     Raises:
         ValueError: the kind needs `observed` or `tile_range` and did not get it.
 
-    Source: SCIENCE 2.1.
+    Source: docs/numerics.md, Scaling.
     """
     if scaling.kind == "identity":
         return values

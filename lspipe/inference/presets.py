@@ -1,8 +1,8 @@
-"""What a workflow, its preset and a model item say about inference -> one `Setting`.
+"""Settings of a workflow, its preset and a model item -> one `Setting`.
 
 `InferenceSpec` is what a person may write, `Setting` what `inference.run_block` obeys: nothing is
-left to decide in it. `trace` also says who decided, and `compare_presets` what each preset would
-make of the same workflow.
+left to decide in it. `trace` also returns the source of each value, and `compare_presets`
+what each preset would make of the same workflow.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ AGREEMENT_SOURCE = (
 """What `AGREEMENT` is, in words for a person who reads the numbers."""
 
 AGREEMENT_REFERENCE: Mapping[str, Any] = {"overlap": 0.9, "tta": "d4"}
-"""What was `paper` where agreement was measured; another model item may say otherwise."""
+"""What was `paper` where agreement was measured; another model item may define it otherwise."""
 
-# What paper 000 did, where neither the workflow, the preset nor the model item says.
+# What paper 000 did, where neither the workflow, the preset nor the model item gives a value.
 _PAPER = {
     "overlap": 0.9,
     "tta": "d4",
@@ -48,30 +48,30 @@ _PAPER = {
 def resolve(spec: InferenceSpec, item_defaults: Mapping[str, Any]) -> Setting:
     """Decide every setting: the spec beats its preset, the preset the model item, that the paper.
 
-    One thing a preset never does: where the model item says `tta: none`, it turns no views on. Such
-    channels may have directions (radar, slope aspect), which a turned window would belie. Only
+    One thing a preset never does: where the model item has `tta: none`, it turns no views on. Such
+    channels may have directions (radar, slope aspect), which a turned window would contradict. Only
     `tta: d4` in the workflow itself does that.
 
     Args:
-        spec: what the workflow says.
-        item_defaults: what the model item says (`ModelItem.inference_defaults()`): window, stride
-            or overlap, tta, tta_merge, tta_order, blend; None or absent where it is silent.
+        spec: what the workflow sets.
+        item_defaults: what the model item sets (`ModelItem.inference_defaults()`): window, stride
+            or overlap, tta, tta_merge, tta_order, blend; None or absent where it has no value.
 
     Raises:
-        ValueError: nobody names a window, or the settings do not go together.
+        ValueError: no source gives a window, or the settings do not go together.
     """
     return trace(spec, item_defaults)[0]
 
 
 def trace(spec: InferenceSpec, item_defaults: Mapping[str, Any]) -> tuple[Setting, dict[str, str]]:
-    """Decide every setting as `resolve` does, and say who decided it.
+    """Decide every setting as `resolve` does, and return the source of each.
 
     Returns:
         The setting; and per setting "workflow", "preset NAME", "model item" or "paper default"
-        ("auto" for a batch size that nobody gave).
+        ("auto" for a batch size that was not set).
 
     Raises:
-        ValueError: nobody names a window, or the settings do not go together.
+        ValueError: no source gives a window, or the settings do not go together.
     """
     voices = _voices(spec, item_defaults)
     who, window = _first(voices, "window")
@@ -95,7 +95,7 @@ def trace(spec: InferenceSpec, item_defaults: Mapping[str, Any]) -> tuple[Settin
 
 
 def _voices(spec: InferenceSpec, item_defaults: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
-    """Return who has a say, the strongest first."""
+    """Return the sources of settings, the strongest first."""
     name = spec.preset or "paper"
     preset = PRESETS[name]
     if item_defaults.get("tta") == "none":
@@ -109,15 +109,15 @@ def _voices(spec: InferenceSpec, item_defaults: Mapping[str, Any]) -> dict[str, 
 
 
 def _first(voices: Mapping[str, Mapping[str, Any]], name: str) -> tuple[str, Any]:
-    """Return the first who says something about a setting, and what; ("", None) if nobody does."""
-    said = ((who, voice[name]) for who, voice in voices.items() if voice.get(name) is not None)
-    return next(said, ("", None))
+    """Return the first source that has a setting, and its value; ("", None) if none has."""
+    found = ((who, voice[name]) for who, voice in voices.items() if voice.get(name) is not None)
+    return next(found, ("", None))
 
 
 def _stride(
     voices: Mapping[str, Mapping[str, Any]], window: int, item_window: int | None
 ) -> tuple[str, int]:
-    """Return the first who gives a stride or an overlap, and the stride of the chosen window."""
+    """Return the first source of a stride or an overlap, and the stride of the chosen window."""
     asked = voices["workflow"]["stride"]
     if asked is not None:
         return "workflow", int(asked)
@@ -138,7 +138,7 @@ _ONE_BY_ONE = ("overlap", "stride", "tta", "tta_merge", "tta_order", "blend", "s
 
 
 def is_measured_reference(paper: Setting) -> bool:
-    """Tell whether a `paper` setting is that which `AGREEMENT` was measured against."""
+    """Return whether `AGREEMENT` was measured against this `paper` setting."""
     stride = windows.stride_of(paper.window, AGREEMENT_REFERENCE["overlap"])
     return (paper.stride, paper.tta) == (stride, AGREEMENT_REFERENCE["tta"])
 

@@ -1,4 +1,4 @@
-"""What a workflow may say about inference, and what a run is done with; imports no torch."""
+"""What a workflow may set about inference, and what a run is done with; imports no torch."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
 Preset = Literal["paper", "balanced", "fast", "preview"]
 
-# Overlap fractions, so that they fit any window; `paper` is what the model item says.
-# Cost and agreement with `paper`: PERFORMANCE, "What overlap and TTA buy".
+# Overlap fractions, so that they fit any window; `paper` is what the model item sets.
+# Cost and agreement with `paper`: docs/performance.md, What overlap and TTA buy.
 PRESETS: Mapping[str, Mapping[str, Any]] = {
     "paper": {},
     "balanced": {"overlap": 0.7, "tta": "d4", "blend": "uniform"},
@@ -27,7 +27,8 @@ AUTO_BATCH_SIZE = 4
 (benchmarks/batch_size.py). Not probed, so that one file gives the same bits anywhere."""
 
 FIRST_PASS_OVERLAP = 0.51
-"""Overlap of a screen's first pass: stride 110 of 224 px, a little more than half (PERFORMANCE)."""
+"""Overlap of a screen's first pass: stride 110 of 224 px, a little more than half
+(benchmarks/screen.py)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +69,7 @@ class InferenceSpec:
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """`auto` takes the GPU if there is one."""
     unfamiliar: Literal["refuse", "warn", "ignore"] = "refuse"
-    """Scenes unlike what the model was trained on, where its item says what that was: `refuse` a
+    """Scenes unlike the training data, where the model item describes those: `refuse` a
     tile and date with half of a channel's pixels outside of it (or the mean 3 standard deviations
     away), before it is computed, and warn from a tenth (or 2) on; `warn` only; or `ignore`. Never
     changes a pixel."""

@@ -1,4 +1,4 @@
-"""A model item -> whether it does what it says: its network, run once on made-up windows."""
+"""A model item -> whether its network keeps its promises, run once on made-up windows."""
 
 from __future__ import annotations
 

@@ -4,7 +4,7 @@ Everything is counted in pixels from the upper-left corner of the tile, one axis
 before columns. Windows lie on one lattice that belongs to the tile and never to a block, which is
 why a pixel meets the same windows however the tile is cut. No image is touched here.
 
-Source: overlap-tile strategy, Ronneberger et al. 2015, fig. 2; DESIGN, section 4.
+Source: overlap-tile strategy, Ronneberger et al. 2015, fig. 2; docs/numerics.md, Lattice.
 """
 
 from __future__ import annotations

@@ -82,7 +82,7 @@ def build(name: str, in_channels: int, **arguments: Any) -> nn.Module:
 def spelled_out(name: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
     """Arguments of an architecture, with the defaults of those that are not given.
 
-    An item that says them is the same network where a default is another one later. Defaults that
+    An item that states them stays the same network if a default changes later. Defaults that
     JSON cannot hold are left out.
 
     Args:
@@ -126,7 +126,7 @@ def listed() -> dict[str, Any]:
     Returns:
         "models": references; "architectures": name, paper, recipe, channels, window, parameters
         and GFLOP per window; the last two are None where an optional package is missing, and
-        "needs" then says which.
+        "needs" then names it.
     """
     from lspipe.models.architectures.sizes import size_of
 

@@ -31,7 +31,7 @@ class BareGround(nn.Module):
 
     The defaults put typical surface reflectances where they belong (test_bare_ground.py): fresh
     scars (NDVI 0.10..0.20, BSI 0.10..0.20) above 0.6; forest, grass, water, snow and cloud below
-    0.1; a pixel about which the indices say nothing (both 0) at 0.27, below both thresholds of the
+    0.1; a pixel without information in the indices (both 0) at 0.27, below both thresholds of the
     two-date rule.
 
     Args:

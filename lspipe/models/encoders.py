@@ -2,8 +2,8 @@
 
 The rule for a stem of n channels: channel i of the network gets the weights of channel i mod 3 of
 the file, times 3 / n, so that the stem's outputs keep their size on inputs of equal brightness: the
-rule of segmentation-models-pytorch for more than three channels. No paper says how its stem of 10
-or 14 channels was made (SCIENCE 6.1).
+rule of segmentation-models-pytorch for more than three channels. No paper states how its stem of 10
+or 14 channels was made (docs/method.md, Networks).
 """
 
 from __future__ import annotations

@@ -3,8 +3,8 @@
     lspipe.models.mlm   reads the JSON of an item into a `ModelItem`
     lspipe.models.pack  writes a trained module as an item and its weights
 
-The item, not the code, says which bands in which order, which window, which scaling and which
-threshold a network was made with, so that a network is never fed what it does not know.
+The item, not the code, defines which bands in which order, which window, which scaling and which
+threshold a network was made with, so that a network never gets input it was not made for.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class Scaling:
     - `window-max`: x * scale per band (1 if none is given), then divided by the maximum over all
       bands of the window
 
-    Source: SCIENCE 2.1 (paper 000: fixed or tile-level; paper 002: per patch).
+    Source: papers 000 (fixed or tile-level) and 002 (per patch); docs/method.md, Scaling.
 
     Raises:
         ValueError: an unknown kind, or numbers that do not fit the kind.
@@ -151,9 +151,9 @@ class ModelItem:
     scorecard: Path | None = None
     """What was measured of it (a scorecard), absolute; None where the item names none."""
     statistics: Statistics | None = None
-    """What the pixels were like that it was trained on, model units; None = not said."""
+    """Statistics of the pixels it was trained on, model units; None = not given."""
     training: Mapping[str, Any] = field(default_factory=dict)
-    """How it was trained, plain JSON values, to be read by people; empty = not said."""
+    """How it was trained, plain JSON values, to be read by people; empty = not given."""
 
     def inference_defaults(self) -> dict[str, Any]:
         """What the model itself asks of the inference; None where the item is silent.

@@ -47,7 +47,7 @@ LSPIPE_KEYS = (
 """Keys of `properties` that are lspipe's own; all but the architecture are optional."""
 
 SCORECARD = "scorecard"
-"""Key of the asset that says what was measured of the model; with the role "metadata"."""
+"""Key of the asset that holds the measured scores of the model; with the role "metadata"."""
 
 PICKLE_SUFFIXES = (".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".bin", ".joblib")
 """Files that execute code when they are opened; never read."""
@@ -246,7 +246,7 @@ def _scaling(properties: Section, source: Section, bands: int) -> Scaling:
 
 
 def _statistics(properties: Section, bands: int) -> Statistics | None:
-    """What the model was trained on, where the item says it."""
+    """Statistics of the training data, if the item has them."""
     if STATISTICS_KEY not in properties.values:
         return None
     return Statistics.from_json(properties.section(STATISTICS_KEY), bands)

@@ -1,4 +1,4 @@
-"""A trained module to a model item: safetensors weights, and the JSON that says how to use them."""
+"""A trained module to a model item: safetensors weights, and the JSON that defines their use."""
 
 from __future__ import annotations
 
@@ -154,7 +154,7 @@ def _checked(item_fields: Mapping[str, Any]) -> dict[str, Any]:
             raise ModelError(f"item_fields: {key}: unknown field{nearest(key, FIELDS)}")
     missing = [key for key in REQUIRED_FIELDS if not item_fields.get(key)]
     if missing:
-        raise ModelError(f"item_fields: {', '.join(missing)}: missing; a model item must say this")
+        raise ModelError(f"item_fields: {', '.join(missing)}: missing; a model item must have this")
     check_id(item_fields["id"])
     return dict(item_fields)
 
@@ -163,7 +163,7 @@ def check_id(name: str) -> None:
     """Refuse a name that an item and its files cannot have.
 
     Raises:
-        ModelError: says what was found.
+        ModelError: names what was found.
     """
     if not _ID.fullmatch(name):
         raise ModelError(

@@ -1,7 +1,7 @@
 """What the papers may have meant by their channels, where lspipe takes something else.
 
-Named behind a colon: `morales10:patch-minmax`, `vega7:bgr,amplitude`. Source: SCIENCE 10 (2, 10,
-11).
+Named behind a colon: `morales10:patch-minmax`, `vega7:bgr,amplitude`. Source:
+docs/method.md, Channels of the papers.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     """Channels in the order of the network, and their scaling."""
 
 HIGHEST_AMPLITUDE = 10 ** (5 / 20)
-"""Of VV, 1.78: what the upper end of the decibels is, 5 dB (SCIENCE 3)."""
+"""Of VV, 1.78: what the upper end of the decibels is, 5 dB (docs/method.md, Terrain and radar)."""
 
 
 @dataclass(frozen=True)

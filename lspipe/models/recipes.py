@@ -3,7 +3,8 @@
 A model item may name its recipe (`lspipe:recipe`). Its bands are then compared with the recipe's by
 name, because nothing else would notice DEM before slope, or band 8A where band 9 should be.
 
-Source: SCIENCE 1.3 and 2; where a paper is silent, the note says what was taken.
+Source: the five papers; docs/method.md, Channels of the papers. Where a paper is silent, the note
+names what was taken.
 """
 
 from __future__ import annotations
@@ -38,8 +39,8 @@ UNITS = {
 """Units of channels that are no reflectances; a name of a band means reflectance, 0..1.
 
 Slope after Horn 1981; curvature is the total one after Zevenbergen and Thorne 1987, positive where
-convex, unless it is called plan or profile (SCIENCE 4.2, 4.3). An amplitude of VV is the square
-root of gamma0 (SCIENCE 3)."""
+convex, unless it is called plan or profile. An amplitude of VV is the square root of gamma0
+(docs/method.md, Terrain and radar)."""
 
 L4S_DIVISORS = (
     1111.81236406, 824.63171476, 663.41636217, 445.17289745, 645.8582926, 1547.73508126,
@@ -47,7 +48,8 @@ L4S_DIVISORS = (
     20.29228266, 772.83144788,
 )  # fmt: skip
 """What each channel of Landslide4Sense was divided by: DN of L1C without ESA's offset of 2022,
-slope in degrees, elevation in metres. A fixed vector, not the means of the data (SCIENCE 2.2)."""
+slope in degrees, elevation in metres. A fixed vector, not the means of the data.
+Source: github.com/iarai/Landslide4Sense-2022, issue 4."""
 
 DN_PER_REFLECTANCE = 1e4
 
@@ -80,7 +82,7 @@ class Recipe:
 
         Raises:
             UsageError: a channel that is no terrain, or is there already; a recipe with a scaling
-                of its own, which says nothing of terrain.
+                of its own, which has no rule for terrain.
         """
         if self.scaling.kind != "identity":
             raise UsageError(f"recipe {self.name} takes no further channels, ghorb4 does")
@@ -123,7 +125,7 @@ def _l4s(name: str, paper: str, channels: tuple[str, ...], note: str) -> Recipe:
 
 _YALI_SCALING = (
     "The text stretches each image to 0..1, its code all channels together, its configuration not "
-    "at all (SCIENCE 2.1): the values are taken as the files have them."
+    "at all: the values are taken as the files have them."
 )
 
 _RGB = ("B04", "B03", "B02")
@@ -250,7 +252,7 @@ def check_item(item: ModelItem) -> None:
     """Refuse a model whose channels are not those of the recipe it names.
 
     Raises:
-        ModelError: says which channel is elsewhere, or another, or that there is no such recipe.
+        ModelError: a channel is elsewhere, or another one (named); or there is no such recipe.
     """
     if not item.recipe:
         return
@@ -264,7 +266,7 @@ def check_readable(item: ModelItem) -> None:
     """Refuse a model whose channels no run reads: terrain and radar.
 
     Raises:
-        ModelError: says which.
+        ModelError: names them.
     """
     unread = [band for band in item.bands if band in UNITS]
     if unread:
@@ -278,7 +280,7 @@ def check_channels(name: str, bands: Sequence[str]) -> None:
     """Compare the channels of a model with those of its recipe, by name and order.
 
     Raises:
-        ModelError: says which channel is elsewhere, or another.
+        ModelError: a channel is elsewhere, or another one (named).
         UsageError: no such recipe.
     """
     recipe = recipe_of(name)

@@ -1,20 +1,20 @@
 """Statistics of training, and of other pixels -> which of the classic slips was made, by name.
 
 A slip is a mistake in how pixels were prepared: channels exchanged, digital numbers for
-reflectance, an offset that was not subtracted, the product of another level. A network answers such
-pixels as readily as any others, so nothing but their values tells.
+reflectance, an offset that was not subtracted, the product of another level. A network accepts such
+pixels like any others: only their values reveal the mistake.
 
 What can be seen depends on the scaling of the model. With `identity` and `affine` its units lead
 back to reflectance, and every slip has a mark of its own. The other kinds measure each window (or
-tile) by its own values: a factor or an offset common to all channels is gone before anybody could
-see it, and only channels that changed places are told by name (`unseen` says so in words).
+tile) by its own values: a factor or an offset common to all channels is gone before it can be
+seen, and only channels that changed places are named (`unseen` explains it to the user).
 
 Two regions differ too, often by more than half of a channel's range. Rules are therefore about what
 regions do not do: move every channel by the same factor or the same summand, or only the blue ones.
 They were chosen so that every slip is found, and none of sound data, among patches of
 Landslide4Sense of four regions and scenes of both levels of two places (tests/unit/test_slips.py).
 
-Source: SCIENCE 1.3 (exchanged channels), 1.4 (offset), 2.2 (level, units).
+Source: docs/method.md, Channels of the papers, Radiometric offset and Landslide4Sense values.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ FIXED = ("identity", "affine")
 """Kinds of scaling that lead back to reflectance."""
 
 OFFSET = 0.1
-"""Reflectance that ESA adds since baseline 04.00 (SCIENCE 1.4)."""
+"""Reflectance that ESA adds since baseline 04.00 (docs/method.md, Radiometric offset)."""
 
 MOST = 0.75
 """Share of the optical channels that must agree on a slip which moves all of them: one or two, such
@@ -78,10 +78,10 @@ def slips(trained: Statistics, found: Statistics, item: ModelItem) -> list[str]:
     return _exchanged(trained, found, item)
 
 
-def beside(
+def compare_with_training(
     trained: Statistics, found: Statistics, item: ModelItem, level: Level = "none"
 ) -> dict[str, Any]:
-    """Lay data beside what a model was trained on, as plain values.
+    """Compare data with the training data of a model, as plain values.
 
     Args:
         trained: what the model was trained on, model units.
@@ -121,7 +121,7 @@ def beside(
 
 
 def other_level(item: ModelItem, level: Level) -> str:
-    """Say that data are of another level than those of the model's recipe; "" where they are not.
+    """Report data of another level than those of the model's recipe; "" where they are of the same.
 
     Args:
         item: the model.
@@ -144,7 +144,7 @@ LEVELS: dict[Level, str] = {
 
 
 def unseen(scaling: Scaling) -> str:
-    """Say which slips the scaling of a model hides; "" where it hides none."""
+    """Name the slips that the scaling of a model hides; "" where it hides none."""
     if scaling.kind in FIXED:
         if scaling.clip is None:
             return ""
@@ -157,8 +157,8 @@ def unseen(scaling: Scaling) -> str:
         "window-max": "values are shares of the largest of their own window",
     }[scaling.kind]
     return (
-        f"{by}: digital numbers for reflectance, an offset and another level cannot be told by "
-        "name, only channels that changed places"
+        f"{by}: digital numbers for reflectance, an offset and another level cannot be "
+        "recognised, only channels that changed places"
     )
 
 
@@ -212,7 +212,7 @@ FACTOR_TOLERANCE = 0.5
 
 
 def _factor(pair: _Pair) -> str:
-    """Say that values are 1e4 times those of training, or that part of them."""
+    """Report values that are 1e4 times those of training, or that part of them."""
     if not pair.bands:
         return ""
     if pair.is_cut.all() and (pair.found >= pair.trained).all():
@@ -237,11 +237,11 @@ OFFSET_MEDIAN, OFFSET_EACH = 0.03, 0.05
 """How far the shift of the middle channel, and of each, may be from the offset, reflectance."""
 
 FEWEST_CHANNELS = 3
-"""Channels that it takes to tell an offset from another region."""
+"""Channels needed to distinguish an offset from another region."""
 
 
 def _offset(pair: _Pair) -> str:
-    """Say that every channel lies one offset above or below training."""
+    """Report that every channel lies one offset above or below training."""
     # The dark end of a channel hardly differs between regions; where it is cut off, the middle
     # must do.
     row = 0 if not pair.is_cut[0].all() else 1
@@ -276,7 +276,7 @@ INFRARED_SHIFT = 0.05
 
 
 def _level(pair: _Pair, level: Level) -> str:
-    """Say that the blue bands moved as from one level to the other: most at the shortest waves."""
+    """Report blue bands that moved as from one level to the other: most at the shortest waves."""
     if not {"B02", "B04"} <= set(pair.bands):
         return ""
     index = pair.bands.index("B02")
@@ -317,7 +317,7 @@ TERRAIN = ("slope", "dem")
 STRANGE, USUAL = 3.0, 2.0
 """How far pixels lie from the mean of training (root mean square, in its standard deviations) where
 terrain is strange to a model, and at most where it is not. Sites differ in elevation by more than
-each is high, so `apart` says little of it; training itself has 1."""
+each is high, so `apart` is no measure of it; training itself has 1."""
 
 
 def apart(trained: Statistics, found: Statistics) -> NDArray[np.float64]:

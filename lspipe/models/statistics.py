@@ -1,10 +1,10 @@
 """Images in model units -> what their values are like: the statistics that a model item carries.
 
-They are what a network was trained on, said in numbers, so that anything else that it is given can
-be laid beside them. They decide no pixel: a model is the same model without them.
+They describe in numbers what a network was trained on, so that any other input can be compared with
+it. They decide no pixel: a model is the same model without them.
 
-See also: `slips.py` (which mistake two statistics tell of), `lspipe.inference.familiarity` (a run's
-pixels beside those of training).
+See also: `slips.py` (which mistake two statistics reveal), `lspipe.inference.familiarity` (a run's
+pixels compared with those of training).
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 PERCENTILES = {"p01": 1, "p50": 50, "p99": 99}
 """Fields, and the percentiles that they are.
 
-The median says where a channel lies, unmoved by a cloud. The 1st and the 99th say how far it
-reaches: wide enough that hardly any sound pixel lies outside, and blind to the single saturated
-pixel that a minimum or a maximum is made of."""
+The median gives where a channel lies, unmoved by a cloud. The 1st and the 99th give its
+range: wide enough that hardly any sound pixel lies outside, and blind to the single saturated pixel
+that a minimum or a maximum is made of."""
 
 PER_CHANNEL = ("mean", "std", *PERCENTILES)
 

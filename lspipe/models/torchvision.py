@@ -17,7 +17,7 @@ import torch
 def make_importable() -> torch.library.Library | None:
     """Declare the operators that such a torchvision looks for, where it cannot be imported without.
 
-    They are names only: whoever calls one is told by torch that it has no kernel.
+    They are names only: a call of one fails with an error of torch that it has no kernel.
 
     Returns:
         What keeps the names declared; None where nothing had to be.

@@ -41,7 +41,7 @@ def read_weights(item: ModelItem) -> dict[str, torch.Tensor]:
     found = hashlib.sha256(content).hexdigest()
     if found != item.sha256:
         raise ModelError(
-            f"{item.weights}: sha256 is {found}, {item.path.name} says {item.sha256}; the weights "
+            f"{item.weights}: sha256 is {found}, {item.path.name} has {item.sha256}; the weights "
             "were changed or not fully copied: fetch them again"
         )
     return _parsed(content, item.weights)
@@ -125,8 +125,8 @@ def _parsed(content: bytes, file: Path) -> dict[str, torch.Tensor]:
 
 def _pickled(file: Path, what: str) -> ModelError:
     return ModelError(
-        f"{file}: {what} run code when they are opened, so lspipe never opens them; have whoever "
-        "made it write its state_dict with safetensors.torch.save_file"
+        f"{file}: {what} run code when they are opened, so lspipe never opens them; ask "
+        "its author to write the state_dict with safetensors.torch.save_file"
     )
 
 

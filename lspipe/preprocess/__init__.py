@@ -4,7 +4,7 @@
     masks.py         the mask of clouds and the like, and its rim
 
 Does not cover: reading pixels (`loaders/`), putting dates together (`cube/`).
-See also: `catalogs/` for the facts an item tells.
+See also: `catalogs/` for the facts of an item.
 """
 
 from lspipe.preprocess.masks import MaskSpec, dilate, quality_of

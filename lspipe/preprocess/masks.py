@@ -33,7 +33,7 @@ class MaskSpec:
         "nodata", "saturated", "shadow", "cloud_medium", "cloud_high", "cirrus", "snow",
     )  # fmt: skip
     """Scene classes of Sen2Cor that are masked."""
-    # 3: Sen2Cor's shadows end 2 to 6 pixels early (SCIENCE 1.5); a wider rim hides small scars.
+    # 3: Sen2Cor's shadows end 2 to 6 pixels early (docs/method.md, Masks); wider hides small scars.
     dilate_px: int = 3
     """Rim around cloud and cloud shadow that is masked too, pixels of 10 m."""
     apply: Literal["output", "input"] = "output"

@@ -68,7 +68,7 @@ def radiometry(item: Item, asset_key: str) -> Radiometry:
         trusted (Earth Search `sentinel-2-l2a` whose flag says "not applied").
 
     Raises:
-        RadiometryError: no reflectance of Sentinel-2, or nothing tells the offset.
+        RadiometryError: no reflectance of Sentinel-2, or nothing determines the offset.
 
     Examples:
         >>> from lspipe import preprocess
@@ -82,14 +82,15 @@ def radiometry(item: Item, asset_key: str) -> Radiometry:
         >>> decision.scale, decision.offset
         (0.0001, -0.1)
 
-    Source: ESA processing baseline 04.00; the catalogues' own issue trackers (SCIENCE 1.4).
+    Source: ESA processing baseline 04.00; the catalogues' own issue trackers, which
+    docs/method.md names (Radiometric offset).
     """
     where = f"{asset_key} of {item_id(item)}"
     asset = _reflectance_asset(item, asset_key, where)
     version = baseline(item)
     if version == UNKNOWN_BASELINE:
         raise RadiometryError(
-            f"{where}: processing baseline 99.99 does not tell the offset; "
+            f"{where}: processing baseline 99.99 does not determine the offset; "
             "exclude it or use the same acquisition from another catalogue"
         )
     declared = _declared_offset(asset, where)
@@ -146,7 +147,7 @@ def _declared_offset(asset: Mapping[str, Any], where: str) -> float | None:
 
 
 def _is_flagged(item: Item, asset_key: str) -> bool:
-    """Tell whether an asset is one of the COGs that Earth Search may have shifted itself."""
+    """Return whether an asset is one of the COGs that Earth Search may have shifted itself."""
     catalog = catalog_of(item)
     name = read_asset_key(asset_key)
     # The JPEG 2000 twins are ESA's own files and were never shifted.
@@ -173,12 +174,12 @@ def _flagged(item: Item, version: tuple[int, int] | None) -> Radiometry:
     if version is not None and version < FIRST_SHIFTED_BASELINE:
         name = f"baseline {version[0]:02d}.{version[1]:02d}"
         return Radiometry(REFLECTANCE_SCALE, 0.0, f"{name} from earth-search: offset 0")
-    said = "has no flag" if flag is None else "says it did not apply the offset"
-    return Radiometry(REFLECTANCE_SCALE, None, f"Earth Search {said}, which is often wrong")
+    claim = "has no flag" if flag is None else "says it did not apply the offset"
+    return Radiometry(REFLECTANCE_SCALE, None, f"Earth Search {claim}, which is often wrong")
 
 
-# Shares of clear red pixels, SCIENCE 1.4: numbers below 1000 are negative reflectance if the pixels
-# are raw, and everyday vegetation, water and shade if they were shifted.
+# Shares of clear red pixels, defaults of lspipe: numbers below 1000 are negative reflectance if the
+# pixels are raw, and everyday vegetation, water and shade if they were shifted.
 _SHIFTED_SHARE = 0.05
 _RAW_SHARE = 0.005
 # A bright desert or snowfield has none below 1000 either way; raw pixels are believed only where
@@ -201,8 +202,8 @@ def radiometry_from_pixels(dn: NDArray[np.uint16]) -> Radiometry:
     valid = dn[(dn != RAW_NODATA) & (dn != RAW_SATURATED)]
     if valid.size < _MIN_PIXELS:
         raise RadiometryError(
-            f"{valid.size} clear red pixels: expected {_MIN_PIXELS} or more to tell the offset; "
-            "take collection sentinel-2-c1-l2a or another catalogue"
+            f"{valid.size} clear red pixels: expected {_MIN_PIXELS} or more to determine the "
+            "offset; take collection sentinel-2-c1-l2a or another catalogue"
         )
     below = float(np.mean(valid < 1000))
     dark = float(np.mean(valid < _DARK_LIMIT))

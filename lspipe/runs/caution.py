@@ -15,11 +15,11 @@ if TYPE_CHECKING:
     from lspipe.runs.plan import Plan, TilePlan
 
 SEASON_DAYS = 45
-"""Dates further apart in the year differ in leaves, sun and snow (SCIENCE 8.2)."""
+"""Dates further apart in the year differ in leaves, sun and snow (docs/method.md, Dates)."""
 
 
 def warnings(plan: Plan) -> list[str]:
-    """Say what may go wrong, and what makes the two dates of a tile hard to compare."""
+    """Return what may go wrong, and what makes the two dates of a tile hard to compare."""
     swapped = "the before range is later than the after range: new and vanished change places"
     notes = [swapped] if plan.workflow.dates.is_swapped else []
     notes += _setting_warnings(plan)

@@ -50,7 +50,7 @@ class PresetCost:
     seconds: float
     """Of computing, on the workflow's workers, each as fast as this machine."""
     agreement: tuple[float, ...] | None
-    """With `paper`, as `presets.AGREEMENT_SOURCE` says; None = not measured."""
+    """With `paper`, as `presets.AGREEMENT_SOURCE` describes; None = not measured."""
 
 
 @dataclass(frozen=True)
@@ -67,9 +67,9 @@ class Estimate:
     """Uncompressed pixels of the blocks and their halos; files on disk are about half."""
     peak_bytes_per_worker: int
     memory_per_worker: int | None
-    """What a worker has, bytes; None = whoever started it knows."""
+    """What a worker has, bytes; None = unknown, in an external cluster."""
     workers: int
-    """Worker processes; 1 where whoever started them knows."""
+    """Worker processes; 1 for an external cluster whose size is unknown."""
     seconds_per_pass: float
     """Measured on this machine, in batches as planned, with the planned threads."""
     seconds: float

@@ -62,13 +62,13 @@ class FrozenRun:
     tiles: tuple[FrozenTile, ...]
     spec: CubeSpec
     model: Mapping[str, Any]
-    """What `run.json` says of the model: id, sha256, item_sha256."""
+    """What `run.json` records of the model: id, sha256, item_sha256."""
     reference: str
     """The model item as the workflow names it."""
     threshold: float | None
     """Of the workflow; None = the model item's."""
     folder: Path | None
-    """What relative paths of the workflow start from; None = the run does not say."""
+    """What relative paths of the workflow start from; None = not recorded."""
 
     @classmethod
     def of(cls, run: Path | str) -> FrozenRun:

@@ -1,15 +1,16 @@
-"""What a run would be fed, beside what its model was trained on -> go on, warn, or refuse.
+"""Pixels of a run, compared with the training data of its model -> continue, warn, or refuse.
 
-Before anything is computed, `look` reads a few places of each tile and date, and refuses what is
-far from training. Blocks could refuse themselves, without a read, but a lake that fills one would
-be a hole in the map, another block size would refuse other pixels, and a wrong offset would be
-found after a night of reading. The places belong to the tile, and the run is refused as a whole.
+Before anything is computed, `check_before_run` reads a few places of each tile and date, and
+refuses what is far from training. Blocks could refuse themselves, without a read, but a lake that
+fills one would be a hole in the map, another block size would refuse other pixels, and a wrong
+offset would be found after a night of reading. The places belong to the tile, and the run is
+refused as a whole.
 
 Then every block counts a sample of its own pixels as it is computed. The sums per tile and date are
-in `run.json` and in the summary, where they warn, and refuse no more.
+in `run.json` and in the summary, where they only warn.
 
-`inference.unfamiliar` says what happens: `refuse`, `warn` (no look ahead, warnings in the end), or
-`ignore` (nothing is counted). A model without statistics has nothing to be compared with.
+`inference.unfamiliar` decides what happens: `refuse`, `warn` (no check before, warnings at the
+end), or `ignore` (nothing is counted). A model without statistics has nothing to be compared with.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ those patches is 1.3 away, one in a hundred 2.3; a tile is thousands of them, an
 of 0.1 moves the blue bands of four regions of them by 4 and more."""
 
 PLACES = 3
-"""Places that are looked at along each axis of the area: nine of a tile."""
+"""Places that are read along each axis of the area: nine of a tile."""
 
 PLACE = 256
 """Edge of a place, pixels: half a block of most cloud-optimised files, so one or a few reads."""
@@ -59,24 +60,26 @@ NAMED = 3
 
 
 def trained_on(plan: Plan) -> Statistics | None:
-    """Return what pixels are to be laid beside; None where nothing is, or nobody wants it."""
+    """Return the statistics to compare pixels with; None if there are none, or it is turned off."""
     return None if plan.workflow.inference.unfamiliar == "ignore" else plan.model.statistics
 
 
 # --- before anything is computed ----------------------------------------------------------------
 
 
-def look(plan: Plan, wanted: Iterable[tuple[str, int]], *, report: Callable[..., None]) -> None:
-    """Look at a few places of tiles and dates, and refuse what is far from training.
+def check_before_run(
+    plan: Plan, wanted: Iterable[tuple[str, int]], *, report: Callable[..., None]
+) -> None:
+    """Read a few places of tiles and dates, and refuse what is far from training.
 
-    Nothing is read where the workflow does not say `unfamiliar: refuse`, or the model has no
+    Nothing is read unless the workflow has `unfamiliar: refuse`, or if the model has no
     statistics. A tile that cannot be read, or shows no ground at these places, is left to its
-    blocks, which say so.
+    blocks, which report it.
 
     Args:
         plan: what is to be done.
         wanted: tile and step of what is left to do.
-        report: told of each look.
+        report: called for each tile and date that is checked.
 
     Raises:
         UsageError: names tile, date, channels, the slip if there is one, and the way out.
@@ -197,11 +200,11 @@ def _refusal(
     strange: list[Channel],
     values: NDArray[np.float32],
 ) -> str:
-    """Say what is far from training, why it may be, and what to do."""
+    """Describe what is far from training, why it may be, and what to do."""
     low, high = reach(trained)
     known = dict(zip(plan.model.bands, zip(low, high, strict=True), strict=True))
     worst = sorted(strange, key=_strangeness, reverse=True)
-    said = "; ".join(
+    examples = "; ".join(
         f"{channel}, trained on {known[channel.name][0]:.3g} to {known[channel.name][1]:.3g}"
         for channel in worst[:NAMED]
     )
@@ -211,7 +214,7 @@ def _refusal(
     when = tile.steps[step]
     return (
         f"{tile.tile.name} {when.role} ({when.time:%Y-%m-%d}) is not like what model "
-        f"{plan.model.id} was trained on: {said}{more}{why}; nothing of it was computed\n"
+        f"{plan.model.id} was trained on: {examples}{more}{why}; nothing of it was computed\n"
         "hint: put that right or take another model; `inference: {unfamiliar: warn}` runs it as "
         "it is"
     )
@@ -265,7 +268,7 @@ def inputs(plan: Plan, blocks: Iterable[Mapping[str, Any]]) -> dict[str, list[di
 
 
 def warnings(facts: Mapping[str, Iterable[Mapping[str, Any]]]) -> list[str]:
-    """Say in a line per tile and date what is unlike training, the strangest channels first.
+    """Return a line per tile and date of what is unlike training, the strangest channels first.
 
     Args:
         facts: of `inputs`.

@@ -82,7 +82,7 @@ def check_memory(plan: Plan, *, is_laid_out: bool) -> None:
         is_laid_out: whether a store exists, whose blocks cannot be cut anew.
 
     Raises:
-        UsageError: the projected peak is above a worker's memory; says which block would fit.
+        UsageError: the projected peak is above a worker's memory; names the block that would fit.
     """
     memory = clusters.worker_memory(cluster_of(plan))
     peak = max(peak_bytes(tile, plan) for tile in plan.tiles)

@@ -177,7 +177,7 @@ def _run_locked(prepared: Prepared, selection: Selection, report: Callable[..., 
 
 def _run(prepared: Prepared, todo: Todo, log: Log) -> Summary:
     plan, began = prepared.plan, time.time()
-    guard.look(plan, (key for key, blocks in todo.items() if blocks), report=log)
+    guard.check_before_run(plan, (key for key, blocks in todo.items() if blocks), report=log)
     note_state(prepared, "running")
     store.create(
         prepared.run, [tile.grid for tile in plan.tiles], fingerprint=plan.detection_fingerprint

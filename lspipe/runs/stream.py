@@ -24,9 +24,10 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 BLOCKS_PER_WORKER = 3
-"""Blocks in flight per worker: one computing, one ready, one being read (DESIGN, Submitting)."""
+"""Blocks in flight per worker: one computing, one ready, one being read
+(docs/performance.md, Blocks in flight)."""
 
-GONE = "the cluster went away; the same command goes on with what is left"
+GONE = "the cluster went away; the same command resumes the run"
 
 
 @dataclass(frozen=True)

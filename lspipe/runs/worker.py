@@ -65,12 +65,12 @@ class StepJob:
     threads: int
     """torch threads of one block, part of the fingerprint."""
     trained: Statistics | None = None
-    """What the model was trained on, to lay the pixels beside; None = they are not counted."""
+    """Statistics of the training data, to compare pixels with; None = they are not counted."""
 
 
 @dataclass(frozen=True)
 class BlockResult:
-    """What a finished block says about itself."""
+    """What a finished block reports."""
 
     tile: str
     step: int
@@ -133,7 +133,7 @@ def block_tasks(
         bands: the model's bands, in its order.
         area: bool (y, x) of the whole tile, True inside the area; None = everywhere.
         resources: what a worker must have free to compute a block, as `clusters.inference_slot`
-            says; reading needs nothing.
+            returns; reading needs nothing.
 
     Returns:
         Delayed tasks in the order of `blocks`; each returns a `BlockResult`.
@@ -152,8 +152,8 @@ def block_tasks(
     # Not optimised: fusing puts the reads of a chunk into each of the blocks that need its edge,
     # 2 reads instead of 1 if the layers are optimised together, 18 if one by one (6 x 6 blocks).
     chunks = [layer.to_delayed(optimize_graph=False) for layer in layers]
-    # A scheduler does a task of one name once, whoever asks: of two runs of one tile, a block would
-    # be written by one and be taken for done by both.
+    # A scheduler does a task of one name once, for all clients: of two runs of one tile, a block
+    # would be written by one and be taken for done by both.
     name = f"block-{job.tile}-{job.step}-{uuid4().hex}"
     # Only these tasks ask for it: what they are made of, above, is read by any thread that is free.
     with dask.annotate(**({"resources": dict(resources)} if resources else {})):
@@ -238,11 +238,11 @@ def infer_and_write(
     except LspipeError:
         raise
     except RuntimeError as error:
-        # Which block it is, the run's own record of the failure says.
+        # The run's own record of the failure names the block.
         raise InferenceError(str(error)) from error
     within = _within(block)
     bits = quality[within].copy()
-    # A channel can be missing where the scene class is not; the map says so either way.
+    # A channel can be missing where the scene class is not; the map records it either way.
     bits[np.isnan(probability) & (bits == 0)] |= np.uint8(Quality.NODATA)
     if inside is not None:
         bits[~inside[within]] = np.uint8(Quality.OUTSIDE)
@@ -279,7 +279,7 @@ def _tally(
     job: StepJob,
     scaling: Scaling,
 ) -> dict[str, Any] | None:
-    """Lay the pixels of a block beside those of training, where the run asks for it."""
+    """Compare the pixels of a block with those of training, where the run asks for it."""
     if job.trained is None:
         return None
     values = familiarity.sample(

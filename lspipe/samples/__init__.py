@@ -44,7 +44,7 @@ class Samples:
     regions: Mapping[str, str] | None = None
     """Region of each patch, where it is known."""
     level: Level = "none"
-    """Product that the images are of, where the kind of folder says it; "none" = not said."""
+    """Product that the images are of, where the kind of folder defines it; "none" = unknown."""
 
     def __len__(self) -> int:
         return len(self.names)
@@ -162,7 +162,7 @@ def paired(images: Mapping[str, Path], masks: Mapping[str, Path], source: str) -
 def _alone(
     files: Mapping[str, Path], others: Mapping[str, Path], noun: str, lacking: str
 ) -> Iterator[str]:
-    """What to say of files without their other half; nothing where all have one."""
+    """Describe files without their other half; yields nothing where all have one."""
     paths = [files[name] for name in sorted(set(files) - set(others))]
     if paths:
         shown = ", ".join(f"{path.parent.name}/{path.name}" for path in paths[:NAMED])

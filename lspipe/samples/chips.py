@@ -127,7 +127,7 @@ def units(
         item = run.item() if model is None else _item(model)
         return recipe_of_item(item), item.window if window is None else window
     if window is None:
-        raise SamplesError("window: missing; a recipe names none: say the edge in pixels")
+        raise SamplesError("window: missing; a recipe names none: give the edge in pixels")
     if recipe is not None:
         return recipe_of(recipe), window
     channels = tuple(bands or ())
@@ -259,7 +259,7 @@ def _over(cutter: Cutter, marks: Mapping[str, Marks], role: str, inside: set[int
         name: [
             number
             for number, row in enumerate(here.rows.tolist())
-            # Too small to say where it is: no reason for a window of its own.
+            # Too small to locate: no reason for a window of its own.
             if row in inside and not here.is_sliver[number]
         ]
         for name, here in marks.items()

@@ -1,7 +1,7 @@
 """Windows of a frozen run -> labelled patches in the units of a recipe.
 
-A pixel that was not observed on the date, or lies outside of the run's area, says nothing
-(`losses.IGNORED`): nobody looked there.
+A pixel that was not observed on the date, or lies outside of the run's area, is not
+counted (`schema.IGNORED`): it has no label.
 """
 
 from __future__ import annotations
@@ -173,7 +173,7 @@ class Cutter:
 
 
 def _level(patches: Iterable[Patch]) -> Level:
-    """Product level of the scenes of patches; "none" where they tell none, or several."""
+    """Product level of the scenes of patches; "none" where they have none, or several."""
     steps = [patch.tile.steps[patch.step] for patch in patches]
     found = {catalogs.level(scene) for step in steps for scene in step.items}
     return found.pop() or "none" if len(found) == 1 else "none"

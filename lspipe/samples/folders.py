@@ -33,7 +33,7 @@ LAYOUTS: Mapping[str, Callable[[Path, str], Samples]] = {
     "img": l4s.folder,
     "images": pictures.folder,
 }
-"""Folder that tells a layout, and its reader."""
+"""Folder that identifies a layout, and its reader."""
 
 REGIONS_FILE = "regions.csv"
 

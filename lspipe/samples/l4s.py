@@ -2,13 +2,14 @@
 
 The files name no channels. That they are the fourteen of the recipe, in its order and units, is
 seen in the values: times the vector of the set, each optical channel holds digital numbers, which
-are whole, and no other order or scale gives whole numbers. Slope and DEM are told apart by the
+are whole, and no other order or scale gives whole numbers. Slope and DEM are distinguished by the
 ground: where the elevation changes fast, it is steep.
 
 A recipe of the files' own units gets their values as they are; any other one is scaled anew from
 the reflectances behind them.
 
-Source: SCIENCE 1.3 and 2.2.
+Source: github.com/iarai/Landslide4Sense-2022 (README; issue 4); docs/method.md, Landslide4Sense
+values.
 """
 
 from __future__ import annotations
@@ -32,7 +33,8 @@ if TYPE_CHECKING:
 SHAPE = (128, 128, 14)
 
 LEVEL: Level = "L1C"
-"""Product of all of its images: they have band 10, which L2A never has (SCIENCE 1.2)."""
+"""Product of all of its images: they have band 10, which L2A never has
+(docs/method.md, Bands and levels)."""
 
 IMAGE_KEY, MASK_KEY = "img", "mask"
 

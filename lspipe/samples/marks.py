@@ -1,7 +1,7 @@
 """Labelled polygons on the grid of a tile -> the label of every pixel of a window.
 
 A pixel belongs to a polygon that holds its centre. A polygon that holds no centre marks the pixels
-that it touches as `IGNORED`: it is too small to say where it is, and never becomes "no landslide".
+that it touches as `IGNORED`: it is too small to locate, and never becomes "no landslide".
 """
 
 from __future__ import annotations
@@ -101,8 +101,8 @@ class Marks:
     def burn(self, part: Part) -> NDArray[np.uint8]:
         """Label of every pixel: 1, 0 or `IGNORED`, uint8 (y, x).
 
-        Where polygons overlap, one with a label beats one that says nothing, and one landslide and
-        one that is none make a pixel that says nothing.
+        Where polygons overlap, one with a label beats one without, and one landslide and one
+        that is none make a pixel that is ignored.
         """
         numbers = self.within(part)
         slivers = numbers[self.is_sliver[numbers] & (self.labels[numbers] != 0)]

@@ -10,9 +10,10 @@ numbers of an image are follows from their type:
     float32          reflectance 0..1, and slope, DEM, ... in the units of `recipes.UNITS`
 
 Of the latter, the bands are found by their descriptions ("B02", "slope"), in any order among any
-others. Pixels that the file says are no data, and NaN, are no data.
+others. Pixels that the file declares as no data, and NaN, are no data.
 
-Source: SCIENCE 1.2 (paper 004: colour images of a map service), 1.3 (names, not positions).
+Source: paper 004, section 2.2 (colour images of a map service); docs/method.md, Channels of the
+papers (names, not positions).
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
 SUFFIXES = (".png", ".tif", ".tiff")
 
 COLOUR_RECIPES = ("vega3",)
-"""Those whose paper had colour pictures where others have reflectance (SCIENCE 1.2)."""
+"""Those whose paper had colour pictures where others have reflectance."""
 
 COLOURS = ("B04", "B03", "B02")
 """Bands of a colour picture that describes none: red, green, blue."""
@@ -254,7 +255,7 @@ def _check_values(pixels: NDArray[np.float32], path: Path, wanted: Recipe) -> No
 
 
 def _check_end(path: Path) -> None:
-    """Refuse a PNG that was cut off: GDAL fills what it lacks with zeros and says nothing."""
+    """Refuse a PNG that was cut off: GDAL fills what it lacks with zeros and reports nothing."""
     if not path.read_bytes().endswith(PNG_END):
         raise SamplesError(
             f"{path}: does not end as a PNG does, in its IEND chunk: it was cut off, for instance "

@@ -8,15 +8,15 @@ two; `random_split` does not, and its scores are the kinder for it.
     three_to_two    paper 003: each area in the ratio 3:2
     random_split    paper 002: 80 % and 20 % at random, with a fixed seed
 
-What the papers leave open: 001 speaks of "the first quarter generated patches from each case study
+What the papers leave open: 001 has "the first quarter generated patches from each case study
 area", 959 of 3799, which is 25.2 %: a quarter is rounded up here, which gives at most one patch per
-area more. 003 does not say along which line an area was cut, only that it was into two areas: the
+area more. 003 does not state along which line an area was cut, only that it was into two areas: the
 patches are taken in their order, which is row by row where a regular grid was cut, so the line runs
-along the rows. 002 says 80 % and 20 % with "a fixed random seed"; its code has 42, and its Table 4
-counts 2661 and 1138 patches, which is 70 %: the text is followed.
+along the rows. 002 states 80 % and 20 % with "a fixed random seed"; its code has 42, and its
+Table 4 counts 2661 and 1138 patches, which is 70 %: the text is followed.
 
-Source: papers 001 (section III), 002 (section 5.3.2), 003 (implementation details); SCIENCE 2.2 and
-6.4.
+Source: papers 001 (section III), 002 (section 5.3.2), 003 (implementation details);
+docs/method.md, Training.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 Where a recipe scales each window by its own values, a smaller window has other values of its own:
 it is scaled anew, so that a network is shown in training what a run will show it.
 
-Source: SCIENCE 6.4.
+Source: paper 003, which cuts its patches so.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 def cut(samples: Samples, window: int) -> Samples:
     """Cut every patch into windows, named "PATCH/ROW-COLUMN", rows before columns.
 
-    The first patch tells the size of all; another size is refused when it is read.
+    The first patch sets the size of all; another size is refused when it is read.
 
     Args:
         samples: square patches.

@@ -35,7 +35,7 @@ def check_scaling(recipe: Recipe, source: str) -> None:
     if recipe.scaling.kind == "tile-minmax":
         raise SamplesError(
             f"{source} cannot be in the units of recipe {recipe.name}: it stretches each channel "
-            "over its whole tile (tile-minmax), and a patch does not tell the range of its tile; "
+            "over its whole tile (tile-minmax), and a patch does not hold the range of its tile; "
             "cut patches from a run (labels=...), which does"
         )
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from shapely.geometry.base import BaseGeometry
 
 # Reprocessing moves a footprint by some hundred metres of 110 km; a second station's half adds most
-# of itself. Anything between tells them apart.
+# of itself. Anything between separates them.
 _NEW_GROUND = 0.05
 _LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -120,7 +120,7 @@ def gather(items: Mapping[str, Iterable[pystac.Item]]) -> list[Tile]:
         Tiles in order of name; a tile without items on a date has none there.
 
     Raises:
-        CatalogError: an item tells no tile, or items of one tile lie on different grids.
+        CatalogError: an item has no tile, or items of one tile lie on different grids.
     """
     by_tile: dict[str, dict[str, list[pystac.Item]]] = {}
     for role, group in items.items():
@@ -251,7 +251,7 @@ def _thawed(name: str, by_role: Mapping[str, Mapping[int, list[pystac.Item]]]) -
 
 
 _DANGLING_LINKS = {"root", "parent"}
-# What pystac raises where content is not what the specification says.
+# What pystac raises where content breaks the specification.
 _BROKEN = (
     pystac.errors.STACError,
     pystac.errors.STACTypeError,
@@ -275,7 +275,7 @@ def to_item(content: Mapping[str, Any]) -> pystac.Item:
     filled = {"assets": {}, "geometry": None, "bbox": None, **content, "links": links}
     try:
         with warnings.catch_warnings():
-            # pystac upgrades items to its own STAC version and says which fields it could not;
+            # pystac upgrades items to its own STAC version and warns of fields that it could not;
             # Earth Search's storage fields are among them, which lspipe does not use.
             warnings.filterwarnings("ignore", category=UserWarning, module=r"pystac\.extensions")
             return pystac.Item.from_dict(filled)

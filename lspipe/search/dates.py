@@ -41,7 +41,7 @@ class DateRange:
         return first, last + timedelta(days=1)
 
     def __contains__(self, moment: datetime) -> bool:
-        """Tell whether a UTC time is within."""
+        """Return whether a UTC time is within."""
         first, too_late = self.moments
         return first <= moment < too_late
 

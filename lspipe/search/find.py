@@ -134,7 +134,7 @@ def _item_path(catalog: str, folder: Path) -> Path:
 
 
 def matches(item: pystac.Item, spec: SearchSpec, area: Area, dates: DateRange) -> bool:
-    """Tell whether an item is of the collection, the dates, the area and the query."""
+    """Return whether an item is of the collection, the dates, the area and the query."""
     collection = catalogs.collection_of(item)
     if collection is not None and collection != spec.collection:
         return False

@@ -68,7 +68,7 @@ def tile_grid(tile: str) -> GeoBox:
     Raises:
         ValueError: there is no such tile.
 
-    Source: SCIENCE 1.6; reproduces the transforms of published items.
+    Source: docs/method.md, Grids and tiles; reproduces the transforms of published items.
     """
     east, north = grid_square(tile)
     top = north + 100_000

@@ -37,7 +37,7 @@ RETRIES = Retry(
     allowed_methods=None,  # a search is POST, and asking twice changes nothing
     raise_on_status=False,
 )
-"""Tries of one request: five within about eight seconds, longer where the server says so."""
+"""Tries of one request: five within about eight seconds, longer where the server asks for it."""
 
 TIMEOUT = (10.0, 60.0)
 """Seconds to connect, and to wait for an answer."""
@@ -91,7 +91,7 @@ def _open(url: str, reader: StacApiIO) -> Client:
     from pystac_client import Client
 
     client = Client.open(url.partition("?")[0], stac_io=reader)
-    # A server that conforms may leave the link out, one that has the link may forget to say so.
+    # A server that conforms may leave the link out, one with the link may not declare conformance.
     if not client.conforms_to("ITEM_SEARCH") and not client.get_links("search"):
         raise CatalogError(
             f"{without_query(url)}: offers no item search; expected a STAC API; of a static "
@@ -146,7 +146,7 @@ def _with_absolute_hrefs(content: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _reason(error: Exception) -> str:
-    """Say why a request failed, without the URL that a library's message may repeat."""
+    """Describe why a request failed, without the URL that a library's message may repeat."""
     status = getattr(error, "status_code", None)
     if status is not None:
         return f"HTTP {status}; expected a STAC API; check the URL and your access"

@@ -74,14 +74,14 @@ class _Kind:
     types: tuple[type, ...]
 
     def holds(self, value: Any) -> bool:
-        """Tell whether a value is of this kind; a bool is no number, and NaN is none."""
+        """Return whether a value is of this kind; a bool is no number, and NaN is none."""
         if isinstance(value, bool):
             return bool in self.types
         return isinstance(value, self.types) and value == value  # noqa: PLR0124 NaN is not itself
 
 
 def _expected(name: str, operator: str) -> _Kind:
-    """Say which values an operator can compare with a property."""
+    """Name the values that an operator can compare with a property."""
     if operator == "startsWith":
         return _Kind("text", (str,))
     if name in NUMBERS:

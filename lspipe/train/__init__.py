@@ -54,13 +54,13 @@ def fit(
         network: (N, C, w, w) -> (N, 1, w, w) probabilities; trained on the device it is on. The
             caller seeds its first weights.
         windows: (N, C, w, w) float32, model units (already scaled and filled).
-        labels: (N, w, w) 1 = landslide, 0 = none, `IGNORED` = says nothing.
+        labels: (N, w, w) 1 = landslide, 0 = none, `IGNORED` = not counted.
         spec: epochs, batch size, learning rate, loss, seed, ...
         validation: windows and labels that are never trained on: the epoch whose weights are kept,
             and when to stop early, are decided on them. Without them the last epoch is kept.
         folder: where the state after each epoch is kept (`last.safetensors`); a training that is
-            found there is gone on with. None = nothing is written.
-        on_epoch: told of each epoch.
+            found there is resumed. None = nothing is written.
+        on_epoch: called after each epoch.
 
     Returns:
         What was learnt in each epoch.

@@ -2,7 +2,7 @@
 
 A sampler draws everything that is random, batch by batch, and the dataset does what was drawn. The
 draws of an epoch follow from the seed and the number of the epoch alone, so that a training that
-was stopped goes on with the same ones.
+was stopped resumes with the same ones.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ MOST_DEGREES = 45.0
 
 @dataclass(frozen=True)
 class Draw:
-    """What chance says of one batch."""
+    """What is drawn at random for one batch."""
 
     chosen: NDArray[np.int64]
     """Its windows, ascending."""
@@ -60,7 +60,7 @@ class Draws(Sampler[Draw]):
         return math.ceil(self._count / self._spec.batch_size)
 
     def set_epoch(self, epoch: int) -> None:
-        """Say which epoch (from 0) comes next; Lightning calls it by this name."""
+        """Set the epoch (from 0) that comes next; Lightning calls it by this name."""
         self._epoch = epoch
 
     def __iter__(self) -> Iterator[Draw]:
@@ -125,7 +125,7 @@ def cleared(windows: Tensor, share: Tensor) -> Tensor:
 
 
 def rotated(windows: Tensor, labels: Tensor, degrees: float) -> Batch:
-    """Rotate a batch about its middle; what comes in from outside is 0 and says nothing.
+    """Rotate a batch about its centre; pixels from outside are 0 and not counted.
 
     Args:
         windows: (N, C, w, w) float32; bilinear.

@@ -6,7 +6,7 @@ A folder of a course holds
     ID.scorecard.json         its scores on the validation patches
     training.json             what was asked for, and what each epoch gave
     learning_curve.png        the same, to look at
-    last.safetensors          the state, to go on with
+    last.safetensors          the state, to resume from
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ CHOSEN_HERE = (
 )
 
 FILL = 0.0
-"""What a network sees where a channel has no data, model units; its item says so."""
+"""What a network sees where a channel has no data, model units; written to its item."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,7 +81,7 @@ class Course:
     """A model item whose weights are the first ones; of the same architecture and channels."""
     tta: Tta = "d4"
     overlap: float = 0.5
-    """What the item recommends; a workflow may say otherwise."""
+    """What the item recommends; a workflow may set another one."""
     description: str = ""
     not_for: str = ""
 
@@ -112,9 +112,9 @@ def train(
         course: what, and how.
         training: patches in the units of the recipe; read as a whole into memory.
         validation: patches that are never trained on; the best epoch is chosen on them.
-        folder: what is written there: see the module. A course that was stopped is gone on with.
+        folder: what is written there: see the module. A course that was stopped is resumed.
         fresh: remove what an earlier training left there, once all else is found to be sound.
-        on_epoch: told of each epoch.
+        on_epoch: called after each epoch.
 
     Raises:
         SamplesError: patches that cannot be used, or of another recipe.
@@ -338,7 +338,7 @@ def first_network(course: Course, recipe: Recipe) -> nn.Module:
 def _from_item(course: Course, recipe: Recipe) -> nn.Module:
     item = read_item(str(course.init_from))
     check_channels(recipe.name, item.bands)
-    # Spelled out, as an item may leave a default unsaid that another one says.
+    # Spelled out, as one item may omit a default that another one states.
     asked, found = (
         (one.architecture, spelled_out(one.architecture, one.arguments)) for one in (course, item)
     )

@@ -64,7 +64,7 @@ def fit(
         raise ValueError(f"patience {spec.patience}: expected validation windows to watch")
     device = next(network.parameters()).device
     course = _identity(network, (windows, labels), validation, spec)
-    if spec.precision == "bf16" and _bears_channels_last(network):
+    if spec.precision == "bf16" and _supports_channels_last(network):
         # Convolutions in bf16 are made for it: a step of ghorb-resunet takes 0.74 of the time.
         network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     # Lightning leaves every layer in the mode in which it finds it.
@@ -92,12 +92,12 @@ def fit(
     return tuple(keep.epochs)
 
 
-def _bears_channels_last(network: nn.Module) -> bool:
-    """Whether no layer is one whose gradient oneDNN writes past its buffer in channels_last.
+def _supports_channels_last(network: nn.Module) -> bool:
+    """Whether every layer of a network can be trained in the memory format channels_last.
 
-    That of a strided 1 x 1 convolution of fewer channels than a vector holds: the process dies of
-    it, or goes on with wrong weights. Source: uxlfoundation/oneDNN issue 6035; with torch 2.13, of
-    8 and 12 channels but not of 16.
+    oneDNN writes the gradient of a strided 1 x 1 convolution past its buffer if it has fewer
+    channels than a vector holds: the process crashes, or continues with wrong weights. With torch
+    2.13 it happens with 8 and 12 channels but not with 16. Source: uxlfoundation/oneDNN issue 6035.
     """
     return not any(
         isinstance(layer, nn.Conv2d)
@@ -116,7 +116,7 @@ def check_pairs(pairs: Pairs, spec: TrainSpec) -> None:
     """Refuse windows and labels that do not belong together.
 
     Raises:
-        ValueError: says what was found.
+        ValueError: shapes or labels that do not fit, or no windows.
     """
     windows, labels = pairs
     if windows.ndim != 4 or labels.shape != (len(windows), *windows.shape[2:]):
@@ -273,7 +273,7 @@ _SIGMOIDS = {torch.sigmoid, torch.Tensor.sigmoid, torch.nn.functional.sigmoid}
 
 
 class _Keep(Callback):
-    """Keeps the best weights, tells of every epoch, and is part of the state on disk."""
+    """Keeps the best weights, reports every epoch, and is part of the state on disk."""
 
     def __init__(self, spec: TrainSpec, on_epoch: Callable[[Epoch], None] | None) -> None:
         self._watch = spec.watch
@@ -283,7 +283,7 @@ class _Keep(Callback):
         self._score: float | None = None
 
     def on_fit_start(self, trainer: Any, pl_module: Any) -> None:
-        # A training that patience has ended is finished: Lightning alone would go on for an epoch.
+        # A training that patience has ended is finished: Lightning would run one more epoch.
         del pl_module
         for stopping in trainer.early_stopping_callbacks:
             if stopping.wait_count >= stopping.patience:
@@ -365,7 +365,7 @@ def _trainer(
 def _identity(
     network: nn.Module, pairs: Pairs, validation: Pairs | None, spec: TrainSpec
 ) -> dict[str, str]:
-    """What must be equal for a training to be gone on with."""
+    """What must be equal for a training to be resumed."""
     shapes = {name: list(value.shape) for name, value in network.state_dict().items()}
     first = hashlib.sha256()
     for value in network.state_dict().values():

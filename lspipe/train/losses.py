@@ -3,7 +3,7 @@
 All take probabilities (a network ends in its sigmoid), so that what is trained is what is run.
 Symbols: y truth, p probability, TP = sum y p, FN = sum y (1 - p), FP = sum (1 - y) p.
 
-Source: papers 000 (Eq. 1), 002 (Eq. 1 to 4), 003 (Eq. 6), 004; worked values: SCIENCE 6.3.
+Source: papers 000 (Eq. 1), 002 (Eq. 1 to 4), 003 (Eq. 6), 004; docs/method.md, Losses.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ def wce_dice(probability: Tensor, truth: Tensor, counts: Tensor, *, share: float
     """(1 - share) `wce` + share `dice`.
 
     Source: paper 002, Eq. 4. The share is not printed; 0.5 is that of its configuration, and fits
-    all rows of its Tables 6 and 7 (SCIENCE 6.3).
+    all rows of its Tables 6 and 7.
     """
     entropy = weighted_cross_entropy(probability, truth, counts)
     return (1 - share) * entropy + share * dice(probability, truth, counts)
@@ -101,7 +101,7 @@ def five_times_entropy(probability: Tensor, truth: Tensor, counts: Tensor) -> Te
 
     Landslides weigh no more than other ground. To repeat what was trained there, for nothing else.
 
-    Source: SCIENCE 6.3 and 10 (14).
+    Source: github.com/ryali93/lanslide4sat_pl (scripts/train.py).
     """
     return POSITIVE_WEIGHT * binary_cross_entropy(probability, truth, counts)
 
@@ -135,10 +135,10 @@ def focal_tversky(
 def focal_tversky_each(probability: Tensor, truth: Tensor, counts: Tensor) -> Tensor:
     """Mean of the `focal-tversky` of each window of a batch, without windows that are ignored.
 
-    The paper does not say which. A window without landslides has a loss of 1 and no gradient,
-    whatever is claimed there: only the others say anything about false alarms.
+    The paper does not state which. A window without landslides has a loss of 1 and no gradient,
+    whatever is predicted there: only windows with landslides teach about false alarms.
 
-    Source: paper 000, Eq. 1; SCIENCE 10 (7).
+    Source: paper 000, Eq. 1; docs/method.md, Losses.
     """
     losses = _tversky(probability, truth, counts, (1, 2))
     counted = counts.amax((1, 2))

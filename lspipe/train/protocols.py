@@ -1,8 +1,9 @@
 """How the papers trained their networks. Data, not code.
 
-What a paper does not say is named in the note, with what was taken instead.
+What a paper does not state is named in the note, with what was taken instead.
 
-Source: SCIENCE 6.1, 6.2, 6.4; paper 004, Tables 1 and 2.
+Source: papers 000 (section 2), 001 (section IV), 002 (section 5.3.2), 003 (implementation details)
+and 004 (Tables 1 and 2); docs/method.md, Training.
 """
 
 from __future__ import annotations
@@ -99,7 +100,7 @@ VEGA_GRID: Mapping[str, tuple[Any, ...]] = {
     "learning_rate": (5e-4, 1e-3, 5e-5, 1e-4, 5e-6, 1e-5),
     "batch_size": (16, 32, 64),
 }
-"""Paper 004's search, Table 1; its "10e-4" is 1e-3 (SCIENCE 6.4). 54 trainings."""
+"""Paper 004's search, Table 1; its "10e-4" is 1e-3. 54 trainings."""
 
 
 def sweep(

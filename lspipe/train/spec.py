@@ -1,4 +1,4 @@
-"""How a network is trained, and what is said of each epoch."""
+"""How a network is trained, and what is recorded of each epoch."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ class Epoch:
 
 
 def told(spec: TrainSpec, epochs: Sequence[Epoch], *, windows: int) -> dict[str, Any]:
-    """What a model item says of a training; the best epoch is null where none was chosen.
+    """Return what a model item records of a training; the best epoch is null where none was chosen.
 
     Args:
         spec: how it was trained.

@@ -10,7 +10,8 @@ from lspipe.inference.runtimes.probe import largest_batch
 from tests import runtime_contract as contract
 
 ON_GPU = ["eager", "compiled", "cudagraph"]
-# Kernels of a GPU add up in another order (DESIGN, section 4; benchmarks/gpu_tile checks the same).
+# Kernels of a GPU add up in another order (docs/numerics.md, Reproducibility; benchmarks/gpu_tile
+# checks the same).
 TO_CPU = {"fp32": 1e-3, "bf16": 1e-2}
 
 

@@ -67,7 +67,7 @@ def test_resunet_has_the_layers_of_table_3(window):
     assert rows(build("ghorb-resunet", 4), nn.Conv2d, window) == expected
 
 
-# SCIENCE 6.2. With one output instead of the two that some were counted with.
+# docs/method.md, Networks. With one output instead of the two that some were counted with.
 @pytest.mark.parametrize(
     ("name", "channels", "arguments", "expected"),
     [
@@ -257,7 +257,7 @@ def test_the_list_has_every_network_with_its_parameters_and_operations(known):
         assert row["parameters"] == parameters(name, row["channels"])
         assert row["gflop"] > 0
         assert row["channels"] == len(recipe_of(row["recipe"]).channels)
-    # PERFORMANCE: of one window of 224 px.
+    # Of one window of 224 px (docs/performance.md, Windows and passes).
     assert known["deeplabv3plus-resnet50"]["gflop"] == pytest.approx(14.55, abs=0.01)
 
 

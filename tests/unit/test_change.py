@@ -1,4 +1,4 @@
-"""The states of DESIGN section 4, on stored codes, for both methods."""
+"""The states of docs/numerics.md, Change states, on stored codes, for both methods."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ from lspipe.workflow import Workflow
 
 ROOT = Path(__file__).resolve().parents[2]
 
-# Upper-left corners of the real tiles (SCIENCE 1.6).
+# Upper-left corners of the real tiles (docs/method.md, Grids and tiles).
 MGRS_CORNERS = {"18GYS": (699960, 5200000), "18GYT": (699960, 5300020)}
 
 

@@ -35,8 +35,16 @@ DOCUMENTS = sorted(
         *(ROOT / "workflows").glob("*.md"),
         *(ROOT / "benchmarks").glob("*.md"),
         *(ROOT / "deploy").glob("*.md"),
+        *(ROOT / "docs").glob("*.md"),
     ]
 )
+FILES = sorted(
+    path
+    for folder in ("lspipe", "tests", "benchmarks", "docs", "workflows", "deploy")
+    for path in (ROOT / folder).rglob("*")
+    if path.suffix in {".py", ".md", ".yaml", ".yml", ".toml", ".json"}
+) + sorted(path for path in ROOT.glob("*") if path.suffix in {".md", ".toml", ".txt"})
+"""Text files of the project."""
 
 
 def blocks(document: Path, language: str = "") -> list[str]:
@@ -238,6 +246,35 @@ def test_links_lead_somewhere(document) -> None:
             titles = re.findall(r"^#+ (.*)$", text, re.M)
             anchors = {re.sub(r"[^\w -]", "", t).lower().replace(" ", "-") for t in titles}
             assert anchor in anchors, f"{document.name}: {target}"
+
+
+# Notes that the project was built from. The brackets keep this file from citing them itself.
+NOTES = re.compile(r"\b(?:SCIENC[E]|DESIG[N]|PERFORMANC[E]|STAC[K]|PEER[S])\b")
+
+
+def test_no_file_cites_a_document_that_is_not_here() -> None:
+    for path in FILES:
+        for number, line in enumerate(path.read_text().splitlines(), start=1):
+            assert not NOTES.search(line), f"{path.relative_to(ROOT)}:{number}: {line.strip()}"
+
+
+def cited(text: str) -> set[tuple[str, str]]:
+    """Pages of docs/ that a text cites, and the section, empty where none is named."""
+    # A citation may run over a line of a docstring or of comments.
+    flat = re.sub(r"\n\s*(?:#\s*)?", " ", text)
+    return set(re.findall(r"docs/([a-z]+\.md)(?:,( [A-Z][\w ]*))?", flat))
+
+
+def test_every_section_that_is_cited_is_there() -> None:
+    count = 0
+    for path in FILES:
+        for page, name in cited(path.read_text()):
+            assert (ROOT / "docs" / page).exists(), f"{path.relative_to(ROOT)} cites docs/{page}"
+            titles = re.findall(r"^## (.*)$", (ROOT / "docs" / page).read_text(), re.M)
+            is_there = any(re.match(rf" {re.escape(title)}\b", name) for title in titles)
+            assert is_there or not name, f"{path.relative_to(ROOT)} cites docs/{page},{name}"
+            count += bool(name)
+    assert count > 30
 
 
 def test_pictures_are_small() -> None:

@@ -20,7 +20,7 @@ CLASSES = {
 }
 
 EXIT_CODES = {
-    # DESIGN section 5: 1 unforeseen or a server out of reach, 2 usage, 3 blocks, 4 nothing found.
+    # As in README.md: 1 unforeseen or a server out of reach, 2 usage, 3 blocks, 4 nothing found.
     "LspipeError": 1, "CatalogError": 1, "ClusterError": 1,
     "UsageError": 2, "WorkflowError": 2, "AreaError": 2, "RadiometryError": 2, "ModelError": 2,
     "SamplesError": 2, "DecisionsError": 2, "MissingExtra": 2, "StoreError": 2,

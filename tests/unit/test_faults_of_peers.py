@@ -1,4 +1,4 @@
-"""Faults that were found in other tools, each a promise that lspipe keeps (PEERS, section 0)."""
+"""Faults that were found in other tools, by running them; each a promise that lspipe keeps."""
 
 import numpy as np
 import pytest

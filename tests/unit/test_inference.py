@@ -18,7 +18,7 @@ from lspipe.inference.settings import InferenceSpec, Setting
 from lspipe.models.item import Scaling
 from tests.naive import probability_map, small_network
 
-# fp32 against float64 (DESIGN, section 4, Reproducible).
+# fp32 against float64 (docs/numerics.md, Reproducibility).
 TOLERANCE = 2e-6
 
 SMALL = Setting(window=8, stride=3, batch_size=4)

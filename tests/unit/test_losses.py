@@ -7,7 +7,7 @@ from lspipe.schema import IGNORED
 from lspipe.train import losses
 from lspipe.train.losses import LOSSES, loss_of
 
-# SCIENCE 6.3: worked by hand.
+# Worked by hand.
 TRUTH = torch.tensor([[[1, 1, 0, 0]]], dtype=torch.uint8)
 PROBABILITY = torch.tensor([[[0.8, 0.4, 0.3, 0.1]]])
 

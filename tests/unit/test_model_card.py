@@ -171,7 +171,7 @@ def test_the_card_says_what_the_model_was_trained_on(trained, packed, capsys):
     found = item.statistics
     values = (found.mean[1], found.std[1], found.p01[1], found.p50[1], found.p99[1])
     assert ["B03", *(f"{value:.4g}" for value in values)] in lines
-    assert "trained on not said" in " ".join(card_text(read_item(packed)).split())
+    assert "trained on not given" in " ".join(card_text(read_item(packed)).split())
     assert main(["model", "show", str(trained), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["statistics"] == found.as_json()
 
@@ -183,11 +183,11 @@ def test_the_card_says_what_the_model_was_trained_on(trained, packed, capsys):
         ((0, 2, 1), 2, "warning: B03 and B02 look exchanged"),
     ],
 )
-def test_data_are_laid_beside_training_channel_by_channel(trained, capsys, order, code, said):
+def test_data_are_compared_with_training_channel_by_channel(trained, capsys, order, code, said):
     folder = pictures_in(trained.parent / "data", order)
     assert main(["model", "check", str(trained), "--data", str(folder)]) == code
     text = capsys.readouterr().out
-    assert text.startswith(f"{trained}: sound\n{folder}: 2,048 px beside the training")
+    assert text.startswith(f"{trained}: sound\n{folder}: 2,048 px compared with the training data")
     assert said in text
     assert [line.split()[0] for line in text.splitlines()[3:6]] == ["B04", "B03", "B02"]
     # What cannot be seen with this scaling is said either way.

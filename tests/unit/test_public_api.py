@@ -18,7 +18,7 @@ from lspipe.cli import main
 EMPTY = inspect.Parameter.empty
 
 SIGNATURES = {
-    # DESIGN section 5: positional parameters, then keyword-only ones with their defaults.
+    # What users rely on: positional parameters, then keyword-only ones with their defaults.
     "detect": (
         ("cube", "model"),
         {

@@ -20,7 +20,7 @@ from lspipe.models.recipes import L4S_DIVISORS, RECIPES, check_channels, check_i
 FOURTEEN = "B01 B02 B03 B04 B05 B06 B07 B08 B09 B10 B11 B12 slope dem"
 
 
-# SCIENCE 1.3.
+# docs/method.md, Channels of the papers.
 @pytest.mark.parametrize(
     ("name", "paper", "level", "channels"),
     [
@@ -35,7 +35,7 @@ FOURTEEN = "B01 B02 B03 B04 B05 B06 B07 B08 B09 B10 B11 B12 slope dem"
         ("vega5", "004", "none", "B04 B03 B02 slope curvature"),
         ("vega7", "004", "none", "B04 B03 B02 slope curvature vv_before vv_after"),
         ("l4s-rgb", "001", "L1C", "B04 B03 B02"),
-        # Other readings of the papers: SCIENCE 10 (2, 10, 11).
+        # Other readings of the papers (docs/papers.md).
         ("morales10:dn-65535", "000", "L2A", "B02 B03 B04 B05 B06 B07 B08 B8A B11 B12"),
         ("vega3:bgr", "004", "none", "B02 B03 B04"),
         ("vega5:profile", "004", "none", "B04 B03 B02 slope profile_curvature"),

@@ -260,7 +260,7 @@ def test_a_recipe_that_the_files_do_not_hold_is_refused(l4s_folder):
 @pytest.mark.parametrize(
     ("channels", "scaling", "message"),
     [
-        (("B04", "B03"), Scaling(kind="tile-minmax"), "does not tell the range of its tile"),
+        (("B04", "B03"), Scaling(kind="tile-minmax"), "does not hold the range of its tile"),
         (("B04", "slope"), Scaling(), "does not take slope as the files have it, divided by 20.29"),
         (
             ("B04", "dem"),

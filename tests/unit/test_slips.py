@@ -9,7 +9,7 @@ import rasterio
 
 from lspipe.models import Scaling
 from lspipe.models.recipes import L4S_DIVISORS, recipe_of
-from lspipe.models.slips import beside, other_level, slips, unseen
+from lspipe.models.slips import compare_with_training, other_level, slips, unseen
 from lspipe.models.statistics import Statistics
 from lspipe.samples import l4s, pictures
 from lspipe.schema import OPTICAL_BANDS
@@ -27,7 +27,7 @@ def model(recipe="", bands=(), scaling=None):
 
 
 # Median reflectance of a landscape of forest, meadows and rock, at the top of the atmosphere and at
-# the surface; degrees and metres (Landslide4Sense, SCIENCE 2.2; Barbellino, real data).
+# the surface; degrees and metres (Landslide4Sense; Barbellino, real data).
 MIDDLES = (1000, 760, 640, 430, 660, 1610, 2030, 2030, 790, 10, 1170, 540, 25, 1275)
 TOP = dict(zip(recipe_of("l4s14").channels, MIDDLES, strict=True))
 AIR = {"B01": 700, "B02": 500, "B03": 200, "B04": 80}
@@ -119,7 +119,7 @@ def test_a_slip_is_found_by_name_and_sound_data_have_none(name):
     "kind", ["window-max", "window-minmax", "window-minmax-all", "tile-minmax"]
 )
 def test_a_scaling_by_its_own_values_says_what_it_hides(kind):
-    assert "cannot be told by name" in unseen(Scaling(kind=kind))
+    assert "cannot be recognised" in unseen(Scaling(kind=kind))
 
 
 def test_a_fixed_scaling_hides_only_what_it_clips():
@@ -228,7 +228,8 @@ def test_pictures_with_two_channels_exchanged_are_told(real_data):
     item, half = model("l4s-rgb"), len(images) // 2
     trained, found = Statistics.of(images[:half]), Statistics.of(images[half:])
     assert slips(trained, found, item) == []
-    facts = beside(trained, Statistics.of(image[[1, 0, 2]] for image in images[half:]), item)
+    found = Statistics.of(image[[1, 0, 2]] for image in images[half:])
+    facts = compare_with_training(trained, found, item)
     assert facts["slips"] == [
         "B04 and B03 look exchanged: each has the values that the model knows of the other"
     ]

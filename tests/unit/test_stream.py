@@ -269,7 +269,7 @@ def test_a_cluster_that_goes_away_stops_the_run_and_fails_no_block(limit):
 
     with (
         own_client() as client,
-        pytest.raises(ClusterError, match="the same command goes on"),
+        pytest.raises(ClusterError, match="the same command resumes the run"),
     ):
         compute(client, [batch("A", count=6)], retries=2, max_in_flight=limit, report=report)
     assert set(told) == {"block"}

@@ -49,7 +49,7 @@ GDAL_SETTINGS = {
 }
 
 # CPLE_BaseError is the root of GDAL's own errors, of which rasterio lets some through its warper;
-# ValueError is what is said of a file without the wanted band or CRS.
+# ValueError is raised for a file without the wanted band or CRS.
 _FAILURES = (RasterioError, CPLE_BaseError, OSError, ValueError)
 
 # Loggers that write addresses as they were opened, signature included.
@@ -68,7 +68,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """Where the pixels of one band are, and how to speak of them when they cannot be read."""
+    """Where the pixels of one band are, and how to name them when they cannot be read."""
 
     item: str
     asset: str
@@ -144,7 +144,7 @@ def refuse_file_of_other_crs(file: rasterio.DatasetReader, epsg: int) -> None:
     """Refuse a file that is not in the CRS of the grid: warping it would depend on the chunks.
 
     Raises:
-        ValueError: says both; `read` makes it a `LoadError`.
+        ValueError: names both; `read` turns it into a `LoadError`.
     """
     if file.crs is None or file.crs != CRS.from_epsg(epsg):
         raise ValueError(f"file is in {file.crs or 'no CRS'}, expected EPSG:{epsg} as the grid")
@@ -210,9 +210,9 @@ def _gdal_path(href: str) -> str | None:
 
 
 def _message(error: BaseException) -> str:
-    """Return what the deepest cause says: GDAL's own words, which rasterio wraps in its own."""
-    said = [" ".join(str(cause).split()) for cause in _chain(error)]
-    return next((text for text in reversed(said) if text), type(error).__name__)
+    """Return the message of the deepest cause: that of GDAL, which rasterio wraps in its own."""
+    messages = [" ".join(str(cause).split()) for cause in _chain(error)]
+    return next((text for text in reversed(messages) if text), type(error).__name__)
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:

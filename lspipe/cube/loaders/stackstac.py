@@ -86,7 +86,7 @@ def _stack(band: str, source: Source, geobox: GeoBox, *, chunk: Chunk, resamplin
 class _Reader:
     """Reads one asset on stackstac's grid (its `Reader` protocol); a failure names the asset.
 
-    stackstac's own reader cannot be told that 0 is no data in a file that does not say so.
+    stackstac's own reader has no setting for 0 as no data in a file that does not declare it.
     """
 
     def __init__(

@@ -21,15 +21,15 @@ if TYPE_CHECKING:
 # What folding may move a probability by; rounding moves it by 1e-6.
 _FOLDED_MOVES = 1e-4
 
-# A sentence or two of what a library says; the rest is its own stack.
+# A sentence or two of the message of a library; the rest is its own stack.
 _REASON_LENGTH = 300
 
 
 def snapshot(network: Callable[[torch.Tensor], Any]) -> Callable[[torch.Tensor], Any]:
     """Copy a module, without gradients, so that it may be cast or folded; a function is kept.
 
-    The weights of a graph are constants. A copy says so: a module that is trained on does not
-    change half of what was compiled from it. The copy leaves out what `taps` says.
+    The weights of a graph are constants, so a copy is taken: a module that is trained on does not
+    change half of what was compiled from it. The copy leaves out what `taps` selects.
     """
     if not isinstance(network, nn.Module):
         return network
@@ -167,7 +167,7 @@ def capturing(runtime: str) -> Iterator[None]:
         except Exception as error:
             if is_out_of_memory(error):
                 raise
-            # A network is anybody's code, and none of the libraries lists what it raises.
+            # A network is foreign code, and none of the libraries lists what it raises.
             reason = " ".join(str(error).split())[:_REASON_LENGTH]
             raise ModelError(
                 f"runtime {runtime!r} cannot take this network ({type(error).__name__}: {reason}); "

@@ -149,7 +149,7 @@ def _alone(forward: Callable[[torch.Tensor], Any]) -> Callable[[torch.Tensor], A
     torch keeps what it compiled at the code object, which all closures of one function share:
     without guards another network, or another shape, would be taken for this one.
     """
-    assert isinstance(forward, FunctionType)  # noqa: S101 - of `casting`, told to the type checker
+    assert isinstance(forward, FunctionType)  # noqa: S101 - of `casting`, for the type checker
     return FunctionType(
         forward.__code__.replace(),
         forward.__globals__,
@@ -163,7 +163,7 @@ def _alone(forward: Callable[[torch.Tensor], Any]) -> Callable[[torch.Tensor], A
 def _own_folder() -> Iterator[None]:
     """Keep kernels where only this user can write, unless the person named a folder.
 
-    torch's own choice is /tmp/torchinductor_USER: whoever creates that first decides which code is
+    torch's own choice is /tmp/torchinductor_USER: its first creator decides which code is
     loaded. The folder has no other setting than the environment, where torch writes its own choice
     too; it is set while compiling only, so that other users of torch.compile in this process do not
     notice.
@@ -188,7 +188,7 @@ def _own_folder() -> Iterator[None]:
 
 
 def _private_folder() -> Path:
-    """The folder lspipe/inductor of the user's cache, made if need be, writable for nobody else.
+    """The folder lspipe/inductor of the user's cache, made if need be, writable by this user only.
 
     Source: XDG Base Directory Specification 0.8 (relative paths are to be ignored).
     """

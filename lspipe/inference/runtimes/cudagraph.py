@@ -42,8 +42,8 @@ def prepare(
     """Capture a copy of the network at the first batch of each shape.
 
     Functions are taken too, not folded, and in bf16 autocast. Every shape keeps its input, output
-    and workspace on the GPU. Threads take turns; all must use one CUDA stream, as they do unless
-    told otherwise.
+    and workspace on the GPU. Threads take turns; all must use one CUDA stream, as they do by
+    default.
     """
     frozen = snapshot(network)
     ready: Callable[[torch.Tensor], Any] | None = None
@@ -90,7 +90,7 @@ def _capture(forward: Callable[[torch.Tensor], Any], batch: torch.Tensor) -> _Gr
 
     Raises:
         ModelError: it waits for the GPU (`.item()`, `if tensor:`), or does not return a tensor.
-            The allocator of older torch then takes the capture for unfinished: go on in a new
+            The allocator of older torch then takes the capture for unfinished: continue in a new
             process.
     """
     given = batch.clone()

@@ -20,7 +20,7 @@ PRECISIONS = ("auto", "fp32", "bf16")
 def use_threads(count: int) -> int:
     """Compute with this many threads per operation; return how many there were.
 
-    A worker of a run calls it in the thread that computes, whoever started that worker: the count
+    A worker of a run calls it in the thread that computes, whatever started that worker: the count
     decides the last bit of a result, and threads of several workers on one machine would fight for
     its cores. OpenMP keeps the count per thread: threads that have computed before keep theirs.
     """
@@ -83,7 +83,7 @@ _NO_MEMORY = (
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether torch or Python could not get memory; much of what torch says has no type."""
+    """Whether torch or Python could not get memory; many errors of torch have no type."""
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(
         words in str(error) for words in _NO_MEMORY
     )

@@ -75,7 +75,7 @@ def _fits(runtime: Runtime, shape: tuple[int, ...], reserve_bytes: int) -> bool:
         torch.cuda.synchronize(runtime.device)
         del reserve
     except RuntimeError as error:
-        # Some kernels cannot count that far, and say so in words of their own.
+        # Some kernels cannot count that far, and raise errors of their own.
         if is_out_of_memory(error) or "CUDNN" in str(error) or "CUBLAS" in str(error):
             return False
         raise

@@ -7,7 +7,8 @@ et al. 2017, table 1, as in the implementation whose weights are known: 16 571 4
 of a stage do not follow each other: all read the same pooled maps, and the last one's go on.
 `chained=True` has each read what the one before made, as the authors describe.
 
-Source: paper 001, section III-G; Pohlen, Hermans, Mathias and Leibe 2017; SCIENCE 6.2.
+Source: paper 001, section III-G; Pohlen, Hermans, Mathias and Leibe 2017;
+github.com/meetps/pytorch-semseg (frrn.py).
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ Four halvings by max-pooling, features raised bilinearly (corners aligned), skip
 two convolutions with batch normalisation per level: 17 273 794 weights with 14 channels and the two
 outputs of the original; here one output and a sigmoid, 65 weights less.
 
-Source: paper 001, section III-I; SCIENCE 6.2 (layers of the released baseline).
+Source: paper 001, section III-I; github.com/iarai/Landslide4Sense-2022 (model/Networks.py).
 """
 
 from __future__ import annotations

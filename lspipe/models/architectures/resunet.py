@@ -4,7 +4,7 @@ Source: paper 003, Table 3 and text. The table lists the 15 convolutions of the 
 open how features are raised and shortcuts are made; here they are 2x2 transposed convolutions that
 halve the feature maps, and 1x1 projections: 8 049 153 parameters with 4 channels. Paper 001 names
 Zhang et al. 2018, who raise features without weights: bilinearly, 8 221 633 with 4 channels. All
-eight readings of SCIENCE 6.2 can be built (`upsampling`, `is_plain`).
+eight forms that agree with Table 3 can be built (`upsampling`, `is_plain`).
 """
 
 from __future__ import annotations

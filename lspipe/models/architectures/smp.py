@@ -3,7 +3,8 @@
 Always with random weights: a pretrained encoder comes from a file (`lspipe.models.encoders`), never
 from a network. Their windows are multiples of what the encoder divides by, at most 32 pixels.
 
-Source: papers 000 (section 2.4), 001 (section III), 002 (Table 5); SCIENCE 6.1, 6.2 and 10.
+Source: papers 000 (section 2.3), 001 (section III), 002 (Table 5); what they leave open:
+docs/method.md, Networks.
 """
 
 from __future__ import annotations

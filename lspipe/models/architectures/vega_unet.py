@@ -4,7 +4,7 @@ A 2x2 up-sampling is followed by a 3x3 convolution. The paper does not give the 
 four are taken. With transposed 2x2 convolutions instead, as in the classic U-Net, there are 31.03 M
 weights with 64 filters, 7.76 M with 32 and 1.94 M with 16. Both choices are arguments.
 
-Source: paper 004, section 2.3; Ronneberger et al. 2015; SCIENCE 6.2 and 10 (12).
+Source: paper 004, section 2.3; Ronneberger et al. 2015; docs/method.md, Networks.
 """
 
 from __future__ import annotations

@@ -4,7 +4,8 @@ A block is conv-ReLU-conv-BN-ReLU. Encoder 64-128-256-512 with max-pooling, a br
 transposed 2x2 convolutions keep the number of maps; decoder blocks give 256, 128, 64, 64 maps.
 23 375 233 weights with 3 channels, 23 376 961 with 6, 23 381 569 with 14: the "~23.4M" of Table 5.
 
-Source: paper 002, Table 5 and section on models; SCIENCE 6.2.
+Source: paper 002, Table 5 and section on models; github.com/ryali93/lanslide4sat_pl
+(scripts/model.py).
 """
 
 from __future__ import annotations

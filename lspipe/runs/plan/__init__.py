@@ -161,10 +161,10 @@ def _batch_size(
     window: int,
     earlier: int | None,
 ) -> tuple[int, str]:
-    """Say what `batch_size: auto` means, and why.
+    """Return what `batch_size: auto` means, and why.
 
     Another number may round otherwise, so it is decided once, before the first block, and a run
-    that goes on keeps it.
+    that is resumed keeps it.
     """
     if earlier is not None:
         return earlier, "earlier run"

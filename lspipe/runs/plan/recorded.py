@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from lspipe.workflow import Workflow
 
 THREADS = 1
-"""torch threads per worker: two workers of one thread beat one of two by 16 % (PERFORMANCE)."""
+"""torch threads per worker: workers fill the cores, and idle threads would keep them busy
+(docs/performance.md, Workers and threads)."""
 
 
 def detection_inputs(

@@ -139,7 +139,7 @@ def _bands(tile: Tile, steps: tuple[Step, ...], item: ModelItem) -> tuple[str, .
 def _block_size(
     tile: Tile, workflow: Workflow, setting: Setting, inside: NDArray[np.bool_] | None
 ) -> int:
-    """Take the block size the workflow says, or the one that reads least for the area."""
+    """Take the block size of the workflow, or the one that reads least for the area."""
     halo = setting.halo
     asked = workflow.execution.block
     if asked != "auto":
@@ -180,7 +180,7 @@ def _decide_radiometry(
     workflow: Workflow,
     mask: NDArray[np.bool_],
 ) -> RadiometryTable:
-    """Decide scale and offset per item and asset; look at pixels where metadata cannot say."""
+    """Decide scale and offset per item and asset; look at pixels where metadata cannot decide."""
     table: RadiometryTable = {}
     for scene in {scene.id: scene for step in steps for scene in step.items}.values():
         assets = catalogs.band_assets(scene)

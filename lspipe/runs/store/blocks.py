@@ -1,4 +1,4 @@
-"""Write whole blocks, and tell which are done."""
+"""Write whole blocks, and report which are done."""
 
 from __future__ import annotations
 

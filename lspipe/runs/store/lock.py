@@ -38,5 +38,5 @@ def lock(run: Path) -> Iterator[None]:
         try:
             yield
         finally:
-            # Emptied, not removed: a process that opened it before could lock a file nobody sees.
+            # Emptied, not removed: a process that opened it before could lock one without a name.
             file.truncate(0)
