@@ -16,14 +16,16 @@ from typing import TYPE_CHECKING, Any, Literal, get_args, get_type_hints
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError
 
-from lspipe.change.compare import ChangeSpec
+from lspipe.change.spec import ChangeSpec
 from lspipe.clusters import ClusterSpec, ExecutionSpec
-from lspipe.cube import CubeSpec
+from lspipe.cube.spec import CubeSpec
 from lspipe.errors import WorkflowError
 from lspipe.inference.settings import InferenceSpec
 from lspipe.models import ModelSpec
 from lspipe.outputs import OutputSpec
-from lspipe.search import AreaSpec, DatesSpec, SearchSpec, missing_items
+from lspipe.search.dates import DatesSpec
+from lspipe.search.places import missing_items
+from lspipe.search.spec import AreaSpec, SearchSpec
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

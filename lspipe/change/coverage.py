@@ -14,14 +14,15 @@ import pandas as pd
 import shapely
 from pyproj import Geod
 
-from lspipe.search import footprint, tile_grid
+from lspipe.search.areas import footprint
+from lspipe.search.grids import tile_grid
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from odc.geo.geobox import GeoBox
 
-    from lspipe.search import Area
+    from lspipe.search.areas import Area
 
 WGS84 = Geod(ellps="WGS84")
 

@@ -226,7 +226,7 @@ def models_text(facts: dict[str, Any]) -> str:
     rows = [["network", "paper", "channels", "window", "parameters", "GFLOP"]]
     for row in facts["architectures"]:
         size = [row["needs"], ""]
-        if row["parameters"] is not None:
+        if not row["needs"]:
             size = [f"{row['parameters']:,}".replace(",", " "), f"{row['gflop']:.2f}"]
         rows.append([row["name"], row["paper"], str(row["channels"]), f"{row['window']} px", *size])
     return "\n".join([*facts["models"], "", *table(rows, left=2)])

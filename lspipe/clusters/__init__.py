@@ -12,8 +12,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from dask.utils import parse_bytes
-
 from lspipe import machine
 from lspipe.plugins import resolve
 
@@ -63,6 +61,10 @@ class ClusterSpec:
 
 
 def _check_memory(text: str) -> None:
+    # Imported where it is used, as in `worker_memory`: most workflows name no size, and are read
+    # without dask.
+    from dask.utils import parse_bytes
+
     try:
         size = parse_bytes(text)
     except ValueError:
@@ -132,6 +134,8 @@ def worker_memory(spec: ClusterSpec) -> int | None:
     `auto` shares the memory of this machine among the workers.
     """
     if spec.memory_per_worker != "auto":
+        from dask.utils import parse_bytes
+
         return int(parse_bytes(spec.memory_per_worker))
     return machine.memory() // worker_count(spec) if spec.kind == "local" else None
 

@@ -14,22 +14,3 @@
 Does not cover: which items there are (`search`), what an item's metadata states about its offset
 (`preprocess`).
 """
-
-from lspipe.cube.choice import Choice, Step, choose
-from lspipe.cube.masked import masked_shares
-from lspipe.cube.offsets import radiometry_of_pixels
-from lspipe.cube.opening import open_cube
-from lspipe.cube.recorded import recorded_radiometry, recorded_steps
-from lspipe.cube.spec import CubeSpec
-
-__all__ = [
-    "Choice",
-    "CubeSpec",
-    "Step",
-    "choose",
-    "masked_shares",
-    "open_cube",
-    "radiometry_of_pixels",
-    "recorded_radiometry",
-    "recorded_steps",
-]

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from lspipe.cube.spec import CubeSpec
-    from lspipe.search import Acquisition, Tile
+    from lspipe.search.acquisitions import Acquisition, Tile
 
 Role = Literal["before", "after"]
 

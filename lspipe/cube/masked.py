@@ -14,7 +14,7 @@ from odc.geo.geobox import GeoBox
 from lspipe.catalogs import band_assets
 from lspipe.cube import scene
 from lspipe.errors import AreaError
-from lspipe.search import bounding_window
+from lspipe.search.areas import bounding_window
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from lspipe.cube.spec import CubeSpec
-    from lspipe.search import Acquisition
+    from lspipe.search.acquisitions import Acquisition
 
 _SCL_FACTOR = 2  # scene classes have pixels of 20 m, the grid has 10 m
 CHUNK = 1830  # pixels; a third of a tile of 20 m

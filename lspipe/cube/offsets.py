@@ -12,7 +12,7 @@ from lspipe.catalogs import band_assets
 from lspipe.cube import loaders, scene
 from lspipe.cube.masked import CHUNK
 from lspipe.preprocess import MaskSpec
-from lspipe.search import bounding_window
+from lspipe.search.areas import bounding_window
 
 if TYPE_CHECKING:
     import pystac

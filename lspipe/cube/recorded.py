@@ -13,7 +13,7 @@ from lspipe.preprocess import Radiometry
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from lspipe.search import Tile
+    from lspipe.search.acquisitions import Tile
 
 
 def recorded_steps(tile: Tile, decided: Mapping[str, Any]) -> tuple[Step, ...]:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from lspipe.cube.spec import CubeSpec
     from lspipe.preprocess import Radiometry
-    from lspipe.search import Acquisition
+    from lspipe.search.acquisitions import Acquisition
 
 Chunks = tuple[tuple[int, ...], tuple[int, ...]]
 

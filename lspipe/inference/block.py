@@ -38,9 +38,6 @@ if TYPE_CHECKING:
     from lspipe.inference.settings import Setting
     from lspipe.models.item import Scaling
 
-NUMERICS = 1
-"""Raised whenever a change of lspipe changes pixels, so that no run directory mixes both."""
-
 
 def run_block(
     pixels: NDArray[Any],

@@ -11,6 +11,9 @@ from lspipe.models.item import Blend, Tta, TtaMerge, TtaOrder
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+NUMERICS = 1
+"""Raised whenever a change of lspipe changes pixels, so that no run directory mixes both."""
+
 Preset = Literal["paper", "balanced", "fast", "preview"]
 
 # Overlap fractions, so that they fit any window; `paper` is what the model item sets.

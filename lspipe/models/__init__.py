@@ -10,9 +10,10 @@ from __future__ import annotations
 import inspect
 import json
 from contextlib import suppress
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
-from lspipe.errors import MissingExtra, ModelError
+from lspipe.errors import ModelError
 from lspipe.models.architectures import ARCHITECTURES, TABLE
 from lspipe.models.item import SHIPPED, SHIPPED_PREFIX, ModelItem, ModelSpec, Scaling, digest
 from lspipe.models.mlm import read_item
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
 
     from torch import nn
 
+
+_PACKAGES = {"smp": "segmentation_models_pytorch"}
+"""Packages that networks need, by the name of the extra that installs them."""
 
 __all__ = [
     "ARCHITECTURES",
@@ -125,27 +129,23 @@ def listed() -> dict[str, Any]:
 
     Returns:
         "models": references; "architectures": name, paper, recipe, channels, window, parameters
-        and GFLOP per window; the last two are None where an optional package is missing, and
-        "needs" then names it.
+        and GFLOP per window, and what to install ("needs") where an optional package is missing.
     """
-    from lspipe.models.architectures.sizes import size_of
-
-    rows = []
-    for name, facts in TABLE.items():
-        if not facts.paper:
-            continue
-        row = {
+    rows = [
+        {
             "name": name, "paper": facts.paper, "recipe": facts.recipe,
             "channels": facts.channels, "window": facts.window,
-            "parameters": None, "gflop": None, "needs": "",
-        }  # fmt: skip
-        try:
-            size = size_of(name, facts.channels, facts.window)
-            row |= {"parameters": size.parameters, "gflop": round(size.gflop, 3)}
-        except MissingExtra:
-            row["needs"] = f"lspipe[{facts.extra}]"
-        rows.append(row)
+            "parameters": facts.parameters, "gflop": facts.gflop,
+            "needs": f"lspipe[{facts.extra}]" if _is_missing(facts.extra) else "",
+        }
+        for name, facts in TABLE.items() if facts.paper
+    ]  # fmt: skip
     return {
         "models": sorted(f"{SHIPPED_PREFIX}{name}" for name in SHIPPED),
         "architectures": rows,
     }
+
+
+def _is_missing(extra: str) -> bool:
+    """Whether the package of an extra is not installed; it is not imported."""
+    return extra in _PACKAGES and find_spec(_PACKAGES[extra]) is None

@@ -11,7 +11,7 @@ from lspipe.runs.memory import cluster_of
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from lspipe.cube import Step
+    from lspipe.cube.choice import Step
     from lspipe.runs.plan import Plan, TilePlan
 
 SEASON_DAYS = 45

@@ -13,15 +13,19 @@ import dask
 import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
-from lspipe import catalogs, cube, preprocess, search
-from lspipe.cube import CubeSpec
+from lspipe import catalogs, preprocess
+from lspipe.cube.opening import open_cube
+from lspipe.cube.recorded import recorded_radiometry, recorded_steps
+from lspipe.cube.spec import CubeSpec
 from lspipe.errors import ModelError, SamplesError, StoreError
 from lspipe.inference.observed import observed_range
 from lspipe.models.item import SHIPPED_PREFIX, ModelItem
 from lspipe.models.mlm import read_item
 from lspipe.models.recipes import check_item
 from lspipe.runs import store
-from lspipe.search import AreaSpec, PackedMask
+from lspipe.search.acquisitions import thaw
+from lspipe.search.areas import PackedMask, area_on_grid, read_area
+from lspipe.search.spec import AreaSpec
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -29,9 +33,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from odc.geo.geobox import GeoBox
 
-    from lspipe.cube import Step
+    from lspipe.cube.choice import Step
     from lspipe.preprocess import Radiometry
-    from lspipe.search import Area, Tile
+    from lspipe.search.acquisitions import Tile
+    from lspipe.search.areas import Area
 
 _STRIP = 1024
 """Rows of a tile that are read at a time where the whole tile is looked at."""
@@ -83,7 +88,7 @@ class FrozenRun:
         try:
             workflow = content["workflow"]
             folder = Path(content["folder"]) if "folder" in content else None
-            frozen = search.thaw(store.read_json(path / "items.json"))
+            frozen = thaw(store.read_json(path / "items.json"))
             area = _area(path, content, folder)
             return cls(
                 path=path,
@@ -163,7 +168,7 @@ class FrozenRun:
         wide = _grown(part, self.spec.mask.dilate_px, tile.geobox.shape)
         grid = tile.geobox[wide]
         rows, columns = grid.shape
-        opened = cube.open_cube(
+        opened = open_cube(
             step,
             grid,
             bands=tuple(bands),
@@ -238,13 +243,13 @@ def _decided(scene: Any, asset: str, tile: FrozenTile) -> Radiometry:
 
 
 def _tile(tile: Tile, decided: Mapping[str, Any], area: Area) -> FrozenTile:
-    inside = search.area_on_grid(area, tile.geobox)
+    inside = area_on_grid(area, tile.geobox)
     return FrozenTile(
         name=tile.name,
         geobox=tile.geobox,
         area=None if inside.all() else PackedMask.of(inside),
-        steps=cube.recorded_steps(tile, decided),
-        radiometry=cube.recorded_radiometry(decided),
+        steps=recorded_steps(tile, decided),
+        radiometry=recorded_radiometry(decided),
     )
 
 
@@ -256,7 +261,7 @@ def _area(path: Path, content: Mapping[str, Any], folder: Path | None) -> Area:
             f"{path}: {FROM_AN_EARLIER_VERSION} in which folder {spec.file}, its area, lies: plan "
             "the workflow anew, into another output"
         )
-    area = search.read_area(spec, folder or Path())
+    area = read_area(spec, folder or Path())
     if area.facts() != content["detection_inputs"]["area"]:
         raise StoreError(
             f"{path}: its area, {area.source}, is not the one that it was planned with; restore "

@@ -21,13 +21,14 @@ from typing import TYPE_CHECKING, Any
 import dask
 import numpy as np
 
-from lspipe import cube, search
+from lspipe.cube.opening import open_cube
 from lspipe.errors import LoadError, UsageError
 from lspipe.inference.familiarity import Channel, Tally, channels, reach, sample
 from lspipe.inference.inputs import WINDOW_KINDS
 from lspipe.inference.observed import observed
 from lspipe.models.slips import slips
 from lspipe.models.statistics import Statistics
+from lspipe.search.areas import bounding_window
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -106,7 +107,7 @@ def _values(plan: Plan, tile: TilePlan, step: int) -> NDArray[np.float32]:
     """Read the places of a tile and date: (channel, pixel) in model units, observed pixels."""
     places = list(_places(tile, plan))
     cubes = [
-        cube.open_cube(
+        open_cube(
             tile.steps[step],
             tile.tile.geobox[place],
             bands=plan.model.bands,
@@ -149,7 +150,7 @@ def _places(tile: TilePlan, plan: Plan) -> Iterator[tuple[slice, slice]]:
     inside = np.broadcast_to(np.True_, shape) if tile.area is None else tile.area[whole]
     cuts = (
         pairwise(np.linspace(span.start, span.stop, PLACES + 1).round().astype(int).tolist())
-        for span in search.bounding_window(inside)
+        for span in bounding_window(inside)
     )
     seen = set()
     for (top, bottom), (left, right) in product(*cuts):

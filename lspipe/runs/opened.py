@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from lspipe.errors import StoreError, UsageError
 from lspipe.runs import store
+from lspipe.runs.store.lazy import open_lazily
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -91,7 +92,7 @@ class Run:
         """
         if tile not in self.record["tiles"]:
             raise UsageError(f"{self.path}: no tile {tile!r}; it has {', '.join(self.tiles)}")
-        opened = store.open_lazily(self.path, tile, is_two_date=self.is_two_date)
+        opened = open_lazily(self.path, tile, is_two_date=self.is_two_date)
         done = store.done(self.path, tile)
         total = self.record["tiles"][tile]["blocks"] * len(self.record["tiles"][tile]["steps"])
         return opened.assign_attrs(blocks=f"{int(done.sum())} of {total} done")

@@ -13,11 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lspipe import search
 from lspipe.errors import LoadError, StoreError, UsageError
 from lspipe.runs import review, store
 from lspipe.runs.plan import Plan, TilePlan, make
 from lspipe.runs.record import run_json
+from lspipe.search.acquisitions import freeze
+from lspipe.search.areas import read_area
+from lspipe.search.find import find_tiles
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from lspipe.search import Tile
+    from lspipe.search.acquisitions import Tile
     from lspipe.workflow import Workflow
 
 
@@ -110,7 +112,7 @@ def prepare(workflow: Workflow, run: Path, *, fresh: bool = False) -> Prepared:
     previous = None if fresh else store.peek_json(run / "run.json")
     try:
         if previous is None:
-            frozen = search.freeze(_find(workflow))
+            frozen = freeze(_find(workflow))
             made = make(workflow, frozen=frozen)
             return Prepared(run, made, None, frozen, _nothing_done(made))
         frozen = store.read_json(run / "items.json")
@@ -155,8 +157,8 @@ def _cells(tile: TilePlan) -> tuple[list[int], list[int]]:
 
 
 def _find(workflow: Workflow) -> list[Tile]:
-    area = search.read_area(workflow.aoi, workflow.folder)
-    return search.find_tiles(workflow.search, area, workflow.dates, workflow.folder)
+    area = read_area(workflow.aoi, workflow.folder)
+    return find_tiles(workflow.search, area, workflow.dates, workflow.folder)
 
 
 def _refuse_another(previous: Mapping[str, Any], made: Plan, run: Path) -> None:

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lspipe import search
 from lspipe.errors import UsageError
+from lspipe.search.areas import area_on_grid, read_area
+from lspipe.search.spec import AreaSpec
 
 if TYPE_CHECKING:
     import numpy as np
@@ -84,10 +85,10 @@ def _of_tile(
 def _within(bounds: tuple[float, float, float, float], tile: TilePlan) -> NDArray[np.bool_]:
     """Pixels of a tile within west, south, east, north."""
     try:
-        spec = search.AreaSpec(bbox=bounds)
+        spec = AreaSpec(bbox=bounds)
     except ValueError as error:
         raise UsageError(f"bounds={bounds}: {error}") from error
-    return search.area_on_grid(search.read_area(spec, Path()), tile.tile.geobox)
+    return area_on_grid(read_area(spec, Path()), tile.tile.geobox)
 
 
 def _first(todo: Todo, limit: int) -> Todo:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from lspipe import search
-from lspipe.runs.plan import model_of
+from lspipe.runs.model import read_model
+from lspipe.search.areas import read_area
 from lspipe.workflow import Workflow, check_paths
 
 
@@ -15,8 +15,8 @@ def validate(workflow: Workflow) -> dict[str, Any]:
     Raises:
         UsageError: the model item or the area cannot be used, or the results not be written.
     """
-    item, setting = model_of(workflow)
-    area = search.read_area(workflow.aoi, workflow.folder)
+    item, setting, _ = read_model(workflow)
+    area = read_area(workflow.aoi, workflow.folder)
     return {
         "name": workflow.name,
         "model": item.id,

@@ -14,9 +14,9 @@ import shapely
 from affine import Affine
 from rasterio.features import rasterize
 
-from lspipe import search
 from lspipe.samples.cover import Box
 from lspipe.schema import IGNORED
+from lspipe.search.areas import bounding_window, footprint
 
 if TYPE_CHECKING:
     import geopandas as gpd
@@ -60,7 +60,7 @@ class Marks:
         if table.crs.to_epsg() != epsg:
             # Only what is near: far from its zone a transverse Mercator has no value.
             degrees = table.geometry.to_crs(4326).to_numpy()
-            near = np.flatnonzero(shapely.intersects(degrees, search.footprint(geobox)))
+            near = np.flatnonzero(shapely.intersects(degrees, footprint(geobox)))
         moved = shapely.force_2d(table.geometry.iloc[near].to_crs(epsg).to_numpy())
         found = [
             (row, geometry, *placed)
@@ -131,7 +131,7 @@ def _place(geometry: Any, geobox: GeoBox) -> tuple[Box, bool] | None:
     for all_touched in (False, True):
         burned = _burn([geometry], geobox, part, all_touched=all_touched)
         if burned.any():
-            rows, columns = search.bounding_window(burned)
+            rows, columns = bounding_window(burned)
             top, left = part[0].start, part[1].start
             box = Box(top + rows.start, left + columns.start, top + rows.stop, left + columns.stop)
             return box, all_touched

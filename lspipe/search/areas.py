@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import shapely
 from shapely.affinity import translate
 from shapely.geometry import box
 
-from lspipe.catalogs import read_tile
 from lspipe.errors import AreaError
 from lspipe.search.grids import tile_grid
+from lspipe.search.spec import checked_tile
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -23,54 +23,11 @@ if TYPE_CHECKING:
     from odc.geo.geobox import GeoBox
     from shapely.geometry.base import BaseGeometry
 
+    from lspipe.search.spec import AreaSpec
+
 # About 1 km: a parallel bends by less than 3 cm from a straight line of UTM over this length.
 _SEGMENT_DEGREES = 0.01
 _SEGMENT_METRES = 1000
-
-
-@dataclass(frozen=True, kw_only=True)
-class AreaSpec:
-    """Area of interest: exactly one of `bbox`, `file`, `tiles`."""
-
-    __pydantic_config__: ClassVar[dict[str, Any]] = {
-        "extra": "forbid",
-        "use_attribute_docstrings": True,
-    }
-
-    bbox: tuple[float, float, float, float] | None = None
-    """West, south, east, north in degrees (WGS84); west > east crosses the date line."""
-    file: str | None = None
-    """Polygons in any format GDAL reads, with a CRS; relative to the workflow file."""
-    tiles: tuple[str, ...] | None = None
-    """Names of whole Sentinel-2 tiles, such as 18GYS."""
-
-    def __post_init__(self) -> None:
-        """Refuse none or several of the three, and boxes and tiles that cannot exist."""
-        given = [name for name in ("bbox", "file", "tiles") if getattr(self, name) is not None]
-        if len(given) != 1:
-            found = " and ".join(given) or "none"
-            raise ValueError(f"found {found}, expected exactly one of bbox, file, tiles")
-        if self.bbox is not None:
-            west, south, east, north = self.bbox
-            if not (-90 <= south < north <= 90 and abs(west) <= 180 and abs(east) <= 180):
-                raise ValueError(
-                    f"found bbox {list(self.bbox)}, expected [west, south, east, north] in degrees "
-                    "with south < north"
-                )
-            if west == east:
-                raise ValueError(f"found bbox {list(self.bbox)}, which has no width")
-        if self.tiles is not None and not self.tiles:
-            raise ValueError("found no tile, expected names such as 18GYS")
-        for tile in self.tiles or ():
-            tile_grid(_checked_tile(tile))
-
-
-def _checked_tile(name: str) -> str:
-    """Return a tile's name as five characters; "T18GYS" and "MGRS-18GYS" are understood."""
-    tile = read_tile(name.strip().upper())
-    if tile is None:
-        raise ValueError(f"found tile {name!r}, expected a Sentinel-2 tile such as 18GYS")
-    return tile
 
 
 @dataclass(frozen=True)
@@ -109,7 +66,7 @@ def read_area(spec: AreaSpec, folder: Path) -> Area:
         wide = box(west, south, east if east > west else east + 360, north)
         return Area(split_at_date_line(wide), None, f"bbox {list(spec.bbox)}")
     if spec.tiles is not None:
-        names = tuple(dict.fromkeys(_checked_tile(name) for name in spec.tiles))
+        names = tuple(dict.fromkeys(checked_tile(name) for name in spec.tiles))
         footprints = [footprint(tile_grid(name)) for name in names]
         return Area(shapely.union_all(footprints), names, f"tiles {', '.join(names)}")
     path = folder / str(spec.file)

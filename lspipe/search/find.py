@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import difflib
 import logging
-import re
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
 import shapely
 
 from lspipe import catalogs
-from lspipe.errors import NothingFound, WorkflowError, without_query
+from lspipe.errors import NothingFound, without_query
 from lspipe.search.acquisitions import footprint_of, gather, to_item
 from lspipe.search.item_files import read_items
+from lspipe.search.places import api_url, item_path
 from lspipe.search.server import ask
 from lspipe.search.spec import OPERATORS, SearchSpec
 
@@ -90,47 +89,14 @@ def find_items(spec: SearchSpec, area: Area, dates: DateRange, folder: Path) -> 
         CatalogError: the catalogue cannot be reached or read; its URL is shown without query.
         WorkflowError: there is no such catalogue.
     """
-    url = _api_url(spec.catalog)
+    url = api_url(spec.catalog)
     if url is not None:
         candidates = ask(url, spec, area, dates)
     else:
-        candidates = map(to_item, read_items(_item_path(spec.catalog, folder)))
+        candidates = map(to_item, read_items(item_path(spec.catalog, folder)))
     shapely.prepare(area.geometry)
     found = {item.id: item for item in candidates if matches(item, spec, area, dates)}
     return sorted(found.values(), key=lambda item: (catalogs.sensing_time(item), item.id))
-
-
-def _api_url(catalog: str) -> str | None:
-    """Return the URL of an API, None where the catalogue must be a path."""
-    if catalog in catalogs.CATALOGS:
-        return catalogs.CATALOGS[catalog].url
-    return catalog if re.match(r"https?://", catalog) else None
-
-
-def missing_items(spec: SearchSpec, folder: Path) -> Path | None:
-    """Return the path of a catalogue of files that is not there yet; None if all is well.
-
-    Raises:
-        WorkflowError: it looks like the misspelt name of a known catalogue.
-    """
-    path = folder / spec.catalog
-    if _api_url(spec.catalog) is not None or path.exists():
-        return None
-    if difflib.get_close_matches(spec.catalog, catalogs.CATALOGS, n=1):
-        _item_path(spec.catalog, folder)
-    return path
-
-
-def _item_path(catalog: str, folder: Path) -> Path:
-    path = folder / catalog
-    if path.exists():
-        return path
-    near = difflib.get_close_matches(catalog, catalogs.CATALOGS, n=1)
-    hint = f"did you mean {near[0]!r}? " if near else ""
-    raise WorkflowError(
-        f"search.catalog: found {catalog!r}: {hint}expected {', '.join(catalogs.CATALOGS)}, "
-        f"the URL of a STAC API, or a path (no such file or folder: {path})"
-    )
 
 
 def matches(item: pystac.Item, spec: SearchSpec, area: Area, dates: DateRange) -> bool:

@@ -1,9 +1,11 @@
-"""Catalogue, collection and conditions of a search; the section `search:` of a workflow."""
+"""Where to look and in which catalogue: the sections `aoi:` and `search:` of a workflow."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
+
+from lspipe.catalogs import read_tile
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -89,3 +91,52 @@ def _expected(name: str, operator: str) -> _Kind:
     if operator in {"lt", "lte", "gt", "gte"}:
         return _Kind("a number or text", (int, float, str))
     return _Kind("a number, text, true or false", (int, float, str, bool))
+
+
+@dataclass(frozen=True, kw_only=True)
+class AreaSpec:
+    """Area of interest: exactly one of `bbox`, `file`, `tiles`."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = {
+        "extra": "forbid",
+        "use_attribute_docstrings": True,
+    }
+
+    bbox: tuple[float, float, float, float] | None = None
+    """West, south, east, north in degrees (WGS84); west > east crosses the date line."""
+    file: str | None = None
+    """Polygons in any format GDAL reads, with a CRS; relative to the workflow file."""
+    tiles: tuple[str, ...] | None = None
+    """Names of whole Sentinel-2 tiles, such as 18GYS."""
+
+    def __post_init__(self) -> None:
+        """Refuse none or several of the three, and boxes and tiles that cannot exist."""
+        given = [name for name in ("bbox", "file", "tiles") if getattr(self, name) is not None]
+        if len(given) != 1:
+            found = " and ".join(given) or "none"
+            raise ValueError(f"found {found}, expected exactly one of bbox, file, tiles")
+        if self.bbox is not None:
+            west, south, east, north = self.bbox
+            if not (-90 <= south < north <= 90 and abs(west) <= 180 and abs(east) <= 180):
+                raise ValueError(
+                    f"found bbox {list(self.bbox)}, expected [west, south, east, north] in degrees "
+                    "with south < north"
+                )
+            if west == east:
+                raise ValueError(f"found bbox {list(self.bbox)}, which has no width")
+        if self.tiles is not None and not self.tiles:
+            raise ValueError("found no tile, expected names such as 18GYS")
+        if self.tiles:
+            # Imported here: a workflow without tile names is read without what makes grids.
+            from lspipe.search.grids import tile_grid
+
+            for tile in self.tiles:
+                tile_grid(checked_tile(tile))
+
+
+def checked_tile(name: str) -> str:
+    """Return a tile's name as five characters; "T18GYS" and "MGRS-18GYS" are understood."""
+    tile = read_tile(name.strip().upper())
+    if tile is None:
+        raise ValueError(f"found tile {name!r}, expected a Sentinel-2 tile such as 18GYS")
+    return tile

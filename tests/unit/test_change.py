@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from lspipe.change.compare import ChangeSpec, change_codes, compare
+from lspipe.change.compare import change_codes, compare
+from lspipe.change.spec import ChangeSpec
 from lspipe.errors import UsageError
 from lspipe.schema import CODE_NODATA, State, dequantise
 

@@ -15,19 +15,16 @@ from odc.geo.geobox import GeoBox
 from scipy.ndimage import maximum_filter
 
 from lspipe import catalogs, preprocess
-from lspipe.cube import (
-    CubeSpec,
-    Step,
-    choose,
-    composite,
-    masked_shares,
-    open_cube,
-    radiometry_of_pixels,
-)
+from lspipe.cube import composite
+from lspipe.cube.choice import Step, choose
+from lspipe.cube.masked import masked_shares
+from lspipe.cube.offsets import radiometry_of_pixels
+from lspipe.cube.opening import open_cube
+from lspipe.cube.spec import CubeSpec
 from lspipe.errors import AreaError, LoadError, RadiometryError, UsageError
 from lspipe.preprocess import MaskSpec
 from lspipe.schema import CUBE_NODATA, SCL_CLASSES, Quality
-from lspipe.search import Acquisition, Tile
+from lspipe.search.acquisitions import Acquisition, Tile
 from tests.scenes import TILES, left_of, make_scene, right_of, rolling_hills
 
 if TYPE_CHECKING:

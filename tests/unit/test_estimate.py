@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lspipe.clusters import USABLE_MEMORY, ClusterSpec
-from lspipe.cube import Step
+from lspipe.cube.choice import Step
 from lspipe.errors import UsageError
 from lspipe.inference import windows
 from lspipe.inference.block import run_block
@@ -28,7 +28,7 @@ from lspipe.runs.caution import warnings
 from lspipe.runs.cost import estimate, windows_in
 from lspipe.runs.memory import _peak_at, check_memory, fitting_block, peak_bytes
 from lspipe.runs.plan import BLOCK_SIZES, THREADS
-from lspipe.search import Acquisition
+from lspipe.search.acquisitions import Acquisition
 from lspipe.workflow import Workflow
 from tests.worlds import make_world, plan_only
 

@@ -7,8 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from lspipe.change.compare import ChangeSpec, change_codes
+from lspipe.change.compare import change_codes
 from lspipe.change.objects import Kind, kinds_of_change, kinds_of_detection
+from lspipe.change.spec import ChangeSpec
 from lspipe.schema import CODE_NODATA, State
 
 # Mostly far from the thresholds, so that objects have some size.

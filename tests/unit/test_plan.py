@@ -16,7 +16,6 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lspipe import search
 from lspipe.errors import ModelError, NothingFound, StoreError, WorkflowError
 from lspipe.inference import windows
 from lspipe.inference.settings import AUTO_BATCH_SIZE
@@ -30,6 +29,7 @@ from lspipe.runs.plan import (
     record,
 )
 from lspipe.runs.prepare import opened, prepare
+from lspipe.search.acquisitions import freeze
 from lspipe.workflow import Workflow
 from tests.worlds import add_scene, make_world, plan_only
 
@@ -145,7 +145,7 @@ def test_another_radiometry_or_version_of_the_numerics_is_another_run(world, pla
     monkeypatch.undo()
     decided = {tile.tile.name: record(tile) for tile in plan.tiles}
     decided["18GYS"]["radiometry"][0]["offset"] = -0.05
-    frozen = search.freeze([tile.tile for tile in plan.tiles])
+    frozen = freeze([tile.tile for tile in plan.tiles])
     other = make(workflow(world), frozen=frozen, decided=decided)
     assert other.detection_fingerprint != plan.detection_fingerprint
 
@@ -185,7 +185,7 @@ def test_bands_are_those_of_the_model_and_of_the_picture(plan):
 
 
 def test_an_earlier_plan_is_taken_back_without_reading_or_searching(world, plan, tmp_path):
-    frozen = search.freeze([tile.tile for tile in plan.tiles])
+    frozen = freeze([tile.tile for tile in plan.tiles])
     decided = json.loads(json.dumps({tile.tile.name: record(tile) for tile in plan.tiles}))
     # Neither the archive nor the catalogue is there any more.
     moved = tmp_path / "workflow.yaml"
@@ -313,7 +313,7 @@ def test_a_model_scaled_by_tile_gets_the_range_of_the_whole_tile_once(world, tmp
         np.testing.assert_allclose(ranges, expected, rtol=1e-6)
     assert plan.tiles[0].tile_ranges is None
     # What was measured once is recorded, and not measured again.
-    frozen = search.freeze([t.tile for t in scaled.tiles])
+    frozen = freeze([t.tile for t in scaled.tiles])
     decided = json.loads(json.dumps({t.tile.name: record(t) for t in scaled.tiles}))
     again = make(scaled.workflow, frozen=frozen, decided=decided)
     assert again.tiles[0].tile_ranges == tile.tile_ranges

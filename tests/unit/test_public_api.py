@@ -8,12 +8,14 @@ import re
 import shlex
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 import lspipe
 from lspipe.cli import main
+from lspipe.workflow import TEMPLATE
 
 EMPTY = inspect.Parameter.empty
 
@@ -118,6 +120,22 @@ def test_a_network_is_built_by_position_or_by_keyword() -> None:
         lambda: lspipe.models.build(name="ghorb-unet", in_channels=4, filters=4),
     ):
         assert next(build().parameters()).shape[1] == 4
+
+
+@pytest.mark.parametrize(
+    "words", [["schema"], ["init", "new.yaml"], ["validate", "my.yaml"], ["model", "list"]]
+)
+def test_verbs_that_compute_nothing_import_nothing_that_does(words, tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", str(Path(lspipe.__file__).parents[1]))
+    Path("my.yaml").write_text(TEMPLATE, encoding="utf-8")
+    heavy = {"torch", "xarray", "pandas", "rasterio", "zarr", "distributed", "geopandas", "scipy"}
+    code = (
+        "import contextlib, io, sys; from lspipe.cli import main\n"
+        f"with contextlib.redirect_stdout(io.StringIO()): code = main({words!r})\n"
+        f"print(code, sorted({heavy!r} & set(sys.modules)))"
+    )
+    assert fresh(code) == "0 []"
 
 
 # --- the command line ---------------------------------------------------------------------------

@@ -15,17 +15,10 @@ from pydantic import TypeAdapter, ValidationError
 from stac_geoparquet.arrow import parse_stac_items_to_arrow, to_parquet
 
 from lspipe.errors import CatalogError, NothingFound, WorkflowError
-from lspipe.search import (
-    AreaSpec,
-    DateRange,
-    DatesSpec,
-    SearchSpec,
-    find_items,
-    find_tiles,
-    read_area,
-)
-from lspipe.search.find import matches
-from lspipe.search.spec import OPERATORS
+from lspipe.search.areas import read_area
+from lspipe.search.dates import DateRange, DatesSpec
+from lspipe.search.find import find_items, find_tiles, matches
+from lspipe.search.spec import OPERATORS, AreaSpec, SearchSpec
 from tests.stac_server import serving
 
 YEAR = DateRange(start=date(2018, 1, 1), end=date(2018, 12, 31))

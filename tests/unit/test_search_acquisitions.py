@@ -12,18 +12,11 @@ from hypothesis import strategies as st
 from shapely.geometry import box, mapping
 
 from lspipe.errors import CatalogError
-from lspipe.search import (
-    AreaSpec,
-    DateRange,
-    DatesSpec,
-    SearchSpec,
-    deduplicate,
-    find_tiles,
-    freeze,
-    read_area,
-    thaw,
-)
-from lspipe.search.acquisitions import footprint_of, gather, to_item
+from lspipe.search.acquisitions import deduplicate, footprint_of, freeze, gather, thaw, to_item
+from lspipe.search.areas import read_area
+from lspipe.search.dates import DateRange, DatesSpec
+from lspipe.search.find import find_tiles
+from lspipe.search.spec import AreaSpec, SearchSpec
 
 WHOLE = box(11.0, 46.0, 12.0, 47.0)
 WEST, EAST = box(11.0, 46.0, 11.55, 47.0), box(11.45, 46.0, 12.0, 47.0)

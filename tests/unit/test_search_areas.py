@@ -17,17 +17,16 @@ from shapely.geometry import Point, Polygon, box
 
 from lspipe import catalogs
 from lspipe.errors import AreaError, CatalogError
-from lspipe.search import (
-    AreaSpec,
+from lspipe.search.areas import (
     PackedMask,
     area_on_grid,
     bounding_window,
-    grid_of,
+    footprint,
     read_area,
-    tile_grid,
+    split_at_date_line,
 )
-from lspipe.search.areas import footprint, split_at_date_line
-from lspipe.search.grids import grid_square, tile_epsg
+from lspipe.search.grids import grid_of, grid_square, tile_epsg, tile_grid
+from lspipe.search.spec import AreaSpec
 
 GRID = GeoBox((80, 120), Affine(10, 0, 600000, 0, -10, 5200020), "EPSG:32632")
 

@@ -11,16 +11,11 @@ import pytest
 from urllib3.util.retry import Retry
 
 from lspipe.errors import CatalogError, NothingFound
-from lspipe.search import (
-    AreaSpec,
-    DateRange,
-    DatesSpec,
-    SearchSpec,
-    find_items,
-    find_tiles,
-    read_area,
-    server,
-)
+from lspipe.search import server
+from lspipe.search.areas import read_area
+from lspipe.search.dates import DateRange, DatesSpec
+from lspipe.search.find import find_items, find_tiles
+from lspipe.search.spec import AreaSpec, SearchSpec
 from tests.stac_server import serving
 
 HERE = Path()

@@ -8,7 +8,7 @@ import jsonschema
 import pytest
 import yaml
 
-from lspipe.change.compare import ChangeSpec
+from lspipe.change.spec import ChangeSpec
 from lspipe.errors import WorkflowError
 from lspipe.workflow import TEMPLATE, Workflow, check_paths, json_schema
 

@@ -27,6 +27,10 @@ class Architecture:
     """Number of its channels; others work too."""
     window: int
     """Edge of the paper's patches, pixels."""
+    parameters: int
+    """With one output; held to the network by tests/unit/test_architectures.py, as is `gflop`."""
+    gflop: float
+    """Operations for one window, 1e9: two for each multiplication and addition."""
     extra: str = ""
     """Optional dependency set that it needs."""
 
@@ -34,37 +38,43 @@ class Architecture:
 _HERE = "lspipe.models.architectures"
 
 
-def _l4s(target: str, extra: str = "") -> Architecture:
-    return Architecture(f"{_HERE}.{target}", "001", "l4s14", 14, 128, extra)
+def _l4s(target: str, parameters: int, gflop: float, extra: str = "") -> Architecture:
+    return Architecture(f"{_HERE}.{target}", "001", "l4s14", 14, 128, parameters, gflop, extra)
 
 
-def _yali(target: str, extra: str = "") -> Architecture:
-    return Architecture(f"{_HERE}.{target}", "002", "yali14", 14, 128, extra)
+def _yali(target: str, parameters: int, gflop: float, extra: str = "") -> Architecture:
+    return Architecture(f"{_HERE}.{target}", "002", "yali14", 14, 128, parameters, gflop, extra)
 
 
 TABLE = {
     "deeplabv3plus-resnet50": Architecture(
-        f"{_HERE}.smp:deeplabv3plus", "000", "morales10", 10, 224, "smp"
+        f"{_HERE}.smp:deeplabv3plus", "000", "morales10", 10, 224, 26_699_537, 14.548, "smp"
     ),
-    "l4s-unet": _l4s("l4s_unet:L4SUNet"),
-    "l4s-resunet": _l4s("resunet:l4s_resunet"),
-    "pspnet": _l4s("smp:pspnet", "smp"),
-    "contextnet": _l4s("contextnet:ContextNet"),
-    "deeplabv2": _l4s("deeplabv2:DeepLabV2", "smp"),
-    "deeplabv3plus": _l4s("smp:deeplabv3plus", "smp"),
-    "fcn8s": _l4s("fcn8s:FCN8s"),
-    "linknet": _l4s("smp:linknet", "smp"),
-    "frrn-a": _l4s("frrn:frrn_a"),
-    "frrn-b": _l4s("frrn:frrn_b"),
-    "sqnet": _l4s("sqnet:SQNet"),
-    "yali-unet": _yali("yali_unet:YaliUNet"),
-    "yali-resnet34": _yali("smp:unet_resnet34", "smp"),
-    "yali-mobilenetv2": _yali("smp:unet_mobilenetv2", "smp"),
-    "yali-segformer": _yali("smp:unet_mit_b1", "smp"),
-    "ghorb-unet": Architecture(f"{_HERE}.ghorb_unet:GhorbUNet", "003", "ghorb4", 4, 64),
-    "ghorb-resunet": Architecture(f"{_HERE}.resunet:ResUNet", "003", "ghorb4", 4, 64),
-    "vega-unet": Architecture(f"{_HERE}.vega_unet:VegaUNet", "004", "vega3", 3, 128),
-    "bare-ground": Architecture("lspipe.models.bare_ground:BareGround", "", "", 0, 0),
+    "l4s-unet": _l4s("l4s_unet:L4SUNet", 17_273_729, 20.198),
+    "l4s-resunet": _l4s("resunet:l4s_resunet", 8_228_033, 22.844),
+    "pspnet": _l4s("smp:pspnet", 24_335_489, 1.744, "smp"),
+    "contextnet": _l4s("contextnet:ContextNet", 880_321, 0.132),
+    "deeplabv2": _l4s("deeplabv2:DeepLabV2", 42_608_388, 22.476, "smp"),
+    "deeplabv3plus": _l4s("smp:deeplabv3plus", 26_712_081, 4.854, "smp"),
+    "fcn8s": _l4s("fcn8s:FCN8s", 134_272_035, 14.056),
+    "linknet": _l4s("smp:linknet", 11_698_273, 1.59, "smp"),
+    "frrn-a": _l4s("frrn:frrn_a", 16_571_393, 26.152),
+    "frrn-b": _l4s("frrn:frrn_b", 23_580_289, 26.261),
+    "sqnet": _l4s("sqnet:SQNet", 16_241_153, 8.815),
+    "yali-unet": _yali("yali_unet:YaliUNet", 23_381_569, 21.339),
+    "yali-resnet34": _yali("smp:unet_resnet34", 24_470_865, 4.19, "smp"),
+    "yali-mobilenetv2": _yali("smp:unet_mobilenetv2", 6_632_113, 1.698, "smp"),
+    "yali-segformer": _yali("smp:unet_mit_b1", 16_466_641, 2.514, "smp"),
+    "ghorb-unet": Architecture(
+        f"{_HERE}.ghorb_unet:GhorbUNet", "003", "ghorb4", 4, 64, 2_158_849, 0.401
+    ),
+    "ghorb-resunet": Architecture(
+        f"{_HERE}.resunet:ResUNet", "003", "ghorb4", 4, 64, 8_049_153, 4.853
+    ),
+    "vega-unet": Architecture(
+        f"{_HERE}.vega_unet:VegaUNet", "004", "vega3", 3, 128, 34_513_345, 32.674
+    ),
+    "bare-ground": Architecture("lspipe.models.bare_ground:BareGround", "", "", 0, 0, 0, 0),
 }
 
 ARCHITECTURES = {name: one.target for name, one in TABLE.items()}

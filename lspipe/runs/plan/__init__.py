@@ -16,25 +16,23 @@ from __future__ import annotations
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
-from lspipe import models, search
-from lspipe.errors import NothingFound, WorkflowError
-from lspipe.inference.block import NUMERICS
-from lspipe.inference.presets import trace
+from lspipe.errors import NothingFound
 from lspipe.inference.reference import ModelReference
-from lspipe.inference.settings import AUTO_BATCH_SIZE
-from lspipe.models.item import SHIPPED_PREFIX
-from lspipe.models.recipes import check_item, check_readable
+from lspipe.inference.settings import AUTO_BATCH_SIZE, NUMERICS
+from lspipe.runs.model import read_model
 from lspipe.runs.plan.canonical import fingerprint
 from lspipe.runs.plan.nouns import BYTES_PER_PIXEL, Plan, TilePlan, outer_pixels
 from lspipe.runs.plan.recorded import THREADS, detection_inputs, record
 from lspipe.runs.plan.tiles import BLOCK_SIZES, open_step, plan_tile
+from lspipe.search.acquisitions import thaw
+from lspipe.search.areas import area_on_grid, read_area
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from lspipe.inference.settings import Setting
     from lspipe.models import ModelItem
-    from lspipe.search import Area, Tile
+    from lspipe.search.acquisitions import Tile
+    from lspipe.search.areas import Area
     from lspipe.workflow import Workflow
 
 __all__ = [
@@ -45,7 +43,6 @@ __all__ = [
     "TilePlan",
     "fingerprint",
     "make",
-    "model_of",
     "open_step",
     "outer_pixels",
     "record",
@@ -74,15 +71,15 @@ def make(
         NothingFound: no pixel of any tile lies in the area.
         UsageError: the model, a scene or the area cannot be used.
     """
-    item, setting, sources = _settings(workflow)
+    item, setting, sources = read_model(workflow)
     spec = workflow.inference
     reference = ModelReference.of(
         item, device=spec.device, precision=spec.precision, runtime=spec.runtime
     )
     asked = workflow.change.threshold
     limit = item.threshold if asked is None else asked
-    area = search.read_area(workflow.aoi, workflow.folder)
-    tiles = _touched(search.thaw(frozen), area)
+    area = read_area(workflow.aoi, workflow.folder)
+    tiles = _touched(thaw(frozen), area)
     plans = tuple(
         plan_tile(
             tile,
@@ -124,33 +121,10 @@ def make(
 
 def _touched(tiles: Iterable[Tile], area: Area) -> list[Tile]:
     """Leave out tiles of which only the footprint, which is rough, meets the area."""
-    touched = [tile for tile in tiles if search.area_on_grid(area, tile.geobox).any()]
+    touched = [tile for tile in tiles if area_on_grid(area, tile.geobox).any()]
     if not touched:
         raise NothingFound(f"{area.source}: no pixel of the scenes that were found lies in it")
     return touched
-
-
-def model_of(workflow: Workflow) -> tuple[ModelItem, Setting]:
-    """Read the model item of a workflow and resolve how it is applied.
-
-    Raises:
-        UsageError: the item cannot be used, or the settings do not go together.
-    """
-    item, setting, _ = _settings(workflow)
-    return item, setting
-
-
-def _settings(workflow: Workflow) -> tuple[ModelItem, Setting, dict[str, str]]:
-    """Read the model item; how it is applied, and who decided each of the settings."""
-    name = workflow.model.item
-    is_shipped = name.startswith(SHIPPED_PREFIX)
-    item = models.read_item(name if is_shipped else workflow.folder / name)
-    check_item(item)
-    check_readable(item)
-    try:
-        return item, *trace(workflow.inference, item.inference_defaults())
-    except ValueError as error:
-        raise WorkflowError(f"inference with model {item.id}: {error}") from error
 
 
 def _batch_size(

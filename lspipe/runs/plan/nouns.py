@@ -13,14 +13,15 @@ from lspipe.runs.plan.canonical import fingerprint
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from lspipe.cube import Step
+    from lspipe.cube.choice import Step
     from lspipe.inference.reference import ModelReference
     from lspipe.inference.settings import Setting
     from lspipe.inference.windows import Block
     from lspipe.models import ModelItem
     from lspipe.preprocess import Radiometry
     from lspipe.runs.store import Grid
-    from lspipe.search import Area, PackedMask, Tile
+    from lspipe.search.acquisitions import Tile
+    from lspipe.search.areas import Area, PackedMask
     from lspipe.workflow import Workflow
 
 RadiometryTable = dict[tuple[str, str], "Radiometry"]

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 from lspipe.errors import without_query
 
 if TYPE_CHECKING:
-    from lspipe.cube import Step
+    from lspipe.cube.choice import Step
     from lspipe.inference.reference import ModelReference
     from lspipe.inference.settings import Setting
     from lspipe.models import ModelItem
     from lspipe.runs.plan.nouns import TilePlan
-    from lspipe.search import Area
+    from lspipe.search.areas import Area
     from lspipe.workflow import Workflow
 
 THREADS = 1

@@ -8,26 +8,32 @@ from typing import TYPE_CHECKING, Any
 import dask
 import numpy as np
 
-from lspipe import catalogs, cube, preprocess, search
+from lspipe import catalogs, preprocess
+from lspipe.cube.choice import choose
 from lspipe.cube.evidence import BANDS as EVIDENCE_BANDS
+from lspipe.cube.offsets import radiometry_of_pixels
+from lspipe.cube.opening import open_cube
+from lspipe.cube.recorded import recorded_radiometry, recorded_steps
 from lspipe.errors import ModelError, WorkflowError
 from lspipe.inference import windows
 from lspipe.runs.plan.nouns import TilePlan
 from lspipe.runs.store import Grid
 from lspipe.schema import REFLECTANCE_SCALE
+from lspipe.search.areas import PackedMask, area_on_grid
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from numpy.typing import NDArray
 
-    from lspipe.cube import Step
+    from lspipe.cube.choice import Step
     from lspipe.inference.settings import Setting
     from lspipe.inference.windows import Block
     from lspipe.models import ModelItem
     from lspipe.preprocess import Radiometry
     from lspipe.runs.plan.nouns import RadiometryTable
-    from lspipe.search import Area, Tile
+    from lspipe.search.acquisitions import Tile
+    from lspipe.search.areas import Area
     from lspipe.workflow import Workflow
 
 BLOCK_SIZES = (3660, 1830, 1220, 610)
@@ -59,16 +65,16 @@ def plan_tile(
         decided: the tile's entry in an earlier `run.json`, which is then taken; None decides.
         block: block size of an existing store; None takes the workflow's, or chooses.
     """
-    mask = search.area_on_grid(area, tile.geobox)
+    mask = area_on_grid(area, tile.geobox)
     if decided is None:
         steps, candidates = _choose(tile, workflow, mask)
     else:
-        steps, candidates = cube.recorded_steps(tile, decided), tuple(decided["candidates"])
+        steps, candidates = recorded_steps(tile, decided), tuple(decided["candidates"])
     bands = _bands(tile, steps, item)
     table = (
         _decide_radiometry(tile, steps, bands, workflow, mask)
         if decided is None
-        else cube.recorded_radiometry(decided)
+        else recorded_radiometry(decided)
     )
     inside = None if mask.all() else mask
     size = block or _block_size(tile, workflow, setting, inside)
@@ -88,7 +94,7 @@ def plan_tile(
         radiometry=table,
         bands=bands,
         required=item.bands,
-        area=None if inside is None else search.PackedMask.of(inside),
+        area=None if inside is None else PackedMask.of(inside),
         grid=grid,
         halo=setting.halo,
         blocks=tuple(_touching(cut, inside)),
@@ -112,7 +118,7 @@ def _choose(
     candidates: list[Mapping[str, Any]] = []
     for role in ("before", "after"):
         if tile.acquisitions.get(role):
-            choice = cube.choose(tile, role, workflow.cube, area_mask=mask)
+            choice = choose(tile, role, workflow.cube, area_mask=mask)
             steps += choice.steps
             candidates += choice.candidates
     return tuple(steps), tuple(candidates)
@@ -189,7 +195,7 @@ def _decide_radiometry(
             decision = preprocess.radiometry(scene, assets[band])
             if decision.offset is None:
                 # One look per item: ESA's offset is the same for all bands of a product.
-                from_pixels = from_pixels or cube.radiometry_of_pixels(
+                from_pixels = from_pixels or radiometry_of_pixels(
                     scene, tile.geobox, workflow.cube, area_mask=mask
                 )
                 decision = from_pixels
@@ -199,7 +205,7 @@ def _decide_radiometry(
 
 def open_step(plan: TilePlan, step: Step, workflow: Workflow) -> Any:
     """Open the lazy cube of one step, chunked as the tile's blocks."""
-    return cube.open_cube(
+    return open_cube(
         step,
         plan.tile.geobox,
         bands=plan.bands,

@@ -23,7 +23,6 @@ from lspipe.runs.store.documents import (
     write_json,
 )
 from lspipe.runs.store.layers import CHANGE, DETECTIONS, EVIDENCE, NOT_PROCESSED
-from lspipe.runs.store.lazy import open_lazily
 from lspipe.runs.store.lock import lock
 from lspipe.runs.store.template import Grid, create, create_change
 
@@ -42,7 +41,6 @@ __all__ = [
     "done",
     "layout",
     "lock",
-    "open_lazily",
     "peek_json",
     "read",
     "read_json",
