@@ -12,6 +12,7 @@ from hypothesis.extra import numpy as hnp
 
 from lspipe.change import ChangeSpec, change_codes, compare
 from lspipe.errors import UsageError
+from lspipe.inventory import delineate
 from lspipe.schema import CODE_NODATA, State, dequantise
 
 # Values around both default thresholds, and not observed.
@@ -75,6 +76,20 @@ def test_subtract_is_the_binary_difference(pair) -> None:
     np.testing.assert_array_equal(signed[seen], expected[seen])
     assert (state[~seen] == State.UNDETERMINED).all()
     assert not np.isin(state, [State.WEAK_GAIN, State.WEAK_LOSS]).any()
+
+
+def test_subtract_lists_a_single_pixel_beside_an_old_one() -> None:
+    before, after = np.zeros((2, 5, 6), np.uint16)
+    before[1:4, 1:3] = after[1:4, 1:4] = 9000
+    for method, tolerance, found in (
+        ("hysteresis", 1, ["persistent"]),
+        ("hysteresis", 0, ["new", "persistent"]),
+        ("subtract", 1, ["new", "persistent"]),
+    ):
+        change = compare(
+            dataarray(before), dataarray(after), method=method, tolerance_px=tolerance
+        )
+        assert sorted(delineate(change)["status"]) == found
 
 
 @given(PAIRS, SPECS)

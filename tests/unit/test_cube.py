@@ -278,6 +278,21 @@ def test_complementary_halves_make_one_acquisition(tmp_path: Path) -> None:
     np.testing.assert_array_equal(both[0][away], both[1][away])
 
 
+def test_the_rim_of_a_cloud_reaches_over_the_seam_of_two_halves(tmp_path: Path) -> None:
+    # Each half shows ground on its own side only; the cloud ends where the halves meet.
+    rows, columns = centres()
+    west_side = ~right_of(120)(rows, columns)
+    west = make_scene(tmp_path, name="west", wedge=right_of(120), clouds=[(60, 108, 10)])
+    east = make_scene(tmp_path, name="east", wedge=left_of(120), time="2018-01-15T14:38:05Z")
+    cube = opened(acquisition(west, east), bands=("B04",), mask=MaskSpec(dilate_px=9)).compute()
+    quality = cube["quality"].to_numpy()
+    cloud = (quality & Quality.CLOUD) != 0
+    assert not (cloud & ~west_side).any()
+    reached = maximum_filter(cloud, 19) & ~cloud
+    assert np.count_nonzero(reached & ~west_side) > 20
+    np.testing.assert_array_equal(quality, np.where(cloud, 4, np.where(reached, 32, 0)))
+
+
 def test_where_parts_overlap_the_first_that_sees_a_pixel_wins(tmp_path: Path) -> None:
     bright = make_scene(tmp_path, name="bright", values=lambda *_: np.float64(0.5))
     dark = make_scene(
@@ -540,3 +555,12 @@ def test_too_few_clear_pixels_to_tell_the_offset_is_an_error(tmp_path: Path) -> 
     item = make_scene(tmp_path, baseline="05.10", scl=9)
     with pytest.raises(RadiometryError, match="0 clear red pixels"):
         radiometry_of_pixels(item, grid(), CubeSpec(), area_mask=EVERYWHERE)
+
+
+def test_clouds_do_not_decide_an_offset(tmp_path: Path) -> None:
+    # Raw, and so cloudy that hardly a pixel of all is as dark as vegetation.
+    item = make_scene(
+        tmp_path, baseline="05.10", values=lambda *_: np.float64(0.03), clouds=[(120, 120, 155)]
+    )
+    found = radiometry_of_pixels(item, grid(), CubeSpec(), area_mask=EVERYWHERE)
+    assert found.offset == -0.1

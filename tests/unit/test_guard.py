@@ -11,6 +11,7 @@ import pytest
 import lspipe
 from lspipe import guard
 from lspipe.errors import LoadError, UsageError
+from lspipe.familiarity import Channel, Tally, channels
 from lspipe.models import ModelItem
 from lspipe.models.statistics import Statistics
 from lspipe.workflow import Workflow
@@ -145,3 +146,60 @@ def test_places_are_spread_over_the_tile_or_the_area():
     assert len(found) == 2
     assert all(area[place].any() for place in found)
     assert len(places((240, 100))) == 1
+
+
+# --- what blocks counted ------------------------------------------------------------------------
+
+
+def facts(**channels):
+    """Of one tile and date: `outside` and `distance` by channel."""
+    named = {
+        name: dict(zip(("outside", "distance"), pair, strict=True))
+        for name, pair in channels.items()
+    }
+    return {"18GYS": [{"role": "after", "channels": named}]}
+
+
+@pytest.mark.parametrize(
+    ("outside", "distance", "is_said"),
+    [(0.0, 0.0, False), (0.099, 1.99, False), (0.1, 0.0, True), (0.2, 0.0, True),
+     (0.0, 2.0, True), (0.0, -2.0, True), (0.0, -1.99, False)],
+)  # fmt: skip
+def test_a_run_warns_from_a_tenth_or_two_deviations_on(outside, distance, is_said):
+    said = guard.warnings(facts(B04=(outside, distance)))
+    assert [line.startswith("18GYS after: B04 ") for line in said] == [True] * is_said
+
+
+def test_a_warning_names_the_strangest_channels_first_and_counts_the_others():
+    (line,) = guard.warnings(
+        facts(B02=(0.15, 0), B03=(0.9, 0), B04=(0, -2.9), B08=(0.05, 1), B11=(0.11, 0), B12=(0, 2.5))
+    )
+    places = [line.index(name) for name in ("B03", "B04", "B12")]
+    assert places == sorted(places)
+    assert line.endswith("; and 2 more channels")
+    assert not any(name in line for name in ("B02", "B08", "B11"))
+
+
+@pytest.mark.parametrize(
+    ("outside", "distance", "is_refused"),
+    [(0.499, 2.99, False), (0.5, 0.0, True), (0.0, 3.0, True), (0.0, -3.0, True)],
+)
+def test_a_half_or_three_deviations_are_refused(outside, distance, is_refused):
+    channel = Channel("B04", outside=outside, distance=distance)
+    assert guard._is_refused(channel) is is_refused
+
+
+def test_counts_of_blocks_are_added_up_for_their_own_tile_and_date(worlds):
+    plan = lspipe.plan(Workflow.from_file(worlds["sound"].workflow))
+    trained = plan.model.statistics
+    values = np.full((4, 30), 0.5, np.float32)
+    values[:, 10:] = np.array(trained.mean)[:, None]
+    tallies = [Tally.of(part, trained).as_json() for part in (values[:, :12], values[:, 12:])]
+    blocks = [{"tile": "18GYS", "step": 1, "inputs": tally} for tally in tallies]
+    (entry,) = guard.inputs(plan, [*blocks, {"tile": "18GYS", "step": 0, "inputs": None}])["18GYS"]
+    assert (entry["role"], entry["time"][:10], entry["pixels"]) == ("after", "2018-01-20", 30)
+    assert list(entry["channels"]) == list(BANDS)
+    for channel in channels(Tally.of(values, trained), trained, BANDS):
+        found = entry["channels"][channel.name]
+        assert found["outside"] == pytest.approx(channel.outside, abs=1e-4)
+        assert found["distance"] == pytest.approx(channel.distance, abs=1e-2)

@@ -166,6 +166,27 @@ def test_event_dates_bracket_what_the_dates_can_tell() -> None:
     assert np.isnan(found.loc["undetermined", "gain_mean"])
 
 
+def test_the_id_is_of_the_first_pixel_and_not_of_the_corner_of_the_box() -> None:
+    codes = np.zeros((2, 8, 9), np.uint16)
+    # An L around a pixel: the box of one begins where the other lies.
+    codes[1, 2:6, 5], codes[1, 5, 2:5], codes[1, 2, 2] = 9000, 9000, 9000
+    found = delineate(changes(codes), provenance=WHO)
+    assert sorted(found["id"]) == [
+        "18GYS_20180201_new_700020_5190020",
+        "18GYS_20180201_new_700050_5190020",
+    ]
+
+
+def test_a_later_date_that_was_given_first_is_no_earlier_bound_of_an_event() -> None:
+    codes = np.zeros((2, 8, 9), np.uint16)
+    codes[1, 2:6, 2:6] = 9000
+    who = Provenance(date_before=WHO.date_after, date_after=WHO.date_before)
+    (row,) = delineate(changes(codes), provenance=who).to_dict("records")
+    assert row["status"] == "new"
+    assert pd.isna(row["event_date_min"])
+    assert row["event_date_max"] == WHO.date_before
+
+
 def test_a_map_of_one_date_lists_detections_above_its_threshold() -> None:
     values = np.zeros((6, 6), np.float32)
     values[1, 1:3], values[4, 4], values[4, 1] = 0.9, 0.6, np.nan

@@ -78,6 +78,10 @@ def test_the_baseline_decides_and_never_the_date(baseline, expected):
         (None, "05.09", UNDECIDED),
         (None, "02.14", 0.0),
         (False, None, UNDECIDED),
+        # The first baseline that is shifted is one of those that have to be looked at.
+        (False, "04.00", UNDECIDED),
+        (None, "04.00", UNDECIDED),
+        (False, "03.01", 0.0),
     ],
 )
 def test_earth_search_cogs_go_by_flag_and_baseline_not_by_raster_bands(flag, baseline, expected):

@@ -76,6 +76,25 @@ def test_a_written_block_is_done_and_the_others_are_not(tmp_path):
     assert (store.read(tmp_path, store.EVIDENCE, "18GYS", "true_colour")[1, :, :40, :40] == 9).all()
 
 
+@pytest.mark.parametrize("layer", ["probability", "quality", "ndvi", "true_colour"])
+def test_a_block_of_which_any_layer_could_not_be_written_is_not_done(tmp_path, layer):
+    store.create(tmp_path, [grid()], fingerprint="f")
+    shape = (40, 40)
+    detections = {"probability": np.zeros(shape, np.uint16), "quality": np.zeros(shape, np.uint8)}
+    evidence = {
+        "ndvi": np.zeros(shape, np.int16),
+        "true_colour": np.zeros((3, *shape), np.uint8),
+    }
+    # What does not fit stands for a disk that is full: the layers after it are never written.
+    (detections if layer in detections else evidence)[layer] = np.zeros((3, 7), np.uint8)
+    with pytest.raises((ValueError, IndexError), match="shape|broadcast|indices"):
+        store.write_block(
+            tmp_path, "18GYS", 1, (0, 0), (slice(0, 40), slice(0, 40)),
+            detections=detections, evidence=evidence,
+        )  # fmt: skip
+    assert not store.done(tmp_path, "18GYS").any()
+
+
 def test_creating_again_keeps_what_was_written(tmp_path):
     store.create(tmp_path, [grid()], fingerprint="f")
     codes = write(tmp_path)

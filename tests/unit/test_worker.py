@@ -158,6 +158,13 @@ def test_a_model_that_changed_since_the_plan_is_refused(plan):
         worker.load(replace(plan.reference, sha256="0" * 64))
 
 
+def test_an_item_that_changed_since_the_plan_is_refused_beside_the_same_weights(plan):
+    # Its scaling decides pixels, and blocks of two scalings would lie under one fingerprint.
+    with pytest.raises(ModelError, match="item|plan a new run|restore that model"):
+        worker.load(replace(plan.reference, item_sha256="0" * 64))
+    assert worker.load(plan.reference).scaling == plan.model.scaling
+
+
 # --- one block, array by array ------------------------------------------------------------------
 
 SHAPE = (80, 80)

@@ -1,0 +1,81 @@
+"""A run whose maps were made up: its store is laid out and filled, and no block is computed.
+
+archive = make_world(tmp_path, size=64)
+made = store_run(archive, tmp_path / "run", probability=codes)
+listing.write(made.run, made.plan)
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lspipe import store
+from lspipe.prepare import prepare
+from lspipe.schema import CODE_NODATA
+from lspipe.workflow import Workflow
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from lspipe.plan import Plan
+    from tests.worlds import World
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A plan, and the run directory that holds its maps."""
+
+    run: Path
+    plan: Plan
+
+
+def store_run(
+    world: World,
+    run: Path,
+    *overrides: str,
+    probability: NDArray[np.uint16] | Mapping[str, NDArray[np.uint16]],
+    quality: NDArray[np.uint8] | Mapping[str, NDArray[np.uint8]] | None = None,
+    only: int | None = None,
+) -> Stored:
+    """Plan a workflow and fill its store.
+
+    Args:
+        world: an archive and its workflow.
+        run: the run directory.
+        overrides: of the workflow's keys.
+        probability: codes (step, y, x) of the tile, or per tile where there are several.
+        quality: bits likewise; none = `NODATA` where a code is not observed.
+        only: so many blocks of each step; none = all.
+    """
+    plan = prepare(Workflow.from_file(world.workflow, overrides=overrides), run).plan
+    store.create(run, [tile.grid for tile in plan.tiles], fingerprint=plan.detection_fingerprint)
+    for tile in plan.tiles:
+        codes = _of(probability, tile.tile.name)
+        bits = (codes == CODE_NODATA).astype(np.uint8)
+        if quality is not None:
+            bits = _of(quality, tile.tile.name)
+        for step in range(len(tile.steps)):
+            for block in tile.blocks[:only]:
+                store.write_block(
+                    run,
+                    tile.tile.name,
+                    step,
+                    block.index,
+                    block.core,
+                    detections={
+                        "probability": codes[step][block.core],
+                        "quality": bits[step][block.core],
+                    },
+                    evidence={},
+                )
+    return Stored(run, plan)
+
+
+def _of(arrays: Any, tile: str) -> Any:
+    return arrays[tile] if isinstance(arrays, dict) else arrays

@@ -1,0 +1,143 @@
+"""When a run counts as finished, and in which order a directory is begun."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from lspipe import listing, prepare, store
+from lspipe.errors import StoreError
+from lspipe.prepare import Prepared, blocks_left, done, done_counts, failed, opened, whats_left
+from lspipe.record import run_json
+from lspipe.workflow import Workflow
+from tests.stored import store_run
+from tests.worlds import make_world
+
+SIZE = 64
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    return make_world(
+        tmp_path_factory.mktemp("world"),
+        size=SIZE,
+        inference={"window": 16, "stride": 8, "tta": "none"},
+        execution={"block": 40},
+        output={"path": "run", "write": ["geoparquet", "geojson"]},
+    )
+
+
+@pytest.fixture(scope="module")
+def whole(world, tmp_path_factory):
+    """A run directory that is finished; tests put back what they take."""
+    run = tmp_path_factory.mktemp("whole") / "run"
+    made = store_run(world, run, probability=np.zeros((2, SIZE, SIZE), np.uint16))
+    written = listing.write(run, made.plan).outputs
+    content = run_json(made.plan, state="finished")
+    content["outputs"] = {name: path.name for name, path in written.items()}
+    store.write_json(run / "run.json", content)
+    store.write_json(run / "items.json", prepare.search.freeze([t.tile for t in made.plan.tiles]))
+    return run
+
+
+def prepared(world, run, *overrides):
+    return prepare.prepare(Workflow.from_file(world.workflow, overrides=overrides), run)
+
+
+def test_a_run_whose_blocks_list_and_files_are_there_is_finished(world, whole):
+    found = prepared(world, whole)
+    assert found.is_finished
+    assert blocks_left(found) == 0
+    assert done_counts(found) == {"18GYS": 8}
+    assert prepared(world, whole, "output.write=[geojson]").is_finished
+
+
+def test_a_format_that_was_added_is_still_to_be_written(world, whole):
+    found = prepared(world, whole, "output.write=[geoparquet, geojson, gpkg]")
+    assert not found.is_finished
+    assert whats_left(found) == "only the list and its files: all blocks are done"
+
+
+@pytest.mark.parametrize("name", ["inventory.parquet", "inventory.geojson", "unobserved.parquet"])
+def test_a_file_that_is_gone_is_written_again(world, whole, name):
+    path = whole / name
+    content = path.read_bytes()
+    path.unlink()
+    try:
+        assert not prepared(world, whole).is_finished
+    finally:
+        path.write_bytes(content)
+    assert prepared(world, whole).is_finished
+
+
+def test_another_change_section_or_a_state_that_is_not_finished_is_not(world, whole):
+    assert not prepared(world, whole, "change.min_area_m2=0").is_finished
+    found = prepared(world, whole)
+    for state in ("partial", "failed", "running", "interrupted"):
+        earlier = {**found.previous, "state": state}
+        assert not Prepared(whole, found.plan, earlier, found.frozen).is_finished
+    assert not Prepared(whole, found.plan, None, found.frozen).is_finished
+
+
+def test_a_block_that_is_not_done_is_left_whatever_the_file_says(world, tmp_path):
+    made = store_run(
+        world, tmp_path, probability=np.zeros((2, SIZE, SIZE), np.uint16), only=3
+    )
+    earlier = {**run_json(made.plan, state="finished"), "outputs": {}}
+    found = Prepared(tmp_path, made.plan, earlier, {})
+    assert not found.is_finished
+    (tile,) = made.plan.tiles
+    assert done(tmp_path, tile).tolist() == [[True, True, True, False]] * 2
+    assert blocks_left(found) == 2
+
+
+def test_blocks_are_told_from_each_other_by_row_and_column(world, tmp_path):
+    made = store_run(
+        world, tmp_path, probability=np.zeros((2, SIZE, SIZE), np.uint16), only=2
+    )
+    (tile,) = made.plan.tiles
+    assert [block.index for block in tile.blocks] == [(0, 0), (0, 1), (1, 0), (1, 1)]
+    assert done(tmp_path, tile)[0].tolist() == [True, True, False, False]
+    failures = [{"tile": "18GYS", "step": 1, "index": [0, 1], "error": "HTTP 404"}]
+    assert failed({"failures": failures}) == {("18GYS", 1, 0, 1)}
+    assert failed(None) == failed({}) == set()
+
+
+# --- the first writes ---------------------------------------------------------------------------
+
+
+def test_a_kill_between_the_first_two_writes_does_not_lock_the_directory(
+    world, tmp_path, monkeypatch
+):
+    first = prepared(world, tmp_path / "run")
+    original, written = store.write_json, []
+
+    def second_fails(path, content):
+        if written:
+            raise KeyboardInterrupt
+        written.append(path.name)
+        original(path, content)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(prepare.store, "write_json", second_fails)
+        with pytest.raises(KeyboardInterrupt), opened(first):
+            pass
+    # run.json says that there is a run, so it comes when the items that it needs are there.
+    assert written == ["items.json"]
+    with opened(prepared(world, tmp_path / "run")) as current:
+        assert current.previous is None
+    content = json.loads((tmp_path / "run" / "run.json").read_text(encoding="utf-8"))
+    assert content["state"] == "planned"
+    assert json.loads((tmp_path / "run" / "items.json").read_text()) == first.frozen
+
+
+def test_the_frozen_items_of_a_run_rule_and_fresh_searches_again(world, whole, monkeypatch):
+    def refuse(*_):
+        raise StoreError("a search that nobody asked for")
+
+    monkeypatch.setattr(prepare.search, "find_tiles", refuse)
+    prepared(world, whole)
+    with pytest.raises(StoreError, match="nobody asked for"):
+        prepare.prepare(Workflow.from_file(world.workflow), whole, fresh=True)
