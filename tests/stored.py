@@ -1,24 +1,31 @@
-"""A run whose maps were made up: its store is laid out and filled, and no block is computed.
+"""Runs without a cluster: of maps that were made up, or of blocks that are computed here.
 
-archive = make_world(tmp_path, size=64)
+archive = make_world(tmp_path, size=64, cluster={"kind": "tests.stored:here"})
 made = store_run(archive, tmp_path / "run", probability=codes)
 listing.write(made.run, made.plan)
+
+monkeypatch.setattr(pipeline.stream, "compute", compute_here)
+lspipe.run(Workflow.from_file(archive.workflow))
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
+import dask
 import numpy as np
 
-from lspipe import store
+from lspipe import store, stream
+from lspipe.errors import LspipeError
 from lspipe.prepare import prepare
 from lspipe.schema import CODE_NODATA
 from lspipe.workflow import Workflow
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -79,3 +86,30 @@ def store_run(
 
 def _of(arrays: Any, tile: str) -> Any:
     return arrays[tile] if isinstance(arrays, dict) else arrays
+
+
+@contextmanager
+def here(spec: Any, execution: Any) -> Iterator[Any]:
+    """A kind of cluster without workers: "tests.stored:here" in a workflow."""
+    del spec, execution
+    yield SimpleNamespace(dashboard_link="", scheduler_info=lambda: {"workers": {}})
+
+
+def compute_here(
+    client: Any, batches: Any, *, report: Callable[..., None], **asked: Any
+) -> stream.Outcome:
+    """Do what `stream.compute` does, in this process and one block after the other."""
+    del client, asked
+    outcome = stream.Outcome()
+    for batch in batches:
+        for index, task in zip(batch.indices, batch.build(), strict=True):
+            try:
+                (result,) = dask.compute(task, scheduler="synchronous")
+            except LspipeError as error:
+                failure = stream.Failure(batch.tile, batch.step, index, str(error))
+                outcome.failures.append(failure)
+                report("failure", failure=failure)
+            else:
+                outcome.done += 1
+                report("block", **asdict(result))
+    return outcome

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, get_args, get_type_hints
 
@@ -29,6 +29,7 @@ from lspipe.models.statistics import Statistics
 from lspipe.workflow import Workflow
 from tests import seeing_model
 from tests.scenes import make_scene
+from tests.stored import compute_here, here
 from tests.worlds import add_scene, ground, make_world
 
 if TYPE_CHECKING:
@@ -135,33 +136,17 @@ ASKED: dict[str, Any] = {}
 
 
 @contextmanager
-def here(spec: Any, execution: Any) -> Iterator[Any]:
-    """A cluster without workers, named in the workflow as a kind of its own."""
-    ASKED["cluster"] = (spec, execution)
-    yield SimpleNamespace(dashboard_link="", scheduler_info=lambda: {"workers": {}})
-
-
-@contextmanager
 def there(spec: Any, execution: Any) -> Iterator[Any]:
+    """Another cluster without workers."""
+    ASKED["there"] = True
     with here(spec, execution) as client:
-        ASKED["there"] = True
         yield client
 
 
-def computed(_: Any, batches: Any, *, report: Any, **asked: Any) -> stream.Outcome:
-    """Do what `stream.compute` does, one task after the other; a read that fails is a failure."""
+def computed(*arguments: Any, report: Any, **asked: Any) -> stream.Outcome:
+    """Compute in this process, and remember what was asked."""
     ASKED.update(asked)
-    outcome = stream.Outcome()
-    for batch in batches:
-        for index, task in zip(batch.indices, batch.build(), strict=True):
-            try:
-                (result,) = dask.compute(task, scheduler="synchronous")
-            except LspipeError as error:
-                outcome.failures.append(stream.Failure(batch.tile, batch.step, index, str(error)))
-            else:
-                outcome.done += 1
-                report("block", **asdict(result))
-    return outcome
+    return compute_here(*arguments, report=report)
 
 
 def counted_loader(*arguments: Any, **options: Any) -> Any:
@@ -191,7 +176,7 @@ def world(tmp_path_factory):
         inference={"window": 16, "stride": 8},
         execution={"block": SIZE, "retries": 0},
         change={"min_area_m2": 0},
-        cluster={"kind": f"{__name__}:here"},
+        cluster={"kind": "tests.stored:here"},
     )
     # Cloudier over the area, and not over the tile as its metadata says.
     add_scene(

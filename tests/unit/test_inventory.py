@@ -231,6 +231,28 @@ def test_objects_cut_by_the_map_or_the_area_are_flagged() -> None:
     assert found["aoi_edge"].tolist() == [False, False, True]
 
 
+@pytest.mark.parametrize(
+    ("place", "is_cut"),
+    [
+        (np.s_[0:2, 3:5], True), (np.s_[6:8, 3:5], True), (np.s_[3:5, 0:2], True),
+        (np.s_[3:5, 10:12], True), (np.s_[1:3, 1:3], False), (np.s_[5:7, 9:11], False),
+    ],
+)  # fmt: skip
+def test_every_edge_of_a_map_cuts(place, is_cut) -> None:
+    codes = np.zeros((2, 8, 12), np.uint16)
+    codes[1][place] = 9000
+    assert delineate(changes(codes))["tile_edge"].tolist() == [is_cut]
+
+
+def test_the_smallest_area_is_geodesic_and_not_of_the_grid() -> None:
+    codes = np.zeros((2, 12, 12), np.uint16)
+    codes[1, 1:4, 1:4] = 9000
+    (area,) = delineate(changes(codes))["area_m2"]
+    assert area != 900
+    for least, count in ((area - 0.01, 1), (area, 1), (area + 0.01, 0)):
+        assert len(delineate(changes(codes), min_area_m2=least)) == count
+
+
 def test_a_slice_of_a_map_keeps_its_place() -> None:
     codes = np.zeros((2, 8, 12), np.uint16)
     codes[1, 4:6, 4:6] = 9000

@@ -141,3 +141,20 @@ def test_the_frozen_items_of_a_run_rule_and_fresh_searches_again(world, whole, m
     prepared(world, whole)
     with pytest.raises(StoreError, match="nobody asked for"):
         prepare.prepare(Workflow.from_file(world.workflow), whole, fresh=True)
+
+
+def test_blocks_of_a_run_stay_as_they_were_cut(world, whole):
+    # Another size in the workflow changes no pixel, and so not what is done.
+    found = prepared(world, whole, "execution.block=64")
+    assert found.plan.tiles[0].grid.block == 40
+    assert found.is_finished
+
+
+def test_a_directory_that_another_process_wrote_meanwhile_is_looked_at_again(
+    world, whole, tmp_path
+):
+    early = prepared(world, tmp_path / "run")
+    with opened(early):
+        pass
+    with opened(early) as current:
+        assert current.previous["state"] == "planned"

@@ -243,6 +243,13 @@ def test_a_scene_that_fits_both_is_refused(dn):
         radiometry_from_pixels(dn)
 
 
+def test_saturated_pixels_do_not_hide_dark_ones():
+    dark = np.random.default_rng(0).integers(1020, 1400, 4000)
+    dn = np.concatenate([dark, np.full(200_000, 65535)]).astype(np.uint16)
+    assert radiometry_from_pixels(dn).offset == -0.1
+    assert radiometry_from_pixels(np.where(dn < 65535, dn - 1000, dn)).offset == 0.0
+
+
 # --- numbers to reflectance ---------------------------------------------------------------------
 
 RAW, PLAIN = Radiometry(1e-4, -0.1, "test"), Radiometry(1e-4, 0.0, "test")
