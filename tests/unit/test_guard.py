@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -203,3 +204,45 @@ def test_counts_of_blocks_are_added_up_for_their_own_tile_and_date(worlds):
         found = entry["channels"][channel.name]
         assert found["outside"] == pytest.approx(channel.outside, abs=1e-4)
         assert found["distance"] == pytest.approx(channel.distance, abs=1e-2)
+
+
+# --- where and how it looks ---------------------------------------------------------------------
+
+
+def test_masked_pixels_are_not_looked_at_by_the_workflows_own_mask(worlds):
+    # Everything is of the class of plants, which this workflow masks.
+    (facts,) = look(worlds["raised"], "cube.mask.scl=[vegetation]")
+    assert facts["pixels"] == 0
+
+
+def test_what_is_looked_at_lies_where_the_tile_is_sampled(worlds, monkeypatch):
+    # Places that begin between two rows of the sample, which is every eighth of the tile.
+    monkeypatch.setattr(guard, "PLACE", 60)
+    plan = lspipe.plan(Workflow.from_file(worlds["sound"].workflow))
+    (tile,) = plan.tiles
+    values = guard._values(plan, tile, 1)
+    rows, columns = np.mgrid[:240, :240] + 0.5
+    expected = []
+    for part in guard._places(tile, plan):
+        here = np.zeros((240, 240), bool)
+        here[part] = True
+        here[np.arange(240) % 8 > 0] = False
+        here[:, np.arange(240) % 8 > 0] = False
+        expected.append([SOUND(band, rows, columns)[here] for band in BANDS[:3]])
+    np.testing.assert_allclose(values[:3], np.concatenate(expected, axis=1), atol=1e-4)
+
+
+def test_each_date_is_scaled_by_its_own_range(worlds):
+    plan = lspipe.plan(Workflow.from_file(worlds["sound"].workflow))
+    scaling = replace(plan.model.scaling, kind="tile-minmax")
+    plan = replace(plan, model=replace(plan.model, scaling=scaling))
+    ranges = tuple(((0.0, top),) * 4 for top in (0.5, 1.0))
+    tile = replace(plan.tiles[0], tile_ranges=ranges)
+    plain = guard._values(replace(plan, model=lspipe_model()), plan.tiles[0], 1)
+    np.testing.assert_allclose(guard._values(plan, tile, 1), plain, atol=1e-6)
+    before = guard._values(replace(plan, model=lspipe_model()), plan.tiles[0], 0)
+    np.testing.assert_allclose(guard._values(plan, tile, 0), before * 2, atol=1e-6)
+
+
+def lspipe_model():
+    return ModelItem.from_file("shipped:bare-ground")

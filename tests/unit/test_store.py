@@ -186,6 +186,49 @@ def test_clearing_refuses_a_folder_that_is_not_a_run(tmp_path):
     assert (tmp_path / "holiday.jpg").exists()
 
 
+def test_clearing_removes_all_of_a_run_and_first_what_says_that_there_is_one(tmp_path, monkeypatch):
+    store.create(tmp_path, [grid()], fingerprint="f")
+    store.create_change(tmp_path, grid())
+    names = ("run.json", "items.json", "log.jsonl", "inventory.parquet", "unobserved.parquet")
+    for name in (*names, ".inventory.ab.partial.gpkg", "notes.txt"):
+        (tmp_path / name).touch()
+    left = []
+    original = store.documents.shutil.rmtree
+
+    def remove(path):
+        left.append({file.name for file in tmp_path.iterdir()})
+        original(path)
+
+    monkeypatch.setattr(store.documents.shutil, "rmtree", remove)
+    store.clear(tmp_path)
+    assert [file.name for file in tmp_path.iterdir()] == ["notes.txt"]
+    assert len(left) == 3
+    assert not left[0] & set(names)
+
+
+def test_an_empty_block_is_written_too(tmp_path):
+    # A missing file never stands for a result.
+    store.create(tmp_path, [grid()], fingerprint="f")
+    shape = (40, 40)
+    store.write_block(
+        tmp_path, "18GYS", 0, (0, 0), (slice(0, 40), slice(0, 40)),
+        detections={
+            "probability": np.full(shape, CODE_NODATA, np.uint16),
+            "quality": np.full(shape, 255, np.uint8),
+        },
+        evidence={"ndvi": np.full(shape, CUBE_NODATA, np.int16)},
+    )  # fmt: skip
+    for which, name in ((store.DETECTIONS, "probability"), (store.EVIDENCE, "ndvi")):
+        chunks = [p for p in (tmp_path / which / "18GYS" / name / "c").rglob("*") if p.is_file()]
+        assert len(chunks) == 4
+
+
+def test_a_store_remembers_whose_it_is(tmp_path):
+    store.create(tmp_path, [grid()], fingerprint="one")
+    with pytest.raises(StoreError, match="made by another workflow"):
+        store.create(tmp_path, [grid()], fingerprint="other")
+
+
 def test_json_is_never_half_written(tmp_path, monkeypatch):
     store.write_json(tmp_path / "run.json", {"state": "finished"})
 
