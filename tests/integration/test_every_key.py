@@ -18,7 +18,6 @@ import dask
 import geopandas as gpd
 import numpy as np
 import pytest
-import yaml
 
 import lspipe
 from lspipe import clusters, estimate, loaders, pipeline, store, stream
@@ -170,7 +169,11 @@ def world(tmp_path_factory):
     made = make_world(
         folder,
         size=SIZE,
-        before={"values": ground(OLD), "clouds": [(50, 20, 4)], "properties": {"eo:cloud_cover": 5}},
+        before={
+            "values": ground(OLD),
+            "clouds": [(50, 20, 4)],
+            "properties": {"eo:cloud_cover": 5},
+        },
         after={"values": ground(OLD, NEW), "clouds": [(30, 52, 6)]},
         model={"item": "seeing.json"},
         inference={"window": 16, "stride": 8},
@@ -184,7 +187,9 @@ def world(tmp_path_factory):
         clouds=[(20, 40, 14)], properties={"eo:cloud_cover": 1},
     )  # fmt: skip
     add_scene(folder, size=SIZE, time="2016-01-15T14:37:51Z", values=ground())
-    other = make_scene(folder / "scenes", size=SIZE, time="2018-03-01T14:37:51Z", values=ground(NEW))
+    other = make_scene(
+        folder / "scenes", size=SIZE, time="2018-03-01T14:37:51Z", values=ground(NEW)
+    )
     other.collection_id = "another"
     for name, collection in (("items", "another"), ("elsewhere", "sentinel-2-c1-l2a")):
         (folder / name).mkdir(exist_ok=True)
@@ -193,7 +198,9 @@ def world(tmp_path_factory):
     earlier = next((folder / "items").glob("*_20170115_*")).read_text(encoding="utf-8")
     (folder / "elsewhere" / "earlier.json").write_text(earlier, encoding="utf-8")
     (folder / "items" / "earlier.json").write_text(
-        json.dumps(json.loads(earlier) | {"id": "S2A_18GYS_20170115_1_L2A", "collection": "another"}),
+        json.dumps(
+            json.loads(earlier) | {"id": "S2A_18GYS_20170115_1_L2A", "collection": "another"}
+        ),
         encoding="utf-8",
     )
     # A damaged file, of a scene that is taken where the year of 2015 is asked for.
@@ -394,6 +401,7 @@ def test_every_key_has_a_row():
 
 
 CASES = [pytest.param(key, row, id=f"{key}={row.value}") for key in ROWS for row in ROWS[key]]
+
 
 @pytest.mark.parametrize(("key", "row"), CASES)
 def test_another_value_changes_what_is_done(key, row, world, tmp_path):

@@ -86,9 +86,7 @@ def test_subtract_lists_a_single_pixel_beside_an_old_one() -> None:
         ("hysteresis", 0, ["new", "persistent"]),
         ("subtract", 1, ["new", "persistent"]),
     ):
-        change = compare(
-            dataarray(before), dataarray(after), method=method, tolerance_px=tolerance
-        )
+        change = compare(dataarray(before), dataarray(after), method=method, tolerance_px=tolerance)
         assert sorted(delineate(change)["status"]) == found
 
 

@@ -83,7 +83,7 @@ def test_the_part_of_the_area_outside_every_tile_has_no_scene_on_either_date():
 
 
 def test_a_sliver_is_no_place_without_a_scene():
-    shifted = shapely.transform(area().geometry, lambda xy: xy + [1e-7, 0])
+    shifted = shapely.transform(area().geometry, lambda xy: xy + np.array([1e-7, 0]))
     found = coverage(Area(shifted, None, "a box"), [grid()], [gaps(grid())])
     table = with_no_scene([gaps(grid())], found, dates=("after",))
     assert len(table) == 0

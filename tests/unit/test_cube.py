@@ -240,7 +240,9 @@ def test_only_required_bands_decide_what_is_observed(tmp_path: Path) -> None:
             chunks=((SIZE,), (SIZE,)),
             required=required,
         ).compute()
-        np.testing.assert_array_equal(cube["quality"] == Quality.NODATA, expected | (missing & False))
+        np.testing.assert_array_equal(
+            cube["quality"] == Quality.NODATA, expected | (missing & False)
+        )
         np.testing.assert_array_equal(cube["acquired"] == 0, expected | (missing & False))
 
 
@@ -437,7 +439,7 @@ def test_an_offset_is_told_from_pixels_around_the_area_only(
     # A lake in the west, which would be dark either way, and a desert in the east.
     item = make_scene(
         tmp_path, baseline="05.10", offset=0.0,
-        values=lambda _, rows, columns: np.where(columns < 120, 0.02, 0.6),
+        values=lambda _, _rows, columns: np.where(columns < 120, 0.02, 0.6),
     )  # fmt: skip
     west, east = np.zeros((2, SIZE, SIZE), bool)
     west[100:110, 20:30] = east[100:110, 200:210] = True

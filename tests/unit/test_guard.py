@@ -173,7 +173,9 @@ def test_a_run_warns_from_a_tenth_or_two_deviations_on(outside, distance, is_sai
 
 def test_a_warning_names_the_strangest_channels_first_and_counts_the_others():
     (line,) = guard.warnings(
-        facts(B02=(0.15, 0), B03=(0.9, 0), B04=(0, -2.9), B08=(0.05, 1), B11=(0.11, 0), B12=(0, 2.5))
+        facts(
+            B02=(0.15, 0), B03=(0.9, 0), B04=(0, -2.9), B08=(0.05, 1), B11=(0.11, 0), B12=(0, 2.5)
+        )
     )
     places = [line.index(name) for name in ("B03", "B04", "B12")]
     assert places == sorted(places)

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 
 import geopandas as gpd
 import pytest
+import shapely
 
 import lspipe
 from lspipe import pipeline, stream
@@ -97,26 +98,19 @@ def test_calls_add_up_to_a_run(world, monkeypatch):
     part = run(world, limit=3)
     assert (part.state, part.done, part.skipped, part.total) == ("partial", 3, 0, 8)
     clock = time.time
-    monkeypatch.setattr(pipeline.time, "time", lambda: clock() + counted())
+    # It jumps by an hour between the beginning and the end of the second call.
+    jumps = iter([0])
+    monkeypatch.setattr(pipeline.time, "time", lambda: clock() + next(jumps, 3600))
     earlier = run_json(world)["seconds"]
     rest = run(world)
     assert (rest.state, rest.done, rest.skipped, rest.total) == ("finished", 5, 3, 8)
     content = run_json(world)
-    # The clock jumps by an hour between the beginning and the end of the second call.
     assert content["seconds"] == pytest.approx(earlier + 3600, abs=200)
     assert content["windows"]["needed"] == content["windows"]["run"] > 8
     assert content["counts"] == {
         "total": 8, "done": 5, "skipped": 3, "failed": 0, "objects": {"new": 1, "persistent": 1},
     }  # fmt: skip
     assert content["outputs"]["geoparquet"] == "inventory.parquet"
-
-
-CALLS = []
-
-
-def counted():
-    CALLS.append(None)
-    return 0 if len(CALLS) == 1 else 3600
 
 
 def test_failures_are_kept_until_their_blocks_are_tried_again(world):
@@ -139,37 +133,33 @@ def test_failures_are_kept_until_their_blocks_are_tried_again(world):
 
 
 def test_nothing_outside_of_the_area_is_computed_or_listed(world):
-    corner = gpd.GeoSeries.from_wkt(
-        ["POLYGON((700300 5199700, 700600 5199700, 700600 5199400, 700300 5199400, 700300 5199700))"],
-        crs=32718,
-    )
+    corner = gpd.GeoSeries([shapely.box(700300, 5199400, 700600, 5199700)], crs=32718)
     corner.to_crs(4326).to_file(world.folder / "area.geojson")
     summary = run(world, "aoi={file: area.geojson}")
     assert summary.statuses == {"new": 1}
-    codes = lspipe_codes(world)
+    codes = pipeline.store.read(world.run, pipeline.store.DETECTIONS, "18GYS", "probability")
     assert (codes[:, :29] == 65535).all()
     assert (codes[:, 32:58, 36:62] != 65535).all()
-
-
-def lspipe_codes(world):
-    return pipeline.store.read(world.run, pipeline.store.DETECTIONS, "18GYS", "probability")
 
 
 def test_every_batch_is_of_its_own_date_and_numbered_after_the_ones_before(world, monkeypatch):
     prepared = prepare(Workflow.from_file(world.workflow), world.run)
     (tile,) = prepared.plan.tiles
     todo = {("18GYS", 0): list(tile.blocks[1:3]), ("18GYS", 1): list(tile.blocks[:1])}
-    asked = []
-    monkeypatch.setattr(
-        pipeline.worker, "block_tasks",
-        lambda cube, job, blocks, **more: asked.append((job.step, str(cube["time"].values)[:10], more)) or [],
-    )  # fmt: skip
-    turns = []
+    asked, turns = [], []
+
+    def block_tasks(cube, job, _, **more):
+        asked.append((job.step, str(cube["time"].values)[:10], more))
+        return []
+
+    monkeypatch.setattr(pipeline.worker, "block_tasks", block_tasks)
     original = pipeline.worker.in_turn
     monkeypatch.setattr(
         pipeline.worker, "in_turn", lambda *numbers: turns.append(numbers) or original(*numbers)
     )
-    client = SimpleNamespace(scheduler_info=lambda: {"workers": {"a": {"resources": {"inference": 1}}}})
+    client = SimpleNamespace(
+        scheduler_info=lambda: {"workers": {"a": {"resources": {"inference": 1}}}}
+    )
     batches = list(pipeline._batches(prepared, todo, client))
     assert [(b.tile, b.step, b.indices) for b in batches] == [
         ("18GYS", 0, ((0, 1), (1, 0))), ("18GYS", 1, ((0, 0),)),

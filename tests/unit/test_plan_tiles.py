@@ -186,7 +186,11 @@ def wide(tmp_path_factory):
         after={"clouds": [(32, 20, 18)], "bands": ("B02", "B04", "B08", "B11")},
     )
     add_scene(
-        folder, size=(SIZE, 112), time="2018-02-19T14:37:51Z", values=ground(), clouds=[(30, 90, 12)]
+        folder,
+        size=(SIZE, 112),
+        time="2018-02-19T14:37:51Z",
+        values=ground(),
+        clouds=[(30, 90, 12)],
     )
     write_area(folder / "west.geojson", 0, 40)
     write_area(folder / "east.geojson", 70, 112)
@@ -208,8 +212,10 @@ def test_every_scene_that_was_considered_is_kept_date_by_date(wide):
     plan = plan_of(wide)
     found = [(c["role"], c["time"][:10], c["chosen"]) for c in plan.tiles[0].candidates]
     assert found == [
-        ("before", "2017-01-15", True), ("after", "2018-01-20", False), ("after", "2018-02-19", True),
-    ]  # fmt: skip
+        ("before", "2017-01-15", True),
+        ("after", "2018-01-20", False),
+        ("after", "2018-02-19", True),
+    ]
     assert record(plan.tiles[0])["candidates"] == list(plan.tiles[0].candidates)
 
 

@@ -82,9 +82,7 @@ def test_another_change_section_or_a_state_that_is_not_finished_is_not(world, wh
 
 
 def test_a_block_that_is_not_done_is_left_whatever_the_file_says(world, tmp_path):
-    made = store_run(
-        world, tmp_path, probability=np.zeros((2, SIZE, SIZE), np.uint16), only=3
-    )
+    made = store_run(world, tmp_path, probability=np.zeros((2, SIZE, SIZE), np.uint16), only=3)
     earlier = {**run_json(made.plan, state="finished"), "outputs": {}}
     found = Prepared(tmp_path, made.plan, earlier, {})
     assert not found.is_finished
@@ -94,9 +92,7 @@ def test_a_block_that_is_not_done_is_left_whatever_the_file_says(world, tmp_path
 
 
 def test_blocks_are_told_from_each_other_by_row_and_column(world, tmp_path):
-    made = store_run(
-        world, tmp_path, probability=np.zeros((2, SIZE, SIZE), np.uint16), only=2
-    )
+    made = store_run(world, tmp_path, probability=np.zeros((2, SIZE, SIZE), np.uint16), only=2)
     (tile,) = made.plan.tiles
     assert [block.index for block in tile.blocks] == [(0, 0), (0, 1), (1, 0), (1, 1)]
     assert done(tmp_path, tile)[0].tolist() == [True, True, False, False]
@@ -150,9 +146,7 @@ def test_blocks_of_a_run_stay_as_they_were_cut(world, whole):
     assert found.is_finished
 
 
-def test_a_directory_that_another_process_wrote_meanwhile_is_looked_at_again(
-    world, whole, tmp_path
-):
+def test_a_directory_that_another_process_wrote_meanwhile_is_looked_at_again(world, tmp_path):
     early = prepared(world, tmp_path / "run")
     with opened(early):
         pass

@@ -19,7 +19,7 @@ TIMES = ("2017-01-15T14:37:51Z", "2018-01-20T14:37:51Z")
 
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory):
-    """Two tiles of 2 x 2 blocks on two dates; the first block of each is done, two others failed."""
+    """Two tiles of 2 x 2 blocks on two dates; the first of each is done, two others failed."""
     folder = tmp_path_factory.mktemp("world")
     world = make_world(
         folder,
@@ -30,7 +30,9 @@ def prepared(tmp_path_factory):
     )
     for time in TIMES:
         add_scene(folder, tile="18GYT", size=SIZE, time=time, values=ground())
-    made = store_run(world, folder / "run", probability=np.zeros((2, SIZE, SIZE), np.uint16), only=1)
+    made = store_run(
+        world, folder / "run", probability=np.zeros((2, SIZE, SIZE), np.uint16), only=1
+    )
     failures = [
         {"tile": "18GYS", "step": 1, "index": [0, 1], "error": "HTTP 404"},
         {"tile": "18GYT", "step": 0, "index": [1, 0], "error": "HTTP 404"},
@@ -87,7 +89,7 @@ def test_bounds_choose_the_blocks_that_they_touch(prepared):
     # A few pixels on both sides of the border of the first two blocks of the first tile.
     box = shapely.box(699960 + 380, 5200000 - 60, 699960 + 420, 5200000 - 20)
     bounds = tuple(gpd.GeoSeries([box], crs=32718).to_crs(4326).total_bounds)
-    assert chosen(prepared, bounds=bounds) == dict.fromkeys(STEPS[:2], [(0, 1)])
+    assert chosen(prepared, bounds=bounds) == {step: [(0, 1)] for step in STEPS[:2]}
     everything = Prepared(prepared.run, prepared.plan, None, {})
     assert chosen(everything, bounds=bounds, limit=1) == {STEPS[0]: [(0, 1)]}
     with pytest.raises(UsageError, match="touches no block"):

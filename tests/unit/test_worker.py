@@ -159,7 +159,7 @@ def test_a_model_that_changed_since_the_plan_is_refused(plan):
         worker.load(replace(plan.reference, sha256="0" * 64))
 
 
-def test_a_worker_loads_what_the_plan_resolved(plan, monkeypatch):
+def test_a_worker_loads_what_the_plan_resolved(monkeypatch):
     asked = {}
 
     def load(item, sha256, **options):
@@ -382,7 +382,7 @@ def tasks_seen(plan, run, monkeypatch, **options):
     """What each block of a date was computed from, by its row and column."""
     found = {}
 
-    def answer(pixels, *, origin, core, mask, area, runtime, setting, **more):
+    def answer(pixels, *, origin, core, mask, area, **more):
         found[origin] = {"pixels": pixels, "mask": mask, "area": area, **more}
         more["report"](1, 1)
         return np.zeros([part.stop - part.start for part in core], np.float32)
@@ -391,7 +391,9 @@ def tasks_seen(plan, run, monkeypatch, **options):
     (tile,) = plan.tiles
     cube = open_step(tile, tile.steps[1], plan.workflow)
     job = replace(job_of(plan, run, 1), **options.pop("job", {}))
-    compute(block_tasks(cube, job, tile.blocks, **{"bands": plan.model.bands, "area": None} | options))
+    compute(
+        block_tasks(cube, job, tile.blocks, **{"bands": plan.model.bands, "area": None} | options)
+    )
     with dask.config.set(scheduler="synchronous"):
         return found, cube.compute()
 
@@ -406,7 +408,10 @@ def test_a_block_gets_its_surroundings_in_the_order_of_the_models_bands(
     job = {"fill_masked": True, "tile_range": ((0.0, 1.0),) * 3}
     found, cube = tasks_seen(plan, tmp_path, monkeypatch, bands=bands, area=area, job=job)
     assert len(found) == len(tile.blocks)
-    values, quality = cube["reflectance"].sel(band=list(bands)).to_numpy(), cube["quality"].to_numpy()
+    values, quality = (
+        cube["reflectance"].sel(band=list(bands)).to_numpy(),
+        cube["quality"].to_numpy(),
+    )
     assert quality.any()
     for block in tile.blocks:
         given = found[block.outer[0].start, block.outer[1].start]
