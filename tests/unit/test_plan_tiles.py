@@ -318,6 +318,19 @@ def test_the_fingerprint_holds_every_decision_about_a_tile(halves):
     assert plan.detection_inputs["area"] == json.loads(json.dumps(plan.area.facts()))
 
 
+def test_a_median_is_named_by_all_of_its_acquisitions_and_given_back(halves):
+    plan = plan_of(halves, "cube.composite=median")
+    (tile,) = plan.tiles
+    steps = plan.detection_inputs["tiles"]["18GYS"]["steps"]
+    assert [step["acquisitions"] for step in steps] == [
+        [["west", "east"], ["S2A_18GYS_20170214_0_L2A"]],
+        [["S2A_18GYS_20180120_0_L2A"], ["S2A_18GYS_20180219_0_L2A"]],
+    ]
+    decided = json.loads(json.dumps({"18GYS": record(tile)}))
+    again = make(plan.workflow, frozen=freeze([tile.tile]), decided=decided)
+    assert list(map(described, again.tiles[0].steps)) == list(map(described, tile.steps))
+
+
 def test_a_record_gives_back_every_step_with_its_date_and_its_halves(halves):
     plan = plan_of(halves)
     (tile,) = plan.tiles
