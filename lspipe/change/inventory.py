@@ -52,7 +52,7 @@ class Provenance:
     date_after: datetime | str | None = None
     """Sensing time of the later, or only, date, UTC."""
     event_after: datetime | str | None = None
-    """What is new was not there at this time, UTC; None = `date_before`."""
+    """What is new was not there at this time, UTC; None = `date_before`, if that is the earlier."""
     event_by: datetime | str | None = None
     """What is new was there by this time, UTC; None = `date_after`."""
     model_id: str | None = None
@@ -191,7 +191,9 @@ def _describe(table: pd.DataFrame, who: Provenance, crs: CRS) -> pd.DataFrame:
     before, after, event_after, event_by = pd.to_datetime(
         pd.Series(given), utc=True, format="ISO8601"
     )
-    event_after = before if pd.isna(event_after) else event_after
+    # Of dates that were swapped, the later one is no earlier bound of what the other shows.
+    if pd.isna(event_after) and not before > after:
+        event_after = before
     event_by = after if pd.isna(event_by) else event_by
     # What was there before the first date has no earlier bound, and happened by that date.
     is_old = table["status"].isin(["persistent", "vanished"])

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from lspipe.change.compare import change_codes, compare
+from lspipe.change.inventory import delineate
 from lspipe.change.spec import ChangeSpec
 from lspipe.errors import UsageError
 from lspipe.schema import CODE_NODATA, State, dequantise
@@ -76,6 +77,18 @@ def test_subtract_is_the_binary_difference(pair) -> None:
     np.testing.assert_array_equal(signed[seen], expected[seen])
     assert (state[~seen] == State.UNDETERMINED).all()
     assert not np.isin(state, [State.WEAK_GAIN, State.WEAK_LOSS]).any()
+
+
+def test_subtract_lists_a_single_pixel_beside_an_old_one() -> None:
+    before, after = np.zeros((2, 5, 6), np.uint16)
+    before[1:4, 1:3] = after[1:4, 1:4] = 9000
+    for method, tolerance, found in (
+        ("hysteresis", 1, ["persistent"]),
+        ("hysteresis", 0, ["new", "persistent"]),
+        ("subtract", 1, ["new", "persistent"]),
+    ):
+        change = compare(dataarray(before), dataarray(after), method=method, tolerance_px=tolerance)
+        assert sorted(delineate(change)["status"]) == found
 
 
 @given(PAIRS, SPECS)

@@ -15,7 +15,7 @@ from odc.geo.geobox import GeoBox
 from scipy.ndimage import maximum_filter
 
 from lspipe import catalogs, preprocess
-from lspipe.cube import composite
+from lspipe.cube import composite, offsets
 from lspipe.cube.choice import Step, choose
 from lspipe.cube.masked import masked_shares
 from lspipe.cube.offsets import radiometry_of_pixels
@@ -208,6 +208,38 @@ def test_masked_pixels_keep_their_values(tmp_path: Path) -> None:
     # Nearly all: the rim of a 20 m class is wider than the disc at 10 m.
     assert float((cube["reflectance"][0].where(under) == 9000).sum() / under.sum()) > 0.95
     assert not (cube["reflectance"] == CUBE_NODATA).any()
+    # They were acquired, though nobody saw the ground.
+    assert (cube["acquired"] == 17546).all()  # date -d 2018-01-15 +%s / 86400
+
+
+def test_each_band_has_the_offset_that_was_decided_for_it(tmp_path: Path) -> None:
+    item = make_scene(tmp_path, bands=BANDS, values=lambda *_: np.float64(0.3))
+    lower = {(item.id, "swir16"): preprocess.Radiometry(1e-4, -0.1, "test")}
+    cube = opened(acquisition(item), radiometry=lower).compute()
+    assert (cube["reflectance"].sel(band="B04") == 3000).all()
+    assert (cube["reflectance"].sel(band="B11") == 2000).all()
+
+
+def test_only_required_bands_decide_what_is_observed(tmp_path: Path) -> None:
+    item = make_scene(tmp_path, bands=BANDS, scl=None, wedge=left_of(60))
+    whole = make_scene(tmp_path, name="whole", bands=BANDS, scl=None)
+    item.assets["swir16"].href = whole.assets["swir16"].href
+    decided = {(item.id, key): preprocess.Radiometry(1e-4, 0.0, "") for key in ("red", "swir16")}
+    missing = left_of(60)(*centres())
+    for required, expected in ((("B11",), False), (("B04",), missing), (None, missing)):
+        cube = open_cube(
+            Step(role="after", acquisitions=(acquisition(item),)),
+            grid(),
+            bands=BANDS,
+            radiometry=decided,
+            spec=CubeSpec(mask=NO_MASK),
+            chunks=((SIZE,), (SIZE,)),
+            required=required,
+        ).compute()
+        np.testing.assert_array_equal(
+            cube["quality"] == Quality.NODATA, expected | (missing & False)
+        )
+        np.testing.assert_array_equal(cube["acquired"] == 0, expected | (missing & False))
 
 
 def test_scene_classes_are_only_needed_by_a_mask(tmp_path: Path) -> None:
@@ -275,6 +307,22 @@ def test_complementary_halves_make_one_acquisition(tmp_path: Path) -> None:
     np.testing.assert_array_equal(both[0][away], both[1][away])
 
 
+def test_the_rim_of_a_cloud_reaches_over_the_seam_of_two_halves(tmp_path: Path) -> None:
+    # Each half shows ground on its own side only; the cloud ends where the halves meet.
+    west_side = centres()[1] < 120
+    west = make_scene(
+        tmp_path, name="west", wedge=lambda _, columns: columns >= 120, clouds=[(60, 108, 10)]
+    )
+    east = make_scene(tmp_path, name="east", wedge=lambda _, columns: columns < 120)
+    cube = opened(acquisition(west, east), bands=("B04",), mask=MaskSpec(dilate_px=9)).compute()
+    quality = cube["quality"].to_numpy()
+    cloud = (quality & Quality.CLOUD) != 0
+    assert not (cloud & ~west_side).any()
+    reached = maximum_filter(cloud, 19) & ~cloud
+    assert np.count_nonzero(reached & ~west_side) > 20
+    np.testing.assert_array_equal(quality, np.where(cloud, 4, np.where(reached, 32, 0)))
+
+
 def test_where_parts_overlap_the_first_that_sees_a_pixel_wins(tmp_path: Path) -> None:
     bright = make_scene(tmp_path, name="bright", values=lambda *_: np.float64(0.5))
     dark = make_scene(
@@ -284,6 +332,7 @@ def test_where_parts_overlap_the_first_that_sees_a_pixel_wins(tmp_path: Path) ->
     gap = left_of(60)(rows, columns)
     first_dark = opened(acquisition(dark, bright), bands=("B04",), mask=NO_MASK).compute()
     np.testing.assert_array_equal(first_dark["reflectance"][0], np.where(gap, 5000, 1000))
+    np.testing.assert_array_equal(first_dark["scl"][::2, ::2] == 4, gap[::2, ::2])
     first_bright = opened(acquisition(bright, dark), bands=("B04",), mask=NO_MASK).compute()
     assert (first_bright["reflectance"] == 5000).all()
     assert (first_bright["scl"] == 4).all()
@@ -333,6 +382,66 @@ def test_masked_shares_are_those_of_the_cube(px: int, tmp_path: Path) -> None:
     quality = opened(scene, bands=("B04",), mask=spec.mask)["quality"].to_numpy()
     (share,) = masked_shares([scene], grid(), spec, area_mask=area)
     assert share == pytest.approx((quality[area] != 0).mean(), abs=1e-9)
+
+
+@pytest.mark.parametrize(("px", "as_if"), [(3, 4), (4, 4)])
+def test_shares_are_of_the_pixels_of_20_m_that_touch_the_area(
+    px: int, as_if: int, tmp_path: Path
+) -> None:
+    # A cloud that ends just north of the area, whose rim (rounded up) reaches into it; odd edges.
+    scene = acquisition(make_scene(tmp_path, clouds=[(10, 120, 20), (200, 60, 9)]))
+    area = np.zeros((SIZE, SIZE), bool)
+    area[31:161, 19:221] = True
+    area[31, 100] = False
+    coarse = area.reshape(120, 2, 120, 2).any(axis=(1, 3))
+    mask = MaskSpec(dilate_px=as_if)
+    quality = opened(scene, bands=("B04",), mask=mask)["quality"].to_numpy()[::2, ::2]
+    expected = (quality[coarse] != 0).mean()
+    assert expected > 0
+    spec = CubeSpec(mask=MaskSpec(dilate_px=px))
+    assert masked_shares([scene], grid(), spec, area_mask=area) == [pytest.approx(expected)]
+
+
+def test_equal_times_are_ordered_by_id(tmp_path: Path) -> None:
+    one, two = (acquisition(make_scene(tmp_path, name=name)) for name in ("a", "b"))
+    for scenes in ((one, two), (two, one)):
+        each = choose(tile_of(*scenes), "after", CubeSpec(composite="each"), area_mask=EVERYWHERE)
+        assert [step.acquisitions for step in each.steps] == [(one,), (two,)]
+        best = choose(tile_of(*scenes), "after", CubeSpec(), area_mask=EVERYWHERE)
+        assert best.steps[0].acquisitions == (one,)
+
+
+@pytest.mark.parametrize(
+    ("span", "length", "expected"),
+    [
+        ((0, 100), 10980, (0, 1830)),
+        ((5000, 5100), 10980, (4135, 5965)),
+        ((10900, 10980), 10980, (9150, 10980)),
+        ((3000, 6000), 10980, (3000, 6000)),
+        ((0, 10980), 10980, (3660, 7320)),
+        ((50, 60), 240, (0, 240)),
+    ],
+)
+def test_the_look_is_around_the_area_and_inside_the_tile(span, length, expected) -> None:
+    found = offsets._around_centre(slice(*span), length)
+    assert (found.start, found.stop) == expected
+
+
+def test_an_offset_is_told_from_pixels_around_the_area_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(offsets, "_SHORTEST", 60)
+    monkeypatch.setattr(offsets, "_LONGEST", 80)
+    # A lake in the west, which would be dark either way, and a desert in the east.
+    item = make_scene(
+        tmp_path, baseline="05.10", offset=0.0,
+        values=lambda _, _rows, columns: np.where(columns < 120, 0.02, 0.6),
+    )  # fmt: skip
+    west, east = np.zeros((2, SIZE, SIZE), bool)
+    west[100:110, 20:30] = east[100:110, 200:210] = True
+    assert radiometry_of_pixels(item, grid(), CubeSpec(), area_mask=west).offset == 0
+    with pytest.raises(RadiometryError, match="fits both"):
+        radiometry_of_pixels(item, grid(), CubeSpec(), area_mask=east)
 
 
 def test_no_data_over_the_area_counts_as_masked_with_or_without_scene_classes(
@@ -401,6 +510,7 @@ def test_the_median_is_that_of_the_unmasked_values(tmp_path: Path) -> None:
             clouds=clouds,
             wedge=left_of(20 * n),
             baseline="02.06" if n % 2 else "05.09",
+            scl=(4, 5, 6, 7)[n],
         )
         scenes.append(acquisition(item))
     single = [opened(scene).compute() for scene in scenes]
@@ -418,6 +528,12 @@ def test_the_median_is_that_of_the_unmasked_values(tmp_path: Path) -> None:
         np.testing.assert_array_equal(
             cube[name].to_numpy()[..., ~seen], single[0][name].to_numpy()[..., ~seen]
         )
+    first = np.argmax(clear, axis=0)[seen]
+    classes = np.stack([cube["scl"] for cube in single])[:, seen]
+    assert len(np.unique(classes)) > 4
+    np.testing.assert_array_equal(
+        cube["scl"].to_numpy()[seen], np.take_along_axis(classes, first[None], 0)[0]
+    )
     days = np.stack([cube["acquired"] for cube in single])
     at = (120, 235)  # seen by all four
     assert clear[:, *at].all()
@@ -537,3 +653,12 @@ def test_too_few_clear_pixels_to_tell_the_offset_is_an_error(tmp_path: Path) -> 
     item = make_scene(tmp_path, baseline="05.10", scl=9)
     with pytest.raises(RadiometryError, match="0 clear red pixels"):
         radiometry_of_pixels(item, grid(), CubeSpec(), area_mask=EVERYWHERE)
+
+
+def test_clouds_do_not_decide_an_offset(tmp_path: Path) -> None:
+    # Raw, and so cloudy that hardly a pixel of all is as dark as vegetation.
+    item = make_scene(
+        tmp_path, baseline="05.10", values=lambda *_: np.float64(0.03), clouds=[(120, 120, 150)]
+    )
+    found = radiometry_of_pixels(item, grid(), CubeSpec(), area_mask=EVERYWHERE)
+    assert found.offset == -0.1

@@ -141,6 +141,46 @@ def test_a_small_area_costs_less(world):
     assert part.bytes_to_read < whole.bytes_to_read
 
 
+def test_every_item_of_a_date_is_read_and_every_tile_counts(world):
+    plan = plan_of(world)
+    (tile,) = plan.tiles
+    first, second = tile.steps
+    # Two halves of one acquisition on the earlier date, and a second tile of half as many blocks.
+    other = pystac.Item("other", None, None, first.time, dict(first.items[0].properties))
+    both = Acquisition(first.time, (*first.items, other))
+    halves = replace(tile, steps=(replace(first, acquisitions=(both,)), second))
+    few = replace(tile, blocks=tile.blocks[:4], area=None)
+    once, twice = (estimate(replace(plan, tiles=tiles)) for tiles in ((halves,), (few, halves)))
+    plain = estimate(plan)
+    assert once.bytes_to_read == plain.bytes_to_read // 2 * 3
+    assert (once.scenes, once.blocks) == (3, 18)
+    assert (twice.tiles, twice.blocks, twice.scenes) == (2, 18 + 8, 3)
+    assert twice.windows > plain.windows
+    assert twice.peak_bytes_per_worker == plain.peak_bytes_per_worker
+
+
+def test_the_largest_peak_of_all_tiles_counts(world):
+    plan = plan_of(world, "execution.block=40")
+    (small,) = plan.tiles
+    (large,) = plan_of(world, "execution.block=240").tiles
+    peaks = [peak_bytes(tile, plan) for tile in (small, large)]
+    assert peaks[0] < peaks[1]
+    for tiles in ((small, large), (large, small)):
+        assert estimate(replace(plan, tiles=tiles)).peak_bytes_per_worker == peaks[1]
+
+
+def test_a_block_fits_only_if_it_fits_on_every_tile(world):
+    whole = whole_tile_plan(world)
+    (tile,) = whole.tiles
+    # A tile that loads three times as many bands.
+    heavy = replace(tile, bands=tile.bands * 3)
+    both = replace(whole, tiles=(tile, heavy))
+    memory = _peak_at(3660, tile, whole)
+    assert fitting_block(whole, memory) == 3660
+    assert fitting_block(both, memory) < 3660
+    assert fitting_block(replace(whole, tiles=(heavy, tile)), memory) == fitting_block(both, memory)
+
+
 def test_larger_blocks_need_more_memory(world):
     peaks = []
     for block in (40, 80, 240):

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from lspipe.errors import LoadError, UsageError
+from lspipe.inference.familiarity import Channel, Tally, channels
 from lspipe.models import read_item
 from lspipe.models.statistics import Statistics
 from lspipe.runs import guard
@@ -95,7 +97,7 @@ def test_nothing_is_read_where_nobody_would_refuse(worlds, override, monkeypatch
     def refuse(*_, **__):
         raise AssertionError("a read that nobody asked for")
 
-    monkeypatch.setattr("lspipe.runs.guard.cube.open_cube", refuse)
+    monkeypatch.setattr("lspipe.runs.guard.open_cube", refuse)
     assert look(worlds["raised"], override) == []
 
 
@@ -103,7 +105,7 @@ def test_what_cannot_be_read_is_left_to_its_blocks(worlds, monkeypatch):
     def fail(*_, **__):
         raise LoadError("an-item", "blue", "HTTP 403")
 
-    monkeypatch.setattr("lspipe.runs.guard.cube.open_cube", fail)
+    monkeypatch.setattr("lspipe.runs.guard.open_cube", fail)
     (facts,) = look(worlds["raised"])
     assert facts["error"] == "blue of an-item: HTTP 403"
 
@@ -144,3 +146,104 @@ def test_places_are_spread_over_the_tile_or_the_area():
     assert len(found) == 2
     assert all(area[place].any() for place in found)
     assert len(places((240, 100))) == 1
+
+
+# --- what blocks counted ------------------------------------------------------------------------
+
+
+def facts(**channels):
+    """Of one tile and date: `outside` and `distance` by channel."""
+    named = {
+        name: dict(zip(("outside", "distance"), pair, strict=True))
+        for name, pair in channels.items()
+    }
+    return {"18GYS": [{"role": "after", "channels": named}]}
+
+
+@pytest.mark.parametrize(
+    ("outside", "distance", "is_said"),
+    [(0.0, 0.0, False), (0.099, 1.99, False), (0.1, 0.0, True), (0.2, 0.0, True),
+     (0.0, 2.0, True), (0.0, -2.0, True), (0.0, -1.99, False)],
+)  # fmt: skip
+def test_a_run_warns_from_a_tenth_or_two_deviations_on(outside, distance, is_said):
+    said = guard.warnings(facts(B04=(outside, distance)))
+    assert [line.startswith("18GYS after: B04 ") for line in said] == [True] * is_said
+
+
+def test_a_warning_names_the_strangest_channels_first_and_counts_the_others():
+    (line,) = guard.warnings(
+        facts(
+            B02=(0.15, 0), B03=(0.9, 0), B04=(0, -2.9), B08=(0.05, 1), B11=(0.11, 0), B12=(0, 2.5)
+        )
+    )
+    places = [line.index(name) for name in ("B03", "B04", "B12")]
+    assert places == sorted(places)
+    assert line.endswith("; and 2 more channels")
+    assert not any(name in line for name in ("B02", "B08", "B11"))
+
+
+@pytest.mark.parametrize(
+    ("outside", "distance", "is_refused"),
+    [(0.499, 2.99, False), (0.5, 0.0, True), (0.0, 3.0, True), (0.0, -3.0, True)],
+)
+def test_a_half_or_three_deviations_are_refused(outside, distance, is_refused):
+    channel = Channel("B04", outside=outside, distance=distance)
+    assert guard._is_refused(channel) is is_refused
+
+
+def test_counts_of_blocks_are_added_up_for_their_own_tile_and_date(worlds):
+    plan = plan_only(Workflow.from_file(worlds["sound"].workflow))
+    trained = plan.model.statistics
+    values = np.full((4, 30), 0.5, np.float32)
+    values[:, 10:] = np.array(trained.mean)[:, None]
+    tallies = [Tally.of(part, trained).as_json() for part in (values[:, :12], values[:, 12:])]
+    blocks = [{"tile": "18GYS", "step": 1, "inputs": tally} for tally in tallies]
+    (entry,) = guard.inputs(plan, [*blocks, {"tile": "18GYS", "step": 0, "inputs": None}])["18GYS"]
+    assert (entry["role"], entry["time"][:10], entry["pixels"]) == ("after", "2018-01-20", 30)
+    assert list(entry["channels"]) == list(BANDS)
+    for channel in channels(Tally.of(values, trained), trained, BANDS):
+        found = entry["channels"][channel.name]
+        assert found["outside"] == pytest.approx(channel.outside, abs=1e-4)
+        assert found["distance"] == pytest.approx(channel.distance, abs=1e-2)
+
+
+# --- where and how it looks ---------------------------------------------------------------------
+
+
+def test_masked_pixels_are_not_looked_at_by_the_workflows_own_mask(worlds):
+    # Everything is of the class of plants, which this workflow masks.
+    (facts,) = look(worlds["raised"], "cube.mask.scl=[vegetation]")
+    assert facts["pixels"] == 0
+
+
+def test_what_is_looked_at_lies_where_the_tile_is_sampled(worlds, monkeypatch):
+    # Places that begin between two rows of the sample, which is every eighth of the tile.
+    monkeypatch.setattr(guard, "PLACE", 60)
+    plan = plan_only(Workflow.from_file(worlds["sound"].workflow))
+    (tile,) = plan.tiles
+    values = guard._values(plan, tile, 1)
+    rows, columns = np.mgrid[:240, :240] + 0.5
+    expected = []
+    for part in guard._places(tile, plan):
+        here = np.zeros((240, 240), bool)
+        here[part] = True
+        here[np.arange(240) % 8 > 0] = False
+        here[:, np.arange(240) % 8 > 0] = False
+        expected.append([SOUND(band, rows, columns)[here] for band in BANDS[:3]])
+    np.testing.assert_allclose(values[:3], np.concatenate(expected, axis=1), atol=1e-4)
+
+
+def test_each_date_is_scaled_by_its_own_range(worlds):
+    plan = plan_only(Workflow.from_file(worlds["sound"].workflow))
+    scaling = replace(plan.model.scaling, kind="tile-minmax")
+    plan = replace(plan, model=replace(plan.model, scaling=scaling))
+    ranges = tuple(((0.0, top),) * 4 for top in (0.5, 1.0))
+    tile = replace(plan.tiles[0], tile_ranges=ranges)
+    plain = guard._values(replace(plan, model=lspipe_model()), plan.tiles[0], 1)
+    np.testing.assert_allclose(guard._values(plan, tile, 1), plain, atol=1e-6)
+    before = guard._values(replace(plan, model=lspipe_model()), plan.tiles[0], 0)
+    np.testing.assert_allclose(guard._values(plan, tile, 0), before * 2, atol=1e-6)
+
+
+def lspipe_model():
+    return read_item("shipped:bare-ground")

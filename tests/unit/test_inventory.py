@@ -166,6 +166,27 @@ def test_event_dates_bracket_what_the_dates_can_tell() -> None:
     assert np.isnan(found.loc["undetermined", "gain_mean"])
 
 
+def test_the_id_is_of_the_first_pixel_and_not_of_the_corner_of_the_box() -> None:
+    codes = np.zeros((2, 8, 9), np.uint16)
+    # An L around a pixel: the box of one begins where the other lies.
+    codes[1, 2:6, 5], codes[1, 5, 2:5], codes[1, 2, 2] = 9000, 9000, 9000
+    found = delineate(changes(codes), provenance=WHO)
+    assert sorted(found["id"]) == [
+        "18GYS_20180201_new_700020_5190020",
+        "18GYS_20180201_new_700050_5190020",
+    ]
+
+
+def test_a_later_date_that_was_given_first_is_no_earlier_bound_of_an_event() -> None:
+    codes = np.zeros((2, 8, 9), np.uint16)
+    codes[1, 2:6, 2:6] = 9000
+    who = Provenance(date_before=WHO.date_after, date_after=WHO.date_before)
+    (row,) = delineate(changes(codes), provenance=who).to_dict("records")
+    assert row["status"] == "new"
+    assert pd.isna(row["event_date_min"])
+    assert row["event_date_max"] == WHO.date_before
+
+
 def test_a_map_of_one_date_lists_detections_above_its_threshold() -> None:
     values = np.zeros((6, 6), np.float32)
     values[1, 1:3], values[4, 4], values[4, 1] = 0.9, 0.6, np.nan
@@ -208,6 +229,28 @@ def test_objects_cut_by_the_map_or_the_area_are_flagged() -> None:
     found = delineate(changes(codes), area=area).sort_values("lon")
     assert found["tile_edge"].tolist() == [True, False, False]
     assert found["aoi_edge"].tolist() == [False, False, True]
+
+
+@pytest.mark.parametrize(
+    ("place", "is_cut"),
+    [
+        (np.s_[0:2, 3:5], True), (np.s_[6:8, 3:5], True), (np.s_[3:5, 0:2], True),
+        (np.s_[3:5, 10:12], True), (np.s_[1:3, 1:3], False), (np.s_[5:7, 9:11], False),
+    ],
+)  # fmt: skip
+def test_every_edge_of_a_map_cuts(place, is_cut) -> None:
+    codes = np.zeros((2, 8, 12), np.uint16)
+    codes[1][place] = 9000
+    assert delineate(changes(codes))["tile_edge"].tolist() == [is_cut]
+
+
+def test_the_smallest_area_is_geodesic_and_not_of_the_grid() -> None:
+    codes = np.zeros((2, 12, 12), np.uint16)
+    codes[1, 1:4, 1:4] = 9000
+    (area,) = delineate(changes(codes))["area_m2"]
+    assert area != 900
+    for least, count in ((area - 0.01, 1), (area, 1), (area + 0.01, 0)):
+        assert len(delineate(changes(codes), min_area_m2=least)) == count
 
 
 def test_a_slice_of_a_map_keeps_its_place() -> None:

@@ -1,12 +1,24 @@
-"""Maps of several acquisitions of one date become one."""
+"""Stored maps become a list by the rules of the workflow, and several maps of a date one."""
 
 from __future__ import annotations
 
-import numpy as np
-import pytest
+import json
+from dataclasses import replace
 
+import geopandas as gpd
+import numpy as np
+import pandas as pd
+import pytest
+import shapely
+
+from lspipe.change.compare import change_codes
+from lspipe.change.spec import ChangeSpec
+from lspipe.models import read_item
+from lspipe.runs import listing, store
 from lspipe.runs.listing import lower_median
-from lspipe.schema import CODE_NODATA
+from lspipe.schema import CODE_NODATA, Quality
+from tests.stored import store_run
+from tests.worlds import add_scene, ground, make_world
 
 
 def by_hand(layers):
@@ -28,3 +40,278 @@ def test_acquisitions_of_a_date_become_the_lower_median_of_what_each_pixel_showe
     found = lower_median(layers)
     assert found.dtype == np.uint16
     np.testing.assert_array_equal(found, by_hand(layers))
+
+
+# --- a made-up run, listed ----------------------------------------------------------------------
+
+SIZE = 64
+SMALL = {
+    "size": SIZE,
+    "execution": {"block": 40},
+    "inference": {"window": 16, "stride": 8, "tta": "none"},
+}
+EDGE = SIZE * 10
+CORNER = (699960, 5200000)
+ROOM = 8
+"""Pixels from one object to the next, which are squares of four."""
+
+# Codes before and after of one square each, in a row; the names say what tells them apart.
+SQUARES = {
+    "clear": (0, 9500),
+    "faint before": (2000, 9500),
+    "half there before": (4000, 9500),
+    "not quite": (0, 4500),
+    "barely": (2500, 5500),
+    "old": (9500, 9500),
+    "gone": (9500, 0),
+}
+
+
+@pytest.fixture(scope="module")
+def archive(tmp_path_factory):
+    return make_world(tmp_path_factory.mktemp("archive"), **SMALL)
+
+
+def square(number):
+    return np.s_[4:8, 4 + ROOM * number : 8 + ROOM * number]
+
+
+def scene():
+    codes = np.zeros((2, SIZE, SIZE), np.uint16)
+    for number, pair in enumerate(SQUARES.values()):
+        codes[:, *square(number)] = np.array(pair)[:, None, None]
+    # A scar that grew by one pixel, which two dates that do not fit quite would show too.
+    codes[:, 24:28, 4:8] = codes[1, 24:28, 8] = 9500
+    return codes
+
+
+def statuses(made):
+    """Status of each square, and of the pixels by which the old scar grew; None = not listed."""
+    found = gpd.read_parquet(made.run / "inventory.parquet").to_crs(32718)
+    places = {name: (6, 6 + ROOM * number) for number, name in enumerate(SQUARES)}
+    places["grown"] = (26, 8.5)
+    said = {}
+    for name, (row, column) in places.items():
+        point = shapely.Point(CORNER[0] + 10 * column, CORNER[1] - 10 * row)
+        (status,) = list(found[found.contains(point)]["status"]) or [None]
+        said[name] = status
+    return said
+
+
+PLAIN = {
+    "clear": "new", "faint before": "new", "half there before": "persistent", "not quite": None,
+    "barely": "new", "old": "persistent", "gone": "vanished", "grown": "persistent",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("rule", "other"),
+    [
+        ("before_below=0.3", {}),
+        ("threshold=0.4", {"not quite": "new", "half there before": "persistent"}),
+        ("threshold=0.96", dict.fromkeys(PLAIN)),
+        ("before_below=0.1", {"faint before": "persistent", "barely": "persistent"}),
+        ("before_below=0.45", {"half there before": "new"}),
+        ("tolerance_px=0", {"grown": "new"}),
+        ("min_gain=0.4", {"barely": "persistent"}),
+        ("method=subtract", {"half there before": "new", "grown": "new"}),
+    ],
+)
+def test_every_rule_of_change_alone_decides_the_list_and_the_stored_states(
+    archive, tmp_path, rule, other
+):
+    codes = scene()
+    rules = ("change.min_area_m2=0", f"change.{rule}")
+    made = store_run(archive, tmp_path / "run", *rules, probability=codes)
+    listing.write(made.run, made.plan)
+    assert statuses(made) == PLAIN | other
+    name, _, value = rule.partition("=")
+    spec = ChangeSpec(**{name: value if name == "method" else float(value)})
+    stored = store.read(made.run, store.CHANGE, "18GYS", "state")
+    np.testing.assert_array_equal(stored, change_codes(*codes, spec))
+    gain = store.read(made.run, store.CHANGE, "18GYS", "gain")
+    np.testing.assert_array_equal(gain, codes[1].astype(int) - codes[0])
+
+
+def test_the_smallest_area_is_the_workflows(archive, tmp_path):
+    # Sixteen pixels of 100 m2, and the grown scar of twenty.
+    for least, count in ((1500, 7), (1700, 1), (2100, 0)):
+        run = tmp_path / str(least)
+        made = store_run(archive, run, f"change.min_area_m2={least}", probability=scene())
+        listed = listing.write(made.run, made.plan)
+        assert sum(listed.statuses.values()) == count
+
+
+@pytest.fixture(scope="module")
+def strict_archive(tmp_path_factory):
+    """An archive whose model item asks for a probability above 0.7."""
+    folder = tmp_path_factory.mktemp("strict")
+    document = json.loads(read_item("shipped:bare-ground").path.read_text())
+    document["properties"]["lspipe:threshold"] = 0.7
+    (folder / "item.json").write_text(json.dumps(document))
+    model = {"item": "item.json"}
+    return make_world(folder, **SMALL, model=model)
+
+
+@pytest.mark.parametrize("dates", ["two", "one"])
+def test_the_model_items_threshold_rules_where_the_workflow_has_none(
+    strict_archive, tmp_path, dates
+):
+    one = ("dates={after: {start: 2018-01-01, end: 2018-03-31}}",) if dates == "one" else ()
+    codes = np.zeros((2, SIZE, SIZE), np.uint16)
+    codes[1, 4:8, 4:8], codes[1, 4:8, 14:18], codes[1, 4:8, 24:28] = 6900, 7000, 7001
+    codes = codes[1:] if one else codes
+    for override, count in ((), 1), (("change.threshold=0.6",), 3):
+        run = tmp_path / str(count)
+        made = store_run(strict_archive, run, *one, *override, probability=codes)
+        listed = listing.write(made.run, made.plan)
+        assert listed.statuses == {"detected" if one else "new": count}
+
+
+def test_what_was_not_processed_is_a_gap_and_no_failed_read(archive, tmp_path):
+    quality = np.zeros((2, SIZE, SIZE), np.uint8)
+    codes = np.zeros((2, SIZE, SIZE), np.uint16)
+    # A read that failed, one that another item of the same scene made good, and a plain gap.
+    quality[1, 2, :5], quality[0, 3, :7] = Quality.READ_ERROR | Quality.NODATA, Quality.READ_ERROR
+    quality[0, 4, :9] = Quality.NODATA
+    codes[(quality & Quality.NODATA) != 0] = CODE_NODATA
+    made = store_run(archive, tmp_path / "run", probability=codes, quality=quality, only=1)
+    listed = listing.write(made.run, made.plan)
+    assert listed.failed_reads == 5 + 7
+    gaps = gpd.read_parquet(made.run / "unobserved.parquet").set_index(["date", "reason"])
+    pixels = (gaps.to_crs(32718).area / 100).round().astype(int)
+    (block, *_) = made.plan.tiles[0].blocks
+    rows, columns = (part.stop - part.start for part in block.core)
+    left = SIZE * SIZE - rows * columns
+    assert left > 0
+    assert pixels.to_dict() == {
+        ("before", "nodata"): 9,
+        ("before", "not_processed"): left,
+        ("after", "read_error"): 5,
+        ("after", "not_processed"): left,
+    }
+
+
+# --- several acquisitions of a date -------------------------------------------------------------
+
+TIMES = {
+    "before": ("2017-01-15T14:37:51Z", "2017-02-14T14:37:51Z"),
+    "after": ("2018-01-20T14:37:51Z", "2018-02-19T14:37:51Z"),
+}
+
+
+@pytest.fixture(scope="module")
+def each(tmp_path_factory):
+    """Two scenes on each date, every one a step of its own."""
+    folder = tmp_path_factory.mktemp("each")
+    world = make_world(folder, **SMALL, cube={"composite": "each"})
+    for role in TIMES:
+        add_scene(folder, size=SIZE, time=TIMES[role][1], values=ground())
+    return world
+
+
+def test_what_any_scene_of_a_date_saw_is_no_gap_and_the_first_says_why_else(each, tmp_path):
+    codes = np.zeros((4, SIZE, SIZE), np.uint16)
+    quality = np.zeros((4, SIZE, SIZE), np.uint8)
+    # Seen by the later scene only; by none of the date, for another reason each time.
+    quality[0, :10, :10] = quality[2, 20:25, :4] = Quality.CLOUD
+    quality[0, 30:33, :2], quality[1, 30:33, :2] = Quality.SHADOW, Quality.CLOUD
+    codes[quality != 0] = CODE_NODATA
+    made = store_run(each, tmp_path / "run", probability=codes, quality=quality)
+    assert made.plan.tiles[0].grid.roles == ("before", "before", "after", "after")
+    listed = listing.write(made.run, made.plan)
+    gaps = gpd.read_parquet(made.run / "unobserved.parquet")
+    assert gaps[["tile", "date", "reason"]].to_numpy().tolist() == [["18GYS", "before", "shadow"]]
+    assert gaps["acquired"].iloc[0] == pd.Timestamp(TIMES["before"][0])
+    assert listed.observed_share == pytest.approx(1 - 6 / SIZE**2, abs=1e-5)
+
+
+@pytest.mark.parametrize("is_swapped", [False, True])
+def test_dates_items_and_model_of_a_list_are_those_of_its_scenes(each, tmp_path, is_swapped):
+    codes = np.zeros((4, SIZE, SIZE), np.uint16)
+    codes[2:, 4:8, 4:8] = codes[:2, 4:8, 20:24] = 9000
+    years = {"before": 2018, "after": 2017} if is_swapped else {"before": 2017, "after": 2018}
+    dates = [
+        f"dates.{role}={{start: {year}-01-01, end: {year}-03-31}}" for role, year in years.items()
+    ]
+    made = store_run(each, tmp_path / "run", *dates, probability=codes)
+    # As of a network with weights of their own, whose hash is not that of the item.
+    reference = replace(made.plan.reference, sha256="ab" * 32)
+    listing.write(made.run, replace(made.plan, reference=reference))
+    found = gpd.read_parquet(made.run / "inventory.parquet").set_index("status")
+    days = dict(zip(TIMES, reversed(TIMES.values()), strict=True)) if is_swapped else TIMES
+    new, gone = found.loc["new"], found.loc["vanished"]
+    # The scenes of the two dates that are nearest to each other.
+    assert new["date_before"] == gone["date_before"] == pd.Timestamp(days["before"][1])
+    assert new["date_after"] == gone["date_after"] == pd.Timestamp(days["after"][0])
+    # A pixel may have been clear in the first scene before and in the last one after only.
+    if is_swapped:
+        assert pd.isna(new["event_date_min"])
+    else:
+        assert new["event_date_min"] == pd.Timestamp(days["before"][0])
+    assert new["event_date_max"] == pd.Timestamp(days["after"][1])
+    for role in ("before", "after"):
+        names = [f"S2A_18GYS_{day[:10].replace('-', '')}_0_L2A" for day in days[role]]
+        assert new[f"items_{role}"] == ",".join(names)
+    assert new["model_id"] == "bare-ground"
+    assert new["model_sha256"] == "ab" * 32
+
+
+def test_the_middle_of_a_dates_scenes_is_compared_with_that_of_the_other(each, tmp_path):
+    codes = np.zeros((4, SIZE, SIZE), np.uint16)
+    codes[0], codes[1], codes[2], codes[3] = 1000, 2000, 8000, 4000
+    made = store_run(each, tmp_path / "run", probability=codes)
+    listing.write(made.run, made.plan)
+    gain = store.read(made.run, store.CHANGE, "18GYS", "gain")
+    assert (gain == 4000 - 1000).all()
+
+
+# --- several tiles ------------------------------------------------------------------------------
+
+
+def test_every_tile_counts_and_each_format_that_is_asked_for_is_written(tmp_path):
+    world = make_world(tmp_path, **SMALL, aoi={"tiles": ["18GYS", "18GYT"]})
+    for time in (TIMES["before"][0], TIMES["after"][0]):
+        add_scene(tmp_path, tile="18GYT", size=SIZE, time=time, values=ground())
+    codes = {name: np.zeros((2, SIZE, SIZE), np.uint16) for name in ("18GYS", "18GYT")}
+    quality = {name: np.zeros((2, SIZE, SIZE), np.uint8) for name in codes}
+    codes["18GYS"][1, 4:8, 4:8] = codes["18GYT"][1, 4:8, 4:10] = 9000
+    quality["18GYT"][0, 40:50, :] = quality["18GYS"][1, :2] = Quality.READ_ERROR | Quality.NODATA
+    for name, bits in quality.items():
+        codes[name][bits != 0] = CODE_NODATA
+    made = store_run(
+        world, tmp_path / "run", "output.write=[geojson]", probability=codes, quality=quality
+    )
+    listed = listing.write(made.run, made.plan)
+    found = gpd.read_parquet(listed.outputs["geoparquet"])
+    assert found[["tile", "n_px"]].to_numpy().tolist() == [["18GYS", 16], ["18GYT", 24]]
+    assert listed.failed_reads == 12 * SIZE
+    assert listed.observed_share == pytest.approx(1 - 12 / (2 * SIZE), abs=1e-4)
+    assert {name: path.name for name, path in listed.outputs.items()} == {
+        "geoparquet": "inventory.parquet",
+        "geojson": "inventory.geojson",
+        "unobserved": "unobserved.parquet",
+    }
+    assert len(gpd.read_file(listed.outputs["geojson"])) == 2
+    gaps = gpd.read_parquet(listed.outputs["unobserved"])
+    assert gaps[["tile", "date"]].to_numpy().tolist() == [["18GYS", "after"], ["18GYT", "before"]]
+
+
+def test_the_edge_of_the_area_is_flagged_in_a_list(archive, tmp_path):
+    # The western half of the tile, and an object on both sides of its edge.
+    half = gpd.GeoSeries(
+        [shapely.box(CORNER[0], CORNER[1] - EDGE, CORNER[0] + EDGE / 2 - 5, CORNER[1])], crs=32718
+    )
+    half.to_crs(4326).to_file(archive.folder / "half.geojson")
+    codes = np.full((2, SIZE, SIZE), CODE_NODATA, np.uint16)
+    codes[:, :, : SIZE // 2] = 0
+    codes[1, 4:8, 4:8] = codes[1, 20:24, SIZE // 2 - 4 : SIZE // 2] = 9000
+    bits = np.where(codes == CODE_NODATA, np.uint8(Quality.OUTSIDE), np.uint8(0))
+    made = store_run(
+        archive, tmp_path / "run", "aoi={file: half.geojson}", probability=codes, quality=bits
+    )
+    listed = listing.write(made.run, made.plan)
+    found = gpd.read_parquet(listed.outputs["geoparquet"]).sort_values("lon")
+    assert found["aoi_edge"].tolist() == [False, True]
+    assert not len(gpd.read_parquet(listed.outputs["unobserved"]))
+    assert listed.observed_share == pytest.approx(1, abs=1e-4)

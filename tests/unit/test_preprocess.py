@@ -78,6 +78,10 @@ def test_the_baseline_decides_and_never_the_date(baseline, expected):
         (None, "05.09", UNDECIDED),
         (None, "02.14", 0.0),
         (False, None, UNDECIDED),
+        # The first baseline that is shifted is one of those that have to be looked at.
+        (False, "04.00", UNDECIDED),
+        (None, "04.00", UNDECIDED),
+        (False, "03.01", 0.0),
     ],
 )
 def test_earth_search_cogs_go_by_flag_and_baseline_not_by_raster_bands(flag, baseline, expected):
@@ -237,6 +241,13 @@ def test_pixels_tell_raw_from_shifted_on_a_real_scene(real_data, band):
 def test_a_scene_that_fits_both_is_refused(dn):
     with pytest.raises(RadiometryError, match="another catalogue"):
         radiometry_from_pixels(dn)
+
+
+def test_saturated_pixels_do_not_hide_dark_ones():
+    dark = np.random.default_rng(0).integers(1020, 1400, 4000)
+    dn = np.concatenate([dark, np.full(200_000, 65535)]).astype(np.uint16)
+    assert radiometry_from_pixels(dn).offset == -0.1
+    assert radiometry_from_pixels(np.where(dn < 65535, dn - 1000, dn)).offset == 0.0
 
 
 # --- numbers to reflectance ---------------------------------------------------------------------

@@ -80,6 +80,25 @@ def test_a_written_block_is_done_and_the_others_are_not(tmp_path):
     assert (store.read(tmp_path, store.EVIDENCE, "18GYS", "true_colour")[1, :, :40, :40] == 9).all()
 
 
+@pytest.mark.parametrize("layer", ["probability", "quality", "ndvi", "true_colour"])
+def test_a_block_of_which_any_layer_could_not_be_written_is_not_done(tmp_path, layer):
+    store.create(tmp_path, [grid()], fingerprint="f")
+    shape = (40, 40)
+    detections = {"probability": np.zeros(shape, np.uint16), "quality": np.zeros(shape, np.uint8)}
+    evidence = {
+        "ndvi": np.zeros(shape, np.int16),
+        "true_colour": np.zeros((3, *shape), np.uint8),
+    }
+    # What does not fit stands for a disk that is full: the layers after it are never written.
+    (detections if layer in detections else evidence)[layer] = np.zeros((3, 7), np.uint8)
+    with pytest.raises((ValueError, IndexError), match="shape|broadcast|indices"):
+        store.write_block(
+            tmp_path, "18GYS", 1, (0, 0), (slice(0, 40), slice(0, 40)),
+            detections=detections, evidence=evidence,
+        )  # fmt: skip
+    assert not store.done(tmp_path, "18GYS").any()
+
+
 def test_creating_again_keeps_what_was_written(tmp_path):
     store.create(tmp_path, [grid()], fingerprint="f")
     codes = write(tmp_path)
@@ -179,6 +198,49 @@ def test_clearing_refuses_a_folder_that_is_not_a_run(tmp_path):
     with pytest.raises(StoreError, match="not a run directory"):
         store.clear(tmp_path)
     assert (tmp_path / "holiday.jpg").exists()
+
+
+def test_clearing_removes_all_of_a_run_and_first_what_says_that_there_is_one(tmp_path, monkeypatch):
+    store.create(tmp_path, [grid()], fingerprint="f")
+    store.create_change(tmp_path, grid())
+    names = ("run.json", "items.json", "log.jsonl", "inventory.parquet", "unobserved.parquet")
+    for name in (*names, ".inventory.ab.partial.gpkg", "notes.txt"):
+        (tmp_path / name).touch()
+    left = []
+    original = store.documents.shutil.rmtree
+
+    def remove(path):
+        left.append({file.name for file in tmp_path.iterdir()})
+        original(path)
+
+    monkeypatch.setattr(store.documents.shutil, "rmtree", remove)
+    store.clear(tmp_path)
+    assert [file.name for file in tmp_path.iterdir()] == ["notes.txt"]
+    assert len(left) == 3
+    assert not left[0] & set(names)
+
+
+def test_an_empty_block_is_written_too(tmp_path):
+    # A missing file never stands for a result.
+    store.create(tmp_path, [grid()], fingerprint="f")
+    shape = (40, 40)
+    store.write_block(
+        tmp_path, "18GYS", 0, (0, 0), (slice(0, 40), slice(0, 40)),
+        detections={
+            "probability": np.full(shape, CODE_NODATA, np.uint16),
+            "quality": np.full(shape, 255, np.uint8),
+        },
+        evidence={"ndvi": np.full(shape, CUBE_NODATA, np.int16)},
+    )  # fmt: skip
+    for which, name in ((store.DETECTIONS, "probability"), (store.EVIDENCE, "ndvi")):
+        chunks = [p for p in (tmp_path / which / "18GYS" / name / "c").rglob("*") if p.is_file()]
+        assert len(chunks) == 4
+
+
+def test_a_store_remembers_whose_it_is(tmp_path):
+    store.create(tmp_path, [grid()], fingerprint="one")
+    with pytest.raises(StoreError, match="made by another workflow"):
+        store.create(tmp_path, [grid()], fingerprint="other")
 
 
 def test_json_is_never_half_written(tmp_path, monkeypatch):

@@ -3,8 +3,19 @@
 from __future__ import annotations
 
 import json
+import time
+from types import SimpleNamespace
 
-from lspipe.runs import summary
+import geopandas as gpd
+import pytest
+import shapely
+
+import lspipe
+from lspipe.runs import pipeline, steps, stream, summary
+from lspipe.runs.prepare import prepare
+from lspipe.workflow import Workflow
+from tests.stored import compute_here
+from tests.worlds import add_scene, ground, make_world
 
 
 def block(index, windows, run, tile="18GYS", step=0):
@@ -32,3 +43,149 @@ def test_windows_are_added_up_over_killed_calls_and_blocks_done_twice(tmp_path):
 
 def test_a_run_without_blocks_ran_no_windows(tmp_path):
     assert summary._windows(summary._blocks_of(tmp_path)) == {"needed": 0, "run": 0}
+
+
+# --- whole calls, whose blocks are computed here ------------------------------------------------
+
+SIZE = 64
+AFTER = "S2A_18GYS_20180120_0_L2A"
+
+
+@pytest.fixture(autouse=True)
+def _here(monkeypatch):
+    monkeypatch.setattr(pipeline.stream, "compute", compute_here)
+
+
+@pytest.fixture
+def world(tmp_path):
+    return make_world(
+        tmp_path,
+        size=SIZE,
+        before={"values": ground((10, 10, 12, 12))},
+        after={"values": ground((10, 10, 12, 12), (40, 40, 12, 12)), "clouds": [(20, 50, 5)]},
+        inference={"window": 16, "stride": 8, "tta": "none"},
+        execution={"block": 40},
+        cluster={"kind": "tests.stored:here"},
+    )
+
+
+def run(world, *overrides, **options):
+    return lspipe.run(Workflow.from_file(world.workflow, overrides=overrides), **options)
+
+
+def run_json(world):
+    return json.loads((world.run / "run.json").read_text(encoding="utf-8"))
+
+
+def test_a_finished_run_says_again_what_it_said(world):
+    (world.folder / "scenes" / AFTER / "B11.tif").unlink()
+    asked = ("cube.on_read_error=nodata",)
+    first = run(world, *asked)
+    assert (first.state, first.done, first.skipped) == ("finished", 8, 0)
+    assert first.failed_reads == SIZE * SIZE
+    assert first.statuses == {"undetermined": 1}
+    assert first.observed_share == pytest.approx(0, abs=1e-6)
+    assert set(first.outputs) == {"geoparquet", "unobserved"}
+    again = run(world, *asked)
+    assert again.as_json() == first.as_json() | {
+        "blocks": {"total": 8, "done": 0, "skipped": 8, "failed": 0}
+    }
+    assert again.is_two_date
+    assert run_json(world)["counts"]["objects"] == {"undetermined": 1}
+
+
+def test_calls_add_up_to_a_run(world, monkeypatch):
+    part = run(world, limit=3)
+    assert (part.state, part.done, part.skipped, part.total) == ("partial", 3, 0, 8)
+    clock = time.time
+    # It jumps by an hour between the beginning and the end of the second call.
+    jumps = iter([0])
+    monkeypatch.setattr(pipeline.time, "time", lambda: clock() + next(jumps, 3600))
+    earlier = run_json(world)["seconds"]
+    rest = run(world)
+    assert (rest.state, rest.done, rest.skipped, rest.total) == ("finished", 5, 3, 8)
+    content = run_json(world)
+    assert content["seconds"] == pytest.approx(earlier + 3600, abs=200)
+    assert content["windows"]["needed"] == content["windows"]["run"] > 8
+    assert content["counts"] == {
+        "total": 8, "done": 5, "skipped": 3, "failed": 0, "objects": {"new": 1, "persistent": 1},
+    }  # fmt: skip
+    assert content["outputs"]["geoparquet"] == "inventory.parquet"
+
+
+def test_failures_are_kept_until_their_blocks_are_tried_again(world):
+    path = world.folder / "scenes" / AFTER / "B11.tif"
+    whole = path.read_bytes()
+    path.write_bytes(b"no picture")
+    failed = run(world)
+    assert (failed.state, failed.exit_code, len(failed.failures)) == ("failed", 3, 4)
+    kept = [(f["tile"], f["step"], f["index"]) for f in run_json(world)["failures"]]
+    assert kept == [("18GYS", 1, [row, column]) for row in (0, 1) for column in (0, 1)]
+    # One of them is tried again, in vain; the other three are remembered.
+    assert run(world, limit=1, only_failed=True).state == "failed"
+    again = run_json(world)["failures"]
+    assert sorted((f["tile"], f["step"], f["index"]) for f in again) == kept
+    path.write_bytes(whole)
+    assert run(world, limit=1, only_failed=True).state == "partial"
+    assert len(run_json(world)["failures"]) == 3
+    assert run(world).state == "finished"
+    assert run_json(world)["failures"] == []
+
+
+def test_nothing_outside_of_the_area_is_computed_or_listed(world):
+    corner = gpd.GeoSeries([shapely.box(700300, 5199400, 700600, 5199700)], crs=32718)
+    corner.to_crs(4326).to_file(world.folder / "area.geojson")
+    summary = run(world, "aoi={file: area.geojson}")
+    assert summary.statuses == {"new": 1}
+    codes = pipeline.store.read(world.run, pipeline.store.DETECTIONS, "18GYS", "probability")
+    assert (codes[:, :29] == 65535).all()
+    assert (codes[:, 32:58, 36:62] != 65535).all()
+
+
+def test_every_batch_is_of_its_own_date_and_numbered_after_the_ones_before(world, monkeypatch):
+    prepared = prepare(Workflow.from_file(world.workflow), world.run)
+    (tile,) = prepared.plan.tiles
+    todo = {("18GYS", 0): list(tile.blocks[1:3]), ("18GYS", 1): list(tile.blocks[:1])}
+    asked, turns = [], []
+
+    def block_tasks(cube, job, _, **more):
+        asked.append((job.step, str(cube["time"].values)[:10], more))
+        return []
+
+    monkeypatch.setattr(steps.worker, "block_tasks", block_tasks)
+    original = steps.worker.in_turn
+    monkeypatch.setattr(
+        steps.worker, "in_turn", lambda *numbers: turns.append(numbers) or original(*numbers)
+    )
+    client = SimpleNamespace(
+        scheduler_info=lambda: {"workers": {"a": {"resources": {"inference": 1}}}}
+    )
+    batches = list(steps.batches(prepared, todo, client))
+    assert [(b.tile, b.step, b.indices) for b in batches] == [
+        ("18GYS", 0, ((0, 1), (1, 0))), ("18GYS", 1, ((0, 0),)),
+    ]  # fmt: skip
+    for batch in batches:
+        batch.build()
+    # All blocks of a date count, also those that are done.
+    assert turns == [(0, 2), (4, 2)]
+    assert [step for step, *_ in asked] == [0, 1]
+    assert [day for _, day, _ in asked] == ["2017-01-15", "2018-01-20"]
+    assert all(more["bands"] == prepared.plan.model.bands for *_, more in asked)
+    assert all(more["resources"] == {"inference": 1} for *_, more in asked)
+
+
+def test_a_second_tile_goes_after_all_blocks_of_the_first(tmp_path):
+    world = make_world(
+        tmp_path, size=SIZE, aoi={"tiles": ["18GYS", "18GYT"]}, execution={"block": 40},
+        inference={"window": 16, "stride": 8, "tta": "none"},
+    )  # fmt: skip
+    for when in ("2017-01-15T14:37:51Z", "2018-01-20T14:37:51Z"):
+        add_scene(tmp_path, tile="18GYT", size=SIZE, time=when, values=ground())
+    prepared = prepare(Workflow.from_file(world.workflow), world.run)
+    todo = {(t.tile.name, step): list(t.blocks) for t in prepared.plan.tiles for step in (0, 1)}
+    batches = list(steps.batches(prepared, todo, None))
+    assert [(b.tile, b.step) for b in batches] == [
+        ("18GYS", 0), ("18GYS", 1), ("18GYT", 0), ("18GYT", 1),
+    ]  # fmt: skip
+    assert [b.build.keywords["first"] for b in batches] == [0, 4, 8, 12]
+    assert isinstance(batches[0], stream.Batch)

@@ -143,6 +143,39 @@ def test_an_object_dated_differently_has_the_status_of_the_nearest_tile() -> Non
     assert found[["tile", "status"]].to_numpy().tolist() == [["A", "new"]]
 
 
+def test_the_nearest_tile_is_nearest_to_the_pixels_and_not_to_the_parts() -> None:
+    world = GeoBox((HEIGHT, 40), WORLD.affine, WORLD.crs)
+    before, after = np.zeros((2, HEIGHT, 40), np.uint16)
+    # Most of it is in the left tile; the middle of the two parts is in the right one.
+    after[4:12, 2:22] = after[6, 22:40] = 9000
+    cuts = {"A": np.s_[:, :22], "B": np.s_[:, 22:]}
+    found = join(*(part(name, before, after, cut, world) for name, cut in cuts.items()))
+    assert found[["tile", "n_px"]].to_numpy().tolist() == [["A", 160 + 18]]
+
+
+def test_where_no_tile_saw_all_the_status_of_most_pixels_comes_first() -> None:
+    before, after = scene()
+    after[5:9, 11:17] = 9000
+    after[4, 13] = CODE_NODATA
+    there_before, there_after = scene()
+    there_before[5:9, 13:18] = there_after[5:9, 13:18] = 9000
+    there_after[4, 13] = CODE_NODATA
+    found = join(part("A", before, after, LEFT), part("B", there_before, there_after, RIGHT))
+    assert found.set_index("status")["n_px"].to_dict() == {"new": 24, "persistent": 4}
+    # What has another status overlaps nothing.
+    assert outline(found).area == pytest.approx(found.to_crs(32633).area.sum(), abs=1)
+
+
+def test_a_tile_whose_grid_ends_within_an_object_did_not_see_all_of_it() -> None:
+    before, after = scene()
+    after[5:9, 2:17] = 9000
+    after[4, 5] = CODE_NODATA
+    there = scene()[1]
+    there[5:9, 14:18] = 9000
+    found = join(part("A", before, after, LEFT), part("B", before, there, RIGHT))
+    assert found["n_px"].tolist() == [16 * 4]
+
+
 def test_the_smallest_area_counts_after_joining() -> None:
     before, after = scene()
     after[5, 8:20] = 9000

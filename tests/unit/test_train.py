@@ -122,6 +122,30 @@ def test_another_training_in_the_folder_is_refused_and_says_what_differs(tmp_pat
         fit(small_network(), *bright_spots(seed=8), TrainSpec(epochs=1), folder=tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("first", "then"),
+    [(bright_spots(seed=4), bright_spots(seed=6)), (bright_spots(seed=4), None),
+     (None, bright_spots(seed=4))],
+    ids=["other patches", "none any more", "some at last"],
+)  # fmt: skip
+def test_other_validation_patches_are_another_training(tmp_path, first, then):
+    # The epoch that is kept would be chosen half by these and half by those.
+    spec = TrainSpec(epochs=1, batch_size=8)
+    fit(small_network(), *bright_spots(), spec, validation=first, folder=tmp_path)
+    with pytest.raises(UsageError, match=r"another training lies in this folder \(validation "):
+        fit(small_network(), *bright_spots(), spec, validation=then, folder=tmp_path)
+
+
+def test_other_first_weights_or_another_network_are_another_training(tmp_path):
+    spec = TrainSpec(epochs=1, batch_size=8)
+    fit(small_network(), *bright_spots(), spec, folder=tmp_path)
+    moved = small_network()
+    with torch.no_grad():
+        moved[0].bias += 0.1
+    with pytest.raises(UsageError, match=r"folder \(first weights "):
+        fit(moved, *bright_spots(), spec, folder=tmp_path)
+
+
 def test_the_state_is_tensors_and_json_and_a_foreign_file_is_refused(tmp_path):
     fit(small_network(), *bright_spots(), TrainSpec(epochs=1), folder=tmp_path)
     (state,) = tmp_path.iterdir()
@@ -161,6 +185,23 @@ def test_validation_f1_is_that_of_all_pixels():
     claimed, true = windows[:, 0] > 0.2, labels == 1
     expected = 2 * (claimed & true).sum() / (claimed.sum() + true.sum())
     assert epoch.f1 == pytest.approx(expected, abs=1e-6)
+
+
+def test_ignored_pixels_are_counted_in_no_f1():
+    windows, labels = bright_spots()
+    network = nn.Sequential(nn.Conv2d(2, 1, 1), nn.Sigmoid())
+    with torch.no_grad():
+        network[0].weight.zero_()
+        network[0].weight[0, 0] = 10.0
+        network[0].bias.fill_(-2.0)
+    # All that the network claims wrongly, and some of what it finds, says nothing.
+    claimed = windows[:, 0] > 0.2
+    unclear = labels.copy()
+    unclear[claimed & (labels == 0)] = IGNORED
+    unclear[:3] = IGNORED
+    spec = TrainSpec(epochs=1, learning_rate=1e-12, watch="f1")
+    (epoch,) = fit(network, windows, labels, spec, validation=(windows, unclear))
+    assert epoch.f1 == 1
 
 
 def test_every_window_is_shown_once_an_epoch_in_an_order_of_its_own():

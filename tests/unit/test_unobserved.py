@@ -52,3 +52,11 @@ def test_the_rows_of_a_date_cover_what_was_not_observed_inside_the_area(bits) ->
 
 def test_a_failed_read_that_another_item_made_good_is_observed() -> None:
     assert reasons(np.array([[Quality.READ_ERROR]], np.uint8)).tolist() == [[0]]
+
+
+def test_what_was_not_processed_has_the_value_that_is_said() -> None:
+    bits = np.array([[0, 200, Quality.CLOUD]], np.uint8)
+    assert reasons(bits, not_processed=200).tolist() == [[0, 8, 3]]
+    small = GeoBox((1, 3), GRID.affine, GRID.crs)
+    found = unobserved({"after": bits}, geobox=small, not_processed=200)
+    assert found["reason"].tolist() == ["cloud", "not_processed"]

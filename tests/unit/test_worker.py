@@ -5,7 +5,7 @@ from __future__ import annotations
 import pickle
 import threading
 from collections import Counter
-from dataclasses import replace
+from dataclasses import asdict, replace
 from importlib import import_module
 
 import dask
@@ -16,6 +16,9 @@ from dask._task_spec import convert_legacy_graph
 from dask.base import collections_to_expr
 
 from lspipe.errors import BlockError, InferenceError, ModelError
+from lspipe.inference import familiarity
+from lspipe.inference.reference import ModelReference
+from lspipe.models.statistics import Statistics
 from lspipe.runs import store, worker
 from lspipe.runs.plan import open_step
 from lspipe.runs.worker import StepJob, block_tasks, infer_and_write
@@ -155,6 +158,25 @@ def test_a_task_ships_a_path_and_hashes_and_never_a_module(plan, tmp_path):
 def test_a_model_that_changed_since_the_plan_is_refused(plan):
     with pytest.raises(ModelError, match="plan a new run|restore that model"):
         replace(plan.reference, sha256="0" * 64).open()
+
+
+def test_a_worker_loads_what_the_plan_resolved(monkeypatch):
+    asked = {}
+
+    def load(item, sha256, **options):
+        asked.update(options, item=item, sha256=sha256)
+
+    monkeypatch.setattr("lspipe.inference.runtimes.load", load)
+    reference = ModelReference("an item", "of weights", "of the item", "cuda", "bf16", "openvino")
+    reference.open()
+    assert asked == asdict(reference)
+
+
+def test_an_item_that_changed_since_the_plan_is_refused_beside_the_same_weights(plan):
+    # Its scaling decides pixels, and blocks of two scalings would lie under one fingerprint.
+    with pytest.raises(ModelError, match="item|plan a new run|restore that model"):
+        replace(plan.reference, item_sha256="0" * 64).open()
+    assert plan.reference.open().scaling == plan.model.scaling
 
 
 # --- one block, array by array ------------------------------------------------------------------
@@ -335,3 +357,97 @@ def test_an_error_of_lspipe_passes_as_it_is(plan, tmp_path, monkeypatch):
     with pytest.raises(InferenceError) as caught:
         write(plan, tmp_path)
     assert caught.value is error
+
+
+@pytest.mark.parametrize("bit", list(Quality))
+def test_whatever_masks_a_pixel_it_is_not_observed(plan, tmp_path, bit):
+    (tile,) = plan.tiles
+    rows, columns = (part.stop - part.start for part in tile.blocks[0].outer)
+    quality = np.zeros((rows, columns), np.uint8)
+    quality[7, 9:12] = bit
+    result, layers = write(plan, tmp_path, quality=quality)
+    np.testing.assert_array_equal(layers["probability"] == CODE_NODATA, quality[:80, :80] != 0)
+    assert result.failed_reads == (3 if bit == Quality.READ_ERROR else 0)
+
+
+def test_a_picture_is_of_its_own_bands(plan, tmp_path):
+    seen = np.empty((4, *SHAPE), np.int16)
+    seen[:] = np.array([500, 1000, 2000, 3500], np.int16)[:, None, None]
+    _, layers = write(plan, tmp_path, seen=seen)
+    assert (layers["ndvi"] == 7500).all()
+    red, green, blue = layers["true_colour"][:, 0, 0].tolist()
+    assert 0 < red < green < blue
+
+
+def tasks_seen(plan, run, monkeypatch, **options):
+    """What each block of a date was computed from, by its row and column."""
+    found = {}
+
+    def answer(pixels, *, origin, core, mask, area, **more):
+        found[origin] = {"pixels": pixels, "mask": mask, "area": area, **more}
+        more["report"](1, 1)
+        return np.zeros([part.stop - part.start for part in core], np.float32)
+
+    monkeypatch.setattr(worker, "run_block", answer)
+    (tile,) = plan.tiles
+    cube = open_step(tile, tile.steps[1], plan.workflow)
+    job = replace(job_of(plan, run, 1), **options.pop("job", {}))
+    compute(
+        block_tasks(cube, job, tile.blocks, **{"bands": plan.model.bands, "area": None} | options)
+    )
+    with dask.config.set(scheduler="synchronous"):
+        return found, cube.compute()
+
+
+def test_a_block_gets_its_surroundings_in_the_order_of_the_models_bands(
+    plan, tmp_path, monkeypatch
+):
+    bands = ("B11", "B02", "B08")
+    (tile,) = plan.tiles
+    area = np.random.default_rng(0).random((240, 240)) < 0.5
+    area[:120] = True
+    job = {"fill_masked": True, "tile_range": ((0.0, 1.0),) * 3}
+    found, cube = tasks_seen(plan, tmp_path, monkeypatch, bands=bands, area=area, job=job)
+    assert len(found) == len(tile.blocks)
+    values, quality = (
+        cube["reflectance"].sel(band=list(bands)).to_numpy(),
+        cube["quality"].to_numpy(),
+    )
+    assert quality.any()
+    for block in tile.blocks:
+        given = found[block.outer[0].start, block.outer[1].start]
+        np.testing.assert_array_equal(given["pixels"], values[:, *block.outer])
+        np.testing.assert_array_equal(given["mask"], quality[block.outer] != 0)
+        inside = area[block.outer]
+        if inside.all():
+            assert given["area"] is None
+        else:
+            np.testing.assert_array_equal(given["area"], inside)
+        assert given["tile_shape"] == (240, 240)
+        assert given["fill_masked"] is True
+        assert given["tile_range"] == ((0.0, 1.0),) * 3
+    classes = store.read(tmp_path, store.EVIDENCE, TILE, "scl")[1]
+    np.testing.assert_array_equal(classes, cube["scl"])
+    days = store.read(tmp_path, store.EVIDENCE, TILE, "acquired")[1]
+    np.testing.assert_array_equal(days, cube["acquired"])
+
+
+def test_only_observed_pixels_of_the_area_are_laid_beside_training(plan, tmp_path):
+    (tile,) = plan.tiles
+    block = tile.blocks[0]
+    given = arrays(block)
+    rows, columns = given["quality"].shape
+    given["quality"][:24] = Quality.SNOW
+    area = np.ones((rows, columns), bool)
+    area[:, :40] = False
+    given["area"] = np.packbits(area)
+    trained = Statistics.of([np.random.default_rng(0).random((4, 9, 9)) * 0.1 + 0.1])
+    job = replace(job_of(plan, tmp_path), trained=trained)
+    result = infer_and_write(block=block, job=job, **given)
+    # Every eighth row and column of the core.
+    wanted = np.s_[24:80:8, 40:80:8]
+    values = given["pixels"][:, *wanted].reshape(4, -1) * np.float32(1e-4)
+    expected = familiarity.Tally.of(values, trained).as_json()
+    assert result.inputs["pixels"] == 7 * 5
+    assert result.inputs["outside"] == expected["outside"]
+    assert result.inputs["total"] == pytest.approx(expected["total"], rel=1e-5)

@@ -1,0 +1,413 @@
+"""Every key of a workflow does something: with another value, a plan or a run is another one.
+
+`ROWS` names for every key another value and what it changes. Keys are read from the specs, so that
+one that is added without a row fails. Where the plan shows what changes, nothing is run; the other
+rows share one small world, whose blocks are computed in this process.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from contextlib import contextmanager
+from dataclasses import dataclass, fields, is_dataclass
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, get_args, get_type_hints
+
+import dask
+import geopandas as gpd
+import numpy as np
+import pytest
+
+import lspipe
+from lspipe import clusters
+from lspipe.clusters import address, local
+from lspipe.cube import loaders
+from lspipe.errors import LspipeError
+from lspipe.models import read_item
+from lspipe.models.statistics import Statistics
+from lspipe.runs import pipeline, store, stream
+from lspipe.runs.memory import cluster_of
+from lspipe.workflow import Workflow
+from tests import seeing_model
+from tests.scenes import make_scene
+from tests.stored import compute_here, here
+from tests.worlds import add_scene, ground, make_world
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+SIZE = 64
+OLD, NEW, FRESH = (10, 10, 12, 12), (40, 40, 12, 12), (40, 8, 12, 12)
+
+
+# --- the keys -----------------------------------------------------------------------------------
+
+
+def keys(spec: Any, prefix: str = "") -> Iterator[str]:
+    """Every key below a spec that holds a value, `a.b.c`."""
+    hints = get_type_hints(spec)
+    for field in fields(spec):
+        inner = [t for t in (hints[field.name], *get_args(hints[field.name])) if is_dataclass(t)]
+        if inner:
+            yield from keys(inner[0], f"{prefix}{field.name}.")
+        else:
+            yield prefix + field.name
+
+
+def every_key() -> list[str]:
+    found = []
+    for name, field in Workflow.model_fields.items():
+        is_section = is_dataclass(field.annotation)
+        found += keys(field.annotation, f"{name}.") if is_section else [name]
+    return found
+
+
+# --- what may change ----------------------------------------------------------------------------
+
+
+def in_plan(see: Callable[[Any], Any]) -> Callable[[Looking], Any]:
+    return lambda looking: see(looking.plan())
+
+
+def in_run(*names: str) -> Callable[[Looking], Any]:
+    """What a run left: arrays, the list, files, or what it was told to do."""
+    return lambda looking: {name: looking.run()[name] for name in names}
+
+
+@dataclass
+class Looking:
+    """One workflow, and what is made of it."""
+
+    world: Any
+    overrides: tuple[str, ...]
+    output: Path
+
+    def workflow(self) -> Workflow:
+        return Workflow.from_file(self.world.workflow, overrides=self.overrides)
+
+    def plan(self) -> Any:
+        return lspipe.plan(self.workflow())
+
+    def run(self) -> dict[str, Any]:
+        """Say what a run left and asked for; each workflow is run once for all rows."""
+        if self.overrides not in RUNS:
+            ASKED.clear()
+            RUNS[self.overrides] = self.ran() | ASKED
+        return RUNS[self.overrides]
+
+    def ran(self) -> dict[str, Any]:
+        """Run into a directory of its own; a refusal is an outcome too."""
+        try:
+            summary = lspipe.run(self.workflow(), output=self.output)
+        except LspipeError as error:
+            return {"refused": f"{type(error).__name__}: {error}"}
+        arrays = {
+            name: digest(store.read(self.output, which, "18GYS", name))
+            for which, names in (
+                (store.DETECTIONS, ("probability", "quality")),
+                (store.CHANGE, ("state",)),
+            )
+            for name in names
+            if (self.output / which).exists()
+        }
+        found = gpd.read_parquet(self.output / "inventory.parquet")
+        return {
+            "refused": None,
+            "list": found[["id", "status", "n_px"]].to_numpy().tolist(),
+            "files": sorted(path.name for path in self.output.glob("inventory.*")),
+            "items": sorted({*found["items_before"], *found["items_after"]} - {None}),
+            "failed reads": summary.failed_reads,
+            "warned": bool(summary.warnings),
+            **arrays,
+        }
+
+
+RUNS: dict[tuple[str, ...], dict[str, Any]] = {}
+
+
+def digest(values: Any) -> str:
+    return hashlib.sha256(np.ascontiguousarray(values)).hexdigest()
+
+
+# --- a run whose blocks are computed here -------------------------------------------------------
+
+ASKED: dict[str, Any] = {}
+"""What was asked of the cluster and the stream of the last run."""
+
+
+@contextmanager
+def there(spec: Any, execution: Any) -> Iterator[Any]:
+    """Another cluster without workers."""
+    ASKED["there"] = True
+    with here(spec, execution) as client:
+        yield client
+
+
+def computed(*arguments: Any, report: Any, **asked: Any) -> stream.Outcome:
+    """Compute in this process, and remember what was asked."""
+    ASKED.update(asked)
+    return compute_here(*arguments, report=report)
+
+
+def counted_loader(*arguments: Any, **options: Any) -> Any:
+    """A loader of one's own: that of lspipe, counted."""
+    ASKED["own loader"] = True
+    return loaders.loader("odc")(*arguments, **options)
+
+
+@pytest.fixture(autouse=True)
+def _here(monkeypatch):
+    monkeypatch.setattr(pipeline.stream, "compute", computed)
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    """Two dates with several scenes, a cloud, half-covered bands of 20 m, and three models."""
+    folder = tmp_path_factory.mktemp("world")
+    seeing_model.write_item(folder / "seeing.json")
+    seeing_model.write_item(folder / "strict.json", **{"lspipe:threshold": 0.9})
+    write_strange(folder / "strange.json")
+    made = make_world(
+        folder,
+        size=SIZE,
+        before={
+            "values": ground(OLD),
+            "clouds": [(50, 20, 4)],
+            "properties": {"eo:cloud_cover": 5},
+        },
+        after={"values": ground(OLD, NEW), "clouds": [(30, 52, 6)]},
+        model={"item": "seeing.json"},
+        inference={"window": 16, "stride": 8},
+        execution={"block": SIZE, "retries": 0},
+        change={"min_area_m2": 0},
+        cluster={"kind": "tests.stored:here"},
+    )
+    # Cloudier over the area, and not over the tile as its metadata says.
+    add_scene(
+        folder, size=SIZE, time="2018-02-19T14:37:51Z", values=ground(OLD, NEW, FRESH),
+        clouds=[(20, 40, 14)], properties={"eo:cloud_cover": 1},
+    )  # fmt: skip
+    add_scene(folder, size=SIZE, time="2016-01-15T14:37:51Z", values=ground())
+    other = make_scene(
+        folder / "scenes", size=SIZE, time="2018-03-01T14:37:51Z", values=ground(NEW)
+    )
+    other.collection_id = "another"
+    for name, collection in (("items", "another"), ("elsewhere", "sentinel-2-c1-l2a")):
+        (folder / name).mkdir(exist_ok=True)
+        content = other.to_dict(include_self_link=False) | {"collection": collection}
+        (folder / name / "other.json").write_text(json.dumps(content), encoding="utf-8")
+    earlier = next((folder / "items").glob("*_20170115_*")).read_text(encoding="utf-8")
+    (folder / "elsewhere" / "earlier.json").write_text(earlier, encoding="utf-8")
+    (folder / "items" / "earlier.json").write_text(
+        json.dumps(
+            json.loads(earlier) | {"id": "S2A_18GYS_20170115_1_L2A", "collection": "another"}
+        ),
+        encoding="utf-8",
+    )
+    # A damaged file, of a scene that is taken where the year of 2015 is asked for.
+    broken = add_scene(folder, size=SIZE, time="2015-12-15T14:37:51Z", values=ground())
+    name = json.loads(broken.read_text(encoding="utf-8"))["id"]
+    (folder / "scenes" / name / "B04.tif").write_bytes(b"no picture")
+    for side, west in (("west", 0), ("east", 320)):
+        left, top = 699960 + west, 5200000
+        part = gpd.GeoSeries.from_wkt(
+            [f"POLYGON(({left} {top}, {left + 300} {top}, {left + 300} {top - 640}, "
+             f"{left} {top - 640}, {left} {top}))"], crs=32718,
+        )  # fmt: skip
+        part.to_crs(4326).to_file(folder / f"{side}.geojson")
+    return made
+
+
+def write_strange(path: Path) -> None:
+    """A model that was trained on what nothing of this world is like."""
+    document = json.loads(read_item("shipped:bare-ground").path.read_text("utf-8"))
+    images = [np.full((4, 8, 8), 0.9) + np.linspace(0, 0.01, 64).reshape(8, 8)]
+    document["properties"]["lspipe:statistics"] = Statistics.of(images).as_json()
+    path.write_text(json.dumps(document), encoding="utf-8")
+
+
+def steps(plan: Any) -> list[tuple[str, list[str]]]:
+    return [(step.role, [i.id for i in step.items]) for tile in plan.tiles for step in tile.steps]
+
+
+def inside(plan: Any) -> Any:
+    return [None if tile.area is None else digest(tile.area[:, :]) for tile in plan.tiles]
+
+
+def workers_started(looking: Looking) -> dict[str, Any]:
+    """What a local cluster would be started with."""
+    asked: dict[str, Any] = {}
+
+    def cluster(**options: Any) -> Any:
+        asked.update(options, failures=dask.config.get("distributed.scheduler.allowed-failures"))
+        raise StopIteration
+
+    workflow = looking.workflow()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("distributed.LocalCluster", cluster)
+        with pytest.raises(RuntimeError), local.start(workflow.cluster, workflow.execution):
+            pass
+    return asked
+
+
+def address_asked(looking: Looking) -> Any:
+    """The address at which a scheduler is looked for."""
+    asked = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(address, "_shake_hands", refuse(asked))
+        looking.run()
+    return asked
+
+
+def refuse(asked: list[str]) -> Callable[[str], None]:
+    def shake_hands(place: str) -> None:
+        asked.append(place)
+        raise OSError
+
+    return shake_hands
+
+
+def asked_of_network(name: str) -> Callable[[Looking], Any]:
+    """How a plan lets the network be loaded, whatever this machine has."""
+
+    def look(looking: Looking) -> Any:
+        asked = []
+
+        def load(*_: Any, **options: Any) -> Any:
+            asked.append(options[name])
+            return SimpleNamespace(device="cpu", precision="fp32", name="eager")
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(lspipe.models, "load", load)
+            looking.plan()
+        return asked
+
+    return look
+
+
+def warned_or_refused(looking: Looking) -> Any:
+    found = looking.run()
+    return (found["refused"] or "")[:40], found.get("warned")
+
+
+@dataclass(frozen=True)
+class Row:
+    """Another value of a key, and where it is seen; `given` holds for both values."""
+
+    value: str
+    see: Callable[[Looking], Any]
+    given: tuple[str, ...] = ()
+
+
+AREA = "[-72.5320, -43.3370, -72.5300, -43.3300]"
+EACH = ("cube.composite=each",)
+PIXELS = in_run("probability")
+SHORTER = "2018-02-01"
+
+ROWS: dict[str, list[Row]] = {
+    "schema_version": [Row("2", lambda looking: str(read(looking)))],
+    "name": [Row("other", lambda looking: looking.workflow().run_directory.name,
+                 given=("output={}",))],
+    "aoi.bbox": [Row(AREA, in_plan(inside), given=("aoi={bbox: [-72.6, -43.5, -72.4, -43.2]}",))],
+    "aoi.file": [Row("east.geojson", in_run("quality"), given=("aoi={file: west.geojson}",))],
+    "aoi.tiles": [Row("[18GYS, 18GYT]", in_plan(lambda plan: plan.area.tiles))],
+    "dates.before.start": [Row("2016-01-01", in_plan(steps), given=EACH)],
+    "dates.before.end": [Row("2017-01-10", in_plan(steps),
+                             given=("dates.before.start=2016-01-01", *EACH))],
+    "dates.after.start": [Row(SHORTER, in_plan(steps), given=EACH)],
+    "dates.after.end": [Row(SHORTER, in_plan(steps), given=EACH)],
+    "dates.event": [Row("2016-12-01", in_plan(steps), given=("dates={event: 2018-01-01}", *EACH))],
+    "search.catalog": [Row("elsewhere", in_run("list", "probability"))],
+    "search.collection": [Row("another", in_plan(steps))],
+    "search.query": [Row("{eo:cloud_cover: {lt: 8}}", in_plan(steps))],
+    "cube.loader": [
+        Row(f"{__name__}:counted_loader", lambda looking: looking.run().get("own loader")),
+    ],
+    "cube.composite": [Row(name, in_run("probability")) for name in ("latest", "median", "each")],
+    "cube.mask.scl": [Row("[snow]", in_run("quality", "probability"))],
+    "cube.mask.dilate_px": [Row("0", in_run("quality", "probability"))],
+    "cube.mask.apply": [Row("input", PIXELS)],
+    "cube.on_read_error": [
+        Row("nodata", in_run("refused", "quality", "failed reads"),
+            given=("dates.before={start: 2015-12-01, end: 2015-12-31}",)),
+    ],
+    "cube.resampling": [Row("nearest", PIXELS, given=("model.item=shipped:bare-ground",))],
+    "model.item": [
+        Row("shipped:bare-ground", PIXELS),
+        Row("strict.json", in_run("state", "list")),
+    ],
+    "inference.preset": [
+        Row("fast", PIXELS, given=("inference={window: 16, preset: preview}",)),
+        Row("balanced", PIXELS, given=("inference={window: 16, preset: preview}",)),
+        Row("paper", PIXELS, given=("inference={window: 16, preset: preview}",)),
+    ],
+    "inference.overlap": [Row("0.25", PIXELS, given=("inference={window: 16, overlap: 0.5}",))],
+    "inference.window": [Row("24", PIXELS)],
+    "inference.stride": [Row("4", PIXELS)],
+    "inference.tta": [Row("none", PIXELS)],
+    "inference.tta_merge": [Row("mean", PIXELS)],
+    "inference.tta_order": [Row("max-then-average", PIXELS)],
+    "inference.blend": [Row("hann", PIXELS)],
+    "inference.screen": [Row("0.4", PIXELS, given=("inference.stride=4",))],
+    "inference.batch_size": [Row("3", in_plan(lambda plan: plan.setting.batch_size))],
+    "inference.precision": [Row("bf16", PIXELS)],
+    "inference.runtime": [Row("openvino", asked_of_network("runtime"))],
+    "inference.device": [Row("cpu", asked_of_network("device"))],
+    "inference.unfamiliar": [
+        Row("warn", warned_or_refused, given=("model.item=strange.json",)),
+        Row("ignore", warned_or_refused,
+            given=("model.item=strange.json", "inference.unfamiliar=warn")),
+    ],
+    "change.method": [Row("subtract", in_run("state"), given=("change.before_below=0.2",))],
+    "change.threshold": [Row("0.75", in_run("state", "list"))],
+    "change.before_below": [Row("0.2", in_run("state"))],
+    "change.tolerance_px": [Row("40", in_run("list"))],
+    "change.min_gain": [Row("0.45", in_run("state"))],
+    "change.min_area_m2": [Row("1e6", in_run("list"))],
+    "output.path": [Row("another", lambda looking: looking.workflow().run_directory.name)],
+    "output.write": [Row("[geoparquet, geojson]", in_run("files"))],
+    "cluster.kind": [Row(f"{__name__}:there", lambda looking: looking.run().get("there"))],
+    "cluster.address": [
+        Row("tcp://127.0.0.1:2", address_asked,
+            given=("cluster={kind: address, address: 'tcp://127.0.0.1:1'}",)),
+    ],
+    "cluster.workers": [
+        Row("3", workers_started, given=("cluster={kind: local, workers: 1}",)),
+        Row("3", in_plan(lambda plan: clusters.worker_count(cluster_of(plan))),
+            given=("cluster={kind: local, workers: 1}",)),
+    ],
+    "cluster.memory_per_worker": [
+        Row("3GiB", workers_started, given=("cluster={kind: local, workers: 1}",)),
+        Row("100MB", in_run("refused")),
+    ],
+    "execution.block": [Row("32", in_plan(lambda plan: len(plan.tiles[0].blocks)))],
+    "execution.retries": [
+        Row("7", lambda looking: looking.run()["retries"]),
+        Row("7", workers_started, given=("cluster={kind: local, workers: 1}",)),
+    ],
+    "execution.max_in_flight": [Row("2", lambda looking: looking.run()["max_in_flight"])],
+}  # fmt: skip
+
+
+def read(looking: Looking) -> Any:
+    """What a file says, or why it is not read."""
+    try:
+        return looking.workflow().schema_version
+    except LspipeError as error:
+        return error
+
+
+def test_every_key_has_a_row():
+    assert sorted(ROWS) == sorted(every_key())
+
+
+CASES = [pytest.param(key, row, id=f"{key}={row.value}") for key in ROWS for row in ROWS[key]]
+
+
+@pytest.mark.parametrize(("key", "row"), CASES)
+def test_another_value_changes_what_is_done(key, row, world, tmp_path):
+    one = Looking(world, row.given, tmp_path / "one")
+    other = Looking(world, (*row.given, f"{key}={row.value}"), tmp_path / "other")
+    assert row.see(other) != row.see(one)

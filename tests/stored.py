@@ -1,0 +1,115 @@
+"""Runs without a cluster: of maps that were made up, or of blocks that are computed here.
+
+archive = make_world(tmp_path, size=64, cluster={"kind": "tests.stored:here"})
+made = store_run(archive, tmp_path / "run", probability=codes)
+listing.write(made.run, made.plan)
+
+monkeypatch.setattr(pipeline.stream, "compute", compute_here)
+lspipe.run(Workflow.from_file(archive.workflow))
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import dask
+import numpy as np
+
+from lspipe.errors import LspipeError
+from lspipe.runs import store, stream
+from lspipe.runs.prepare import prepare
+from lspipe.schema import CODE_NODATA
+from lspipe.workflow import Workflow
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from lspipe.runs.plan import Plan
+    from tests.worlds import World
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A plan, and the run directory that holds its maps."""
+
+    run: Path
+    plan: Plan
+
+
+def store_run(
+    world: World,
+    run: Path,
+    *overrides: str,
+    probability: NDArray[np.uint16] | Mapping[str, NDArray[np.uint16]],
+    quality: NDArray[np.uint8] | Mapping[str, NDArray[np.uint8]] | None = None,
+    only: int | None = None,
+) -> Stored:
+    """Plan a workflow and fill its store.
+
+    Args:
+        world: an archive and its workflow.
+        run: the run directory.
+        overrides: of the workflow's keys.
+        probability: codes (step, y, x) of the tile, or per tile where there are several.
+        quality: bits likewise; none = `NODATA` where a code is not observed.
+        only: so many blocks of each step; none = all.
+    """
+    plan = prepare(Workflow.from_file(world.workflow, overrides=overrides), run).plan
+    store.create(run, [tile.grid for tile in plan.tiles], fingerprint=plan.detection_fingerprint)
+    for tile in plan.tiles:
+        codes = _of(probability, tile.tile.name)
+        bits = (codes == CODE_NODATA).astype(np.uint8)
+        if quality is not None:
+            bits = _of(quality, tile.tile.name)
+        for step in range(len(tile.steps)):
+            for block in tile.blocks[:only]:
+                store.write_block(
+                    run,
+                    tile.tile.name,
+                    step,
+                    block.index,
+                    block.core,
+                    detections={
+                        "probability": codes[step][block.core],
+                        "quality": bits[step][block.core],
+                    },
+                    evidence={},
+                )
+    return Stored(run, plan)
+
+
+def _of(arrays: Any, tile: str) -> Any:
+    return arrays[tile] if isinstance(arrays, dict) else arrays
+
+
+@contextmanager
+def here(spec: Any, execution: Any) -> Iterator[Any]:
+    """A kind of cluster without workers: "tests.stored:here" in a workflow."""
+    del spec, execution
+    yield SimpleNamespace(dashboard_link="", scheduler_info=lambda: {"workers": {}})
+
+
+def compute_here(
+    client: Any, batches: Any, *, report: Callable[..., None], **asked: Any
+) -> stream.Outcome:
+    """Do what `stream.compute` does, in this process and one block after the other."""
+    del client, asked
+    outcome = stream.Outcome()
+    for batch in batches:
+        for index, task in zip(batch.indices, batch.build(), strict=True):
+            try:
+                (result,) = dask.compute(task, scheduler="synchronous")
+            except LspipeError as error:
+                failure = stream.Failure(batch.tile, batch.step, index, str(error))
+                outcome.failures.append(failure)
+                report("failure", failure=failure)
+            else:
+                outcome.done += 1
+                report("block", **asdict(result))
+    return outcome
