@@ -32,7 +32,7 @@ from lspipe.workflow import Workflow
 from tests import seeing_model
 from tests.scenes import make_scene
 from tests.stored import compute_here, here
-from tests.worlds import add_scene, ground, make_world
+from tests.worlds import add_scene, ground, make_world, plan_only
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -88,7 +88,7 @@ class Looking:
         return Workflow.from_file(self.world.workflow, overrides=self.overrides)
 
     def plan(self) -> Any:
-        return lspipe.plan(self.workflow())
+        return plan_only(self.workflow())
 
     def run(self) -> dict[str, Any]:
         """Say what a run left and asked for; each workflow is run once for all rows."""
@@ -280,7 +280,7 @@ def asked_of_network(name: str) -> Callable[[Looking], Any]:
             return SimpleNamespace(device="cpu", precision="fp32", name="eager")
 
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(lspipe.models, "load", load)
+            patch.setattr("lspipe.inference.runtimes.load", load)
             looking.plan()
         return asked
 
