@@ -176,6 +176,36 @@ def test_a_tile_whose_grid_ends_within_an_object_did_not_see_all_of_it() -> None
     assert found["n_px"].tolist() == [16 * 4]
 
 
+def test_a_small_object_within_a_large_one_of_another_status_is_not_it() -> None:
+    before, after = scene()
+    after[6:8, 14:16] = 9000
+    there = scene()[0]
+    there[4:10, 13:18] = 9000
+    found = join(part("A", before, after, LEFT), part("B", there, there, RIGHT))
+    assert found.set_index("status")["n_px"].to_dict() == {"new": 4, "persistent": 30}
+
+
+def test_parts_that_touch_where_only_one_is_cut_are_two() -> None:
+    before, after = scene()
+    after[5:9, 14:18] = 9000  # up to the edge of the left tile
+    there = scene()[1]
+    there[5:9, 18:21] = 9000  # in the midst of the right one, which saw nothing of the other
+    found = join(part("A", before, after, LEFT), part("B", before, there, RIGHT))
+    assert sorted(found["n_px"]) == [12, 16]
+
+
+def test_what_is_undetermined_gives_way_to_what_another_tile_knows() -> None:
+    before, after = scene()
+    after[5:9, 12:18] = 9000
+    clouded = before.copy()
+    clouded[4:10, 11:] = CODE_NODATA
+    there = scene()[1]
+    there[5:9, 13:17] = 9000
+    there[4, 14] = CODE_NODATA  # so that no tile saw all of it and its rim
+    found = join(part("A", clouded, after, LEFT), part("B", before, there, RIGHT))
+    assert found.set_index("status")["n_px"].to_dict() == {"new": 16}
+
+
 def test_the_smallest_area_counts_after_joining() -> None:
     before, after = scene()
     after[5, 8:20] = 9000
