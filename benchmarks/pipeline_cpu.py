@@ -24,7 +24,7 @@ takes 88 s. Three rounds, median (lowest to highest): eager fp32 1.00 (0.92 to 1
 bf16 2.87 (2.75 to 3.27), OpenVINO bf16 2.99 (2.71 to 3.21). fp32 differs by at most 1.8e-7, bf16 by
 2.5e-3 (eager), 1.0e-3 (compiled), 7.4e-4 (OpenVINO).
 
-Before taps that see nothing but padding were left out (`lspipe/models/runtimes/taps.py`): compiled
+Before taps that see nothing but padding were left out (`inference/runtimes/taps.py`): compiled
 1.35 and 2.39, OpenVINO 1.71 and 3.48; the day before 1.30, 2.31, 1.66 and 3.17. Expected of it was
 2.7 for compiled bf16, where those taps were a seventh of the time of a batch (111 of 774 ms,
 `torch.backends.mkldnn.verbose`, beside other work), and 3 % for OpenVINO, which computes them

@@ -150,6 +150,13 @@ def write_store(run: Path) -> None:
     core = (slice(0, 40), slice(0, 50))
     layers = {"probability": codes, "quality": np.zeros((40, 50), np.uint8)}
     store.write_block(run, "18GYS", 1, (0, 0), core, detections=layers, evidence={})
+    record = {
+        "name": "demo",
+        "state": "partial",
+        "workflow": {"dates": {"before": {}, "after": {}}},
+        "tiles": {"18GYS": {"blocks": 1, "steps": ["before", "after"]}},
+    }
+    store.write_json(run / "run.json", record)
 
 
 def run_example(holds: str, folder: Path) -> str:
@@ -187,7 +194,7 @@ def test_a_script_runs_a_workflow(here) -> None:
 
 
 def test_a_stored_map_becomes_a_geotiff(here) -> None:
-    run_example("open_dataset", here)
+    run_example("open_run", here)
     with rasterio.open("probability.tif") as file:
         assert file.crs.to_epsg() == 32718
         assert file.transform == Affine(10, 0, 710160, 0, -10, 5195600)

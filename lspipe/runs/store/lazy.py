@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import rioxarray  # noqa: F401  # so that the Dataset has .rio
 import xarray as xr
 import zarr
 
