@@ -13,6 +13,7 @@ from affine import Affine
 from scipy import ndimage
 
 from lspipe import catalogs
+from lspipe.cli import main
 from lspipe.demo import score, workflow_text, write_archive
 from lspipe.demo.grid import EPSG, NORTH, TILES, WEST
 from lspipe.demo.landscape import PIXEL_M, noise, simulate
@@ -70,9 +71,15 @@ def digest(folder):
     }
 
 
-def test_the_same_seed_writes_the_same_bytes(archive, tmp_path):
-    write_archive(tmp_path)
+def test_the_verb_writes_the_same_bytes_again_and_says_for_machines_where(
+    archive, tmp_path, capsys
+):
+    assert main(["demo", str(tmp_path), "--json"]) == 0
     assert digest(tmp_path) == digest(archive)
+    assert json.loads(capsys.readouterr().out) == {
+        "archive": str(tmp_path),
+        "workflow": str(tmp_path / "demo.yaml"),
+    }
 
 
 def test_the_archive_is_small(archive):

@@ -164,17 +164,11 @@ def test_a_finished_run_has_nothing_left(planned):
 # --- verbs that wrote something -----------------------------------------------------------------
 
 
-def test_init_and_demo_say_for_machines_what_they_wrote(tmp_path, capsys):
+def test_init_says_for_machines_what_it_wrote(tmp_path, capsys):
     path = tmp_path / "my.yaml"
     out, err = told(capsys, "init", path, "--json")
     assert json.loads(out) == {"workflow": str(path)}
     assert str(path) in err
-    archive = tmp_path / "archive"
-    out, _ = told(capsys, "demo", archive, "--json")
-    assert json.loads(out) == {
-        "archive": str(archive),
-        "workflow": str(archive / "demo.yaml"),
-    }
     assert told(capsys, "init", tmp_path / "other.yaml")[0] == ""
 
 
