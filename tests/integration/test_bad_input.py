@@ -6,16 +6,30 @@ import json
 import shutil
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import geopandas as gpd
 import pytest
 import shapely
 
+from lspipe.cli import main
 from lspipe.models.item import SHIPPED_FOLDER
-from tests.worlds import change_workflow, environment, lspipe, make_world
+from tests.worlds import change_workflow, environment, lspipe, quick_world
 
 BEFORE = "S2A_18GYS_20170115_0_L2A"
 AFTER = "S2A_18GYS_20180120_0_L2A"
+
+
+@pytest.fixture
+def answer_of(capsys):
+    """The command line in this process, as importing what it needs takes most of its time."""
+
+    def run(*words):
+        code = main(list(map(str, words)))
+        said = capsys.readouterr()
+        return SimpleNamespace(returncode=code, stdout=said.out, stderr=said.err)
+
+    return run
 
 
 def edit_item(world, name, change):
@@ -107,10 +121,21 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("spoil", "code", "says"), REFUSED)
-def test_what_cannot_be_done_is_refused_before_anything_is_written(tmp_path, spoil, code, says):
-    world = make_world(tmp_path)
+def test_what_cannot_be_done_is_refused_before_anything_is_written(
+    tmp_path, spoil, code, says, answer_of
+):
+    world = quick_world(tmp_path)
     spoil(world)
-    answer = lspipe("run", world.workflow)
+    check_refusal(world, answer_of("run", world.workflow), code, says)
+
+
+def test_a_process_of_its_own_refuses_in_the_same_words(tmp_path):
+    world = quick_world(tmp_path)
+    nothing_before(world)
+    check_refusal(world, lspipe("run", world.workflow), 4, ["before", "2017-01-01"])
+
+
+def check_refusal(world, answer, code, says):
     assert answer.returncode == code, answer.stderr
     for text in says:
         assert text in answer.stderr, answer.stderr
@@ -136,12 +161,12 @@ def text(path):
 
 @pytest.mark.parametrize("spoil", [missing, truncated, text])
 def test_a_file_that_cannot_be_read_fails_its_blocks_and_never_becomes_no_landslide(
-    tmp_path, cluster, spoil
+    tmp_path, cluster, spoil, answer_of
 ):
-    world = make_world(tmp_path, cluster=cluster)
+    world = quick_world(tmp_path, cluster=cluster)
     path = world.folder / "scenes" / AFTER / "B11.tif"
     spoil(path)
-    answer = lspipe("run", world.workflow)
+    answer = answer_of("run", world.workflow)
     assert answer.returncode == 3, answer.stderr
     assert f"swir16 of {AFTER}" in answer.stderr
     assert "failed" in answer.stdout.splitlines()[-1]
@@ -149,35 +174,35 @@ def test_a_file_that_cannot_be_read_fails_its_blocks_and_never_becomes_no_landsl
     assert content["state"] == "failed"
     gaps = gpd.read_parquet(world.run / "unobserved.parquet")
     assert "not_processed" in set(gaps["reason"])
-    status = lspipe("status", world.run)
+    status = answer_of("status", world.run)
     assert status.returncode == 0
     assert "swir16" in status.stdout
 
 
-def test_a_file_of_another_kind_in_the_output_folder_is_left_alone(tmp_path, cluster):
-    world = make_world(tmp_path, cluster=cluster)
+def test_a_file_of_another_kind_in_the_output_folder_is_left_alone(tmp_path, cluster, answer_of):
+    world = quick_world(tmp_path, cluster=cluster)
     world.run.mkdir()
     (world.run / "thesis.docx").touch()
-    answer = lspipe("run", world.workflow)
+    answer = answer_of("run", world.workflow)
     assert answer.returncode == 2
     assert "thesis.docx" in [path.name for path in world.run.iterdir()]
-    fresh = lspipe("run", world.workflow, "--fresh")
+    fresh = answer_of("run", world.workflow, "--fresh")
     assert fresh.returncode == 2
     assert (world.run / "thesis.docx").exists()
     assert "thesis.docx" in fresh.stderr
 
 
-def test_another_workflow_is_refused_with_what_differs(tmp_path, cluster):
-    world = make_world(tmp_path, cluster=cluster)
-    assert lspipe("run", world.workflow).returncode == 0
-    answer = lspipe("run", world.workflow, "--set", "inference.stride=8")
+def test_another_workflow_is_refused_with_what_differs(tmp_path, cluster, answer_of):
+    world = quick_world(tmp_path, cluster=cluster)
+    assert answer_of("run", world.workflow).returncode == 0
+    answer = answer_of("run", world.workflow, "--set", "inference.stride=8")
     assert answer.returncode == 2
     assert "inference.stride: 16 -> 8" in answer.stderr
     assert "--fresh" in answer.stderr
 
 
 def test_a_full_disk_stops_the_run_and_says_so(tmp_path, cluster):
-    world = make_world(tmp_path, cluster=cluster)
+    world = quick_world(tmp_path, cluster=cluster)
     # A limit on file size stands in for a full disk: writes beyond it fail with an OSError.
     code = (
         "import resource, signal, sys; from lspipe.cli import main\n"
@@ -198,12 +223,12 @@ def test_a_full_disk_stops_the_run_and_says_so(tmp_path, cluster):
     assert not (world.run / "inventory.parquet").exists()
 
 
-def test_a_workflow_with_set_is_what_the_run_records(tmp_path, cluster):
-    world = make_world(tmp_path, cluster=cluster)
-    answer = lspipe("plan", world.workflow, "--set", "change.min_area_m2=5000", "--json")
+def test_a_workflow_with_set_is_what_the_run_records(tmp_path, cluster, answer_of):
+    world = quick_world(tmp_path, cluster=cluster)
+    answer = answer_of("plan", world.workflow, "--set", "change.min_area_m2=5000", "--json")
     assert answer.returncode == 0, answer.stderr
     facts = json.loads(answer.stdout)
-    assert facts["estimate"]["blocks"] == 18
-    assert facts["tiles"][0]["new"] == 18
+    assert facts["estimate"]["blocks"] == 8
+    assert facts["tiles"][0]["new"] == 8
     content = json.loads((world.run / "run.json").read_text(encoding="utf-8"))
     assert content["workflow"]["change"]["min_area_m2"] == 5000
