@@ -156,6 +156,28 @@ IGNORED = 255
 """Label of a pixel that says nothing (cloud, no data): no loss and no score counts it."""
 
 
+Part = tuple[slice, slice]
+"""Rows and columns of a tile, or of an array, that belong together."""
+
+
+def grown(part: Part, reach: int, shape: tuple[int, ...]) -> Part:
+    """Return a part and what lies within `reach` pixels of it, inside an array of a shape."""
+    rows, columns = (
+        slice(max(0, span.start - reach), min(length, span.stop + reach))
+        for span, length in zip(part, shape, strict=True)
+    )
+    return rows, columns
+
+
+def relative(part: Part, origin: tuple[int, int]) -> Part:
+    """Return a part of a tile as one of an array that begins at `origin`."""
+    rows, columns = (
+        slice(span.start - first, span.stop - first)
+        for span, first in zip(part, origin, strict=True)
+    )
+    return rows, columns
+
+
 class Quality(IntFlag):
     """Why a pixel was not observed (any bit set = not observed)."""
 

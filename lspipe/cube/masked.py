@@ -14,6 +14,7 @@ from odc.geo.geobox import GeoBox
 from lspipe.catalogs import band_assets
 from lspipe.cube import scene
 from lspipe.errors import AreaError
+from lspipe.schema import grown
 from lspipe.search.areas import bounding_window
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ def masked_shares(
         raise AreaError("found no pixel of the tile inside the area, expected one; check the area")
     reach = -(-spec.mask.dilate_px // _SCL_FACTOR)
     coarse, inside = _coarse(geobox, area_mask)
-    window = _grown(bounding_window(inside), reach, inside.shape)
+    window = grown(bounding_window(inside), reach, inside.shape)
     grid, inside = coarse[window], da.from_array(inside[window], chunks=CHUNK)
     counts = []
     for acquisition in acquisitions:
@@ -88,12 +89,3 @@ def _coarse(geobox: GeoBox, mask: NDArray[np.bool_]) -> tuple[GeoBox, NDArray[np
             part = mask[row::step, column::step]
             coarse[: part.shape[0], : part.shape[1]] |= part
     return GeoBox((rows, columns), geobox.affine * Affine.scale(step), geobox.crs), coarse
-
-
-def _grown(window: tuple[slice, slice], margin: int, shape: tuple[int, ...]) -> tuple[slice, slice]:
-    """Return a window with a margin, inside the array."""
-    rows, columns = (
-        slice(max(span.start - margin, 0), min(span.stop + margin, length))
-        for span, length in zip(window, shape, strict=True)
-    )
-    return rows, columns

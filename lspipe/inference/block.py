@@ -26,8 +26,9 @@ from lspipe.errors import InferenceError
 from lspipe.inference import dihedral, windows
 from lspipe.inference.batches import Scene, cut_batches, less_memory, merge_into, predictions
 from lspipe.inference.observed import observed as observed_pixels
-from lspipe.inference.overlap import OverlapAverage, Part, hull_of, relative
+from lspipe.inference.overlap import OverlapAverage, hull_of
 from lspipe.inference.runtimes.devices import is_out_of_memory
+from lspipe.schema import grown, relative
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from lspipe.inference.runtimes import Runtime
     from lspipe.inference.settings import Setting
     from lspipe.models.item import Scaling
+    from lspipe.schema import Part
 
 
 def run_block(
@@ -158,7 +160,7 @@ def _screened(
     first = setting.first_pass
     # Pixels beyond the core and beyond the area count too: what lies near must not depend on
     # where either ends.
-    around = windows.grown(core, setting.reach, scene.tile_shape)
+    around = grown(core, setting.reach, scene.tile_shape)
     if area is not None:
         observed = observed & _spread(torch.from_numpy(area), setting.reach).numpy()
     wanted = observed[relative(around, scene.origin)]
@@ -267,7 +269,7 @@ def _padding(
     Raises:
         ValueError: the pixels do not reach as far as the windows of the core do.
     """
-    around = windows.grown(core, setting.reach, tile_shape)
+    around = grown(core, setting.reach, tile_shape)
     passes = [setting] if setting.screen is None else [setting, setting.first_pass]
     hulls = [hull_of(around, tile_shape, each) for each in passes]
     missing = []

@@ -23,7 +23,8 @@ from lspipe.inference.block import run_block
 from lspipe.inference.given import read_cube
 from lspipe.inference.observed import observed_range
 from lspipe.inference.presets import resolve
-from lspipe.inference.runtimes import from_callable, load
+from lspipe.inference.reference import ModelReference
+from lspipe.inference.runtimes import from_callable
 from lspipe.inference.settings import InferenceSpec, Setting
 from lspipe.models.item import ModelItem, digest
 from lspipe.models.mlm import read_item
@@ -130,7 +131,7 @@ def detect(
         item, window=window, stride=stride, tta=tta, tta_merge=tta_merge, tta_order=tta_order,
         blend=blend, batch_size=batch_size, screen=screen,
     )  # fmt: skip
-    source = _Model.of(item or model, device=device, precision=precision, runtime=runtime)
+    source = _reference(model, item, device=device, precision=precision, runtime=runtime)
     given = read_cube(cube, source.open().bands)
     hidden = given.mask_of(mask)
     if given.series.chunks is None:
@@ -140,39 +141,28 @@ def detect(
     return given.map_of(data)
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Model:
-    """A model on its way to a worker: a path and a hash where there is an item, never a module."""
+@dataclass(frozen=True)
+class _Opened:
+    """A callable in the place of a `ModelReference`; it stays in this process."""
 
-    runtime: Runtime | None = None
-    item: str | None = None
-    sha256: str | None = None
-    device: str = "auto"
-    precision: str = "fp32"
-    name: str = "auto"
-
-    @classmethod
-    def of(cls, model: Any, *, device: str, precision: str, runtime: str) -> _Model:
-        if not isinstance(model, ModelItem):
-            made = from_callable(model, device=device, precision=precision, runtime=runtime)
-            return cls(runtime=made)
-        check_item(model)
-        return cls(
-            item=model.reference,
-            sha256=digest(model),
-            device=device,
-            precision=precision,
-            name=runtime,
-        )
+    runtime: Runtime
 
     def open(self) -> Runtime:
-        """The network, read from its item at most once per process."""
-        if self.runtime is not None:
-            return self.runtime
-        return load(
-            str(self.item), self.sha256, device=self.device, precision=self.precision,
-            runtime=self.name,
-        )  # fmt: skip
+        return self.runtime
+
+
+def _reference(
+    model: Any, item: ModelItem | None, *, device: str, precision: str, runtime: str
+) -> ModelReference | _Opened:
+    """What opens the network where a block is computed: of an item a path and hashes."""
+    if item is None:
+        opened = from_callable(model, device=device, precision=precision, runtime=runtime)
+        return _Opened(opened)
+    check_item(item)
+    # Not resolved here: a worker of a lazy cube may have a GPU where this process has none.
+    return ModelReference(
+        item.reference, digest(item), item.item_sha256, device, precision, runtime
+    )
 
 
 def _setting(item: ModelItem | None, **given: Any) -> Setting:
@@ -186,7 +176,7 @@ def _setting(item: ModelItem | None, **given: Any) -> Setting:
 
 
 def _eager(
-    pixels: NDArray[Any], mask: NDArray[np.bool_], model: _Model, setting: Setting
+    pixels: NDArray[Any], mask: NDArray[np.bool_], model: ModelReference | _Opened, setting: Setting
 ) -> NDArray[np.float32]:
     """Compute (time, band, y, x) at once, each time as one block."""
     shape = pixels.shape[2:]
@@ -210,7 +200,9 @@ def _eager(
     return maps[0][None] if len(maps) == 1 else np.stack(maps)
 
 
-def _lazy(pixels: da.Array, mask: da.Array, model: _Model, setting: Setting) -> da.Array:
+def _lazy(
+    pixels: da.Array, mask: da.Array, model: ModelReference | _Opened, setting: Setting
+) -> da.Array:
     """Compute (time, band, y, x) block by block, when asked."""
     import dask.array
 
@@ -252,7 +244,7 @@ def _one_chunk(
     mask: NDArray[np.bool_],
     *,
     edges: tuple[tuple[int, ...], tuple[int, ...]],
-    model: _Model,
+    model: ModelReference | _Opened,
     setting: Setting,
     tile_range: NDArray[np.float32] | None,
     block_id: tuple[int, int, int],

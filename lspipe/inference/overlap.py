@@ -10,20 +10,19 @@ import numpy as np
 import torch
 
 from lspipe.inference import windows
+from lspipe.schema import relative
 
 if TYPE_CHECKING:
     from lspipe.inference.batches import Scene
     from lspipe.inference.gather import Way
     from lspipe.inference.settings import Setting
+    from lspipe.schema import Part
 
 # Below 2^19 steps per unit the rounding of an int32 sum would show (1e-6): int64 from there on.
 _COARSEST_INT32 = 2.0**19
 
 _STRIP = 512
 """Rows of a sum that are averaged at a time."""
-
-Part = tuple[slice, slice]
-"""Rows and columns of the tile that belong together."""
 
 
 def _largest_power_of_2(limit: int) -> float:
@@ -119,12 +118,3 @@ def hull_of(part: Part, tile_shape: tuple[int, int], setting: Setting) -> Part:
         starts = windows.windows_of(span, length, setting.window, setting.stride)
         spans.append(slice(int(starts[0]), int(starts[-1]) + setting.window))
     return spans[0], spans[1]
-
-
-def relative(part: Part, origin: tuple[int, int]) -> Part:
-    """A part of the tile as one of an array that begins at `origin`."""
-    rows, columns = (
-        slice(span.start - first, span.stop - first)
-        for span, first in zip(part, origin, strict=True)
-    )
-    return rows, columns

@@ -182,15 +182,6 @@ def chunk_of(block: int) -> int:
     return next(size for size in range(min(block, CHUNK), 0, -1) if block % size == 0)
 
 
-def grown(part: tuple[slice, slice], reach: int, shape: tuple[int, int]) -> tuple[slice, slice]:
-    """Return a part of a tile and what lies within `reach` pixels of it, inside the tile."""
-    rows, columns = (
-        slice(max(0, span.start - reach), min(length, span.stop + reach))
-        for span, length in zip(part, shape, strict=True)
-    )
-    return rows, columns
-
-
 def merge_chunks(chunks: Sequence[int], minimum: int) -> tuple[int, ...]:
     """Merge neighbouring chunks of an axis until each has `minimum` pixels, or one is left."""
     merged: list[int] = []

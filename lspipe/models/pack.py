@@ -181,6 +181,9 @@ def _document(fields: Mapping[str, Any], sha256: str, parameters: int) -> dict[s
         if key not in {"id", "bands", "window", "classes", "description"}
         and fields.get(key) is not None
     }
+    # Null says that nothing is scaled; a scaling that acts on reflectance has no word there.
+    is_unscaled = fields.get("scaling", Scaling()).kind == "identity"
+    unscaled = {"value_scaling": None} if is_unscaled else {}
     return {
         "type": "Feature",
         "stac_version": "1.1.0",
@@ -207,7 +210,7 @@ def _document(fields: Mapping[str, Any], sha256: str, parameters: int) -> dict[s
                     "name": "channels",
                     "bands": bands,
                     "input": _structure([-1, len(bands), window, window], "bands"),
-                    "value_scaling": None,
+                    **unscaled,
                 }
             ],
             "mlm:output": [

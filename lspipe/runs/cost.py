@@ -20,6 +20,7 @@ from lspipe.inference.presets import (
 from lspipe.inference.runtimes import use_threads
 from lspipe.runs.memory import cluster_of, peak_bytes
 from lspipe.runs.plan import THREADS, outer_pixels
+from lspipe.schema import grown
 
 if TYPE_CHECKING:
     from lspipe.inference.presets import Choice
@@ -156,7 +157,7 @@ def _windows(plan: Plan, setting: Setting, *, reach: int = 0) -> int:
 def windows_in(tile: TilePlan, block: Block, setting: Setting, *, reach: int = 0) -> int:
     """Count the windows of a block that hold a pixel inside the area, in its core or near it."""
     shape = tuple(tile.tile.geobox.shape)
-    part = windows.grown(block.core, reach, shape)
+    part = grown(block.core, reach, shape)
     inside = None if tile.area is None else tile.area[part]
     if inside is None or inside.all():
         rows, columns = (

@@ -23,6 +23,7 @@ from lspipe.models.item import SHIPPED_PREFIX, ModelItem
 from lspipe.models.mlm import read_item
 from lspipe.models.recipes import check_item
 from lspipe.runs import store
+from lspipe.schema import grown, relative
 from lspipe.search.acquisitions import thaw
 from lspipe.search.areas import PackedMask, area_on_grid, read_area
 from lspipe.search.spec import AreaSpec
@@ -165,7 +166,7 @@ class FrozenRun:
             LoadError: a read failed.
         """
         # A cloud outside the part has its rim inside.
-        wide = _grown(part, self.spec.mask.dilate_px, tile.geobox.shape)
+        wide = grown(part, self.spec.mask.dilate_px, tile.geobox.shape)
         grid = tile.geobox[wide]
         rows, columns = grid.shape
         opened = open_cube(
@@ -177,10 +178,7 @@ class FrozenRun:
             chunks=((rows,), (columns,)),
         )
         pixels, quality = dask.compute(opened["reflectance"].data, opened["quality"].data)
-        inner = tuple(
-            slice(span.start - outer.start, span.stop - outer.start)
-            for span, outer in zip(part, wide, strict=True)
-        )
+        inner = relative(part, (wide[0].start, wide[1].start))
         return pixels[:, *inner], quality[inner]
 
     def range_of(self, tile: FrozenTile, step: Step, bands: Sequence[str]) -> NDArray[np.float32]:
@@ -268,11 +266,3 @@ def _area(path: Path, content: Mapping[str, Any], folder: Path | None) -> Area:
             "that file, or plan the workflow anew"
         )
     return area
-
-
-def _grown(part: tuple[slice, slice], margin: int, shape: tuple[int, int]) -> tuple[slice, slice]:
-    rows, columns = (
-        slice(max(span.start - margin, 0), min(span.stop + margin, length))
-        for span, length in zip(part, shape, strict=True)
-    )
-    return rows, columns

@@ -26,7 +26,7 @@ from lspipe.inference.block import run_block
 from lspipe.inference.observed import observed
 from lspipe.inference.runtimes import use_threads
 from lspipe.runs import store
-from lspipe.schema import Quality, quantise
+from lspipe.schema import Quality, quantise, relative
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -240,7 +240,7 @@ def infer_and_write(
     except RuntimeError as error:
         # The run's own record of the failure names the block.
         raise InferenceError(str(error)) from error
-    within = _within(block)
+    within = relative(block.core, (block.outer[0].start, block.outer[1].start))
     bits = quality[within].copy()
     # A channel can be missing where the scene class is not; the map records it either way.
     bits[np.isnan(probability) & (bits == 0)] |= np.uint8(Quality.NODATA)
@@ -306,15 +306,6 @@ def _packed(area: TileMask | None, block: Block) -> NDArray[np.uint8] | None:
 
 def _unpacked(bits: NDArray[np.uint8], shape: tuple[int, ...]) -> NDArray[np.bool_]:
     return np.unpackbits(bits, count=int(np.prod(shape))).astype(bool).reshape(shape)
-
-
-def _within(block: Block) -> tuple[slice, slice]:
-    """Return the core's place within the outer extent."""
-    rows, columns = (
-        slice(core.start - outer.start, core.stop - outer.start)
-        for core, outer in zip(block.core, block.outer, strict=True)
-    )
-    return rows, columns
 
 
 def _pictures(seen: NDArray[np.int16] | None, shown: tuple[str, ...]) -> dict[str, NDArray[Any]]:

@@ -89,6 +89,16 @@ def test_items_are_stac_items(packed):
         assert any("/mlm/v1.5" in uri for uri in item.stac_extensions)
 
 
+def test_an_item_says_that_nothing_is_scaled_only_where_nothing_is(packed, tmp_path):
+    assert "value_scaling" not in json.loads(packed.read_text())["properties"]["mlm:input"][0]
+    plain = {name: value for name, value in FIELDS.items() if name != "scaling"}
+    network = build("ghorb-unet", 4, filters=2)
+    for fields in (plain, plain | {"scaling": Scaling()}):
+        path = pack(network, tmp_path / str(len(fields)), item_fields=fields)
+        inputs = json.loads(path.read_text())["properties"]["mlm:input"][0]
+        assert inputs["value_scaling"] is None
+
+
 def test_the_table_of_shipped_models_is_the_folder():
     files = {path.name for path in SHIPPED_FOLDER.glob("*.json")}
     items = {name for name in files if not name.endswith(".scorecard.json")}

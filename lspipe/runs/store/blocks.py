@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-Slices = tuple[slice, slice]
+    from lspipe.schema import Part
 
 
 def write_block(
@@ -24,7 +24,7 @@ def write_block(
     tile: str,
     step: int,
     index: tuple[int, int],
-    core: Slices,
+    core: Part,
     *,
     detections: Mapping[str, NDArray[Any]],
     evidence: Mapping[str, NDArray[Any]],
