@@ -30,8 +30,15 @@ check: install
 	$(BIN)/lint-imports
 
 # By file, as what a file sets up (runs, compiled networks) serves all its tests.
+SHARED := --numprocesses 2 --dist loadfile
+
 unit: install
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+	$(BIN)/python -m pytest $(SHARED)
+
+# Property tests with new examples each time, ten times as many; one that fails says how to repeat it.
+.PHONY: test-deep
+test-deep: install
+	HYPOTHESIS_PROFILE=deep $(BIN)/python -m pytest -m hypothesis $(SHARED) --timeout 3600
 
 # Against real servers on loopback; skips those that are not installed (.ci/run installs them).
 .PHONY: services

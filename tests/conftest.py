@@ -6,19 +6,12 @@ import os
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, settings
+
+from tests.properties import load_profile
 
 ROOT = Path(__file__).resolve().parent.parent
 
-# The same examples on every machine, so that a red run can be repeated; seeds are printed.
-settings.register_profile(
-    "ci",
-    deadline=None,
-    derandomize=True,
-    print_blob=True,
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
-)
-settings.load_profile("ci")
+load_profile()
 
 
 @pytest.fixture(scope="session")

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy import ndimage
 
 from lspipe.change.components import group, label
+from tests.properties import examples
 
 BLOCKS = st.tuples(st.integers(1, 9), st.integers(1, 9))
 SHAPES = hnp.array_shapes(min_dims=2, max_dims=2, max_side=17)
 
 
-@settings(max_examples=200)
+@examples(200)
 @given(
     values=hnp.arrays(np.uint8, SHAPES, elements=st.integers(0, 2)),
     block=BLOCKS,

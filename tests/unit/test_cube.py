@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import rasterio
 import rioxarray  # noqa: F401  # adds .rio
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from odc.geo.geobox import GeoBox
 from scipy.ndimage import maximum_filter
@@ -25,6 +25,7 @@ from lspipe.errors import AreaError, LoadError, RadiometryError, UsageError
 from lspipe.preprocess import MaskSpec
 from lspipe.schema import CUBE_NODATA, SCL_CLASSES, Quality
 from lspipe.search.acquisitions import Acquisition, Tile
+from tests.properties import examples
 from tests.scenes import TILES, left_of, make_scene, right_of, rolling_hills
 
 if TYPE_CHECKING:
@@ -178,7 +179,7 @@ def expected_quality(scl: np.ndarray, px: int) -> np.ndarray:
 
 
 @given(seed=st.integers(0, 9), px=st.integers(0, 7), chunk=st.sampled_from([96, 40, 13]))
-@settings(max_examples=10)
+@examples(10)
 def test_the_mask_and_its_dilation_do_not_depend_on_chunks(
     seed: int, px: int, chunk: int, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
@@ -545,7 +546,7 @@ def test_the_median_is_that_of_the_unmasked_values(tmp_path: Path) -> None:
     seed=st.integers(0, 1000),
     masked=st.sampled_from([0.0, 0.3, 0.9, 1.0]),
 )
-@settings(max_examples=40)
+@examples(40)
 def test_median_values_equal_nanmedian(count: int, seed: int, masked: float) -> None:
     rng = np.random.default_rng(seed)
     values = rng.integers(-999, 31768, (count, 4, 5)).astype(np.int16)

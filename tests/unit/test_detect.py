@@ -10,7 +10,7 @@ import pytest
 import torch
 import ttach
 import xarray as xr
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from monai.inferers import sliding_window_inference
 
@@ -19,6 +19,7 @@ from lspipe.errors import InferenceError, ModelError, UsageError
 from lspipe.inference.detect import detect
 from lspipe.models.item import Scaling
 from tests.naive import VIEWS, probability_map, small_network, turn, turn_back
+from tests.properties import examples
 
 TOLERANCE = 2e-6
 NETWORK = small_network(3)
@@ -93,7 +94,7 @@ def cases(draw):
 # --- one result, however it is computed ---
 
 
-@settings(max_examples=60)
+@examples(60)
 @given(cases())
 def test_detect_is_its_definition_and_no_chunking_changes_a_bit(case):
     values, mask, setting, batch_size, chunks = case

@@ -3,7 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy import ndimage
 
@@ -17,6 +17,7 @@ from lspipe.inference.runtimes import from_callable
 from lspipe.inference.settings import InferenceSpec, Setting
 from lspipe.models.item import Scaling
 from tests.naive import probability_map, small_network
+from tests.properties import examples
 
 # fp32 against float64 (docs/numerics.md, Reproducibility).
 TOLERANCE = 2e-6
@@ -115,7 +116,7 @@ def definition_of(pixels, setting, network=NETWORK, **kwargs):
 # --- the numbers ---
 
 
-@settings(max_examples=60)
+@examples(60)
 @given(cases(), st.booleans())
 def test_a_block_is_its_definition(case, is_masked):
     setting, shape, seed = case
@@ -126,7 +127,7 @@ def test_a_block_is_its_definition(case, is_masked):
     np.testing.assert_allclose(whole(pixels, setting, mask=mask), expected, atol=TOLERANCE, rtol=0)
 
 
-@settings(max_examples=40)
+@examples(40)
 @given(cases(blocks=9), st.integers(0, 12))
 def test_blocks_equal_the_whole_tile_bit_for_bit(case, more):
     setting, shape, seed = case
@@ -137,7 +138,7 @@ def test_blocks_equal_the_whole_tile_bit_for_bit(case, more):
     assert identical(in_blocks(pixels, setting.window + more, setting, mask=mask), expected)
 
 
-@settings(max_examples=40)
+@examples(40)
 @given(cases(blocks=8), st.data())
 def test_a_small_area_equals_the_whole_tile_bit_for_bit(case, data):
     setting, shape, seed = case
@@ -151,7 +152,7 @@ def test_a_small_area_equals_the_whole_tile_bit_for_bit(case, data):
     assert identical(in_blocks(pixels, setting.window + 7, setting, area=area), expected)
 
 
-@settings(max_examples=25)
+@examples(25)
 @given(cases())
 def test_the_identity_model_returns_its_input(case):
     setting, shape, seed = case
@@ -184,7 +185,7 @@ def test_thousands_of_windows_over_a_pixel_keep_the_promised_digits():
     np.testing.assert_allclose(found, pixels[0], atol=1e-7, rtol=0)
 
 
-@settings(max_examples=30)
+@examples(30)
 @given(cases(), st.data())
 def test_a_changed_pixel_changes_only_windows_that_hold_it(case, data):
     setting, shape, seed = case
@@ -203,7 +204,7 @@ def test_a_changed_pixel_changes_only_windows_that_hold_it(case, data):
     assert not (changed & ~reached).any()
 
 
-@settings(max_examples=30)
+@examples(30)
 @given(cases())
 def test_not_observed_stays_nan_and_nothing_else_is(case):
     setting, shape, seed = case
@@ -391,7 +392,7 @@ def _pixelwise(batch):
     return (batch[:, :1] * 0.75 + batch[:, 1:2] * 0.25).clamp(0, 1)
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@examples(60)
 @given(cases(), st.booleans())
 def test_a_gpu_gathers_the_same_windows_and_sums_them_to_the_same_bits(case, is_masked):
     setting, shape, seed = case
@@ -455,7 +456,7 @@ def _dotted(shape, seed, share=0.01):
     return pixels
 
 
-@settings(max_examples=40)
+@examples(40)
 @given(cases(blocks=9), st.integers(0, 12), st.sampled_from([0.0, 0.02, 0.05, 0.3]))
 def test_a_screened_pixel_is_the_full_answer_or_the_first_passs_below_the_screen(
     case, more, screen

@@ -11,7 +11,7 @@ import pytest
 import rasterio.features
 import rioxarray  # noqa: F401  # registers the .rio accessor
 import xarray as xr
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from pandas.testing import assert_frame_equal
@@ -20,6 +20,7 @@ from lspipe.change.compare import compare
 from lspipe.change.inventory import Provenance, delineate
 from lspipe.errors import UsageError
 from lspipe.schema import CODE_NODATA, INVENTORY_COLUMNS, dequantise
+from tests.properties import examples
 
 if TYPE_CHECKING:
     import geopandas as gpd
@@ -57,14 +58,14 @@ def burn(found: gpd.GeoDataFrame, like: xr.DataArray) -> np.ndarray:
     return counts
 
 
-@settings(max_examples=50)
+@examples(50)
 @given(PAIRS, st.tuples(st.integers(1, 9), st.integers(1, 9)))
 def test_the_inventory_does_not_depend_on_blocks(pair, block) -> None:
     change = changes(pair)
     assert_frame_equal(delineate(change, block=block), delineate(change))
 
 
-@settings(max_examples=50)
+@examples(50)
 @given(PAIRS, st.sampled_from([4, 8]))
 def test_every_pixel_above_the_threshold_is_in_exactly_one_object(pair, connectivity) -> None:
     change = changes(pair)
@@ -75,7 +76,7 @@ def test_every_pixel_above_the_threshold_is_in_exactly_one_object(pair, connecti
     assert found.geometry.is_valid.all()
 
 
-@settings(max_examples=50)
+@examples(50)
 @given(PAIRS)
 def test_swapping_the_dates_turns_new_into_vanished_and_keeps_the_rest(pair) -> None:
     forward, backward = delineate(changes(pair)), delineate(changes(pair[::-1]))
@@ -88,14 +89,14 @@ def test_swapping_the_dates_turns_new_into_vanished_and_keeps_the_rest(pair) -> 
     assert_frame_equal(*tables)
 
 
-@settings(max_examples=30)
+@examples(30)
 @given(PAIRS, st.sampled_from(["hysteresis", "subtract"]))
 def test_a_map_and_itself_list_nothing_new(pair, method) -> None:
     found = delineate(changes(pair[[0, 0]], method=method))
     assert set(found["status"]) <= {"persistent"}
 
 
-@settings(max_examples=30)
+@examples(30)
 @given(PAIRS)
 def test_codes_floats_and_lazy_maps_give_the_same_objects(pair) -> None:
     maps = [dataarray(dequantise(codes)) for codes in pair]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -11,6 +11,7 @@ from lspipe.change.compare import change_codes
 from lspipe.change.objects import Kind, kinds_of_change, kinds_of_detection
 from lspipe.change.spec import ChangeSpec
 from lspipe.schema import CODE_NODATA, State
+from tests.properties import examples
 
 # Mostly far from the thresholds, so that objects have some size.
 CODES = st.sampled_from([0, 0, 0, 4000, 9000, 9000, 5001, CODE_NODATA])
@@ -70,7 +71,7 @@ def kinds(before, after, tolerance=1, **settings_) -> np.ndarray:
     )
 
 
-@settings(max_examples=200)
+@examples(200)
 @given(PAIRS, st.integers(0, 2), st.integers(1, 10))
 def test_pixels_belong_to_the_objects_of_the_definition(pair, tolerance, block) -> None:
     expected = expected_kinds(pair[0], pair[1], tolerance)

@@ -6,13 +6,14 @@ import numpy as np
 import pytest
 import shapely
 from affine import Affine
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from pyproj import CRS, Geod, Transformer
 
 from lspipe.change.outlines import measures, minimum_rectangle, outline, outlines_by_value
 from lspipe.errors import UsageError
+from tests.properties import examples
 
 GRID = Affine(10, 0, 455655, 0, -10, 4428465)
 MASKS = hnp.arrays(bool, hnp.array_shapes(min_dims=2, max_dims=2, max_side=9))
@@ -24,7 +25,7 @@ def pixels(mask: np.ndarray) -> shapely.Geometry:
     return shapely.union_all(shapely.box(x, y - 10, x + 10, y))
 
 
-@settings(max_examples=300)
+@examples(300)
 @given(MASKS)
 def test_an_outline_is_valid_and_equals_the_union_of_its_pixels(mask) -> None:
     mask[0, 0] = True

@@ -10,7 +10,7 @@ import pytest
 import rioxarray  # noqa: F401  # registers the .rio accessor
 import shapely
 from affine import Affine
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from odc.geo.geobox import GeoBox
@@ -22,6 +22,7 @@ from lspipe.change.compare import compare
 from lspipe.change.inventory import Provenance, delineate
 from lspipe.change.joining import TileMap, join_tiles
 from lspipe.schema import CODE_NODATA, INVENTORY_COLUMNS
+from tests.properties import examples
 
 HEIGHT, WIDTH = 20, 30
 WORLD = GeoBox((HEIGHT, WIDTH), Affine(10, 0, 600_000, 0, -10, 4_400_000), "EPSG:32633")
@@ -228,7 +229,7 @@ def separate_objects(draw: st.DrawFn) -> np.ndarray:
     return pair
 
 
-@settings(max_examples=30)
+@examples(30)
 @given(separate_objects(), st.integers(1, 14), st.integers(15, 28))
 def test_clear_tiles_give_the_objects_of_the_whole(pair, start, stop) -> None:
     maps = [DataArray(codes, dims=("y", "x"), coords=xr_coords(WORLD)) for codes in pair]
@@ -242,7 +243,7 @@ def test_clear_tiles_give_the_objects_of_the_whole(pair, start, stop) -> None:
     assert outline(found).symmetric_difference(outline(whole)).area < 1
 
 
-@settings(max_examples=30)
+@examples(30)
 @given(
     hnp.arrays(np.uint16, (2, HEIGHT, WIDTH), elements=st.sampled_from([0, 0, 0, 9000])),
     st.integers(3, 14),
