@@ -29,8 +29,8 @@ check: install
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-# By file, as what a file sets up (runs, compiled networks) serves all its tests.
-SHARED := --numprocesses 2 --dist loadfile
+# By the groups and in the order of tests/conftest.py.
+SHARED := --numprocesses 2 --dist loadgroup --no-loadscope-reorder
 
 unit: install
 	$(BIN)/python -m pytest $(SHARED)
