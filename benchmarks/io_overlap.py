@@ -67,6 +67,7 @@ from lspipe import clusters
 from lspipe.clusters import ClusterSpec, ExecutionSpec, local
 from lspipe.models.pack import pack
 from lspipe.runs import store, stream, worker
+from lspipe.runs.events import ignore
 from lspipe.runs.plan import THREADS, open_step
 from lspipe.runs.worker import BlockResult, StepJob
 from lspipe.workflow import Workflow
@@ -348,9 +349,7 @@ def timed_run(
         for step in range(len(tile.steps))
     ]
     cpu, wall = processor_time(client), time.perf_counter()
-    outcome = stream.compute(
-        client, batches, retries=0, max_in_flight=None, report=lambda *_, **__: None
-    )
+    outcome = stream.compute(client, batches, retries=0, max_in_flight=None, report=ignore)
     timing = Timing(time.perf_counter() - wall, processor_time(client) - cpu)
     assert outcome.done == len(indices) * len(batches), outcome.failures[:1]
     return timing

@@ -11,7 +11,7 @@ lspipe.run(Workflow.from_file(archive.workflow))
 from __future__ import annotations
 
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +20,7 @@ import numpy as np
 
 from lspipe.errors import LspipeError
 from lspipe.runs import store, stream
+from lspipe.runs.events import BlockDone, BlockFailed
 from lspipe.runs.prepare import prepare
 from lspipe.schema import CODE_NODATA
 from lspipe.workflow import Workflow
@@ -108,8 +109,8 @@ def compute_here(
             except LspipeError as error:
                 failure = stream.Failure(batch.tile, batch.step, index, str(error))
                 outcome.failures.append(failure)
-                report("failure", failure=failure)
+                report(BlockFailed(failure))
             else:
                 outcome.done += 1
-                report("block", **asdict(result))
+                report(BlockDone(result))
     return outcome

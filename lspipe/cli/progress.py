@@ -7,9 +7,10 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from lspipe.cli.text import duration, say
+from lspipe.runs import events
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from lspipe.runs.events import Event
 
 
 class Progress:
@@ -30,22 +31,27 @@ class Progress:
         if self._bar is not None:
             self._bar.stop()
 
-    def report(self, event: str, **facts: Any) -> None:
-        """Take one event of a run (`pipeline.run(report=...)`)."""
-        handler: Callable[..., None] | None = getattr(self, f"_on_{event}", None)
-        if handler is not None:
-            handler(**facts)
+    def report(self, event: Event) -> None:
+        """Show one event of a run (`pipeline.run(report=...)`)."""
+        match event:
+            case events.Stage(text):
+                self._line(text)
+            case events.Note(text):
+                self._line(f"note: {text}")
+            case events.Dashboard(link):
+                self._line(f"dashboard {link}")
+            case events.Start(total):
+                self._start(total)
+            case events.BlockDone(result):
+                self._done += 1
+                self._windows += result.windows
+                self._advance()
+            case events.BlockFailed(failure):
+                self._failed += 1
+                self._line(f"failed: {failure}")
+                self._advance()
 
-    def _on_stage(self, text: str) -> None:
-        self._line(text)
-
-    def _on_note(self, text: str) -> None:
-        self._line(f"note: {text}")
-
-    def _on_dashboard(self, link: str) -> None:
-        self._line(f"dashboard {link}")
-
-    def _on_start(self, total: int) -> None:
+    def _start(self, total: int) -> None:
         self._total, self._began = total, time.monotonic()
         if total and sys.stdout.isatty():
             from rich.console import Console
@@ -70,16 +76,6 @@ class Progress:
             )
             self._bar.start()
             self._task = self._bar.add_task("blocks", total=total, rate="")
-
-    def _on_block(self, *, windows: int, **_: Any) -> None:
-        self._done += 1
-        self._windows += windows
-        self._advance()
-
-    def _on_failure(self, *, failure: Any, **_: Any) -> None:
-        self._failed += 1
-        self._line(f"failed: {failure}")
-        self._advance()
 
     def _advance(self) -> None:
         elapsed = max(time.monotonic() - self._began, 1e-3)

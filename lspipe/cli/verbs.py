@@ -20,7 +20,7 @@ from lspipe.errors import UsageError
 if TYPE_CHECKING:
     import argparse
 
-    from lspipe.runs.cost import Estimate
+    from lspipe.runs.events import Event
 
 OK = 0
 
@@ -62,14 +62,15 @@ def schema(options: argparse.Namespace) -> int:
 def plan(options: argparse.Namespace) -> int:
     """Freeze the items and say what a run would do, and cost."""
     from lspipe.runs import pipeline
+    from lspipe.runs.events import Planned
 
-    def told(
-        _: str, *, description: dict[str, Any], estimate: Estimate, warnings: list[str]
-    ) -> None:
-        facts = {**description, "estimate": estimate.as_json(), "warnings": warnings}
-        show(options, facts, lambda: plan_text(facts, estimate, warnings))
+    def show_plan(event: Event) -> None:
+        if isinstance(event, Planned):
+            estimate, notes = event.estimate, list(event.warnings)
+            facts = {**event.description, "estimate": estimate.as_json(), "warnings": notes}
+            show(options, facts, lambda: plan_text(facts, estimate, notes))
 
-    pipeline.plan(_workflow(options), output=options.output or None, report=told)
+    pipeline.plan(_workflow(options), output=options.output or None, report=show_plan)
     return OK
 
 

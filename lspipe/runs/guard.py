@@ -28,13 +28,15 @@ from lspipe.inference.inputs import WINDOW_KINDS
 from lspipe.inference.observed import observed
 from lspipe.models.slips import slips
 from lspipe.models.statistics import Statistics
+from lspipe.runs.events import Look
 from lspipe.search.areas import bounding_window
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from numpy.typing import NDArray
 
+    from lspipe.runs.events import Report
     from lspipe.runs.plan import Plan, TilePlan
 
 WARN_OUTSIDE, REFUSE_OUTSIDE = 0.1, 0.5
@@ -68,9 +70,7 @@ def trained_on(plan: Plan) -> Statistics | None:
 # --- before anything is computed ----------------------------------------------------------------
 
 
-def check_before_run(
-    plan: Plan, wanted: Iterable[tuple[str, int]], *, report: Callable[..., None]
-) -> None:
+def check_before_run(plan: Plan, wanted: Iterable[tuple[str, int]], *, report: Report) -> None:
     """Read a few places of tiles and dates, and refuse what is far from training.
 
     Nothing is read unless the workflow has `unfamiliar: refuse`, or if the model has no
@@ -92,9 +92,9 @@ def check_before_run(
         try:
             values = _values(plan, tiles[name], step)
         except LoadError as error:
-            report("look", tile=name, step=step, pixels=0, error=str(error))
+            report(Look(name, step, pixels=0, error=str(error)))
             continue
-        report("look", tile=name, step=step, pixels=values.shape[1])
+        report(Look(name, step, pixels=values.shape[1]))
         found = channels(Tally.of(values, trained), trained, plan.model.bands)
         strange = [channel for channel in found if _is_refused(channel)]
         if strange:

@@ -8,26 +8,26 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
+
+    from lspipe.runs.events import Event, Report
 
 
 class Log:
     """Events of a run: a line of JSON each in `log.jsonl`, passed on to the caller's report."""
 
-    def __init__(self, path: Path, report: Callable[..., None]) -> None:
+    def __init__(self, path: Path, report: Report) -> None:
         self._report = report
         self._file = path.open("a", encoding="utf-8")
         if not _ends_a_line(path):
             self._file.write("\n")  # a kill cut the last line off
 
-    def __call__(self, event: str, **facts: Any) -> None:
+    def __call__(self, event: Event) -> None:
         """Log one event."""
-        plain = {key: str(v) if key == "failure" else v for key, v in facts.items()}
-        line = {"time": datetime.now(UTC).isoformat(timespec="milliseconds"), "event": event}
-        self._file.write(json.dumps(line | plain, default=str) + "\n")
+        line = {"time": datetime.now(UTC).isoformat(timespec="milliseconds"), "event": event.kind}
+        self._file.write(json.dumps(line | event.facts(), default=str) + "\n")
         self._file.flush()
-        self._report(event, **facts)
+        self._report(event)
 
     def close(self) -> None:
         """Close the file."""

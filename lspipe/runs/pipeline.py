@@ -1,7 +1,7 @@
 """The whole of a run, in the order data flows: prepare, detect, compare, list, write.
 
 `prepare` decides (or takes what an earlier run decided), `run` does what is left to do. Nothing is
-printed: everything that happens is told to `report(event, **facts)`.
+printed: everything that happens is an event (`events.py`), passed to `report`.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from lspipe.runs import guard, listing, store, stream
 from lspipe.runs.caution import warnings
 from lspipe.runs.cost import estimate
 from lspipe.runs.describe import describe_plan
+from lspipe.runs.events import Dashboard, End, Interrupted, Note, Planned, Stage, Start, ignore
 from lspipe.runs.log import Log
 from lspipe.runs.memory import check_memory
 from lspipe.runs.prepare import opened, prepare, whats_left
@@ -33,8 +34,7 @@ from lspipe.runs.summary import (
 from lspipe.workflow import Workflow
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
+    from lspipe.runs.events import Report
     from lspipe.runs.plan import Plan
     from lspipe.runs.prepare import Prepared
     from lspipe.runs.selection import Todo
@@ -47,7 +47,7 @@ def plan(
     workflow: Workflow | Path | str,
     *,
     output: Path | str | None = None,
-    report: Callable[..., None] | None = None,
+    report: Report | None = None,
 ) -> Plan:
     """Decide all that decides a pixel, and freeze it in the run directory, as `lspipe plan` does.
 
@@ -56,8 +56,8 @@ def plan(
     Args:
         workflow: what is asked, or its file.
         output: run directory; None = the workflow's.
-        report: told `plan` once, with its description, estimate and warnings; measuring the
-            estimate takes seconds, and is left out without a report.
+        report: called once with `events.Planned`: description, estimate and warnings; measuring
+            the estimate takes seconds, and is left out without a report.
 
     Returns:
         Tiles, the scenes chosen for each date, blocks, fingerprints.
@@ -80,12 +80,7 @@ def plan(
         with opened(prepared) as held:
             prepared = held
     if report is not None:
-        report(
-            "plan",
-            description=_describe(prepared),
-            estimate=estimate(prepared.plan),
-            warnings=warnings(prepared.plan),
-        )
+        report(Planned(_describe(prepared), estimate(prepared.plan), warnings(prepared.plan)))
     if prepared.left:
         check_memory(prepared.plan, is_laid_out=prepared.is_laid_out)
     return prepared.plan
@@ -118,7 +113,7 @@ def run(
     limit: int | None = None,
     only_failed: bool = False,
     fresh: bool = False,
-    report: Callable[..., None] = lambda *_, **__: None,
+    report: Report = ignore,
 ) -> Summary:
     """Run a workflow, or go on with a run.
 
@@ -130,7 +125,7 @@ def run(
         limit: at most this many blocks.
         only_failed: only blocks that failed last time.
         fresh: search again and start over.
-        report: told what happens: stage, dashboard, start, block, failure, note.
+        report: called with each event (`lspipe.runs.events`).
 
     Raises:
         LspipeError: the run cannot be done; blocks that fail do not raise, they are in the summary.
@@ -142,7 +137,7 @@ def run(
         ('finished', {'new': 12, 'persistent': 3})
     """
     workflow, directory = _asked(workflow, output)
-    report("stage", text=f"planning {workflow.name}")
+    report(Stage(f"planning {workflow.name}"))
     prepared = prepare(workflow, directory, fresh=fresh)
     selection = Selection(tiles=tiles, bounds=bounds, limit=limit, only_failed=only_failed)
     if prepared.is_finished:
@@ -162,7 +157,7 @@ def run(
         ) from error
 
 
-def _run_locked(prepared: Prepared, selection: Selection, report: Callable[..., None]) -> Summary:
+def _run_locked(prepared: Prepared, selection: Selection, report: Report) -> Summary:
     if prepared.is_finished:
         return earlier_summary(prepared)
     todo = select(prepared, selection)
@@ -170,7 +165,7 @@ def _run_locked(prepared: Prepared, selection: Selection, report: Callable[..., 
         try:
             return _run(prepared, todo, log)
         except KeyboardInterrupt:
-            log("interrupted")
+            log(Interrupted())
             note_state(prepared, "interrupted")
             raise
 
@@ -182,15 +177,15 @@ def _run(prepared: Prepared, todo: Todo, log: Log) -> Summary:
     store.create(
         prepared.run, [tile.grid for tile in plan.tiles], fingerprint=plan.detection_fingerprint
     )
-    log("start", total=sum(map(len, todo.values())))
+    log(Start(sum(map(len, todo.values()))))
     outcome = _detect(prepared, todo, log) if any(todo.values()) else stream.Outcome()
-    log("stage", text="listing landslides")
+    log(Stage("listing landslides"))
     listed = listing.write(prepared.run, plan)
     for text in listed.notes:
-        log("note", text=text)
+        log(Note(text))
     summary = summarise(prepared, outcome, listed)
     write_summary(prepared, summary, todo, outcome, seconds=time.time() - began)
-    log("end", state=summary.state)
+    log(End(summary.state))
     return summary
 
 
@@ -200,7 +195,7 @@ def _detect(prepared: Prepared, todo: Todo, log: Log) -> stream.Outcome:
     in_flight = workflow.execution.max_in_flight
     cluster = clusters.sized(workflow.cluster, device=prepared.plan.reference.device)
     with clusters.start(cluster, workflow.execution) as client:
-        log("dashboard", link=client.dashboard_link)
+        log(Dashboard(client.dashboard_link))
         return stream.compute(
             client,
             batches(prepared, todo, client),

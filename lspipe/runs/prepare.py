@@ -15,6 +15,7 @@ import numpy as np
 
 from lspipe.errors import LoadError, StoreError, UsageError
 from lspipe.runs import review, store
+from lspipe.runs.events import Note, ignore
 from lspipe.runs.plan import Plan, TilePlan, make
 from lspipe.runs.record import run_json
 from lspipe.search.acquisitions import freeze
@@ -22,11 +23,12 @@ from lspipe.search.areas import read_area
 from lspipe.search.find import find_tiles
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from numpy.typing import NDArray
 
+    from lspipe.runs.events import Report
     from lspipe.search.acquisitions import Tile
     from lspipe.workflow import Workflow
 
@@ -177,14 +179,14 @@ def opened(
     prepared: Prepared,
     *,
     fresh: bool = False,
-    report: Callable[..., None] = lambda *_, **__: None,
+    report: Report = ignore,
 ) -> Iterator[Prepared]:
     """Hold the run directory, with the items and decisions of the plan written into it.
 
     Args:
         prepared: of `prepare`, perhaps some time ago.
         fresh: remove the run that is there first; what a person decided about its list stays.
-        report: told of edited lists that were kept: note.
+        report: called with a `Note` for each edited list that was kept.
 
     Yields:
         What is to be done: prepared again if another process was here in the meantime.
@@ -198,7 +200,7 @@ def opened(
     with store.lock(run):
         if fresh:
             for text in review.rescue(run):
-                report("note", text=text)
+                report(Note(text))
             store.clear(run)
         elif store.peek_json(run / "run.json") != prepared.previous:
             prepared = prepare(prepared.plan.workflow, run)

@@ -8,18 +8,21 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from distributed import as_completed
 from distributed.scheduler import KilledWorker
 
 from lspipe.errors import BlockError, ClusterError, LspipeError
+from lspipe.runs.events import BlockDone, BlockFailed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from distributed import Client, Future
+
+    from lspipe.runs.events import Report
 
 logger = logging.getLogger(__name__)
 
@@ -68,7 +71,7 @@ def compute(
     *,
     retries: int,
     max_in_flight: int | None,
-    report: Callable[..., None],
+    report: Report,
 ) -> Outcome:
     """Run every batch to its end, whatever fails in between.
 
@@ -78,7 +81,7 @@ def compute(
         retries: how often dask repeats a task that failed.
         max_in_flight: no further batch is submitted while so many blocks are not finished;
             None = `BLOCKS_PER_WORKER` per worker.
-        report: called after each block with the facts of it.
+        report: called after each block: `BlockDone` or `BlockFailed`.
 
     Raises:
         ClusterError: the cluster went away.
@@ -125,7 +128,7 @@ def _settle(
     batch: Batch,
     index: tuple[int, int],
     outcome: Outcome,
-    report: Callable[..., None],
+    report: Report,
 ) -> None:
     """Count one future; a block's own failure is recorded, anything else is raised."""
     try:
@@ -138,10 +141,10 @@ def _settle(
             raise
         failure = Failure(batch.tile, batch.step, index, _reason(error))
         outcome.failures.append(failure)
-        report("failure", failure=failure)
+        report(BlockFailed(failure))
     else:
         outcome.done += 1
-        report("block", **asdict(result))
+        report(BlockDone(result))
 
 
 def _reason(error: Exception) -> str:

@@ -117,7 +117,7 @@ def run(client, folder, compute, *, retries=0):
         [batch],
         retries=retries,
         max_in_flight=None,
-        report=lambda _, **facts: computed.append(Span(**facts)),
+        report=lambda event: computed.append(Span(**event.facts())),
     )
     assert (outcome.done, outcome.failures) == (SIDE**2, [])
     return computed, [_read(note) for note in folder.glob("*-*-*")]

@@ -114,7 +114,7 @@ def test_a_fresh_start_keeps_edited_lists_and_says_so(decided):
         decided,
         fresh=True,
         limit=1,
-        report=lambda event, **facts: notes.append(facts["text"]) if event == "note" else None,
+        report=lambda event: notes.append(event.text) if event.kind == "note" else None,
     )
     (copy,) = decided.run.glob("inventory.edited-*.gpkg")
     assert set(gpd.read_file(copy)["note"]) == {"steep"}

@@ -60,7 +60,7 @@ def look(world, *overrides, step=1):
     """Look at a date of a world; returns what was reported."""
     plan = plan_only(Workflow.from_file(world.workflow, overrides=overrides))
     said = []
-    guard.check_before_run(plan, [("18GYS", step)], report=lambda _, **facts: said.append(facts))
+    guard.check_before_run(plan, [("18GYS", step)], report=lambda event: said.append(event.facts()))
     return said
 
 

@@ -41,7 +41,7 @@ def test_plan_takes_a_workflow_or_its_file_and_writes_where_it_says(tmp_path):
 
 def test_a_plan_is_described_only_to_whom_asks(world, tmp_path, capsys):
     told = {}
-    lspipe.plan(world.workflow, output=tmp_path, report=lambda _, **facts: told.update(facts))
+    lspipe.plan(world.workflow, output=tmp_path, report=lambda event: told.update(vars(event)))
     assert told["description"]["left"] == "18 of 18 blocks, then the list"
     assert told["estimate"].windows > 0
     assert "warnings" in told

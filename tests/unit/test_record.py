@@ -11,33 +11,36 @@ import pytest
 
 from lspipe.errors import StoreError
 from lspipe.runs.describe import runs_as
+from lspipe.runs.events import BlockDone, BlockFailed, Start, ignore
 from lspipe.runs.log import Log, read_log
 from lspipe.runs.record import PACKAGES, run_json, versions
 from lspipe.runs.status import check_run_directory, read_status
 from lspipe.runs.stream import Failure
+from lspipe.runs.worker import BlockResult
 from lspipe.workflow import Workflow
 from tests.worlds import make_world, plan_only
 
 
 def test_an_event_is_logged_and_reported_with_the_same_facts(tmp_path):
     reported = []
-    log = Log(tmp_path / "log.jsonl", lambda event, **facts: reported.append((event, facts)))
+    log = Log(tmp_path / "log.jsonl", reported.append)
     failure = Failure("18GYS", 1, (2, 0), "swir16 of X: HTTP 404")
-    log("start", total=9)
-    log("block", tile="18GYS", step=0, index=(0, 1), seconds=0.5)
-    log("failure", failure=failure)
+    done = BlockResult("18GYS", 0, (0, 1), windows=4, windows_run=3, failed_reads=0, seconds=0.5)
+    events = [Start(9), BlockDone(done), BlockFailed(failure)]
+    for event in events:
+        log(event)
     log.close()
     # The caller gets the thing itself, the file its words.
-    assert reported == [
-        ("start", {"total": 9}),
-        ("block", {"tile": "18GYS", "step": 0, "index": (0, 1), "seconds": 0.5}),
-        ("failure", {"failure": failure}),
-    ]
+    assert reported == events
     lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
     assert [line["event"] for line in lines] == ["start", "block", "failure"]
-    assert lines[1]["index"] == [0, 1]
+    assert lines[1].pop("time")
+    assert lines[1] == {
+        "event": "block", "tile": "18GYS", "step": 0, "index": [0, 1], "windows": 4,
+        "windows_run": 3, "failed_reads": 0, "seconds": 0.5, "inputs": None,
+    }  # fmt: skip
     assert lines[2]["failure"] == "block (2, 0) of 18GYS: swir16 of X: HTTP 404"
-    times = [datetime.fromisoformat(line["time"]) for line in lines]
+    times = [datetime.fromisoformat(lines[number]["time"]) for number in (0, 2)]
     assert times == sorted(times)
     assert all(time.utcoffset() == timedelta(0) for time in times)
 
@@ -45,8 +48,8 @@ def test_an_event_is_logged_and_reported_with_the_same_facts(tmp_path):
 def test_every_event_is_on_disk_at_once_and_a_later_run_appends(tmp_path):
     path = tmp_path / "log.jsonl"
     for number in range(3):
-        log = Log(path, lambda *_, **__: None)
-        log("start", total=number)
+        log = Log(path, ignore)
+        log(Start(number))
         # Not closed yet: a kill now loses nothing.
         assert [event["total"] for event in read_log(path)] == list(range(number + 1))
         log.close()
@@ -62,8 +65,8 @@ def test_a_line_cut_off_by_a_kill_is_left_out(tmp_path):
 def test_a_run_after_a_kill_begins_a_line_of_its_own(tmp_path):
     path = tmp_path / "log.jsonl"
     path.write_text('{"event": "start"}\n{"event": "blo', encoding="utf-8")
-    log = Log(path, lambda *_, **__: None)
-    log("start", total=4)
+    log = Log(path, ignore)
+    log(Start(4))
     log.close()
     assert [event["event"] for event in read_log(path)] == ["start", "start"]
 

@@ -110,7 +110,7 @@ def run(client, batches, *, retries=0, max_in_flight=None):
         batches,
         retries=retries,
         max_in_flight=max_in_flight,
-        report=lambda event, **facts: events.append((event, facts)),
+        report=lambda event: events.append((event.kind, getattr(event, "result", event).__dict__)),
     )
     return outcome, events
 
@@ -141,7 +141,7 @@ def test_no_batch_is_built_while_enough_blocks_are_in_flight(client, limit, firs
         in_flight.append(submitted - ended)
         submitted += 3
 
-    def report(*_, **__):
+    def report(_):
         nonlocal ended
         ended += 1
 
@@ -178,7 +178,7 @@ def test_a_failed_block_is_recorded_and_the_others_go_on(client):
         Failure("B", 0, (0, 0), "window at row 0, column 0 of B: out of memory"),
         Failure("C", 0, (0, 0), "ZeroDivisionError: C0"),
     ]
-    told = [facts["failure"] for event, facts in events if event == "failure"]
+    told = [facts["failure"] for kind, facts in events if kind == "failure"]
     assert told == outcome.failures
     assert {str(failure) for failure in told} >= {"block (0, 0) of C: ZeroDivisionError: C0"}
 
@@ -230,8 +230,8 @@ def test_blocks_in_flight_are_given_up_when_the_run_stops(client):
 def test_results_that_died_with_their_worker_before_they_were_fetched_are_computed_again():
     names = []
 
-    def report(_, **facts):
-        names.append(facts["name"])
+    def report(event):
+        names.append(event.result.name)
         if len(names) == 1:
             lose_a_worker(client)
 
@@ -263,8 +263,8 @@ async def remove_worker(address, dask_scheduler):
 def test_a_cluster_that_goes_away_stops_the_run_and_fails_no_block(limit):
     told = []
 
-    def report(event, **_):
-        told.append(event)
+    def report(event):
+        told.append(event.kind)
         client.cluster.close()
 
     with (
@@ -286,7 +286,7 @@ def test_a_worker_that_dies_again_and_again_is_explained():
     error = KilledWorker("block-A", SimpleNamespace(address="tcp://127.0.0.1:1"), 3)
     outcome, told = stream.Outcome(), []
     stream._settle(
-        OfAFailure(error), batch("A"), (0, 2), outcome, lambda event, **_: told.append(event)
+        OfAFailure(error), batch("A"), (0, 2), outcome, lambda event: told.append(event.kind)
     )
     (failure,) = outcome.failures
     assert str(failure).startswith("block (0, 2) of A: its worker died repeatedly")

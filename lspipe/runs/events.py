@@ -1,0 +1,139 @@
+"""What happens in a run, as typed events; `log.jsonl` holds each as a line of JSON.
+
+A stage never prints: it passes events on to a `Report`, which the command line shows and a script
+may collect.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from lspipe.runs.cost import Estimate
+    from lspipe.runs.stream import Failure
+    from lspipe.runs.worker import BlockResult
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something that happened."""
+
+    kind: ClassVar[str]
+    """Its name in the log."""
+
+    def facts(self) -> dict[str, Any]:
+        """Return plain values, as the log holds them."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Stage(Event):
+    """A part of the run begins."""
+
+    kind: ClassVar[str] = "stage"
+    text: str
+
+
+@dataclass(frozen=True)
+class Note(Event):
+    """Something that a person should know."""
+
+    kind: ClassVar[str] = "note"
+    text: str
+
+
+@dataclass(frozen=True)
+class Planned(Event):
+    """A plan was made."""
+
+    kind: ClassVar[str] = "plan"
+    description: Mapping[str, Any]
+    """Of `describe.describe_plan`."""
+    estimate: Estimate
+    warnings: Sequence[str]
+
+
+@dataclass(frozen=True)
+class Dashboard(Event):
+    """The cluster is up."""
+
+    kind: ClassVar[str] = "dashboard"
+    link: str
+
+
+@dataclass(frozen=True)
+class Start(Event):
+    """The first block is about to be submitted."""
+
+    kind: ClassVar[str] = "start"
+    total: int
+    """Blocks to do."""
+
+
+@dataclass(frozen=True)
+class Look(Event):
+    """Places of a tile and date were read, to compare with the training of the model."""
+
+    kind: ClassVar[str] = "look"
+    tile: str
+    step: int
+    pixels: int
+    """Observed pixels that were compared."""
+    error: str | None = None
+    """Why the tile could not be read; its blocks will report it."""
+
+    def facts(self) -> dict[str, Any]:
+        """Return plain values; without an error where there is none."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
+
+
+@dataclass(frozen=True)
+class BlockDone(Event):
+    """A block is computed and written."""
+
+    kind: ClassVar[str] = "block"
+    result: BlockResult
+
+    def facts(self) -> dict[str, Any]:
+        """Return the fields of the result."""
+        return asdict(self.result)
+
+
+@dataclass(frozen=True)
+class BlockFailed(Event):
+    """A block failed, after its retries."""
+
+    kind: ClassVar[str] = "failure"
+    failure: Failure
+
+    def facts(self) -> dict[str, Any]:
+        """Return the failure as text."""
+        return {"failure": str(self.failure)}
+
+
+@dataclass(frozen=True)
+class Interrupted(Event):
+    """A person stopped the run."""
+
+    kind: ClassVar[str] = "interrupted"
+
+
+@dataclass(frozen=True)
+class End(Event):
+    """The run ended."""
+
+    kind: ClassVar[str] = "end"
+    state: str
+
+
+Report = Callable[[Event], None]
+"""What takes events."""
+
+
+def ignore(event: Event) -> None:
+    """Take an event and do nothing with it."""
+    del event
