@@ -464,10 +464,11 @@ def test_what_is_laid_beside_training_is_scaled_as_the_network_sees_it(plan, tmp
     monkeypatch.setattr(worker.familiarity, "sample", sample)
     trained = Statistics.of([np.random.default_rng(0).random((4, 9, 9))])
     ranges = ((0.0, 0.5),) * 4
-    job = replace(job_of(plan, tmp_path), trained=trained, tile_range=ranges)
+    setting = replace(plan.setting, stride=8, tta="none")
+    job = replace(job_of(plan, tmp_path), trained=trained, tile_range=ranges, setting=setting)
     infer_and_write(block=block, job=job, **arrays(block))
     assert asked["tile_range"] == ranges
-    assert asked["setting"] == plan.setting
+    assert asked["setting"] == setting
     assert asked["scaling"] == plan.model.scaling
     assert asked["core"] == block.core
     assert asked["origin"] == (block.outer[0].start, block.outer[1].start)
