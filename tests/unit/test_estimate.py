@@ -25,7 +25,7 @@ from lspipe.inference.reference import ModelReference
 from lspipe.inference.runtimes import from_callable
 from lspipe.inference.settings import Setting
 from lspipe.runs.caution import warnings
-from lspipe.runs.cost import estimate, windows_in
+from lspipe.runs.cost import estimate, windows_in, work
 from lspipe.runs.memory import _peak_at, check_memory, fitting_block, peak_bytes
 from lspipe.runs.plan import BLOCK_SIZES, THREADS
 from lspipe.search.acquisitions import Acquisition
@@ -199,6 +199,24 @@ def test_a_screen_costs_at_most_its_first_pass_more(world):
     coarse = len(windows.origins(240, 32, setting.first_pass.stride)) ** 2
     # Two dates, eight views each.
     assert screened.forward_passes == full.forward_passes + 2 * 8 * coarse
+
+
+def test_a_first_pass_is_counted_around_every_block_too(world):
+    plan = plan_of(world, "inference.screen=0.05", "execution.block=80")
+    setting = plan.setting
+    assert setting.reach == 8
+    (tile,) = plan.tiles
+    coarse = windows.origins(240, 32, setting.first_pass.stride)
+    # A window counts that meets the core of a block, or eight pixels around it.
+    met = [
+        sum(start < min(span.stop + 8, 240) and start + 32 > max(span.start - 8, 0)
+            for start in coarse)
+        for block in tile.blocks for span in block.core
+    ]  # fmt: skip
+    around = sum(rows * columns for rows, columns in zip(met[::2], met[1::2], strict=True))
+    count, passes = work(plan, setting)
+    assert passes == 8 * (count + 2 * around)
+    assert around > len(coarse) ** 2
 
 
 def test_every_preset_is_counted_for_this_workflow(world):

@@ -285,6 +285,8 @@ def test_every_tile_counts_and_each_format_that_is_asked_for_is_written(tmp_path
     listed = listing.write(made.run, made.plan)
     found = gpd.read_parquet(listed.outputs["geoparquet"])
     assert found[["tile", "n_px"]].to_numpy().tolist() == [["18GYS", 16], ["18GYT", 24]]
+    # Every list has the flag, also where nothing has an edge.
+    assert found["aoi_edge"].tolist() == [False, False]
     assert listed.failed_reads == 12 * SIZE
     assert listed.observed_share == pytest.approx(1 - 12 / (2 * SIZE), abs=1e-4)
     assert {name: path.name for name, path in listed.outputs.items()} == {
@@ -315,3 +317,20 @@ def test_the_edge_of_the_area_is_flagged_in_a_list(archive, tmp_path):
     assert found["aoi_edge"].tolist() == [False, True]
     assert not len(gpd.read_parquet(listed.outputs["unobserved"]))
     assert listed.observed_share == pytest.approx(1, abs=1e-4)
+
+
+def test_where_no_tile_lies_there_is_no_scene_on_either_date(archive, tmp_path):
+    wide = gpd.GeoSeries(
+        [shapely.box(CORNER[0], CORNER[1] - EDGE, CORNER[0] + 2 * EDGE, CORNER[1])], crs=32718
+    )
+    wide.to_crs(4326).to_file(archive.folder / "wide.geojson")
+    codes = np.zeros((2, SIZE, SIZE), np.uint16)
+    made = store_run(archive, tmp_path / "run", "aoi={file: wide.geojson}", probability=codes)
+    listed = listing.write(made.run, made.plan)
+    gaps = gpd.read_parquet(listed.outputs["unobserved"])
+    assert gaps[["date", "reason"]].to_numpy().tolist() == [
+        ["before", "no_scene"],
+        ["after", "no_scene"],
+    ]
+    np.testing.assert_allclose(gaps["area_m2"], EDGE**2, rtol=0.01)
+    assert listed.observed_share == pytest.approx(0.5, abs=1e-3)

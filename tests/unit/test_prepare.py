@@ -84,12 +84,15 @@ def test_another_change_section_or_a_state_that_is_not_finished_is_not(world, wh
 
 
 def test_a_block_that_is_not_done_is_left_whatever_the_file_says(world, tmp_path):
-    made = store_run(world, tmp_path, probability=np.zeros((2, SIZE, SIZE), np.uint16), only=3)
-    earlier = {**run_json(made.plan, state="finished"), "outputs": {}}
-    found = Prepared(tmp_path, made.plan, earlier, {}, read_done(tmp_path, made.plan))
-    assert not found.is_finished
-    assert found.done["18GYS"].tolist() == [[True, True, True, False]] * 2
-    assert found.left == 2
+    nothing = np.zeros((2, SIZE, SIZE), np.uint16)
+    for count, is_finished in ((4, True), (3, False)):
+        run = tmp_path / str(count)
+        made = store_run(world, run, "output.write=[]", probability=nothing, only=count)
+        earlier = {**run_json(made.plan, state="finished"), "outputs": {}}
+        found = Prepared(run, made.plan, earlier, {}, read_done(run, made.plan))
+        assert found.is_finished is is_finished
+        assert found.left == 2 * (4 - count)
+        assert found.done["18GYS"].tolist() == [[True, True, True, is_finished]] * 2
 
 
 def test_blocks_are_told_from_each_other_by_row_and_column(world, tmp_path):

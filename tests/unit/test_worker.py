@@ -451,3 +451,27 @@ def test_only_observed_pixels_of_the_area_are_laid_beside_training(plan, tmp_pat
     assert result.inputs["pixels"] == 7 * 5
     assert result.inputs["outside"] == expected["outside"]
     assert result.inputs["total"] == pytest.approx(expected["total"], rel=1e-5)
+
+
+def test_what_is_laid_beside_training_is_scaled_as_the_network_sees_it(plan, tmp_path, monkeypatch):
+    (tile,) = plan.tiles
+    block = tile.blocks[4]
+    asked = {}
+
+    def sample(_, **options):
+        asked.update(options)
+        return np.zeros((4, 3), np.float32)
+
+    monkeypatch.setattr(worker.familiarity, "sample", sample)
+    trained = Statistics.of([np.random.default_rng(0).random((4, 9, 9))])
+    ranges = ((0.0, 0.5),) * 4
+    setting = replace(plan.setting, stride=8, tta="none")
+    job = replace(job_of(plan, tmp_path), trained=trained, tile_range=ranges, setting=setting)
+    infer_and_write(block=block, job=job, **arrays(block))
+    assert asked["tile_range"] == ranges
+    assert asked["setting"] == setting
+    assert asked["scaling"] == plan.model.scaling
+    assert asked["core"] == block.core
+    assert asked["origin"] == (block.outer[0].start, block.outer[1].start)
+    assert asked["tile_shape"] == (240, 240)
+    assert asked["area"] is None
