@@ -117,7 +117,7 @@ def here(tmp_path, monkeypatch) -> Path:
     monkeypatch.chdir(tmp_path)
     for name, scars in (("before", [OLD_SCAR]), ("after", [OLD_SCAR, NEW_SCAR])):
         write_reflectance(tmp_path / f"{name}.tif", scars)
-    make_world(tmp_path).workflow.rename("my.yaml")
+    make_world(tmp_path, cluster={"workers": 1}).workflow.rename("my.yaml")
     write_store(tmp_path / "runs" / "demo")
     return tmp_path
 
