@@ -40,6 +40,8 @@ def _may_have_dead_taps(part: nn.Module) -> bool:
 def dead_taps(features: int, *, taps: int, dilation: int, stride: int, padding: int) -> int:
     """Count the taps at either end of an axis of a kernel that see padding only, at every place.
 
+    Not those whose steps jump over all features, which only a stride longer than them can.
+
     Args:
         features: length of the axis.
         taps: length of the kernel.
