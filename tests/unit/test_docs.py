@@ -17,6 +17,7 @@ import yaml
 from affine import Affine
 from odc.geo.geobox import GeoBox
 
+import lspipe
 from lspipe import models
 from lspipe.cli import main
 from lspipe.runs import store
@@ -291,9 +292,8 @@ def test_pictures_are_small() -> None:
 
 def test_the_changelog_is_ready_for_the_next_version() -> None:
     text = (ROOT / "CHANGELOG.md").read_text()
-    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
     headings = re.findall(r"^##+ (.*)$", text, re.M)
-    assert headings[:5] == ["Unreleased", "Added", "Changed", "Fixed", version]
+    assert headings[:5] == ["Unreleased", "Added", "Changed", "Fixed", lspipe.__version__]
 
 
 # --- workflows, benchmarks ----------------------------------------------------------------------

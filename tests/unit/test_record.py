@@ -9,6 +9,7 @@ from importlib.metadata import version
 
 import pytest
 
+import lspipe
 from lspipe.errors import StoreError
 from lspipe.runs.describe import runs_as
 from lspipe.runs.events import BlockDone, BlockFailed, Start, ignore
@@ -106,6 +107,7 @@ def test_versions_name_every_package_that_decides_a_result(monkeypatch):
     found = versions()
     assert set(found) == {"python", "machine", *PACKAGES}
     assert found["numpy"] == version("numpy")
+    assert found["lspipe"] == lspipe.__version__, "installed from another version: make install"
     monkeypatch.setattr("lspipe.runs.record.PACKAGES", ("numpy", "no-such-package"))
     assert versions()["no-such-package"] == "not installed"
 
