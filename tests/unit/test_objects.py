@@ -14,8 +14,9 @@ from lspipe.schema import CODE_NODATA, State
 from tests.properties import examples
 
 # Mostly far from the thresholds, so that objects have some size.
-CODES = st.sampled_from([0, 0, 0, 4000, 9000, 9000, 5001, CODE_NODATA])
-PAIRS = hnp.arrays(np.uint16, (2, 9, 8), elements=CODES)
+CODES = st.sampled_from([0, 0, 0, 4000, 9000, 9000, 5000, 5001, CODE_NODATA])
+# Every pixel is drawn: left to itself, hypothesis fills most of an array with one value.
+PAIRS = hnp.arrays(np.uint16, (2, 9, 8), elements=CODES, fill=st.nothing())
 
 
 def neighbours(pixel: tuple[int, int], shape: tuple[int, ...], reach: int = 1):
@@ -112,3 +113,14 @@ def test_a_rim_joined_to_a_seed_belongs_to_the_new_object() -> None:
 def test_a_map_of_one_date_has_detections() -> None:
     codes = np.array([[0, 5000, 5001, CODE_NODATA]], np.uint16)
     assert kinds_of_detection(codes, threshold=5000).tolist() == [[0, 0, Kind.DETECTED, 0]]
+
+
+def test_a_pixel_at_the_threshold_is_no_landslide_and_one_above_it_is() -> None:
+    # A column each: before, after; far from each other.
+    columns = [(5000, 0), (0, 5000), (5001, 0), (0, 5001), (5000, CODE_NODATA), (CODE_NODATA, 5000)]
+    before, after = np.zeros((2, 1, 8 * len(columns)), np.uint16)
+    for number, (earlier, later) in enumerate(columns):
+        before[0, 8 * number], after[0, 8 * number] = earlier, later
+    state = change_codes(before, after, ChangeSpec(threshold=0.5))
+    kinds = kinds_of_change(before, after, state, threshold=5000, tolerance_px=1, connectivity=8)
+    assert kinds[0, ::8].tolist() == [Kind.NONE, Kind.NONE, Kind.VANISHED, Kind.NEW, 0, 0]
