@@ -20,7 +20,7 @@ import numpy as np
 
 from lspipe.errors import LspipeError
 from lspipe.runs import store, stream
-from lspipe.runs.events import BlockDone, BlockFailed
+from lspipe.runs.events import BlockDone, BlockFailed, Failure
 from lspipe.runs.prepare import prepare
 from lspipe.schema import CODE_NODATA
 from lspipe.workflow import Workflow
@@ -107,7 +107,7 @@ def compute_here(
             try:
                 (result,) = dask.compute(task, scheduler="synchronous")
             except LspipeError as error:
-                failure = stream.Failure(batch.tile, batch.step, index, str(error))
+                failure = Failure(batch.tile, batch.step, index, str(error))
                 outcome.failures.append(failure)
                 report(BlockFailed(failure))
             else:

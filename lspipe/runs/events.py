@@ -14,8 +14,20 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from lspipe.runs.cost import Estimate
-    from lspipe.runs.stream import Failure
     from lspipe.runs.worker import BlockResult
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A block that could not be done, and why."""
+
+    tile: str
+    step: int
+    index: tuple[int, int]
+    error: str
+
+    def __str__(self) -> str:
+        return f"block {self.index} of {self.tile}: {self.error}"
 
 
 @dataclass(frozen=True)

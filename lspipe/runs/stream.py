@@ -15,7 +15,7 @@ from distributed import as_completed
 from distributed.scheduler import KilledWorker
 
 from lspipe.errors import BlockError, ClusterError, LspipeError
-from lspipe.runs.events import BlockDone, BlockFailed
+from lspipe.runs.events import BlockDone, BlockFailed, Failure
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -42,19 +42,6 @@ class Batch:
     indices: tuple[tuple[int, int], ...]
     build: Callable[[], list[Any]]
     """Makes the delayed tasks; called only when there is room, so graphs do not pile up."""
-
-
-@dataclass(frozen=True)
-class Failure:
-    """A block that could not be done, and why."""
-
-    tile: str
-    step: int
-    index: tuple[int, int]
-    error: str
-
-    def __str__(self) -> str:
-        return f"block {self.index} of {self.tile}: {self.error}"
 
 
 @dataclass

@@ -14,10 +14,11 @@ from lspipe.runs.record import run_json
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from lspipe.runs.events import Failure
     from lspipe.runs.listing import Listed
     from lspipe.runs.prepare import Prepared
     from lspipe.runs.selection import Todo
-    from lspipe.runs.stream import Failure, Outcome
+    from lspipe.runs.stream import Outcome
 
 
 @dataclass(frozen=True)

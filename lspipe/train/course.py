@@ -15,13 +15,13 @@ import hashlib
 import json
 import math
 from dataclasses import asdict, dataclass, field
+from importlib.metadata import version
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
-from lspipe import __version__
 from lspipe.errors import ModelError, SamplesError, UsageError
 from lspipe.evaluate.scorecard import Scorecard, limits_of
 from lspipe.evaluate.scoring import choose_threshold, measure, predict
@@ -215,7 +215,7 @@ def scorecard_of(item: Path, validation: Samples, *, command: str) -> Scorecard:
     return Scorecard(
         model=model.id,
         sha256=digest(model),
-        lspipe=__version__,
+        lspipe=version("lspipe"),
         command=command,
         patches=tuple(measure(predict(model, validation, tta=tta)) for tta in ways),
         not_to_be_read_as=f"{limits_of(model)} {CHOSEN_HERE}",

@@ -15,7 +15,8 @@ from distributed.scheduler import KilledWorker
 
 from lspipe.errors import ClusterError, InferenceError, LoadError, ModelError
 from lspipe.runs import stream
-from lspipe.runs.stream import Batch, Failure, compute
+from lspipe.runs.events import Failure
+from lspipe.runs.stream import Batch, compute
 
 
 @pytest.fixture(scope="module")
