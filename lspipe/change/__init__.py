@@ -1,6 +1,8 @@
 """Two maps -> what happened between their dates, and whole objects with their measures.
 
-    compare      two maps -> the state of each pixel; the section `change:`
+    spec         when a pixel counts as new; the section `change:`
+    grids        a map as it was given -> the same on its grid, its CRS found
+    compare      two maps -> the state of each pixel
     classified   a map or a change -> kinds of pixels on a grid
     objects      codes and states -> which pixels make an object, of which kind
     components   connected components, joined over block borders
@@ -9,6 +11,8 @@
     joining      inventories of tiles -> one list, each landslide once
     unobserved   quality bits -> polygons of what was not observed
     coverage     area, tiles and gaps -> the share that was observed
+    decisions    a file in which a person reviewed a list -> what was decided
+    carrying     reviewed objects and a new list -> which object each decision is about
 
-Numbers in, numbers and tables out: nothing here reads or writes a file.
+Numbers in, numbers and tables out; `decisions.py` alone reads a file, and nothing writes one.
 """

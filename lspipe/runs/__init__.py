@@ -4,6 +4,10 @@
     store/      the run directory
     prepare     a workflow and a run directory -> what is decided and what is done already
     pipeline    a run from end to end, in the order data flow
+    stream      blocks to do -> blocks done, by tasks of `steps` and `worker`
+    listing     stored maps -> change, inventory, unobserved, files
+    review      what a person decided about the list, kept and carried
+    opened      a run directory -> tables and lazy arrays
 
 Only what stands here talks to `distributed` and to Zarr.
 """

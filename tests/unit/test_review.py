@@ -20,9 +20,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lspipe import outputs
+from lspipe.change.carrying import MIN_COVERED, carry
 from lspipe.errors import DecisionsError, StoreError
 from lspipe.runs import edits, review, store
-from lspipe.runs.review import COLUMNS, MIN_COVERED, REVIEWS, carry
+from lspipe.runs.review import COLUMNS, REVIEWS
 from tests.reviewing import (
     FILES,
     decide,
