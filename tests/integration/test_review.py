@@ -136,7 +136,7 @@ def test_a_fresh_start_waits_for_a_list_that_is_open_elsewhere(decided, capsys):
 
 KILLED = """
 import os, signal, sys
-from lspipe import edits
+from lspipe.runs import edits
 from lspipe.cli import main
 
 def killed(*_, **__):
