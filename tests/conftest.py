@@ -15,7 +15,8 @@ load_profile()
 
 # Groups that take longest, in this order; two processes that share the tests then end together.
 LONGEST_FIRST = (
-    "test_interruptions", "test_review", "test_run", "test_run_directory", "test_networks",
+    "test_interruptions", "test_review", "test_reviewing_a_run", "test_run", "test_run_directory",
+    "test_networks",
     "compiled", "test_every_key", "test_earlier_runs",
     "test_bad_input", "test_model_train", "test_inn_pair", "test_learning", "test_unfamiliar",
     "test_overlapped_reading", "test_architectures", "test_tiles", "test_docs",

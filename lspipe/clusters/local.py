@@ -17,9 +17,11 @@ from lspipe.machine import kept_environment
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from distributed import Client
+    from distributed import Client, LocalCluster
 
     from lspipe.clusters import ClusterSpec, ExecutionSpec
+
+logger = logging.getLogger(__name__)
 
 THREADS = 2
 """Threads of a worker: one computes a block, the other reads and cuts pixels of the next ones."""
@@ -65,7 +67,8 @@ def start(spec: ClusterSpec, execution: ExecutionSpec) -> Iterator[Client]:
         dask.config.set(settings),
         _set(environment),
         _interrupts_held_back() as let_interrupts_through,
-        LocalCluster(
+    ):
+        cluster = LocalCluster(
             n_workers=worker_count(spec),
             threads_per_worker=THREADS,
             resources=INFERENCE_SLOT,
@@ -75,11 +78,28 @@ def start(spec: ClusterSpec, execution: ExecutionSpec) -> Iterator[Client]:
             dashboard_address="127.0.0.1:0",
             # Failures reach the person through lspipe, named; not as tracebacks of every worker.
             silence_logs=logging.CRITICAL,
-        ) as cluster,
-        Client(cluster) as client,
-    ):
-        let_interrupts_through()
-        yield client
+        )
+        started: list[Client | LocalCluster] = [cluster]
+        try:
+            client = Client(cluster)
+            started.insert(0, client)
+            let_interrupts_through()
+            yield client
+        finally:
+            _close(started)
+
+
+def _close(started: list[Client | LocalCluster]) -> None:
+    """Close a client and its cluster.
+
+    What takes too long to end, on a machine that is busy, is left to the end of this process: the
+    blocks are computed, and their list must not be lost.
+    """
+    for part in started:
+        try:
+            part.close()
+        except TimeoutError:
+            logger.warning("%s did not end in time; it ends with this process", part)
 
 
 @contextmanager

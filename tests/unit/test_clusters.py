@@ -11,7 +11,7 @@ from contextlib import contextmanager
 
 import psutil
 import pytest
-from distributed import Client, Scheduler, SpecCluster, Worker
+from distributed import Client, LocalCluster, Scheduler, SpecCluster, Worker
 
 from lspipe import clusters, machine
 from lspipe.clusters import ClusterSpec, ExecutionSpec, address, local
@@ -145,6 +145,20 @@ def test_ctrl_c_reaches_this_process_and_not_its_workers(running):
 
 def test_a_block_that_kills_its_worker_is_tried_as_often_as_one_that_fails(running):
     assert running.run_on_scheduler(lambda dask_scheduler: dask_scheduler.allowed_failures) == 5
+
+
+def test_a_cluster_that_is_slow_to_end_loses_nothing(monkeypatch, caplog):
+    close = LocalCluster.close
+
+    def slow(self, *arguments, **options):
+        close(self, *arguments, **options)
+        raise TimeoutError
+
+    monkeypatch.setattr(LocalCluster, "close", slow)
+    with clusters.start(ClusterSpec(kind="local", workers=1), NOTHING) as client:
+        answer = client.submit(sum, [1, 2]).result()
+    assert answer == 3
+    assert "did not end in time" in caplog.text
 
 
 def test_a_running_cluster_is_joined_by_its_address_and_left_running(running):

@@ -292,7 +292,7 @@ def test_an_unknown_architecture_is_named_with_its_item(packed):
 
 def test_model_items_are_read_without_importing_torch():
     code = (
-        "import sys; from lspipe.models import ModelItem; "
+        "import sys; from lspipe.models import read_item; "
         "read_item('shipped:bare-ground'); print('torch' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -100,7 +100,8 @@ def test_calls_add_up_to_a_run(world, monkeypatch):
     clock = time.time
     # It jumps by an hour between the beginning and the end of the second call.
     jumps = iter([0])
-    monkeypatch.setattr(pipeline.time, "time", lambda: clock() + next(jumps, 3600))
+    jumping = SimpleNamespace(time=lambda: clock() + next(jumps, 3600))
+    monkeypatch.setattr(pipeline, "time", jumping)
     content = run_json(world)
     assert content["seconds"] >= 0
     (world.run / "run.json").write_text(json.dumps(content | {"seconds": 5000.0}))
