@@ -380,8 +380,8 @@ def test_without_decisions_the_lists_are_what_they_were(run, tmp_path):
 def test_a_list_in_which_nobody_decided_yet_takes_text(run):
     for name in ("inventory.gpkg", "inventory.geojson"):
         info = pyogrio.read_info(run / name)
-        types = dict(zip(info["fields"], info["ogr_types"], strict=True))
-        assert types["reviewed"] == "OFTString"
+        types = dict(zip(info["fields"], info["dtypes"], strict=True))
+        assert types["reviewed"] == "object"  # text
     assert gpd.read_parquet(run / "inventory.parquet")["reviewed"].dtype == "string"
 
 
