@@ -90,9 +90,9 @@ def one_thread():
 
 
 @st.composite
-def cases(draw, blocks=6):
+def cases(draw, blocks=6, window=st.integers(1, 12)):
     """Any setting, and a shape of at most a few windows along each axis, or less than one."""
-    window = draw(st.integers(1, 12))
+    window = draw(window)
     setting = Setting(
         window=window,
         stride=draw(st.integers(1, window)),
@@ -136,6 +136,16 @@ def test_blocks_equal_the_whole_tile_bit_for_bit(case, more):
     mask = holes(shape, seed)
     expected = whole(pixels, setting, mask=mask)
     assert identical(in_blocks(pixels, setting.window + more, setting, mask=mask), expected)
+
+
+@examples(20)
+@given(cases(window=st.just(8)), st.integers(0, 12))
+def test_a_sigmoid_has_the_same_bits_in_blocks_where_windows_are_multiples_of_8(case, more):
+    setting, shape, seed = case
+    pixels, runtime = image(shape, seed), runtime_of(small_network(BANDS, last=torch.nn.Sigmoid))
+    expected = whole(pixels, setting, runtime=runtime)
+    found = in_blocks(pixels, setting.window + more, setting, runtime=runtime)
+    assert identical(found, expected)
 
 
 @examples(40)
