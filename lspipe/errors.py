@@ -104,6 +104,10 @@ class LoadError(BlockError):
         return f"{self.asset} of {self.item}: {self.reason}"
 
 
+class UnfitAsset(LoadError):
+    """A file that is whole, and yet not what lspipe can take: reading it again changes nothing."""
+
+
 class InferenceError(BlockError):
     """A network that failed on a batch of windows."""
 

@@ -193,7 +193,8 @@ class Quality(IntFlag):
     OUTSIDE = 64
     """Outside the area of interest."""
     READ_ERROR = 128
-    """A read failed and the workflow says `on_read_error: nodata`; always with `NODATA`."""
+    """A read failed and the workflow says `on_read_error: nodata`, or the file holds a number that
+    Sentinel-2 cannot hold; always with `NODATA`."""
 
 
 class State(IntEnum):

@@ -140,7 +140,10 @@ def summary_text(summary: Summary, demo: dict[str, int] | None) -> str:
     if left:
         lines.append(f"not finished   {left} blocks are left: the same command computes them")
     if summary.failed_reads:
-        lines.append(f"failed reads   left {summary.failed_reads:,} pixels without data")
+        lines.append(
+            f"unreadable     {summary.failed_reads:,} pixels: a failed read, or numbers that "
+            "Sentinel-2 cannot hold"
+        )
     share = summary.observed_share
     dates = "on both dates" if summary.is_two_date else "on its date"
     lines.append(

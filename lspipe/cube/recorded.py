@@ -44,7 +44,10 @@ def recorded_radiometry(decided: Mapping[str, Any]) -> dict[tuple[str, str], Rad
     """Return scale and offset per (item id, asset key), as an earlier plan decided them."""
     return {
         (entry["item"], entry["asset"]): Radiometry(
-            scale=entry["scale"], offset=entry["offset"], reason=entry["reason"]
+            scale=entry["scale"],
+            offset=entry["offset"],
+            reason=entry["reason"],
+            file=entry.get("file", ""),  # older runs did not look
         )
         for entry in decided["radiometry"]
     }

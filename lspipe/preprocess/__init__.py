@@ -9,6 +9,7 @@ See also: `catalogs/` for the facts of an item.
 
 from lspipe.preprocess.masks import MaskSpec, dilate, quality_of
 from lspipe.preprocess.reflectance import (
+    NO_TAGS,
     Radiometry,
     radiometry,
     radiometry_from_pixels,
@@ -16,6 +17,7 @@ from lspipe.preprocess.reflectance import (
 )
 
 __all__ = [
+    "NO_TAGS",
     "MaskSpec",
     "Radiometry",
     "dilate",

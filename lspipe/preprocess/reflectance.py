@@ -41,6 +41,9 @@ RAW_NODATA = 0
 RAW_SATURATED = 65535
 """Digital number of a saturated pixel. Source: Sentinel-2 products specification."""
 
+VALID_NUMBERS = (1, 32767)
+"""Digital numbers of valid pixels: 15 bits. Source: as above."""
+
 VALID_RANGE = (-999, 31767)
 """Valid values of the int16 cube: DN 1 with the offset, and 15 bits with it."""
 
@@ -54,18 +57,25 @@ class Radiometry:
     """Reflectance; None = the metadata cannot decide, see `radiometry_from_pixels`."""
     reason: str
     """The evidence, for `run.json`."""
+    file: str = ""
+    """What the file declares of its pixels, for `run.json`; "" = it was not looked at."""
 
 
-def radiometry(item: Item, asset_key: str) -> Radiometry:
+NO_TAGS = (1.0, 0.0)
+"""Scale and offset of a file that says nothing of them."""
+
+
+def radiometry(item: Item, asset_key: str, *, tags: tuple[float, float] = NO_TAGS) -> Radiometry:
     """Decide the offset of one asset from its baseline and catalogue, never from its date.
 
     Args:
         item: a Sentinel-2 L1C or L2A item, pystac or dict, of any catalogue.
         asset_key: key of one band.
+        tags: scale and offset that the file itself declares.
 
     Returns:
-        The decision; `offset` is None where the metadata contradicts itself, or is known not to be
-        trusted (Earth Search `sentinel-2-l2a` whose flag says "not applied").
+        The decision; `offset` is None where the metadata, or the file, contradicts itself, or is
+        known not to be trusted (Earth Search `sentinel-2-l2a` whose flag says "not applied").
 
     Raises:
         RadiometryError: no reflectance of Sentinel-2, or nothing determines the offset.
@@ -87,22 +97,35 @@ def radiometry(item: Item, asset_key: str) -> Radiometry:
     """
     where = f"{asset_key} of {item_id(item)}"
     asset = _reflectance_asset(item, asset_key, where)
+    in_file = _tagged_offset(tags, where)
+    decision = _by_metadata(item, asset_key, _declared_offset(asset, where), in_file, where=where)
+    if None not in {in_file, decision.offset} and in_file != decision.offset:
+        reason = f"{decision.reason}, the file itself says {in_file:g}"
+        return Radiometry(REFLECTANCE_SCALE, None, reason)
+    return decision
+
+
+def _by_metadata(
+    item: Item, asset_key: str, declared: float | None, in_file: float | None, *, where: str
+) -> Radiometry:
+    """Decide from the item; from the file where the item says nothing."""
     version = baseline(item)
     if version == UNKNOWN_BASELINE:
         raise RadiometryError(
             f"{where}: processing baseline 99.99 does not determine the offset; "
             "exclude it or use the same acquisition from another catalogue"
         )
-    declared = _declared_offset(asset, where)
     if _is_flagged(item, asset_key):
         return _flagged(item, version)
     if version is None:
-        if declared is None:
-            raise RadiometryError(
-                f"{where}: no processing baseline and no raster:bands offset; "
-                "expected s2:processing_baseline or processing:version in the item"
-            )
-        return Radiometry(REFLECTANCE_SCALE, declared, f"asset says offset {declared:g}")
+        if declared is not None:
+            return Radiometry(REFLECTANCE_SCALE, declared, f"asset says offset {declared:g}")
+        if in_file is not None:
+            return Radiometry(REFLECTANCE_SCALE, in_file, f"file says offset {in_file:g}")
+        raise RadiometryError(
+            f"{where}: no processing baseline and no raster:bands offset; "
+            "expected s2:processing_baseline or processing:version in the item"
+        )
     name = f"baseline {version[0]:02d}.{version[1]:02d}"
     expected = SHIFT if version >= FIRST_SHIFTED_BASELINE else 0.0
     if declared in (None, expected):
@@ -140,10 +163,30 @@ def _declared_offset(asset: Mapping[str, Any], where: str) -> float | None:
     if offset is None:
         # A scale without an offset means offset 0 in the raster extension.
         return None if scale is None else 0.0
+    return _known_offset(offset, where)
+
+
+def _tagged_offset(tags: tuple[float, float], where: str) -> float | None:
+    """Return the reflectance offset that a file declares in its own tags, None if none."""
+    scale, offset = tags
+    if tags == NO_TAGS:
+        return None
+    if scale == 1:  # then both are in digital numbers
+        return _known_offset(offset * REFLECTANCE_SCALE, f"{where}: the file's tags")
+    if not np.isclose(scale, REFLECTANCE_SCALE, rtol=1e-6):
+        raise RadiometryError(
+            f"{where}: the file's tags say scale {scale:g}: expected {REFLECTANCE_SCALE} "
+            "(Sentinel-2); take the tags away if they are wrong, else write the numbers again"
+        )
+    return _known_offset(offset, f"{where}: the file's tags")
+
+
+def _known_offset(offset: float, where: str) -> float:
+    """Return the one of the two offsets that ESA has ever used; others are refused."""
     for known in (0.0, SHIFT):
         if np.isclose(offset, known, atol=1e-6):
             return known
-    raise RadiometryError(f"{where}: offset {offset}: expected 0 or {SHIFT} (Sentinel-2)")
+    raise RadiometryError(f"{where}: offset {offset:g}: expected 0 or {SHIFT} (Sentinel-2)")
 
 
 def _is_flagged(item: Item, asset_key: str) -> bool:

@@ -42,7 +42,7 @@ class Listed:
     observed_share: float
     """Share of the area observed on every date by some tile, 0..1."""
     failed_reads: int
-    """Pixels, on all dates, that failed reads left without data (`on_read_error: nodata`)."""
+    """Pixels, on all dates, that could not be read, or held what Sentinel-2 cannot hold."""
     reviews: Mapping[str, int]
     """What became of a person's decisions; see `review.Taken`."""
     notes: tuple[str, ...]

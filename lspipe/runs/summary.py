@@ -35,7 +35,7 @@ class Summary:
     """Share of the area observed on every date of the run, 0..1."""
     is_two_date: bool
     failed_reads: int = 0
-    """Pixels that failed reads left without data (`on_read_error: nodata`)."""
+    """Pixels that could not be read, or held what Sentinel-2 cannot hold."""
     statuses: Mapping[str, int] = field(default_factory=dict)
     """Number of objects per status."""
     outputs: Mapping[str, str] = field(default_factory=dict)

@@ -17,6 +17,7 @@ from scipy.ndimage import maximum_filter
 from lspipe import catalogs, preprocess
 from lspipe.cube import composite, offsets
 from lspipe.cube.choice import Step, choose
+from lspipe.cube.loaders import source
 from lspipe.cube.masked import masked_shares
 from lspipe.cube.offsets import radiometry_of_pixels
 from lspipe.cube.opening import open_cube
@@ -619,10 +620,9 @@ def test_a_block_reads_its_own_chunks_once(
     # With dilation a block needs the classes of its neighbours, but no bands of theirs.
     cube = opened(acquisition(item), chunk=60, loader=loader)
     reads = []
-    module = __import__(f"lspipe.cube.loaders.{loader}", fromlist=["read"])
-    real = module.read
+    real = source.read
     monkeypatch.setattr(
-        module, "read", lambda source, pixels: reads.append(source.asset) or real(source, pixels)
+        source, "read", lambda asset, pixels: reads.append(asset.asset) or real(asset, pixels)
     )
     cube["reflectance"].data.blocks[0, 1, 1].compute(scheduler="synchronous")
     assert sorted(reads) == ["red", "swir16"]

@@ -89,8 +89,11 @@ def one_thread():
     torch.set_num_threads(before)
 
 
+ANY_WINDOW = st.integers(1, 12)
+
+
 @st.composite
-def cases(draw, blocks=6, window=st.integers(1, 12)):
+def cases(draw, blocks=6, window=ANY_WINDOW):
     """Any setting, and a shape of at most a few windows along each axis, or less than one."""
     window = draw(window)
     setting = Setting(

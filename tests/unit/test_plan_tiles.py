@@ -57,6 +57,24 @@ def test_each_item_that_does_not_tell_its_offset_is_looked_at(tmp_path, before, 
     assert found == {"before": {before}, "after": {after}}
 
 
+def test_what_each_file_declares_is_recorded_and_a_doubtful_offset_is_looked_at(tmp_path):
+    world = make_world(tmp_path, before={"baseline": "02.06"}, after={"baseline": "05.10"}, **SMALL)
+    (tile,) = plan_of(world).tiles
+    (scene,) = (scene for step in tile.steps if step.role == "after" for scene in step.items)
+    # Only a scale is declared, so the offset would be 0; the pixels are raw.
+    path = scene.assets["red"].href
+    with rasterio.open(path, "r+", IGNORE_COG_LAYOUT_BREAK="YES") as file:
+        file.scales = (0.0001,)
+    (tile,) = plan_of(world).tiles
+    entries = {(entry["item"], entry["asset"]): entry for entry in record(tile)["radiometry"]}
+    entry = entries[scene.id, "red"]
+    assert entry["file"] == "uint16, no data 0, scale 0.0001, offset 0"
+    assert entry["offset"] == -0.1
+    assert entry["reason"].endswith("clear red pixels are below 1000: raw")
+    others = {entry["file"] for key, entry in entries.items() if key != (scene.id, "red")}
+    assert others == {"uint16, no data 0"}
+
+
 KEYS = ("blue", "green", "red", "nir", "swir16")
 
 

@@ -203,6 +203,46 @@ def test_every_real_item_gets_a_decision_or_a_named_refusal(real_data):
     assert seen == set(REAL)
 
 
+V2, V5 = ({"s2:processing_baseline": text} for text in ("02.14", "05.10"))
+
+
+@pytest.mark.parametrize(
+    ("content", "tags", "expected"),
+    [
+        (item(**V5), (1.0, 0.0), -0.1),  # says nothing
+        (item(**V5), (0.0001, -0.1), -0.1),
+        (item(**V5), (1.0, -1000.0), -0.1),  # in digital numbers
+        (item(**V5), (0.0001, 0.0), UNDECIDED),  # maybe shifted by whoever wrote it
+        (item(**V2), (0.0001, 0.0), 0.0),
+        (item(**V2), (0.0001, -0.1), UNDECIDED),
+        (item(declared(-0.1), **V5), (0.0001, 0.0), UNDECIDED),
+        (item(), (0.0001, -0.1), -0.1),  # nobody else knows
+        (item(), (0.0001, 0.0), 0.0),
+        (item(declared(0.0)), (0.0001, -0.1), UNDECIDED),
+        (item(**V5, **{"earthsearch:boa_offset_applied": True}), (0.0001, -0.1), UNDECIDED),
+        (item(**V5, **{"earthsearch:boa_offset_applied": True}), (0.0001, 0.0), 0.0),
+    ],
+)
+def test_what_a_file_itself_declares_counts_as_one_more_witness(content, tags, expected):
+    decision = radiometry(content, "red", tags=tags)
+    assert (UNDECIDED if decision.offset is None else decision.offset) == expected
+    assert (decision.offset is not None) or "the file itself says" in decision.reason
+
+
+@pytest.mark.parametrize(
+    ("tags", "message"),
+    [
+        ((0.0000275, -0.2), "the file's tags say scale 2.75e-05: expected 0.0001"),  # Landsat
+        ((0.0001, -0.2), "the file's tags: offset -0.2: expected 0 or -0.1"),
+        ((1.0, -500.0), "the file's tags: offset -0.05: expected 0 or -0.1"),
+        ((0.001, 0.0), "the file's tags say scale 0.001: expected 0.0001"),
+    ],
+)
+def test_a_scale_or_an_offset_of_another_sensor_is_refused(tags, message):
+    with pytest.raises(RadiometryError, match=f"red of X: {message}"):
+        radiometry(item(**V5), "red", tags=tags)
+
+
 @pytest.mark.real
 def test_a_declared_offset_on_aot_is_not_believed(real_data):
     name = "S2B_MSIL2A_20200322T074609_N0500_R135_T36NYH_20230612T214223.json"

@@ -5,11 +5,13 @@ and knows nothing of reflectance, clouds or composites. All loaders give the sam
 (tests/unit/test_loaders.py runs the same tests over every name in the table):
 
     dims        (band, y, x), dask-backed, one chunk per band; nothing is read when it is opened
-    dtype       uint16 digital numbers as stored, 0 = no data, whatever the file itself declares
+    dtype       uint16 digital numbers as Sentinel-2 has them, 0 = no data; what the file declares
+                is read rightly or refused (`declared.py`)
     grid        the tile's own: an item in another CRS is refused, because a warp depends on chunks
     resampling  per band; on aligned grids the result is the same for any chunking
     failure     a `LoadError` that names item and asset, raised when the pixels are computed;
-                with `on_read_error="nodata"` the chunk that failed is `READ_FAILED` instead
+                with `on_read_error="nodata"` the chunk that failed is `READ_FAILED` instead; so are
+                pixels that hold what Sentinel-2 cannot hold, always
 
 See also: `source.py`, the read of one asset that all loaders share.
 """
@@ -19,7 +21,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from lspipe import plugins
-from lspipe.cube.loaders.source import READ_FAILED
+from lspipe.cube.loaders.declared import READ_FAILED
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

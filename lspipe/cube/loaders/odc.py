@@ -5,20 +5,17 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import odc.stac
 import pystac
-import rasterio
 from dask.base import tokenize
 from odc.loader import RioDriver, RioReader
 
 from lspipe.cube.loaders.source import (
-    READ_FAILED,
+    Roi,
     Source,
     on_grid,
     plain_item,
-    read,
-    refuse_file_of_other_crs,
+    read_numbers,
     sources_of,
 )
 
@@ -31,8 +28,6 @@ if TYPE_CHECKING:
     from odc.loader import RasterLoadParams, RasterSource
 
     from lspipe.cube.loaders import Chunk, Loader, OnReadError
-
-_Roi = tuple[slice, slice]
 
 
 def load(
@@ -104,23 +99,15 @@ class _Reader(RioReader):  # type: ignore[misc]  # likewise
         *,
         dst: NDArray[Any] | None = None,
         selection: Any = None,
-    ) -> tuple[_Roi, NDArray[Any]]:
+    ) -> tuple[Roi, NDArray[Any]]:
         # Files often do not declare that 0 is no data; bilinear resampling must not mix it in.
         honest = cfg.patch(src_nodata_override=0)
 
-        def pixels(href: str) -> tuple[_Roi, NDArray[Any]]:
-            # A second open of the same file; over HTTP its header is in GDAL's cache for the first.
-            with rasterio.open(href, sharing=False) as file:
-                refuse_file_of_other_crs(file, dst_geobox.crs.epsg)
+        def warp(href: str) -> tuple[Roi, NDArray[Any]]:
             reader = RioReader(self.raster.patch(uri=href), self.context)
-            found: tuple[_Roi, NDArray[Any]] = reader.read(
+            found: tuple[Roi, NDArray[Any]] = reader.read(
                 honest, dst_geobox, dst=dst, selection=selection
             )
             return found
 
-        found = read(self.source, pixels)
-        if found is None:
-            rows, columns = dst_geobox.shape
-            failed = np.full((rows, columns), READ_FAILED, dtype=cfg.dtype)
-            return (slice(0, rows), slice(0, columns)), failed
-        return found
+        return read_numbers(self.source, dst_geobox, warp)

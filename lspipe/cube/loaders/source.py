@@ -1,7 +1,8 @@
 """One asset of one item to pixels: signed when read, retried, and named when it fails.
 
-Covers: what every loader shares, GDAL settings, signing, the second try past GDAL's cache, and the
-`LoadError`. Does not cover: grids and resampling, which are each loader's own.
+Covers: what every loader shares, GDAL settings, signing, the second try past GDAL's cache, files
+that are not stored as Sentinel-2 stores (`declared.py`), and the `LoadError`. Does not cover: grids
+and resampling, which are each loader's own.
 """
 
 from __future__ import annotations
@@ -11,29 +12,34 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import numpy as np
 import rasterio
 import xarray as xr
 from odc.geo.xr import xr_coords
 from rasterio._err import CPLE_BaseError
-from rasterio.crs import CRS
 from rasterio.errors import RasterioError
 
 from lspipe import catalogs
-from lspipe.errors import LoadError, UsageError, hide_queries, without_queries
+from lspipe.cube.loaders.declared import (
+    READ_FAILED,
+    Declared,
+    UnfitFile,
+    is_suspicious,
+    largest_number,
+    rewritten,
+)
+from lspipe.errors import LoadError, UnfitAsset, UsageError, hide_queries, without_queries
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     import dask.array as da
     import pystac
+    from numpy.typing import NDArray
     from odc.geo.geobox import GeoBox
 
     from lspipe.catalogs import Catalog
     from lspipe.cube.loaders import OnReadError
-
-READ_FAILED = 65534
-"""Digital number of every pixel of a chunk that could not be read, with `on_read_error="nodata"`.
-Valid DN end at 32767 and 65535 is Sentinel-2's saturated value, so nothing real is 65534."""
 
 GDAL_SETTINGS = {
     # Side files (.aux.xml, .ovr) would be asked for over HTTP at every open, and would make
@@ -62,6 +68,9 @@ _TALKATIVE = (
     "rasterio._warp",
 )
 
+Roi = tuple[slice, slice]
+"""Rows and columns of the grid."""
+
 _Pixels = TypeVar("_Pixels")
 _log = logging.getLogger(__name__)
 
@@ -71,6 +80,7 @@ class Source:
     """Where the pixels of one band are, and how to name them when they cannot be read."""
 
     item: str
+    band: str
     asset: str
     href: str
     catalog: Catalog
@@ -96,12 +106,87 @@ def sources_of(
         _refuse_other_crs(item, asset, geobox)
         found[band] = Source(
             item=item.id,
+            band=band,
             asset=key,
             href=asset.get_absolute_href() or asset.href,
             catalog=catalogs.catalog_of(item),
             on_read_error=on_read_error,
         )
     return found
+
+
+def read_numbers(
+    source: Source, grid: GeoBox, warp: Callable[[str], tuple[Roi, NDArray[np.uint16]]]
+) -> tuple[Roi, NDArray[np.uint16]]:
+    """Return the digital numbers of an asset on a grid, and which part of it they fill.
+
+    Args:
+        source: the asset.
+        grid: what is wanted of it, in its CRS.
+        warp: reads a file that is stored as Sentinel-2 stores onto the grid, 0 = no data.
+
+    Returns:
+        uint16, 0 = no data, `READ_FAILED` where it could not be read, or holds what Sentinel-2
+        cannot hold.
+
+    Raises:
+        LoadError: the asset cannot be read, or is refused; names the item and the asset.
+    """
+    largest = largest_number(source.band)
+
+    def pixels(href: str) -> tuple[Roi, NDArray[np.uint16]]:
+        # A second open of the same file; over HTTP its header is in GDAL's cache for the first.
+        with rasterio.open(href, sharing=False) as file:
+            declared = _declared(file, source, grid)
+            if declared.is_plain:
+                roi, found = warp(href)
+                if not is_suspicious(found, largest):
+                    return roi, found
+            with rewritten(file, declared, grid, largest=largest) as copy:
+                roi, found = warp(copy.href)
+            if copy.failed is not None:
+                failed = copy.failed[roi]
+                found[failed] = READ_FAILED
+                _log.warning(
+                    "%s of %s: %d px hold numbers that Sentinel-2 cannot hold (expected 1 to %d); "
+                    "they are not observed",
+                    *(source.asset, source.item, np.count_nonzero(failed), largest),
+                )
+            return roi, found
+
+    read_pixels = read(source, pixels)
+    if read_pixels is None:
+        rows, columns = grid.shape
+        whole = (slice(0, rows), slice(0, columns))
+        return whole, np.full((rows, columns), READ_FAILED, dtype=np.uint16)
+    return read_pixels
+
+
+def look(source: Source, grid: GeoBox) -> Declared | None:
+    """Return what the header of an asset says; None where it cannot be read now.
+
+    Raises:
+        UnfitAsset: lspipe cannot take the file, and the workflow wants a failed read to fail.
+    """
+
+    def header(href: str) -> Declared:
+        with rasterio.open(href, sharing=False) as file:
+            return _declared(file, source, grid)
+
+    try:
+        return read(source, header)
+    except UnfitAsset:
+        raise
+    except LoadError:
+        return None
+
+
+def _declared(file: rasterio.DatasetReader, source: Source, grid: GeoBox) -> Declared:
+    """Return what a file says of its pixels; refuse what its band cannot be."""
+    declared = Declared.of(file, epsg=grid.crs.epsg)
+    if source.band != "SCL":
+        declared.check_reflectance()
+    return declared
 
 
 def read(source: Source, pixels: Callable[[str], _Pixels]) -> _Pixels | None:
@@ -116,6 +201,7 @@ def read(source: Source, pixels: Callable[[str], _Pixels]) -> _Pixels | None:
 
     Raises:
         LoadError: both tries failed; names the item and the asset.
+        UnfitAsset: the file is whole, and lspipe cannot take it.
     """
     for name in _TALKATIVE:
         logging.getLogger(name).addFilter(hide_queries)  # adding it again changes nothing
@@ -124,10 +210,14 @@ def read(source: Source, pixels: Callable[[str], _Pixels]) -> _Pixels | None:
     tries: list[dict[str, str]] = [{}]
     if remote:
         tries.append({"CPL_VSIL_CURL_NON_CACHED": remote})
+    failure: BaseException
     for settings in tries:
         try:
             with rasterio.Env(**_settings(), **settings):
                 return pixels(href)
+        except UnfitFile as error:
+            failure = error
+            break  # another try finds the same
         except _FAILURES as error:
             failure = error
     reason = f"{without_queries(_message(failure))} ({without_queries(source.href)})"
@@ -136,18 +226,20 @@ def read(source: Source, pixels: Callable[[str], _Pixels]) -> _Pixels | None:
         return None
     # Not `from failure`: GDAL's exceptions cannot be unpickled, and distributed, which sends causes
     # along, would then hand over a bare Exception instead of this one.
-    advice = "restore the file, or set cube.on_read_error: nodata"
+    if isinstance(failure, UnfitFile):
+        raise UnfitAsset(source.item, source.asset, reason)
+    advice = _advice(reason, is_remote=remote is not None)
     raise LoadError(source.item, source.asset, f"{reason}; {advice}")
 
 
-def refuse_file_of_other_crs(file: rasterio.DatasetReader, epsg: int) -> None:
-    """Refuse a file that is not in the CRS of the grid: warping it would depend on the chunks.
-
-    Raises:
-        ValueError: names both; `read` turns it into a `LoadError`.
-    """
-    if file.crs is None or file.crs != CRS.from_epsg(epsg):
-        raise ValueError(f"file is in {file.crs or 'no CRS'}, expected EPSG:{epsg} as the grid")
+def _advice(reason: str, *, is_remote: bool) -> str:
+    """Return what helps, by the cause."""
+    otherwise = "or set cube.on_read_error: nodata"
+    if any(code in reason for code in ("code: 401", "code: 403", "AccessDenied")):
+        return f"check your access to this archive and its signing, {otherwise}"
+    if is_remote and not any(code in reason for code in ("code: 404", "NoSuchKey")):
+        return f"run again when the server answers, as what is done is kept, {otherwise}"
+    return f"restore the file, {otherwise}"
 
 
 def on_grid(data: da.Array, bands: tuple[str, ...], geobox: GeoBox) -> xr.DataArray:

@@ -9,16 +9,17 @@ import dask.array as da
 import numpy as np
 import rasterio
 import stackstac
+from affine import Affine
+from odc.geo.geobox import GeoBox
 from rasterio.enums import Resampling
 from rasterio.vrt import WarpedVRT
 
 from lspipe.cube.loaders.source import (
-    READ_FAILED,
+    Roi,
     Source,
     on_grid,
     plain_item,
-    read,
-    refuse_file_of_other_crs,
+    read_numbers,
     sources_of,
 )
 
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     import pystac
     import xarray as xr
     from numpy.typing import NDArray
-    from odc.geo.geobox import GeoBox
     from rasterio.windows import Window
 
     from lspipe.cube.loaders import Chunk, Loader, OnReadError
@@ -107,21 +107,21 @@ class _Reader:
 
     def read(self, window: Window) -> NDArray[Any]:
         """Return the pixels of a window of the grid."""
+        vrt = self.spec.vrt_params
+        corner = vrt["transform"] * Affine.translation(window.col_off, window.row_off)
+        grid = GeoBox((window.height, window.width), corner, f"EPSG:{self.spec.epsg}")
+        everything = (slice(0, window.height), slice(0, window.width))
 
-        def pixels(href: str) -> NDArray[Any]:
-            grid = self.spec.vrt_params
-            with rasterio.open(href, sharing=False) as file:
-                refuse_file_of_other_crs(file, self.spec.epsg)
-                with WarpedVRT(
-                    file, src_nodata=0, nodata=0, resampling=self.resampling, **grid
-                ) as warped:
-                    found: NDArray[Any] = warped.read(1, window=window, out_dtype=self.dtype)
-                    return found
+        def warp(href: str) -> tuple[Roi, NDArray[Any]]:
+            with (
+                rasterio.open(href, sharing=False) as file,
+                WarpedVRT(
+                    file, src_nodata=0, nodata=0, resampling=self.resampling, **vrt
+                ) as warped,
+            ):
+                return everything, warped.read(1, window=window, out_dtype=self.dtype)
 
-        found = read(self.source, pixels)
-        if found is None:
-            return np.full((window.height, window.width), READ_FAILED, dtype=self.dtype)
-        return found
+        return read_numbers(self.source, grid, warp)[1]
 
     def close(self) -> None:
         """Do nothing: no file stays open between reads."""

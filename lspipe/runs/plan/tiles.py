@@ -11,6 +11,7 @@ import numpy as np
 from lspipe import catalogs, preprocess
 from lspipe.cube.choice import choose
 from lspipe.cube.evidence import BANDS as EVIDENCE_BANDS
+from lspipe.cube.files import declared as declared_in_files
 from lspipe.cube.offsets import radiometry_of_pixels
 from lspipe.cube.opening import open_cube
 from lspipe.cube.recorded import recorded_radiometry, recorded_steps
@@ -188,18 +189,22 @@ def _decide_radiometry(
 ) -> RadiometryTable:
     """Decide scale and offset per item and asset; look at pixels where metadata cannot decide."""
     table: RadiometryTable = {}
-    for scene in {scene.id: scene for step in steps for scene in step.items}.values():
+    scenes = {scene.id: scene for step in steps for scene in step.items}.values()
+    headers = declared_in_files(scenes, (*bands, "SCL"), tile.geobox, workflow.cube)
+    for scene in scenes:
         assets = catalogs.band_assets(scene)
         from_pixels: Radiometry | None = None
         for band in bands:
-            decision = preprocess.radiometry(scene, assets[band])
+            header = headers.get((scene.id, assets[band]))
+            tags = (header.scale, header.offset) if header else preprocess.NO_TAGS
+            decision = preprocess.radiometry(scene, assets[band], tags=tags)
             if decision.offset is None:
                 # One look per item: ESA's offset is the same for all bands of a product.
                 from_pixels = from_pixels or radiometry_of_pixels(
                     scene, tile.geobox, workflow.cube, area_mask=mask
                 )
                 decision = from_pixels
-            table[scene.id, assets[band]] = decision
+            table[scene.id, assets[band]] = replace(decision, file=header.text() if header else "")
     return table
 
 
