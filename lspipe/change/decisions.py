@@ -25,7 +25,7 @@ import pandas as pd
 import pyogrio
 import shapely
 
-from lspipe.errors import DecisionsError
+from lspipe.errors import DecisionsError, first_few
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -42,9 +42,6 @@ _WORDS: dict[str, Answer | None] = {
 
 LOCKED = "database is locked"
 """What SQLite says of a file that another program is writing."""
-
-NAMED = 5
-"""Rows that an error names; the others are counted."""
 
 
 @dataclass(frozen=True)
@@ -171,9 +168,7 @@ def _typed(rows: gpd.GeoDataFrame, answers: Sequence[Answer | None]) -> gpd.GeoD
 
 def _refuse(path: Path, wrong: Sequence[str], what: str) -> None:
     if wrong:
-        named = "; ".join(wrong[:NAMED])
-        more = f"; and {len(wrong) - NAMED} more" if len(wrong) > NAMED else ""
-        raise DecisionsError(f"{path}: {len(wrong)} {what}: {named}{more}")
+        raise DecisionsError(f"{path}: {len(wrong)} {what}: {first_few(wrong, between='; ')}")
 
 
 # --- formats ------------------------------------------------------------------------------------
