@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import geopandas as gpd
 import pandas as pd
 import shapely
-from pyproj import Geod
 
+from lspipe.change.outlines import WGS84, polygons_of
 from lspipe.search.areas import footprint
 from lspipe.search.grids import tile_grid
 
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from odc.geo.geobox import GeoBox
 
     from lspipe.search.areas import Area
-
-WGS84 = Geod(ellps="WGS84")
 
 NO_SCENE = "no_scene"
 """Reason of the part of the area that no tile of the run covers."""
@@ -92,10 +90,8 @@ def with_no_scene(
     return gpd.GeoDataFrame(pd.concat(filled, ignore_index=True), geometry="geometry", crs=4326)
 
 
-def _polygons(geometry: Any) -> Any:
-    """Return the polygons of a geometry: an overlay may leave points and lines beside them."""
-    parts = shapely.get_parts(shapely.get_parts(shapely.make_valid(geometry)))
-    return shapely.MultiPolygon([part for part in parts if part.geom_type == "Polygon"])
+def _polygons(geometry: Any) -> shapely.MultiPolygon:
+    return shapely.MultiPolygon(polygons_of(shapely.make_valid(geometry)))
 
 
 def _square_metres(geometry: Any) -> float:

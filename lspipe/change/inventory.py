@@ -22,9 +22,10 @@ from scipy import ndimage
 
 from lspipe.change.classified import Classified, classify
 from lspipe.change.components import BLOCK, Components, label
-from lspipe.change.objects import select, summarise, with_rim
+from lspipe.change.objects import select, summarise
 from lspipe.change.outlines import measures, outline
-from lspipe.schema import INVENTORY_COLUMNS, check_inventory
+from lspipe.preprocess.masks import spread
+from lspipe.schema import INVENTORY_COLUMNS, check_inventory, grown
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -159,11 +160,8 @@ def _trace(scene: Classified, found: Components, area: NDArray[np.bool_] | None)
     for index, (tall, broad) in enumerate(ndimage.find_objects(found.labels)):
         corner = grid * grid.translation(broad.start, tall.start)
         shape = outline(found.labels[tall, broad] == index + 1, corner)
-        wide = (
-            slice(max(tall.start - 1, 0), tall.stop + 1),
-            slice(max(broad.start - 1, 0), broad.stop + 1),
-        )
-        rim = with_rim(found.labels[wide] == index + 1)
+        wide = grown((tall, broad), 1, (height, width))
+        rim = spread(found.labels[wide] == index + 1, 1)
         row, column = divmod(int(found.first[index]), width)
         is_cut = 0 in {tall.start, broad.start} or tall.stop == height or broad.stop == width
         leaves = area is not None and not area[wide][rim].all()

@@ -26,11 +26,11 @@ import geopandas as gpd
 import numpy as np
 import pandas as pd
 import shapely
-from pyproj import CRS, Geod, Transformer
+from pyproj import CRS, Transformer
 
 from lspipe.change.components import group
 from lspipe.change.inventory import as_inventory
-from lspipe.change.outlines import measures
+from lspipe.change.outlines import WGS84, measures, polygons_of
 from lspipe.schema import INVENTORY_COLUMNS
 
 if TYPE_CHECKING:
@@ -44,8 +44,6 @@ SAME_OBJECT = 0.5
 
 REACH_M = 0.01
 """Parts that touch across an edge may be this far apart after reprojection, metres."""
-
-WGS84 = Geod(ellps="WGS84")
 
 
 @dataclass(frozen=True)
@@ -116,7 +114,7 @@ def _pairs(
     tables: Sequence[gpd.GeoDataFrame], tiles: Sequence[TileMap], starts: NDArray[np.int64]
 ) -> NDArray[np.int64]:
     """Return the (n, 2) pairs of parts, numbered through all tables, that are one object."""
-    footprints = [_footprint(tile, CRS.from_epsg(4326)) for tile in tiles]
+    footprints = [_grid_outline(tile, CRS.from_epsg(4326)) for tile in tiles]
     pairs = [np.zeros((0, 2), np.int64)]
     for one, two in combinations(range(len(tables)), 2):
         # 1e-6 degrees, 0.1 m: tiles that only touch are neighbours too.
@@ -177,7 +175,7 @@ def _is_whole(
     """Return whether a tile observed all of an object and its rim on both dates."""
     if table["tile_edge"].any() or (table["undetermined_fraction"] > 0).any():
         return False
-    grid = _footprint(tile, table.crs).buffer(abs(tile.geobox.resolution.x) / 2)
+    grid = _grid_outline(tile, table.crs).buffer(abs(tile.geobox.resolution.x) / 2)
     moved = [part.geometry.to_crs(table.crs).to_numpy() for part in parts.values()]
     return bool(shapely.covers(grid, np.concatenate(moved)).all())
 
@@ -199,7 +197,8 @@ def _merged(
     table = pd.concat([part.to_crs(crs) for part in parts.values()])
     outline = shapely.union_all(table.geometry.to_numpy())
     for other in without:
-        outline = _polygons(outline.difference(other.to_crs(crs).geometry.iloc[0]))
+        rest = outline.difference(other.to_crs(crs).geometry.iloc[0])
+        outline = shapely.MultiPolygon(polygons_of(rest))
     pixel = abs(tile.geobox.resolution.x * tile.geobox.resolution.y)
     if outline.area < pixel / 2:
         return []
@@ -217,18 +216,12 @@ def _merged(
         row[name] = pd.array([",".join(sorted(names)) or None], dtype="string")
     if "aoi_edge" in row:
         row["aoi_edge"] = table["aoi_edge"].any()
-    grids = shapely.union_all([_footprint(tiles[number], crs) for number in parts])
+    grids = shapely.union_all([_grid_outline(tiles[number], crs) for number in parts])
     row["tile_edge"] = shapely.dwithin(outline, grids.boundary, math.sqrt(pixel) / 2)
     return [row.to_crs(4326)]
 
 
-def _polygons(geometry: shapely.Geometry) -> shapely.MultiPolygon:
-    """Return the polygons of a geometry; lines and points are slivers of reprojection."""
-    found = shapely.get_parts([geometry])
-    return shapely.MultiPolygon([part for part in found if isinstance(part, shapely.Polygon)])
-
-
-def _footprint(tile: TileMap, crs: CRS) -> shapely.Polygon:
+def _grid_outline(tile: TileMap, crs: CRS) -> shapely.Polygon:
     """Return the outline of a tile's grid in another CRS."""
     west, south, east, north = tile.geobox.extent.boundingbox
     # Straight edges of one zone bend in another: 1 km apart, vertices follow to a millimetre.

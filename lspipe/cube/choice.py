@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from statistics import median_low
 from typing import TYPE_CHECKING, Any, Literal
 
 from lspipe.cube.masked import masked_shares
@@ -31,8 +32,7 @@ class Step:
     @property
     def time(self) -> datetime:
         """When it was acquired, UTC; of a median, the middle acquisition's time (lower of two)."""
-        times: list[datetime] = sorted(acquisition.time for acquisition in self.acquisitions)
-        return times[(len(times) - 1) // 2]
+        return median_low(acquisition.time for acquisition in self.acquisitions)
 
     @property
     def items(self) -> tuple[pystac.Item, ...]:

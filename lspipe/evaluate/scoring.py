@@ -28,6 +28,7 @@ from lspipe.inference.block import run_block
 from lspipe.inference.inputs import WINDOW_KINDS
 from lspipe.inference.runtimes import from_callable, load
 from lspipe.inference.settings import Setting
+from lspipe.inference.windows import stride_of
 from lspipe.models.item import ModelItem, Scaling, digest
 from lspipe.models.recipes import check_item
 from lspipe.schema import CODE_NODATA, CODE_SCALE, IGNORED, quantise, threshold_code, to_codes
@@ -359,7 +360,7 @@ class PatchPredictor:
         """Codes of patches of one size."""
         height, width = images[0].shape[1:]
         if self.window is not None:
-            stride = max(1, round(self.window * (1 - self.overlap)))
+            stride = stride_of(self.window, self.overlap)
             return [self._codes(image, self.window, stride) for image in images]
         if height != width:
             raise SamplesError(
