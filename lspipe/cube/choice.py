@@ -41,7 +41,7 @@ class Step:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Choice:
+class ChosenSteps:
     """What was chosen for a role on a tile, and among what."""
 
     steps: tuple[Step, ...]
@@ -50,7 +50,7 @@ class Choice:
     there was nothing to choose by it), chosen."""
 
 
-def choose(tile: Tile, role: Role, spec: CubeSpec, *, area_mask: NDArray[np.bool_]) -> Choice:
+def choose(tile: Tile, role: Role, spec: CubeSpec, *, area_mask: NDArray[np.bool_]) -> ChosenSteps:
     """Choose the acquisitions of a role, for the whole tile at once.
 
     `best` reads the scene classes of all candidates (20 m) over the area's bounding box and counts
@@ -72,7 +72,7 @@ def choose(tile: Tile, role: Role, spec: CubeSpec, *, area_mask: NDArray[np.bool
         shares = list(masked_shares(ordered, tile.geobox, spec, area_mask=area_mask))
     groups = _groups(ordered, shares, spec.composite)
     chosen = {id(acquisition) for group in groups for acquisition in group}
-    return Choice(
+    return ChosenSteps(
         steps=tuple(Step(role=role, acquisitions=group) for group in groups),
         candidates=tuple(
             {

@@ -68,7 +68,7 @@ def _coarse_quality(item: pystac.Item, grid: GeoBox, spec: CubeSpec) -> da.Array
         scene.require(item, ("SCL",))
     keys = band_assets(item)
     band = "SCL" if "SCL" in keys else next(iter(keys))
-    layer = scene.load(item, (band,), grid, spec=spec, chunk=CHUNK, resampling="nearest")[0]
+    layer = scene.load_bands(item, (band,), grid, spec=spec, chunk=CHUNK, resampling="nearest")[0]
     bits = layer.map_blocks(scene.number_bits, dtype=np.uint8)
     if band == "SCL":
         bits |= layer.map_blocks(scene.class_bits, spec.mask.scl, dtype=np.uint8)

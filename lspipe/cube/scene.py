@@ -101,12 +101,12 @@ class SceneOpener:
         )
 
     def _load(self, item: pystac.Item, bands: tuple[str, ...], resampling: str) -> da.Array:
-        return load(
+        return load_bands(
             item, bands, self.geobox, spec=self.spec, chunk=self.chunks, resampling=resampling
         )
 
 
-def load(
+def load_bands(
     item: pystac.Item,
     bands: tuple[str, ...],
     geobox: GeoBox,

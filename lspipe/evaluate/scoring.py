@@ -24,9 +24,10 @@ import numpy as np
 from lspipe.errors import ModelError, SamplesError, UsageError
 from lspipe.evaluate.metrics import Confusion, averaged, confusion, match_objects, micro
 from lspipe.evaluate.scorecard import Intervals, Objects, PatchScores, Row
+from lspipe.inference import runtimes
 from lspipe.inference.block import run_block
 from lspipe.inference.inputs import WINDOW_KINDS
-from lspipe.inference.runtimes import from_callable, load
+from lspipe.inference.runtimes import from_callable
 from lspipe.inference.settings import Setting
 from lspipe.inference.windows import stride_of
 from lspipe.models.item import ModelItem, Scaling, digest
@@ -334,7 +335,7 @@ def _runtime(model: Any, device: str) -> Runtime:
     if not isinstance(model, ModelItem):
         return from_callable(model, device=device)
     check_item(model)
-    return load(model.reference, digest(model), device=device, precision="fp32")
+    return runtimes.load(model.reference, digest(model), device=device, precision="fp32")
 
 
 def _setting(**settings: Any) -> Setting:

@@ -6,7 +6,7 @@
     dihedral     the eight symmetries of a square, and their inverses
     observed     pixels and a mask -> which were observed, and their range
     inputs       pixels of a block -> batches of windows in model units
-    gather       windows cut out of an image, and added up
+    cut_and_add  windows cut out of an image, and added up
     block        `run_block`: one block in memory -> probability
     familiarity  pixels of a block compared with the training data
     reference    a model on its way to a worker: a path and hashes, never a module

@@ -27,7 +27,7 @@ _NETWORK_FAILURES = (RuntimeError, ValueError, TypeError, LookupError, MemoryErr
 
 
 @dataclass(frozen=True)
-class Scene:
+class PreparedBlock:
     """What all windows of a block share."""
 
     inputs: Inputs
@@ -48,7 +48,7 @@ class Scene:
         tile_shape: tuple[int, int],
         runtime: Runtime,
         **units: Any,
-    ) -> Scene:
+    ) -> PreparedBlock:
         """Pad a block of a tile that is shorter than a window, and put it on the device.
 
         `missing` is the padding (before, after) of each axis; the rest is as in `run_block` and
@@ -102,15 +102,15 @@ class Batch:
 
 
 def cut_batches(
-    starts: NDArray[np.int64], size: int, sum_origin: tuple[int, int], scene: Scene
+    starts: NDArray[np.int64], size: int, sum_origin: tuple[int, int], prepared: PreparedBlock
 ) -> list[Batch]:
     """Cut windows into batches; their places go to the device once."""
     count = math.ceil(len(starts) / size)
     # One batch shape throughout: another one may round otherwise in the last bit.
     full = np.pad(starts, ((0, count * size - len(starts)), (0, 0)), mode="edge")
     corners, places = (
-        torch.from_numpy(positions - origin).to(scene.runtime.device)
-        for positions, origin in ((full, scene.origin), (starts, sum_origin))
+        torch.from_numpy(positions - origin).to(prepared.runtime.device)
+        for positions, origin in ((full, prepared.origin), (starts, sum_origin))
     )
     parts = [slice(number * size, (number + 1) * size) for number in range(count)]
     return [
@@ -160,12 +160,12 @@ def _are_probabilities(lowest: torch.Tensor, highest: torch.Tensor) -> torch.Ten
 
 
 def predictions(
-    batches: list[Batch], views: tuple[int, ...], merge: TtaMerge, scene: Scene
+    batches: list[Batch], views: tuple[int, ...], merge: TtaMerge, prepared: PreparedBlock
 ) -> Iterator[tuple[Batch, torch.Tensor]]:
     """Send windows through the network, batch by batch; yield (N, w, w) probabilities."""
     held: _Answer | None = None
     for batch in batches:
-        answer = _answer(batch, views, merge, scene)
+        answer = _answer(batch, views, merge, prepared)
         # A GPU is asked how a batch went only after it was given the next one, and about that batch
         # alone, so it never waits.
         if held is not None:
@@ -175,9 +175,11 @@ def predictions(
         yield held.verified()
 
 
-def _answer(batch: Batch, views: tuple[int, ...], merge: TtaMerge, scene: Scene) -> _Answer:
+def _answer(
+    batch: Batch, views: tuple[int, ...], merge: TtaMerge, prepared: PreparedBlock
+) -> _Answer:
     """Predict the windows of a batch as each view has them, turn back and merge the views."""
-    answers = [_call(batch, view, scene) for view in views]
+    answers = [_call(batch, view, prepared) for view in views]
     lowest, highest = (
         torch.stack([extreme(answer, (1, 2)) for answer in answers])
         for extreme in (torch.amin, torch.amax)
@@ -195,12 +197,12 @@ def _answer(batch: Batch, views: tuple[int, ...], merge: TtaMerge, scene: Scene)
     return _Answer(batch, merged, lowest, highest, is_sane, ready)
 
 
-def _call(batch: Batch, view: int, scene: Scene) -> torch.Tensor:
+def _call(batch: Batch, view: int, prepared: PreparedBlock) -> torch.Tensor:
     """Cut a batch and call the network; failures name the first window of the batch."""
     size = len(batch.corners)
-    images = scene.inputs.cut(batch.corners, view)
+    images = prepared.inputs.cut(batch.corners, view)
     try:
-        answer = scene.runtime(images)
+        answer = prepared.runtime(images)
     except InferenceError as error:
         raise batch.fault(str(error)) from error
     except _NETWORK_FAILURES as error:

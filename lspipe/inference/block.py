@@ -11,7 +11,7 @@ once per block, a batch is a few kernels, and the answer comes back once.
 
 Does not cover: reading pixels (`cube/`), lazy cubes (`detect.py`), storing (`runs/store/`).
 See also: `settings.py`, `batches.py` (windows to the network), `overlap.py` (their average),
-`inputs.py` (scaling and fill), `gather.py` (how windows are cut and added up).
+`inputs.py` (scaling and fill), `cut_and_add.py` (how windows are cut and added up).
 Source: overlap averages and D4 maximum of paper 000, section 2.5; docs/numerics.md.
 """
 
@@ -24,7 +24,13 @@ import torch
 
 from lspipe.errors import InferenceError
 from lspipe.inference import dihedral, windows
-from lspipe.inference.batches import Scene, cut_batches, less_memory, merge_into, predictions
+from lspipe.inference.batches import (
+    PreparedBlock,
+    cut_batches,
+    less_memory,
+    merge_into,
+    predictions,
+)
 from lspipe.inference.observed import observed as observed_pixels
 from lspipe.inference.overlap import OverlapAverage, hull_of
 from lspipe.inference.runtimes.devices import is_out_of_memory
@@ -98,7 +104,7 @@ def run_block(
         if report is not None:
             report(0, 0)
         return np.full(wanted.shape, np.nan, np.float32)
-    scene = Scene.of(
+    prepared = PreparedBlock.of(
         pixels,
         observed=observed,
         hidden=mask if fill_masked else None,
@@ -113,10 +119,10 @@ def run_block(
     try:
         with torch.inference_mode():
             if setting.screen is None:
-                answer, run = _probability(starts, core, setting, scene), len(starts)
+                answer, run = _probability(starts, core, setting, prepared), len(starts)
             else:
                 answer, run = _screened(
-                    core, setting, scene, above=setting.screen, observed=observed, area=area
+                    core, setting, prepared, above=setting.screen, observed=observed, area=area
                 )
             result = answer.cpu().numpy()
     except (RuntimeError, MemoryError) as error:
@@ -134,7 +140,7 @@ def run_block(
 def _screened(
     core: Part,
     setting: Setting,
-    scene: Scene,
+    prepared: PreparedBlock,
     *,
     above: float,
     observed: NDArray[np.bool_],
@@ -149,7 +155,7 @@ def _screened(
     Args:
         core: rows and columns to answer.
         setting: the full setting.
-        scene: what windows are cut from.
+        prepared: what windows are cut from.
         above: the screen, a probability.
         observed: bool (y, x) like the block's pixels.
         area: bool (y, x), True = inside the area; None = everywhere.
@@ -160,25 +166,25 @@ def _screened(
     first = setting.first_pass
     # Pixels beyond the core and beyond the area count too: what lies near must not depend on
     # where either ends.
-    around = grown(core, setting.reach, scene.tile_shape)
+    around = grown(core, setting.reach, prepared.tile_shape)
     if area is not None:
         observed = observed & _spread(torch.from_numpy(area), setting.reach).numpy()
-    wanted = observed[relative(around, scene.origin)]
-    starts = needed_windows(wanted, around, scene.tile_shape, first)
-    coarse = _probability(starts, around, first, scene)
+    wanted = observed[relative(around, prepared.origin)]
+    starts = needed_windows(wanted, around, prepared.tile_shape, first)
+    coarse = _probability(starts, around, first, prepared)
     hot = (coarse > above) & torch.from_numpy(wanted).to(coarse.device)
     within = relative(core, (around[0].start, around[1].start))
     near, coarse = _spread(hot, setting.reach)[within], coarse[within]
     answered = observed if area is None else observed & area
     starts = needed_windows(
-        answered[relative(core, scene.origin)] & near.cpu().numpy(),
+        answered[relative(core, prepared.origin)] & near.cpu().numpy(),
         core,
-        scene.tile_shape,
+        prepared.tile_shape,
         setting,
     )
     if len(starts) == 0:
         return coarse, 0
-    return torch.where(near, _probability(starts, core, setting, scene), coarse), len(starts)
+    return torch.where(near, _probability(starts, core, setting, prepared), coarse), len(starts)
 
 
 def _spread(hot: torch.Tensor, reach: int) -> torch.Tensor:
@@ -192,22 +198,22 @@ def _spread(hot: torch.Tensor, reach: int) -> torch.Tensor:
 
 
 def _probability(
-    starts: NDArray[np.int64], part: Part, setting: Setting, scene: Scene
+    starts: NDArray[np.int64], part: Part, setting: Setting, prepared: PreparedBlock
 ) -> torch.Tensor:
     """Run windows (N, 2) and merge the overlap averages of all views over a part of the tile.
 
     Returns:
         float32 of the part's shape, 0..1; right where all windows of a pixel are among `starts`.
     """
-    average = OverlapAverage.of(part, setting, scene)
-    batches = cut_batches(starts, setting.batch_size, average.origin, scene)
+    average = OverlapAverage.of(part, setting, prepared)
+    batches = cut_batches(starts, setting.batch_size, average.origin, prepared)
     # Both merges may start at 0, as nothing below is a probability.
-    merged = torch.zeros(average.shape, dtype=torch.float32, device=scene.runtime.device)
+    merged = torch.zeros(average.shape, dtype=torch.float32, device=prepared.runtime.device)
     total = average.zeros()
     passes = _passes(setting)
     for views in passes:
         total.zero_()
-        for batch, probability in predictions(batches, views, setting.tta_merge, scene):
+        for batch, probability in predictions(batches, views, setting.tta_merge, prepared):
             average.add(total, probability, batch.places)
         for rows in average.strips():
             merge_into(merged[rows], average.mean(total, rows), setting.tta_merge)

@@ -267,7 +267,7 @@ def _like_variables(dataset: xr.Dataset, variables: list[xr.DataArray]) -> xr.Da
 
 def _with_crs(dataset: xr.Dataset) -> xr.Dataset:
     """The same, with a CRS that is a variable, as files are read, as a coordinate."""
-    crs = [name for name, var in dataset.items() if var.ndim == 0 and _bears_crs(var)]
+    crs = [name for name, var in dataset.items() if var.ndim == 0 and _holds_crs(var)]
     return dataset.set_coords(crs)
 
 
@@ -356,7 +356,7 @@ def _canonical(name: str) -> str:
     return f"{date}:{plain}" if date else plain
 
 
-def _bears_crs(array: xr.DataArray) -> bool:
+def _holds_crs(array: xr.DataArray) -> bool:
     return any(name in array.attrs for name in _BEARS_CRS)
 
 
@@ -364,7 +364,7 @@ def _grid_mapping(like: xr.DataArray) -> Any:
     """Name of the coordinate of the CRS for the encoding; None where attrs name it, or nobody."""
     if "grid_mapping" in like.encoding or "grid_mapping" in like.attrs:
         return like.encoding.get("grid_mapping")
-    crs = [name for name, coord in like.coords.items() if coord.ndim == 0 and _bears_crs(coord)]
+    crs = [name for name, coord in like.coords.items() if coord.ndim == 0 and _holds_crs(coord)]
     # Only "spatial_ref" is found without being named.
     return crs[0] if len(crs) == 1 and crs[0] != "spatial_ref" else None
 

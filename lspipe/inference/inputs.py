@@ -1,9 +1,9 @@
 """The pixels of a block to batches of windows in the units of a network.
 
-On a CPU pixels stay what they are (int16, mostly) and where they are; only the windows of one batch
-become float32. A GPU gets the block once, as int16, and keeps it in model units, so that a batch is
-one gather. Statistics are taken of one window or of the whole tile, on observed pixels only, and
-never of a block: a pixel must not change with the way a tile is cut.
+On a CPU the pixels keep their dtype (mostly int16) and their place in memory; only the windows of
+one batch become float32. A GPU gets the block once, as int16, and keeps it in model units, so that
+a batch is cut by one kernel. Statistics are those of one window or of the whole tile, on observed
+pixels only, never those of a block: a pixel must not depend on how the tile is cut into blocks.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from lspipe.inference import gather
+from lspipe.inference import cut_and_add
 from lspipe.schema import CUBE_NODATA, REFLECTANCE_SCALE, steps_of
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
-    from lspipe.inference.gather import Way
+    from lspipe.inference.cut_and_add import CutAndAdd
     from lspipe.inference.runtimes import Runtime
     from lspipe.models.item import Scaling
 
@@ -51,7 +51,7 @@ class Inputs:
     """float32 (band, 2), see `scale`."""
     steps: torch.Tensor
     """float32 (band or 1, 1, 1), physical value of one step of int16 pixels."""
-    way: Way
+    method: CutAndAdd
     """How windows are cut."""
     is_ready: bool = False
     """Whether the pixels are in model units already."""
@@ -102,9 +102,9 @@ class Inputs:
             fill=_tensor(fill, place).reshape(-1, 1, 1),
             tile_range=None if known is None else _tensor(known, place),
             steps=_tensor(steps_of(runtime.bands), place).reshape(-1, 1, 1),
-            way=gather.WAYS[place.type],
+            method=cut_and_add.OF_DEVICE[place.type],
         )
-        return inputs if inputs.way is gather.BY_SLICES else inputs._settled()
+        return inputs if inputs.method is cut_and_add.BY_SLICES else inputs._settled()
 
     def cut(self, corners: torch.Tensor, view: int) -> torch.Tensor:
         """Cut windows out and turn them into model units.
@@ -126,7 +126,7 @@ class Inputs:
         return self._model_units(windows, observed, hidden)
 
     def _cut(self, image: torch.Tensor, corners: torch.Tensor, view: int) -> torch.Tensor:
-        return self.way.cut(image, corners, self.window, view)
+        return self.method.cut(image, corners, self.window, view)
 
     def _model_units(
         self, raw: torch.Tensor, observed: torch.Tensor | None, hidden: torch.Tensor | None
@@ -141,11 +141,11 @@ class Inputs:
         return scaled if missing is None else torch.where(missing, self.fill, scaled)
 
     def _settled(self) -> Inputs:
-        """The block laid out for a gather by index, and in model units where no window decides."""
+        """Lay the block out for cutting by index; scale it now unless its windows decide the scale."""
         if self.scaling.kind in WINDOW_KINDS:
-            return replace(self, pixels=gather.channels_last(self.pixels))
+            return replace(self, pixels=cut_and_add.channels_last(self.pixels))
         bands, height, width = self.pixels.shape
-        # Channels side by side, as `gather.channels_last` would lay them out.
+        # Channels side by side, as `cut_and_add.channels_last` would lay them out.
         ready = self.fill.new_empty((height, width, bands)).permute(2, 0, 1)
         for first in range(0, height, _STRIP):
             rows = slice(first, first + _STRIP)

@@ -13,8 +13,8 @@ from lspipe.inference import windows
 from lspipe.schema import relative
 
 if TYPE_CHECKING:
-    from lspipe.inference.batches import Scene
-    from lspipe.inference.gather import Way
+    from lspipe.inference.batches import PreparedBlock
+    from lspipe.inference.cut_and_add import CutAndAdd
     from lspipe.inference.settings import Setting
     from lspipe.schema import Part
 
@@ -49,12 +49,12 @@ class OverlapAverage:
     rows: torch.Tensor
     columns: torch.Tensor
     """Summed weights of each row (n, 1) and column (n,) of the part, float32."""
-    way: Way
+    method: CutAndAdd
 
     @classmethod
-    def of(cls, part: Part, setting: Setting, scene: Scene) -> OverlapAverage:
+    def of(cls, part: Part, setting: Setting, prepared: PreparedBlock) -> OverlapAverage:
         """Prepare the average; every block of a tile gets the same scale."""
-        tile_shape, device = scene.tile_shape, scene.runtime.device
+        tile_shape, device = prepared.tile_shape, prepared.runtime.device
         size, stride, blend = setting.window, setting.stride, setting.blend
         sums = [windows.weight_sums(length, size, stride, blend) for length in tile_shape]
         most = math.prod(int(windows.coverage(length, size, stride).max()) for length in tile_shape)
@@ -75,7 +75,7 @@ class OverlapAverage:
             weights=None if blend == "uniform" else torch.outer(weights, weights),
             rows=rows[:, None],
             columns=columns,
-            way=scene.inputs.way,
+            method=prepared.inputs.method,
         )
 
     @property
@@ -96,7 +96,7 @@ class OverlapAverage:
     def add(self, total: torch.Tensor, probability: torch.Tensor, places: torch.Tensor) -> None:
         """Add windows (N, w, w) to a sum, each where it lies."""
         weighted = probability if self.weights is None else probability * self.weights
-        self.way.add(total, (weighted * self.scale).round_().to(self.dtype), places)
+        self.method.add(total, (weighted * self.scale).round_().to(self.dtype), places)
 
     def strips(self) -> list[slice]:
         """Rows of the part, some at a time: an average of all would be as large as the sum."""

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from lspipe.schema import Part
+
 CHUNK = 610
 """Largest Zarr chunk, pixels: a Sentinel-2 tile of 10980 px is 18 of them; 512 does not divide."""
 
@@ -31,9 +33,9 @@ class Block:
 
     index: tuple[int, int]
     """Row and column of the block among the blocks of the tile."""
-    core: tuple[slice, slice]
+    core: Part
     """Rows and columns that the block writes; cores partition the tile."""
-    outer: tuple[slice, slice]
+    outer: Part
     """Core plus halo on each side, clipped at the tile's edge."""
 
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from scipy import ndimage
 
 from lspipe.errors import InferenceError
-from lspipe.inference import gather, windows
+from lspipe.inference import cut_and_add, windows
 from lspipe.inference.block import run_block
 from lspipe.inference.inputs import scale
 from lspipe.inference.observed import observed_range
@@ -384,7 +384,7 @@ def test_the_observed_range_of_parts_joins_to_that_of_the_tile():
 @pytest.fixture
 def by_index(monkeypatch):
     """Windows are cut and added up as on a GPU."""
-    monkeypatch.setitem(gather.WAYS, "cpu", gather.BY_INDEX)
+    monkeypatch.setitem(cut_and_add.OF_DEVICE, "cpu", cut_and_add.BY_INDEX)
 
 
 def _pixelwise(batch):
@@ -401,7 +401,7 @@ def test_a_gpu_gathers_the_same_windows_and_sums_them_to_the_same_bits(case, is_
     mask = holes(shape, seed) if is_masked else None
     expected = whole(pixels, setting, network=_pixelwise, mask=mask)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(gather.WAYS, "cpu", gather.BY_INDEX)
+        patch.setitem(cut_and_add.OF_DEVICE, "cpu", cut_and_add.BY_INDEX)
         assert identical(whole(pixels, setting, network=_pixelwise, mask=mask), expected)
 
 

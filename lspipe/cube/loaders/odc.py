@@ -31,8 +31,7 @@ if TYPE_CHECKING:
     from odc.loader import RasterLoadParams, RasterSource
 
     from lspipe.cube.loaders import Chunk, Loader, OnReadError
-
-_Roi = tuple[slice, slice]
+    from lspipe.schema import Part
 
 
 def load(
@@ -104,16 +103,16 @@ class _Reader(RioReader):  # type: ignore[misc]  # likewise
         *,
         dst: NDArray[Any] | None = None,
         selection: Any = None,
-    ) -> tuple[_Roi, NDArray[Any]]:
+    ) -> tuple[Part, NDArray[Any]]:
         # Files often do not declare that 0 is no data; bilinear resampling must not mix it in.
         honest = cfg.patch(src_nodata_override=0)
 
-        def pixels(href: str) -> tuple[_Roi, NDArray[Any]]:
+        def pixels(href: str) -> tuple[Part, NDArray[Any]]:
             # A second open of the same file; over HTTP its header is in GDAL's cache for the first.
             with rasterio.open(href, sharing=False) as file:
                 refuse_file_of_other_crs(file, dst_geobox.crs.epsg)
             reader = RioReader(self.raster.patch(uri=href), self.context)
-            found: tuple[_Roi, NDArray[Any]] = reader.read(
+            found: tuple[Part, NDArray[Any]] = reader.read(
                 honest, dst_geobox, dst=dst, selection=selection
             )
             return found

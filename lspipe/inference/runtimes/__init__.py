@@ -164,10 +164,13 @@ def from_callable(
             f"model is a {type(model).__name__}: expected the path of a model item, a torch module "
             "or a callable (N, C, w, w) -> (N, 1, w, w)"
         )
-    way = _Way.of(device=device, precision=precision, runtime=runtime)
-    settled = _settled(model, way.device) if isinstance(model, nn.Module) else model
+    target = _Target.of(device=device, precision=precision, runtime=runtime)
+    settled = _settled(model, target.device) if isinstance(model, nn.Module) else model
     return PreparedRuntime(
-        network=way.prepare(settled), device=way.device, precision=way.precision, name=way.runtime
+        network=target.prepare(settled),
+        device=target.device,
+        precision=target.precision,
+        name=target.runtime,
     )
 
 
@@ -206,7 +209,7 @@ def load(
             f"{item.path}: the item has changed since the run was planned; restore it, or plan a "
             "new run"
         )
-    return _loaded(item, _Way.of(device=device, precision=precision, runtime=runtime))
+    return _loaded(item, _Target.of(device=device, precision=precision, runtime=runtime))
 
 
 def available(device: str = "auto") -> dict[str, str]:
@@ -225,7 +228,7 @@ def available(device: str = "auto") -> dict[str, str]:
 
 
 @dataclass(frozen=True)
-class _Way:
+class _Target:
     """How a network is to be executed, every "auto" resolved and every refusal made."""
 
     device: torch.device
@@ -233,22 +236,22 @@ class _Way:
     runtime: str
 
     @classmethod
-    def of(cls, *, device: str, precision: str, runtime: str) -> _Way:
+    def of(cls, *, device: str, precision: str, runtime: str) -> _Target:
         if runtime not in ("auto", *RUNTIMES):
             raise ModelError(f"runtime {runtime!r}: expected one of auto, {', '.join(RUNTIMES)}")
         place = resolve_device(device)
-        way = cls(
+        target = cls(
             place, resolve_precision(precision, place), AUTO if runtime == "auto" else runtime
         )
         try:
-            _part(way.runtime, "check")(way.device, way.precision)
+            _part(target.runtime, "check")(target.device, target.precision)
         except UsageError as error:
-            others = [name for name in RUNTIMES if not _obstacle(name, place, way.precision)]
+            others = [name for name in RUNTIMES if not _obstacle(name, place, target.precision)]
             raise type(error)(
-                f"runtime {runtime!r}: {error} (on this {place.type}, {way.precision}, work: "
+                f"runtime {runtime!r}: {error} (on this {place.type}, {target.precision}, work: "
                 f"{', '.join(others)})"
             ) from error
-        return way
+        return target
 
     def prepare(self, network: Callable[[torch.Tensor], Any]) -> Callable[[torch.Tensor], Any]:
         """Hand the network to the runtime."""
@@ -272,26 +275,26 @@ def _obstacle(runtime: str, device: torch.device, precision: str) -> str:
     return ""
 
 
-_runtimes: dict[tuple[str, str, _Way, int], Runtime] = {}
+_runtimes: dict[tuple[str, str, _Target, int], Runtime] = {}
 _runtimes_lock = threading.Lock()
 
 
-def _loaded(item: ModelItem, way: _Way) -> Runtime:
+def _loaded(item: ModelItem, target: _Target) -> Runtime:
     """The network of an item as a runtime, from memory if this process has it already.
 
     A plain lru_cache would let two threads of a worker load the same weights at once. The number of
     threads is part of the key, because compiled networks have it built in.
     """
-    key = (item.item_sha256, digest(item), way, torch.get_num_threads())
+    key = (item.item_sha256, digest(item), target, torch.get_num_threads())
     with _runtimes_lock:
         if key not in _runtimes:
             while len(_runtimes) >= _CACHE_SIZE:
                 del _runtimes[next(iter(_runtimes))]
             _runtimes[key] = PreparedRuntime(
-                network=way.prepare(build_network(item).to(way.device)),
-                device=way.device,
-                precision=way.precision,
-                name=way.runtime,
+                network=target.prepare(build_network(item).to(target.device)),
+                device=target.device,
+                precision=target.precision,
+                name=target.runtime,
                 bands=item.bands,
                 scaling=item.scaling,
                 fill=item.fill,
