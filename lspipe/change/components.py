@@ -1,4 +1,4 @@
-"""A raster of values to its connected components, labelled block by block and joined over borders.
+"""A raster -> its connected components, labelled block by block and joined over the borders.
 
 The labels are the same however the raster was cut: components are numbered by their first pixel in
 row-major order. One int32 raster is held; everything else is the size of a block or of a seam.

@@ -1,4 +1,4 @@
-"""Codes and states of pixels to whole objects: which pixels, of which kind, and their statistics.
+"""Codes and states of pixels -> whole objects: their pixels, kind and statistics.
 
 Every pixel above the threshold on a date it was observed belongs to exactly one object:
 
@@ -101,7 +101,7 @@ def summarise(
 
     Returns:
         `status`; `n_px`; `probability_mean` and `probability_max` of the larger of the two dates'
-        probabilities per pixel (the date on which it is there); `gain_mean`, the mean of
+        probabilities per pixel (the date on which the object is there); `gain_mean`, the mean of
         after - before where both were observed, NaN where none was; `evidence`, the mean over the
         pixels of the probability that the status is right, were the dates independent: new
         a(1-b), vanished b(1-a), persistent ab, else the one probability there is.

@@ -1,4 +1,4 @@
-"""Pixels of an object to its outline, and an outline to its measures.
+"""Pixels of an object -> its outline, and an outline -> its measures.
 
 Outlines follow the pixel edges, unsimplified: areas are exact, and perimeters of oblique edges are
 up to sqrt(2) longer than a smooth line would be. Lengths are in the grid's CRS; areas are divided
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 WGS84 = Geod(ellps="WGS84")
 
 LARGEST_DISTORTION = 0.02
-"""Refused above this error of area: UTM stays under 0.5 % in its zone; Web Mercator is off by 2 %
-at 8 degrees latitude and by 100 % at 45."""
+"""Largest accepted error of areas: UTM is within 0.5 % in its zone; Web Mercator is off by 2 % at
+8 degrees latitude, and by 100 % at 45."""
 
 
 def polygons_of(geometry: shapely.Geometry) -> list[shapely.Polygon]:
@@ -48,7 +48,7 @@ def outline(mask: NDArray[np.bool_], transform: Affine) -> shapely.Polygon | sha
         transform: pixel (column, row) corners to coordinates.
     """
     if mask.all():
-        # Most small objects: a hundred times faster than GDAL.
+        # True of most small objects, and a hundred times faster than GDAL.
         height, width = mask.shape
         (west, north), (east, south) = transform * (0, 0), transform * (width, height)
         whole: shapely.Polygon = shapely.box(west, south, east, north)

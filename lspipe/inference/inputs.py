@@ -141,7 +141,7 @@ class Inputs:
         return scaled if missing is None else torch.where(missing, self.fill, scaled)
 
     def _settled(self) -> Inputs:
-        """Lay the block out for cutting by index; scale it now unless its windows decide the scale."""
+        """Lay the block out for cutting by index, and scale it unless each window has its scale."""
         if self.scaling.kind in WINDOW_KINDS:
             return replace(self, pixels=cut_and_add.channels_last(self.pixels))
         bands, height, width = self.pixels.shape
