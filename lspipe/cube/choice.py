@@ -31,7 +31,7 @@ class Step:
 
     @property
     def time(self) -> datetime:
-        """When it was acquired, UTC; of a median, the middle acquisition's time (lower of two)."""
+        """Acquisition time, UTC; of several acquisitions, the lower median of their times."""
         return median_low(acquisition.time for acquisition in self.acquisitions)
 
     @property
@@ -42,12 +42,12 @@ class Step:
 
 @dataclass(frozen=True, kw_only=True)
 class ChosenSteps:
-    """What was chosen for a role on a tile, and among what."""
+    """The time steps chosen for a role on a tile, and the acquisitions they were chosen from."""
 
     steps: tuple[Step, ...]
     candidates: tuple[Mapping[str, Any], ...]
     """Per acquisition, as plain JSON: role, time, items, masked_share (0..1 of the area; None =
-    there was nothing to choose by it), chosen."""
+    not needed for the choice), chosen."""
 
 
 def choose(tile: Tile, role: Role, spec: CubeSpec, *, area_mask: NDArray[np.bool_]) -> ChosenSteps:

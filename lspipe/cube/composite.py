@@ -1,4 +1,4 @@
-"""Several acquisitions -> one: the median of what each pixel shows when it is not masked."""
+"""Several acquisitions -> one: for each pixel the median of its unmasked values."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 def median(scenes: Sequence[Scene]) -> Scene:
     """Take the median of the unmasked values of every pixel, per band.
 
-    Of an even number, the mean of the middle two, rounded half to even. Classes are those of the
-    first unmasked acquisition, the day is that of the middle one (the lower of two). Where every
-    acquisition is masked, all is that of the first. All acquisitions of a chunk are in memory at
-    once: acquisitions x pixels x 2 bytes for each band.
+    For an even number of values, the mean of the middle two, rounded half to even. Scene classes
+    come from the first unmasked acquisition, the day is the lower median. Where every acquisition
+    is masked, the first one is taken. All acquisitions of a chunk are in memory at once:
+    acquisitions x pixels x 2 bytes for each band.
 
     Args:
         scenes: in order of time.

@@ -1,12 +1,12 @@
-"""Loaders: one STAC item to raw digital numbers on a tile's grid, lazily.
+"""Loaders: one STAC item -> raw digital numbers on a tile's grid, lazily.
 
-A loader is a function like `Loader`, in a file of its own, listed in `LOADERS`. It reads one item
-and knows nothing of reflectance, clouds or composites. All loaders give the same pixels
+A loader is a function like `Loader`, in a file of its own, listed in `LOADERS`. It reads one item,
+and does nothing about reflectance, clouds or composites. All loaders give the same pixels
 (tests/unit/test_loaders.py runs the same tests over every name in the table):
 
     dims        (band, y, x), dask-backed, one chunk per band; nothing is read when it is opened
-    dtype       uint16 digital numbers as stored, 0 = no data, whatever the file itself declares
-    grid        the tile's own: an item in another CRS is refused, because a warp depends on chunks
+    dtype       uint16 digital numbers as stored, 0 = no data, even if the file declares otherwise
+    grid        that of the tile: an item in another CRS is refused, as warping depends on chunks
     resampling  per band; on aligned grids the result is the same for any chunking
     failure     a `LoadError` that names item and asset, raised when the pixels are computed;
                 with `on_read_error="nodata"` the chunk that failed is `READ_FAILED` instead
@@ -42,7 +42,7 @@ LOADERS = {
 
 
 class Loader(Protocol):
-    """What every loader does."""
+    """The contract of a loader."""
 
     def __call__(
         self,
@@ -61,8 +61,8 @@ class Loader(Protocol):
             assets: canonical band name to asset key, in the order of the result.
             geobox: the grid, in the CRS of the item.
             chunk: chunk edge, or chunk sizes along y and x, pixels.
-            resampling: band name to "nearest" or "bilinear"; only matters where a band's own
-                pixels are not those of the grid.
+            resampling: band name to "nearest" or "bilinear"; has an effect only where the pixels of
+                a band are not those of the grid.
             on_read_error: raise `LoadError`, or fill the failed chunk with `READ_FAILED`.
 
         Returns:

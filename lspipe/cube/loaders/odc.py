@@ -46,7 +46,7 @@ def load(
     """Open some assets of one item with odc-stac; see `lspipe.cube.loaders.Loader`."""
     sources = sources_of(item, assets, geobox, on_read_error)
     sizes = (chunk, chunk) if isinstance(chunk, int) else chunk
-    # odc-stac cuts regularly only; other cuts are made of these afterwards, each read once.
+    # odc-stac makes regular chunks only; rechunking gives the others, and each is read once.
     edges = [size if isinstance(size, int) else size[0] for size in sizes]
     opened = odc.stac.load(
         [pystac.Item.from_dict(plain_item(sources, geobox))],
@@ -66,7 +66,7 @@ _: Loader = load
 
 
 class _Driver(RioDriver):  # type: ignore[misc]  # odc ships types that mypy does not follow
-    """odc-loader's own driver, with a reader that knows the item and asset it reads."""
+    """The driver of odc-loader, with a reader that names item and asset in errors."""
 
     def __init__(self, sources: Mapping[str, Source]) -> None:
         super().__init__()
@@ -79,7 +79,7 @@ class _Driver(RioDriver):  # type: ignore[misc]  # odc ships types that mypy doe
 
     @contextmanager
     def restore_env(self, env: dict[str, Any], load_state: Any) -> Iterator[Any]:
-        del env  # GDAL's settings are those of `read`
+        del env  # `read` sets GDAL
         with super().restore_env({}, load_state) as context:
             yield context
 
@@ -87,8 +87,8 @@ class _Driver(RioDriver):  # type: ignore[misc]  # odc ships types that mypy doe
         return _Reader(src, ctx, self._sources[src.uri])
 
 
-class _Reader(RioReader):  # type: ignore[misc]  # likewise
-    """Reads one asset; a failure names it."""
+class _Reader(RioReader):  # type: ignore[misc]  # as above
+    """Reads one asset; an error names it."""
 
     def __init__(self, src: RasterSource, ctx: Any, source: Source) -> None:
         super().__init__(src, ctx)
@@ -104,16 +104,16 @@ class _Reader(RioReader):  # type: ignore[misc]  # likewise
         dst: NDArray[Any] | None = None,
         selection: Any = None,
     ) -> tuple[Part, NDArray[Any]]:
-        # Files often do not declare that 0 is no data; bilinear resampling must not mix it in.
-        honest = cfg.patch(src_nodata_override=0)
+        # Files often do not declare that 0 is no data; bilinear resampling must not average it.
+        declared = cfg.patch(src_nodata_override=0)
 
         def pixels(href: str) -> tuple[Part, NDArray[Any]]:
-            # A second open of the same file; over HTTP its header is in GDAL's cache for the first.
+            # The file is opened twice; over HTTP the second open finds the header in GDAL's cache.
             with rasterio.open(href, sharing=False) as file:
                 refuse_file_of_other_crs(file, dst_geobox.crs.epsg)
             reader = RioReader(self.raster.patch(uri=href), self.context)
             found: tuple[Part, NDArray[Any]] = reader.read(
-                honest, dst_geobox, dst=dst, selection=selection
+                declared, dst_geobox, dst=dst, selection=selection
             )
             return found
 
