@@ -40,7 +40,7 @@ class MaskSpec:
     """`output`: the network sees what is under the mask; `input`: it sees the fill value."""
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be meant."""
+        """Refuse unknown classes and impossible distances."""
         unknown = [name for name in self.scl if name not in SCL_CLASSES]
         if unknown:
             raise ValueError(f"found {unknown}, expected names among {', '.join(SCL_CLASSES)}")
