@@ -1,4 +1,4 @@
-"""Windows of an image cut out, and windows added up where they lie: by slices, or by index.
+"""Cut windows out of an image, and add windows to a sum: by slices, or by index.
 
 Both methods give the same bits. Slices are the fastest on a CPU: 17 us to add a window, 268 us by
 index (AMD EPYC, 2026-11). But each slice is a call from Python, and in the time of one call a GPU
@@ -54,7 +54,7 @@ class CutAndAdd(NamedTuple):
 def _cut_by_slices(
     image: torch.Tensor, corners: torch.Tensor, size: int, view: int
 ) -> torch.Tensor:
-    # A network sees one memory layout whatever the view: what is stacked is contiguous.
+    # All views have the same memory layout for the network: a stack is contiguous.
     return torch.stack(
         [
             dihedral.apply(view, image[:, row : row + size, column : column + size])
@@ -71,7 +71,7 @@ def _add_by_slices(total: torch.Tensor, values: torch.Tensor, corners: torch.Ten
 
 def _cut_by_index(image: torch.Tensor, corners: torch.Tensor, size: int, view: int) -> torch.Tensor:
     count, width = len(image), image.shape[2]
-    # Free for an image whose channels lie side by side in memory (`channels_last`).
+    # No copy if the channels of a pixel lie side by side in memory (`channels_last`).
     pixels = image.permute(1, 2, 0).reshape(-1, count)
     index = _pixels_of(corners, size, view, width)
     windows = pixels.index_select(0, index.flatten()).view(*index.shape, count)
@@ -84,9 +84,9 @@ def _add_by_index(total: torch.Tensor, values: torch.Tensor, corners: torch.Tens
 
 
 def _pixels_of(corners: torch.Tensor, size: int, view: int, width: int) -> torch.Tensor:
-    """Positions (N, size, size) in a flat image of every pixel of the windows as the view has them.
+    """Return positions (N, size, size) in the flat image of the pixels of the turned windows.
 
-    Turning the positions turns the windows, at no cost.
+    Turning the positions turns the windows, at no extra cost.
     """
     steps = torch.arange(size, device=corners.device)
     window = dihedral.apply(view, steps[:, None] * width + steps)

@@ -745,7 +745,7 @@ def test_out_of_memory_says_which_batch_size_to_use(size, advice, error, place, 
     with pytest.raises(InferenceError, match=advice) as raised:
         whole(image((12, 12)), replace(SMALL, batch_size=size), network=network)
     assert ("window at row 0" in str(raised.value)) is (place == "network")
-    assert "has to start over for that" in str(raised.value)
+    assert "must start over for this" in str(raised.value)
 
 
 def fine(batch):
