@@ -345,7 +345,7 @@ def timed_run(
     store.create(run, [tile.grid], fingerprint=plan.detection_fingerprint)
     indices = tuple(block.index for block in tile.blocks)
     batches = [
-        stream.Batch(TILE, step, indices, partial(tasks, client, plan, _job(plan, run, step)))
+        stream.StepTasks(TILE, step, indices, partial(tasks, client, plan, _job(plan, run, step)))
         for step in range(len(tile.steps))
     ]
     cpu, wall = processor_time(client), time.perf_counter()

@@ -120,10 +120,10 @@ def _known_tasks(client: Client) -> int:
     return len(client.cluster.scheduler.tasks)
 
 
-def _batches(tiles: int, slot: dict[str, int]) -> Iterator[stream.Batch]:
+def _batches(tiles: int, slot: dict[str, int]) -> Iterator[stream.StepTasks]:
     indices = tuple(divmod(number, SIDE) for number in range(SIDE**2))
     for tile in range(tiles):
-        yield stream.Batch(f"tile-{tile}", 0, indices, partial(_tasks, f"tile-{tile}", slot))
+        yield stream.StepTasks(f"tile-{tile}", 0, indices, partial(_tasks, f"tile-{tile}", slot))
 
 
 def _tasks(tile: str, slot: dict[str, int]) -> list[Any]:

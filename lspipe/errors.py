@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import logging
+    from collections.abc import Sequence
 
 
 class LspipeError(Exception):
@@ -116,6 +117,19 @@ class NothingFound(LspipeError):
     """The search answered, and there is nothing to work on."""
 
     exit_code = 4
+
+
+def first_few(names: Sequence[object], most: int = 5, *, between: str = ", ") -> str:
+    """List the first of many names in a message, and count the others.
+
+    Example:
+        >>> first_few(["a", "b"]), first_few(range(9), 2)
+        ('a, b', '0, 1, and 7 more')
+    """
+    listed = [str(name) for name in names[:most]]
+    if len(names) > most:
+        listed.append(f"and {len(names) - most} more")
+    return between.join(listed)
 
 
 def without_query(url: str) -> str:

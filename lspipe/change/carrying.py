@@ -18,27 +18,27 @@ if TYPE_CHECKING:
     from lspipe.change.decisions import Answer
 
 MIN_COVERED = 0.5
-"""Share of a reviewed outline that an object must cover to be the one that was meant."""
+"""An object that covers at least this share of a reviewed outline is the reviewed object."""
 
 
 @dataclass(frozen=True)
 class Carried:
-    """Answers as a list shows them."""
+    """Decisions, carried over to the objects of a list."""
 
     objects: NDArray[np.object_]
-    """Id of the object that each review goes to, None where it finds none."""
+    """For each review the id of its object; None where the list has no such object."""
     answers: Mapping[str, Answer]
     """By id of the object."""
     torn: tuple[str, ...]
-    """Ids of objects that got answers which differ."""
+    """Ids of objects with contradicting decisions."""
 
 
 def carry(reviews: gpd.GeoDataFrame, objects: gpd.GeoDataFrame) -> Carried:
-    """Find the object that each review means.
+    """Find the object of the list that each review is about.
 
     Args:
         reviews: `id, decision, status, date_before, date_after` and outlines.
-        objects: the same of a list, without decisions.
+        objects: those of the list; the same columns without `decision`.
 
     Example:
         >>> outlines = shapely.box([0, 0], 0, [1, 2], 1)
@@ -62,7 +62,7 @@ def carry(reviews: gpd.GeoDataFrame, objects: gpd.GeoDataFrame) -> Carried:
     for name, group in given[given["to"].notna()].groupby("to", sort=True):
         if group["decision"].nunique() > 1:
             torn.append(str(name))
-        # Of an object that is still there, what was said of itself comes before its parts.
+        # If the object itself is still listed, its own decision outweighs those about its parts.
         agreed = group[group["own"]] if str(name) in torn else group
         if len(agreed):
             answers[str(name)] = agreed["decision"].iloc[0]
@@ -86,7 +86,7 @@ def _covering(reviews: gpd.GeoDataFrame, objects: gpd.GeoDataFrame) -> NDArray[n
     )
     is_meant = (share >= MIN_COVERED) & _is_alike(reviews.iloc[i], objects.iloc[j])
     i, j, share = i[is_meant], j[is_meant], share[is_meant]
-    # The largest share last, so that it stays; of equal ones the first by id.
+    # Sorted so that the largest share is written last; of equal shares, the first by id.
     for at in np.lexsort((-np.argsort(np.argsort(objects["id"].to_numpy(str)))[j], share)):
         best[i[at]] = j[at]
     return best
@@ -101,10 +101,10 @@ def _sound(table: gpd.GeoDataFrame) -> NDArray[Any]:
 
 
 def _is_alike(reviews: gpd.GeoDataFrame, objects: gpd.GeoDataFrame) -> NDArray[np.bool_]:
-    """Tell, row by row, whether two objects may be one: of one kind, in times that overlap.
+    """Return, row by row, whether two objects may be one: the same kind, and times that overlap.
 
-    What is undetermined may be of any kind, and what grew was new. A time that is not known, as the
-    earlier one in runs of one date, has no bound.
+    An undetermined object may be of any kind, and a grown one counts as new. An unknown time, such
+    as the earlier one in a run of one date, is unbounded.
     """
     kinds = [table["status"].astype("string").fillna(_ANY) for table in (reviews, objects)]
     one, two = (kind.replace("grown", "new").to_numpy(str) for kind in kinds)

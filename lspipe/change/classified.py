@@ -1,4 +1,4 @@
-"""A probability map, or a Dataset of `compare`, to pixels classified by kind of object, on a grid.
+"""A probability map, or a Dataset of `compare` -> kinds of objects on a grid.
 
 See also: `objects.py` (the kinds), `inventory.py` (from here to a table).
 """
@@ -52,7 +52,7 @@ def classify(
     connectivity: int,
     block: int | tuple[int, int] = BLOCK,
 ) -> Classified:
-    """Read and classify what `delineate` was given; its arguments are explained there.
+    """Read and classify the input of `delineate`, which documents the arguments.
 
     Raises:
         UsageError: no CRS, other dimensions, values, variables or attributes.
@@ -126,8 +126,8 @@ def _grid(probability: xr.DataArray) -> tuple[CRS, Affine]:
     transform: Affine = probability.rio.transform(recalc=has_axes)
     if transform.is_identity and 1 in probability.shape:
         raise UsageError(
-            f"{_MAP} is {probability.shape} pixels: one row or column does not tell the size of a "
-            "pixel; expected two or more, or say it before slicing with .rio.write_transform()"
+            f"{_MAP} is {probability.shape} pixels: the pixel size cannot be read from one row "
+            "or column; expected two or more, or call .rio.write_transform() before slicing"
         )
     if transform.b or transform.d or transform.a <= 0 or transform.e >= 0:
         raise UsageError(
@@ -138,7 +138,7 @@ def _grid(probability: xr.DataArray) -> tuple[CRS, Affine]:
 
 
 def _advice(probability: xr.DataArray) -> str:
-    """Say how a map without a CRS gets one."""
+    """Return how to give a CRS to a map without one."""
     named = probability.encoding.get("grid_mapping", probability.attrs.get("grid_mapping"))
     if named is not None and named not in probability.coords:
         return f"it lacks the coordinate {named!r}: open its file with decode_coords='all'"

@@ -1,4 +1,4 @@
-"""Two probability maps to what happened to each pixel between their dates.
+"""Two probability maps -> what happened to each pixel between their dates.
 
 All comparisons are made on stored codes (uint16, probability x 1e4), so a map in memory and the
 same map on disk give the same states. Everything here is per pixel; which pixels make an object,
@@ -81,9 +81,10 @@ def compare(
             1e-4 first), or uint16 codes with 65535 = not observed. Other orders of the axes, and
             the names latitude, longitude or lat, lon, are taken too.
         after: (y, x) map of the later date, on the same grid, of the same kind. Coordinates or a
-            CRS that only one map has are taken to hold for both.
+            CRS that only one map has count for both.
         threshold: landslide where the probability is above this.
-        before_below: what counts as absent before; at most `threshold` has an effect.
+        before_below: at or below this, nothing was there before; above `threshold` it acts as
+            `threshold`.
         tolerance_px: kept in the attributes for `delineate`, which decides what is new.
         min_gain: least change of probability of a changed pixel.
         method: "hysteresis", or "subtract" for the paper's binary difference.
@@ -143,7 +144,7 @@ def compare(
     change = xr.Dataset({n: da.drop_attrs() for n, da in found.items()}, coords, attrs)
     mapping = before.encoding.get("grid_mapping", after.encoding.get("grid_mapping"))
     if mapping is not None:
-        # rioxarray and GDAL look for the CRS where each variable says it is.
+        # rioxarray and GDAL look for the CRS in the coordinate that each variable names.
         change = change.rio.write_grid_mapping(mapping)
     return change
 

@@ -1,4 +1,4 @@
-"""A raster of values to its connected components, labelled block by block and joined over borders.
+"""A raster -> its connected components, labelled block by block and joined over the borders.
 
 The labels are the same however the raster was cut: components are numbered by their first pixel in
 row-major order. One int32 raster is held; everything else is the size of a block or of a seam.
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from numpy.typing import NDArray
+
+    from lspipe.schema import Part
 
 BLOCK = 2048
 """Edge of a block, pixels: 4 M pixels keep the temporaries of one block under 50 MB."""
@@ -101,7 +103,7 @@ def group(count: int, pairs: NDArray[np.int64]) -> NDArray[np.int64]:
     return groups
 
 
-def _cuts(shape: tuple[int, ...], rows: int, columns: int) -> Iterator[tuple[slice, slice]]:
+def _cuts(shape: tuple[int, ...], rows: int, columns: int) -> Iterator[Part]:
     for row in range(0, shape[0], rows):
         for column in range(0, shape[1], columns):
             yield (
@@ -134,9 +136,7 @@ def _label_block(
     return labels, first
 
 
-def _flat_index(
-    first: NDArray[np.int64], cut: tuple[slice, slice], shape: tuple[int, ...]
-) -> NDArray[np.int64]:
+def _flat_index(first: NDArray[np.int64], cut: Part, shape: tuple[int, ...]) -> NDArray[np.int64]:
     row, column = np.divmod(first, cut[1].stop - cut[1].start)
     index: NDArray[np.int64] = (row + cut[0].start) * shape[1] + column + cut[1].start
     return index

@@ -1,7 +1,7 @@
 """Area, tiles and gaps -> which share of the area was observed, and where no scene lies.
 
 Computed on polygons, in longitude and latitude with geodesic areas, because tiles overlap and their
-grids differ: what one tile missed and its neighbour saw was observed.
+grids differ: a place that one tile missed and its neighbour observed counts as observed.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import geopandas as gpd
 import pandas as pd
 import shapely
-from pyproj import Geod
 
+from lspipe.change.outlines import WGS84, polygons_of
 from lspipe.search.areas import footprint
 from lspipe.search.grids import tile_grid
 
@@ -24,15 +24,13 @@ if TYPE_CHECKING:
 
     from lspipe.search.areas import Area
 
-WGS84 = Geod(ellps="WGS84")
-
 NO_SCENE = "no_scene"
 """Reason of the part of the area that no tile of the run covers."""
 
 
 @dataclass(frozen=True)
 class Coverage:
-    """What was seen of the area of interest."""
+    """How much of the area of interest was observed."""
 
     observed_share: float
     """Share of the area observed on every date by some tile, 0..1."""
@@ -41,10 +39,10 @@ class Coverage:
 
 
 def coverage(area: Area, grids: Sequence[GeoBox], gaps: Sequence[gpd.GeoDataFrame]) -> Coverage:
-    """Compute what was seen.
+    """Compute which share of the area was observed on every date.
 
     Args:
-        area: where to look.
+        area: of interest.
         grids: of the tiles of the run.
         gaps: per tile, what was not observed on some date (`unobserved`), EPSG:4326.
     """
@@ -63,7 +61,7 @@ def coverage(area: Area, grids: Sequence[GeoBox], gaps: Sequence[gpd.GeoDataFram
 
 
 def _wanted(area: Area, covered: Any) -> Any:
-    """Return the area; of tiles asked for by name, the grids there are and nominal ones else."""
+    """Return the area; for an area given as tile names, the grids of the run or nominal ones."""
     if area.tiles is None:
         return area.geometry
     nominal = [footprint(tile_grid(name)) for name in area.tiles]
@@ -74,8 +72,8 @@ def _wanted(area: Area, covered: Any) -> Any:
 def with_no_scene(
     gaps: Sequence[gpd.GeoDataFrame], cover: Coverage, *, dates: tuple[str, ...]
 ) -> gpd.GeoDataFrame:
-    """Put the gaps of all tiles into one table, and what no tile covers, a row per date."""
-    # Geometry as plain objects: geopandas would warn of a table that brings no CRS.
+    """Join the gaps of all tiles in one table; add a row per date for what no tile covers."""
+    # Geometry as plain objects: geopandas would warn about a table without a CRS.
     tables = [
         pd.DataFrame(table.drop(columns="geometry")).assign(
             geometry=table.geometry.to_numpy().astype(object)
@@ -83,7 +81,7 @@ def with_no_scene(
         for table in gaps
     ]
     size = _square_metres(cover.no_scene)
-    # Below a pixel it is the bend of a tile's edge, not a place without a scene.
+    # Less than a pixel (100 m2) is the bend of a tile's edge, not a place without a scene.
     if size >= 100:
         rows = {"date": list(dates), "reason": NO_SCENE, "area_m2": size}
         absent = pd.DataFrame(rows).assign(geometry=[cover.no_scene] * len(dates))
@@ -92,10 +90,8 @@ def with_no_scene(
     return gpd.GeoDataFrame(pd.concat(filled, ignore_index=True), geometry="geometry", crs=4326)
 
 
-def _polygons(geometry: Any) -> Any:
-    """Return the polygons of a geometry: an overlay may leave points and lines beside them."""
-    parts = shapely.get_parts(shapely.get_parts(shapely.make_valid(geometry)))
-    return shapely.MultiPolygon([part for part in parts if part.geom_type == "Polygon"])
+def _polygons(geometry: Any) -> shapely.MultiPolygon:
+    return shapely.MultiPolygon(polygons_of(shapely.make_valid(geometry)))
 
 
 def _square_metres(geometry: Any) -> float:

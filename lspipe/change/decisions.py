@@ -1,14 +1,14 @@
 """A file in which a person reviewed a list -> what was decided, object by object.
 
-Such a file holds objects of an inventory by their `id`, and in `reviewed` what a person says of
-each. In every format, and in any case and type that a program makes of it:
+Such a file holds objects of an inventory by their `id`, and the decision of a person in `reviewed`.
+The values, in every format, in upper or lower case, as text, number or boolean:
 
     true      yes, 1        a landslide
-    false     no, 0         none: a false alarm
-    unsure                  looked at, and left open
+    false     no, 0         no landslide: a false alarm
+    unsure                  reviewed, but left open
     null      empty text    not decided
 
-A `reviews.parquet` of a run is such a file too; of its rows those count that were not replaced.
+A `reviews.parquet` of a run is such a file too; its rows that were replaced later do not count.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ import pandas as pd
 import pyogrio
 import shapely
 
-from lspipe.errors import DecisionsError
+from lspipe.errors import DecisionsError, first_few
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -41,25 +41,22 @@ _WORDS: dict[str, Answer | None] = {
 """Numbers with a point: a column of booleans with gaps is read as floats."""
 
 LOCKED = "database is locked"
-"""What SQLite says of a file that another program is writing."""
-
-NAMED = 5
-"""Rows that an error names; the others are counted."""
+"""Message of SQLite for a file that another program is writing."""
 
 
 @dataclass(frozen=True)
 class Decisions:
-    """What a file says."""
+    """The decisions in a file."""
 
     path: Path
     rows: gpd.GeoDataFrame
     """A row per id, EPSG:4326: `id`, `decision` (None = not decided), `status`, `date_before`,
-    `date_after`, `who`, `when` (null where the file does not say), `geometry` (may be None)."""
+    `date_after`, `who`, `when` (null where the file has none), `geometry` (may be None)."""
     odd: tuple[str, ...]
-    """What cannot be understood, row by row; these rows are not in `rows`."""
+    """Why rows cannot be understood, one text per row; these rows are not in `rows`."""
 
     def checked(self) -> Decisions:
-        """Return this.
+        """Return these decisions if every row can be understood.
 
         Raises:
             DecisionsError: a row cannot be understood.
@@ -69,11 +66,11 @@ class Decisions:
 
 
 def read_decisions(path: Path | str) -> Decisions:
-    """Read what was decided in a GeoPackage, GeoJSON or GeoParquet.
+    """Read the decisions in a GeoPackage, GeoJSON or GeoParquet.
 
     Args:
-        path: of the file, with the suffix of its format. Of a GeoPackage with several layers, the
-            first one with `id` and `reviewed` is read.
+        path: with the suffix of its format. In a GeoPackage with several layers, the first one
+            with `id` and `reviewed` is read.
 
     Raises:
         DecisionsError: no such file, another format, or no columns `id` and `reviewed`.
@@ -91,7 +88,7 @@ def read_decisions(path: Path | str) -> Decisions:
 
 
 def decisions_in(table: gpd.GeoDataFrame, path: Path) -> Decisions:
-    """Tell what a table that was read from a file says; see `read_decisions`."""
+    """Return the decisions in a table that was read from a file; see `read_decisions`."""
     if "reviewed" not in table and {"decision", "replaced"} <= set(table.columns):
         table = table[table["replaced"].isna()].rename(columns={"decision": "reviewed"})
     lacking = [name for name in ("id", "reviewed") if name not in table]
@@ -108,10 +105,10 @@ def decisions_in(table: gpd.GeoDataFrame, path: Path) -> Decisions:
 
 
 def answer_of(value: Any) -> Answer | None:
-    """Return what a value of `reviewed` means; None = not decided.
+    """Return the decision that a value of `reviewed` stands for; None = not decided.
 
     Raises:
-        ValueError: it means nothing.
+        ValueError: no decision is written so.
 
     Example:
         >>> answer_of(True), answer_of(" NO "), answer_of(0.0), answer_of(None)
@@ -125,7 +122,7 @@ def answer_of(value: Any) -> Answer | None:
 
 
 def _understood(names: list[Any], given: list[Any]) -> tuple[dict[str, int], list[str]]:
-    """Return the row that counts for each id, and what is said of rows that nobody understands."""
+    """Return the row that counts for each id, and why other rows cannot be understood."""
     at: dict[str, int] = {}
     odd: dict[str, None] = {}
     torn: set[str] = set()
@@ -136,7 +133,7 @@ def _understood(names: list[Any], given: list[Any]) -> tuple[dict[str, int], lis
             odd[f"{name}: reviewed {error}"] = None
             continue
         if not isinstance(name, str) or not name:
-            # An outline that somebody drew, of which nothing is said.
+            # An outline that a person drew, without a decision.
             if answer is not None:
                 odd[f"row {row} (counted from 0): id: found {name!r}, expected one of the list"] = (
                     None
@@ -158,7 +155,7 @@ TIMES = ("date_before", "date_after", "when")
 
 
 def _typed(rows: gpd.GeoDataFrame, answers: Sequence[Answer | None]) -> gpd.GeoDataFrame:
-    """The columns of `Decisions.rows`, typed even where a file lacks them."""
+    """Return the columns of `Decisions.rows`, typed even where the file lacks them."""
     outlines = rows.geometry.to_crs(4326) if rows.crs else rows.geometry.set_crs(4326)
     table = rows.assign(decision=list(answers)).reindex(columns=[*TEXTS, *TIMES])
     typed = pd.DataFrame(table).astype(dict.fromkeys(TEXTS, "string"))
@@ -171,16 +168,14 @@ def _typed(rows: gpd.GeoDataFrame, answers: Sequence[Answer | None]) -> gpd.GeoD
 
 def _refuse(path: Path, wrong: Sequence[str], what: str) -> None:
     if wrong:
-        named = "; ".join(wrong[:NAMED])
-        more = f"; and {len(wrong) - NAMED} more" if len(wrong) > NAMED else ""
-        raise DecisionsError(f"{path}: {len(wrong)} {what}: {named}{more}")
+        raise DecisionsError(f"{path}: {len(wrong)} {what}: {first_few(wrong, between='; ')}")
 
 
 # --- formats ------------------------------------------------------------------------------------
 
 
 def read_table(path: Path) -> gpd.GeoDataFrame:
-    """Read the objects of a file as they are, all columns.
+    """Read the objects of a file with all columns, unchanged.
 
     Raises:
         DecisionsError: no such file, or not one of the formats.
@@ -194,7 +189,7 @@ def read_table(path: Path) -> gpd.GeoDataFrame:
         return reader(path)
     except DecisionsError:
         raise
-    # Each library has errors of its own for what is no file of its format.
+    # Each library raises its own errors for a file that is not of its format.
     except Exception as error:
         why = " ".join(str(error).split())[:200]
         hint = "; if it is open in QGIS, save it and close it there" if LOCKED in why else ""
@@ -204,7 +199,7 @@ def read_table(path: Path) -> gpd.GeoDataFrame:
 
 
 def layer_of(path: Path) -> str:
-    """Name the layer of a GeoPackage that holds the list: the first with `id` and `reviewed`.
+    """Return the layer of a GeoPackage with the list: the first one with `id` and `reviewed`.
 
     Raises:
         DecisionsError: it has none.
@@ -226,7 +221,7 @@ def _read_gpkg(path: Path) -> gpd.GeoDataFrame:
 
 
 def _read_geojson(path: Path) -> gpd.GeoDataFrame:
-    """Not by GDAL, which would make one type of true and "unsure"."""
+    """Read GeoJSON without GDAL, which would force true and "unsure" into one type."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         features = content["features"]
@@ -240,7 +235,7 @@ def _read_geojson(path: Path) -> gpd.GeoDataFrame:
     if not all(isinstance(one, dict) for one in facts):
         raise DecisionsError(f"{path}: a feature without properties; expected `id` and `reviewed`")
     columns = list(dict.fromkeys(name for one in facts for name in one if name != "geometry"))
-    # Objects, as pandas would make numbers of true and false.
+    # As objects: pandas would turn true and false into numbers.
     data = {name: pd.Series([one.get(name) for one in facts], dtype=object) for name in columns}
     crs = content.get("crs") or {}
     return gpd.GeoDataFrame(
@@ -254,7 +249,7 @@ def _outline(geometry: Any) -> shapely.Geometry | None:
 
 def _read_parquet(path: Path) -> gpd.GeoDataFrame:
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # of a CRS written by another program
+        warnings.simplefilter("ignore", UserWarning)  # about a CRS written by another program
         return gpd.read_parquet(path)
 
 

@@ -1,7 +1,7 @@
 """A map as it was given -> the same map on its grid: (y, x), evenly spaced, its CRS found.
 
-rioxarray reads a CRS only where a map names the coordinate that holds it. Arithmetic, and some
-libraries, lose that name while the coordinate stays; here it is found by what it holds.
+rioxarray reads a CRS only if the map names the coordinate that holds it. Arithmetic and some
+libraries drop this name but keep the coordinate; here the coordinate is found by its attributes.
 
 Covers: maps of one date. Does not cover: cubes with bands.
 """
@@ -23,13 +23,13 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 AXES = (("y", "x"), ("latitude", "longitude"), ("lat", "lon"))
-"""Names of the rows and columns of a map, of which the first are kept."""
+"""Names of the rows and columns of a map; the result has the first pair."""
 
 OFF_GRID = 0.01
-"""Pixels by which a coordinate may miss an even grid: decimals that were rounded."""
+"""Largest distance of a coordinate from an even grid, pixels: decimals may be rounded."""
 
 MOST_OFF_GRID = 0.25
-"""Never more than this, pixels: coordinates of such coarse numbers do not tell pixels apart."""
+"""Upper limit of the tolerance, pixels: with coarser numbers two pixels could be mixed up."""
 
 _HOLDS_CRS = {"crs_wkt", "spatial_ref", "grid_mapping_name"}
 """Attributes of a coordinate that holds a CRS. Source: CF conventions 5.6; GDAL."""
@@ -40,8 +40,8 @@ def on_grid(array: xr.DataArray, *, name: str) -> xr.DataArray:
 
     Args:
         array: (y, x) or (x, y); `latitude`, `longitude` and `lat`, `lon` become y, x. Values are
-            not looked at, and stay lazy.
-        name: what the array is called in errors.
+            not read, and stay lazy.
+        name: of the array, for errors.
 
     Raises:
         UsageError: other dimensions, unevenly spaced coordinates, or a CRS that cannot be read.
@@ -56,7 +56,7 @@ def on_grid(array: xr.DataArray, *, name: str) -> xr.DataArray:
         turned.encoding["grid_mapping"] = mapping
         turned.attrs.pop("grid_mapping", None)
     elif crs_of(turned, name=name) is not None:
-        # Said by the attribute `crs` alone, as by stackstac and older rioxarray.
+        # stackstac and older rioxarray write the CRS in the attribute `crs` alone.
         turned = turned.rio.write_crs(turned.rio.crs)
     return turned
 
@@ -65,7 +65,7 @@ def crs_of(array: xr.DataArray, *, name: str) -> CRS | None:
     """Return the CRS of a map, None if it has none.
 
     Raises:
-        UsageError: what it says cannot be read.
+        UsageError: its CRS cannot be read.
     """
     try:
         crs = array.rio.crs
@@ -80,12 +80,12 @@ def crs_of(array: xr.DataArray, *, name: str) -> CRS | None:
 def check_same_grid(one: xr.DataArray, two: xr.DataArray, *, names: tuple[str, str]) -> None:
     """Refuse two maps of `on_grid` that do not lie on one grid.
 
-    What only one of them says (coordinates, CRS) is taken to hold for the other.
+    Coordinates or a CRS that only one of them has count for both.
 
     Args:
         one: a map.
-        two: another one.
-        names: what they are called in errors.
+        two: the other one.
+        names: of both, for errors.
 
     Raises:
         UsageError: other shapes, coordinates or CRS.
@@ -111,10 +111,10 @@ def check_same_grid(one: xr.DataArray, two: xr.DataArray, *, names: tuple[str, s
 
 
 def shared_coordinates(one: xr.DataArray, two: xr.DataArray) -> dict[str, xr.DataArray]:
-    """Return the coordinates of what is made of two maps of one grid.
+    """Return the coordinates for a result computed from two maps of one grid.
 
-    Those of the grid are taken from the first map that has them; of the others, scalars on which
-    both agree.
+    Coordinates of the grid come from the first map that has them; of the others, only scalars that
+    are equal in both maps are kept.
     """
     coords: dict[str, xr.DataArray] = {}
     mappings = [array.encoding.get("grid_mapping") for array in (one, two)]
@@ -145,7 +145,7 @@ def _turned(array: xr.DataArray, name: str) -> xr.DataArray:
 
 
 def _grid_mapping(array: xr.DataArray, name: str) -> str | None:
-    """Find the coordinate that holds the CRS: the one that the map names, else by what it holds."""
+    """Find the coordinate that holds the CRS: the one the map names, else by its attributes."""
     named = array.encoding.get("grid_mapping", array.attrs.get("grid_mapping"))
     if named in array.coords:
         return str(named)
@@ -185,7 +185,7 @@ def _check_even(axis: xr.DataArray, name: str) -> None:
 
 
 def _tolerance(axis: xr.DataArray) -> float:
-    """How far a coordinate may lie beside its place: rounded decimals, and those of its dtype."""
+    """Return how far a coordinate may be off its place: rounded decimals, and its dtype."""
     values = np.asarray(axis, float)
     if len(values) < 2:
         return 0.0

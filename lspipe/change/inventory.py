@@ -1,4 +1,4 @@
-"""A map of detections, or of change, to a table of whole objects.
+"""A map of detections, or of change -> a table of whole objects.
 
 Objects are the same whatever the block they were labelled in. `confidence` is, averaged over the
 object's pixels, the probability that its status is right if the two dates were independent (see
@@ -6,7 +6,7 @@ object's pixels, the probability that its status is right if the two dates were 
 person who checks the list, not a calibrated probability.
 
 See also: `classified.py` (what is read), `objects.py` (what an object is), `outlines.py` (its
-measures), `tiles.py` (joining tiles), `unobserved.py` (what was not seen).
+measures), `joining.py` (joining tiles), `unobserved.py` (what was not observed).
 """
 
 from __future__ import annotations
@@ -22,9 +22,10 @@ from scipy import ndimage
 
 from lspipe.change.classified import Classified, classify
 from lspipe.change.components import BLOCK, Components, label
-from lspipe.change.objects import select, summarise, with_rim
+from lspipe.change.objects import select, summarise
 from lspipe.change.outlines import measures, outline
-from lspipe.schema import INVENTORY_COLUMNS, check_inventory
+from lspipe.preprocess.masks import spread
+from lspipe.schema import INVENTORY_COLUMNS, check_inventory, grown
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -52,9 +53,9 @@ class Provenance:
     date_after: datetime | str | None = None
     """Sensing time of the later, or only, date, UTC."""
     event_after: datetime | str | None = None
-    """What is new was not there at this time, UTC; None = `date_before`, if that is the earlier."""
+    """New objects were absent at this time, UTC; None = `date_before`, if that is the earlier."""
     event_by: datetime | str | None = None
-    """What is new was there by this time, UTC; None = `date_after`."""
+    """New objects were present by this time, UTC; None = `date_after`."""
     model_id: str | None = None
     model_sha256: str | None = None
     items_before: tuple[str, ...] = ()
@@ -159,11 +160,8 @@ def _trace(scene: Classified, found: Components, area: NDArray[np.bool_] | None)
     for index, (tall, broad) in enumerate(ndimage.find_objects(found.labels)):
         corner = grid * grid.translation(broad.start, tall.start)
         shape = outline(found.labels[tall, broad] == index + 1, corner)
-        wide = (
-            slice(max(tall.start - 1, 0), tall.stop + 1),
-            slice(max(broad.start - 1, 0), broad.stop + 1),
-        )
-        rim = with_rim(found.labels[wide] == index + 1)
+        wide = grown((tall, broad), 1, (height, width))
+        rim = spread(found.labels[wide] == index + 1, 1)
         row, column = divmod(int(found.first[index]), width)
         is_cut = 0 in {tall.start, broad.start} or tall.stop == height or broad.stop == width
         leaves = area is not None and not area[wide][rim].all()
@@ -186,23 +184,23 @@ def _dates_of(map_or_change: xr.DataArray | xr.Dataset) -> Provenance:
 
 
 def _describe(table: pd.DataFrame, who: Provenance, crs: CRS) -> pd.DataFrame:
-    """Add the columns that say where the object comes from, when it happened, and its id."""
+    """Add the id, and the columns of where the object comes from and when it happened."""
     given = [who.date_before, who.date_after, who.event_after, who.event_by]
     before, after, event_after, event_by = pd.to_datetime(
         pd.Series(given), utc=True, format="ISO8601"
     )
-    # Of dates that were swapped, the later one is no earlier bound of what the other shows.
+    # With swapped dates, the later date is no lower bound for the event.
     if pd.isna(event_after) and not before > after:
         event_after = before
     event_by = after if pd.isna(event_by) else event_by
-    # What was there before the first date has no earlier bound, and happened by that date.
+    # What was present on the first date has no lower bound, and happened by that date.
     is_old = table["status"].isin(["persistent", "vanished"])
     epsg = crs.to_epsg()
     place = who.tile or f"EPSG{epsg}"
     day = "undated" if pd.isna(after) else after.strftime("%Y%m%d")
     stems = f"{place}_{day}_" + table["status"]
     return table.assign(
-        # The first pixel belongs to one object only, and stays where it is however a map is cut.
+        # The first pixel belongs to one object only, and does not depend on how the map is cut.
         id=stems + "_" + table["x"].map(_metres) + "_" + table["y"].map(_metres),
         tile=who.tile,
         date_before=before,

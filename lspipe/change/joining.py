@@ -1,18 +1,21 @@
-"""Inventories of the tiles of a run to one list, each landslide once.
+"""Inventories of the tiles of a run -> one list, each landslide once.
 
-Tiles overlap by about 10 km, more across UTM zones, so an object may be seen in several, whole in
-one and cut by the edge of another. Parts of different tiles are the same object
+Tiles overlap by about 10 km, more across UTM zones, so one object may appear in several tiles:
+whole in one, cut by the edge of the next. Parts in two tiles are the same object if
 
-    where they overlap and have the same status;
-    where both are cut by their tile's edge, have the same status and touch;
-    where one has another status, and they share at least half of the larger (it was seen in both,
-      and dated differently: tiles may have taken scenes of different days);
-    where one is undetermined, and the others cover at least half of it (another tile saw it).
+    they overlap and have the same status;
+    both are cut by the edge of their tile, have the same status and touch;
+    they have different status, and share at least half of the larger part (the tiles may show
+      scenes of different days, and so date one object differently);
+    one is undetermined, and the other covers at least half of it (one tile observed it, and one
+      did not).
 
-Such a group becomes one object. Its outline is that of the tile whose grid centre is nearest, among
-the tiles that observed it on both dates: inside their grid, not cut by an edge and with nothing
-unobserved in it or its rim. If there is none, it is all the parts together. An object without a
-counterpart is always kept.  Source: docs/numerics.md, Tiles.
+Such a group becomes one object. Its outline comes from the tile whose grid centre is nearest, among
+the tiles that observed the whole object on both dates: the object lies inside the grid, is not cut
+by its edge, and no pixel of it or of its rim is unobserved. Without such a tile, the outline is the
+union of all parts. An object without a counterpart is always kept.
+
+Source: docs/numerics.md, Tiles.
 """
 
 from __future__ import annotations
@@ -26,11 +29,11 @@ import geopandas as gpd
 import numpy as np
 import pandas as pd
 import shapely
-from pyproj import CRS, Geod, Transformer
+from pyproj import CRS, Transformer
 
 from lspipe.change.components import group
 from lspipe.change.inventory import as_inventory
-from lspipe.change.outlines import measures
+from lspipe.change.outlines import WGS84, measures, polygons_of
 from lspipe.schema import INVENTORY_COLUMNS
 
 if TYPE_CHECKING:
@@ -40,12 +43,10 @@ if TYPE_CHECKING:
     from odc.geo.geobox import GeoBox
 
 SAME_OBJECT = 0.5
-"""Share of the larger part that two parts of different status must have in common."""
+"""Two parts of different status are one object if they share this much of the larger part."""
 
 REACH_M = 0.01
 """Parts that touch across an edge may be this far apart after reprojection, metres."""
-
-WGS84 = Geod(ellps="WGS84")
 
 
 @dataclass(frozen=True)
@@ -66,19 +67,19 @@ def join_tiles(
     """Join the objects of the tiles of a run into one inventory.
 
     Args:
-        inventories: what `delineate` returned for each tile, with `min_area_m2=0`: what is small in
-            one tile may be large with its part in another.
+        inventories: of `delineate` for each tile, with `min_area_m2=0`: a part that is small in one
+            tile may belong to a large object.
         tiles: the tiles, in the same order; the result is the same in any order.
         min_area_m2: smallest object kept, geodesic square metres.
 
     Returns:
         A row per object, sorted by id, in EPSG:4326, with the columns and flags of `delineate`.
-        Measures are those in the UTM zone of `tile`. Of an object put together from several parts
-        the means are weighted by pixels, `n_px` is its area in pixels, the items are those of all
-        its tiles, and `tile_edge` is True if none of those tiles shows where it ends.
+        Measures are those in the UTM zone of `tile`. For an object joined from several parts, means
+        are weighted by pixels, `n_px` is the area in pixels, the items are those of all its tiles,
+        and `tile_edge` is True if the object reaches the outer edge of these tiles together.
 
     Raises:
-        ValueError: there are not as many inventories as tiles, or none.
+        ValueError: no inventories, or not one per tile.
     """
     if not inventories or len(inventories) != len(tiles):
         raise ValueError(f"{len(inventories)} inventories of {len(tiles)} tiles: expected the same")
@@ -89,14 +90,14 @@ def join_tiles(
     starts = np.cumsum([0, *(len(table) for table in tables)])
     owner = np.repeat(np.arange(len(tables)), np.diff(starts))
     groups = group(int(starts[-1]), _pairs(tables, tiles, starts))
-    # Most objects lie in one tile only, and stay as they are.
+    # Most objects lie in one tile only, and are not changed.
     is_lone = (np.bincount(groups, minlength=1) == 1)[groups]
     done = [
         table[is_lone[start : start + len(table)]].to_crs(4326)
         for table, start in zip(tables, starts[:-1], strict=True)
     ]
     area = np.concatenate([table["area_m2"].to_numpy() for table in tables])
-    # No object is larger than its parts together (1 % for rounding); most noise ends here.
+    # An object is no larger than the sum of its parts (1 % for rounding): this drops most noise.
     is_large = (np.bincount(groups, area, minlength=1) * 1.01 >= min_area_m2)[groups]
     members = np.flatnonzero(~is_lone & is_large)
     members = members[np.argsort(groups[members], kind="stable")]
@@ -116,7 +117,7 @@ def _pairs(
     tables: Sequence[gpd.GeoDataFrame], tiles: Sequence[TileMap], starts: NDArray[np.int64]
 ) -> NDArray[np.int64]:
     """Return the (n, 2) pairs of parts, numbered through all tables, that are one object."""
-    footprints = [_footprint(tile, CRS.from_epsg(4326)) for tile in tiles]
+    footprints = [_grid_outline(tile, CRS.from_epsg(4326)) for tile in tiles]
     pairs = [np.zeros((0, 2), np.int64)]
     for one, two in combinations(range(len(tables)), 2):
         # 1e-6 degrees, 0.1 m: tiles that only touch are neighbours too.
@@ -151,8 +152,9 @@ def _one_object(
 ) -> list[gpd.GeoDataFrame]:
     """Return the row, in EPSG:4326, for the parts of one object by tile number.
 
-    More rows where the chosen tile saw parts of different status side by side, or where no tile saw
-    all: then the status of the most pixels comes first, and another keeps what it has beyond it.
+    Several rows where the chosen tile shows parts of different status side by side, or where no
+    tile shows the whole object: then the status with the most pixels comes first, and each next
+    one keeps only what the earlier rows do not cover.
     """
     known = {tile: table[table["status"] != "undetermined"] for tile, table in parts.items()}
     known = {tile: table for tile, table in known.items() if len(table)} or dict(parts)
@@ -177,7 +179,7 @@ def _is_whole(
     """Return whether a tile observed all of an object and its rim on both dates."""
     if table["tile_edge"].any() or (table["undetermined_fraction"] > 0).any():
         return False
-    grid = _footprint(tile, table.crs).buffer(abs(tile.geobox.resolution.x) / 2)
+    grid = _grid_outline(tile, table.crs).buffer(abs(tile.geobox.resolution.x) / 2)
     moved = [part.geometry.to_crs(table.crs).to_numpy() for part in parts.values()]
     return bool(shapely.covers(grid, np.concatenate(moved)).all())
 
@@ -190,7 +192,7 @@ def _merged(
 ) -> list[gpd.GeoDataFrame]:
     """Return one row, in EPSG:4326, for parts of one status by tile number, nearest tile first.
 
-    No row if less than half a pixel is left `without` what other rows have.
+    No row if less than half a pixel is left after the rows of `without` are cut out.
     """
     if sum(map(len, parts.values())) == 1 and not without:
         return [next(iter(parts.values())).to_crs(4326)]
@@ -199,7 +201,8 @@ def _merged(
     table = pd.concat([part.to_crs(crs) for part in parts.values()])
     outline = shapely.union_all(table.geometry.to_numpy())
     for other in without:
-        outline = _polygons(outline.difference(other.to_crs(crs).geometry.iloc[0]))
+        rest = outline.difference(other.to_crs(crs).geometry.iloc[0])
+        outline = shapely.MultiPolygon(polygons_of(rest))
     pixel = abs(tile.geobox.resolution.x * tile.geobox.resolution.y)
     if outline.area < pixel / 2:
         return []
@@ -217,18 +220,12 @@ def _merged(
         row[name] = pd.array([",".join(sorted(names)) or None], dtype="string")
     if "aoi_edge" in row:
         row["aoi_edge"] = table["aoi_edge"].any()
-    grids = shapely.union_all([_footprint(tiles[number], crs) for number in parts])
+    grids = shapely.union_all([_grid_outline(tiles[number], crs) for number in parts])
     row["tile_edge"] = shapely.dwithin(outline, grids.boundary, math.sqrt(pixel) / 2)
     return [row.to_crs(4326)]
 
 
-def _polygons(geometry: shapely.Geometry) -> shapely.MultiPolygon:
-    """Return the polygons of a geometry; lines and points are slivers of reprojection."""
-    found = shapely.get_parts([geometry])
-    return shapely.MultiPolygon([part for part in found if isinstance(part, shapely.Polygon)])
-
-
-def _footprint(tile: TileMap, crs: CRS) -> shapely.Polygon:
+def _grid_outline(tile: TileMap, crs: CRS) -> shapely.Polygon:
     """Return the outline of a tile's grid in another CRS."""
     west, south, east, north = tile.geobox.extent.boundingbox
     # Straight edges of one zone bend in another: 1 km apart, vertices follow to a millimetre.

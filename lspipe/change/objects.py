@@ -1,4 +1,4 @@
-"""Codes and states of pixels to whole objects: which pixels, of which kind, and their statistics.
+"""Codes and states of pixels -> whole objects: their pixels, kind and statistics.
 
 Every pixel above the threshold on a date it was observed belongs to exactly one object:
 
@@ -21,9 +21,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from scipy import ndimage
 
 from lspipe.change.components import BLOCK, Components, label
+from lspipe.preprocess.masks import spread
 from lspipe.schema import CODE_NODATA, CODE_SCALE, State
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ def kinds_of_change(
         (Kind.VANISHED, State.LOSS, State.WEAK_LOSS, is_after),
     ):
         changed = (state == strong) | (state == weak)
-        seeds = (state == strong) & ~_dilated(other, tolerance_px)
+        seeds = (state == strong) & ~spread(other, tolerance_px)
         kinds[_reached(changed, seeds, connectivity, block)] = kind
     return kinds
 
@@ -101,7 +101,7 @@ def summarise(
 
     Returns:
         `status`; `n_px`; `probability_mean` and `probability_max` of the larger of the two dates'
-        probabilities per pixel (the date on which it is there); `gain_mean`, the mean of
+        probabilities per pixel (the date on which the object is there); `gain_mean`, the mean of
         after - before where both were observed, NaN where none was; `evidence`, the mean over the
         pixels of the probability that the status is right, were the dates independent: new
         a(1-b), vanished b(1-a), persistent ab, else the one probability there is.
@@ -152,21 +152,6 @@ def select(found: Components, wanted: NDArray[np.bool_]) -> Components:
     for rows in _strips(found.labels.shape):
         found.labels[rows] = table[found.labels[rows]]
     return Components(found.labels, found.first[wanted])
-
-
-def with_rim(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Return the pixels of a mask and their eight neighbours."""
-    return _dilated(mask, 1)
-
-
-def _dilated(mask: NDArray[np.bool_], distance: int) -> NDArray[np.bool_]:
-    if distance == 0:
-        return mask
-    size = 2 * distance + 1
-    grown: NDArray[Any] = ndimage.maximum_filter(
-        mask.view(np.uint8), size=size, mode="constant", cval=0
-    )
-    return grown.view(np.bool_)
 
 
 def _reached(

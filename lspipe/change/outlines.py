@@ -1,4 +1,4 @@
-"""Pixels of an object to its outline, and an outline to its measures.
+"""Pixels of an object -> its outline, and an outline -> its measures.
 
 Outlines follow the pixel edges, unsimplified: areas are exact, and perimeters of oblique edges are
 up to sqrt(2) longer than a smooth line would be. Lengths are in the grid's CRS; areas are divided
@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 import rasterio.features
 import shapely
-from pyproj import CRS, Proj, Transformer
+from pyproj import CRS, Geod, Proj, Transformer
 
 from lspipe.errors import UsageError
 
@@ -24,9 +24,17 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from shapely.geometry.base import BaseGeometry
 
+WGS84 = Geod(ellps="WGS84")
+
 LARGEST_DISTORTION = 0.02
-"""Refused above this error of area: UTM stays under 0.5 % in its zone; Web Mercator is off by 2 %
-at 8 degrees latitude and by 100 % at 45."""
+"""Largest accepted error of areas: UTM is within 0.5 % in its zone; Web Mercator is off by 2 % at
+8 degrees latitude, and by 100 % at 45."""
+
+
+def polygons_of(geometry: shapely.Geometry) -> list[shapely.Polygon]:
+    """Return the polygons of a geometry: an overlay may leave points and lines beside them."""
+    parts = shapely.get_parts(shapely.get_parts([geometry]))
+    return [part for part in parts if isinstance(part, shapely.Polygon)]
 
 
 def outline(mask: NDArray[np.bool_], transform: Affine) -> shapely.Polygon | shapely.MultiPolygon:
@@ -40,7 +48,7 @@ def outline(mask: NDArray[np.bool_], transform: Affine) -> shapely.Polygon | sha
         transform: pixel (column, row) corners to coordinates.
     """
     if mask.all():
-        # Most small objects: a hundred times faster than GDAL.
+        # True of most small objects, and a hundred times faster than GDAL.
         height, width = mask.shape
         (west, north), (east, south) = transform * (0, 0), transform * (width, height)
         whole: shapely.Polygon = shapely.box(west, south, east, north)
@@ -159,8 +167,7 @@ def _rectangle(hull: shapely.Geometry) -> tuple[float, float]:
 def _polygonal(pieces: list[BaseGeometry]) -> shapely.Polygon | shapely.MultiPolygon:
     valid: list[shapely.Polygon] = []
     for piece in pieces:
-        parts = [piece] if piece.is_valid else shapely.get_parts(shapely.make_valid(piece))
-        valid += [part for part in parts if isinstance(part, shapely.Polygon)]
+        valid += polygons_of(piece if piece.is_valid else shapely.make_valid(piece))
     result = valid[0] if len(valid) == 1 else shapely.MultiPolygon(valid)
     return shapely.orient_polygons(result)
 

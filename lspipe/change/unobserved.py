@@ -1,4 +1,4 @@
-"""Quality bits of each date to polygons of what was not observed, when, and why.
+"""Quality bits of each date -> polygons of what was not observed, on which date, and why.
 
 Covers: pixels inside the area of interest that were not observed on a date.  Does not cover:
 objects (`inventory.py`).
@@ -29,7 +29,7 @@ REASONS = (
 """Why a pixel was not observed; where several bits are set, the first of these counts."""
 
 NAMES = ("read_error", "nodata", "cloud", "shadow", "snow", "dilated", "other", "not_processed")
-"""Names of `REASONS`, and of a pixel that the run has not come to."""
+"""Names of `REASONS`, and of pixels not processed yet."""
 
 COLUMNS = ("tile", "date", "acquired", "reason", "area_m2", "geometry")
 
@@ -51,7 +51,7 @@ def unobserved(
         tile: name of the tile.
         area: (y, x) bool, True = inside the area of interest; None = all of it.
         acquired: sensing time (UTC) by date.
-        not_processed: value of pixels that the run has not come to (the store's fill value).
+        not_processed: value of pixels not processed yet (the fill value of the store).
 
     Returns:
         A row per date and reason, in EPSG:4326: `tile`, `date` ("before" or "after"), `acquired`
@@ -81,7 +81,7 @@ def unobserved(
 def reasons(quality: NDArray[np.uint8], *, not_processed: int = 255) -> NDArray[np.uint8]:
     """Return why a pixel was not observed: which of `NAMES`, from 1; 0 = observed or outside.
 
-    A failed read alone does not count: another item of the same acquisition was there.
+    A failed read without `NODATA` is observed: another item of the acquisition has the pixel.
     """
     number = np.zeros(quality.shape, np.uint8)
     for index in range(len(REASONS), 0, -1):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from statistics import median_low
 from typing import TYPE_CHECKING, Any, Literal
 
 from lspipe.cube.masked import masked_shares
@@ -30,9 +31,8 @@ class Step:
 
     @property
     def time(self) -> datetime:
-        """When it was acquired, UTC; of a median, the middle acquisition's time (lower of two)."""
-        times: list[datetime] = sorted(acquisition.time for acquisition in self.acquisitions)
-        return times[(len(times) - 1) // 2]
+        """Acquisition time, UTC; of several acquisitions, the lower median of their times."""
+        return median_low(acquisition.time for acquisition in self.acquisitions)
 
     @property
     def items(self) -> tuple[pystac.Item, ...]:
@@ -41,16 +41,16 @@ class Step:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Choice:
-    """What was chosen for a role on a tile, and among what."""
+class ChosenSteps:
+    """The time steps chosen for a role on a tile, and the acquisitions they were chosen from."""
 
     steps: tuple[Step, ...]
     candidates: tuple[Mapping[str, Any], ...]
     """Per acquisition, as plain JSON: role, time, items, masked_share (0..1 of the area; None =
-    there was nothing to choose by it), chosen."""
+    not needed for the choice), chosen."""
 
 
-def choose(tile: Tile, role: Role, spec: CubeSpec, *, area_mask: NDArray[np.bool_]) -> Choice:
+def choose(tile: Tile, role: Role, spec: CubeSpec, *, area_mask: NDArray[np.bool_]) -> ChosenSteps:
     """Choose the acquisitions of a role, for the whole tile at once.
 
     `best` reads the scene classes of all candidates (20 m) over the area's bounding box and counts
@@ -72,7 +72,7 @@ def choose(tile: Tile, role: Role, spec: CubeSpec, *, area_mask: NDArray[np.bool
         shares = list(masked_shares(ordered, tile.geobox, spec, area_mask=area_mask))
     groups = _groups(ordered, shares, spec.composite)
     chosen = {id(acquisition) for group in groups for acquisition in group}
-    return Choice(
+    return ChosenSteps(
         steps=tuple(Step(role=role, acquisitions=group) for group in groups),
         candidates=tuple(
             {

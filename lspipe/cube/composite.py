@@ -1,4 +1,4 @@
-"""Several acquisitions -> one: the median of what each pixel shows when it is not masked."""
+"""Several acquisitions -> one: for each pixel the median of its unmasked values."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 def median(scenes: Sequence[Scene]) -> Scene:
     """Take the median of the unmasked values of every pixel, per band.
 
-    Of an even number, the mean of the middle two, rounded half to even. Classes are those of the
-    first unmasked acquisition, the day is that of the middle one (the lower of two). Where every
-    acquisition is masked, all is that of the first. All acquisitions of a chunk are in memory at
-    once: acquisitions x pixels x 2 bytes for each band.
+    For an even number of values, the mean of the middle two, rounded half to even. Scene classes
+    come from the first unmasked acquisition, the day is the lower median. Where every acquisition
+    is masked, the first one is taken. All acquisitions of a chunk are in memory at once:
+    acquisitions x pixels x 2 bytes for each band.
 
     Args:
         scenes: in order of time.
@@ -43,19 +43,32 @@ def median(scenes: Sequence[Scene]) -> Scene:
     )
 
 
-def _sorted_clear(
-    arrays: tuple[NDArray[Any], ...], count: int
-) -> tuple[NDArray[Any], NDArray[np.intp]]:
-    """Sort the unmasked values of each pixel to the front; return them and their number.
+def lower_median(layers: NDArray[Any], clear: NDArray[np.bool_]) -> NDArray[Any]:
+    """Return the lower median of the clear values of each pixel: a value that was there.
 
     Args:
-        arrays: `count` layers (y, x), then their `count` quality layers.
-        count: number of layers.
+        layers: integers (time, y, x), below the largest number of their type where clear.
+        clear: bool (time, y, x).
+
+    Returns:
+        (y, x) of the same dtype; its largest number where no layer is clear.
+
+    Example:
+        >>> layers = np.array([[[7, 7]], [[3, 3]], [[5, 5]]], np.uint8)
+        >>> clear = np.array([[[True, False]], [[True, False]], [[False, False]]])
+        >>> lower_median(layers, clear)
+        array([[  3, 255]], dtype=uint8)
     """
-    clear = np.stack(arrays[count:]) == 0
-    values = np.stack(arrays[:count])
-    # The largest number of the type is no reflectance and no day, so it sorts behind all.
-    values[~clear] = np.iinfo(values.dtype).max
+    values, count = _sorted_clear(layers, clear)
+    return _pick(values, np.maximum(count - 1, 0) // 2)
+
+
+def _sorted_clear(
+    layers: NDArray[Any], clear: NDArray[np.bool_]
+) -> tuple[NDArray[Any], NDArray[np.intp]]:
+    """Sort the clear values of each pixel to the front; return them and their number."""
+    # The largest number of the type is no value of any layer, so it sorts behind all.
+    values = np.where(clear, layers, np.iinfo(layers.dtype).max)
     values.sort(axis=0)
     return values, clear.sum(axis=0)
 
@@ -66,17 +79,18 @@ def _pick(values: NDArray[Any], index: NDArray[np.intp]) -> NDArray[Any]:
 
 
 def _median_values(*arrays: NDArray[Any], count: int) -> NDArray[np.int16]:
-    values, clear = _sorted_clear(arrays, count)
-    low = _pick(values, np.maximum(clear - 1, 0) // 2)
-    high = _pick(values, np.minimum(clear // 2, count - 1))
-    middle = np.rint((low.astype(np.float32) + high) / 2).astype(np.int16)
-    return np.where(clear == 0, arrays[0], middle)
+    clear = np.stack(arrays[count:]) == 0
+    values, seen = _sorted_clear(np.stack(arrays[:count]), clear)
+    low = _pick(values, np.maximum(seen - 1, 0) // 2)
+    high = _pick(values, np.minimum(seen // 2, count - 1))
+    median = np.rint((low.astype(np.float32) + high) / 2).astype(np.int16)
+    return np.where(seen == 0, arrays[0], median)
 
 
 def _median_days(*arrays: NDArray[Any], count: int) -> NDArray[np.uint16]:
-    values, clear = _sorted_clear(arrays, count)
-    middle = _pick(values, np.maximum(clear - 1, 0) // 2)
-    return np.where(clear == 0, arrays[0], middle).astype(np.uint16)
+    clear = np.stack(arrays[count:]) == 0
+    median = lower_median(np.stack(arrays[:count]), clear)
+    return np.where(clear.any(axis=0), median, arrays[0])
 
 
 def _first_clear(*arrays: NDArray[Any], count: int) -> NDArray[np.uint8]:

@@ -1,7 +1,7 @@
-"""Pixels of one block -> what a person looks at beside a detection: true colour, NDVI.
+"""Pixels of one block -> the evidence that a person checks a detection with: true colour, NDVI.
 
-Written by the task that already holds the pixels, so that reports and exports never read the
-archive again.
+The task that infers a block writes it too, as it holds the pixels: reports and exports never read
+the archive again.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 BANDS = ("B04", "B03", "B02", "B08")
-"""Bands that evidence is made of, where the item has them."""
+"""Bands that the evidence needs, where the item has them."""
 
 BRIGHTEST = 3000
-"""Reflectance x 1e4 shown as white: the usual stretch of Sentinel-2 true colour, 0..0.3."""
+"""Reflectance x 1e4 that becomes white: Sentinel-2 true colour is usually stretched to 0..0.3."""
 
 
 def true_colour(bands: Mapping[str, NDArray[np.int16]]) -> NDArray[np.uint8]:

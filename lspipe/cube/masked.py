@@ -1,4 +1,4 @@
-"""Acquisitions -> how much of the area each masks, read before a run is planned."""
+"""Acquisitions -> the share of the area that each one masks, read before a run is planned."""
 
 from __future__ import annotations
 
@@ -37,10 +37,11 @@ def masked_shares(
     *,
     area_mask: NDArray[np.bool_],
 ) -> list[float]:
-    """Return per acquisition which share of the area is masked or has no data, 0..1.
+    """Return, per acquisition, the share of the area that is masked or has no data, 0..1.
 
-    Counted on the 20 m pixels of the scene classes that touch the area, with the dilation rounded
-    up to whole pixels of 20 m: meant to rank acquisitions, within a rim's width of the true share.
+    The count is made on the 20 m pixels of the scene classes that touch the area, with the dilation
+    rounded up to whole pixels of 20 m. It serves to rank acquisitions, and may differ from the
+    share in the cube by one pixel along each edge.
 
     Raises:
         AreaError: no pixel of the tile is inside the area.
@@ -63,12 +64,12 @@ def masked_shares(
 
 
 def _coarse_quality(item: pystac.Item, grid: GeoBox, spec: CubeSpec) -> da.Array:
-    """Quality bits of one item by its scene classes, or by its first band where it has none."""
+    """Return the quality bits of one item, from its scene classes, or from its first band."""
     if spec.mask.scl:
         scene.require(item, ("SCL",))
     keys = band_assets(item)
     band = "SCL" if "SCL" in keys else next(iter(keys))
-    layer = scene.load(item, (band,), grid, spec=spec, chunk=CHUNK, resampling="nearest")[0]
+    layer = scene.load_bands(item, (band,), grid, spec=spec, chunk=CHUNK, resampling="nearest")[0]
     bits = layer.map_blocks(scene.number_bits, dtype=np.uint8)
     if band == "SCL":
         bits |= layer.map_blocks(scene.class_bits, spec.mask.scl, dtype=np.uint8)

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from lspipe.cube.spec import CubeSpec
     from lspipe.preprocess import Radiometry
 
-# Edges of what is read of the red band, pixels of 10 m: enough for any statistic, and at most a
-# ninth of a tile.
+# Shortest and longest edge of the window that is read, pixels of 10 m: enough for the statistics,
+# and at most a ninth of a tile.
 _SHORTEST = 1830
 
 _LONGEST = 3660
@@ -32,7 +32,7 @@ _LONGEST = 3660
 def radiometry_of_pixels(
     item: pystac.Item, geobox: GeoBox, spec: CubeSpec, *, area_mask: NDArray[np.bool_]
 ) -> Radiometry:
-    """Decide an item's offset from its red band around the area's centre, clouds left out.
+    """Decide an item's offset from the clear pixels of its red band around the area's centre.
 
     Args:
         item: of baseline 04.00 or later, see `preprocess.radiometry_from_pixels`.
@@ -52,7 +52,7 @@ def radiometry_of_pixels(
     )
     bands = tuple(band for band in ("B04", "SCL") if band in band_assets(item))
     red, *classes = dask.compute(
-        *scene.load(item, bands, geobox[window], spec=spec, chunk=CHUNK, resampling="nearest")
+        *scene.load_bands(item, bands, geobox[window], spec=spec, chunk=CHUNK, resampling="nearest")
     )
     hidden = red == loaders.READ_FAILED
     for scl in classes:
@@ -61,7 +61,7 @@ def radiometry_of_pixels(
 
 
 def _around_centre(span: slice, length: int) -> slice:
-    """Return a span around the same centre, of an edge between the two limits, inside the axis."""
+    """Return a span with the same centre, inside the axis, with a length between the limits."""
     edge = min(max(span.stop - span.start, _SHORTEST), _LONGEST, length)
     start = min(max((span.start + span.stop - edge) // 2, 0), length - edge)
     return slice(start, start + edge)

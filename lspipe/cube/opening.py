@@ -42,10 +42,10 @@ def open_cube(
         geobox: the tile's grid, 10 m.
         bands: canonical names ("B04"), in the order of the cube.
         radiometry: per (item id, asset key); every offset is decided.
-        spec: loader, mask, resampling; `composite` was `choose`'s.
+        spec: loader, mask, resampling; `composite` is used by `choose` only.
         chunks: chunk sizes along y and along x, pixels.
-        required: bands without which a pixel is not observed; the others are only for looking at.
-            None = all.
+        required: a pixel without data in one of these bands is not observed; the other bands are
+            only shown. None = all.
 
     Returns:
         Dask-backed: `reflectance` int16 (band, y, x), x 1e4, -32768 = no data, masked pixels keep

@@ -1,6 +1,6 @@
-"""The entry of a tile in `run.json` -> its time steps and radiometry, as they were decided.
+"""The entry of a tile in `run.json` -> its time steps and radiometry.
 
-So that a run is resumed, or read again, without a search and without a second decision.
+A run that is resumed or read again repeats neither the search nor these decisions.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def recorded_steps(tile: Tile, decided: Mapping[str, Any]) -> tuple[Step, ...]:
-    """Find the steps of an earlier plan again among the frozen items of a tile.
+    """Return the steps of an earlier plan, with the frozen items of the tile.
 
     Args:
         tile: of `search.thaw`.

@@ -53,7 +53,7 @@ class Scene:
 
 @dataclass(frozen=True, kw_only=True)
 class SceneOpener:
-    """Opens acquisitions on one grid; holds what all of them share."""
+    """Opens acquisitions on one grid, with the settings that all of them share."""
 
     geobox: GeoBox
     bands: tuple[str, ...]
@@ -70,7 +70,7 @@ class SceneOpener:
             LoadError: when computed: a read failed.
         """
         days = (acquisition.time.astimezone(UTC).date() - date(1970, 1, 1)).days
-        # In the order of `search`: the newest processing wins where two parts overlap.
+        # In the order of `search`: where two parts overlap, the newest processing counts.
         scene = reduce(_mosaic, [self._open_item(item, days) for item in acquisition.items])
         quality = dilated(scene.quality, self.spec.mask.dilate_px).rechunk(self.chunks)
         return Scene(scene.bands, quality, scene.scl, scene.acquired)
@@ -101,12 +101,12 @@ class SceneOpener:
         )
 
     def _load(self, item: pystac.Item, bands: tuple[str, ...], resampling: str) -> da.Array:
-        return load(
+        return load_bands(
             item, bands, self.geobox, spec=self.spec, chunk=self.chunks, resampling=resampling
         )
 
 
-def load(
+def load_bands(
     item: pystac.Item,
     bands: tuple[str, ...],
     geobox: GeoBox,
@@ -138,7 +138,7 @@ def require(item: pystac.Item, bands: tuple[str, ...]) -> None:
     lacking = [band for band in bands if band not in keys]
     if "SCL" in lacking:
         raise UsageError(
-            f"{item.id} has no scene classes (SCL), which cube.mask.scl needs; set it to [] to go "
+            f"{item.id} has no scene classes (SCL), which cube.mask.scl needs; set it to [] to run "
             "without a cloud mask, or search an L2A collection"
         )
     if lacking:
@@ -149,7 +149,7 @@ def require(item: pystac.Item, bands: tuple[str, ...]) -> None:
 
 
 def dilated(quality: da.Array, px: int) -> da.Array:
-    """Dilate clouds over chunk borders: an overlap of its own, before any halo of inference."""
+    """Dilate clouds across chunk borders, before and apart from the halo of inference."""
     if px == 0:
         return quality
     return da.map_overlap(

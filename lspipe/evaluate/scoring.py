@@ -24,10 +24,12 @@ import numpy as np
 from lspipe.errors import ModelError, SamplesError, UsageError
 from lspipe.evaluate.metrics import Confusion, averaged, confusion, match_objects, micro
 from lspipe.evaluate.scorecard import Intervals, Objects, PatchScores, Row
+from lspipe.inference import runtimes
 from lspipe.inference.block import run_block
 from lspipe.inference.inputs import WINDOW_KINDS
-from lspipe.inference.runtimes import from_callable, load
+from lspipe.inference.runtimes import from_callable
 from lspipe.inference.settings import Setting
+from lspipe.inference.windows import stride_of
 from lspipe.models.item import ModelItem, Scaling, digest
 from lspipe.models.recipes import check_item
 from lspipe.schema import CODE_NODATA, CODE_SCALE, IGNORED, quantise, threshold_code, to_codes
@@ -333,7 +335,7 @@ def _runtime(model: Any, device: str) -> Runtime:
     if not isinstance(model, ModelItem):
         return from_callable(model, device=device)
     check_item(model)
-    return load(model.reference, digest(model), device=device, precision="fp32")
+    return runtimes.load(model.reference, digest(model), device=device, precision="fp32")
 
 
 def _setting(**settings: Any) -> Setting:
@@ -359,7 +361,7 @@ class PatchPredictor:
         """Codes of patches of one size."""
         height, width = images[0].shape[1:]
         if self.window is not None:
-            stride = max(1, round(self.window * (1 - self.overlap)))
+            stride = stride_of(self.window, self.overlap)
             return [self._codes(image, self.window, stride) for image in images]
         if height != width:
             raise SamplesError(

@@ -22,13 +22,13 @@ if TYPE_CHECKING:
     from lspipe.inference.runtimes import Runtime
     from lspipe.models.item import TtaMerge
 
-# A network may raise anything; these are what torch and the arithmetic of shapes raise.
+# A network may raise any error; these are the ones of torch and of shape arithmetic.
 _NETWORK_FAILURES = (RuntimeError, ValueError, TypeError, LookupError, MemoryError)
 
 
 @dataclass(frozen=True)
-class Scene:
-    """What all windows of a block share."""
+class PreparedBlock:
+    """A block on the device, padded if need be: what all its windows share."""
 
     inputs: Inputs
     runtime: Runtime
@@ -48,7 +48,7 @@ class Scene:
         tile_shape: tuple[int, int],
         runtime: Runtime,
         **units: Any,
-    ) -> Scene:
+    ) -> PreparedBlock:
         """Pad a block of a tile that is shorter than a window, and put it on the device.
 
         `missing` is the padding (before, after) of each axis; the rest is as in `run_block` and
@@ -72,7 +72,7 @@ class Scene:
 
 
 def merge_into(merged: torch.Tensor, view: torch.Tensor, merge: TtaMerge) -> None:
-    """Add one more view to a maximum or a sum, in place; one after the other, so in one order."""
+    """Add one more view to a maximum or a sum, in place; the order of the views is fixed."""
     if merge == "max":
         torch.maximum(merged, view, out=merged)
     else:
@@ -86,14 +86,14 @@ class Batch:
     number: int
     count: int
     starts: NDArray[np.int64]
-    """(N, 2) row and column in the tile; in the last batch fewer than the network is given."""
+    """(N, 2) row and column in the tile; the last batch may have fewer than the network gets."""
     corners: torch.Tensor
-    """(batch size, 2) the same in the block's pixels; the last ones may repeat, for one shape."""
+    """(batch size, 2) the same in the block's pixels; repeated at the end to fill the batch."""
     places: torch.Tensor
     """(N, 2) the same in the sum."""
 
     def fault(self, found: str, index: int = 0) -> InferenceError:
-        """An error that names a window (by default the first), its batch and what was found."""
+        """Return an error that names a window (by default the first), its batch and the problem."""
         row, column = self.starts[min(index, len(self.starts) - 1)].tolist()
         return InferenceError(
             f"window at row {row}, column {column} of the tile (batch {self.number} of "
@@ -102,15 +102,15 @@ class Batch:
 
 
 def cut_batches(
-    starts: NDArray[np.int64], size: int, sum_origin: tuple[int, int], scene: Scene
+    starts: NDArray[np.int64], size: int, sum_origin: tuple[int, int], prepared: PreparedBlock
 ) -> list[Batch]:
     """Cut windows into batches; their places go to the device once."""
     count = math.ceil(len(starts) / size)
-    # One batch shape throughout: another one may round otherwise in the last bit.
+    # The same shape for all batches: another shape may change the last bit.
     full = np.pad(starts, ((0, count * size - len(starts)), (0, 0)), mode="edge")
     corners, places = (
-        torch.from_numpy(positions - origin).to(scene.runtime.device)
-        for positions, origin in ((full, scene.origin), (starts, sum_origin))
+        torch.from_numpy(positions - origin).to(prepared.runtime.device)
+        for positions, origin in ((full, prepared.origin), (starts, sum_origin))
     )
     parts = [slice(number * size, (number + 1) * size) for number in range(count)]
     return [
@@ -130,15 +130,15 @@ class _Answer:
     highest: torch.Tensor
     """(views, N) of each window, before views were merged."""
     is_sane: torch.Tensor
-    """bool (), on the CPU: whether all are probabilities; to be read after `ready`."""
+    """bool (), on the CPU: whether all are probabilities; valid after `ready`."""
     ready: torch.cuda.Event | None
     """When a GPU has written `is_sane`; None on a CPU."""
 
     def verified(self) -> tuple[Batch, torch.Tensor]:
-        """The batch and its probabilities, without those that only padded it.
+        """Return the batch and its probabilities, without the windows that only fill it.
 
         Raises:
-            InferenceError: some are no probabilities.
+            InferenceError: the output holds no probabilities.
         """
         if self.ready is not None:
             self.ready.synchronize()
@@ -155,19 +155,19 @@ class _Answer:
 
 
 def _are_probabilities(lowest: torch.Tensor, highest: torch.Tensor) -> torch.Tensor:
-    """Whether all lies in 0..1; NaN is in no range, so it does not."""
+    """Return whether all values are in 0..1; NaN is not."""
     return (lowest >= 0) & (highest <= 1)
 
 
 def predictions(
-    batches: list[Batch], views: tuple[int, ...], merge: TtaMerge, scene: Scene
+    batches: list[Batch], views: tuple[int, ...], merge: TtaMerge, prepared: PreparedBlock
 ) -> Iterator[tuple[Batch, torch.Tensor]]:
     """Send windows through the network, batch by batch; yield (N, w, w) probabilities."""
     held: _Answer | None = None
     for batch in batches:
-        answer = _answer(batch, views, merge, scene)
-        # A GPU is asked how a batch went only after it was given the next one, and about that batch
-        # alone, so it never waits.
+        answer = _answer(batch, views, merge, prepared)
+        # The result of a batch is checked only after the next one was submitted, so that a GPU
+        # never waits.
         if held is not None:
             yield held.verified()
         held = answer
@@ -175,9 +175,11 @@ def predictions(
         yield held.verified()
 
 
-def _answer(batch: Batch, views: tuple[int, ...], merge: TtaMerge, scene: Scene) -> _Answer:
-    """Predict the windows of a batch as each view has them, turn back and merge the views."""
-    answers = [_call(batch, view, scene) for view in views]
+def _answer(
+    batch: Batch, views: tuple[int, ...], merge: TtaMerge, prepared: PreparedBlock
+) -> _Answer:
+    """Predict the windows of a batch in each view, turn the answers back and merge them."""
+    answers = [_call(batch, view, prepared) for view in views]
     lowest, highest = (
         torch.stack([extreme(answer, (1, 2)) for answer in answers])
         for extreme in (torch.amin, torch.amax)
@@ -195,12 +197,12 @@ def _answer(batch: Batch, views: tuple[int, ...], merge: TtaMerge, scene: Scene)
     return _Answer(batch, merged, lowest, highest, is_sane, ready)
 
 
-def _call(batch: Batch, view: int, scene: Scene) -> torch.Tensor:
+def _call(batch: Batch, view: int, prepared: PreparedBlock) -> torch.Tensor:
     """Cut a batch and call the network; failures name the first window of the batch."""
     size = len(batch.corners)
-    images = scene.inputs.cut(batch.corners, view)
+    images = prepared.inputs.cut(batch.corners, view)
     try:
-        answer = scene.runtime(images)
+        answer = prepared.runtime(images)
     except InferenceError as error:
         raise batch.fault(str(error)) from error
     except _NETWORK_FAILURES as error:
@@ -211,13 +213,13 @@ def _call(batch: Batch, view: int, scene: Scene) -> torch.Tensor:
     expected = (size, *images.shape[2:])
     if tuple(answer.shape) != expected:
         raise batch.fault(f"the network returned shape {tuple(answer.shape)}, expected {expected}")
-    # What the network returned is its own: the next call may write there.
+    # The network may reuse this memory in its next call.
     return answer.clone()
 
 
 def less_memory(size: int) -> str:
-    """Return what helps where memory ran out; another batch size may round otherwise."""
+    """Return the advice for when memory ran out; another batch size may change the last bit."""
     smaller = (
         f"inference.batch_size to {size // 2}, it is {size}" if size > 1 else "a smaller block"
     )
-    return f"out of memory: set {smaller} (a run has to start over for that)"
+    return f"out of memory: set {smaller} (a run must start over for this)"

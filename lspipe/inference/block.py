@@ -5,13 +5,13 @@ the benchmarks call it. It reads top to bottom: which windows are needed; a batc
 units; the network on their turned views; the overlap average; the merge over views.
 
 The result does not depend on how the tile was cut. Windows lie on the lattice of the tile
-(`windows.py`), every batch has the same shape (the last one is padded), and sums are integers,
-which have no order. On a GPU nothing here is done window by window: pixels and corners go there
-once per block, a batch is a few kernels, and the answer comes back once.
+(`windows.py`), every batch has the same shape (the last one is padded), and sums are integers, so
+their order does not matter. On a GPU nothing here is done window by window: pixels and corners are
+copied there once per block, a batch is a few kernels, and the result is copied back once.
 
 Does not cover: reading pixels (`cube/`), lazy cubes (`detect.py`), storing (`runs/store/`).
 See also: `settings.py`, `batches.py` (windows to the network), `overlap.py` (their average),
-`inputs.py` (scaling and fill), `gather.py` (how windows are cut and added up).
+`inputs.py` (scaling and fill), `cut_and_add.py` (how windows are cut and added up).
 Source: overlap averages and D4 maximum of paper 000, section 2.5; docs/numerics.md.
 """
 
@@ -24,7 +24,13 @@ import torch
 
 from lspipe.errors import InferenceError
 from lspipe.inference import dihedral, windows
-from lspipe.inference.batches import Scene, cut_batches, less_memory, merge_into, predictions
+from lspipe.inference.batches import (
+    PreparedBlock,
+    cut_batches,
+    less_memory,
+    merge_into,
+    predictions,
+)
 from lspipe.inference.observed import observed as observed_pixels
 from lspipe.inference.overlap import OverlapAverage, hull_of
 from lspipe.inference.runtimes.devices import is_out_of_memory
@@ -58,28 +64,28 @@ def run_block(
 ) -> NDArray[np.float32]:
     """Turn the pixels of one block into the probabilities of its core.
 
-    Every lattice window that holds a pixel to be answered (in the core, observed, in the area) goes
-    through the network whole. A pixel equals the same pixel of the whole tile bit for bit, at one
-    batch size, thread count, runtime and precision.
+    Every lattice window with a wanted pixel (in the core, observed, in the area) goes through the
+    network whole. A pixel equals the same pixel of the whole tile bit for bit, at one batch size,
+    thread count, runtime and precision.
 
     Args:
         pixels: (band, y, x) of core + halo (`windows.Block.outer`). int16 is value / step of the
-            channel (`schema.CHANNELS`; reflectance x 1e4), -32768 = no data; a float is taken as it
-            is, NaN = no data.
+            channel (`schema.CHANNELS`; reflectance x 1e4), -32768 = no data; a float is used
+            unchanged, NaN = no data.
         origin: row and column of pixels[:, 0, 0] in the tile.
         tile_shape: rows and columns of the tile, which owns the lattice. An axis shorter than the
             window is padded at its end (reflect); padded pixels are unobserved.
-        core: rows and columns to answer, pixels of the tile.
+        core: rows and columns of the result, pixels of the tile.
         runtime: the network, its bands in the order of `pixels`, its scaling, fill and device.
         setting: window, stride, TTA, blend, batch size, screen.
         mask: bool (y, x) like `pixels`, True = not observed (cloud, shadow, snow, no data).
         area: bool (y, x) like `pixels`, True = inside the area of interest; None = everywhere.
         tile_range: (band, 2) lowest and highest observed value of the tile (`observed_range`), for
             the scaling "tile-minmax".
-        fill_masked: give the network the fill value in masked pixels instead of what they hold.
+        fill_masked: give the network the fill value in masked pixels instead of their own.
         scaling: instead of the runtime's own.
-        report: called once with how many windows hold a pixel to be answered, and how many of
-            them were run; a screen leaves some out.
+        report: called once with the number of windows with a wanted pixel, and the number that
+            was run; a screen leaves some out.
 
     Returns:
         float32 of the core's shape, 0..1, NaN = not observed or outside the area.
@@ -98,7 +104,7 @@ def run_block(
         if report is not None:
             report(0, 0)
         return np.full(wanted.shape, np.nan, np.float32)
-    scene = Scene.of(
+    prepared = PreparedBlock.of(
         pixels,
         observed=observed,
         hidden=mask if fill_masked else None,
@@ -113,14 +119,14 @@ def run_block(
     try:
         with torch.inference_mode():
             if setting.screen is None:
-                answer, run = _probability(starts, core, setting, scene), len(starts)
+                answer, run = _probability(starts, core, setting, prepared), len(starts)
             else:
                 answer, run = _screened(
-                    core, setting, scene, above=setting.screen, observed=observed, area=area
+                    core, setting, prepared, above=setting.screen, observed=observed, area=area
                 )
             result = answer.cpu().numpy()
     except (RuntimeError, MemoryError) as error:
-        # A network that runs out of memory names its window; this is about sums and windows.
+        # The network names the window where it runs out of memory; this is for sums and windows.
         if not is_out_of_memory(error):
             raise
         where = f"rows {core[0].start}..{core[0].stop}, columns {core[1].start}..{core[1].stop}"
@@ -134,22 +140,22 @@ def run_block(
 def _screened(
     core: Part,
     setting: Setting,
-    scene: Scene,
+    prepared: PreparedBlock,
     *,
     above: float,
     observed: NDArray[np.bool_],
     area: NDArray[np.bool_] | None,
 ) -> tuple[torch.Tensor, int]:
-    """Run the full setting only near pixels of which a coarse first pass is not certain.
+    """Run the full setting only near pixels that a coarse first pass puts above the screen.
 
-    A pixel within `setting.reach` of one that the first pass puts above the screen is answered in
-    full: all its windows are run, so it equals the run without a screen bit for bit. The others
-    keep the first pass's answer, which is at most the screen.
+    For a pixel within `setting.reach` of such a pixel all windows are run, so it equals the run
+    without a screen bit for bit. The others keep the probability of the first pass, which is at
+    most the screen.
 
     Args:
-        core: rows and columns to answer.
+        core: rows and columns of the result.
         setting: the full setting.
-        scene: what windows are cut from.
+        prepared: the block that windows are cut from.
         above: the screen, a probability.
         observed: bool (y, x) like the block's pixels.
         area: bool (y, x), True = inside the area; None = everywhere.
@@ -158,31 +164,30 @@ def _screened(
         The probability of the core, and how many windows of the full setting were run.
     """
     first = setting.first_pass
-    # Pixels beyond the core and beyond the area count too: what lies near must not depend on
-    # where either ends.
-    around = grown(core, setting.reach, scene.tile_shape)
+    # Pixels outside the core and the area count too: "near" must not depend on where these end.
+    around = grown(core, setting.reach, prepared.tile_shape)
     if area is not None:
         observed = observed & _spread(torch.from_numpy(area), setting.reach).numpy()
-    wanted = observed[relative(around, scene.origin)]
-    starts = needed_windows(wanted, around, scene.tile_shape, first)
-    coarse = _probability(starts, around, first, scene)
+    wanted = observed[relative(around, prepared.origin)]
+    starts = needed_windows(wanted, around, prepared.tile_shape, first)
+    coarse = _probability(starts, around, first, prepared)
     hot = (coarse > above) & torch.from_numpy(wanted).to(coarse.device)
     within = relative(core, (around[0].start, around[1].start))
     near, coarse = _spread(hot, setting.reach)[within], coarse[within]
     answered = observed if area is None else observed & area
     starts = needed_windows(
-        answered[relative(core, scene.origin)] & near.cpu().numpy(),
+        answered[relative(core, prepared.origin)] & near.cpu().numpy(),
         core,
-        scene.tile_shape,
+        prepared.tile_shape,
         setting,
     )
     if len(starts) == 0:
         return coarse, 0
-    return torch.where(near, _probability(starts, core, setting, scene), coarse), len(starts)
+    return torch.where(near, _probability(starts, core, setting, prepared), coarse), len(starts)
 
 
 def _spread(hot: torch.Tensor, reach: int) -> torch.Tensor:
-    """True within `reach` pixels (Chebyshev) of a True pixel."""
+    """Return True within `reach` pixels (Chebyshev): `preprocess.masks.spread`, on the device."""
     if reach == 0:
         return hot
     spread = hot[None].to(torch.float32)
@@ -192,22 +197,22 @@ def _spread(hot: torch.Tensor, reach: int) -> torch.Tensor:
 
 
 def _probability(
-    starts: NDArray[np.int64], part: Part, setting: Setting, scene: Scene
+    starts: NDArray[np.int64], part: Part, setting: Setting, prepared: PreparedBlock
 ) -> torch.Tensor:
     """Run windows (N, 2) and merge the overlap averages of all views over a part of the tile.
 
     Returns:
-        float32 of the part's shape, 0..1; right where all windows of a pixel are among `starts`.
+        float32 of the part's shape, 0..1; valid where all windows of a pixel are among `starts`.
     """
-    average = OverlapAverage.of(part, setting, scene)
-    batches = cut_batches(starts, setting.batch_size, average.origin, scene)
-    # Both merges may start at 0, as nothing below is a probability.
-    merged = torch.zeros(average.shape, dtype=torch.float32, device=scene.runtime.device)
+    average = OverlapAverage.of(part, setting, prepared)
+    batches = cut_batches(starts, setting.batch_size, average.origin, prepared)
+    # Both merges may start at 0, the lowest probability.
+    merged = torch.zeros(average.shape, dtype=torch.float32, device=prepared.runtime.device)
     total = average.zeros()
     passes = _passes(setting)
     for views in passes:
         total.zero_()
-        for batch, probability in predictions(batches, views, setting.tta_merge, scene):
+        for batch, probability in predictions(batches, views, setting.tta_merge, prepared):
             average.add(total, probability, batch.places)
         for rows in average.strips():
             merge_into(merged[rows], average.mean(total, rows), setting.tta_merge)
@@ -220,9 +225,9 @@ def needed_windows(
     tile_shape: tuple[int, int],
     setting: Setting,
 ) -> NDArray[np.int64]:
-    """Row and column in the tile of every window with a wanted pixel: (N, 2), row by row.
+    """Return row and column in the tile of every window with a wanted pixel: (N, 2), row by row.
 
-    The windows left out would change no answered pixel: they hold none.
+    The other windows hold no wanted pixel, so they change no result.
     """
     size = setting.window
     rows, columns = (
@@ -240,14 +245,14 @@ def needed_windows(
 
 
 def _passes(setting: Setting) -> list[tuple[int, ...]]:
-    """Views that are merged inside a window, for each overlap average: 8 x (1 view) or 1 x (8)."""
+    """Return the views to merge inside a window, per overlap average: 8 x (1 view) or 1 x (8)."""
     views = dihedral.ELEMENTS if setting.tta == "d4" else dihedral.ELEMENTS[:1]
     return [views] if setting.tta_order == "max-then-average" else [(view,) for view in views]
 
 
 def _check_layers(pixels: NDArray[Any], **layers: NDArray[np.bool_] | None) -> None:
-    """Refuse pixels of another dtype, and a mask or area that does not lie on them."""
-    # The byte order counts: torch has no other than the machine's.
+    """Refuse pixels of another dtype, and a mask or area of another shape."""
+    # The byte order counts: torch has only that of the machine.
     if pixels.dtype not in (np.int16, np.float16, np.float32, np.float64):
         raise ValueError(f"pixels are {pixels.dtype!r}: expected int16 or float16, 32 or 64")
     for name, layer in layers.items():
@@ -264,7 +269,7 @@ def _padding(
     core: Part,
     setting: Setting,
 ) -> list[tuple[int, int]]:
-    """Padding (before, after) of each axis: none, or up to the window at the end of a short tile.
+    """Return the padding (before, after) of each axis: 0, or up to a window for a short tile.
 
     Raises:
         ValueError: the pixels do not reach as far as the windows of the core do.

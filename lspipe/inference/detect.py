@@ -1,7 +1,7 @@
-"""A cube and a model to a map of probabilities: `lspipe.detect`.
+"""A cube and a model -> a map of probabilities: `lspipe.detect`.
 
 A NumPy-backed cube is computed at once, as one block. A dask-backed cube stays lazy: its chunks,
-merged until each can fill a neighbour's halo, are the blocks, and `map_overlap` lends the halos.
+merged until each can fill the halo of its neighbour, are the blocks; `map_overlap` adds the halos.
 Both go through `inference.run_block`, so they agree to the last bit.
 
 Does not cover: an area of interest, storing, resuming (`runs/`).
@@ -62,8 +62,8 @@ def detect(
 ) -> xr.DataArray:
     """Return the probability of a landslide at every pixel of a cube.
 
-    With a model item the settings that are not given are the item's, and pixels are taken as a run
-    takes them: the same cube gives the same bits in both, at one batch size.
+    With a model item, settings that are not given come from the item, and pixels are treated as in
+    a run: the same cube gives the same bits in both, at one batch size.
 
     Args:
         cube: `DataArray` (band, y, x) or (time, band, y, x), or a `Dataset` whose variables are the
@@ -71,30 +71,30 @@ def detect(
             For a model item, bands are taken by name ("B04", "red", "before:B04"), and numbers are
             physical values (reflectance 0..1, degrees, metres, dB; NaN = no data) or int16 codes
             of them (`schema.CHANNELS`: reflectance x 1e4, -32768 = no data). `scale_factor`,
-            `add_offset` and `_FillValue` count; digital numbers without them are refused.
-            For a callable, floats are taken as they are, int16 as reflectance x 1e4, and a NumPy
-            array will do.
+            `add_offset` and `_FillValue` are applied; digital numbers without them are refused.
+            For a callable, floats are used unchanged, int16 as reflectance x 1e4, and a NumPy array
+            is accepted too.
         model: path of a model item ("shipped:NAME" too), or a callable or torch module
             (N, C, window, window) -> (N, 1, window, window) probabilities; never modified.
         mask: bool (y, x) or (time, y, x), True = not observed. Masked pixels keep their values for
             the network and are NaN in the result.
         window: edge of a window, pixels; 224 for a callable.
         stride: step between windows, pixels, 1..window; 22 for a callable, 90 % overlap as in the
-            paper. An item's is its overlap, of another window too.
+            paper. An item keeps its overlap with another window too.
         tta: "d4" shows each window to the network in its eight symmetries, "none" once; "d4" for a
-            callable. An item with channels that have a direction is not turned unless it is said.
+            callable. An item with directional channels (radar) is not turned unless this is given.
         tta_merge: "max" or "mean" of the eight; "max" for a callable.
         tta_order: "average-then-max" averages overlaps per view and then merges views,
             "max-then-average" the other way round; the former for a callable.
         blend: weights of the overlap average, "uniform" or "hann"; "uniform" for a callable.
-        batch_size: windows in one call of the network; another one may change the last bit.
-        screen: probability of a coarse first pass above which, and a quarter of a window around,
-            the setting runs in full; elsewhere that pass stands. None = in full everywhere.
+        batch_size: windows in one call of the network; another size may change the last bit.
+        screen: a coarse first pass is run; the full setting runs only where its probability is
+            above this, and within a quarter of a window. None = the full setting everywhere.
         precision: "fp32", "bf16" or "auto".
         runtime: what executes the network: "eager" (plain PyTorch, what "auto" stands for),
             "compiled" (torch.compile; minutes at most, once per process), "openvino" (CPU), or
-            "cudagraph" (GPU). A module that is not eager keeps the weights of this moment, and
-            stays in this process.
+            "cudagraph" (GPU). All but "eager" keep a copy of the module's present weights, and
+            stay in this process.
         device: "cpu", "cuda" or "auto".
 
     Returns:
@@ -103,8 +103,9 @@ def detect(
         among them, are kept.
 
     Raises:
-        UsageError: cube, mask or settings that do not fit (ModelError: the model does not). Of a
-            lazy cube the numbers are looked at when the map is computed.
+        UsageError: cube, mask or settings do not fit. Numbers of a lazy cube are checked when the
+            map is computed.
+        ModelError: the model cannot be used.
         InferenceError: the network failed; for a lazy cube, when it is computed.
 
     Examples:
@@ -143,7 +144,7 @@ def detect(
 
 @dataclass(frozen=True)
 class _Opened:
-    """A callable in the place of a `ModelReference`; it stays in this process."""
+    """An opened callable in place of a `ModelReference`; it stays in this process."""
 
     runtime: Runtime
 
@@ -154,7 +155,7 @@ class _Opened:
 def _reference(
     model: Any, item: ModelItem | None, *, device: str, precision: str, runtime: str
 ) -> ModelReference | _Opened:
-    """What opens the network where a block is computed: of an item a path and hashes."""
+    """Return what opens the network where a block is computed: for an item, path and hashes."""
     if item is None:
         opened = from_callable(model, device=device, precision=precision, runtime=runtime)
         return _Opened(opened)
@@ -166,7 +167,7 @@ def _reference(
 
 
 def _setting(item: ModelItem | None, **given: Any) -> Setting:
-    """What was given, and the rest as a run has it; for a callable as the paper has it."""
+    """Fill the settings that are not given: as in a run, or for a callable as in the paper."""
     try:
         if item is not None:
             return resolve(InferenceSpec(**given), item.inference_defaults())
@@ -196,14 +197,14 @@ def _eager(
         )
         for image, hidden in zip(pixels, mask, strict=True)
     ]
-    # One map, the most usual, is not copied.
+    # A single map, the usual case, is not copied.
     return maps[0][None] if len(maps) == 1 else np.stack(maps)
 
 
 def _lazy(
     pixels: da.Array, mask: da.Array, model: ModelReference | _Opened, setting: Setting
 ) -> da.Array:
-    """Compute (time, band, y, x) block by block, when asked."""
+    """Return a lazy array that computes (time, band, y, x) block by block."""
     import dask.array
 
     halo = setting.halo
@@ -212,7 +213,7 @@ def _lazy(
     mask = mask.rechunk({0: 1, 1: rows, 2: columns})
     runtime = model.open()
     needs_range = runtime.scaling.kind == "tile-minmax"
-    # An axis of one chunk has no neighbour to lend a halo.
+    # An axis of one chunk has no neighbour to take a halo from.
     depth = [halo if len(sizes) > 1 else 0 for sizes in (rows, columns)]
     lazy: da.Array = dask.array.map_overlap(
         _one_chunk,
@@ -220,16 +221,16 @@ def _lazy(
         mask[:, None],
         depth={0: 0, 1: 0, 2: depth[0], 3: depth[1]},
         boundary="none",
-        # Chunks were merged so that none is smaller than a halo; dask only asserts it.
+        # Chunks were merged so that none is smaller than a halo; dask only checks it.
         allow_rechunk=False,
         trim=False,
-        # A band axis in the mask is one chunk long, as that of the pixels, but not one size.
+        # The band axis of mask and pixels has one chunk in both, but not the same length.
         align_arrays=False,
         drop_axis=1,
         chunks=(pixels.chunks[0], rows, columns),
         dtype=np.float32,
         meta=np.empty((0, 0, 0), np.float32),
-        # A name of its own, as a network has no hash that dask could take.
+        # A unique name, as dask cannot hash a network.
         name=f"detect-{uuid4().hex}",
         edges=tuple((0, *accumulate(sizes)) for sizes in (rows, columns)),
         model=model,
@@ -251,7 +252,7 @@ def _one_chunk(
 ) -> NDArray[np.float32]:
     """Run one chunk with its halo: pixels (1, band, y, x), mask (1, 1, y, x) -> (1, y, x)."""
     time, row, column = block_id
-    # Array locations that dask would give count the halos in; cuts of the tile do not.
+    # Array locations of dask include the halos; the edges of the chunks do not.
     core = (slice(*edges[0][row : row + 2]), slice(*edges[1][column : column + 2]))
     halo = setting.halo
     probability = run_block(
@@ -268,7 +269,7 @@ def _one_chunk(
 
 
 def _lazy_range(pixels: da.Array, mask: da.Array, bands: tuple[str, ...] | None) -> Any:
-    """Delayed (time, band, 2): `observed_range` of codes, for each time of the whole tile."""
+    """Return, delayed, (time, band, 2): `observed_range` of codes over the tile, per time."""
     import dask
     import dask.array
 

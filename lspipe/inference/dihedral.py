@@ -1,8 +1,8 @@
 """The eight symmetries of a square (D4): turn an image, and turn it back.
 
 Element k is an optional transpose followed by optional flips of rows and of columns; element 0
-leaves the image as it is. The inverse flips first and transposes last. Works on the last two axes
-of NumPy arrays and torch tensors, square or not, and needs neither to be imported by the other.
+is the identity. The inverse flips first and transposes last. Works on the last two axes
+of NumPy arrays and torch tensors, square or not; torch is not imported here.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _STEPS = tuple(product((False, True), repeat=3))
 
 
 class _Image(Protocol):
-    """What NumPy arrays and torch tensors share."""
+    """The method that NumPy arrays and torch tensors share."""
 
     def swapaxes(self, axis0: int, axis1: int, /) -> Self: ...
 
@@ -46,7 +46,7 @@ def apply(element: int, image: _ImageT) -> _ImageT:
 
 
 def invert(element: int, image: _ImageT) -> _ImageT:
-    """Undo `apply` of the same element, so that the image is as it was."""
+    """Undo `apply` of the same element."""
     transposes, *flips = _STEPS[element]
     unflipped = _flip(image, *flips)
     return unflipped.swapaxes(_ROWS, _COLUMNS) if transposes else unflipped
@@ -58,6 +58,6 @@ def _flip(image: _ImageT, rows: bool, columns: bool) -> _ImageT:
         return image
     if isinstance(image, np.ndarray):
         return cast("_ImageT", np.flip(image, axes))
-    # Only tensors are left, and torch is not imported to annotate them.
+    # Only tensors are left; torch is not imported just for the annotation.
     tensor: Any = image
     return cast("_ImageT", tensor.flip(axes))

@@ -1,18 +1,19 @@
-"""Numbers, and what an array says of them -> int16 codes of physical units, as a run stores them.
+"""Numbers and the attributes of an array -> int16 codes of physical units, as a run stores them.
 
-What the numbers are follows from what the array says about itself:
+The dtype and the attributes decide what the numbers are:
 
     int16                                    codes: value = code x step of the channel
     any integer, `scale_factor` in attrs     raw numbers: value = number x scale_factor + add_offset
     a float, `scale_factor` in attrs         the same: rioxarray's `masked=True` decodes no scale
     a float, `scale_factor` in encoding      values, which xarray decoded
     a float                                  values
-    another integer                          refused, as nobody says what one step of it is
+    another integer                          refused, as the size of one step is unknown
 
-A scale of 1 with an offset of 0, which rioxarray writes for every file, says nothing. No data is
-NaN, -32768 of int16, and what attrs call `_FillValue`, `missing_value`, `fill_value` or `nodata`.
-Where that is a value of a float too (0), all bands must have it: arithmetic keeps attrs, so a 0 may
-be a digital number of 1000 less its offset, and attrs speak of what was a 0 before (`with_gaps`).
+A scale of 1 with an offset of 0 is ignored, as rioxarray writes it for every file. No data is NaN,
+-32768 of int16, and the number in `_FillValue`, `missing_value`, `fill_value` or `nodata` of attrs.
+If that number is also a possible value of a float (0), a pixel is no data only where all bands have
+it (`with_gaps`): arithmetic keeps attrs, so a 0 may be a digital number of 1000 minus its offset,
+while attrs still describe the 0 from before.
 """
 
 from __future__ import annotations
@@ -53,28 +54,28 @@ class Encoding:
 
     @classmethod
     def of(cls, array: xr.DataArray, bands: int) -> Encoding:
-        """Read what an array says about its numbers.
+        """Read scale, offset and no data of an array from its attributes.
 
         Args:
             array: of any dims.
-            bands: how many it has.
+            bands: number of its bands.
 
         Raises:
             UsageError: a scale or an offset that is no number, or not one per band.
         """
-        said = [array.attrs.get(name) for name in _NODATA]
+        given = [array.attrs.get(name) for name in _NODATA]
         if np.issubdtype(array.dtype, np.integer):
-            # Of a float it says what NaN was in the file, and the number may be a value now.
-            said += [array.encoding.get(name) for name in _NODATA]
+            # In a float this is what NaN was in the file, and the number may be a value now.
+            given += [array.encoding.get(name) for name in _NODATA]
         return cls(
             scale=_per_band(array, ("scale_factor", "scales"), bands, default=1.0),
             offset=_per_band(array, ("add_offset", "offsets"), bands, default=0.0),
-            nodata=tuple(sorted(set(_numbers(said)))),
+            nodata=tuple(sorted(set(_numbers(given)))),
             is_float=bool(np.issubdtype(array.dtype, np.floating)),
         )
 
     def take(self, positions: Sequence[int]) -> Encoding:
-        """Return that of some of the bands, in the order given."""
+        """Return the encoding of some bands, in the given order."""
         return Encoding(
             tuple(self.scale[i] for i in positions),
             tuple(self.offset[i] for i in positions),
@@ -84,7 +85,7 @@ class Encoding:
 
     @property
     def is_scaled(self) -> bool:
-        """Whether it says what one step is."""
+        """Whether the size of one step is given."""
         return any(scale != 1 for scale in self.scale) or any(self.offset)
 
     def doubtful(self, band: int, channel: Channel) -> dict[float, float]:
@@ -101,14 +102,14 @@ def encode(array: xr.DataArray, names: Sequence[str], encoding: Encoding) -> xr.
     Args:
         array: (..., band, y, x), NumPy- or dask-backed; stays lazy.
         names: channel of each band, "[date:]name" of `schema.CHANNELS`.
-        encoding: what is known of the numbers.
+        encoding: of the numbers.
 
     Returns:
-        int16 of the same shape, -32768 = no data; the array itself where it holds codes already.
+        int16 of the same shape, -32768 = no data; the array itself if it holds codes already.
 
     Raises:
-        UsageError: numbers that are no values of their channel, with what they probably are; where
-            they are lazy, when they are computed.
+        UsageError: numbers outside the range of their channel, with their probable meaning; for a
+            lazy array, when it is computed.
     """
     is_codes = array.dtype == np.int16 and not encoding.is_scaled
     if is_codes and set(encoding.nodata) <= {CUBE_NODATA}:
@@ -127,7 +128,7 @@ def encode(array: xr.DataArray, names: Sequence[str], encoding: Encoding) -> xr.
 def with_gaps(
     codes: xr.DataArray, names: Sequence[str], encodings: Sequence[Encoding]
 ) -> xr.DataArray:
-    """Set no data where every band holds a number that stands for it and could be a value too.
+    """Set no data where every band holds a no-data number that could also be a value.
 
     Args:
         codes: int16 (..., band, y, x) of `encode`.
@@ -158,7 +159,7 @@ def _check_kind(dtype: np.dtype[Any], names: Sequence[str], encoding: Encoding) 
         else ""
     )
     raise UsageError(
-        f"cube has dtype {dtype}, and does not say what one step of {names[0]} is: expected "
+        f"cube has dtype {dtype}, and no size of one step of {names[0]}: expected "
         f"floats in {unit}{advice}; or scale_factor and add_offset in attrs; or int16 codes "
         f"({channel_of(names[0]).step:g} each, {CUBE_NODATA} = no data)"
     )
@@ -170,7 +171,7 @@ def _encoded(
     channels: tuple[tuple[str, Channel], ...] | None,
     encoding: Encoding,
 ) -> NDArray[np.int16]:
-    """Codes of (..., band, y, x); of codes, where there are no channels."""
+    """Return codes of (..., band, y, x); without channels the numbers are codes already."""
     codes = np.empty(numbers.shape, np.int16)
     for place in np.ndindex(numbers.shape[:-2]):
         image, band = numbers[place], place[-1]
@@ -203,10 +204,10 @@ def _is_missing(numbers: NDArray[Any], nodata: Iterable[float]) -> NDArray[np.bo
 def _codes(
     values: NDArray[np.float64], missing: NDArray[np.bool_], name: str, channel: Channel
 ) -> NDArray[np.int16]:
-    """Codes of the values of one channel.
+    """Return the codes of the values of one channel.
 
     Raises:
-        UsageError: a value that the channel cannot have.
+        UsageError: a value outside the range of the channel.
     """
     codes = np.rint(values / channel.step)
     codes[missing] = CUBE_NODATA
@@ -232,28 +233,28 @@ def _refusal(wrong: NDArray[np.float64], name: str, channel: Channel) -> str:
 def _check_raw(
     numbers: NDArray[Any], name: str, channel: Channel, scale: float, offset: float
 ) -> None:
-    """Refuse floats that were scaled already and still say how: arithmetic keeps attrs.
+    """Refuse floats that are values already but still have a scale: arithmetic keeps attrs.
 
-    Raw numbers of a sensor are whole, or where they were resampled beyond what a value can be.
+    Raw numbers of a sensor are whole; if resampled, they are outside the range of the values.
     """
     finite = numbers[np.isfinite(numbers)]
     is_plausible = bool(((finite >= channel.low) & (finite <= channel.high)).all())
     if is_plausible and (finite != np.rint(finite)).any():
         raise UsageError(
             f"{name} of the cube holds {finite.min():g} to {finite.max():g}, which is "
-            f"{channel.unit} already, but attrs say scale_factor {scale:g}, add_offset {offset:g}: "
-            "take them out of attrs, or give the raw numbers"
+            f"{channel.unit} already, but attrs have scale_factor {scale:g}, add_offset "
+            f"{offset:g}: remove them from attrs, or give the raw numbers"
         )
 
 
 def _per_band(
     array: xr.DataArray, names: tuple[str, str], bands: int, *, default: float
 ) -> tuple[float, ...]:
-    """What an array says once for all of its bands, or one by one."""
-    said = [(name, array.attrs[name]) for name in names if array.attrs.get(name) is not None]
-    if not said:
+    """Return an attribute that an array has once for all bands, or one per band."""
+    given = [(name, array.attrs[name]) for name in names if array.attrs.get(name) is not None]
+    if not given:
         return (default,) * bands
-    name, value = said[0]
+    name, value = given[0]
     found = tuple(_numbers([value]))
     if len(found) not in {1, bands} or not np.isfinite(found).all():
         raise UsageError(
@@ -262,9 +263,9 @@ def _per_band(
     return found * bands if len(found) == 1 else found
 
 
-def _numbers(said: Iterable[Any]) -> Iterable[float]:
-    """The numbers among what attributes say; text and NaN are none."""
-    for value in said:
+def _numbers(values: Iterable[Any]) -> Iterable[float]:
+    """Yield the numbers among values of attributes; text and NaN are none."""
+    for value in values:
         try:
             found = np.atleast_1d(np.asarray(value, np.float64))
         except (TypeError, ValueError):

@@ -1,9 +1,9 @@
-"""What a person gives -> a cube lspipe can run.
+"""The cube that a person gives -> a cube that lspipe can run.
 
-A `DataArray`, a `Dataset` whose variables are the bands, or a plain array, of any order and usual
-names of dims, becomes one array (time, band, y, x). For a model item, whose channels have units,
-its numbers become the codes that a run would store (`encoding.py`): the same pixels give the same
-map in whatever form they come. `Given.map_of` gives the map back in the person's own dims.
+A `DataArray`, a `Dataset` whose variables are the bands, or a plain array, with dims in any order
+and under their usual names, becomes one array (time, band, y, x). For a model item, whose channels
+have units, the numbers become the codes that a run would store (`encoding.py`), so that the same
+pixels give the same map in every form. `Given.map_of` returns the map in the dims of the input.
 
 Does not cover: the network (`detect.py`), items of a catalogue (`cube/`).
 """
@@ -43,7 +43,7 @@ _CF = {
 _BEARS_CRS = ("crs_wkt", "spatial_ref", "grid_mapping_name")
 """Attributes that only the coordinate of a CRS has."""
 
-# What a cube says about its own numbers, and a map of probabilities would repeat wrongly.
+# Attributes that describe the numbers of the cube, and would be wrong for probabilities.
 _ATTRIBUTES_OF_PIXELS = (
     "_FillValue", "add_offset", "dtype", "fill_value", "long_name", "missing_value", "nodata",
     "nodatavals", "offsets", "scale_factor", "scales", "standard_name", "units",
@@ -52,13 +52,13 @@ _ATTRIBUTES_OF_PIXELS = (
 
 @dataclass(frozen=True)
 class Given:
-    """A cube in the one form that lspipe runs, and how its map should look."""
+    """A cube in the form that lspipe runs, and the form of its map."""
 
     series: xr.DataArray
-    """(time, band, y, x), int16 or a float; one time where the person gave none. Its coordinates
-    are those of its pixels and times, and no others."""
+    """(time, band, y, x), int16 or a float; one time if the input has none. Its coordinates are
+    those of its pixels and times, and no others."""
     like: xr.DataArray
-    """What the person gave, without its bands: dims, coordinates and attributes of the map."""
+    """The input without its bands: it has the dims, coordinates and attributes of the map."""
 
     def mask_of(self, mask: Any) -> xr.DataArray:
         """Return a mask as bool (time, y, x), chunked like the cube; all False for None.
@@ -81,7 +81,7 @@ class Given:
         return full if self.series.chunks is None else full.chunk(dict(nothing.chunksizes))
 
     def map_of(self, data: Any) -> xr.DataArray:
-        """Return a map (time, y, x) in the person's dims, with their coordinates and CRS."""
+        """Return a map (time, y, x) in the dims of the input, with its coordinates and CRS."""
         names = {role: dim for dim, role in _roles(self.like).items()}
         probability = xr.DataArray(
             data if "time" in names else data[0],
@@ -98,18 +98,18 @@ class Given:
 
 
 def read_cube(cube: Any, bands: tuple[str, ...] | None) -> Given:
-    """Read a cube in any of the forms that are in use.
+    """Read a cube in any of its usual forms.
 
     Args:
         cube: a `DataArray` of band, y, x and perhaps time; a `Dataset` of y, x and perhaps time,
-            whose variables are the bands; or, where no bands are asked for, an array (band, y, x)
-            or (time, band, y, x). It is lazy where this is dask-backed.
-        bands: channels that the model wants, in its order; their numbers become codes. None = it
-            takes what there is as it is, variables in the order of the `Dataset`.
+            whose variables are the bands; or, if `bands` is None, an array (band, y, x) or
+            (time, band, y, x). The result is lazy if the cube is dask-backed.
+        bands: channels of the model, in its order; their numbers become codes. None = all bands
+            with unchanged numbers, variables in the order of the `Dataset`.
 
     Raises:
-        UsageError: other dims, a band that is not there, or numbers that no such channel has; lazy
-            numbers are looked at when they are computed.
+        UsageError: other dims, a missing band, or numbers outside the range of their channel; lazy
+            numbers are checked when they are computed.
     """
     whole = _as_array(cube, bands)
     if isinstance(whole, xr.Dataset):
@@ -123,12 +123,12 @@ def read_cube(cube: Any, bands: tuple[str, ...] | None) -> Given:
 
 
 def _as_array(cube: Any, bands: tuple[str, ...] | None) -> xr.DataArray | xr.Dataset:
-    """What was given as a `DataArray`, or a `Dataset` of one variable per band."""
+    """Return the input as a `DataArray`, or as a `Dataset` of one variable per band."""
     if isinstance(cube, xr.DataArray):
         return cube
     if isinstance(cube, xr.Dataset):
         whole = _with_crs(cube)
-        # One variable with bands of its own is how files are opened as a Dataset.
+        # A file opened as a Dataset has one variable with a band dimension.
         banded = [name for name, var in whole.items() if "band" in _known_roles(var).values()]
         return whole[banded[0]] if len(banded) == 1 else whole
     if not isinstance(cube, np.ndarray) and not hasattr(cube, "__dask_graph__"):
@@ -139,8 +139,8 @@ def _as_array(cube: Any, bands: tuple[str, ...] | None) -> xr.DataArray | xr.Dat
     if bands is not None:
         names = ", ".join(f'"{band}"' for band in bands)
         raise UsageError(
-            f"cube is an array of shape {cube.shape}, whose bands have no names: the model wants "
-            f"{', '.join(bands)}; say which is which: xarray.DataArray(cube, "
+            f"cube is an array of shape {cube.shape}, whose bands have no names: the model "
+            f"needs {', '.join(bands)}; name them: xarray.DataArray(cube, "
             f'dims=("band", "y", "x"), coords={{"band": [{names}]}})'
         )
     if cube.ndim not in {3, 4}:
@@ -155,7 +155,7 @@ def _as_array(cube: Any, bands: tuple[str, ...] | None) -> xr.DataArray | xr.Dat
 
 
 def _selected(array: xr.DataArray, bands: tuple[str, ...] | None) -> xr.DataArray:
-    """The bands that the model wants as codes, or all of them as they are."""
+    """Return the bands of the model as codes, or all bands unchanged."""
     plain = _plain(array)
     _check_dims(array, {"band", "y", "x"})
     if plain.size == 0:
@@ -169,23 +169,23 @@ def _selected(array: xr.DataArray, bands: tuple[str, ...] | None) -> xr.DataArra
 
 
 def _band_names(array: xr.DataArray, bands: tuple[str, ...]) -> list[str]:
-    """Names of the bands of an array, as it has them."""
+    """Return the band names of an array."""
     dim = next(dim for dim, role in _roles(array).items() if role == "band")
-    said = array.attrs.get("long_name")
+    described = array.attrs.get("long_name")
     numbered = dim not in array.coords or np.issubdtype(array.coords[dim].dtype, np.number)
-    if numbered and isinstance(said, tuple | list) and len(said) == array.sizes[dim]:
-        # Where rioxarray puts what a file calls its bands.
-        return [str(name) for name in said]
+    if numbered and isinstance(described, tuple | list) and len(described) == array.sizes[dim]:
+        # rioxarray stores the band names of a file here.
+        return [str(name) for name in described]
     if dim not in array.coords:
         raise UsageError(
-            f"cube has no band names, the model wants {', '.join(bands)}: "
+            f"cube has no band names, the model needs {', '.join(bands)}: "
             f'use .assign_coords({dim}=["B02", ...])'
         )
     return [str(name) for name in np.atleast_1d(array.coords[dim].values)]
 
 
 def _without_bands(array: xr.DataArray) -> xr.DataArray:
-    """An array of the same pixels, dims, coordinates and attributes, without the bands."""
+    """Return one band of the array, without the band dimension and its coordinates."""
     (dim,) = (dim for dim, role in _roles(array).items() if role == "band")
     of_bands = [name for name, coord in array.coords.items() if dim in (name, *coord.dims)]
     like = array.drop_vars(of_bands).isel({dim: 0})
@@ -197,7 +197,7 @@ def _without_bands(array: xr.DataArray) -> xr.DataArray:
 
 
 def _variables(dataset: xr.Dataset, bands: tuple[str, ...] | None) -> list[xr.DataArray]:
-    """The variables that are the bands of the model, in its order; all images for None."""
+    """Return the variables that are the bands of the model, in its order; all images for None."""
     images = {
         str(name): variable
         for name, variable in dataset.items()
@@ -213,12 +213,12 @@ def _variables(dataset: xr.Dataset, bands: tuple[str, ...] | None) -> list[xr.Da
     chosen = names if bands is None else [names[i] for i in _positions(names, bands)]
     for name in chosen:
         _check_dims(images[name], {"y", "x"})
-    # What a DataArray says of its numbers is said of the whole by `to_dataset("band")`.
+    # `to_dataset("band")` moves the attributes of the numbers from the array to the Dataset.
     return [images[name].assign_attrs(dataset.attrs | images[name].attrs) for name in chosen]
 
 
 def _stacked(variables: list[xr.DataArray], bands: tuple[str, ...] | None) -> xr.DataArray:
-    """Variables one behind the other along `band`: codes, or for no bands as they are."""
+    """Stack variables along `band`: as codes, or unchanged if `bands` is None."""
     layers = [_plain(variable).expand_dims("band", -3) for variable in variables]
     if bands is None:
         _check_dtypes(variables)
@@ -232,7 +232,7 @@ def _stacked(variables: list[xr.DataArray], bands: tuple[str, ...] | None) -> xr
 
 
 def _check_dtypes(variables: list[xr.DataArray]) -> None:
-    """Refuse to mix codes with values, which would silently become one dtype."""
+    """Refuse to mix codes with values: xarray would silently convert them to one dtype."""
     kinds = {"float" if one.dtype.kind == "f" else str(one.dtype) for one in variables}
     if len(kinds) > 1:
         found = ", ".join(f"{variable.name} {variable.dtype}" for variable in variables)
@@ -243,7 +243,7 @@ def _check_dtypes(variables: list[xr.DataArray]) -> None:
 
 
 def _joined(layers: list[xr.DataArray]) -> xr.DataArray:
-    """Layers of one band each as one array (..., band, y, x)."""
+    """Join layers of one band each into one array (..., band, y, x)."""
     joined: xr.DataArray = xr.concat(
         # A channel that does not change, such as slope, is repeated for each time.
         layers,
@@ -255,7 +255,7 @@ def _joined(layers: list[xr.DataArray]) -> xr.DataArray:
 
 
 def _like_variables(dataset: xr.Dataset, variables: list[xr.DataArray]) -> xr.DataArray:
-    """An array with the dims of the variables and what the Dataset says of all of them."""
+    """Return an array with the dims of the variables and the attributes of the Dataset."""
     fullest = max(variables, key=lambda variable: variable.ndim)
     like = fullest.drop_vars("band", errors="ignore")
     like.attrs = dict(dataset.attrs)
@@ -266,8 +266,8 @@ def _like_variables(dataset: xr.Dataset, variables: list[xr.DataArray]) -> xr.Da
 
 
 def _with_crs(dataset: xr.Dataset) -> xr.Dataset:
-    """The same, with a CRS that is a variable, as files are read, as a coordinate."""
-    crs = [name for name, var in dataset.items() if var.ndim == 0 and _bears_crs(var)]
+    """Return the Dataset with its CRS as a coordinate; files are read with it as a variable."""
+    crs = [name for name, var in dataset.items() if var.ndim == 0 and _holds_crs(var)]
     return dataset.set_coords(crs)
 
 
@@ -275,7 +275,7 @@ def _with_crs(dataset: xr.Dataset) -> xr.Dataset:
 
 
 def _plain(array: xr.DataArray) -> xr.DataArray:
-    """The same numbers with dims called and ordered as in a cube, and their own coordinates."""
+    """Return the numbers with the dim names and order of a cube, and their own coordinates."""
     roles = _roles(array)
     coords = {
         role: array.coords[dim].values
@@ -287,7 +287,7 @@ def _plain(array: xr.DataArray) -> xr.DataArray:
 
 
 def _roles(array: xr.DataArray) -> dict[Hashable, str]:
-    """What each dim is, in the order of the array.
+    """Return the role of each dim, in the order of the array.
 
     Raises:
         UsageError: a dim of no usual name, or two of one kind.
@@ -308,13 +308,13 @@ def _role(dim: Hashable, array: xr.DataArray) -> str:
     for role, names in ROLES.items():
         if str(dim).lower() in names:
             return role
-    said = array.coords[dim].attrs if dim in array.coords else {}
-    found = (_CF.get(str(said.get(name, ""))) for name in ("axis", "standard_name"))
+    attrs = array.coords[dim].attrs if dim in array.coords else {}
+    found = (_CF.get(str(attrs.get(name, ""))) for name in ("axis", "standard_name"))
     return next((role for role in found if role), "")
 
 
 def _check_dims(array: xr.DataArray, needed: set[str]) -> None:
-    """Raise UsageError where an array lacks a dim, or has another than time besides."""
+    """Raise UsageError if a dim is missing, or there is an extra one other than time."""
     if set(_roles(array).values()) - {"time"} != needed:
         raise UsageError(_wrong_dims(array))
 
@@ -324,17 +324,17 @@ def _wrong_dims(array: xr.DataArray) -> str:
     names = "; ".join(f"{role}: {', '.join(known)}" for role, known in ROLES.items())
     return (
         f"{of} has dimensions {tuple(map(str, array.dims))}: expected (band, y, x) or "
-        "(time, band, y, x) in any order, or a Dataset without a band; use .rename(...) for other "
-        f"names than these ({names}), .expand_dims(...) for one that is lacking"
+        "(time, band, y, x) in any order, or a Dataset without a band; known "
+        f"names are {names}; use .rename(...) for others, .expand_dims(...) for a missing one"
     )
 
 
 def _positions(found: list[str], bands: tuple[str, ...]) -> list[int]:
-    """Where the bands of the model are among those of the cube, whatever a catalogue calls them."""
+    """Return the positions of the model's bands in the cube; names of catalogues are known."""
     ours = [_canonical(name) for name in found]
     positions = {}
     for band in bands:
-        # What is called exactly so comes first.
+        # An exact match comes first.
         for names, wanted in ((found, band), (ours, _canonical(band))):
             if names.count(wanted) == 1:
                 positions[band] = names.index(wanted)
@@ -342,35 +342,36 @@ def _positions(found: list[str], bands: tuple[str, ...]) -> list[int]:
     lacking = [band for band in bands if band not in positions]
     if lacking:
         raise UsageError(
-            f"cube has the bands {', '.join(found)}: the model wants {', '.join(bands)}, each once "
-            f"(not so: {', '.join(lacking)}); .rename(...) or .assign_coords(...) gives names"
+            f"cube has the bands {', '.join(found)}: the model needs each of "
+            f"{', '.join(bands)} once (missing or repeated: {', '.join(lacking)}); rename bands by "
+            ".rename(...) or .assign_coords(...)"
         )
     return [positions[band] for band in bands]
 
 
 def _canonical(name: str) -> str:
-    """The name of a channel in `schema.CHANNELS`, with its date: "before:red" -> "before:B04"."""
+    """Return the name in `schema.CHANNELS`, with its date: "before:red" -> "before:B04"."""
     date, rest = split_channel(name)
     asset = read_asset_key(rest)
     plain = rest if asset is None else asset.band
     return f"{date}:{plain}" if date else plain
 
 
-def _bears_crs(array: xr.DataArray) -> bool:
+def _holds_crs(array: xr.DataArray) -> bool:
     return any(name in array.attrs for name in _BEARS_CRS)
 
 
 def _grid_mapping(like: xr.DataArray) -> Any:
-    """Name of the coordinate of the CRS for the encoding; None where attrs name it, or nobody."""
+    """Return the coordinate of the CRS for the encoding; None if attrs name it or there is none."""
     if "grid_mapping" in like.encoding or "grid_mapping" in like.attrs:
         return like.encoding.get("grid_mapping")
-    crs = [name for name, coord in like.coords.items() if coord.ndim == 0 and _bears_crs(coord)]
-    # Only "spatial_ref" is found without being named.
+    crs = [name for name, coord in like.coords.items() if coord.ndim == 0 and _holds_crs(coord)]
+    # rioxarray finds "spatial_ref" by its name.
     return crs[0] if len(crs) == 1 and crs[0] != "spatial_ref" else None
 
 
 def _plain_mask(mask: Any) -> xr.DataArray:
-    """A mask with dims called and ordered as in a cube.
+    """Return a mask with the dim names and order of a cube.
 
     Raises:
         UsageError: another dtype, or other dimensions.

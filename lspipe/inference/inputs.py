@@ -1,9 +1,9 @@
 """The pixels of a block to batches of windows in the units of a network.
 
-On a CPU pixels stay what they are (int16, mostly) and where they are; only the windows of one batch
-become float32. A GPU gets the block once, as int16, and keeps it in model units, so that a batch is
-one gather. Statistics are taken of one window or of the whole tile, on observed pixels only, and
-never of a block: a pixel must not change with the way a tile is cut.
+On a CPU the pixels keep their dtype (mostly int16) and their place in memory; only the windows of
+one batch become float32. A GPU gets the block once, as int16, and keeps it in model units, so that
+a batch is cut by one kernel. Statistics are those of one window or of the whole tile, on observed
+pixels only, never those of a block: a pixel must not depend on how the tile is cut into blocks.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from lspipe.inference import gather
+from lspipe.inference import cut_and_add
 from lspipe.schema import CUBE_NODATA, REFLECTANCE_SCALE, steps_of
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
-    from lspipe.inference.gather import Way
+    from lspipe.inference.cut_and_add import CutAndAdd
     from lspipe.inference.runtimes import Runtime
     from lspipe.models.item import Scaling
 
@@ -33,16 +33,16 @@ _STRIP = 256
 
 @dataclass(frozen=True, kw_only=True)
 class Inputs:
-    """What every batch of a block is cut from, on the device of the network."""
+    """The layers that the batches of a block are cut from, on the device of the network."""
 
     pixels: torch.Tensor
     """(band, y, x): int16 or a float; float32 in model units if `is_ready`."""
     observed: torch.Tensor | None
-    """bool (1, y, x); None where the scaling does not ask."""
+    """bool (1, y, x); None where the scaling does not need it."""
     hidden: torch.Tensor | None
     """bool (1, y, x), pixels that get the fill value in every band; None = none."""
     has_gaps: bool
-    """Whether any channel of any pixel has no data; looking for it costs 1 % of a fast network."""
+    """Whether any channel of any pixel has no data; checking every batch would cost 1 %."""
     window: int
     scaling: Scaling
     fill: torch.Tensor
@@ -51,7 +51,7 @@ class Inputs:
     """float32 (band, 2), see `scale`."""
     steps: torch.Tensor
     """float32 (band or 1, 1, 1), physical value of one step of int16 pixels."""
-    way: Way
+    method: CutAndAdd
     """How windows are cut."""
     is_ready: bool = False
     """Whether the pixels are in model units already."""
@@ -73,7 +73,7 @@ class Inputs:
         Args:
             pixels: (band, y, x), int16 (code = value / step, -32768 = no data) or a float (NaN).
             observed: bool (y, x).
-            hidden: bool (y, x), True = the network must not see this pixel; None = it sees all.
+            hidden: bool (y, x), True = the network gets the fill value here; None = nowhere.
             window: edge of a window, pixels.
             runtime: whose device, bands and fill to use.
             scaling: pixels to model units.
@@ -102,9 +102,9 @@ class Inputs:
             fill=_tensor(fill, place).reshape(-1, 1, 1),
             tile_range=None if known is None else _tensor(known, place),
             steps=_tensor(steps_of(runtime.bands), place).reshape(-1, 1, 1),
-            way=gather.WAYS[place.type],
+            method=cut_and_add.OF_DEVICE[place.type],
         )
-        return inputs if inputs.way is gather.BY_SLICES else inputs._settled()
+        return inputs if inputs.method is cut_and_add.BY_SLICES else inputs._settled()
 
     def cut(self, corners: torch.Tensor, view: int) -> torch.Tensor:
         """Cut windows out and turn them into model units.
@@ -126,7 +126,7 @@ class Inputs:
         return self._model_units(windows, observed, hidden)
 
     def _cut(self, image: torch.Tensor, corners: torch.Tensor, view: int) -> torch.Tensor:
-        return self.way.cut(image, corners, self.window, view)
+        return self.method.cut(image, corners, self.window, view)
 
     def _model_units(
         self, raw: torch.Tensor, observed: torch.Tensor | None, hidden: torch.Tensor | None
@@ -141,11 +141,11 @@ class Inputs:
         return scaled if missing is None else torch.where(missing, self.fill, scaled)
 
     def _settled(self) -> Inputs:
-        """The block laid out for a gather by index, and in model units where no window decides."""
+        """Lay the block out for cutting by index, and scale it unless each window has its scale."""
         if self.scaling.kind in WINDOW_KINDS:
-            return replace(self, pixels=gather.channels_last(self.pixels))
+            return replace(self, pixels=cut_and_add.channels_last(self.pixels))
         bands, height, width = self.pixels.shape
-        # Channels side by side, as `gather.channels_last` would lay them out.
+        # The channels of a pixel side by side, as in `cut_and_add.channels_last`.
         ready = self.fill.new_empty((height, width, bands)).permute(2, 0, 1)
         for first in range(0, height, _STRIP):
             rows = slice(first, first + _STRIP)
@@ -162,20 +162,20 @@ def to_model_units(
     hidden: NDArray[np.bool_] | None = None,
     tile_range: ArrayLike | None = None,
 ) -> NDArray[np.float32]:
-    """Turn one window into model units, as a run does; what a run fills is NaN.
+    """Turn one window into model units, as a run does, but with NaN instead of the fill value.
 
     Args:
         pixels: (band, y, x), int16 (reflectance x 1e4, -32768 = no data) or a float (NaN).
-        scaling: what the model item says.
+        scaling: of the model item.
         observed: bool (y, x), at least one True for the kinds "window-...".
-        hidden: bool (y, x), True = the network must not see this pixel; None = it sees all.
+        hidden: bool (y, x), True = the network gets the fill value here; None = nowhere.
         tile_range: (band, 2), see `scale`.
 
     Returns:
         float32 (band, y, x).
 
     Raises:
-        ValueError: the scaling needs `tile_range` and did not get it.
+        ValueError: the scaling needs `tile_range`, which is None.
     """
     here = torch.device("cpu")
     raw = _tensor(pixels, here)[None]
@@ -196,12 +196,12 @@ def model_units(
     observed: NDArray[np.bool_] | None = None,
     tile_range: ArrayLike | None = None,
 ) -> NDArray[np.float32]:
-    """Turn pixels into the units of a network as its windows are, to look at and not to predict.
+    """Turn pixels into the units of a network, for statistics and not for prediction.
 
     Args:
-        pixels: (N, C, y, x), int16 (reflectance x 1e4) or a float, with data in every channel
-            wherever it matters: no data becomes no fill value here.
-        scaling: what the model item says.
+        pixels: (N, C, y, x), int16 (reflectance x 1e4) or a float. No data is not replaced by the
+            fill value here: the caller leaves such pixels out.
+        scaling: of the model item.
         observed: bool (N, 1, y, x), see `scale`.
         tile_range: (C, 2), see `scale`.
 
@@ -226,7 +226,7 @@ def _scaled(
     tile_range: torch.Tensor | None,
     steps: torch.Tensor | float = REFLECTANCE_SCALE,
 ) -> torch.Tensor:
-    """Pixels (N, C, y, x), int16 or a float, in model units; anything where there is no data."""
+    """Return pixels (N, C, y, x), int16 or a float, in model units; no data is undefined."""
     values = raw.to(torch.float32)
     if raw.dtype == torch.int16:
         values *= steps
@@ -234,8 +234,8 @@ def _scaled(
 
 
 def _missing(pixels: Any) -> Any:
-    """True where a channel has no data; of an array or of a tensor."""
-    # NaN is what is not equal to itself.
+    """Return True where a channel of an array or a tensor has no data."""
+    # Only NaN is not equal to itself.
     is_reflectance = pixels.dtype in (np.int16, torch.int16)
     return pixels == CUBE_NODATA if is_reflectance else pixels != pixels  # noqa: PLR0124
 
@@ -250,12 +250,12 @@ def scale(
     """Turn a batch of windows into model units.
 
     Pixels that were not observed are scaled like the others but count in no statistic, so masked
-    ones may leave 0..1. A window (or tile) of one value becomes 0 by the min-max kinds; one whose
-    maximum is not positive is divided by 1.
+    pixels may end outside 0..1. The min-max kinds turn a window (or tile) of a single value into
+    0; a window whose maximum is not positive is divided by 1.
 
     Args:
-        values: float32 (N, C, w, w), reflectance; anything where a channel has no data.
-        scaling: what the model item says.
+        values: float32 (N, C, w, w), reflectance; any number where a channel has no data.
+        scaling: of the model item.
         observed: bool (N, 1, w, w), at least one True per window; for the kinds "window-...".
         tile_range: float32 (C, 2), lowest and highest observed reflectance of the tile, per band;
             for "tile-minmax".
@@ -264,7 +264,7 @@ def scale(
         float32 (N, C, w, w), model units.
 
     Raises:
-        ValueError: the kind needs `observed` or `tile_range` and did not get it.
+        ValueError: the kind needs `observed` or `tile_range`, which is None.
 
     Source: docs/numerics.md, Scaling.
     """
@@ -279,7 +279,9 @@ def scale(
         low, high = tile_range.reshape(-1, 2, 1, 1).unbind(1)
         return _stretch(values, low, high)
     if observed is None:
-        raise ValueError(f"scaling {scaling.kind!r} needs to know which pixels were observed")
+        raise ValueError(
+            f"scaling {scaling.kind!r} needs `observed`, the pixels that were observed"
+        )
     if scaling.scale:
         values = values * _per_band(scaling.scale, values)
     # Per band, or over all bands of the window.
@@ -301,9 +303,9 @@ def _stretch(values: torch.Tensor, low: torch.Tensor, high: torch.Tensor) -> tor
 
 
 def _tensor(array: NDArray[Any], device: torch.device) -> torch.Tensor:
-    """The array as a tensor on the device, sharing its memory on a CPU where torch can.
+    """Return the array as a tensor on the device; on a CPU it shares memory where torch can.
 
-    torch warns of read-only arrays, which dask hands out, and refuses negative strides.
+    torch warns about read-only arrays, which dask makes, and refuses negative strides.
     """
     if not array.flags.writeable or min(array.strides, default=0) < 0:
         array = array.copy()

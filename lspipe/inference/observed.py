@@ -1,4 +1,4 @@
-"""Pixels and a mask -> which pixels were observed, and the range of what was."""
+"""Pixels and a mask -> which pixels were observed, and the range of their values."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def observed(pixels: NDArray[Any], mask: NDArray[np.bool_] | None = None) -> NDArray[np.bool_]:
-    """Return where every band has data and the mask says nothing.
+    """Return where every band has data and no pixel is masked.
 
     Args:
         pixels: (band, y, x), int16 (-32768 = no data) or a float (NaN = no data).
@@ -37,7 +37,7 @@ def observed_range(
     *,
     bands: Sequence[str] | None = None,
 ) -> NDArray[np.float32]:
-    """Return the lowest and highest observed value of each band, the pre-pass of "tile-minmax".
+    """Return the lowest and highest observed value of each band, for the scaling "tile-minmax".
 
     Ranges of parts of a tile join by `numpy.fmin` and `numpy.fmax`.
 

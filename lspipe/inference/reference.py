@@ -1,4 +1,4 @@
-"""A model on its way to a worker: the path of its item and hashes, never a module."""
+"""A reference to a model, which is sent to workers: path of the item and hashes, no module."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ModelReference:
-    """What a worker needs to load the model itself."""
+    """All that a worker needs to load the model."""
 
     item: str
     sha256: str
     """Of the weights (of the item if it has none)."""
     item_sha256: str
-    """Of the item: its scaling decides pixels too."""
+    """Of the item, whose scaling changes pixels too."""
     device: str
     precision: str
     runtime: str
 
     @classmethod
     def of(cls, item: ModelItem, *, device: str, precision: str, runtime: str) -> ModelReference:
-        """Resolve where and how the network of an item runs, as the workers will.
+        """Resolve device, precision and runtime for the network of an item, as workers do.
 
         Args:
             item: the model item; its weights are read.
@@ -36,7 +36,7 @@ class ModelReference:
             runtime: "auto" or a name of `runtimes.RUNTIMES`.
 
         Raises:
-            ModelError: changed weights, or what this machine does not have.
+            ModelError: changed weights, or a device, precision or runtime that this machine lacks.
             MissingExtra: the runtime needs a package that is not installed.
         """
         from lspipe.inference import runtimes
@@ -57,9 +57,9 @@ class ModelReference:
         """Load the network, once per process.
 
         Raises:
-            ModelError: the item or its weights are not those that were planned with.
+            ModelError: the item or its weights have changed since the plan.
         """
-        # Imported here: torch takes seconds, and who only names a model needs none of it.
+        # Imported here: torch takes seconds, and a reference alone does not need it.
         from lspipe.inference import runtimes
 
         return runtimes.load(

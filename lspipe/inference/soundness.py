@@ -1,4 +1,4 @@
-"""A model item -> whether its network keeps its promises, run once on made-up windows."""
+"""A model item -> the faults of its network, run once on made-up windows."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ _SEED = 0
 
 
 def check(item: ModelItem) -> list[str]:
-    """Load a model and run it once on made-up windows; an empty list means that it keeps its word.
+    """Load a model, run it once on made-up windows, and return its faults; none = an empty list.
 
     Checked, on the CPU in fp32: the sha256 of the weights; that they fit the architecture with the
     channels of the item; the shape of the output, no NaN, values in 0..1, for windows without data
-    and for noise; the same bits twice; and that every channel has an influence.
+    and for noise; the same bits in two calls; and that every channel changes the output.
     """
     try:
         runtime = from_callable(build_network(item), device="cpu", runtime="eager")
@@ -35,7 +35,7 @@ def check(item: ModelItem) -> list[str]:
 
 
 def _check_outputs(item: ModelItem, runtime: Runtime) -> list[str]:
-    """Problems of values and of repeatability."""
+    """Return faults of values and of repeatability."""
     empty = torch.tensor(item.fill).view(1, -1, 1, 1).expand(_noise(item).shape)
     batch = torch.cat([empty, _noise(item)])
     output = runtime(batch)
@@ -54,7 +54,7 @@ def _check_outputs(item: ModelItem, runtime: Runtime) -> list[str]:
 
 
 def _check_channels(item: ModelItem, runtime: Runtime) -> list[str]:
-    """Channels that change nothing: a dead network, or bands that it was not trained with."""
+    """Return channels that change nothing: a dead network, or bands it was not trained with."""
     noise = _noise(item)
     before = runtime(noise)
     idle = []

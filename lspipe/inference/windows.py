@@ -1,8 +1,8 @@
 """Integer geometry of a tile: the lattice of windows, the blocks, their halo, the coverage.
 
 Everything is counted in pixels from the upper-left corner of the tile, one axis at a time, rows
-before columns. Windows lie on one lattice that belongs to the tile and never to a block, which is
-why a pixel meets the same windows however the tile is cut. No image is touched here.
+before columns. Windows lie on one lattice of the tile, never of a block, so a pixel lies in the
+same windows however the tile is cut into blocks. No image is read here.
 
 Source: overlap-tile strategy, Ronneberger et al. 2015, fig. 2; docs/numerics.md, Lattice.
 """
@@ -21,24 +21,26 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from lspipe.schema import Part
+
 CHUNK = 610
 """Largest Zarr chunk, pixels: a Sentinel-2 tile of 10980 px is 18 of them; 512 does not divide."""
 
 
 @dataclass(frozen=True)
 class Block:
-    """One inference task: what it writes and what it must read, in pixels of the tile."""
+    """One inference task: the pixels of the tile that it writes, and those that it reads."""
 
     index: tuple[int, int]
     """Row and column of the block among the blocks of the tile."""
-    core: tuple[slice, slice]
+    core: Part
     """Rows and columns that the block writes; cores partition the tile."""
-    outer: tuple[slice, slice]
+    outer: Part
     """Core plus halo on each side, clipped at the tile's edge."""
 
 
 def check_lattice(window: int, stride: int) -> None:
-    """Refuse a lattice that leaves gaps or does not fall on pixels.
+    """Refuse a lattice with gaps, or one that is not of whole pixels.
 
     Raises:
         ValueError: window or stride is no whole number, or stride is outside 1..window.
@@ -79,7 +81,7 @@ def origins(length: int, window: int, stride: int) -> NDArray[np.int64]:
         raise ValueError(f"axis of {length} pixels: expected at least 1")
     if length <= window:
         return np.zeros(1, dtype=np.int64)
-    # One window at the very end, and before it those that leave at least a pixel uncovered.
+    # One window at the very end; before it, those after which a pixel is still uncovered.
     return np.array([*range(0, length - window, stride), length - window], dtype=np.int64)
 
 
@@ -111,7 +113,7 @@ def weights_1d(window: int, blend: Literal["uniform", "hann"]) -> NDArray[np.flo
     """Return the weight of each pixel of a window along one axis; in two, rows x columns.
 
     `uniform` is 1 everywhere (the paper). `hann` is sin^2(pi (i + 1/2) / window), never zero, so
-    that the rim of a tile, which one window alone covers, keeps its value.
+    that the rim of a tile, which only one window covers, keeps its value.
 
     Raises:
         ValueError: another blend.
@@ -137,8 +139,8 @@ def weight_sums(
 def block_edges(length: int, block: int, halo: int) -> tuple[int, ...]:
     """Return the cuts of one axis into cores of `block` pixels, first 0, last `length`.
 
-    A tail shorter than the halo joins the core before it: halos are exchanged between
-    neighbours, and a neighbour must be able to fill one.
+    A tail shorter than the halo joins the core before it: each core must be large enough to fill
+    the halo of its neighbour.
 
     Raises:
         ValueError: `block` is smaller than a halo, and the axis needs more than one block.

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from lspipe.errors import ModelError
+from lspipe.errors import ModelError, first_few
 from lspipe.models.weights import read_tensors
 
 if TYPE_CHECKING:
@@ -93,5 +93,4 @@ def _is_counter(name: str) -> bool:
 
 
 def _some(names: list[str]) -> str:
-    shown = ", ".join(names[:3]) or "nothing"
-    return shown if len(names) <= 3 else f"{shown} and {len(names) - 3} more"
+    return first_few(names, 3) or "nothing"

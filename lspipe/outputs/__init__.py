@@ -1,13 +1,13 @@
-"""The socket of outputs: one file per format, each turning an inventory into a file.
+"""The socket of outputs: one module per format, which writes an inventory to a file.
 
 The contract of a format's module:
 
     SUFFIX                            of the files it writes, with the dot
     write(table, path) -> None        write a GeoDataFrame of any CRS to `path`, which does not
-                                      exist; overwrite nothing else, keep the order of the rows
+                                      exist; overwrite no other file, keep the order of the rows
 
-`write` below calls it with a temporary name beside the target and renames, so that a file of the
-final name is always whole. To add a format, write such a module and list it here.
+`write` below gives it a temporary name beside the target and then renames the file, so that a file
+of the final name is always complete. To add a format, write such a module and list it here.
 """
 
 from __future__ import annotations
@@ -58,14 +58,14 @@ class OutputSpec:
 
 
 class Writer(Protocol):
-    """What a format provides."""
+    """The function that a format provides."""
 
     def __call__(self, table: gpd.GeoDataFrame, path: Path) -> None:
         """Write a table to a path that does not exist."""
 
 
 def write(name: str, table: gpd.GeoDataFrame, path: Path) -> Path:
-    """Write a table in a format; the file appears under its name only when it is whole.
+    """Write a table in a format; the file gets its name only when it is complete.
 
     Args:
         name: of `OUTPUTS`, or "package.module:write".
@@ -80,7 +80,7 @@ def write(name: str, table: gpd.GeoDataFrame, path: Path) -> Path:
         OSError: the disk is full or the folder cannot be written.
     """
     writer: Writer = resolve(name, OUTPUTS, kind="output")
-    # GDAL chooses by suffix, so that comes last; the name is of this attempt only.
+    # The suffix comes last, as GDAL chooses by it; the name is unique to this attempt.
     partial = path.with_name(f".{path.stem}.{uuid.uuid4().hex[:8]}.partial{path.suffix}")
     try:
         writer(table, partial)

@@ -78,7 +78,7 @@ def radiometry(item: Item, asset_key: str, *, tags: tuple[float, float] = NO_TAG
         known not to be trusted (Earth Search `sentinel-2-l2a` whose flag says "not applied").
 
     Raises:
-        RadiometryError: no reflectance of Sentinel-2, or nothing determines the offset.
+        RadiometryError: no reflectance of Sentinel-2, or no metadata that gives the offset.
 
     Examples:
         >>> from lspipe import preprocess
@@ -137,7 +137,7 @@ def _by_metadata(
 
 
 def _reflectance_asset(item: Item, asset_key: str, where: str) -> Mapping[str, Any]:
-    """Return the asset, refusing what is not one reflectance band of Sentinel-2."""
+    """Return the asset if it is one reflectance band of Sentinel-2, else raise."""
     if not is_sentinel2(item):
         raise RadiometryError(f"{where}: not a Sentinel-2 item; expected collection sentinel-2-l2a")
     assets = assets_of(item)
@@ -152,7 +152,7 @@ def _reflectance_asset(item: Item, asset_key: str, where: str) -> Mapping[str, A
 def _declared_offset(asset: Mapping[str, Any], where: str) -> float | None:
     """Return the reflectance offset an asset declares (STAC 1.0 or 1.1 style), None if none.
 
-    A declared offset is believed only if it is one of the two that ESA has ever used.
+    Only the two offsets that ESA has ever used are accepted.
     """
     bands = list(asset.get("raster:bands") or asset.get("bands") or [{}])
     first = {key.removeprefix("raster:"): value for key, value in bands[0].items()}
@@ -210,7 +210,7 @@ def _flag(item: Item) -> bool | None:
 
 
 def _flagged(item: Item, version: tuple[int, int] | None) -> Radiometry:
-    """Decide for a COG that may have been shifted; its raster:bands offset is never believed."""
+    """Decide for a COG that may have been shifted; its raster:bands offset is ignored."""
     flag = _flag(item)
     if flag:
         return Radiometry(REFLECTANCE_SCALE, 0.0, "Earth Search says it applied the offset itself")
@@ -225,10 +225,10 @@ def _flagged(item: Item, version: tuple[int, int] | None) -> Radiometry:
 # pixels are raw, and everyday vegetation, water and shade if they were shifted.
 _SHIFTED_SHARE = 0.05
 _RAW_SHARE = 0.005
-# A bright desert or snowfield has none below 1000 either way; raw pixels are believed only where
-# some are as dark as vegetation in red: reflectance 0 to 0.05 if they are raw.
+# A bright desert or snowfield has none below 1000 in either case; pixels count as raw only if some
+# are as dark as vegetation in red: reflectance 0 to 0.05 if they are raw.
 _DARK_LIMIT = 1500
-_MIN_PIXELS = 1000  # fewer cannot carry a share of half a percent
+_MIN_PIXELS = 1000  # with fewer, a share of half a percent is noise
 
 
 def radiometry_from_pixels(dn: NDArray[np.uint16]) -> Radiometry:

@@ -139,14 +139,14 @@ def _preset_cost(plan: Plan, choice: Choice, seconds: float) -> PresetCost:
 
 def work(plan: Plan, setting: Setting) -> tuple[int, int]:
     """Count windows and forward passes of a plan, were it done at a setting."""
-    count = _windows(plan, setting)
+    count = _count_windows(plan, setting)
     passes = count * VIEWS[setting.tta]
     if setting.screen is not None:
-        passes += _windows(plan, setting.first_pass, reach=setting.reach) * VIEWS[setting.tta]
+        passes += _count_windows(plan, setting.first_pass, reach=setting.reach) * VIEWS[setting.tta]
     return count, passes
 
 
-def _windows(plan: Plan, setting: Setting, *, reach: int = 0) -> int:
+def _count_windows(plan: Plan, setting: Setting, *, reach: int = 0) -> int:
     return sum(
         windows_in(tile, block, setting, reach=reach) * len(tile.steps)
         for tile in plan.tiles

@@ -20,8 +20,8 @@ import pandas as pd
 import shapely
 
 from lspipe import outputs
-from lspipe.change.decisions import LOCKED, NAMED, Decisions, decisions_in, layer_of, read_table
-from lspipe.errors import DecisionsError, StoreError
+from lspipe.change.decisions import LOCKED, Decisions, decisions_in, layer_of, read_table
+from lspipe.errors import DecisionsError, StoreError, first_few
 from lspipe.runs import store
 
 if TYPE_CHECKING:
@@ -305,7 +305,7 @@ def _reason(found: Found) -> str:
         return "may hold edits, which cannot be told as it is not known how it was written"
     odd = _odd(found)
     if odd:
-        return f"holds what cannot be understood ({'; '.join(odd[:NAMED])})"
+        return f"holds what cannot be understood ({first_few(odd, between='; ')})"
     return "was edited beyond its decisions"
 
 

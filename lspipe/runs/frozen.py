@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
     from lspipe.cube.choice import Step
     from lspipe.preprocess import Radiometry
+    from lspipe.schema import Part
     from lspipe.search.acquisitions import Tile
     from lspipe.search.areas import Area
 
@@ -145,7 +146,7 @@ class FrozenRun:
             )
 
     def read(
-        self, tile: FrozenTile, step: Step, bands: Sequence[str], part: tuple[slice, slice]
+        self, tile: FrozenTile, step: Step, bands: Sequence[str], part: Part
     ) -> tuple[NDArray[np.int16], NDArray[np.uint8]]:
         """Read a part of a tile; pixels equal those of the run's own cube bit for bit.
 

@@ -19,6 +19,7 @@ from lspipe.change.coverage import coverage, with_no_scene
 from lspipe.change.inventory import Provenance, delineate
 from lspipe.change.joining import TileMap, join_tiles
 from lspipe.change.unobserved import unobserved
+from lspipe.cube.composite import lower_median
 from lspipe.runs import edits, review, store
 from lspipe.runs.store import DETECTIONS, NOT_PROCESSED
 from lspipe.schema import CODE_NODATA, Quality
@@ -109,11 +110,11 @@ def _codes(run: Path, plan: Plan, tile: TilePlan) -> dict[str, NDArray[np.uint16
                 first, last = steps[role].min(), steps[role].max()
                 part = (slice(first, last + 1), rows)
                 layers = store.read(run, DETECTIONS, tile.tile.name, "probability", part)
-                merged[rows] = lower_median(layers[steps[role] - first])
+                merged[rows] = merge_acquisitions(layers[steps[role] - first])
     return maps
 
 
-def lower_median(layers: NDArray[np.uint16]) -> NDArray[np.uint16]:
+def merge_acquisitions(layers: NDArray[np.uint16]) -> NDArray[np.uint16]:
     """Merge the acquisitions of one date (`composite: each`) into one map.
 
     Args:
@@ -123,14 +124,8 @@ def lower_median(layers: NDArray[np.uint16]) -> NDArray[np.uint16]:
         Per pixel the lower median of the observed codes, so that the value is one that was stored;
         65535 where no acquisition observed the pixel.
     """
-    if len(layers) == 1:
-        only: NDArray[np.uint16] = layers[0]
-        return only
-    ordered = np.sort(layers, axis=0)  # not observed is the largest code, so it sorts to the end
-    count = np.count_nonzero(layers != CODE_NODATA, axis=0)
-    rank = np.maximum(count - 1, 0) // 2
-    picked: NDArray[np.uint16] = np.take_along_axis(ordered, rank[None], axis=0)[0]
-    return picked
+    # Most dates have one acquisition, of which nothing has to be sorted.
+    return layers[0] if len(layers) == 1 else lower_median(layers, layers != CODE_NODATA)
 
 
 def _objects(

@@ -23,7 +23,7 @@ from lspipe.runs.log import Log
 from lspipe.runs.memory import check_memory
 from lspipe.runs.prepare import opened, prepare, whats_left
 from lspipe.runs.selection import Selection, select
-from lspipe.runs.steps import batches
+from lspipe.runs.steps import tasks_of
 from lspipe.runs.summary import (
     Summary,
     earlier_summary,
@@ -198,7 +198,7 @@ def _detect(prepared: Prepared, todo: Todo, log: Log) -> stream.Outcome:
         log(Dashboard(client.dashboard_link))
         return stream.compute(
             client,
-            batches(prepared, todo, client),
+            tasks_of(prepared, todo, client),
             retries=workflow.execution.retries,
             max_in_flight=None if in_flight == "auto" else in_flight,
             report=log,

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lspipe.errors import LoadError, StoreError, UsageError
+from lspipe.errors import LoadError, StoreError, UsageError, first_few
 from lspipe.runs import review, store
 from lspipe.runs.events import Note, ignore
 from lspipe.runs.plan import Plan, TilePlan, make
@@ -167,9 +167,8 @@ def _refuse_another(previous: Mapping[str, Any], made: Plan, run: Path) -> None:
     if previous["fingerprints"]["detection"] == made.detection_fingerprint:
         return
     changed = store.differences(previous["detection_inputs"], dict(made.detection_inputs))
-    more = f" (and {len(changed) - 3} more)" if len(changed) > 3 else ""
     raise StoreError(
-        f"{run}: made by another workflow: {'; '.join(changed[:3])}{more}\n"
+        f"{run}: made by another workflow: {first_few(changed, 3, between='; ')}\n"
         "hint: choose another output, or start over with fresh=True"
     )
 

@@ -25,8 +25,8 @@ import numpy as np
 import pandas as pd
 
 from lspipe.change.carrying import carry
-from lspipe.change.decisions import NAMED, TEXTS, TIMES, Answer, Decisions, read_decisions
-from lspipe.errors import DecisionsError
+from lspipe.change.decisions import TEXTS, TIMES, Answer, Decisions, read_decisions
+from lspipe.errors import DecisionsError, first_few
 from lspipe.outputs import geoparquet
 from lspipe.runs import edits, store
 from lspipe.schema import check_inventory
@@ -314,7 +314,7 @@ def _all_placed(said: Decisions, known: Sequence[gpd.GeoDataFrame]) -> gpd.GeoDa
     if lost:
         raise DecisionsError(
             f"{said.path}: {len(lost)} not in the inventory of the run: "
-            f"{', '.join(lost[:NAMED])}; is it the file of another run?"
+            f"{first_few(lost)}; is it the file of another run?"
         )
     return rows
 
@@ -345,9 +345,7 @@ def shown(run: Path, inventory: gpd.GeoDataFrame, taken: Taken) -> tuple[gpd.Geo
     found = int(np.sum(carried.objects != None))  # noqa: E711 by element
     notes = list(taken.notes)
     if carried.torn:
-        named = ", ".join(carried.torn[:NAMED])
-        more = f" and {len(carried.torn) - NAMED} more" if len(carried.torn) > NAMED else ""
-        notes.append(f"answers differ within {named}{more}: decide again")
+        notes.append(f"answers differ within {first_few(carried.torn)}: decide again")
     answers = inventory["id"].map(dict(carried.answers)).astype("string")
     return inventory.assign(reviewed=answers), replace(
         taken, reviews=len(reviews), carried=found, notes=tuple(notes)

@@ -1,4 +1,4 @@
-"""Blocks to do -> batches of tasks, one for each tile and date, built when they are submitted."""
+"""Blocks to do -> tasks, grouped by tile and date, built when they are submitted."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ if TYPE_CHECKING:
     from lspipe.runs.selection import Todo
 
 
-def batches(prepared: Prepared, todo: Todo, client: Any) -> Iterator[stream.Batch]:
-    """One batch per (tile, step), whose graph is built when it is submitted."""
+def tasks_of(prepared: Prepared, todo: Todo, client: Any) -> Iterator[stream.StepTasks]:
+    """The tasks of each (tile, step), whose graph is built when it is submitted."""
     first = 0
     for tile in prepared.plan.tiles:
         for number in range(len(tile.steps)):
             blocks = todo.get((tile.tile.name, number), [])
             if not blocks:
                 continue
-            yield stream.Batch(
+            yield stream.StepTasks(
                 tile.tile.name,
                 number,
                 tuple(block.index for block in blocks),

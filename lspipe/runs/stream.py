@@ -34,7 +34,7 @@ GONE = "the cluster went away; the same command resumes the run"
 
 
 @dataclass(frozen=True)
-class Batch:
+class StepTasks:
     """The delayed tasks of one (tile, step), and which block each is."""
 
     tile: str
@@ -54,19 +54,19 @@ class Outcome:
 
 def compute(
     client: Client,
-    batches: Iterable[Batch],
+    steps: Iterable[StepTasks],
     *,
     retries: int,
     max_in_flight: int | None,
     report: Report,
 ) -> Outcome:
-    """Run every batch to its end, whatever fails in between.
+    """Run every step to its end, whatever fails in between.
 
     Args:
         client: of the cluster.
-        batches: in the order they should start.
+        steps: in the order they should start.
         retries: how often dask repeats a task that failed.
-        max_in_flight: no further batch is submitted while so many blocks are not finished;
+        max_in_flight: no further step is submitted while so many blocks are not finished;
             None = `BLOCKS_PER_WORKER` per worker.
         report: called after each block: `BlockDone` or `BlockFailed`.
 
@@ -74,24 +74,24 @@ def compute(
         ClusterError: the cluster went away.
         LspipeError: an error that no other block can escape either (the model, the workflow).
     """
-    waiting = deque(batches)
+    waiting = deque(steps)
     outcome = Outcome()
-    running: dict[Future, tuple[Batch, tuple[int, int]]] = {}
+    running: dict[Future, tuple[StepTasks, tuple[int, int]]] = {}
     # The loop of this client: without it, that of whichever client is the default one is taken.
     finished = as_completed([], loop=client.loop, raise_errors=False)
     try:
         while waiting or running:
             limit = max_in_flight or BLOCKS_PER_WORKER * _workers(client)
             while waiting and len(running) < limit:
-                batch = waiting.popleft()
-                for index, future in _submit(client, batch, retries):
-                    running[future] = (batch, index)
+                tasks = waiting.popleft()
+                for index, future in _submit(client, tasks, retries):
+                    running[future] = (tasks, index)
                     finished.add(future)
             if not running:
                 continue
             future = next(finished)
-            batch, index = running.pop(future)
-            _settle(future, batch, index, outcome, report)
+            tasks, index = running.pop(future)
+            _settle(future, tasks, index, outcome, report)
     finally:
         client.cancel(list(running))
     return outcome
@@ -104,15 +104,17 @@ def _workers(client: Client) -> int:
         raise ClusterError(GONE) from error
 
 
-def _submit(client: Client, batch: Batch, retries: int) -> Iterator[tuple[tuple[int, int], Future]]:
-    logger.info("%s step %d: %d blocks", batch.tile, batch.step, len(batch.indices))
-    futures = client.compute(batch.build(), retries=retries, optimize_graph=True)
-    return zip(batch.indices, futures, strict=True)
+def _submit(
+    client: Client, tasks: StepTasks, retries: int
+) -> Iterator[tuple[tuple[int, int], Future]]:
+    logger.info("%s step %d: %d blocks", tasks.tile, tasks.step, len(tasks.indices))
+    futures = client.compute(tasks.build(), retries=retries, optimize_graph=True)
+    return zip(tasks.indices, futures, strict=True)
 
 
 def _settle(
     future: Future,
-    batch: Batch,
+    tasks: StepTasks,
     index: tuple[int, int],
     outcome: Outcome,
     report: Report,
@@ -126,7 +128,7 @@ def _settle(
             raise ClusterError(GONE) from error
         if isinstance(error, LspipeError) and not isinstance(error, BlockError):
             raise
-        failure = Failure(batch.tile, batch.step, index, _reason(error))
+        failure = Failure(tasks.tile, tasks.step, index, _reason(error))
         outcome.failures.append(failure)
         report(BlockFailed(failure))
     else:

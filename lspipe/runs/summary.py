@@ -129,7 +129,7 @@ def write_summary(
         "failed_reads": summary.failed_reads,
         "reviews": dict(summary.reviews),
         "inputs": guard.inputs(prepared.plan, blocks),
-        "windows": _windows(blocks),
+        "windows": _window_counts(blocks),
         "outputs": {name: str(path) for name, path in outputs.items()},
         "failures": _not_tried(earlier, tried) + _entries(outcome.failures),
         "seconds": round(earlier.get("seconds", 0.0) + seconds, 1),
@@ -188,7 +188,7 @@ def _blocks_of(run: Path) -> list[dict[str, Any]]:
     return list(blocks.values())
 
 
-def _windows(blocks: list[dict[str, Any]]) -> dict[str, int]:
+def _window_counts(blocks: list[dict[str, Any]]) -> dict[str, int]:
     """Add up the windows of blocks: those needed, and those that were run."""
     return {
         "needed": sum(event["windows"] for event in blocks),

@@ -41,12 +41,13 @@ if TYPE_CHECKING:
     from lspipe.inference.windows import Block
     from lspipe.models.item import Scaling
     from lspipe.models.statistics import Statistics
+    from lspipe.schema import Part
 
 
 class TileMask(Protocol):
     """A bool for each pixel of a tile, however it is kept; an array is one."""
 
-    def __getitem__(self, part: tuple[slice, slice], /) -> NDArray[np.bool_]:
+    def __getitem__(self, part: Part, /) -> NDArray[np.bool_]:
         """Return rows and columns of it, bool (y, x)."""
 
 

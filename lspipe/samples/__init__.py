@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lspipe.errors import SamplesError
+from lspipe.errors import SamplesError, first_few
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -25,9 +25,6 @@ if TYPE_CHECKING:
 
 Pair = tuple["NDArray[np.float32]", "NDArray[np.uint8]"]
 """Image (channel, y, x) in model units, NaN = no data; mask (y, x), 1 = landslide, 0 = none."""
-
-NAMED = 5
-"""Files that an error names; the others are counted."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +65,7 @@ class Samples:
         homeless = [name for name in self.names if name not in known]
         if homeless:
             raise SamplesError(
-                f"{self.source}: {', '.join(homeless[:NAMED])}: no region is known "
+                f"{self.source}: {first_few(homeless)}: no region is known "
                 f"({len(homeless)} of {len(self)} patches)"
             )
         return replace(self, names=tuple(name for name in self.names if known[name] in wanted))
@@ -136,11 +133,10 @@ def sound(samples: Samples, *, skip_broken: bool = False) -> Samples:
             broken[name] = str(error)
     kept = tuple(name for name in samples.names if name not in broken)
     if broken and not skip_broken:
-        shown = "\n  ".join(list(broken.values())[:NAMED])
-        more = f"\n  and {len(broken) - NAMED} more" if len(broken) > NAMED else ""
+        shown = first_few(list(broken.values()), between="\n  ")
         raise SamplesError(
             f"{samples.source}: {len(broken)} of {len(samples)} patches are broken:\n  "
-            f"{shown}{more}\nrepair them, or leave them out (skip_broken=True)"
+            f"{shown}\nrepair them, or leave them out (skip_broken=True)"
         )
     if not kept:
         raise SamplesError(f"{samples.source}: no sound patches")
@@ -165,10 +161,9 @@ def _alone(
     """Describe files without their other half; yields nothing where all have one."""
     paths = [files[name] for name in sorted(set(files) - set(others))]
     if paths:
-        shown = ", ".join(f"{path.parent.name}/{path.name}" for path in paths[:NAMED])
-        more = f" and {len(paths) - NAMED} more" if len(paths) > NAMED else ""
+        shown = first_few([f"{path.parent.name}/{path.name}" for path in paths])
         plural = "" if len(paths) == 1 else "s"
-        yield f"{len(paths)} {noun}{plural} without {lacking}: {shown}{more}"
+        yield f"{len(paths)} {noun}{plural} without {lacking}: {shown}"
 
 
 def mask_of(values: NDArray[Any], path: Path) -> NDArray[np.uint8]:
@@ -179,7 +174,7 @@ def mask_of(values: NDArray[Any], path: Path) -> NDArray[np.uint8]:
     """
     found = np.unique(values)
     if not np.isin(found, (0, 1)).all() and not np.isin(found, (0, 255)).all():
-        shown = ", ".join(f"{value:g}" for value in found[:NAMED].astype(float))
+        shown = first_few([f"{value:g}" for value in found.astype(float)])
         raise SamplesError(f"{path}: mask with the values {shown}: expected 0 and 1, or 0 and 255")
     mask: NDArray[np.uint8] = (values > 0).astype(np.uint8)
     return mask

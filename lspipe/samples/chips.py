@@ -15,12 +15,11 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 import shapely
 
-from lspipe.errors import SamplesError
+from lspipe.errors import SamplesError, first_few
 from lspipe.models.item import ModelItem, Scaling
 from lspipe.models.mlm import read_item
 from lspipe.models.recipes import Recipe, check_item, recipe_of
 from lspipe.runs.frozen import FrozenRun
-from lspipe.samples import NAMED, Samples
 from lspipe.samples.cover import elsewhere
 from lspipe.samples.cut import Cutter, Patch
 from lspipe.samples.marks import Marks, part_of
@@ -32,6 +31,7 @@ if TYPE_CHECKING:
     import geopandas as gpd
 
     from lspipe.runs.frozen import FrozenTile
+    from lspipe.samples import Samples
 
 LEAST_OBSERVED = 0.5
 """Share of a background window that must be observed and inside the area: most of it can teach."""
@@ -210,8 +210,7 @@ def _read_file(path: Path) -> gpd.GeoDataFrame:
 def _refuse_rows(table: gpd.GeoDataFrame, wrong: np.ndarray, what: str, hint: str) -> None:
     rows = table.index[wrong]
     if len(rows):
-        named = ", ".join(map(str, rows[:NAMED]))
-        raise SamplesError(f"{what}: {len(rows)} of {len(table)} rows ({named}); {hint}")
+        raise SamplesError(f"{what}: {len(rows)} of {len(table)} rows ({first_few(rows)}); {hint}")
 
 
 def _inside(tiles: Sequence[FrozenTile], marks: Mapping[str, Marks]) -> set[int]:
@@ -231,10 +230,10 @@ def _check_outside(
 ) -> None:
     outside = [row for row in range(count) if row not in inside]
     if outside and not (is_skipped and inside):
-        named = ", ".join(map(str, outside[:NAMED]))
         raise SamplesError(
             f"{source}: {len(outside)} of {count} polygons lie outside of the area of {run.path} "
-            f"(rows {named}, counted from 0); clip them to it, or leave them out (skip_outside)"
+            f"(rows {first_few(outside)}, counted from 0); clip them to it, or leave them "
+            "out (skip_outside)"
         )
 
 

@@ -21,8 +21,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lspipe.errors import SamplesError
-from lspipe.samples import NAMED, Samples, l4s, pictures
+from lspipe.errors import SamplesError, first_few
+from lspipe.samples import Samples, l4s, pictures
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -65,7 +65,7 @@ def open_folder(path: str | Path, recipe: str) -> Samples:
         return _with_regions(_plain(root, recipe), root / REGIONS_FILE)
     if regions:
         return _joined(root, regions, recipe)
-    found = ", ".join(sorted(entry.name for entry in root.iterdir())[:NAMED]) or "nothing"
+    found = first_few(sorted(entry.name for entry in root.iterdir())) or "nothing"
     raise SamplesError(f"{root}: found {found}: expected {_expected()}")
 
 
@@ -134,13 +134,13 @@ def _with_regions(samples: Samples, file: Path) -> Samples:
     foreign = [name for name in regions if name not in samples.names]
     if foreign:
         raise SamplesError(
-            f"{file}: {', '.join(foreign[:NAMED])}: no such patches ({len(foreign)} of "
+            f"{file}: {first_few(foreign)}: no such patches ({len(foreign)} of "
             f"{len(regions)}); {samples.source} has names like {samples.names[0]}"
         )
     lacking = [name for name in samples.names if name not in regions]
     if lacking:
         raise SamplesError(
-            f"{file}: lacks {', '.join(lacking[:NAMED])} ({len(lacking)} of {len(samples)} "
+            f"{file}: lacks {first_few(lacking)} ({len(lacking)} of {len(samples)} "
             "patches): expected a line for each"
         )
     return replace(samples, regions=regions)

@@ -24,9 +24,7 @@ if TYPE_CHECKING:
     from odc.geo.geobox import GeoBox
 
     from lspipe.samples.cover import Corner
-
-Part = tuple[slice, slice]
-"""Rows and columns of a tile."""
+    from lspipe.schema import Part
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from lspipe.train.spec import Pairs, TrainSpec
 
-Batch = tuple["Tensor", "Tensor"]
+TensorPair = tuple["Tensor", "Tensor"]
 """Windows (N, C, w, w) float32 and labels (N, w, w) uint8."""
 
 MOST_DEGREES = 45.0
@@ -85,14 +85,14 @@ class Draws(Sampler[Draw]):
             yield Draw(np.sort(order[start : start + size]), turn, degrees, seed)
 
 
-class Shown(Dataset[Batch]):
+class Shown(Dataset[TensorPair]):
     """Batches as they are drawn."""
 
     def __init__(self, pairs: Pairs, spec: TrainSpec) -> None:
         self._windows, self._labels = (torch.from_numpy(array) for array in pairs)
         self._spec = spec
 
-    def __getitem__(self, draw: Draw) -> Batch:
+    def __getitem__(self, draw: Draw) -> TensorPair:
         windows, labels = self._windows[draw.chosen], self._labels[draw.chosen]
         generator = torch.Generator().manual_seed(draw.seed)
         if self._spec.haze:  # before what a rotation brings in from outside counts as dark
@@ -124,7 +124,7 @@ def cleared(windows: Tensor, share: Tensor) -> Tensor:
     return torch.where(left > 0, clear * (highest / left), windows)
 
 
-def rotated(windows: Tensor, labels: Tensor, degrees: float) -> Batch:
+def rotated(windows: Tensor, labels: Tensor, degrees: float) -> TensorPair:
     """Rotate a batch about its centre; pixels from outside are 0 and not counted.
 
     Args:
@@ -142,7 +142,7 @@ def rotated(windows: Tensor, labels: Tensor, degrees: float) -> Batch:
     return turned, torch.where(near == 0, IGNORED, near - 1).to(torch.uint8)
 
 
-def training(pairs: Pairs, spec: TrainSpec) -> DataLoader[Batch]:
+def training(pairs: Pairs, spec: TrainSpec) -> DataLoader[TensorPair]:
     """Batches of one epoch after the other, in random order, turned."""
     # Batches are drawn whole, hence no batch size here. A loader draws a seed for workers, which
     # there are none of; not from the numbers that dropout draws from.
@@ -151,7 +151,7 @@ def training(pairs: Pairs, spec: TrainSpec) -> DataLoader[Batch]:
     return DataLoader(data, batch_size=None, sampler=sampler, generator=torch.Generator())
 
 
-def validation(pairs: Pairs, batch_size: int) -> DataLoader[Batch]:
+def validation(pairs: Pairs, batch_size: int) -> DataLoader[TensorPair]:
     """Batches in their order, as they are."""
     windows, labels = (torch.from_numpy(array) for array in pairs)
     data: Any = torch.utils.data.TensorDataset(windows, labels)

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from lspipe.train.batches import Batch
+    from lspipe.train.batches import TensorPair
     from lspipe.train.spec import Pairs, TrainSpec
 
 STATE = f"last{SUFFIX}"
@@ -188,7 +188,7 @@ class _Task(lightning.LightningModule):
         # Dropout draws from here; a resumed epoch draws the same.
         torch.manual_seed(self._spec.seed * 1_000_003 + self.current_epoch)
 
-    def training_step(self, batch: Batch, index: int) -> torch.Tensor:
+    def training_step(self, batch: TensorPair, index: int) -> torch.Tensor:
         del index
         windows, labels = batch
         with _WholeSigmoid():
@@ -214,7 +214,7 @@ class _Task(lightning.LightningModule):
         self._seen = self._watched_loss = 0.0
         self._counts = np.zeros(3, np.int64)
 
-    def validation_step(self, batch: Batch, index: int) -> None:
+    def validation_step(self, batch: TensorPair, index: int) -> None:
         del index
         windows, labels = batch
         with _WholeSigmoid():

@@ -111,7 +111,7 @@ class Epoch:
     """Whether its weights are better, on validation, than those of all epochs before."""
 
 
-def told(spec: TrainSpec, epochs: Sequence[Epoch], *, windows: int) -> dict[str, Any]:
+def training_record(spec: TrainSpec, epochs: Sequence[Epoch], *, windows: int) -> dict[str, Any]:
     """Return what a model item records of a training; the best epoch is null where none was chosen.
 
     Args:

@@ -111,7 +111,7 @@ def run(client, folder, compute, *, retries=0):
             opened = cube(folder)
             return worker.block_tasks(opened, job, blocks, bands=BANDS, area=None, resources=slot)
 
-    batch = stream.Batch("18GYS", 0, tuple(block.index for block in blocks), build)
+    batch = stream.StepTasks("18GYS", 0, tuple(block.index for block in blocks), build)
     outcome = stream.compute(
         client,
         [batch],

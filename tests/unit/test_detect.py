@@ -317,7 +317,7 @@ def test_a_lazy_map_of_a_model_item_carries_no_network():
 
 
 def test_a_band_that_the_model_wants_and_the_cube_lacks_is_named():
-    with pytest.raises(UsageError, match=r"the model wants B02.*not so: B11"):
+    with pytest.raises(UsageError, match=r"the model needs each of B02.*missing or repeated: B11"):
         detect(reflectance_cube(("B02", "B04", "B08")), "shipped:bare-ground", **SMALL)
     nameless = cube_of(reflectance_cube(BARE_GROUND).values)
     with pytest.raises(UsageError, match="no band names"):

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lspipe import errors
-from lspipe.errors import LoadError, LspipeError, without_query
+from lspipe.errors import LoadError, LspipeError, first_few, without_query
 
 CLASSES = {
     name: thing
@@ -45,6 +45,15 @@ def test_the_drawn_tree_is_the_tree_of_the_classes():
         parent = CLASSES[name].__base__
         assert parent.__name__ == (parents[depth - 1] if depth else "Exception"), name
     assert {name for _, name in drawn} == set(CLASSES)
+
+
+@given(st.lists(st.text("abc"), max_size=9), st.integers(1, 9))
+def test_a_message_names_the_first_and_counts_each_of_the_others(names, most):
+    *listed, last = first_few(names, most, between="; ").split("; ")
+    if len(names) <= most:
+        assert [*listed, last] == (names or [""])
+    else:
+        assert (listed, last) == (names[:most], f"and {len(names) - most} more")
 
 
 def test_a_load_error_survives_the_way_from_a_worker():

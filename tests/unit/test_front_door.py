@@ -176,7 +176,7 @@ def with_axes(array):
 
 DIGITAL = r"digital numbers\? Divide them by 10000 and subtract the offset"
 
-# What cannot be what the model wants, and the hint.
+# Cubes that the model cannot take, and the hint.
 REFUSED = {
     "floats of digital numbers": (lambda: digital_numbers(np.float32), DIGITAL),
     "masked floats of digital numbers": (
@@ -185,11 +185,11 @@ REFUSED = {
     ),
     "uint16": (
         digital_numbers,
-        r"dtype uint16, and does not say what one step of B02 is.*where\(cube != 0\) / 10000 - 0.1",
+        r"dtype uint16, and no size of one step of B02: .*where\(cube != 0\) / 10000 - 0.1",
     ),
     "uint16 of a file without a scale": (
         lambda: digital_numbers().assign_attrs(_FillValue=0, **UNSCALED),
-        "does not say what one step of B02 is",
+        "no size of one step of B02",
     ),
     "uint8": (lambda: codes_cube().astype(np.uint8), "dtype uint8"),
     "bool": (lambda: codes_cube() > 0, "dtype bool"),
@@ -201,7 +201,7 @@ REFUSED = {
     "infinite": (lambda: reflectance().fillna(-np.inf), "holds -inf: .*make it NaN"),
     "scaled, and says a scale still": (
         lambda: reflectance().assign_attrs(**SCALED),
-        r"is reflectance already, but attrs say scale_factor 0.0001, add_offset -0.1: take them",
+        r"is reflectance already, but attrs have scale_factor 0.0001, add_offset -0.1: remove them",
     ),
     "a scale that is no number": (
         lambda: codes_cube().assign_attrs(scale_factor="some"),
@@ -213,11 +213,11 @@ REFUSED = {
     ),
     "a band that is not there": (
         lambda: dataset(reflectance()).drop_vars("red"),
-        "cube has the bands blue, green, nir, swir16, swir22.*not so: B04",
+        "cube has the bands blue, green, nir, swir16, swir22.*missing or repeated: B04",
     ),
     "a band that is there twice": (
         lambda: reflectance().assign_coords(band=["B02", "B03", "red", "B04_10m", "B11", "B12"]),
-        "not so: B04",
+        "missing or repeated: B04",
     ),
     "bands that are numbered": (
         lambda: reflectance().assign_coords(band=range(1, 7)),

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from scipy import ndimage
 
 from lspipe.errors import InferenceError
-from lspipe.inference import gather, windows
+from lspipe.inference import cut_and_add, windows
 from lspipe.inference.block import run_block
 from lspipe.inference.inputs import scale
 from lspipe.inference.observed import observed_range
@@ -397,7 +397,7 @@ def test_the_observed_range_of_parts_joins_to_that_of_the_tile():
 @pytest.fixture
 def by_index(monkeypatch):
     """Windows are cut and added up as on a GPU."""
-    monkeypatch.setitem(gather.WAYS, "cpu", gather.BY_INDEX)
+    monkeypatch.setitem(cut_and_add.OF_DEVICE, "cpu", cut_and_add.BY_INDEX)
 
 
 def _pixelwise(batch):
@@ -414,7 +414,7 @@ def test_a_gpu_gathers_the_same_windows_and_sums_them_to_the_same_bits(case, is_
     mask = holes(shape, seed) if is_masked else None
     expected = whole(pixels, setting, network=_pixelwise, mask=mask)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(gather.WAYS, "cpu", gather.BY_INDEX)
+        patch.setitem(cut_and_add.OF_DEVICE, "cpu", cut_and_add.BY_INDEX)
         assert identical(whole(pixels, setting, network=_pixelwise, mask=mask), expected)
 
 
@@ -758,7 +758,7 @@ def test_out_of_memory_says_which_batch_size_to_use(size, advice, error, place, 
     with pytest.raises(InferenceError, match=advice) as raised:
         whole(image((12, 12)), replace(SMALL, batch_size=size), network=network)
     assert ("window at row 0" in str(raised.value)) is (place == "network")
-    assert "has to start over for that" in str(raised.value)
+    assert "must start over for this" in str(raised.value)
 
 
 def fine(batch):

@@ -15,7 +15,7 @@ from lspipe.change.compare import change_codes
 from lspipe.change.spec import ChangeSpec
 from lspipe.models import read_item
 from lspipe.runs import listing, store
-from lspipe.runs.listing import lower_median
+from lspipe.runs.listing import merge_acquisitions
 from lspipe.schema import CODE_NODATA, Quality
 from tests.stored import store_run
 from tests.worlds import add_scene, ground, make_world
@@ -37,7 +37,7 @@ def test_acquisitions_of_a_date_become_the_lower_median_of_what_each_pixel_showe
     random = np.random.default_rng(rows * 10 + count)
     layers = random.integers(0, 10001, (count, rows, 9)).astype(np.uint16)
     layers[random.random(layers.shape) < 0.4] = CODE_NODATA
-    found = lower_median(layers)
+    found = merge_acquisitions(layers)
     assert found.dtype == np.uint16
     np.testing.assert_array_equal(found, by_hand(layers))
 

@@ -34,7 +34,7 @@ USED_BY = {
     "zarr": ("zarr", "runs.store"),
     "torch": (
         "torch",
-        "inference.batches inference.block inference.gather inference.inputs "
+        "inference.batches inference.block inference.cut_and_add inference.inputs "
         "inference.overlap inference.runtimes inference.soundness models.__init__ "
         "models.architectures models.bare_ground models.encoders models.torchvision "
         "train.adapt train.batches train.checkpoints train.course train.loop",

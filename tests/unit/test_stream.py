@@ -16,7 +16,7 @@ from distributed.scheduler import KilledWorker
 from lspipe.errors import ClusterError, InferenceError, LoadError, ModelError
 from lspipe.runs import stream
 from lspipe.runs.events import Failure
-from lspipe.runs.stream import Batch, compute
+from lspipe.runs.stream import StepTasks, compute
 
 
 @pytest.fixture(scope="module")
@@ -101,7 +101,7 @@ def batch(tile, work=name, *, step=0, count=3, on_build=lambda: None):
         on_build()
         return [dask.delayed(work, pure=False)(tile, column) for _, column in indices]
 
-    return Batch(tile, step, indices, build)
+    return StepTasks(tile, step, indices, build)
 
 
 def run(client, batches, *, retries=0, max_in_flight=None):
@@ -197,7 +197,7 @@ def test_a_read_that_a_block_needs_is_tried_again_too(client):
         read = dask.delayed(fails_twice, pure=False)("a read", 0)
         return [dask.delayed(needs, pure=False)(read)]
 
-    outcome, events = run(client, [Batch("A", 0, ((0, 0),), build)], retries=2)
+    outcome, events = run(client, [StepTasks("A", 0, ((0, 0),), build)], retries=2)
     assert (outcome.done, outcome.failures) == (1, [])
     assert events == [("block", {"name": "needs a read0"})]
 

@@ -163,7 +163,7 @@ def test_every_batch_is_of_its_own_date_and_numbered_after_the_ones_before(world
     client = SimpleNamespace(
         scheduler_info=lambda: {"workers": {"a": {"resources": {"inference": 1}}}}
     )
-    batches = list(steps.batches(prepared, todo, client))
+    batches = list(steps.tasks_of(prepared, todo, client))
     assert [(b.tile, b.step, b.indices) for b in batches] == [
         ("18GYS", 0, ((0, 1), (1, 0))), ("18GYS", 1, ((0, 0),)),
     ]  # fmt: skip
@@ -186,9 +186,9 @@ def test_a_second_tile_goes_after_all_blocks_of_the_first(tmp_path):
         add_scene(tmp_path, tile="18GYT", size=SIZE, time=when, values=ground())
     prepared = prepare(Workflow.from_file(world.workflow), world.run)
     todo = {(t.tile.name, step): list(t.blocks) for t in prepared.plan.tiles for step in (0, 1)}
-    batches = list(steps.batches(prepared, todo, None))
+    batches = list(steps.tasks_of(prepared, todo, None))
     assert [(b.tile, b.step) for b in batches] == [
         ("18GYS", 0), ("18GYS", 1), ("18GYT", 0), ("18GYT", 1),
     ]  # fmt: skip
     assert [b.build.keywords["first"] for b in batches] == [0, 4, 8, 12]
-    assert isinstance(batches[0], stream.Batch)
+    assert isinstance(batches[0], stream.StepTasks)

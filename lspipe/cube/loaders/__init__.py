@@ -1,7 +1,7 @@
-"""Loaders: one STAC item to raw digital numbers on a tile's grid, lazily.
+"""Loaders: one STAC item -> raw digital numbers on a tile's grid, lazily.
 
-A loader is a function like `Loader`, in a file of its own, listed in `LOADERS`. It reads one item
-and knows nothing of reflectance, clouds or composites. All loaders give the same pixels
+A loader is a function like `Loader`, in a file of its own, listed in `LOADERS`. It reads one item,
+and does nothing about reflectance, clouds or composites. All loaders give the same pixels
 (tests/unit/test_loaders.py runs the same tests over every name in the table):
 
     dims        (band, y, x), dask-backed, one chunk per band; nothing is read when it is opened
@@ -44,7 +44,7 @@ LOADERS = {
 
 
 class Loader(Protocol):
-    """What every loader does."""
+    """The contract of a loader."""
 
     def __call__(
         self,
@@ -63,8 +63,8 @@ class Loader(Protocol):
             assets: canonical band name to asset key, in the order of the result.
             geobox: the grid, in the CRS of the item.
             chunk: chunk edge, or chunk sizes along y and x, pixels.
-            resampling: band name to "nearest" or "bilinear"; only matters where a band's own
-                pixels are not those of the grid.
+            resampling: band name to "nearest" or "bilinear"; has an effect only where the pixels of
+                a band are not those of the grid.
             on_read_error: raise `LoadError`, or fill the failed chunk with `READ_FAILED`.
 
         Returns:

@@ -42,7 +42,7 @@ def load(
     """Open some assets of one item with odc-stac; see `lspipe.cube.loaders.Loader`."""
     sources = sources_of(item, assets, geobox, on_read_error)
     sizes = (chunk, chunk) if isinstance(chunk, int) else chunk
-    # odc-stac cuts regularly only; other cuts are made of these afterwards, each read once.
+    # odc-stac makes regular chunks only; rechunking gives the others, and each is read once.
     edges = [size if isinstance(size, int) else size[0] for size in sizes]
     opened = odc.stac.load(
         [pystac.Item.from_dict(plain_item(sources, geobox))],
@@ -62,7 +62,7 @@ _: Loader = load
 
 
 class _Driver(RioDriver):  # type: ignore[misc]  # odc ships types that mypy does not follow
-    """odc-loader's own driver, with a reader that knows the item and asset it reads."""
+    """The driver of odc-loader, with a reader that names item and asset in errors."""
 
     def __init__(self, sources: Mapping[str, Source]) -> None:
         super().__init__()
@@ -75,7 +75,7 @@ class _Driver(RioDriver):  # type: ignore[misc]  # odc ships types that mypy doe
 
     @contextmanager
     def restore_env(self, env: dict[str, Any], load_state: Any) -> Iterator[Any]:
-        del env  # GDAL's settings are those of `read`
+        del env  # `read` sets GDAL
         with super().restore_env({}, load_state) as context:
             yield context
 
@@ -83,8 +83,8 @@ class _Driver(RioDriver):  # type: ignore[misc]  # odc ships types that mypy doe
         return _Reader(src, ctx, self._sources[src.uri])
 
 
-class _Reader(RioReader):  # type: ignore[misc]  # likewise
-    """Reads one asset; a failure names it."""
+class _Reader(RioReader):  # type: ignore[misc]  # as above
+    """Reads one asset; an error names it."""
 
     def __init__(self, src: RasterSource, ctx: Any, source: Source) -> None:
         super().__init__(src, ctx)

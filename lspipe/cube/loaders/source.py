@@ -1,4 +1,4 @@
-"""One asset of one item to pixels: signed when read, retried, and named when it fails.
+"""One asset of one item -> pixels: signed when read, retried, and named in errors.
 
 Covers: what every loader shares, GDAL settings, signing, the second try past GDAL's cache, files
 that are not stored as Sentinel-2 stores (`declared.py`), and the `LoadError`. Does not cover: grids
@@ -42,10 +42,10 @@ if TYPE_CHECKING:
     from lspipe.cube.loaders import OnReadError
 
 GDAL_SETTINGS = {
-    # Side files (.aux.xml, .ovr) would be asked for over HTTP at every open, and would make
-    # a result depend on what lies beside the COG.
+    # GDAL would request side files (.aux.xml, .ovr) over HTTP at every open, and the result would
+    # depend on what lies beside the COG.
     "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",
-    # GDAL retries 429, 502, 503, 504 and dropped connections, each time after about twice as long.
+    # GDAL retries 429, 502, 503, 504 and dropped connections; each wait is about twice the last.
     "GDAL_HTTP_MAX_RETRY": "4",
     "GDAL_HTTP_RETRY_DELAY": "0.5",
     "GDAL_HTTP_CONNECTTIMEOUT": "20",
@@ -54,11 +54,11 @@ GDAL_SETTINGS = {
     "GDAL_HTTP_LOW_SPEED_LIMIT": "1",
 }
 
-# CPLE_BaseError is the root of GDAL's own errors, of which rasterio lets some through its warper;
-# ValueError is raised for a file without the wanted band or CRS.
+# CPLE_BaseError is the root of GDAL's own errors, some of which rasterio's warper does not wrap;
+# ValueError is raised for a file without the requested band or CRS.
 _FAILURES = (RasterioError, CPLE_BaseError, OSError, ValueError)
 
-# Loggers that write addresses as they were opened, signature included.
+# Loggers that write addresses with their signatures.
 _TALKATIVE = (
     "odc.loader._rio",
     "rasterio._base",
@@ -77,7 +77,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """Where the pixels of one band are, and how to name them when they cannot be read."""
+    """Where the pixels of one band are, and their names for errors."""
 
     item: str
     band: str
@@ -190,10 +190,10 @@ def _declared(file: rasterio.DatasetReader, source: Source, grid: GeoBox) -> Dec
 
 
 def read(source: Source, pixels: Callable[[str], _Pixels]) -> _Pixels | None:
-    """Return what `pixels(href)` reads, or None where a failed read is to become no data.
+    """Return the result of `pixels(href)`, or None where a failed read becomes no data.
 
-    A failed read over the network is tried once more past GDAL's cache: GDAL remembers a 404 for as
-    long as the process lives, so that otherwise no later retry on this worker could succeed.
+    A failed read over the network is tried once more past GDAL's cache: GDAL keeps a 404 as long as
+    the process runs, so without this no later retry on the worker could succeed.
 
     Args:
         source: the asset.
@@ -250,11 +250,11 @@ def on_grid(data: da.Array, bands: tuple[str, ...], geobox: GeoBox) -> xr.DataAr
 
 
 def plain_item(sources: Mapping[str, Source], geobox: GeoBox) -> dict[str, Any]:
-    """Return a STAC item that holds the sources only, its assets named by band.
+    """Return a STAC item with these sources only, its assets named by band.
 
-    It claims that every asset fills the grid. Items in the wild are wrong about the shape, the
-    transform or the footprint of their assets, and a loader that believed them would leave chunks
-    unread without a word; this way each chunk is read and the file itself has the last word.
+    It states that every asset fills the grid. Shape, transform or footprint are wrong in some
+    published items, and a loader that trusts them skips chunks silently. With this item each chunk
+    is read, and the file itself decides where it has data.
     """
     extent = geobox.extent.to_crs("EPSG:4326")
     return {
@@ -285,12 +285,12 @@ def _refuse_other_crs(item: pystac.Item, asset: pystac.Asset, geobox: GeoBox) ->
     if code is not None and str(code).rpartition(":")[2] != str(geobox.crs.epsg):
         raise UsageError(
             f"{item.id} is in {code}, the grid in EPSG:{geobox.crs.epsg}: an item is only read on "
-            "its own grid, so search it as a tile of its own"
+            "its own grid; search it as a separate tile"
         )
 
 
 def _settings() -> dict[str, str]:
-    # What a person sets in the environment of a worker wins.
+    # Variables that a person set in the environment of a worker are kept.
     return {name: value for name, value in GDAL_SETTINGS.items() if name not in os.environ}
 
 
@@ -302,7 +302,7 @@ def _gdal_path(href: str) -> str | None:
 
 
 def _message(error: BaseException) -> str:
-    """Return the message of the deepest cause: that of GDAL, which rasterio wraps in its own."""
+    """Return the message of the deepest cause: rasterio wraps the errors of GDAL."""
     messages = [" ".join(str(cause).split()) for cause in _chain(error)]
     return next((text for text in reversed(messages) if text), type(error).__name__)
 

@@ -1,4 +1,4 @@
-"""The second loader: stackstac; with another graph and another warper, a check of the first."""
+"""The second loader: stackstac. Its graph and warper differ, so it is a check of the first."""
 
 from __future__ import annotations
 
@@ -70,8 +70,8 @@ def _stack(band: str, source: Source, geobox: GeoBox, *, chunk: Chunk, resamplin
         chunksize=(1, 1, y, x),
         dtype=np.dtype("uint16"),
         fill_value=np.uint16(0),
-        # Its defaults would apply `raster:bands` (which may be wrong), move the coordinates by half
-        # a pixel and turn a 404 into no data without a word.
+        # The defaults would apply `raster:bands` (which may be wrong), shift the coordinates by
+        # half a pixel, and turn a 404 silently into no data.
         rescale=False,
         xy_coords=False,
         errors_as_nodata=(),
@@ -84,9 +84,9 @@ def _stack(band: str, source: Source, geobox: GeoBox, *, chunk: Chunk, resamplin
 
 
 class _Reader:
-    """Reads one asset on stackstac's grid (its `Reader` protocol); a failure names the asset.
+    """Reads one asset on stackstac's grid (its `Reader` protocol); an error names the asset.
 
-    stackstac's own reader has no setting for 0 as no data in a file that does not declare it.
+    stackstac's own reader cannot treat 0 as no data in a file that does not declare it.
     """
 
     def __init__(
@@ -99,7 +99,7 @@ class _Reader:
         source: Source,
         **_ignored: Any,
     ) -> None:
-        del url  # that of the source, not yet signed
+        del url  # the href of the source, not signed
         self.spec = spec
         self.resampling = resampling
         self.dtype = dtype

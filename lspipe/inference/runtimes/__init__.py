@@ -1,16 +1,17 @@
-"""A model item or a callable to a `Runtime`: float windows in, float32 probabilities out.
+"""A model item or a callable -> a `Runtime`: float windows in, float32 probabilities out.
 
-The rest of lspipe knows a network only as a `Runtime`. A run ships a path and a sha256 to its
+The rest of lspipe uses a network only as a `Runtime`. A run sends a path and a sha256 to its
 workers, never a module: each worker loads the weights itself, once.
 
-What executes a network is one file here and one line of `RUNTIMES`. Such a file has two functions:
+A runtime, which executes a network, is one file here and one line of `RUNTIMES`. The file has two
+functions:
 
-    check(device, precision)                        raises a UsageError where it cannot work
+    check(device, precision)                        raises a UsageError if it cannot work here
     prepare(network, *, device, precision)          (N, C, w, w) float32 -> (N, 1, w, w)
 
-`prepare` may be called from any thread, is quick, and never modifies the network; what takes long
-(compiling, capturing) happens at the first batch of each shape. What it returns may be called from
-any thread, and gives a window the same bits wherever it lies in a batch.
+`prepare` may be called from any thread, is quick, and never modifies the network; slow work
+(compiling, capturing) is done at the first batch of each shape. The function that it returns may
+be called from any thread, and gives a window the same bits at every place in a batch.
 """
 
 from __future__ import annotations
@@ -61,12 +62,12 @@ RUNTIMES = {
     "openvino": "lspipe.inference.runtimes.openvino",
     "cudagraph": "lspipe.inference.runtimes.cudagraph",
 }
-"""Names of runtimes, and the modules that make them."""
+"""Runtimes by name, and their modules."""
 
 AUTO = "eager"
-"""What "auto" stands for on every device: the only one that needs nothing and takes any network."""
+"""The runtime for "auto" on every device: it needs no extra package and takes any network."""
 
-# Two models: that of this run and, in a notebook, the one before it; more would fill a GPU.
+# Two models: the present one and, in a notebook, the one before; more would fill a GPU.
 _CACHE_SIZE = 2
 
 _IDENTITY = Scaling()
@@ -77,7 +78,7 @@ class Runtime(Protocol):
 
     @property
     def bands(self) -> tuple[str, ...] | None:
-        """Channels it wants, in order, canonical names; None = whatever it is given."""
+        """Channels it needs, in order, canonical names; None = any."""
 
     @property
     def scaling(self) -> Scaling:
@@ -85,11 +86,11 @@ class Runtime(Protocol):
 
     @property
     def fill(self) -> tuple[float, ...] | float:
-        """What stands for no data, model units, one per channel or one for all."""
+        """Value that replaces no data, model units, one per channel or one for all."""
 
     @property
     def device(self) -> torch.device:
-        """Where batches must lie."""
+        """The device of the batches."""
 
     @property
     def precision(self) -> str:
@@ -105,7 +106,7 @@ class Runtime(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class PreparedRuntime:
-    """What `prepare` of a runtime made of a network, and what must be known to feed it.
+    """A network made ready by `prepare` of a runtime, and how its input is made.
 
     Raises on call:
         InferenceError: the network did not return one tensor of shape (N, 1, w, w).
@@ -146,14 +147,14 @@ def from_callable(
 ) -> Runtime:
     """Make a runtime of any callable (N, C, w, w) -> (N, 1, w, w) probabilities.
 
-    A module is never modified: one that is in training mode, or on another device, is copied first.
-    No data is 0, and nothing is scaled: the caller's floats are in model units already.
+    A module is never modified: it is copied first if it is in training mode, or on another device.
+    No data becomes 0, and nothing is scaled: floats of the caller are in model units already.
 
     Args:
         model: a torch module, or any callable; with "openvino" one that `torch.export` can take.
         device: "auto" takes the GPU if there is one.
         precision: "auto" is bf16 on a GPU that has it, else fp32.
-        runtime: "auto" or a name of `RUNTIMES`; all but "eager" hold the weights of this moment.
+        runtime: "auto" or a name of `RUNTIMES`; all but "eager" keep a copy of the present weights.
 
     Raises:
         ModelError: not callable, or a device, precision or runtime that this machine does not have.
@@ -164,10 +165,13 @@ def from_callable(
             f"model is a {type(model).__name__}: expected the path of a model item, a torch module "
             "or a callable (N, C, w, w) -> (N, 1, w, w)"
         )
-    way = _Way.of(device=device, precision=precision, runtime=runtime)
-    settled = _settled(model, way.device) if isinstance(model, nn.Module) else model
+    target = _Target.of(device=device, precision=precision, runtime=runtime)
+    settled = _settled(model, target.device) if isinstance(model, nn.Module) else model
     return PreparedRuntime(
-        network=way.prepare(settled), device=way.device, precision=way.precision, name=way.runtime
+        network=target.prepare(settled),
+        device=target.device,
+        precision=target.precision,
+        name=target.runtime,
     )
 
 
@@ -184,9 +188,9 @@ def load(
 
     Args:
         item_path: file of the item, or "shipped:NAME".
-        sha256: what `digest` of the item must be (a run records it in its plan); None = any.
+        sha256: expected `digest` of the item (a run records it in its plan); None = any.
         device: "auto" takes the GPU if there is one.
-        item_sha256: what the sha256 of the item itself must be; None = any.
+        item_sha256: expected sha256 of the item itself; None = any.
         precision: "auto" is bf16 on a GPU that has it, else fp32.
         runtime: "auto" or a name of `RUNTIMES`.
 
@@ -206,11 +210,11 @@ def load(
             f"{item.path}: the item has changed since the run was planned; restore it, or plan a "
             "new run"
         )
-    return _loaded(item, _Way.of(device=device, precision=precision, runtime=runtime))
+    return _loaded(item, _Target.of(device=device, precision=precision, runtime=runtime))
 
 
 def available(device: str = "auto") -> dict[str, str]:
-    """Tell which runtimes work on this machine: name -> "", or the reason why it does not.
+    """Return which runtimes work on this machine: name -> "", or the reason why it does not.
 
     Nothing is compiled, and no GPU memory is taken.
 
@@ -225,30 +229,30 @@ def available(device: str = "auto") -> dict[str, str]:
 
 
 @dataclass(frozen=True)
-class _Way:
-    """How a network is to be executed, every "auto" resolved and every refusal made."""
+class _Target:
+    """Where and how a network is executed: every "auto" is resolved, and the choice is possible."""
 
     device: torch.device
     precision: str
     runtime: str
 
     @classmethod
-    def of(cls, *, device: str, precision: str, runtime: str) -> _Way:
+    def of(cls, *, device: str, precision: str, runtime: str) -> _Target:
         if runtime not in ("auto", *RUNTIMES):
             raise ModelError(f"runtime {runtime!r}: expected one of auto, {', '.join(RUNTIMES)}")
         place = resolve_device(device)
-        way = cls(
+        target = cls(
             place, resolve_precision(precision, place), AUTO if runtime == "auto" else runtime
         )
         try:
-            _part(way.runtime, "check")(way.device, way.precision)
+            _part(target.runtime, "check")(target.device, target.precision)
         except UsageError as error:
-            others = [name for name in RUNTIMES if not _obstacle(name, place, way.precision)]
+            others = [name for name in RUNTIMES if not _obstacle(name, place, target.precision)]
             raise type(error)(
-                f"runtime {runtime!r}: {error} (on this {place.type}, {way.precision}, work: "
+                f"runtime {runtime!r}: {error} (on this {place.type}, {target.precision}, work: "
                 f"{', '.join(others)})"
             ) from error
-        return way
+        return target
 
     def prepare(self, network: Callable[[torch.Tensor], Any]) -> Callable[[torch.Tensor], Any]:
         """Hand the network to the runtime."""
@@ -259,12 +263,12 @@ class _Way:
 
 
 def _part(runtime: str, function: str) -> Any:
-    """A function of the module of a runtime, imported when it is asked for."""
+    """Return a function of the module of a runtime, imported on demand."""
     return resolve(f"{RUNTIMES[runtime]}:{function}", {}, kind="runtime")
 
 
 def _obstacle(runtime: str, device: torch.device, precision: str) -> str:
-    """Why a runtime does not work here; "" if it does."""
+    """Return why a runtime does not work here; "" if it does."""
     try:
         _part(runtime, "check")(device, precision)
     except UsageError as error:
@@ -272,26 +276,26 @@ def _obstacle(runtime: str, device: torch.device, precision: str) -> str:
     return ""
 
 
-_runtimes: dict[tuple[str, str, _Way, int], Runtime] = {}
+_runtimes: dict[tuple[str, str, _Target, int], Runtime] = {}
 _runtimes_lock = threading.Lock()
 
 
-def _loaded(item: ModelItem, way: _Way) -> Runtime:
-    """The network of an item as a runtime, from memory if this process has it already.
+def _loaded(item: ModelItem, target: _Target) -> Runtime:
+    """Return the network of an item as a runtime, from the cache of this process if it is there.
 
-    A plain lru_cache would let two threads of a worker load the same weights at once. The number of
-    threads is part of the key, because compiled networks have it built in.
+    With a plain lru_cache two threads of a worker could load the same weights at once. The number
+    of threads is part of the key, because compiled networks have it built in.
     """
-    key = (item.item_sha256, digest(item), way, torch.get_num_threads())
+    key = (item.item_sha256, digest(item), target, torch.get_num_threads())
     with _runtimes_lock:
         if key not in _runtimes:
             while len(_runtimes) >= _CACHE_SIZE:
                 del _runtimes[next(iter(_runtimes))]
             _runtimes[key] = PreparedRuntime(
-                network=way.prepare(build_network(item).to(way.device)),
-                device=way.device,
-                precision=way.precision,
-                name=way.runtime,
+                network=target.prepare(build_network(item).to(target.device)),
+                device=target.device,
+                precision=target.precision,
+                name=target.runtime,
                 bands=item.bands,
                 scaling=item.scaling,
                 fill=item.fill,
@@ -300,7 +304,7 @@ def _loaded(item: ModelItem, way: _Way) -> Runtime:
 
 
 def _settled(module: nn.Module, device: torch.device) -> nn.Module:
-    """The module in eval mode on the device: itself if it is so already, else a copy."""
+    """Return the module in eval mode on the device: itself if it is so already, else a copy."""
     tensors = [*module.parameters(), *module.buffers()]
     in_place = all(tensor.device.type == device.type for tensor in tensors)
     if in_place and not any(part.training for part in module.modules()):

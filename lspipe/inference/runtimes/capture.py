@@ -1,4 +1,4 @@
-"""A network -> one graph of tensor operations: what the runtimes that need one have in common."""
+"""A network -> one graph of tensor operations: the code that graph runtimes share."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from lspipe.inference.runtimes.taps import without_dead_taps
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-# What folding may move a probability by; rounding moves it by 1e-6.
+# Largest change of a probability by folding; rounding changes it by 1e-6.
 _FOLDED_MOVES = 1e-4
 
-# A sentence or two of the message of a library; the rest is its own stack.
+# Characters of a library's message: a sentence or two; the rest is its stack.
 _REASON_LENGTH = 300
 
 
 def snapshot(network: Callable[[torch.Tensor], Any]) -> Callable[[torch.Tensor], Any]:
     """Copy a module, without gradients, so that it may be cast or folded; a function is kept.
 
-    The weights of a graph are constants, so a copy is taken: a module that is trained on does not
-    change half of what was compiled from it. The copy leaves out what `taps` selects.
+    The weights of a graph are constants. With a copy, training the module further cannot change a
+    part of the graph. The copy has no dead taps (`taps`).
     """
     if not isinstance(network, nn.Module):
         return network
@@ -48,9 +48,9 @@ def casting(
 ) -> Callable[[torch.Tensor], Any]:
     """Return float32 in, float32 out, computed in a precision; a module is cast in place.
 
-    A module is cast whole rather than autocast: equally fast on a CPU, and ten times closer to
-    fp32 when compiled, as the sigmoid is then computed before the result is rounded (DeepLabv3+,
-    10 bands: 1.4e-4 against 2e-3). The weights of a function are out of reach: it is autocast.
+    A module is cast as a whole: as fast on a CPU as autocast, and ten times closer to fp32 when
+    compiled, as the sigmoid is then computed before the result is rounded (DeepLabv3+, 10 bands:
+    1.4e-4 against 2e-3). A function is autocast, as its weights cannot be reached.
     """
     dtype = torch.bfloat16 if precision == "bf16" else torch.float32
     if isinstance(network, nn.Module):
@@ -72,10 +72,10 @@ def casting(
 def folded(module: nn.Module, batch: torch.Tensor) -> nn.Module:
     """Fold batch normalisations into the convolutions before them.
 
-    Which convolution is before which normalisation is seen while a batch goes through: one whose
-    output is what the normalisation is given, each called once. Tracing would not do: networks
-    look at the size of their input in Python. That nothing else used that output is then checked
-    by the result.
+    The pairs are found while a batch goes through: the output of the convolution is the input of
+    the normalisation, and each is called once. Tracing is not possible, as networks read the size
+    of their input in Python. If something else uses that output too, the result differs, which is
+    checked at the end.
 
     Args:
         module: in eval mode, fp32; not modified.
@@ -96,11 +96,11 @@ def folded(module: nn.Module, batch: torch.Tensor) -> nn.Module:
 
 
 def _followers(module: nn.Module, batch: torch.Tensor) -> tuple[list[tuple[str, str]], Any]:
-    """Names of convolutions and of the normalisations that follow; and the network's answer."""
+    """Return names of convolutions and of the normalisations after them, and the output."""
     made: dict[int, str] = {}
     calls: Counter[str] = Counter()
     pairs: list[tuple[str, str]] = []
-    kept: list[torch.Tensor] = []  # an id is that of one tensor only while the tensor lives
+    kept: list[torch.Tensor] = []  # an id is unique only while its tensor lives
 
     def made_by(name: str, output: torch.Tensor) -> None:
         calls[name] += 1
@@ -132,7 +132,7 @@ def _followers(module: nn.Module, batch: torch.Tensor) -> tuple[list[tuple[str, 
 
 
 def _fold(module: nn.Module, convolution: str, normalisation: str) -> None:
-    """Put a normalisation into the weights of a convolution, and nothing in its place."""
+    """Fold a normalisation into the weights of a convolution, and replace it by the identity."""
     from torch.nn.utils.fusion import fuse_conv_bn_eval
 
     before: Any = module.get_submodule(convolution)
@@ -142,16 +142,16 @@ def _fold(module: nn.Module, convolution: str, normalisation: str) -> None:
 
 
 def _float(output: Any) -> Any:
-    """The output in float32; what is no tensor is left for the shape check to refuse."""
+    """Return the output in float32; the shape check refuses what is no tensor."""
     return output.float() if isinstance(output, torch.Tensor) else output
 
 
 @contextmanager
 def capturing(runtime: str) -> Iterator[None]:
-    """Turn whatever keeps a library from taking a network into one error, and keep it quiet.
+    """Turn every error of a library that captures a network into one, and silence its warnings.
 
-    Source of the warnings: PyTorch 2.13 deprecates parts of itself that its own compiler uses. The
-    filter is of the whole process, so warnings of other threads may be lost meanwhile.
+    PyTorch 2.13 warns about deprecated parts that its own compiler uses. The filter holds for the
+    whole process, so warnings of other threads may be lost meanwhile.
 
     Raises:
         ModelError: the runtime cannot take the network.
@@ -167,7 +167,7 @@ def capturing(runtime: str) -> Iterator[None]:
         except Exception as error:
             if is_out_of_memory(error):
                 raise
-            # A network is foreign code, and none of the libraries lists what it raises.
+            # A network is foreign code, and no library lists the errors it raises.
             reason = " ".join(str(error).split())[:_REASON_LENGTH]
             raise ModelError(
                 f"runtime {runtime!r} cannot take this network ({type(error).__name__}: {reason}); "

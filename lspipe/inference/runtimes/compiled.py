@@ -3,16 +3,16 @@
 Needs a C++ compiler on a CPU, Triton on a GPU. Freezing turns weights into constants, which folds
 batch normalisation into the convolution before it.
 
-Compiling takes half a minute for a ResNet-50 and seconds where the kernels are on disk already. It
-happens at the first batch of a shape, in one thread of the process at a time. On a CPU no helper
-process is left behind: kernels are built by threads; torch keeps processes for Triton only.
+Compiling takes half a minute for a ResNet-50, and seconds if the kernels are on disk already. It
+happens at the first batch of a shape, in one thread of the process at a time. On a CPU threads
+build the kernels, so that no helper process is left; torch uses processes for Triton only.
 
 On a CPU a window has the same bits on every call at one thread count and one kind of processor.
-On a GPU kernels are chosen by timing them (max-autotune): bits repeat within a process, and from
-one process to the next only as far as the choices do. Nothing here was run on a GPU yet.
+On a GPU kernels are chosen by timing them (max-autotune): bits repeat within a process, and between
+processes only if the same kernels are chosen. Nothing here was run on a GPU yet.
 
-No pickle: what torch would keep as pickled graphs (`fx_graph_cache`, the cache of autograd, the
-profile of dynamo) is off. Kernels are kept, as sources and shared libraries, in a folder that only
+No pickle: the caches that torch writes as pickles (`fx_graph_cache`, the cache of autograd, the
+profile of dynamo) are off. Kernels are kept, as sources and shared libraries, in a folder that only
 this user can write to.
 """
 
@@ -40,12 +40,12 @@ if TYPE_CHECKING:
 
 _FOLDERS = _FOLDER, _TRITON_FOLDER = "TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR"
 
-# Settings are those of a thread (of the process, in older torch), the folder is the process's.
+# Settings belong to a thread (in older torch to the process), the folder to the process.
 _compiling = threading.Lock()
 
 
 def check(device: torch.device, precision: str) -> None:  # noqa: ARG001 - both are computed
-    """Raise ModelError where torch.compile has nothing to compile with."""
+    """Raise ModelError if torch.compile finds no compiler."""
     if not hasattr(torch.compiler, "skip_all_guards_unsafe"):
         raise ModelError(
             f"needs a newer PyTorch, this is {torch.__version__} "
@@ -55,7 +55,7 @@ def check(device: torch.device, precision: str) -> None:  # noqa: ARG001 - both 
         if find_spec("triton") is None:
             raise ModelError("needs Triton, which is not installed: pip install triton")
         return
-    # As torch looks for it, but without the seconds that importing its compiler takes.
+    # The same search as in torch, without the seconds it takes to import its compiler.
     name = os.environ.get("CXX", "clang++" if sys.platform == "darwin" else "g++")
     if shutil.which(name) is None:
         raise ModelError(
@@ -69,9 +69,9 @@ def prepare(
 ) -> Callable[[torch.Tensor], Any]:
     """Compile a copy of the network at the first batch of each shape.
 
-    Takes functions too: what they call is compiled with them, in bf16 under autocast. Kernels have
-    the number of threads built in, that of the thread that prepares; convolutions, which stay
-    torch's own, take that of the thread that calls.
+    Takes functions too: the modules they call are compiled with them, and bf16 is autocast. Kernels
+    have the number of threads of the preparing thread built in; convolutions, which stay those of
+    torch, use the number of the calling thread.
     """
     is_gpu = device.type == "cuda"
     memory_format = torch.channels_last if is_gpu else torch.contiguous_format
@@ -82,7 +82,7 @@ def prepare(
     ready: dict[tuple[int, ...], Callable[[torch.Tensor], Any]] = {}
 
     def call(batch: torch.Tensor) -> Any:
-        # Nothing but the shape may differ, as what was compiled does not look (`_compile`).
+        # Only the shape may differ: compiled code has no guards that check the rest (`_compile`).
         batch = batch.float().contiguous(memory_format=memory_format)
         shape = tuple(batch.shape)
         with torch.inference_mode(), reproducible(device):
@@ -113,7 +113,7 @@ def _settings(*, is_gpu: bool, threads: int) -> dict[str, Any]:
 def _compile(
     forward: Callable[[torch.Tensor], Any], batch: torch.Tensor, settings: dict[str, Any]
 ) -> Callable[[torch.Tensor], Any]:
-    """Compile for the shape of a batch, and run it once: torch compiles when it is called.
+    """Compile for the shape of a batch, and run it once: torch compiles at the first call.
 
     Raises:
         ModelError: not one graph, or the compiler failed.
@@ -128,13 +128,12 @@ def _compile(
             _alone(forward),
             dynamic=False,
             fullgraph=True,
-            # What was compiled for a shape is called with that shape, and nothing else may change:
-            # guards would cost time, and a caller in another mode would compile anew, outside of
-            # here.
+            # Compiled code is called with its shape only, and nothing else changes. Guards would
+            # cost time, and recompile elsewhere if a caller is in another mode.
             options={"guard_filter_fn": torch.compiler.skip_all_guards_unsafe},
         )
         with (
-            # Not options of torch.compile: dynamo would not see that weights are to be frozen.
+            # Not as options of torch.compile: dynamo would not see the setting to freeze weights.
             inductor.patch(settings),
             dynamo.patch(automatic_dynamic_local_pgo=False, automatic_dynamic_remote_pgo=False),
             autograd.patch(enable_autograd_cache=False, enable_remote_autograd_cache=False),
@@ -144,10 +143,10 @@ def _compile(
 
 
 def _alone(forward: Callable[[torch.Tensor], Any]) -> Callable[[torch.Tensor], Any]:
-    """The same function with a code object of its own.
+    """Return the same function with its own code object.
 
-    torch keeps what it compiled at the code object, which all closures of one function share:
-    without guards another network, or another shape, would be taken for this one.
+    torch stores compiled code at the code object, which all closures of a function share: without
+    guards, the code of another network or shape would be called.
     """
     assert isinstance(forward, FunctionType)  # noqa: S101 - of `casting`, for the type checker
     return FunctionType(
@@ -163,10 +162,10 @@ def _alone(forward: Callable[[torch.Tensor], Any]) -> Callable[[torch.Tensor], A
 def _own_folder() -> Iterator[None]:
     """Keep kernels where only this user can write, unless the person named a folder.
 
-    torch's own choice is /tmp/torchinductor_USER: its first creator decides which code is
-    loaded. The folder has no other setting than the environment, where torch writes its own choice
-    too; it is set while compiling only, so that other users of torch.compile in this process do not
-    notice.
+    By default torch takes /tmp/torchinductor_USER: whoever creates it first decides which code is
+    loaded. The folder can be set only by the environment, where torch writes its default too; it is
+    set while compiling only, so that other users of torch.compile in this process are not
+    affected.
 
     Raises:
         ModelError: the folder cannot be made, or others can write to it.
@@ -182,13 +181,13 @@ def _own_folder() -> Iterator[None]:
         if not os.environ.get(_FOLDER) or _FOLDER in by_torch:
             os.environ[_FOLDER] = str(_private_folder())
         if _TRITON_FOLDER in by_torch:
-            # Else torch takes it for a choice of the person's; without it, it uses the one above.
+            # Else torch treats it as set by the person; unset, torch uses the folder above.
             del os.environ[_TRITON_FOLDER]
         yield
 
 
 def _private_folder() -> Path:
-    """The folder lspipe/inductor of the user's cache, made if need be, writable by this user only.
+    """Return the folder lspipe/inductor in the user's cache; create it, writable by this user only.
 
     Source: XDG Base Directory Specification 0.8 (relative paths are to be ignored).
     """

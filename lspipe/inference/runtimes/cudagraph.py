@@ -1,7 +1,7 @@
-"""A network as a CUDA graph: all its kernels started at once, for GPUs that wait for Python.
+"""A network as a CUDA graph: all its kernels start at once, so a GPU does not wait for Python.
 
 Convolutions are channels-last, batch normalisation is folded into them where one follows the other,
-and bf16 is a cast of the whole network. cuDNN's own kernels, chosen without timing them:
+and bf16 is a cast of the whole network. The kernels are those that cuDNN chooses without timing:
 a window has the same bits in every process on one kind of GPU.
 
 Written from the documentation of torch.cuda.graphs. Not run on a GPU yet: tests/gpu is the check.
@@ -23,8 +23,8 @@ from lspipe.inference.runtimes.devices import reproducible
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-# Calls before the capture, in which cuDNN and cuBLAS allocate what a capture must not: the number
-# of PyTorch's own example (docs, "CUDA Graphs", whole-network capture).
+# Calls before the capture, in which cuDNN and cuBLAS allocate memory, as a capture must not: the
+# number in the example of PyTorch (docs, "CUDA Graphs", whole-network capture).
 _WARM_UPS = 3
 
 _capturing = threading.Lock()
@@ -41,9 +41,9 @@ def prepare(
 ) -> Callable[[torch.Tensor], Any]:
     """Capture a copy of the network at the first batch of each shape.
 
-    Functions are taken too, not folded, and in bf16 autocast. Every shape keeps its input, output
-    and workspace on the GPU. Threads take turns; all must use one CUDA stream, as they do by
-    default.
+    Functions are accepted too; they are not folded, and bf16 is autocast. Every shape keeps its
+    input, output and workspace on the GPU. One thread calls at a time; all must use one CUDA
+    stream, as they do by default.
     """
     frozen = snapshot(network)
     ready: Callable[[torch.Tensor], Any] | None = None
@@ -55,7 +55,7 @@ def prepare(
         with torch.inference_mode(), _capturing:
             if shape not in graphs:
                 with capturing("cudagraph"), reproducible(device):
-                    # As windows are cut on a GPU, and as convolutions want them.
+                    # The layout in which windows are cut on a GPU, and which convolutions need.
                     given = batch.float().contiguous(memory_format=torch.channels_last)
                     if ready is None:
                         ready = casting(
@@ -72,7 +72,7 @@ def prepare(
 
 @dataclass(frozen=True)
 class _Graph:
-    """Kernels that read one piece of memory and write another."""
+    """A recorded graph, with the memory that it reads and the memory that it writes."""
 
     graph: torch.cuda.CUDAGraph
     given: torch.Tensor
@@ -90,7 +90,7 @@ def _capture(forward: Callable[[torch.Tensor], Any], batch: torch.Tensor) -> _Gr
 
     Raises:
         ModelError: it waits for the GPU (`.item()`, `if tensor:`), or does not return a tensor.
-            The allocator of older torch then takes the capture for unfinished: continue in a new
+            The allocator of older torch then treats the capture as unfinished: continue in a new
             process.
     """
     given = batch.clone()

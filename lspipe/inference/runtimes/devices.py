@@ -1,4 +1,4 @@
-"""Where and how exactly to compute: what a person writes -> what this machine has."""
+"""Names of devices and precisions -> those of this machine; threads, memory, reproducible GPUs."""
 
 from __future__ import annotations
 
@@ -20,9 +20,10 @@ PRECISIONS = ("auto", "fp32", "bf16")
 def use_threads(count: int) -> int:
     """Compute with this many threads per operation; return how many there were.
 
-    A worker of a run calls it in the thread that computes, whatever started that worker: the count
-    decides the last bit of a result, and threads of several workers on one machine would fight for
-    its cores. OpenMP keeps the count per thread: threads that have computed before keep theirs.
+    A worker of a run calls it in the thread that computes, on any kind of cluster: the count
+    decides the last bit of a result, and threads of several workers on one machine would compete
+    for its cores. OpenMP stores the count per thread: threads that have computed before keep
+    theirs.
     """
     earlier = torch.get_num_threads()
     if earlier != count:
@@ -52,9 +53,9 @@ def resolve_device(device: str) -> torch.device:
 def resolve_precision(precision: str, device: torch.device) -> str:
     """Turn "auto", "fp32" or "bf16" into the precision that the device computes in.
 
-    PyTorch computes bf16 on any CPU, on one without the instructions slowly: it is not refused
-    here, so that a result can be checked anywhere. OpenVINO would compute in fp32 without a word
-    and refuses it itself.
+    PyTorch computes bf16 on any CPU, slowly without the instructions; it is accepted here, so that
+    a result can be checked anywhere. OpenVINO would silently compute in fp32, so its runtime
+    refuses it.
 
     Raises:
         ModelError: an unknown name, or "bf16" on a GPU without it.
@@ -76,14 +77,14 @@ def resolve_precision(precision: str, device: torch.device) -> str:
 
 _NO_MEMORY = (
     "allocate memory",  # a CPU's allocator
-    "out of memory",  # CUDA outside of torch's allocator, as where a graph is made
+    "out of memory",  # CUDA outside of torch's allocator, for instance for a graph
     "unable to find an engine",  # cuDNN, once it has tried each in vain
     "ALLOC_FAILED",  # cuDNN and cuBLAS
 )
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether torch or Python could not get memory; many errors of torch have no type."""
+    """Return whether memory ran out in torch or Python; many errors of torch have no own type."""
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(
         words in str(error) for words in _NO_MEMORY
     )
@@ -94,9 +95,9 @@ _on_a_gpu = threading.RLock()
 
 @contextmanager
 def reproducible(device: torch.device) -> Iterator[None]:
-    """No autotuning and no TF32 on a GPU: equal batches give equal bits, and fp32 is fp32.
+    """Switch off autotuning and TF32 on a GPU: equal batches give equal bits, fp32 stays fp32.
 
-    Threads take turns: the flags are those of the whole process.
+    One thread at a time: the flags belong to the whole process.
     """
     if device.type != "cuda":
         yield

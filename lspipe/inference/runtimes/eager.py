@@ -18,19 +18,19 @@ if TYPE_CHECKING:
 
 
 def check(device: torch.device, precision: str) -> None:
-    """Refuse nothing: plain PyTorch works wherever PyTorch does."""
+    """Refuse nothing: plain PyTorch works on every device."""
 
 
 def prepare(
     network: Callable[[torch.Tensor], Any], *, device: torch.device, precision: str
 ) -> Callable[[torch.Tensor], Any]:
-    """Call the network as it is; later changes of its weights count."""
+    """Call the network itself; later changes of its weights count."""
     return _Eager(network, device, precision)
 
 
 @dataclass(frozen=True)
 class _Eager:
-    # A class and not a closure: dask may have to send a caller's own network to its workers.
+    # A class, not a closure: dask may have to send a caller's network to its workers.
     network: Callable[[torch.Tensor], Any]
     device: torch.device
     precision: str

@@ -1,11 +1,11 @@
 """A network through OpenVINO: the fastest on a CPU, about twice as fast as plain PyTorch.
 
-Needs `pip install "lspipe[openvino]"`. The network is taken by `torch.export`, which refuses one
-whose path depends on the values of pixels, instead of freezing the path of its example. Functions
-are taken too; modules that they call are not copied, so leave those alone until the first batch.
+Needs `pip install "lspipe[openvino]"`. `torch.export` captures the network; it refuses a network
+whose path depends on pixel values, instead of keeping the path of its example. Functions are
+accepted too; the modules they call are not copied, so do not change those before the first batch.
 
-Nothing is sent and nothing is written: OpenVINO's telemetry, which reports its import and every
-conversion by `openvino.convert_model`, is kept out.
+Nothing is sent and nothing is written: the telemetry of OpenVINO, which reports its import and
+every conversion by `openvino.convert_model`, is blocked.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 _TELEMETRY = "openvino_telemetry"
 
-# Names of OpenVINO: its hint, and what `OPTIMIZATION_CAPABILITIES` calls it.
+# Names in OpenVINO: in its hint, and in `OPTIMIZATION_CAPABILITIES`.
 _PRECISIONS = {"fp32": ("f32", "FP32"), "bf16": ("bf16", "BF16")}
 
 _importing = threading.Lock()
@@ -34,7 +34,7 @@ _converting = threading.Lock()
 
 
 def check(device: torch.device, precision: str) -> None:
-    """Raise where OpenVINO is not installed, or would compute elsewhere or otherwise than asked.
+    """Raise if OpenVINO is not installed, or cannot compute on this device or in this precision.
 
     Raises:
         ModelError: a GPU, or bf16 on a CPU without it (OpenVINO would compute in fp32 silently).
@@ -59,18 +59,18 @@ def prepare(
 ) -> Callable[[torch.Tensor], Any]:
     """Convert a copy of the network at the first batch of each shape.
 
-    It computes with as many threads as the thread that prepares, one batch at a time.
+    It computes one batch at a time, with the number of threads of the preparing thread.
     """
     module = _Network(snapshot(network)).eval()
     threads = torch.get_num_threads()
     requests: dict[tuple[int, ...], Any] = {}
     # A request has one input and one output.
-    asking = threading.Lock()
+    inferring = threading.Lock()
 
     def call(batch: torch.Tensor) -> torch.Tensor:
         shape = tuple(batch.shape)
         pixels = batch.detach().float().contiguous().numpy()
-        with asking:
+        with inferring:
             if shape not in requests:
                 with _converting:
                     requests[shape] = _request(module, shape, precision, threads)
@@ -82,14 +82,14 @@ def prepare(
 
 
 class _Network(nn.Module):
-    """A module or a function, as the module that `torch.export` wants, with one output."""
+    """A module or a function as a module with one output, as `torch.export` needs it."""
 
     def __init__(self, network: Callable[[torch.Tensor], Any]) -> None:
         super().__init__()
         self.network = network
 
     def forward(self, windows: torch.Tensor) -> torch.Tensor:
-        """Call the network, and refuse what no runtime would accept."""
+        """Call the network, and refuse an output that is not one tensor."""
         output = self.network(windows)
         if not isinstance(output, torch.Tensor):
             raise InferenceError(
@@ -115,9 +115,9 @@ def _request(module: nn.Module, shape: tuple[int, ...], precision: str, threads:
                 "INFERENCE_PRECISION_HINT": _PRECISIONS[precision][0],
                 "INFERENCE_NUM_THREADS": threads,
                 "NUM_STREAMS": 1,
-                # Several workers of one machine would all be pinned to its first cores.
+                # Else all workers of a machine would be pinned to its first cores.
                 "ENABLE_CPU_PINNING": False,
-                # Never int8, as it would be for some fully connected layers.
+                # Never int8, which is the default for some fully connected layers.
                 "DYNAMIC_QUANTIZATION_GROUP_SIZE": 0,
             },
         )
@@ -127,18 +127,17 @@ def _request(module: nn.Module, shape: tuple[int, ...], precision: str, threads:
 def _converted(module: nn.Module, shape: tuple[int, ...]) -> Any:
     """Turn a module into a model of OpenVINO with a fixed shape, weights shared with the module.
 
-    Source: what `openvino.convert_model` does (openvino/tools/ovc/convert_impl.py), less its
-    telemetry.
+    Source: `openvino.convert_model` (openvino/tools/ovc/convert_impl.py), without its telemetry.
     """
     _openvino()
     from openvino.frontend import FrontEndManager
     from openvino.frontend.pytorch.fx_decoder import TorchFXPythonDecoder
 
-    # Tensors of inference mode, in which blocks are computed, cannot be exported.
+    # Blocks are computed in inference mode, whose tensors cannot be exported.
     with torch.inference_mode(mode=False), torch.no_grad():
         program = torch.export.export(module, (torch.zeros(shape),), strict=False)
         graph = program.run_decompositions().module()
-    # In a variable, as the front end does not keep it alive.
+    # In a variable, as the front end keeps no reference to it.
     decoder = TorchFXPythonDecoder(graph)
     frontend = FrontEndManager().load_by_framework("pytorch")
     model = frontend.convert(frontend.load(decoder))
@@ -148,12 +147,12 @@ def _converted(module: nn.Module, shape: tuple[int, ...]) -> Any:
 
 @cache
 def _core() -> Any:
-    """The devices of OpenVINO, looked up once per process."""
+    """Return the devices of OpenVINO, found once per process."""
     return _openvino().Core()
 
 
 def _openvino() -> Any:
-    """Import OpenVINO without its telemetry, which it does without where it cannot be imported.
+    """Import OpenVINO without its telemetry: OpenVINO works without that package.
 
     Raises:
         MissingExtra: it is not installed.

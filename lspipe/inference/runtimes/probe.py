@@ -1,4 +1,4 @@
-"""A runtime -> how many windows go through its network at once, found by trying.
+"""A runtime -> the largest batch that its GPU can hold, found by trying.
 
 Not run on a GPU yet: tests/gpu is the check.
 """
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from lspipe.inference.runtimes import Runtime
 
 SIZES = (256, 128, 64, 32, 16, 8, 4, 2, 1)
-"""Batch sizes to try. Powers of two, so that two GPUs of one kind find the same one even if
-something small lies on one of them."""
+"""Batch sizes to try. Powers of two, so that two GPUs of one kind find the same size even if
+a little memory of one is taken."""
 
 
 BYTES_PER_BATCH_PIXEL = 64
@@ -37,19 +37,19 @@ def largest_batch(
 ) -> int:
     """Return the largest batch whose forward pass fits into the memory of the GPU.
 
-    Depends on nothing but the memory that is free; freeze what it returns, as another batch size
-    may change the last bit. Every size tried is compiled: for "compiled", probe "eager" instead.
+    It depends only on the free memory. Store the result, as another batch size may change the last
+    bit. Every size tried is compiled: for "compiled", probe "eager" instead.
 
     Args:
         runtime: of the network.
         channels: C of a window.
         window: edge of a window, pixels.
         reserve_bytes: kept free while trying, for the block itself (pixels, sums).
-        sizes: what to try, largest first.
+        sizes: to try, largest first.
 
     Raises:
         ModelError: not even the smallest fits.
-        ValueError: not on a GPU; on a CPU memory is not what limits a batch.
+        ValueError: not on a GPU; on a CPU memory does not limit a batch.
     """
     if runtime.device.type != "cuda":
         raise ValueError(f"the network is on the device {runtime.device.type!r}: expected 'cuda'")
@@ -63,19 +63,19 @@ def largest_batch(
 
 
 def _fits(runtime: Runtime, shape: tuple[int, ...], reserve_bytes: int) -> bool:
-    """Whether a batch of this shape goes through the network; leaves no memory taken."""
+    """Return whether a batch of this shape fits; all memory is freed again."""
     try:
         count, _, height, width = shape
         taken = reserve_bytes + count * height * width * BYTES_PER_BATCH_PIXEL
         reserve = torch.empty(taken, dtype=torch.uint8, device=runtime.device)
-        # In the layout in which windows are cut: cuDNN chooses its kernels by it.
+        # In the layout of cut windows, by which cuDNN chooses its kernels.
         batch = torch.zeros(shape, device=runtime.device)
         runtime(batch.contiguous(memory_format=torch.channels_last))
         del batch
         torch.cuda.synchronize(runtime.device)
         del reserve
     except RuntimeError as error:
-        # Some kernels cannot count that far, and raise errors of their own.
+        # Some kernels have a limit of their own, with other errors.
         if is_out_of_memory(error) or "CUDNN" in str(error) or "CUBLAS" in str(error):
             return False
         raise

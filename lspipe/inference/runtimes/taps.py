@@ -1,14 +1,14 @@
-"""Dilated convolutions without the taps that see nothing but padding.
+"""Dilated convolutions without the taps that see only padding.
 
-A window of 224 px is 14 x 14 features where an atrous pyramid looks at it. A tap that lies 24
-features away from the middle one then multiplies zeros, at every place: of a kernel of 3 x 3 the
-one in the middle is left, and the convolution is a product. The others are not computed, which
-changes nothing but the order of a sum of finite numbers. Libraries compute them, those of depthwise
-convolutions by their slowest way: what it costs in DeepLabv3+ with a ResNet-50 (rates 12, 24, 36)
-is in benchmarks/pipeline_cpu.py.
+A window of 224 px has 14 x 14 features in an atrous pyramid. A tap that lies 24 features away from
+the middle one multiplies zeros at every place: of a 3 x 3 kernel only the middle tap is left, and
+the convolution is a product. The other taps are left out here, which changes only the order of a
+sum of finite numbers. Libraries compute them, and use their slowest kernels for depthwise
+convolutions: benchmarks/pipeline_cpu.py has the cost in DeepLabv3+ with a ResNet-50 (rates 12, 24,
+36).
 
-Which taps are left depends on the size of the features, and is found when the network is called;
-what is captured for one shape computes nothing of it.
+Which taps are left depends on the size of the features, and is computed at each call of the
+network; a graph captured for one shape has the result built in.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from torch.nn import functional
 
 
 def without_dead_taps(network: nn.Module) -> nn.Module:
-    """Let every dilated convolution of a network leave out what sees nothing; changed in place."""
+    """Make every dilated convolution of a network leave out its dead taps; changed in place."""
     for part in network.modules():
         if _may_have_dead_taps(part):
-            # As torch's own lazy modules become what they are.
+            # The lazy modules of torch change their class in the same way.
             part.__class__ = _Trimmed
     return network
 
 
 def _may_have_dead_taps(part: nn.Module) -> bool:
-    """Whether it is a dilated convolution, padded with a number of zeros; a subclass may differ."""
+    """Return whether this is a dilated convolution padded with zeros; subclasses may differ."""
     return (
         type(part) is nn.Conv2d
         and max(part.dilation) > 1
@@ -38,9 +38,9 @@ def _may_have_dead_taps(part: nn.Module) -> bool:
 
 
 def dead_taps(features: int, *, taps: int, dilation: int, stride: int, padding: int) -> int:
-    """Count the taps at either end of an axis of a kernel that see padding only, at every place.
+    """Count the taps at either end of a kernel axis that see only padding, at every place.
 
-    Not those whose steps jump over all features, which only a stride longer than them can.
+    Taps whose steps jump over all features (the stride is longer than the features) do not count.
 
     Args:
         features: length of the axis.
@@ -50,8 +50,8 @@ def dead_taps(features: int, *, taps: int, dilation: int, stride: int, padding: 
         padding: zeros at either end.
 
     Returns:
-        The smaller count of the two ends, as what is left must lie in the middle, and as many as
-        there is padding to take away with them.
+        The smaller count of the two ends, as the taps that are left must lie in the middle, and at
+        most as many as there is padding to remove with them.
     """
     reach = dilation * (taps - 1)
     last = (features + 2 * padding - reach - 1) // stride * stride
@@ -61,10 +61,10 @@ def dead_taps(features: int, *, taps: int, dilation: int, stride: int, padding: 
 
 
 class _Trimmed(nn.Conv2d):
-    """A convolution that looks at the size of its features first."""
+    """A convolution that leaves out dead taps, by the size of its features."""
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
-        """(N, C, y, x) to (N, K, v, u), as of all taps."""
+        """Turn (N, C, y, x) into (N, K, v, u), as with all taps."""
         kept, padded = [], []
         for axis, length in enumerate(features.shape[-2:]):
             taps, dilation = self.kernel_size[axis], self.dilation[axis]

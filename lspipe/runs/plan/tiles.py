@@ -17,7 +17,7 @@ from lspipe.cube.opening import open_cube
 from lspipe.cube.recorded import recorded_radiometry, recorded_steps
 from lspipe.errors import ModelError, WorkflowError
 from lspipe.inference import windows
-from lspipe.runs.plan.nouns import TilePlan
+from lspipe.runs.plan.nouns import TilePlan, outer_pixels
 from lspipe.runs.store import Grid
 from lspipe.schema import REFLECTANCE_SCALE
 from lspipe.search.areas import PackedMask, area_on_grid
@@ -165,11 +165,8 @@ def _block_size(
 def _pixels_read(tile: Tile, size: int, halo: int, inside: NDArray[np.bool_] | None) -> int:
     """Pixels with halos of the blocks that touch the area."""
     return sum(
-        (rows.stop - rows.start) * (columns.stop - columns.start)
-        for rows, columns in (
-            block.outer
-            for block in _touching(windows.blocks(tile.geobox.shape, size, halo), inside)
-        )
+        outer_pixels(block)
+        for block in _touching(windows.blocks(tile.geobox.shape, size, halo), inside)
     )
 
 

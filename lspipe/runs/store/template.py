@@ -30,9 +30,6 @@ COMPRESSORS = "auto"
 """Zarr's own default, zstd: gzip would be read by more programs, but writes the time of day into
 every chunk, and the same run would not end in the same bytes."""
 
-NOT_PROCESSED = 255
-"""Fill value of `quality`: every bit set, which no observed or masked pixel ever has."""
-
 
 @dataclass(frozen=True)
 class Grid:

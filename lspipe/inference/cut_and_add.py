@@ -1,8 +1,9 @@
-"""Windows of an image cut out, and windows added up where they lie: by slices, or by index.
+"""Cut windows out of an image, and add windows to a sum: by slices, or by index.
 
-Both ways give the same bits. Slices are the fastest on a CPU (17 us to add a window, by index 268;
-AMD EPYC, 2026-11), but each is a call from Python, and a GPU does a whole window in the time of
-one. By index, a batch is one kernel to cut (already turned to its view) and one to add up.
+Both methods give the same bits. Slices are the fastest on a CPU: 17 us to add a window, 268 us by
+index (AMD EPYC, 2026-11). But each slice is a call from Python, and in the time of one call a GPU
+adds a whole window. By index, a batch is one kernel to cut (already turned to its view) and one to
+add up.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
-class Cut(Protocol):
+class CutWindows(Protocol):
     """Cut windows out of an image."""
 
     def __call__(
@@ -33,7 +34,7 @@ class Cut(Protocol):
         """
 
 
-class Add(Protocol):
+class AddWindows(Protocol):
     """Add windows to a sum."""
 
     def __call__(self, total: torch.Tensor, values: torch.Tensor, corners: torch.Tensor, /) -> None:
@@ -43,17 +44,17 @@ class Add(Protocol):
         """
 
 
-class Way(NamedTuple):
-    """One way to cut, and to add up."""
+class CutAndAdd(NamedTuple):
+    """One method to cut windows out, and to add them up."""
 
-    cut: Cut
-    add: Add
+    cut: CutWindows
+    add: AddWindows
 
 
 def _cut_by_slices(
     image: torch.Tensor, corners: torch.Tensor, size: int, view: int
 ) -> torch.Tensor:
-    # A network sees one memory layout whatever the view: what is stacked is contiguous.
+    # All views have the same memory layout for the network: a stack is contiguous.
     return torch.stack(
         [
             dihedral.apply(view, image[:, row : row + size, column : column + size])
@@ -70,7 +71,7 @@ def _add_by_slices(total: torch.Tensor, values: torch.Tensor, corners: torch.Ten
 
 def _cut_by_index(image: torch.Tensor, corners: torch.Tensor, size: int, view: int) -> torch.Tensor:
     count, width = len(image), image.shape[2]
-    # Free for an image whose channels lie side by side in memory (`channels_last`).
+    # No copy if the channels of a pixel lie side by side in memory (`channels_last`).
     pixels = image.permute(1, 2, 0).reshape(-1, count)
     index = _pixels_of(corners, size, view, width)
     windows = pixels.index_select(0, index.flatten()).view(*index.shape, count)
@@ -83,9 +84,9 @@ def _add_by_index(total: torch.Tensor, values: torch.Tensor, corners: torch.Tens
 
 
 def _pixels_of(corners: torch.Tensor, size: int, view: int, width: int) -> torch.Tensor:
-    """Positions (N, size, size) in a flat image of every pixel of the windows as the view has them.
+    """Return positions (N, size, size) in the flat image of the pixels of the turned windows.
 
-    Turning the positions turns the windows, at no cost.
+    Turning the positions turns the windows, at no extra cost.
     """
     steps = torch.arange(size, device=corners.device)
     window = dihedral.apply(view, steps[:, None] * width + steps)
@@ -98,8 +99,8 @@ def channels_last(image: torch.Tensor) -> torch.Tensor:
     return image.permute(1, 2, 0).contiguous().permute(2, 0, 1)
 
 
-BY_SLICES = Way(_cut_by_slices, _add_by_slices)
-BY_INDEX = Way(_cut_by_index, _add_by_index)
+BY_SLICES = CutAndAdd(_cut_by_slices, _add_by_slices)
+BY_INDEX = CutAndAdd(_cut_by_index, _add_by_index)
 
-WAYS: Mapping[str, Way] = {"cpu": BY_SLICES, "cuda": BY_INDEX}
-"""The way for each type of device."""
+OF_DEVICE: Mapping[str, CutAndAdd] = {"cpu": BY_SLICES, "cuda": BY_INDEX}
+"""The method for each type of device."""
