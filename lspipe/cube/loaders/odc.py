@@ -11,7 +11,6 @@ from dask.base import tokenize
 from odc.loader import RioDriver, RioReader
 
 from lspipe.cube.loaders.source import (
-    Roi,
     Source,
     on_grid,
     plain_item,
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
     from odc.loader import RasterLoadParams, RasterSource
 
     from lspipe.cube.loaders import Chunk, Loader, OnReadError
+    from lspipe.schema import Part
 
 
 def load(
@@ -99,13 +99,13 @@ class _Reader(RioReader):  # type: ignore[misc]  # as above
         *,
         dst: NDArray[Any] | None = None,
         selection: Any = None,
-    ) -> tuple[Roi, NDArray[Any]]:
+    ) -> tuple[Part, NDArray[Any]]:
         # Files often do not declare that 0 is no data; bilinear resampling must not mix it in.
         honest = cfg.patch(src_nodata_override=0)
 
-        def warp(href: str) -> tuple[Roi, NDArray[Any]]:
+        def warp(href: str) -> tuple[Part, NDArray[Any]]:
             reader = RioReader(self.raster.patch(uri=href), self.context)
-            found: tuple[Roi, NDArray[Any]] = reader.read(
+            found: tuple[Part, NDArray[Any]] = reader.read(
                 honest, dst_geobox, dst=dst, selection=selection
             )
             return found

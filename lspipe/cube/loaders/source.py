@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 
     from lspipe.catalogs import Catalog
     from lspipe.cube.loaders import OnReadError
+    from lspipe.schema import Part
 
 GDAL_SETTINGS = {
     # GDAL would request side files (.aux.xml, .ovr) over HTTP at every open, and the result would
@@ -67,9 +68,6 @@ _TALKATIVE = (
     "rasterio._io",
     "rasterio._warp",
 )
-
-Roi = tuple[slice, slice]
-"""Rows and columns of the grid."""
 
 _Pixels = TypeVar("_Pixels")
 _log = logging.getLogger(__name__)
@@ -116,8 +114,8 @@ def sources_of(
 
 
 def read_numbers(
-    source: Source, grid: GeoBox, warp: Callable[[str], tuple[Roi, NDArray[np.uint16]]]
-) -> tuple[Roi, NDArray[np.uint16]]:
+    source: Source, grid: GeoBox, warp: Callable[[str], tuple[Part, NDArray[np.uint16]]]
+) -> tuple[Part, NDArray[np.uint16]]:
     """Return the digital numbers of an asset on a grid, and which part of it they fill.
 
     Args:
@@ -134,7 +132,7 @@ def read_numbers(
     """
     largest = largest_number(source.band)
 
-    def pixels(href: str) -> tuple[Roi, NDArray[np.uint16]]:
+    def pixels(href: str) -> tuple[Part, NDArray[np.uint16]]:
         # A second open of the same file; over HTTP its header is in GDAL's cache for the first.
         with rasterio.open(href, sharing=False) as file:
             declared = _declared(file, source, grid)

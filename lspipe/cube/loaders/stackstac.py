@@ -15,7 +15,6 @@ from rasterio.enums import Resampling
 from rasterio.vrt import WarpedVRT
 
 from lspipe.cube.loaders.source import (
-    Roi,
     Source,
     on_grid,
     plain_item,
@@ -32,6 +31,7 @@ if TYPE_CHECKING:
     from rasterio.windows import Window
 
     from lspipe.cube.loaders import Chunk, Loader, OnReadError
+    from lspipe.schema import Part
 
 
 def load(
@@ -112,7 +112,7 @@ class _Reader:
         grid = GeoBox((window.height, window.width), corner, f"EPSG:{self.spec.epsg}")
         everything = (slice(0, window.height), slice(0, window.width))
 
-        def warp(href: str) -> tuple[Roi, NDArray[Any]]:
+        def warp(href: str) -> tuple[Part, NDArray[Any]]:
             with (
                 rasterio.open(href, sharing=False) as file,
                 WarpedVRT(
