@@ -55,6 +55,8 @@ TILES = {
         TileGrid("18GYT", 32718, 699960, 5300020),
         TileGrid("19GBP", 32719, 199980, 5400040),
         TileGrid("32TPT", 32632, 600000, 5300040),
+        # Not the tile's true corner: 180 degrees runs through column 146 of the test scenes.
+        TileGrid("01KAB", 32701, 178920, 8129100),
     )
 }
 

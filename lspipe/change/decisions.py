@@ -26,6 +26,7 @@ import pyogrio
 import shapely
 
 from lspipe.errors import DecisionsError, first_few
+from lspipe.search.degrees import in_degrees
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -156,7 +157,7 @@ TIMES = ("date_before", "date_after", "when")
 
 def _typed(rows: gpd.GeoDataFrame, answers: Sequence[Answer | None]) -> gpd.GeoDataFrame:
     """Return the columns of `Decisions.rows`, typed even where the file lacks them."""
-    outlines = rows.geometry.to_crs(4326) if rows.crs else rows.geometry.set_crs(4326)
+    outlines = in_degrees(rows if rows.crs else rows.set_crs(4326)).geometry
     table = rows.assign(decision=list(answers)).reindex(columns=[*TEXTS, *TIMES])
     typed = pd.DataFrame(table).astype(dict.fromkeys(TEXTS, "string"))
     for name in TIMES:

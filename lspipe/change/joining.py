@@ -35,6 +35,8 @@ from lspipe.change.components import group
 from lspipe.change.inventory import as_inventory
 from lspipe.change.outlines import WGS84, measures, polygons_of
 from lspipe.schema import INVENTORY_COLUMNS
+from lspipe.search.areas import footprint
+from lspipe.search.degrees import HALF_GLOBE, in_degrees
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -93,7 +95,7 @@ def join_tiles(
     # Most objects lie in one tile only, and are not changed.
     is_lone = (np.bincount(groups, minlength=1) == 1)[groups]
     done = [
-        table[is_lone[start : start + len(table)]].to_crs(4326)
+        in_degrees(table[is_lone[start : start + len(table)]])
         for table, start in zip(tables, starts[:-1], strict=True)
     ]
     area = np.concatenate([table["area_m2"].to_numpy() for table in tables])
@@ -117,7 +119,7 @@ def _pairs(
     tables: Sequence[gpd.GeoDataFrame], tiles: Sequence[TileMap], starts: NDArray[np.int64]
 ) -> NDArray[np.int64]:
     """Return the (n, 2) pairs of parts, numbered through all tables, that are one object."""
-    footprints = [_grid_outline(tile, CRS.from_epsg(4326)) for tile in tiles]
+    footprints = [footprint(tile.geobox) for tile in tiles]
     pairs = [np.zeros((0, 2), np.int64)]
     for one, two in combinations(range(len(tables)), 2):
         # 1e-6 degrees, 0.1 m: tiles that only touch are neighbours too.
@@ -159,6 +161,8 @@ def _one_object(
     known = {tile: table[table["status"] != "undetermined"] for tile, table in parts.items()}
     known = {tile: table for tile, table in known.items() if len(table)} or dict(parts)
     plain = pd.concat([pd.DataFrame(table.drop(columns="geometry")) for table in known.values()])
+    if np.ptp(plain["lon"]) > HALF_GLOBE:  # parts on both sides of the date line
+        plain["lon"] %= 360
     lon, lat = (float(np.average(plain[axis], weights=plain["n_px"])) for axis in ("lon", "lat"))
     nearest = sorted(known, key=lambda tile: (_distance(tiles[tile], lon, lat), tiles[tile].name))
     whole = [tile for tile in nearest if _is_whole(known[tile], tiles[tile], known)]
@@ -195,7 +199,7 @@ def _merged(
     No row if less than half a pixel is left after the rows of `without` are cut out.
     """
     if sum(map(len, parts.values())) == 1 and not without:
-        return [next(iter(parts.values())).to_crs(4326)]
+        return [in_degrees(next(iter(parts.values())))]
     tile = tiles[next(iter(parts))]
     crs = CRS.from_user_input(tile.geobox.crs)
     table = pd.concat([part.to_crs(crs) for part in parts.values()])
@@ -222,7 +226,7 @@ def _merged(
         row["aoi_edge"] = table["aoi_edge"].any()
     grids = shapely.union_all([_grid_outline(tiles[number], crs) for number in parts])
     row["tile_edge"] = shapely.dwithin(outline, grids.boundary, math.sqrt(pixel) / 2)
-    return [row.to_crs(4326)]
+    return [in_degrees(row)]
 
 
 def _grid_outline(tile: TileMap, crs: CRS) -> shapely.Polygon:

@@ -15,6 +15,7 @@ from pyproj import CRS
 
 from lspipe.change.outlines import geodesic_areas, outlines_by_value
 from lspipe.schema import Quality
+from lspipe.search.degrees import in_degrees
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -75,7 +76,7 @@ def unobserved(
     )
     typed = table.astype({"tile": "string", "date": "string", "reason": "string"})
     found = gpd.GeoDataFrame(typed, geometry=outlines, crs=crs)
-    return found[list(COLUMNS)].to_crs(4326)
+    return in_degrees(found[list(COLUMNS)])
 
 
 def reasons(quality: NDArray[np.uint8], *, not_processed: int = 255) -> NDArray[np.uint8]:

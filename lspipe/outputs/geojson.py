@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import pyogrio
 
+from lspipe.search.degrees import in_degrees
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -18,7 +20,7 @@ def write(table: gpd.GeoDataFrame, path: Path) -> None:
     """Write a table; see the contract in `lspipe.outputs`."""
     # 7 decimals are 1 cm: the pixels are 10 m.
     pyogrio.write_dataframe(
-        table.to_crs(4326),
+        in_degrees(table),
         path,
         driver="GeoJSON",
         geometry_type="Unknown",

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from lspipe.search.degrees import in_degrees
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -21,7 +23,7 @@ def write(table: gpd.GeoDataFrame, path: Path) -> None:
     Geometry is WKB in lon, lat order; `bbox` is a struct of xmin, ymin, xmax, ymax per row, named
     as the covering in the metadata, so that readers skip row groups outside a window.
     """
-    table.to_crs(4326).to_parquet(
+    in_degrees(table).to_parquet(
         path,
         index=False,
         compression="zstd",

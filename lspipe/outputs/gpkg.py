@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 import pyogrio
 
+from lspipe.search.degrees import in_degrees
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -22,7 +24,7 @@ LAYER = "inventory"
 def write(table: gpd.GeoDataFrame, path: Path) -> None:
     """Write a table; see the contract in `lspipe.outputs`. Polygons become MultiPolygons."""
     pyogrio.write_dataframe(
-        table.to_crs(4326),
+        in_degrees(table),
         path,
         layer=LAYER,
         driver="GPKG",

@@ -17,6 +17,7 @@ from rasterio.features import rasterize
 from lspipe.samples.cover import Box
 from lspipe.schema import IGNORED
 from lspipe.search.areas import bounding_window, footprint
+from lspipe.search.degrees import in_degrees
 
 if TYPE_CHECKING:
     import geopandas as gpd
@@ -57,7 +58,7 @@ class Marks:
         near = np.arange(len(table))
         if table.crs.to_epsg() != epsg:
             # Only what is near: far from its zone a transverse Mercator has no value.
-            degrees = table.geometry.to_crs(4326).to_numpy()
+            degrees = in_degrees(table).geometry.to_numpy()
             near = np.flatnonzero(shapely.intersects(degrees, footprint(geobox)))
         moved = shapely.force_2d(table.geometry.iloc[near].to_crs(epsg).to_numpy())
         found = [
