@@ -16,7 +16,7 @@ from lspipe.models.item import Scaling
 from lspipe.models.mlm import SCORECARD, read_item
 from lspipe.models.section import nearest
 from lspipe.models.statistics import Statistics
-from lspipe.models.weights import fill, read_tensors
+from lspipe.models.weights import fill, read_tensors, unwrapped
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -51,7 +51,7 @@ def pack(
     item that is there has its weights.
 
     Args:
-        module: a trained network; not modified.
+        module: a trained network, perhaps compiled or wrapped; not modified.
         folder: made if it is not there.
         item_fields: fields of `ModelItem`: id, architecture, bands, window, description, not_for,
             and where they differ from its defaults, the others of `FIELDS`. `scaling` is a
@@ -76,6 +76,7 @@ def pack(
         name: tensor.detach().cpu().contiguous() for name, tensor in module.state_dict().items()
     }
     twin = build(fields["architecture"], len(fields["bands"]), **fields.get("arguments", {}))
+    state = unwrapped(twin, state)
     refusal = (
         f"{fields['architecture']!r} with {len(fields['bands'])} channels does not take these "
         "weights"
@@ -121,7 +122,7 @@ def from_file(weights: str | Path, *, item_fields: Mapping[str, Any]) -> nn.Modu
         f"{weights}: not the weights of {fields['architecture']!r} with "
         f"{len(fields['bands'])} channels"
     )
-    fill(network, tensors, refusal=refusal, source="the file")
+    fill(network, unwrapped(network, tensors), refusal=refusal, source="the file")
     return network
 
 

@@ -20,6 +20,12 @@ if TYPE_CHECKING:
 PICKLE_STARTS = (b"PK\x03\x04", b"\x80")
 """First bytes of what torch.save writes (a zip since torch 1.6), and of a pickle."""
 
+_COMPILED = "_orig_mod."
+"""What torch.compile puts into the names of what it wraps."""
+
+_COUNTERS = {"n_averaged"}
+"""Of torch.optim.swa_utils.AveragedModel; no weights."""
+
 _NAMED = 3
 """Tensors that a message names; the others are counted."""
 
@@ -81,6 +87,29 @@ def fill(
     except RuntimeError as error:
         reason = _differences(network, tensors, source) or " ".join(str(error).split())[:300]
         raise ModelError(f"{refusal}: {reason}") from error
+
+
+def unwrapped(network: nn.Module, tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Return tensors under the names that a network gives them, without those of what wrapped it.
+
+    torch.compile puts `_orig_mod.` before a name, data-parallel training `module.`, a training
+    framework the name of its attribute; averaged weights bring a counter.
+
+    Args:
+        network: an architecture.
+        tensors: its weights by name, perhaps of a wrapped one.
+
+    Returns:
+        The tensors renamed, if they are then exactly those of the network; else as they came.
+    """
+    expected = set(network.state_dict())
+    names = {name: name.replace(_COMPILED, "") for name in tensors if name not in _COUNTERS}
+    while names and set(names.values()) != expected:
+        first, *others = {name.partition(".")[0] for name in names.values()}
+        if others or not all("." in name for name in names.values()):
+            return dict(tensors)
+        names = {name: short.removeprefix(f"{first}.") for name, short in names.items()}
+    return {short: tensors[name] for name, short in names.items()} or dict(tensors)
 
 
 def build_network(item: ModelItem) -> nn.Module:

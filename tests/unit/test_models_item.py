@@ -6,13 +6,14 @@ from dataclasses import FrozenInstanceError
 
 import pystac
 import pytest
+import safetensors.torch
 import torch
 
 from lspipe.errors import ModelError
 from lspipe.models import SHIPPED, ModelSpec, Scaling, build, digest, read_item, spelled_out
 from lspipe.models.item import SHIPPED_FOLDER
 from lspipe.models.mlm import PICKLE_SUFFIXES, canonical_band
-from lspipe.models.pack import pack
+from lspipe.models.pack import from_file, pack
 
 FIELDS = {
     "id": "tiny-unet",
@@ -76,6 +77,56 @@ def test_packing_twice_gives_the_same_bytes(packed, tmp_path):
     first, second = (path.with_suffix(".safetensors") for path in (packed, again))
     assert first.read_bytes() == second.read_bytes()
     assert sorted(path.name for path in again.parent.iterdir()) == [again.name, second.name]
+
+
+class Task(torch.nn.Module):
+    """What a training framework makes of a network: an attribute of a larger module."""
+
+    def __init__(self, network):
+        super().__init__()
+        self.model = network
+
+
+def averaged(network):
+    return torch.optim.swa_utils.AveragedModel(network)
+
+
+def compiled_inside(network):
+    name, part = next(iter(network.named_children()))
+    setattr(network, name, torch.compile(part))
+    return network
+
+
+WRAPPERS = {
+    "compiled": torch.compile,
+    "data-parallel": torch.nn.DataParallel,
+    "compiled, data-parallel": lambda network: torch.nn.DataParallel(torch.compile(network)),
+    "compiled twice over": lambda network: torch.compile(torch.nn.DataParallel(network)),
+    "averaged": averaged,
+    "a training task": Task,
+    "a part of it compiled": compiled_inside,
+}
+
+
+@pytest.mark.parametrize("wrapper", WRAPPERS)
+def test_a_wrapped_network_is_packed_as_the_network_itself(packed, tmp_path, wrapper):
+    torch.manual_seed(0)
+    wrapped = WRAPPERS[wrapper](build("ghorb-unet", 4, filters=2))
+    weights = packed.with_suffix(".safetensors")
+    again = pack(wrapped, tmp_path / "again", item_fields=FIELDS)
+    assert again.with_suffix(".safetensors").read_bytes() == weights.read_bytes()
+    # And of weights that were saved like that.
+    state = {name: tensor.contiguous() for name, tensor in wrapped.state_dict().items()}
+    safetensors.torch.save_file(state, tmp_path / "saved.safetensors")
+    network = from_file(tmp_path / "saved.safetensors", item_fields=FIELDS)
+    third = pack(network, tmp_path / "third", item_fields=FIELDS)
+    assert third.with_suffix(".safetensors").read_bytes() == weights.read_bytes()
+
+
+def test_two_networks_in_one_module_are_not_taken_for_one(tmp_path):
+    pair = torch.nn.ModuleList([build("ghorb-unet", 4, filters=2) for _ in range(2)])
+    with pytest.raises(ModelError, match="does not take these weights: lacks"):
+        pack(pair, tmp_path, item_fields=FIELDS)
 
 
 def test_items_are_stac_items(packed):
