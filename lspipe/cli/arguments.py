@@ -6,7 +6,7 @@ import argparse
 from typing import Any
 
 from lspipe import __version__
-from lspipe.cli import adapting, models, reviewing, training, verbs
+from lspipe.cli import adapting, exporting, models, reviewing, training, verbs
 from lspipe.cli.evaluation import evaluate
 from lspipe.cli.transfer import ALL
 from lspipe.samples.splits import SPLITS
@@ -26,6 +26,7 @@ def parser() -> argparse.ArgumentParser:
     status = _add(group, verbs.status, "how far a run is", example="status runs/demo")
     status.add_argument("run", help="run directory")
     _review(group)
+    _export(group)
     _model_verbs(group)
     demo = _add(group, verbs.demo, "write a simulated archive", example="demo runs/demo-archive")
     demo.add_argument("folder", help="folder to write the archive and its workflow into")
@@ -53,6 +54,20 @@ def _review(group: Any) -> None:
         "false, unsure or empty (the run's own lists)",
     )
     review.add_argument("--who", metavar="NAME", help="who decided (you)")
+
+
+def _export(group: Any) -> None:
+    export = _add(
+        group,
+        exporting.export,
+        "write before and after as GeoTIFFs that QGIS opens",
+        example="export runs/demo",
+    )
+    export.add_argument("run", help="run directory")
+    export.add_argument(
+        "--to", default="cog", metavar="KIND", help="cog: cloud-optimised GeoTIFF (cog)"
+    )
+    export.add_argument("--output", metavar="FOLDER", help="where to write (RUN/layers)")
 
 
 def _model_verbs(root: Any) -> None:

@@ -1,0 +1,23 @@
+"""`lspipe export`: pictures of a run for QGIS, and what was written as text."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from lspipe.cli.text import show
+
+if TYPE_CHECKING:
+    import argparse
+
+
+def export(options: argparse.Namespace) -> int:
+    """Write the pictures of a run."""
+    from lspipe.runs.export import export
+
+    files = export(options.run, to=options.to.split(","), folder=options.output)
+    show(
+        options,
+        {"files": [str(path) for path in files]},
+        lambda: "\n".join(f"wrote {path}" for path in files),
+    )
+    return 0
