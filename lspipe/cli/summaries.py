@@ -261,7 +261,8 @@ def trained_text(trained: Trained, results: Sequence[Transfer]) -> str:
 def check_text(item: str, problems: list[str], data: list[dict[str, Any]]) -> str:
     """Report whether a model keeps its promises, and how data compare with its training."""
     lines = problems or [f"{item}: sound"]
-    return "\n".join([*lines, *(line for each in data for line in _data_lines(each))])
+    compared = "\n\n".join("\n".join(_data_lines(each)) for each in data)
+    return "\n".join([*lines, compared] if data else lines)
 
 
 def _data_lines(data: dict[str, Any]) -> list[str]:

@@ -2,8 +2,11 @@
 
 A slip is a mistake in how pixels were prepared: channels exchanged, digital numbers for
 reflectance, an offset that was not subtracted, the product of another level. A network accepts such
-pixels like any others: only their values reveal the mistake. `lspipe model check` names it; nothing
-else depends on it.
+pixels like any others: only their values reveal the mistake. `lspipe model check` names it; no map
+depends on it.
+
+Two regions differ too, often by more than half of a channel's range. Rules are therefore about what
+regions do not do: move every channel by the same factor or the same summand, or only the blue ones.
 
 With the scalings `identity` and `affine`, model units lead back to reflectance, and each slip moves
 the channels in a way of its own. The other scalings divide each window (or tile) by its own values,
@@ -33,7 +36,6 @@ if TYPE_CHECKING:
     from lspipe.models.statistics import Statistics
 
     PerChannel = NDArray[np.float64]
-    """(C,)."""
     Quantiles = NDArray[np.float64]
     """(3, C): low, middle and high value of each channel, `PERCENTILES`."""
 
@@ -83,11 +85,11 @@ def slips(trained: Statistics, found: Statistics, item: ModelItem) -> list[str]:
     Raises:
         ValueError: the statistics have other numbers of channels than the model.
     """
-    for statistics in (trained, found):
-        if statistics.channels != len(item.bands):
+    expected = len(item.bands)
+    for count in (trained.channels, found.channels):
+        if count != expected:
             raise ValueError(
-                f"statistics of {statistics.channels} channels: expected {len(item.bands)}, those "
-                f"of {item.id}"
+                f"statistics of {count} channels: expected {expected}, those of {item.id}"
             )
     known, seen = _quantiles(trained), _quantiles(found)
     if item.scaling.kind in FIXED and (named := _radiometric(known, seen, item)):
@@ -210,13 +212,13 @@ def _reflectance(units: Quantiles, scaling: Scaling) -> Quantiles:
     return np.sort((units - np.array(scaling.offset)) / np.array(scaling.scale), axis=0)
 
 
-def _moved_by(step: float, moves: NDArray[np.float64]) -> bool:
-    """Whether most channels moved by about a step: by more than half of it, less than 3/2."""
+def _moved_by(step: float, moves: PerChannel) -> bool:
+    """Whether most channels moved by a step: by more than half of it, and less than 3/2."""
     return bool((np.abs(moves - step) < abs(step) / 2).mean() >= MOST)
 
 
 def _factor(trained: PerChannel, found: PerChannel) -> str:
-    """Report medians (C,) that are 1e4 times those of training, or that part of them."""
+    """Report medians that are 1e4 times those of training, or that part of them."""
     tiny = np.finfo(np.float64).tiny
     powers = np.log10(np.maximum(np.abs(found), tiny) / np.maximum(trained, tiny))
     step = np.log10(DN_PER_REFLECTANCE)
@@ -247,19 +249,19 @@ def _offset(trained: Quantiles, found: Quantiles, is_cut: NDArray[np.bool_]) -> 
 
 
 def _level(bands: Sequence[str], trained: PerChannel, found: PerChannel, recipe: str) -> str:
-    """Report blue bands that gained or lost the light of the air, from the dark ends (C,)."""
+    """Report blue bands that gained or lost the light of the air, from the dark ends."""
     if not {"B02", "B04"} <= set(bands):
         return ""
     blue = bands.index("B02")
-    is_darker = found[blue] < LIGHT_OF_AIR < trained[blue]
-    is_brighter = trained[blue] < LIGHT_OF_AIR < found[blue]
-    given, wanted = ("L2A", "L1C") if is_darker else ("L1C", "L2A")
-    if not (is_darker or is_brighter) or level_of(recipe) == given:
+    is_darker = found[blue] < trained[blue]
+    top, surface = (trained, found) if is_darker else (found, trained)
+    wanted, given = ("L1C", "L2A") if is_darker else ("L2A", "L1C")
+    if level_of(recipe) == given or not surface[blue] < LIGHT_OF_AIR < top[blue]:
         return ""
-    moves = dict(zip(bands, (found - trained) * (-1 if is_darker else 1), strict=True))
-    infrared = [moves[band] for band in ("B08", "B8A", "B11", "B12") if band in moves]
+    light = dict(zip(bands, top - surface, strict=True))
+    infrared = [light[band] for band in ("B08", "B8A", "B11", "B12") if band in light]
     # Air scatters with the fourth power of the frequency; another ground does the reverse.
-    is_air = moves.get("B01", np.inf) >= moves["B02"] > moves["B04"]
+    is_air = light.get("B01", np.inf) >= light["B02"] > light["B04"]
     if not is_air or abs(np.median(infrared or [0.0])) > OFFSET / 2:
         return ""
     return (
@@ -294,7 +296,7 @@ def _exchanged(known: Quantiles, seen: Quantiles, item: ModelItem) -> list[tuple
 
 def _distances(known: Quantiles, seen: Quantiles) -> PerChannel:
     """Distance of each channel from training: mean over the quantiles, share of its width there."""
-    width = np.maximum(known[2] - known[0], np.finfo(np.float64).tiny)
+    width = np.maximum(known[2] - known[0], np.finfo(np.float32).tiny)
     distances: PerChannel = np.abs(known - seen).mean(axis=0) / width
     return distances
 

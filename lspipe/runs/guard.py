@@ -277,7 +277,8 @@ def _excess(channel: Channel) -> float:
 def _named(found: Iterable[Channel], limits: tuple[float, float]) -> str:
     """List the channels beyond the limits, the most unusual first."""
     unusual = sorted((each for each in found if _exceeds(each, limits)), key=_excess, reverse=True)
-    more = f"; and {len(unusual) - NAMED} more channels" if len(unusual) > NAMED else ""
+    left = len(unusual) - NAMED
+    more = f"; and {left} more channel{'s' if left > 1 else ''}" if left > 0 else ""
     return "; ".join(map(str, unusual[:NAMED])) + more
 
 

@@ -9,11 +9,13 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+import lspipe
 from lspipe.errors import LoadError, UsageError
 from lspipe.inference.familiarity import Channel, channels, count
-from lspipe.models import read_item
+from lspipe.models import Scaling, read_item
 from lspipe.models.statistics import Statistics
 from lspipe.runs import guard
+from lspipe.runs.frozen import FrozenRun
 from lspipe.workflow import Workflow
 from tests.worlds import NEW_SCAR, OLD_SCAR, ground, make_world, plan_only
 
@@ -57,7 +59,7 @@ def worlds(tmp_path_factory, item):
 
 
 def look(world, *overrides, step=1):
-    """Look at a date of a world; returns what was reported."""
+    """Check a date of a world; returns what was reported."""
     plan = plan_only(Workflow.from_file(world.workflow, overrides=overrides))
     reported = []
     guard.check_before_run(
@@ -247,6 +249,24 @@ def test_each_date_is_scaled_by_its_own_range(worlds):
     np.testing.assert_allclose(guard._values(plan, tile, 1), plain, atol=1e-6)
     before = guard._values(replace(plan, model=lspipe_model()), plan.tiles[0], 0)
     np.testing.assert_allclose(guard._values(plan, tile, 0), before * 2, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["identity", "window-minmax", "tile-minmax"])
+def test_a_run_is_read_again_as_it_was_checked(worlds, kind):
+    world = worlds["raised"]
+    lspipe.plan(world.workflow)
+    run, plan = FrozenRun.of(world.run), plan_only(Workflow.from_file(world.workflow))
+    model = replace(plan.model, scaling=Scaling(kind=kind))
+    setting = replace(plan.setting, window=model.window, stride=model.window)
+    plan, (tile,), (frozen,) = replace(plan, model=model, setting=setting), plan.tiles, run.tiles
+    if kind == "tile-minmax":
+        ranges = [run.range_of(frozen, step, model.bands) for step in frozen.steps]
+        tile = replace(tile, tile_ranges=tuple(ranges))
+    again = dict(guard.read_again(run, model))
+    assert list(again) == ["18GYS before (2017-01-15)", "18GYS after (2018-01-20)"]
+    for step, values in enumerate(again.values()):
+        assert values.size
+        np.testing.assert_array_equal(values, guard._values(plan, tile, step))
 
 
 def lspipe_model():
