@@ -27,7 +27,7 @@ from lspipe.models.statistics import PERCENTILES
 from lspipe.schema import OPTICAL_BANDS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
     from numpy.typing import NDArray
 
@@ -92,14 +92,18 @@ def slips(trained: Statistics, found: Statistics, item: ModelItem) -> list[str]:
                 f"statistics of {count} channels: expected {expected}, those of {item.id}"
             )
     known, seen = _quantiles(trained), _quantiles(found)
-    if item.scaling.kind in FIXED and (named := _radiometric(known, seen, item)):
-        # It moves so many channels that any two of them may look exchanged.
+    is_fixed = item.scaling.kind in FIXED
+    # It moves so many channels that any two of them may look exchanged.
+    if is_fixed and (named := _factor_or_offset(known, seen, item)):
         return [named]
-    return [
+    exchanged = [
         f"{item.bands[i]} and {item.bands[j]} look exchanged: each has the values that the model "
         "knows of the other"
         for i, j in _exchanged(known, seen, item)
     ]
+    # Last: where an infrared band stands in the place of B02, that is brighter too.
+    level = _level(known, seen, item) if is_fixed and not exchanged else ""
+    return [level] if level else exchanged
 
 
 def compare_with_training(
@@ -186,8 +190,8 @@ def _quantiles(statistics: Statistics) -> Quantiles:
 # --- slips that move all channels, in reflectance -----------------------------------------------
 
 
-def _radiometric(known: Quantiles, seen: Quantiles, item: ModelItem) -> str:
-    """Report a wrong factor, offset or level; "" where there is none."""
+def _factor_or_offset(known: Quantiles, seen: Quantiles, item: ModelItem) -> str:
+    """Report a wrong factor or offset; "" where there is none."""
     optical = [i for i, band in enumerate(item.bands) if band in OPTICAL_BANDS]
     if not optical:
         return ""
@@ -196,12 +200,7 @@ def _radiometric(known: Quantiles, seen: Quantiles, item: ModelItem) -> str:
     if is_cut.all() and (seen >= known)[:, optical].all():
         return f"every optical channel lies at the upper end of the clip: {NUMBERS}"
     trained, found = (_reflectance(each, item.scaling)[:, optical] for each in (known, seen))
-    bands = [item.bands[i] for i in optical]
-    return (
-        _factor(trained[1], found[1])
-        or _offset(trained, found, is_cut)
-        or _level(bands, trained[0], found[0], item.recipe)
-    )
+    return _factor(trained[1], found[1]) or _offset(trained, found, is_cut)
 
 
 def _reflectance(units: Quantiles, scaling: Scaling) -> Quantiles:
@@ -248,17 +247,18 @@ def _offset(trained: Quantiles, found: Quantiles, is_cut: NDArray[np.bool_]) -> 
     return ""
 
 
-def _level(bands: Sequence[str], trained: PerChannel, found: PerChannel, recipe: str) -> str:
-    """Report blue bands that gained or lost the light of the air, from the dark ends."""
-    if not {"B02", "B04"} <= set(bands):
+def _level(known: Quantiles, seen: Quantiles, item: ModelItem) -> str:
+    """Report blue bands that gained or lost the light of the air, by their dark ends."""
+    if not {"B02", "B04"} <= set(item.bands):
         return ""
-    blue = bands.index("B02")
+    trained, found = (_reflectance(each, item.scaling)[0] for each in (known, seen))
+    blue = item.bands.index("B02")
     is_darker = found[blue] < trained[blue]
     top, surface = (trained, found) if is_darker else (found, trained)
     wanted, given = ("L1C", "L2A") if is_darker else ("L2A", "L1C")
-    if level_of(recipe) == given or not surface[blue] < LIGHT_OF_AIR < top[blue]:
+    if level_of(item.recipe) == given or not surface[blue] < LIGHT_OF_AIR < top[blue]:
         return ""
-    light = dict(zip(bands, top - surface, strict=True))
+    light = dict(zip(item.bands, top - surface, strict=True))
     infrared = [light[band] for band in ("B08", "B8A", "B11", "B12") if band in light]
     # Air scatters with the fourth power of the frequency; another ground does the reverse.
     is_air = light.get("B01", np.inf) >= light["B02"] > light["B04"]
