@@ -2,7 +2,7 @@
 
 A slip is a mistake in how pixels were prepared: channels exchanged, digital numbers for
 reflectance, an offset that was not subtracted, the product of another level. A network accepts such
-pixels like any others: only their values reveal the mistake. `lspipe model check` names it; no map
+pixels like any others: only their values reveal the mistake. `lspipe model check` names it; no run
 depends on it.
 
 Two regions differ too, often by more than half of a channel's range. Rules are therefore about what
@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lspipe.models.recipes import DN_PER_REFLECTANCE, level_of
+from lspipe.models.recipes import DN_PER_REFLECTANCE, level_of, other_level
 from lspipe.models.statistics import PERCENTILES
 from lspipe.schema import OPTICAL_BANDS
 
@@ -63,12 +63,6 @@ LEFT = 0.25
 57, 56 and 68 with B02 and B08, slope and DEM, or B04 and B08 exchanged."""
 
 NUMBERS = "digital numbers instead of reflectance"
-
-LEVELS: dict[Level, str] = {
-    "L1C": "L1C (top of atmosphere)",
-    "L2A": "L2A (surface)",
-    "none": "no level",
-}
 
 
 def slips(trained: Statistics, found: Statistics, item: ModelItem) -> list[str]:
@@ -146,22 +140,6 @@ def compare_with_training(
         "slips": named,
         "unseen": unseen(item.scaling),
     }
-
-
-def other_level(item: ModelItem, level: Level) -> str:
-    """Report data of another level than those of the model's recipe; "" where they are of the same.
-
-    Args:
-        item: the model.
-        level: of the data; "none" where it is not known.
-    """
-    wanted = level_of(item.recipe)
-    if "none" in (wanted, level) or wanted == level:
-        return ""
-    return (
-        f"{item.id} is of recipe {item.recipe}, which is of {LEVELS[wanted]}, and is given "
-        f"{LEVELS[level]}: the blue bands differ by the light of the air (B01, B02)"
-    )
 
 
 def unseen(scaling: Scaling) -> str:

@@ -8,8 +8,8 @@ import pytest
 import rasterio
 
 from lspipe.models import Scaling
-from lspipe.models.recipes import L4S_DIVISORS, recipe_of
-from lspipe.models.slips import compare_with_training, other_level, slips, unseen
+from lspipe.models.recipes import L4S_DIVISORS, other_level, recipe_of
+from lspipe.models.slips import compare_with_training, slips, unseen
 from lspipe.models.statistics import Statistics
 from lspipe.samples import l4s, pictures
 from lspipe.schema import OPTICAL_BANDS
