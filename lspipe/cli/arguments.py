@@ -89,7 +89,9 @@ def _model_verbs(root: Any) -> None:
         one.add_argument("item", help="model item, or shipped:NAME")
         if verb is models.check:
             one.add_argument(
-                "--data", metavar="FOLDER", help="labelled patches to lay beside the training's"
+                "--data",
+                metavar="FOLDER",
+                help="labelled patches, or a run, to compare with the training data",
             )
     _train(group)
     _pack(group)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from lspipe.cli.evaluation import card_of
 from lspipe.cli.summaries import check_text, models_text, scores_lines
-from lspipe.cli.text import show
+from lspipe.cli.text import say, show
 from lspipe.cli.training import assigned, samples_of
 from lspipe.errors import UsageError
 from lspipe.models.mlm import read_item
@@ -57,24 +57,48 @@ def check(options: argparse.Namespace) -> int:
 
     item = _item(options.item)
     # What is asked of the data comes first: the network takes a while.
-    data = _compared_data(item, options.data) if options.data else None
+    data = _compared_data(item, options.data) if options.data else []
     problems = card.check(item)
     found = {"problems": problems} | ({"data": data} if data else {})
     show(options, found, lambda: check_text(options.item, problems, data))
-    return UsageError.exit_code if problems or (data and data["slips"]) else OK
+    has_slip = any(compared["slips"] for compared in data)
+    return UsageError.exit_code if problems or has_slip else OK
 
 
-def _compared_data(item: Any, folder: str) -> dict[str, Any]:
-    """Compare the patches of a folder with the training data of a model."""
-    from lspipe.models.slips import compare_with_training
-    from lspipe.models.statistics import Statistics
-    from lspipe.samples.folders import open_folder
-
+def _compared_data(item: Any, folder: str) -> list[dict[str, Any]]:
+    """Compare a folder of patches, or each date of a run, with the training data of a model."""
     if item.statistics is None:
         raise UsageError(
             f"{item.path}: lspipe:statistics: missing, so there is nothing to compare {folder} "
             "with; pack the model with --data, the patches that it was trained on"
         )
+    if (Path(folder) / "run.json").exists():
+        return _compared_run(item, folder)
+    return [_compared_patches(item, folder)]
+
+
+def _compared_run(item: Any, folder: str) -> list[dict[str, Any]]:
+    from lspipe.models.slips import compare_with_training
+    from lspipe.models.statistics import Statistics
+    from lspipe.runs.frozen import FrozenRun
+    from lspipe.runs.guard import read_again
+
+    compared = []
+    for name, values in read_again(FrozenRun.of(folder), item):
+        if not values.size:
+            say(f"{folder}: {name}: nothing was observed at the places that were read")
+            continue
+        found = Statistics.of([values[:, None]])
+        facts = compare_with_training(item.statistics, found, item)
+        compared.append({"folder": f"{folder}: {name}", **facts})
+    return compared
+
+
+def _compared_patches(item: Any, folder: str) -> dict[str, Any]:
+    from lspipe.models.slips import compare_with_training
+    from lspipe.models.statistics import Statistics
+    from lspipe.samples.folders import open_folder
+
     if not item.recipe:
         raise UsageError(
             f"{item.path}: lspipe:recipe: missing, so the units of {folder} are unknown"

@@ -261,14 +261,15 @@ def trained_text(trained: Trained, results: Sequence[Transfer]) -> str:
     return "\n".join([*scores, str(trained.item), f"next: lspipe model show {trained.item}"])
 
 
-def check_text(item: str, problems: list[str], data: dict[str, Any] | None) -> str:
+def check_text(item: str, problems: list[str], data: list[dict[str, Any]]) -> str:
     """Report whether a model keeps its promises, and how data compare with its training."""
     lines = problems or [f"{item}: sound"]
-    return "\n".join([*lines, *_data_lines(data)] if data else lines)
+    compared = "\n\n".join("\n".join(_data_lines(each)) for each in data)
+    return "\n".join([*lines, compared] if data else lines)
 
 
 def _data_lines(data: dict[str, Any]) -> list[str]:
-    """Compare data with training, channel by channel; then the slips by name."""
+    """Compare data with training, channel by channel; then the mistakes by name."""
     rows = [["channel", "trained on 1 %", "50 %", "99 %", "data 1 %", "50 %", "99 %", "mean"]]
     rows += [
         [
@@ -283,5 +284,5 @@ def _data_lines(data: dict[str, Any]) -> list[str]:
         *(f"  {line}" for line in table(rows)),
         *(f"warning: {text}" for text in data["slips"]),
         *([f"note: {data['unseen']}"] if data["unseen"] else []),
-        *([] if data["slips"] else ["no slip is known that would explain a difference"]),
+        *([] if data["slips"] else ["no known mistake explains a difference"]),
     ]

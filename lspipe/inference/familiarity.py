@@ -4,18 +4,16 @@ A network returns a probability for any input. Here its pixels are compared with
 its training: per channel, how many lie outside the range of training, and how far their mean is
 from the mean of training. Nothing here decides a pixel of the map.
 
-A sample is counted. It is defined on the tile and not on the block, so that blocks of any size add
-up to the same numbers. Where each pixel is scaled by itself, it is every eighth row and column.
-Where a window is scaled by its own values, it is every fourth row and column of windows of the
-lattice that begin two windows apart, as many pixels in all; a window is counted by the block in
-which it begins.
+Every eighth row and column of the tile is counted, so that blocks of any size add up to the same
+numbers. Where a window is scaled by its own values, these are every eighth row and column of
+windows of the lattice that lie side by side; a window is counted by the block in which it begins.
 
-Does not cover: what a run does about it (`guard.py`), which mistake was made (`slips.py`).
+Does not cover: what a run does about it (`guard.py`).
 """
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +23,7 @@ from lspipe.inference import windows
 from lspipe.inference.inputs import WINDOW_KINDS, model_units
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from numpy.typing import ArrayLike, NDArray
 
@@ -38,61 +36,23 @@ STEP = 8
 
 MARGIN = 0.25
 """How far beyond the 1st and 99th percentile of training a pixel still counts as inside, share of
-the distance between both. Of 1197 patches of Landslide4Sense, in the statistics of all of them, 99
-have less than 1.5 % of their pixels outside of that, for one that has more."""
+the distance between both. 99 of 100 patches of Landslide4Sense (1197) then have less than 1.5 % of
+their pixels outside of the range of all of them."""
 
 FARTHEST = 99.0
 """Distances are cut here: those of a channel that never varied in training have no measure."""
 
 
 @dataclass(frozen=True)
-class Tally:
-    """Counts of observed pixels, which add up over blocks."""
-
-    pixels: int
-    outside: tuple[int, ...]
-    """Per channel, how many lie outside of training and its margin."""
-    total: tuple[float, ...]
-    """Per channel, sum of the values, model units, each cut to training and its margin: a bank of
-    snow counts, but no more than its pixels do."""
-
-    @classmethod
-    def of(cls, values: NDArray[np.float32], trained: Statistics) -> Tally:
-        """Count values (channel, pixel), model units."""
-        low, high = (edge[:, None] for edge in reach(trained))
-        return cls(
-            pixels=values.shape[1],
-            outside=tuple(((values < low) | (values > high)).sum(axis=1).tolist()),
-            total=tuple(values.clip(low, high).sum(axis=1, dtype=np.float64).tolist()),
-        )
-
-    @classmethod
-    def joined(cls, tallies: Iterable[Mapping[str, Any]]) -> Tally | None:
-        """Add up tallies given as `as_json`; None where there is none."""
-        some = list(tallies)
-        if not some:
-            return None
-        outside, total = (
-            tuple(map(sum, zip(*(tally[name] for tally in some), strict=True)))
-            for name in ("outside", "total")
-        )
-        return cls(sum(tally["pixels"] for tally in some), outside, total)
-
-    def as_json(self) -> dict[str, Any]:
-        """Return plain values."""
-        return asdict(self)
-
-
-@dataclass(frozen=True)
 class Channel:
-    """How the pixels of one channel lie to training."""
+    """How the pixels of one channel compare with the training data."""
 
     name: str
     outside: float
-    """Share of pixels outside of training and its margin, 0..1."""
+    """Share of pixels outside of the range of training, 0..1."""
     distance: float
-    """Of the mean (of values cut to that range) from the mean of training, in its standard
-    deviations; above 0 = higher."""
+    """Of the mean (of values cut to that range) from the mean of training, in standard deviations
+    of training; above 0 = higher."""
 
     def __str__(self) -> str:
         side = "above" if self.distance > 0 else "below"
@@ -103,7 +63,7 @@ class Channel:
 
 
 def reach(trained: Statistics) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Lowest and highest value that count as inside, (C,) each: the percentiles and a margin."""
+    """Return the range of training, (C,) each: the 1st and 99th percentile with a margin."""
     low, high = np.array(trained.p01), np.array(trained.p99)
     # Of a channel that never varied, the last digits still do.
     rounding = 1e-5 * np.maximum(np.abs(low), np.abs(high))
@@ -111,15 +71,39 @@ def reach(trained: Statistics) -> tuple[NDArray[np.float64], NDArray[np.float64]
     return low - margin, high + margin
 
 
-def channels(tally: Tally, trained: Statistics, bands: Sequence[str]) -> list[Channel]:
-    """Compare each channel with training; nothing where no pixel was observed."""
-    if not tally.pixels:
+def count(values: NDArray[np.float32], trained: Statistics) -> dict[str, Any]:
+    """Count observed pixels as plain values, which add up over blocks.
+
+    Args:
+        values: (channel, pixel), model units.
+        trained: what the model was trained on.
+
+    Returns:
+        `pixels`; per channel `outside`, how many lie outside of the range of training, and `total`,
+        the sum of the values, each cut to that range: a little snow does not move the mean.
+    """
+    low, high = (edge[:, None] for edge in reach(trained))
+    return {
+        "pixels": values.shape[1],
+        "outside": ((values < low) | (values > high)).sum(axis=1).tolist(),
+        "total": values.clip(low, high).sum(axis=1, dtype=np.float64).tolist(),
+    }
+
+
+def channels(
+    counts: Sequence[Mapping[str, Any]], trained: Statistics, bands: Sequence[str]
+) -> list[Channel]:
+    """Compare what was counted (`count`) with training; nothing where no pixel was observed."""
+    pixels = sum(each["pixels"] for each in counts)
+    if not pixels:
         return []
-    away = np.array(tally.total) / tally.pixels - np.array(trained.mean)
-    distances = away / np.maximum(trained.std, np.finfo(np.float64).tiny)
+    outside, total = (
+        np.sum([each[name] for each in counts], axis=0) / pixels for name in ("outside", "total")
+    )
+    distances = (total - trained.mean) / np.maximum(trained.std, np.finfo(np.float64).tiny)
     return [
-        Channel(band, outside / tally.pixels, float(np.clip(distance, -FARTHEST, FARTHEST)))
-        for band, outside, distance in zip(bands, tally.outside, distances, strict=True)
+        Channel(band, float(share), float(np.clip(distance, -FARTHEST, FARTHEST)))
+        for band, share, distance in zip(bands, outside, distances, strict=True)
     ]
 
 
@@ -183,12 +167,10 @@ def _windows(
     In an axis that is shorter than a window, what was padded is not observed, and is left out.
     """
     # Side by side, so that an area however small lies in one.
-    apart = setting.window // setting.stride
+    apart = setting.window // setting.stride * setting.stride
     axes = []
     for span, first, size, length in zip(core, origin, shape, tile_shape, strict=True):
-        every = windows.origins(length, setting.window, setting.stride)
-        # The last one ends the axis, and is not where the step would have it.
-        starts = np.union1d(every[::apart], every[-1:])
+        starts = np.array(windows.origins(length, setting.window, apart))
         ends = np.minimum(starts + setting.window, length)
         is_here = (starts >= span.start) & (starts < span.stop) & (ends <= first + size)
         axes.append(

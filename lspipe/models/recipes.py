@@ -25,6 +25,12 @@ if TYPE_CHECKING:
 Level = Literal["L1C", "L2A", "none"]
 """Product that the reflectances are of: top of atmosphere, surface, or not Sentinel-2 at all."""
 
+LEVELS: dict[Level, str] = {
+    "L1C": "L1C (top of atmosphere)",
+    "L2A": "L2A (surface)",
+    "none": "no level",
+}
+
 UNITS = {
     "slope": "degree",
     "dem": "m",
@@ -246,6 +252,22 @@ def level_of(name: str) -> Level:
         UsageError: no such recipe.
     """
     return recipe_of(name).level if name else "none"
+
+
+def other_level(item: ModelItem, level: Level) -> str:
+    """Report data of another level than those of the model's recipe; "" where they are of the same.
+
+    Args:
+        item: the model.
+        level: of the data; "none" where it is not known.
+    """
+    wanted = level_of(item.recipe)
+    if "none" in (wanted, level) or wanted == level:
+        return ""
+    return (
+        f"{item.id} is of recipe {item.recipe}, which is of {LEVELS[wanted]}, and is given "
+        f"{LEVELS[level]}: the blue bands differ by the light of the air (B01, B02)"
+    )
 
 
 def check_item(item: ModelItem) -> None:

@@ -2,41 +2,42 @@
 
 A slip is a mistake in how pixels were prepared: channels exchanged, digital numbers for
 reflectance, an offset that was not subtracted, the product of another level. A network accepts such
-pixels like any others: only their values reveal the mistake.
-
-What can be seen depends on the scaling of the model. With `identity` and `affine` its units lead
-back to reflectance, and every slip has a mark of its own. The other kinds measure each window (or
-tile) by its own values: a factor or an offset common to all channels is gone before it can be
-seen, and only channels that changed places are named (`unseen` explains it to the user).
+pixels like any others: only their values reveal the mistake. `lspipe model check` names it; no run
+depends on it.
 
 Two regions differ too, often by more than half of a channel's range. Rules are therefore about what
 regions do not do: move every channel by the same factor or the same summand, or only the blue ones.
-They were chosen so that every slip is found, and none of sound data, among patches of
-Landslide4Sense of four regions and scenes of both levels of two places (tests/unit/test_slips.py).
+
+With the scalings `identity` and `affine`, model units lead back to reflectance, and each slip moves
+the channels in a way of its own. The other scalings divide each window (or tile) by its own values,
+which removes a common factor or offset: only exchanged channels are named (`unseen`).
 
 Source: docs/method.md, Channels of the papers, Radiometric offset and Landslide4Sense values.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lspipe.models.recipes import DN_PER_REFLECTANCE, level_of
-from lspipe.models.statistics import PER_CHANNEL, PERCENTILES
+from lspipe.models.recipes import DN_PER_REFLECTANCE, level_of, other_level
+from lspipe.models.statistics import PERCENTILES
 from lspipe.schema import OPTICAL_BANDS
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator
 
     from numpy.typing import NDArray
 
     from lspipe.models.item import ModelItem, Scaling
     from lspipe.models.recipes import Level
     from lspipe.models.statistics import Statistics
+
+    PerChannel = NDArray[np.float64]
+    Quantiles = NDArray[np.float64]
+    """(3, C): low, middle and high value of each channel, `PERCENTILES`."""
 
 FIXED = ("identity", "affine")
 """Kinds of scaling that lead back to reflectance."""
@@ -45,8 +46,23 @@ OFFSET = 0.1
 """Reflectance that ESA adds since baseline 04.00 (docs/method.md, Radiometric offset)."""
 
 MOST = 0.75
-"""Share of the optical channels that must agree on a slip which moves all of them: one or two, such
-as cirrus, may go their own way."""
+"""Share of the optical channels that must agree on a slip which moves all of them: cirrus and water
+vapour, which see no ground, may not."""
+
+FEWEST = 3
+"""Channels needed to tell an offset from another region."""
+
+LIGHT_OF_AIR = 0.045
+"""Reflectance of B02 in the darkest pixels: above it at the top of the atmosphere, whose own light
+this is, below it at the surface. Found: 0.051 to 0.099 (13 scenes and patches of L1C), 0.007 to
+0.028 (five of L2A)."""
+
+LEFT = 0.25
+"""Part of the distance from training that may be left once two exchanged channels are put back. Of
+90 pairs of Landslide4Sense patches, 3 sound ones are then named (B09 or B10 with another band), and
+57, 56 and 68 with B02 and B08, slope and DEM, or B04 and B08 exchanged."""
+
+NUMBERS = "digital numbers instead of reflectance"
 
 
 def slips(trained: Statistics, found: Statistics, item: ModelItem) -> list[str]:
@@ -63,19 +79,25 @@ def slips(trained: Statistics, found: Statistics, item: ModelItem) -> list[str]:
     Raises:
         ValueError: the statistics have other numbers of channels than the model.
     """
-    for statistics in (trained, found):
-        if statistics.channels != len(item.bands):
+    expected = len(item.bands)
+    for count in (trained.channels, found.channels):
+        if count != expected:
             raise ValueError(
-                f"statistics of {statistics.channels} channels: expected {len(item.bands)}, those "
-                f"of {item.id}"
+                f"statistics of {count} channels: expected {expected}, those of {item.id}"
             )
-    if item.scaling.kind in FIXED:
-        pair = _Pair.of(trained, found, item)
-        named = _factor(pair) or _offset(pair) or _level(pair, level_of(item.recipe))
-        if named:
-            # It moves so many channels that any two of them may look exchanged.
-            return [named]
-    return _exchanged(trained, found, item)
+    known, seen = _quantiles(trained), _quantiles(found)
+    is_fixed = item.scaling.kind in FIXED
+    # It moves so many channels that any two of them may look exchanged.
+    if is_fixed and (named := _factor_or_offset(known, seen, item)):
+        return [named]
+    exchanged = [
+        f"{item.bands[i]} and {item.bands[j]} look exchanged: each has the values that the model "
+        "knows of the other"
+        for i, j in _exchanged(known, seen, item)
+    ]
+    # Last: where an infrared band stands in the place of B02, that is brighter too.
+    level = _level(known, seen, item) if is_fixed and not exchanged else ""
+    return [level] if level else exchanged
 
 
 def compare_with_training(
@@ -120,29 +142,6 @@ def compare_with_training(
     }
 
 
-def other_level(item: ModelItem, level: Level) -> str:
-    """Report data of another level than those of the model's recipe; "" where they are of the same.
-
-    Args:
-        item: the model.
-        level: of the data; "none" where it is not known.
-    """
-    wanted = level_of(item.recipe)
-    if "none" in (wanted, level) or wanted == level:
-        return ""
-    return (
-        f"{item.id} is of recipe {item.recipe}, which is of {LEVELS[wanted]}, and is given "
-        f"{LEVELS[level]}: the blue bands differ by the light of the air (B01, B02)"
-    )
-
-
-LEVELS: dict[Level, str] = {
-    "L1C": "L1C (top of atmosphere)",
-    "L2A": "L2A (surface)",
-    "none": "no level",
-}
-
-
 def unseen(scaling: Scaling) -> str:
     """Name the slips that the scaling of a model hides; "" where it hides none."""
     if scaling.kind in FIXED:
@@ -162,70 +161,47 @@ def unseen(scaling: Scaling) -> str:
     )
 
 
-# --- in reflectance -----------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class _Pair:
-    """Low, middle and high value of each optical channel, trained and found, in reflectance."""
-
-    bands: tuple[str, ...]
-    trained: NDArray[np.float64]
-    """(3, C): `PERCENTILES`."""
-    found: NDArray[np.float64]
-    is_cut: NDArray[np.bool_]
-    """(3, C), True where what was found is an end of the clip, and may lie anywhere beyond."""
-
-    @classmethod
-    def of(cls, trained: Statistics, found: Statistics, item: ModelItem) -> _Pair:
-        optical = [i for i, band in enumerate(item.bands) if band in OPTICAL_BANDS]
-        units = _quantiles(found)[:, optical]
-        clip = item.scaling.clip
-        return cls(
-            bands=tuple(item.bands[i] for i in optical),
-            trained=_reflectance(_quantiles(trained), item.scaling)[:, optical],
-            found=_reflectance(_quantiles(found), item.scaling)[:, optical],
-            is_cut=np.zeros(units.shape, bool) if clip is None else np.isin(units, clip),
-        )
-
-    def shift(self, band: str) -> float:
-        """By how much the dark end of a band was moved; the dark end is what regions share."""
-        index = self.bands.index(band)
-        return float(self.found[0, index] - self.trained[0, index])
-
-
-def _quantiles(statistics: Statistics) -> NDArray[np.float64]:
+def _quantiles(statistics: Statistics) -> Quantiles:
     return np.array([getattr(statistics, name) for name in PERCENTILES])
 
 
-def _reflectance(units: NDArray[np.float64], scaling: Scaling) -> NDArray[np.float64]:
-    """Take model units (3, C) back to what they were made of."""
+# --- slips that move all channels, in reflectance -----------------------------------------------
+
+
+def _factor_or_offset(known: Quantiles, seen: Quantiles, item: ModelItem) -> str:
+    """Report a wrong factor or offset; "" where there is none."""
+    optical = [i for i, band in enumerate(item.bands) if band in OPTICAL_BANDS]
+    if not optical:
+        return ""
+    # At an end of the clip, the value may be anywhere beyond.
+    is_cut = np.isin(seen, item.scaling.clip or ())[:, optical]
+    if is_cut.all() and (seen >= known)[:, optical].all():
+        return f"every optical channel lies at the upper end of the clip: {NUMBERS}"
+    trained, found = (_reflectance(each, item.scaling)[:, optical] for each in (known, seen))
+    return _factor(trained[1], found[1]) or _offset(trained, found, is_cut)
+
+
+def _reflectance(units: Quantiles, scaling: Scaling) -> Quantiles:
+    """Take model units back to what they were made of."""
     if scaling.kind == "identity":
         return units
     # A negative scale turns the order of the percentiles round.
-    raw: NDArray[np.float64] = (units - np.array(scaling.offset)) / np.array(scaling.scale)
-    return np.sort(raw, axis=0)
+    return np.sort((units - np.array(scaling.offset)) / np.array(scaling.scale), axis=0)
 
 
-FACTOR_TOLERANCE = 0.5
-"""How far a factor may be from 1e4, in powers of ten: regions differ by less than three times."""
+def _moved_by(step: float, moves: PerChannel) -> bool:
+    """Whether most channels moved by a step: by more than half of it, and less than 3/2."""
+    return bool((np.abs(moves - step) < abs(step) / 2).mean() >= MOST)
 
 
-def _factor(pair: _Pair) -> str:
-    """Report values that are 1e4 times those of training, or that part of them."""
-    if not pair.bands:
-        return ""
-    if pair.is_cut.all() and (pair.found >= pair.trained).all():
-        return (
-            "every optical channel lies at the upper end of the clip: digital numbers instead of "
-            "reflectance"
-        )
+def _factor(trained: PerChannel, found: PerChannel) -> str:
+    """Report medians that are 1e4 times those of training, or that part of them."""
     tiny = np.finfo(np.float64).tiny
-    powers = np.log10(np.maximum(np.abs(pair.found[1]), tiny) / np.maximum(pair.trained[1], tiny))
+    powers = np.log10(np.maximum(np.abs(found), tiny) / np.maximum(trained, tiny))
     step = np.log10(DN_PER_REFLECTANCE)
-    if _most(np.abs(powers - step) < FACTOR_TOLERANCE):
-        return "values are 1e4 times those of training: digital numbers instead of reflectance"
-    if _most(np.abs(powers + step) < FACTOR_TOLERANCE):
+    if _moved_by(step, powers):
+        return f"values are 1e4 times those of training: {NUMBERS}"
+    if _moved_by(-step, powers):
         return (
             "values are 1e4 times smaller than those of training: reflectance instead of digital "
             "numbers, or numbers that were divided twice"
@@ -233,182 +209,85 @@ def _factor(pair: _Pair) -> str:
     return ""
 
 
-OFFSET_MEDIAN, OFFSET_EACH = 0.03, 0.05
-"""How far the shift of the middle channel, and of each, may be from the offset, reflectance."""
-
-FEWEST_CHANNELS = 3
-"""Channels needed to distinguish an offset from another region."""
-
-
-def _offset(pair: _Pair) -> str:
-    """Report that every channel lies one offset above or below training."""
-    # The dark end of a channel hardly differs between regions; where it is cut off, the middle
-    # must do.
-    row = 0 if not pair.is_cut[0].all() else 1
-    is_seen = ~pair.is_cut[row]
-    if is_seen.sum() < FEWEST_CHANNELS:
+def _offset(trained: Quantiles, found: Quantiles, is_cut: NDArray[np.bool_]) -> str:
+    """Report channels that lie one offset above or below training."""
+    # Regions hardly differ in the dark end of a channel; where that is cut off, the median must do.
+    row = int(is_cut[0].all())
+    moves = (found - trained)[row][~is_cut[row]]
+    if len(moves) < FEWEST:
         return ""
-    shifts = (pair.found - pair.trained)[row][is_seen]
-    for sign, what in ((1, "was not subtracted"), (-1, "was subtracted twice")):
-        away = np.abs(sign * shifts - OFFSET)
-        if abs(sign * np.median(shifts) - OFFSET) < OFFSET_MEDIAN and _most(away < OFFSET_EACH):
+    for sign, side, what in ((1, "above", "not subtracted"), (-1, "below", "subtracted twice")):
+        if _moved_by(sign * OFFSET, moves):
             return (
-                f"the optical channels lie {abs(np.median(shifts)):.2f} of reflectance "
-                f"{'above' if sign > 0 else 'below'} training: the offset of 2022 (processing "
-                f"baseline 04.00) {what}"
+                f"the optical channels lie {abs(np.median(moves)):.2f} of reflectance {side} "
+                f"training: the offset of 2022 (processing baseline 04.00) was {what}"
             )
     return ""
 
 
-SURFACE_BLUE, ATMOSPHERE_BLUE = 0.04, 0.045
-"""Reflectance of B02 in the darkest pixels: at most, and at least, of the ground, and at the top of
-an atmosphere, whose own light is 0.05 and more. Found: 0.015 to 0.028 (three scenes of L2A), 0.051
-to 0.099 (the same of L1C, and four regions of Landslide4Sense)."""
-
-BLUE_SHIFT, BLUER = 0.02, 0.01
-"""Least move of B02 from one level to the other, and by how much it is more than that of B04,
-reflectance. Found: 0.056 and more, 0.017 and more (two scenes of Barbellino, crosswise)."""
-
-NEAR_INFRARED = ("B08", "B8A", "B11", "B12")
-
-INFRARED_SHIFT = 0.05
-"""Most that the dark end of an infrared band moves, reflectance: there is no light of the air."""
-
-
-def _level(pair: _Pair, level: Level) -> str:
-    """Report blue bands that moved as from one level to the other: most at the shortest waves."""
-    if not {"B02", "B04"} <= set(pair.bands):
+def _level(known: Quantiles, seen: Quantiles, item: ModelItem) -> str:
+    """Report blue bands that gained or lost the light of the air, by their dark ends."""
+    if not {"B02", "B04"} <= set(item.bands):
         return ""
-    index = pair.bands.index("B02")
-    trained, found = pair.trained[0, index], pair.found[0, index]
-    infrared = [pair.shift(band) for band in NEAR_INFRARED if band in pair.bands]
-    if infrared and abs(np.median(infrared)) > INFRARED_SHIFT:
+    trained, found = (_reflectance(each, item.scaling)[0] for each in (known, seen))
+    blue = item.bands.index("B02")
+    is_darker = found[blue] < trained[blue]
+    top, surface = (trained, found) if is_darker else (found, trained)
+    wanted, given = ("L1C", "L2A") if is_darker else ("L2A", "L1C")
+    if level_of(item.recipe) == given or not surface[blue] < LIGHT_OF_AIR < top[blue]:
         return ""
-    is_darker = trained >= ATMOSPHERE_BLUE and found <= SURFACE_BLUE and level != "L2A"
-    is_brighter = trained <= SURFACE_BLUE and found >= ATMOSPHERE_BLUE and level != "L1C"
-    if not (is_darker or is_brighter):
+    light = dict(zip(item.bands, top - surface, strict=True))
+    infrared = [light[band] for band in ("B08", "B8A", "B11", "B12") if band in light]
+    # Air scatters with the fourth power of the frequency; another ground does the reverse.
+    is_air = light.get("B01", np.inf) >= light["B02"] > light["B04"]
+    if not is_air or abs(np.median(infrared or [0.0])) > OFFSET / 2:
         return ""
-    sign = -1 if is_darker else 1
-    coast, blue, red = (
-        sign * pair.shift(band) if band in pair.bands else np.inf for band in ("B01", "B02", "B04")
-    )
-    # The air scatters with the fourth power of the frequency; bare ground does the reverse.
-    if coast < blue or blue < BLUE_SHIFT or blue - red < BLUER:
-        return ""
-    of, given = ("L1C", "L2A") if is_darker else ("L2A", "L1C")
     return (
         f"the blue bands are {'darker' if is_darker else 'brighter'} than in training by the light "
-        f"of the air, the longer waves are not: {given} in a model of {of}"
+        f"of the air, the longer waves are not: {given} in a model of {wanted}"
     )
-
-
-def _most(agree: NDArray[np.bool_]) -> bool:
-    return bool(agree.mean() >= MOST)
 
 
 # --- exchanged channels -------------------------------------------------------------------------
 
-FAR, LEFT = 0.1, 1 / 3
-"""How far apart (`apart`) both of two channels must lie, and what exchanging them may leave of it:
-another region may bring one channel nearer to another by chance, but hardly both by two thirds."""
 
-TERRAIN = ("slope", "dem")
-
-STRANGE, USUAL = 3.0, 2.0
-"""How far pixels lie from the mean of training (root mean square, in its standard deviations) where
-terrain is strange to a model, and at most where it is not. Sites differ in elevation by more than
-each is high, so `apart` is no measure of it; training itself has 1."""
-
-
-def apart(trained: Statistics, found: Statistics) -> NDArray[np.float64]:
-    """Measure how far each channel lies from training: 0 = alike, 1 = by the whole of its width.
-
-    Mean distance of low, middle and high value, over the wider of both ranges; (C,).
-    """
-    known, seen = _quantiles(trained), _quantiles(found)
-    width = np.maximum(known[2] - known[0], seen[2] - seen[0])
-    distance: NDArray[np.float64] = np.abs(known - seen).mean(axis=0)
-    distance /= np.maximum(width, np.finfo(np.float64).tiny)
-    return distance
-
-
-def _exchanged(trained: Statistics, found: Statistics, item: ModelItem) -> list[str]:
-    """Name pairs of channels that fit where each stands in the other's place."""
-    named = []
-    left = set(range(len(item.bands)))
-    while pair := _best_pair(trained, found, sorted(left), item):
-        left -= set(pair)
-        first, second = (item.bands[i] for i in pair)
-        named.append(
-            f"{first} and {second} look exchanged: each has the values that the model knows of the "
-            "other"
-        )
-    return named
-
-
-def _best_pair(
-    trained: Statistics, found: Statistics, channels: Sequence[int], item: ModelItem
-) -> tuple[int, int] | None:
-    """Find the two channels whose exchange explains most; None where no exchange does."""
-    best, gain = None, 0.0
-    before = apart(trained, found)
-    for pair in combinations(channels, 2):
-        kinds = {item.bands[i] in OPTICAL_BANDS for i in pair}
-        if len(kinds) == 2:
+def _exchanged(known: Quantiles, seen: Quantiles, item: ModelItem) -> list[tuple[int, int]]:
+    """Find pairs of channels that fit training where each stands in the other's place."""
+    before = _distances(known, seen)
+    gains: dict[tuple[int, int], float] = {}
+    for i, j in combinations(range(len(item.bands)), 2):
+        if (item.bands[i] in OPTICAL_BANDS) != (item.bands[j] in OPTICAL_BANDS):
             continue
-        for turned in _turned(found, pair, item.scaling):
-            i, j = pair
-            after = apart(trained, turned)
-            fits = all(before[k] >= FAR and after[k] <= LEFT * before[k] for k in pair)
-            if not fits and {item.bands[i], item.bands[j]} == set(TERRAIN):
-                strange, usual = (
-                    _strangeness(trained, part)[list(pair)].max() for part in (found, turned)
-                )
-                fits = strange >= STRANGE and usual <= USUAL
-            better = float(before[i] + before[j] - after[i] - after[j])
-            if fits and (best is None or better > gain):
-                best, gain = pair, better
-    return best
+        pair = [i, j]
+        for put_back in _put_back(seen, pair, item.scaling):
+            after = _distances(known, put_back)
+            is_nearer = (after < before)[pair].all()
+            if is_nearer and after[pair].sum() <= LEFT * before[pair].sum():
+                gain = float((before - after)[pair].sum())
+                gains[i, j] = max(gain, gains.get((i, j), gain))
+    found: list[tuple[int, int]] = []
+    for best in sorted(gains, key=gains.__getitem__, reverse=True):
+        if not {*best} & {channel for pair in found for channel in pair}:
+            found.append(best)
+    return found
 
 
-def _strangeness(trained: Statistics, found: Statistics) -> NDArray[np.float64]:
-    """Root mean square distance from the mean of training, in its standard deviations; (C,)."""
-    mean, std = np.array(trained.mean), np.array(trained.std)
-    away: NDArray[np.float64] = np.hypot(np.array(found.mean) - mean, np.array(found.std))
-    away /= np.maximum(std, np.finfo(np.float64).tiny)
-    return away
+def _distances(known: Quantiles, seen: Quantiles) -> PerChannel:
+    """Distance of each channel from training: mean over the quantiles, share of its width there."""
+    width = np.maximum(known[2] - known[0], np.finfo(np.float32).tiny)
+    distances: PerChannel = np.abs(known - seen).mean(axis=0) / width
+    return distances
 
 
-def _turned(found: Statistics, pair: tuple[int, int], scaling: Scaling) -> list[Statistics]:
-    """Statistics with two channels exchanged: behind the scaling, and before it where it is fixed.
+def _put_back(seen: Quantiles, pair: list[int], scaling: Scaling) -> Iterator[Quantiles]:
+    """Yield quantiles with two channels exchanged: in model units, and before a fixed scaling.
 
     A file may hold scaled channels in another order, or its raw ones: then each was scaled as the
     other.
     """
-    behind = _exchange(found, pair)
-    if scaling.kind != "affine":
-        return [behind]
-    raw = _rescaled(found, 1 / np.array(scaling.scale), -np.array(scaling.offset))
-    again = _exchange(raw, pair)
-    scale, offset = np.array(scaling.scale), np.array(scaling.offset)
-    return [behind, _rescaled(again, scale, offset / scale)]
-
-
-def _exchange(statistics: Statistics, pair: tuple[int, int]) -> Statistics:
-    order = list(range(statistics.channels))
-    order[pair[0]], order[pair[1]] = order[pair[1]], order[pair[0]]
-    changed: dict[str, Any] = {
-        name: tuple(getattr(statistics, name)[i] for i in order) for name in PER_CHANNEL
-    }
-    return replace(statistics, **changed)
-
-
-def _rescaled(
-    statistics: Statistics, factor: NDArray[np.float64], summand: NDArray[np.float64]
-) -> Statistics:
-    """Return the statistics of (x + summand) * factor."""
-    quantiles = np.sort((_quantiles(statistics) + summand) * factor, axis=0)
-    changed: dict[str, Any] = dict(zip(PERCENTILES, map(tuple, quantiles), strict=True))
-    mean = tuple((np.array(statistics.mean) + summand) * factor)
-    std = tuple(np.array(statistics.std) * np.abs(factor))
-    return replace(statistics, mean=mean, std=std, **changed)
+    order = np.arange(seen.shape[1])
+    order[pair] = pair[::-1]
+    yield seen[:, order]
+    if scaling.kind == "affine":
+        raw = _reflectance(seen, scaling)[:, order]
+        yield np.sort(raw * np.array(scaling.scale) + np.array(scaling.offset), axis=0)

@@ -1,7 +1,7 @@
 """Images in model units -> what their values are like: the statistics that a model item carries.
 
-They describe in numbers what a network was trained on, so that any other input can be compared with
-it. They decide no pixel: a model is the same model without them.
+They describe what a network was trained on, so that other pixels can be compared with it. They
+decide no pixel: a model is the same model without them.
 
 See also: `slips.py` (which mistake two statistics reveal), `lspipe.inference.familiarity` (a run's
 pixels compared with those of training).
@@ -9,7 +9,7 @@ pixels compared with those of training).
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,16 +17,15 @@ import numpy as np
 from lspipe.models.section import REQUIRED, Section, is_finite, nearest, short
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from numpy.typing import NDArray
 
 PERCENTILES = {"p01": 1, "p50": 50, "p99": 99}
 """Fields, and the percentiles that they are.
 
-The median gives where a channel lies, unmoved by a cloud. The 1st and the 99th give its
-range: wide enough that hardly any sound pixel lies outside, and blind to the single saturated pixel
-that a minimum or a maximum is made of."""
+A cloud does not move the median. Hardly any sound pixel lies outside of the 1st and 99th, and the
+single saturated pixel that makes a minimum or maximum does not move them."""
 
 PER_CHANNEL = ("mean", "std", *PERCENTILES)
 
@@ -34,10 +33,8 @@ MOST_KEPT = 2**20
 """Pixels that percentiles are taken of, 4 bytes per channel each; of more, a fair sample is drawn.
 The 1st percentile is then uncertain by about 0.01 of a percentage point."""
 
-_SEED = 0
-
-_DIGITS = 6
-"""Significant digits that are kept: float32 has seven, and a person reads these."""
+DIGITS = 6
+"""Significant digits that are kept: float32 has seven."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,14 +63,13 @@ class Statistics:
     def __post_init__(self) -> None:
         if self.pixels < 1:
             raise ValueError(f"pixels: found {self.pixels}: expected at least 1")
+        if not self.channels:
+            raise ValueError("mean: found no channel: expected at least one")
         for name in PER_CHANNEL:
-            values = getattr(self, name)
-            if len(values) != self.channels or not all(map(is_finite, values)):
+            if not _are_finite(values := getattr(self, name), self.channels):
                 raise ValueError(
                     f"{name}: found {short(list(values))}: expected {self.channels} finite numbers"
                 )
-        if not self.channels:
-            raise ValueError("mean: found no channel: expected at least one")
         if min(self.std) < 0:
             raise ValueError(f"std: found {min(self.std):g}: expected 0 or more")
         for channel, ordered in enumerate(zip(self.p01, self.p50, self.p99, strict=True), start=1):
@@ -131,10 +127,10 @@ class Statistics:
         values: dict[str, Any] = {
             "pixels": section.get("pixels", int, "a number of pixels", REQUIRED)
         }
+        expected = f"{channels} finite numbers, one per channel"
         for key in PER_CHANNEL:
-            expected = f"{channels} finite numbers, one per channel"
             found = section.get(key, list, expected, REQUIRED)
-            if len(found) != channels or not all(map(is_finite, found)):
+            if not _are_finite(found, channels):
                 raise section.error(key, f"found {short(found)}: expected {expected}")
             values[key] = tuple(map(float, found))
         try:
@@ -143,80 +139,67 @@ class Statistics:
             raise section.error("", str(error)) from error
 
 
-@dataclass
-class _Counted:
-    """Sums of the pixels so far, and a fair sample of them."""
+def _are_finite(values: Sequence[Any], count: int) -> bool:
+    return len(values) == count and all(map(is_finite, values))
 
-    pixels: int = 0
-    mean: Any = 0.0
-    """(C,) float64."""
-    squares: Any = 0.0
-    """(C,) float64: sum of squared distances from the mean."""
-    kept: list[NDArray[np.float32]] = field(default_factory=list)
-    """Arrays (n, C)."""
-    count: int = 0
-    """How many pixels are kept."""
-    share: float = 1.0
-    """Of the pixels seen, about how many are kept."""
-    random: np.random.Generator = field(default_factory=lambda: np.random.default_rng(_SEED))
+
+class _Counted:
+    """Sums over the pixels so far, and a fair sample of them."""
+
+    def __init__(self) -> None:
+        self.pixels = 0
+        # Distances from the first pixel are summed: of a high plateau, sums of squares of the
+        # values themselves would keep too few digits.
+        self.origin: Any = None
+        self.total: Any = 0.0
+        self.squares: Any = 0.0
+        self.kept: list[NDArray[np.float32]] = []
+        self.share = 1.0
+        self.random = np.random.default_rng(0)
 
     def add(self, image: NDArray[Any]) -> None:
         """Count an image (C, y, x)."""
         if image.ndim != 3:
             raise ValueError(f"an image of shape {image.shape}: expected (channel, y, x)")
-        if self.pixels and len(image) != len(self.mean):
-            raise ValueError(f"an image of {len(image)} channels after others of {len(self.mean)}")
+        if self.pixels and len(image) != len(self.origin):
+            raise ValueError(
+                f"an image of {len(image)} channels after others of {len(self.origin)}"
+            )
         values = image.reshape(len(image), -1).T
         values = values[~np.isnan(values).any(axis=1)]
         if not np.isfinite(values).all():
             raise ValueError("an image with infinite values: expected NaN where there is no data")
-        if len(values):
-            self._join(values.astype(np.float64))
-            self._keep(values.astype(np.float32))
-
-    def _join(self, values: NDArray[np.float64]) -> None:
-        """Add mean and squares of more pixels (n, C).
-
-        Source: Chan, Golub and LeVeque 1979, the pairwise update of a variance.
-        """
-        total = self.pixels + len(values)
-        mean = values.mean(axis=0)
-        apart = mean - self.mean
-        self.squares = (
-            self.squares
-            + ((values - mean) ** 2).sum(axis=0)
-            + apart**2 * (self.pixels * len(values) / total)
-        )
-        self.mean = self.mean + apart * (len(values) / total)
-        self.pixels = total
+        if not len(values):
+            return
+        if not self.pixels:
+            self.origin = values[0].astype(np.float64)
+        away = values - self.origin
+        self.pixels += len(values)
+        self.total = self.total + away.sum(axis=0)
+        self.squares = self.squares + (away**2).sum(axis=0)
+        self._keep(values.astype(np.float32))
 
     def _keep(self, values: NDArray[np.float32]) -> None:
         """Draw from more pixels (n, C); where too many are kept, every second one goes, by lot."""
         # By lot, not by step: a step that divides the width of an image would draw one column.
         drawn = values if self.share == 1 else values[self.random.random(len(values)) < self.share]
         self.kept.append(drawn)
-        self.count += len(drawn)
-        while self.count > MOST_KEPT:
+        while sum(map(len, self.kept)) > MOST_KEPT:
             self.share /= 2
             self.kept = [some[self.random.random(len(some)) < 0.5] for some in self.kept]
-            self.count = sum(map(len, self.kept))
 
     def statistics(self) -> Statistics:
         """Return what was counted."""
         if not self.pixels:
             raise ValueError("found no pixel with data in every channel: expected at least one")
-        sample = np.concatenate(self.kept)
-        found = {
-            "mean": self.mean,
-            "std": np.sqrt(self.squares / self.pixels),
-            # One channel after the other, for memory.
-            **{
-                name: np.array([np.percentile(channel, rank) for channel in sample.T])
-                for name, rank in PERCENTILES.items()
-            },
-        }
+        sample, mean = np.concatenate(self.kept), self.total / self.pixels
+        variance = np.maximum(self.squares / self.pixels - mean**2, 0)
+        found = {"mean": self.origin + mean, "std": np.sqrt(variance)}
+        # One channel after the other, for memory.
+        for name, rank in PERCENTILES.items():
+            found[name] = np.array([np.percentile(channel, rank) for channel in sample.T])
         rounded: dict[str, Any] = {
-            name: tuple(float(f"{value:.{_DIGITS}g}") for value in values)
+            name: tuple(float(f"{value:.{DIGITS}g}") for value in values)
             for name, values in found.items()
         }
         return Statistics(pixels=self.pixels, **rounded)

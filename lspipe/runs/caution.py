@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from lspipe import catalogs, clusters
-from lspipe.models.slips import other_level
+from lspipe.models.recipes import other_level
 from lspipe.runs.memory import cluster_of
 
 if TYPE_CHECKING:

@@ -172,7 +172,8 @@ def _run_locked(prepared: Prepared, selection: Selection, report: Report) -> Sum
 
 def _run(prepared: Prepared, todo: Todo, log: Log) -> Summary:
     plan, began = prepared.plan, time.time()
-    guard.check_before_run(plan, (key for key, blocks in todo.items() if blocks), report=log)
+    wanted = (key for key, blocks in todo.items() if blocks)
+    guard.check_before_run(plan, wanted, run=prepared.run, report=log)
     note_state(prepared, "running")
     store.create(
         prepared.run, [tile.grid for tile in plan.tiles], fingerprint=plan.detection_fingerprint

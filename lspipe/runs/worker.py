@@ -85,7 +85,7 @@ class BlockResult:
     seconds: float
     """Computing and writing, wall clock; reading is another task's."""
     inputs: Mapping[str, Any] | None = None
-    """How the pixels lie to training (`familiarity.Tally`); None = not counted."""
+    """Pixels compared with training (`familiarity.count`); None = not counted."""
 
 
 def in_turn(first: int, columns: int) -> AbstractContextManager[None]:
@@ -294,7 +294,7 @@ def _tally(
         area=inside,
         tile_range=job.tile_range,
     )
-    return familiarity.Tally.of(values, job.trained).as_json()
+    return familiarity.count(values, job.trained)
 
 
 def _packed(area: TileMask | None, block: Block) -> NDArray[np.uint8] | None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 
 import numpy as np
 import pytest
@@ -50,10 +52,25 @@ def world_of(folder, item, cluster):
 def test_a_refused_run_leaves_nothing_that_looks_done(tmp_path, item, cluster, capsys):
     world = world_of(tmp_path / "world", item, cluster)
     assert main(["run", str(world.workflow)]) == 2
-    assert "UsageError: 18GYS after (2018-01-20) is not like what" in capsys.readouterr().err
+    refusal = capsys.readouterr().err
+    assert "UsageError: 18GYS after (2018-01-20) is not like what" in refusal
     left = {path.name for path in world.run.iterdir()}
     assert left <= {"run.json", "items.json", "log.jsonl", ".lock"}
     assert store.read_json(world.run / "run.json")["state"] == "planned"
+
+    # The command of the message, as it stands there, names the mistake, on its date alone.
+    program, *words = shlex.split(re.search("hint: `(.*?)`", refusal)[1])
+    assert program == "lspipe"
+    assert main([*words, "--json"]) == 2
+    before, after = json.loads(capsys.readouterr().out)["data"]
+    assert before["folder"] == f"{world.run}: 18GYS before (2017-01-15)"
+    assert before["slips"] == []
+    assert after["folder"] == f"{world.run}: 18GYS after (2018-01-20)"
+    assert after["slips"] == [
+        "the optical channels lie 0.10 of reflectance above training: the offset of 2022 "
+        "(processing baseline 04.00) was not subtracted"
+    ]
+    assert {path.name for path in world.run.iterdir()} == left
 
 
 def test_a_warned_run_gives_the_same_bytes_and_says_what_is_unlike(tmp_path, item, cluster, capsys):

@@ -6,7 +6,7 @@ import torch
 
 from lspipe.inference import windows
 from lspipe.inference.block import run_block
-from lspipe.inference.familiarity import FARTHEST, STEP, Tally, channels, reach, sample
+from lspipe.inference.familiarity import FARTHEST, STEP, channels, count, reach, sample
 from lspipe.inference.observed import observed, observed_range
 from lspipe.inference.runtimes import from_callable
 from lspipe.inference.settings import Setting
@@ -134,7 +134,7 @@ def test_shares_and_distances_are_those_of_the_definition():
     low, high = reach(TRAINED)
     np.testing.assert_allclose([low[0], high[0]], [0.2, 0.8])
     values = np.array([[0.1, 0.6, 0.9, 5.0], [3.0, 3.0, 3.0, 4.0]], np.float32)
-    first, second = channels(Tally.of(values, TRAINED), TRAINED, ("B02", "dem"))
+    first, second = channels([count(values, TRAINED)], TRAINED, ("B02", "dem"))
     assert (first.name, first.outside, second.outside) == ("B02", 0.75, 0.25)
     # The mean of 0.2, 0.6, 0.8, 0.8 is 0.6.
     assert first.distance == pytest.approx(1)
@@ -144,14 +144,18 @@ def test_shares_and_distances_are_those_of_the_definition():
     assert second.distance == FARTHEST
 
 
-def test_tallies_add_up():
+def test_counts_add_up():
     values = np.random.default_rng(0).normal(0.5, 0.3, (2, 90)).astype(np.float32)
-    parts = [Tally.of(values[:, part], TRAINED).as_json() for part in (slice(30), slice(30, 90))]
-    whole, joined = Tally.of(values, TRAINED), Tally.joined(parts)
-    assert (joined.pixels, joined.outside) == (whole.pixels, whole.outside)
-    np.testing.assert_allclose(joined.total, whole.total)
-    assert Tally.joined([]) is None
+    parts = [count(values[:, part], TRAINED) for part in (slice(30), slice(30, 90))]
+    whole = count(values, TRAINED)
+    assert sum(part["pixels"] for part in parts) == whole["pixels"]
+    joined, at_once = (channels(each, TRAINED, ("B02", "dem")) for each in (parts, [whole]))
+    for one, other in zip(joined, at_once, strict=True):
+        assert one.outside == other.outside
+        assert one.distance == pytest.approx(other.distance)
 
 
-def test_where_nothing_was_observed_nothing_is_said():
-    assert channels(Tally.of(np.empty((2, 0), np.float32), TRAINED), TRAINED, ("B02", "dem")) == []
+def test_where_nothing_was_observed_nothing_is_compared():
+    nothing = count(np.empty((2, 0), np.float32), TRAINED)
+    assert channels([nothing], TRAINED, ("B02", "dem")) == []
+    assert channels([], TRAINED, ("B02", "dem")) == []

@@ -15,8 +15,8 @@ from lspipe.workflow import Workflow
 from tests.worlds import make_world
 
 PACKAGE = Path(arguments.__file__).parent.parent
-COMMANDS = {"course.py"}
-"""Writes down a whole command, for a scorecard."""
+COMMANDS = {"course.py", "guard.py"}
+"""Write down a whole command, for a scorecard and for a hint."""
 
 
 def strings(path: Path) -> list[str]:

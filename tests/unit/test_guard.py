@@ -9,11 +9,13 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+import lspipe
 from lspipe.errors import LoadError, UsageError
-from lspipe.inference.familiarity import Channel, Tally, channels
-from lspipe.models import read_item
+from lspipe.inference.familiarity import Channel, channels, count
+from lspipe.models import Scaling, read_item
 from lspipe.models.statistics import Statistics
 from lspipe.runs import guard
+from lspipe.runs.frozen import FrozenRun
 from lspipe.workflow import Workflow
 from tests.worlds import NEW_SCAR, OLD_SCAR, ground, make_world, plan_only
 
@@ -57,11 +59,16 @@ def worlds(tmp_path_factory, item):
 
 
 def look(world, *overrides, step=1):
-    """Look at a date of a world; returns what was reported."""
+    """Check a date of a world; returns what was reported."""
     plan = plan_only(Workflow.from_file(world.workflow, overrides=overrides))
-    said = []
-    guard.check_before_run(plan, [("18GYS", step)], report=lambda event: said.append(event.facts()))
-    return said
+    reported = []
+    guard.check_before_run(
+        plan,
+        [("18GYS", step)],
+        run=world.run,
+        report=lambda event: reported.append(event.facts()),
+    )
+    return reported
 
 
 def test_a_scene_like_those_of_training_passes(worlds):
@@ -70,14 +77,15 @@ def test_a_scene_like_those_of_training_passes(worlds):
     assert facts == {"tile": "18GYS", "step": 1, "pixels": 900}
 
 
-def test_a_wrong_offset_is_refused_with_its_name_and_the_way_out(worlds):
+def test_a_wrong_offset_is_refused_with_the_way_to_its_name_and_the_way_out(worlds, item):
     with pytest.raises(UsageError) as caught:
         look(worlds["raised"])
-    said = str(caught.value)
-    assert said.startswith("18GYS after (2018-01-20) is not like what model bare-ground was")
-    assert "B02 100% of pixels outside" in said
-    assert "the offset of 2022 (processing baseline 04.00) was not subtracted" in said
-    assert "hint: put that right or take another model; `inference: {unfamiliar: warn}`" in said
+    message, hint = str(caught.value).split("\nhint: ")
+    assert message.startswith("18GYS after (2018-01-20) is not like what model bare-ground was")
+    assert "B02 100% of pixels outside" in message
+    command = f"`lspipe model check {item} --data {worlds['raised'].run}` names the mistake"
+    assert hint.startswith(command)
+    assert "put it right or take another model; `inference: {unfamiliar: warn}`" in hint
     # The other date of it is sound.
     assert look(worlds["raised"], step=0)
 
@@ -85,7 +93,7 @@ def test_a_wrong_offset_is_refused_with_its_name_and_the_way_out(worlds):
 def test_only_the_area_counts(worlds):
     bounds = "aoi={{bbox: [{}, -43.36, {}, -43.33]}}".format
     assert look(worlds["east"], bounds(-72.54, -72.517))
-    with pytest.raises(UsageError, match="was not subtracted"):
+    with pytest.raises(UsageError, match="is not like what model"):
         look(worlds["east"], bounds(-72.512, -72.50))
 
 
@@ -120,25 +128,23 @@ def test_the_answer_is_in_no_fingerprint(worlds):
 
 
 def places(shape, area=None, kind="identity", window=32):
-    tile = SimpleNamespace(
-        tile=SimpleNamespace(geobox=SimpleNamespace(shape=shape)),
-        area=area,
-    )
-    plan = SimpleNamespace(
-        model=SimpleNamespace(scaling=SimpleNamespace(kind=kind)),
-        setting=SimpleNamespace(window=window),
-    )
-    return list(guard._places(tile, plan))
+    model = SimpleNamespace(scaling=SimpleNamespace(kind=kind))
+    return guard._places(shape, area, guard._edge(model, SimpleNamespace(window=window)))
 
 
 def test_places_are_spread_over_the_tile_or_the_area():
     nine = places((10980, 10980))
-    assert len(nine) == 9
+    assert len(nine) == guard.PLACES == 9
     assert {part.stop - part.start for place in nine for part in place} == {guard.PLACE}
-    assert sorted({(rows.start + rows.stop) // 2 for rows, _ in nine}) == [1830, 5490, 9150]
+    assert nine == places((10980, 10980))
+    for axis in (0, 1):
+        starts = sorted(place[axis].start for place in nine)
+        assert all(0 <= start <= 10980 - guard.PLACE for start in starts)
+        # Something lies in each third.
+        assert {3 * start // 10980 for start in starts} == {0, 1, 2}
     assert {
-        rows.stop - rows.start for rows, _ in places((9999, 9999), None, "window-max", 128)
-    } == {512}
+        rows.stop - rows.start for rows, _ in places((9999, 9999), None, "window-max", 224)
+    } == {448}
     # Two far corners, and nothing between them.
     area = np.zeros((2000, 3000), bool)
     area[:50, :50] = area[-50:, -50:] = True
@@ -188,7 +194,7 @@ def test_a_warning_names_the_strangest_channels_first_and_counts_the_others():
 )
 def test_a_half_or_three_deviations_are_refused(outside, distance, is_refused):
     channel = Channel("B04", outside=outside, distance=distance)
-    assert guard._is_refused(channel) is is_refused
+    assert guard._exceeds(channel, guard.REFUSE) is is_refused
 
 
 def test_counts_of_blocks_are_added_up_for_their_own_tile_and_date(worlds):
@@ -196,12 +202,12 @@ def test_counts_of_blocks_are_added_up_for_their_own_tile_and_date(worlds):
     trained = plan.model.statistics
     values = np.full((4, 30), 0.5, np.float32)
     values[:, 10:] = np.array(trained.mean)[:, None]
-    tallies = [Tally.of(part, trained).as_json() for part in (values[:, :12], values[:, 12:])]
+    tallies = [count(part, trained) for part in (values[:, :12], values[:, 12:])]
     blocks = [{"tile": "18GYS", "step": 1, "inputs": tally} for tally in tallies]
     (entry,) = guard.inputs(plan, [*blocks, {"tile": "18GYS", "step": 0, "inputs": None}])["18GYS"]
     assert (entry["role"], entry["time"][:10], entry["pixels"]) == ("after", "2018-01-20", 30)
     assert list(entry["channels"]) == list(BANDS)
-    for channel in channels(Tally.of(values, trained), trained, BANDS):
+    for channel in channels([count(values, trained)], trained, BANDS):
         found = entry["channels"][channel.name]
         assert found["outside"] == pytest.approx(channel.outside, abs=1e-4)
         assert found["distance"] == pytest.approx(channel.distance, abs=1e-2)
@@ -224,7 +230,7 @@ def test_what_is_looked_at_lies_where_the_tile_is_sampled(worlds, monkeypatch):
     values = guard._values(plan, tile, 1)
     rows, columns = np.mgrid[:240, :240] + 0.5
     expected = []
-    for part in guard._places(tile, plan):
+    for part in guard._places((240, 240), tile.area, 60):
         here = np.zeros((240, 240), bool)
         here[part] = True
         here[np.arange(240) % 8 > 0] = False
@@ -243,6 +249,24 @@ def test_each_date_is_scaled_by_its_own_range(worlds):
     np.testing.assert_allclose(guard._values(plan, tile, 1), plain, atol=1e-6)
     before = guard._values(replace(plan, model=lspipe_model()), plan.tiles[0], 0)
     np.testing.assert_allclose(guard._values(plan, tile, 0), before * 2, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["identity", "window-minmax", "tile-minmax"])
+def test_a_run_is_read_again_as_it_was_checked(worlds, kind):
+    world = worlds["raised"]
+    lspipe.plan(world.workflow)
+    run, plan = FrozenRun.of(world.run), plan_only(Workflow.from_file(world.workflow))
+    model = replace(plan.model, scaling=Scaling(kind=kind))
+    setting = replace(plan.setting, window=model.window, stride=model.window)
+    plan, (tile,), (frozen,) = replace(plan, model=model, setting=setting), plan.tiles, run.tiles
+    if kind == "tile-minmax":
+        ranges = [run.range_of(frozen, step, model.bands) for step in frozen.steps]
+        tile = replace(tile, tile_ranges=tuple(ranges))
+    again = dict(guard.read_again(run, model))
+    assert list(again) == ["18GYS before (2017-01-15)", "18GYS after (2018-01-20)"]
+    for step, values in enumerate(again.values()):
+        assert values.size
+        np.testing.assert_array_equal(values, guard._values(plan, tile, step))
 
 
 def lspipe_model():

@@ -179,7 +179,7 @@ def test_the_card_says_what_the_model_was_trained_on(trained, packed, capsys):
 @pytest.mark.parametrize(
     ("order", "code", "said"),
     [
-        ((0, 1, 2), 0, "no slip is known that would explain a difference"),
+        ((0, 1, 2), 0, "no known mistake explains a difference"),
         ((0, 2, 1), 2, "warning: B03 and B02 look exchanged"),
     ],
 )

@@ -8,8 +8,8 @@ import pytest
 import rasterio
 
 from lspipe.models import Scaling
-from lspipe.models.recipes import L4S_DIVISORS, recipe_of
-from lspipe.models.slips import compare_with_training, other_level, slips, unseen
+from lspipe.models.recipes import L4S_DIVISORS, other_level, recipe_of
+from lspipe.models.slips import compare_with_training, slips, unseen
 from lspipe.models.statistics import Statistics
 from lspipe.samples import l4s, pictures
 from lspipe.schema import OPTICAL_BANDS
@@ -80,6 +80,7 @@ NUMBERS, OFFSET = "digital numbers instead of reflectance", "above training: the
 SLIPS = {
     "slope before dem": (L4S, exchanged(L4S, "slope", "dem"), "slope and dem look exchanged"),
     "infrared for blue": (YALI6, exchanged(YALI6, "B02", "B08"), "B02 and B08 look exchanged"),
+    "infrared for blue, L2A": (MORALES, exchanged(MORALES, "B02", "B08"), "B02 and B08 look exch"),
     "infrared for red": (GHORB, exchanged(GHORB, "B04", "B08"), "B04 and B08 look exchanged"),
     "L2A for L1C": (L4S, None, "L2A in a model of L1C"),
     "L1C for L2A": (MORALES, None, "L1C in a model of L2A"),
@@ -113,6 +114,22 @@ def test_a_slip_is_found_by_name_and_sound_data_have_none(name):
         found = statistics(seed, of=other) if made is None else statistics(seed, made)
         (text,) = slips(trained, found, item)
         assert said in text
+
+
+def test_channels_in_reverse_are_found_pair_by_pair():
+    trained, found = (Statistics.of([landscape(GHORB.bands, seed, "L2A")]) for seed in (0, 1))
+    assert slips(trained, found, GHORB) == []
+    found = Statistics.of([landscape(GHORB.bands, 1, "L2A")[::-1]])
+    first, second = slips(trained, found, GHORB)
+    assert first.startswith("B02 and B08 look exchanged")
+    assert second.startswith("B03 and B04 look exchanged")
+
+
+def test_data_of_the_level_of_the_recipe_are_of_no_other():
+    statistics = [Statistics.of([scaled(landscape(L4S.bands, 0, level), L4S.scaling)])
+                  for level in ("L2A", "L1C")]  # fmt: skip
+    # Trained on L2A by mistake: that L1C is brighter is no mistake of the data.
+    assert slips(*statistics, L4S) == []
 
 
 @pytest.mark.parametrize(
@@ -192,7 +209,7 @@ def test_slips_are_found_in_a_real_patch_of_another_region(patches, change, said
 
 
 @pytest.mark.real
-def test_the_level_of_a_real_scene_is_told_by_its_blue_bands(real_data):
+def test_the_level_of_a_real_scene_is_known_by_its_blue_bands(real_data):
     folder = real_data / "s2_pair_barbellino"
     # Neither file names its bands; both begin with 1 to 8, and end with 11 and 12.
     item = model(
@@ -222,7 +239,7 @@ LEVELS = {"1C": "TOA", "2A": "BOA"}
 
 
 @pytest.mark.real
-def test_pictures_with_two_channels_exchanged_are_told(real_data):
+def test_pictures_with_two_channels_exchanged_are_found(real_data):
     samples = pictures.folder(real_data / "l4s_rgb" / "train")
     images = [samples.read(name)[0] for name in samples.names[::4]]
     item, half = model("l4s-rgb"), len(images) // 2

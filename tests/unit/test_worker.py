@@ -447,7 +447,7 @@ def test_only_observed_pixels_of_the_area_are_laid_beside_training(plan, tmp_pat
     # Every eighth row and column of the core.
     wanted = np.s_[24:80:8, 40:80:8]
     values = given["pixels"][:, *wanted].reshape(4, -1) * np.float32(1e-4)
-    expected = familiarity.Tally.of(values, trained).as_json()
+    expected = familiarity.count(values, trained)
     assert result.inputs["pixels"] == 7 * 5
     assert result.inputs["outside"] == expected["outside"]
     assert result.inputs["total"] == pytest.approx(expected["total"], rel=1e-5)
