@@ -151,8 +151,8 @@ def answers(
     if file is None:
         given = read(run)
     else:
-        said = read_decisions(file).checked()
-        given = _all_placed(said, [inventory, _read_all(run)])
+        decided = read_decisions(file).checked()
+        given = _all_placed(decided, [inventory, _read_all(run)])
         given = given[given["decision"].notna()].reset_index(drop=True)
     carried = carry(given, inventory)
     return dict(carried.answers), int(np.sum(carried.objects == None))  # noqa: E711 by element
@@ -209,10 +209,10 @@ def take_in(run: Path, *, who: str | None = None, is_strict: bool = False) -> Ta
 
 def _take_in_file(run: Path, file: Path, inventory: gpd.GeoDataFrame, *, who: str | None) -> Taken:
     """Read the lists of the run, then another file, and keep all decisions."""
-    said = read_decisions(file).checked()
+    decided = read_decisions(file).checked()
     taken = take_in(run, who=who, is_strict=True)
     before = _read_all(run)
-    rows = _all_placed(said, [inventory, before])
+    rows = _all_placed(decided, [inventory, before])
     given = rows[rows["decision"].notna()].reset_index(drop=True)
     is_known = given["id"].isin(before["id"]).to_numpy(bool)
     if len(given) and not (is_known | (carry(given, inventory).objects != None)).any():  # noqa: E711

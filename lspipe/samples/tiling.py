@@ -62,7 +62,7 @@ def cut(samples: Samples, window: int) -> Samples:
             )
         row, column = corners[place]
         part = (..., slice(row, row + window), slice(column, column + window))
-        return _scaled_anew(image[part], samples.recipe.scaling), mask[part]
+        return _scaled_again(image[part], samples.recipe.scaling), mask[part]
 
     names = [(patch, f"{patch}/{place}") for patch in samples.names for place in corners]
     regions = samples.regions
@@ -74,12 +74,12 @@ def cut(samples: Samples, window: int) -> Samples:
     )
 
 
-def _scaled_anew(window: NDArray[np.float32], scaling: Scaling) -> NDArray[np.float32]:
+def _scaled_again(window: NDArray[np.float32], scaling: Scaling) -> NDArray[np.float32]:
     """Scale a window by its own values; before, it was scaled by those of its patch."""
     observed: NDArray[np.bool_] = np.logical_not(np.isnan(window).any(axis=0))
     if scaling.kind not in WINDOW_KINDS or not observed.any():
         return window
     values = np.nan_to_num(window)
     units = model_units(values[None], Scaling(kind=scaling.kind), observed=observed[None, None])[0]
-    anew: NDArray[np.float32] = np.where(np.isnan(window), np.float32(np.nan), units)
-    return anew
+    scaled: NDArray[np.float32] = np.where(np.isnan(window), np.float32(np.nan), units)
+    return scaled
