@@ -77,7 +77,7 @@ class Prepared:
         return {(entry["tile"], entry["step"], *entry["index"]) for entry in entries}
 
     def counts(self) -> dict[str, tuple[int, int]]:
-        """Return, per tile, the number of blocks that are done, and of those that failed."""
+        """Return, per tile, how many blocks are done, and how many failed and are not done."""
         failed = self.failed
         return {
             tile.tile.name: (
