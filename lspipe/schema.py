@@ -156,6 +156,10 @@ IGNORED = 255
 """Label of a pixel that says nothing (cloud, no data): no loss and no score counts it."""
 
 
+CRS_ATTRIBUTES = frozenset({"crs_wkt", "spatial_ref", "grid_mapping_name"})
+"""Attributes of a coordinate that holds a CRS. Source: CF conventions 5.6; GDAL."""
+
+
 Part = tuple[slice, slice]
 """Rows and columns of a tile, or of an array, that belong together."""
 

@@ -17,6 +17,7 @@ from pyproj import CRS
 from pyproj.exceptions import CRSError
 
 from lspipe.errors import UsageError
+from lspipe.schema import CRS_ATTRIBUTES
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -30,9 +31,6 @@ OFF_GRID = 0.01
 
 MOST_OFF_GRID = 0.25
 """Upper limit of the tolerance, pixels: with coarser numbers two pixels could be mixed up."""
-
-_HOLDS_CRS = {"crs_wkt", "spatial_ref", "grid_mapping_name"}
-"""Attributes of a coordinate that holds a CRS. Source: CF conventions 5.6; GDAL."""
 
 
 def on_grid(array: xr.DataArray, *, name: str) -> xr.DataArray:
@@ -153,7 +151,7 @@ def _grid_mapping(array: xr.DataArray, name: str) -> str | None:
         str(coordinate): dict(array.coords[coordinate].attrs)
         for coordinate in array.coords
         if array.coords[coordinate].ndim == 0
-        and not _HOLDS_CRS.isdisjoint(array.coords[coordinate].attrs)
+        and not CRS_ATTRIBUTES.isdisjoint(array.coords[coordinate].attrs)
     }
     if "spatial_ref" in found or not found:
         return "spatial_ref" if found else None

@@ -140,10 +140,10 @@ def pack(options: argparse.Namespace) -> int:
 
 def _statistics(options: argparse.Namespace, recipe: Recipe) -> Statistics:
     """Count the patches that a model was trained on, as a training of lspipe does."""
-    from lspipe.train.course import statistics_of, windows_of
+    from lspipe.train.course import read_windows, statistics_of
 
     samples = samples_of(options.data, recipe.name, options)
-    return statistics_of(*windows_of(samples, recipe, options.window))
+    return statistics_of(*read_windows(samples, recipe, options.window))
 
 
 def _item(reference: str) -> Any:

@@ -2,8 +2,8 @@
 
 metrics     the metrics of the papers, by pixels and by objects
 scoring     a model and labelled patches -> scores and their spread
-scorecard   what was measured of a model, as JSON
-published   what the papers print of their networks' scores
+scorecard   measured scores of a model, as JSON
+published   the scores that the papers print
 """
 
 from lspipe.evaluate.metrics import (

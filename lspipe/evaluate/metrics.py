@@ -91,7 +91,7 @@ class Confusion:
         return (tp * tn - fp * fn) / math.sqrt(margins) if margins else 0.0
 
     def scores(self) -> Scores:
-        """All of it as plain numbers."""
+        """Return all scores as plain numbers."""
         return Scores(self.precision, self.recall, self.f1, self.iou, self.mcc)
 
 
@@ -107,12 +107,12 @@ class Scores:
 
 
 def f1_of(precision: float, recall: float) -> float:
-    """2 P R / (P + R): the F1 that a precision and a recall imply, in their unit."""
+    """Return the F1 of a precision and a recall, in their unit: 2 P R / (P + R)."""
     return _ratio(2 * precision * recall, precision + recall)
 
 
 def iou_of(f1: float) -> float:
-    """F1 / (2 - F1): the intersection over union that an F1 (0..1) implies."""
+    """Return the intersection over union of an F1 (0..1): F1 / (2 - F1)."""
     return f1 / (2 - f1)
 
 
@@ -141,14 +141,14 @@ def confusion(
 
 
 def micro(confusions: Iterable[Confusion]) -> Scores:
-    """Scores of the summed counts: every pixel weighs the same."""
+    """Return the scores of the summed counts: every pixel weighs the same."""
     return sum(confusions, Confusion(0, 0, 0)).scores()
 
 
 def averaged(confusions: Iterable[Confusion]) -> Scores:
-    """Mean of each batch's own scores, as paper 002 did, so that F1 is not that of P and R.
+    """Return the mean of the scores of batches, as paper 002 did; F1 is not that of mean P and R.
 
-    A score that a batch does not have (nothing predicted, nothing there) is left out of its mean.
+    A batch without a score (nothing predicted, nothing there) does not count in its mean.
     """
     scores = [list(asdict(one.scores()).values()) for one in confusions]
     rows = np.array(scores, float).reshape(-1, len(fields(Scores)))
@@ -166,7 +166,7 @@ class ObjectScores:
     wrong: int
     """Predicted objects that do not."""
     found: int
-    """True objects that some right object touches."""
+    """True objects that a right object touches."""
     missed: int
     jaccard: float
     """IoU of all right objects with all found ones; NaN without any."""
@@ -195,7 +195,7 @@ def match_objects(
     """Compare connected objects of a map with those of the truth.
 
     A predicted object is right if its IoU with the true objects that it touches, taken together, is
-    at least `iou`, or if at least `share` of its pixels are true. Papers let an expert decide.
+    at least `iou`, or if at least `share` of its pixels are true. In the papers an expert decides.
 
     Args:
         predicted: bool (y, x).
@@ -251,7 +251,7 @@ def _overlaps(claims: NDArray[Any], objects: NDArray[Any]) -> _Overlaps:
 
 
 def _check_masks(**masks: NDArray[np.bool_]) -> None:
-    """Refuse what is not bool, or not of the shape of the truth."""
+    """Refuse arrays that are not bool, or not of the shape of the truth."""
     expected = masks["truth"].shape
     for name, mask in masks.items():
         if mask.dtype != bool or mask.shape != expected:

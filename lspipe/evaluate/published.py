@@ -1,8 +1,8 @@
-"""What the five papers print of their networks' scores, and the rows that belong to a network.
+"""The scores that the five papers print, and the rows of a network.
 
 Numbers are as printed, misprints included: `tests/unit/test_published.py` recomputes them. Each
-was measured on the paper's own patches and labels, so a row is something to hold one's own scores
-against, and no number that other data should reproduce.
+was measured on the patches and labels of its paper. So a row is good for a comparison, but other
+data need not reproduce it.
 
 Source: papers 000 (Table 2), 001 (Table I), 002 (Tables 6 and 7), 003 (Tables 4 to 7) and 004
 (Tables 3 and 4).

@@ -1,8 +1,8 @@
-"""What is known of a model's quality: scores with their data, their spread, and their limits.
+"""Measured scores of a model, with their data, spread and limits, as JSON.
 
-A scorecard lies beside a model item as `ID.scorecard.json` (asset "scorecard"), and names the
-sha256 of the model that was scored: a card of other weights is refused. `scoring.py` makes the
-scores of labelled patches; benchmarks write the other kinds.
+A scorecard lies beside a model item as `ID.scorecard.json` (asset "scorecard"), and has the sha256
+of the scored model: a card of other weights is refused. `scoring.py` computes the scores of
+labelled patches; benchmarks write the other kinds.
 
 A score that does not exist (nothing predicted, nothing there) is None, and "-" in text.
 """
@@ -34,14 +34,14 @@ NOT_TO_BE_READ_AS = (
     "sensors that are not among the patches may be much worse, and patches that the model was "
     "trained on much better."
 )
-"""What holds for all scores of patches."""
+"""Limits of all scores of patches."""
 
 _STRICT: Any = {"extra": "forbid"}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """The row of a table of the papers: 0..1, MCC -1..1; None = there is no such score."""
+    """The row of a table of the papers: 0..1, MCC -1..1; None = no such score."""
 
     __pydantic_config__: ClassVar[Any] = _STRICT
 
@@ -53,7 +53,7 @@ class Row:
 
     @classmethod
     def of(cls, scores: Scores) -> Row:
-        """Take scores over; NaN becomes None."""
+        """Make a row of scores; NaN becomes None."""
         names = ("precision", "recall", "f1", "iou", "mcc")
         values = {name: getattr(scores, name) for name in names}
         return cls(**{name: None if math.isnan(v) else v for name, v in values.items()})
@@ -82,7 +82,7 @@ class Objects:
     wrong: int
     """Predicted objects that do not."""
     found: int
-    """True objects that some right object touches."""
+    """True objects that a right object touches."""
     missed: int
     iou: float | None = None
     """Mean over right objects of the IoU of each with the true ones that it touches: the Jaccard
@@ -101,49 +101,49 @@ class Objects:
 
 @dataclass(frozen=True, kw_only=True)
 class PatchScores:
-    """Scores of labelled patches, for one way of showing them to the network."""
+    """Scores of labelled patches, for one window size and one kind of views."""
 
     __pydantic_config__: ClassVar[Any] = _STRICT
 
     data: str
-    """Where the patches come from."""
+    """Origin of the patches."""
     regions: tuple[str, ...] = ()
-    """Those of its regions that were scored; empty = all of it."""
+    """Regions that were scored; empty = all."""
     patches: int
     left_out: int = 0
     """Broken patches that were left out."""
     pixels: int
     """Pixels that were counted: observed, and labelled."""
     landslide_share: float
-    """Of those pixels, 0..1."""
+    """Share of landslide in these pixels, 0..1."""
     window: int
-    """Edge of the windows that the network was shown, pixels."""
+    """Edge of the windows of the network, pixels."""
     tta: Literal["none", "d4"]
     threshold: float
     """Landslide where the probability is above it."""
     threshold_from: Literal["model item", "given", "chosen on these patches"]
     micro: Row
-    """Of all pixels together."""
+    """Scores of all pixels together."""
     batch_mean: Row
-    """Mean of the scores of batches of `batch` patches, as paper 002 has it."""
+    """Mean of the scores of batches of `batch` patches, as in paper 002."""
     batch: int
     intervals: Intervals
-    """Of the micro scores: percentiles over patches drawn again (bootstrap)."""
+    """Intervals of the micro scores: percentiles over patches drawn again (bootstrap)."""
     objects: Objects
 
 
 @dataclass(frozen=True, kw_only=True)
 class FalseAlarms:
-    """What a model marks where no landslide is known: all of it is taken as false."""
+    """Detections of a model where no landslide is known: all of them count as false."""
 
     __pydantic_config__: ClassVar[Any] = _STRICT
 
     data: str
     dates: Literal[1, 2]
-    """Whether one map was scored, or what became landslide between two."""
+    """1 = one map was scored; 2 = the new landslides between two maps."""
     threshold: float
     area_km2: float
-    """Observed on every date."""
+    """Area observed on every date."""
     marked_km2: float
     objects: int
     """Connected marked areas of at least `min_area_m2`."""
@@ -152,22 +152,22 @@ class FalseAlarms:
 
 @dataclass(frozen=True, kw_only=True)
 class ListScores:
-    """A list of new landslides of two dates compared with those that are known."""
+    """A list of new landslides of two dates, compared with known ones."""
 
     __pydantic_config__: ClassVar[Any] = _STRICT
 
     data: str
     known: int
     found: int
-    """Known ones that the list has."""
+    """Known landslides that are in the list."""
     listed: int
     right: int
-    """Listed ones that are known."""
+    """Listed landslides that are known."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Scorecard:
-    """All that was measured of one model, and what it must not be read as."""
+    """All measured scores of one model, and their limits."""
 
     __pydantic_config__: ClassVar[Any] = _STRICT
 
@@ -175,19 +175,19 @@ class Scorecard:
     model: str
     """Id of the item."""
     sha256: str
-    """What `lspipe.models.digest` of the item was."""
+    """`lspipe.models.digest` of the item."""
     lspipe: str
-    """Version that measured it."""
+    """Version of lspipe that measured the scores."""
     command: str
-    """What reproduces it."""
+    """Command that repeats the measurement."""
     patches: tuple[PatchScores, ...] = ()
     false_alarms: tuple[FalseAlarms, ...] = ()
     lists: tuple[ListScores, ...] = ()
     not_to_be_read_as: str
-    """In words, for the person who quotes a number of it."""
+    """Limits of the scores, in words."""
 
     def as_json(self) -> dict[str, Any]:
-        """The document as it is stored."""
+        """Return the document to store."""
         document: dict[str, Any] = _ADAPTER.dump_python(self, mode="json")
         return document
 
@@ -196,23 +196,23 @@ _ADAPTER = TypeAdapter(Scorecard)
 
 
 def limits_of(item: ModelItem) -> str:
-    """What scores of patches must not be read as: of any patches, and of this model."""
+    """Return the limits of scores of patches: for any model, and for this one."""
     own = f" Its item says: {item.not_for}" if item.not_for else ""
     return NOT_TO_BE_READ_AS + own
 
 
 def from_json(document: Any, source: str) -> Scorecard:
-    """Take a stored document.
+    """Read a stored document.
 
     Args:
         document: of `Scorecard.as_json`.
-        source: named in errors.
+        source: of the document, for errors.
 
     Raises:
         ModelError: a key is missing, unknown or of another kind.
     """
     try:
-        # Of text, as a list stands for a tuple in JSON only.
+        # As text, as strict validation takes a list for a tuple in JSON only.
         return _ADAPTER.validate_json(json.dumps(document), strict=True)
     except ValidationError as error:
         first, *others = error.errors(include_url=False, include_input=False)
@@ -225,10 +225,10 @@ def from_json(document: Any, source: str) -> Scorecard:
 
 
 def from_file(path: Path) -> Scorecard:
-    """Read a scorecard, of whichever model.
+    """Read a scorecard of any model.
 
     Raises:
-        ModelError: there is no such file, or it is no scorecard.
+        ModelError: no such file, or it is no scorecard.
     """
     try:
         document = json.loads(path.read_text("utf-8"))
@@ -240,10 +240,10 @@ def from_file(path: Path) -> Scorecard:
 
 
 def read(item: ModelItem) -> Scorecard | None:
-    """Read the scorecard of an item; None where the item names none.
+    """Read the scorecard of an item; None if the item has none.
 
     Raises:
-        ModelError: there is no such file, it is no scorecard, or one of another model.
+        ModelError: no such file, it is no scorecard, or it is of another model.
     """
     if item.scorecard is None:
         return None
@@ -257,10 +257,10 @@ def read(item: ModelItem) -> Scorecard | None:
 
 
 def write(card: Scorecard, path: str | Path) -> None:
-    """Write a scorecard; the file is whole or not there.
+    """Write a scorecard atomically.
 
     Raises:
-        UsageError: the folder is not there or cannot be written.
+        UsageError: the folder is missing or cannot be written.
     """
     path = Path(path)
     check_writable(path)
@@ -272,7 +272,7 @@ def write(card: Scorecard, path: str | Path) -> None:
 
 
 def check_writable(path: str | Path) -> None:
-    """Refuse a path that a scorecard could not be written to, before anything is computed.
+    """Refuse a path that cannot be written, before anything is computed.
 
     Raises:
         UsageError: the path is a folder, or cannot be written.

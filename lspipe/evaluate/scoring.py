@@ -1,13 +1,13 @@
-"""A model and labelled patches -> scores: through the same inference as a run, and as codes.
+"""A model and labelled patches -> scores, by the same inference as in a run.
 
-Each patch is one window of the network. Patches side by side make a tile whose lattice has exactly
-one window on each, so `run_block` does the rest: batches, the eight views, their merge, what was
-not observed. Patches are in model units already, so nothing is scaled there. What comes out is kept
-as a run would store it (`schema.quantise`), so a score and a map never disagree about what is above
-a threshold.
+Each patch is one window of the network. Patches side by side form a tile whose lattice has exactly
+one window per patch, so that `run_block` does the rest: batches, the eight views, their merge,
+unobserved pixels. Patches are in model units already, so nothing is scaled there. The probabilities
+are kept as the codes that a run stores (`schema.quantise`), so that thresholds act in the same way
+on scores and maps.
 
 Covers: probabilities of patches, a threshold chosen on them, scores and their spread.
-Does not cover: reading folders (`samples`), what is written and printed (`scorecard`).
+Does not cover: reading folders (`samples`), the stored document (`scorecard`).
 
 Source: batches of 16 patches, paper 002 (section 5.3.2); percentile intervals, Efron and Tibshirani
 1993, chapter 13.
@@ -54,7 +54,7 @@ PERCENTILES = (2.5, 97.5)
 """Ends of an interval that holds 95 % of the draws."""
 
 GRID = tuple(number / 100 for number in range(1, 100))
-"""Thresholds that are tried: as fine as a person would write one."""
+"""Thresholds to try."""
 
 
 @dataclass(frozen=True)
@@ -63,13 +63,13 @@ class Predictions:
 
     samples: Samples
     codes: tuple[NDArray[np.uint16], ...]
-    """Of each patch, (y, x), as a run stores them: `schema.quantise`."""
+    """Codes of each patch, (y, x), as a run stores them: `schema.quantise`."""
     masks: tuple[NDArray[np.uint8], ...]
     """1 = landslide, 0 = none, `IGNORED`."""
     window: int
     tta: Tta
     own_threshold: float
-    """Of the model item; 0.5 for a callable."""
+    """Threshold of the model item; 0.5 for a callable."""
 
 
 def predict(
@@ -88,16 +88,16 @@ def predict(
         model: a `ModelItem` of the same recipe as the samples, or a callable or torch module
             (N, C, w, w) -> (N, 1, w, w) in the model units of the samples.
         samples: in the model units of their recipe.
-        tta: "d4" or "none"; None = that of the item, "d4" if the item gives none. The views are
-            merged as the item defines.
-        window: None = each patch is one window, as in training; else windows of this edge are laid
-            over each patch, with the item's overlap.
-        batch_size: patches that go through the network together.
+        tta: "d4" or "none"; None = that of the item, "d4" if it has none. The views are merged as
+            the item defines.
+        window: None = each patch is one window, as in training; else windows of this edge cover
+            each patch, with the overlap of the item.
+        batch_size: patches in one call of the network.
         device: "auto", "cpu" or "cuda".
         on_patches: called after each batch with the number of patches done.
 
     Raises:
-        ModelError: the item has another recipe, or a scaling that is not its recipe's.
+        ModelError: the item has another recipe, or not the scaling of its recipe.
         SamplesError: no patches, a broken one, or one that is not square.
         InferenceError: the network failed.
     """
@@ -105,8 +105,8 @@ def predict(
         raise SamplesError(f"{samples.source}: no patches")
     if window is not None and samples.recipe.scaling.kind in WINDOW_KINDS:
         raise SamplesError(
-            f"{samples.source}: each patch is scaled by its own values, a window of {window} px in "
-            "it would have others: cut the patches first (samples.tiling.cut)"
+            f"{samples.source}: each patch is scaled by its own values, a window of {window} px "
+            "has others: cut the patches first (samples.tiling.cut)"
         )
     item = model if isinstance(model, ModelItem) else None
     if item is not None:
@@ -145,13 +145,13 @@ def predict(
 
 
 def check_units(item: ModelItem, samples: Samples) -> None:
-    """Refuse a model that was not made for the channels and units of the samples.
+    """Refuse a model with other channels or units than the samples.
 
-    Patches hold values after the scaling of their recipe, and nothing scales them again: an item
-    with another scaling would get here what it never gets in a run.
+    Patches hold values after the scaling of their recipe, and are not scaled again: an item with
+    another scaling would get other input than in a run.
 
     Raises:
-        ModelError: says what is another.
+        ModelError: names the difference.
     """
     if item.recipe != samples.recipe.name:
         raise ModelError(
@@ -166,7 +166,7 @@ def check_units(item: ModelItem, samples: Samples) -> None:
     if not same:
         raise ModelError(
             f"{item.path}: lspipe:scaling: is not that of recipe {item.recipe}, which the patches "
-            f"of {samples.source} have behind them: expected {expected}"
+            f"of {samples.source} have: expected {expected}"
         )
 
 
@@ -176,10 +176,10 @@ def choose_threshold(
     *,
     grid: Sequence[float] = GRID,
 ) -> float:
-    """The threshold with the best F1 of all pixels together. For validation patches only.
+    """Return the threshold with the best F1 of all pixels. For validation patches only.
 
-    On the patches that it was chosen on, its F1 is optimistic. Of thresholds that are equally good
-    the one nearest to 0.5 is taken.
+    Its F1 is optimistic on the patches that it is chosen on. Of equally good thresholds the one
+    nearest to 0.5 is returned.
 
     Args:
         probabilities: (y, x) each, float 0..1 with NaN = not observed, or codes of a run.
@@ -187,9 +187,9 @@ def choose_threshold(
         grid: thresholds to try.
 
     Raises:
-        SamplesError: there is no landslide pixel to find.
+        SamplesError: no landslide pixel in the patches.
     """
-    # Pixels of each code, of none and of landslide: no map has to be kept for it.
+    # Histograms of codes, of no landslide and of landslide, so that no map has to be kept.
     histograms = np.zeros((2, CODE_SCALE + 1), np.int64)
     for probability, mask in zip(probabilities, masks, strict=True):
         codes = to_codes(np.asarray(probability))
@@ -201,7 +201,7 @@ def choose_threshold(
         raise SamplesError(
             "no landslide pixel in the patches: a threshold cannot be chosen on them"
         )
-    # Pixels above each code, of none and of landslide.
+    # Pixels above each code, of no landslide and of landslide.
     above = histograms.sum(1, keepdims=True) - histograms.cumsum(1)
     best, best_f1 = grid[0], -1.0
     for threshold in sorted(grid, key=lambda value: abs(value - 0.5)):
@@ -225,27 +225,25 @@ def measure(
 
     Args:
         predictions: of `predict`.
-        threshold: landslide where the probability is above it; None = the model's own.
-        choose: choose it on these patches instead.
-        regions: that the samples were restricted to, for the record.
-        left_out: broken patches that are not among the samples, for the record.
+        threshold: landslide where the probability is above it; None = that of the model.
+        choose: choose the threshold on these patches instead.
+        regions: of the samples, for the record.
+        left_out: number of broken patches that were left out, for the record.
         seed: of the bootstrap.
 
     Raises:
-        UsageError: a threshold outside 0..1, or one besides `choose`.
-        SamplesError: nothing that could be counted.
+        UsageError: a threshold outside 0..1, or together with `choose`.
+        SamplesError: no pixel to count.
     """
     if choose and threshold is not None:
-        raise UsageError(
-            f"threshold {threshold} and one that is to be chosen: expected one of them"
-        )
+        raise UsageError(f"threshold {threshold} together with choose: expected one of them")
     whence: Any = "model item" if threshold is None else "given"
     limit = predictions.own_threshold if threshold is None else threshold
     if choose:
         whence = "chosen on these patches"
         limit = choose_threshold(predictions.codes, predictions.masks)
-    judged = list(_scored_patches(predictions, threshold_code(limit)))
-    counts = [one.counts for one in judged]
+    patches = list(_scored_patches(predictions, threshold_code(limit)))
+    counts = [one.counts for one in patches]
     total = sum(counts, Confusion(0, 0, 0))
     pixels = sum(_row(total))
     if pixels == 0:
@@ -266,17 +264,17 @@ def measure(
         batch=BATCH,
         intervals=intervals(counts, seed=seed),
         objects=Objects(
-            right=sum(one.objects.right for one in judged),
-            wrong=sum(one.objects.wrong for one in judged),
-            found=sum(one.objects.found for one in judged),
-            missed=sum(one.objects.missed for one in judged),
-            iou=_mean_iou([one.objects for one in judged]),
+            right=sum(one.objects.right for one in patches),
+            wrong=sum(one.objects.wrong for one in patches),
+            found=sum(one.objects.found for one in patches),
+            missed=sum(one.objects.missed for one in patches),
+            iou=_mean_iou([one.objects for one in patches]),
         ),
     )
 
 
 def _mean_iou(objects: Sequence[ObjectScores]) -> float | None:
-    """Mean IoU of the right objects of all patches; None without any."""
+    """Return the mean IoU of the right objects of all patches; None without any."""
     with_right = [one for one in objects if one.right]
     if not with_right:
         return None
@@ -293,15 +291,15 @@ def score(
     choose: bool = False,
     **settings: Any,
 ) -> PatchScores:
-    """Predict and measure at once; arguments and errors are those of `predict` and `measure`."""
+    """Predict and measure; arguments and errors are those of `predict` and `measure`."""
     return measure(predict(model, samples, tta=tta, **settings), threshold=threshold, choose=choose)
 
 
 def intervals(counts: Sequence[Confusion], *, draws: int = DRAWS, seed: int = 0) -> Intervals:
-    """How far the scores of all pixels would move with other patches of the same kind.
+    """Return the spread of the scores of all pixels over other patches of the same kind.
 
-    Whole patches are drawn again with replacement, as pixels of one patch are no independent
-    witnesses. Draws without a score (nothing predicted, nothing there) are left out.
+    Whole patches are drawn again with replacement, as the pixels of one patch are not independent.
+    Draws without a score (nothing predicted, nothing there) are left out.
 
     Args:
         counts: of each patch.
@@ -347,18 +345,18 @@ def _setting(**settings: Any) -> Setting:
 
 @dataclass(frozen=True)
 class PatchPredictor:
-    """Predicts patches of one size with a model and its settings."""
+    """Predicts patches with a model and its settings."""
 
     runtime: Runtime
     setting: Setting
-    """But for the window and stride."""
+    """All settings but the window and the stride."""
     window: int | None
     overlap: float
 
     def __call__(
         self, images: list[NDArray[np.float32]], samples: Samples
     ) -> list[NDArray[np.uint16]]:
-        """Codes of patches of one size."""
+        """Return the codes of patches of one size."""
         height, width = images[0].shape[1:]
         if self.window is not None:
             stride = stride_of(self.window, self.overlap)
@@ -389,7 +387,7 @@ class PatchPredictor:
 def _batches(
     samples: Samples, size: int
 ) -> Iterator[tuple[list[NDArray[np.float32]], list[NDArray[np.uint8]]]]:
-    """Patches of one shape that follow each other, at most `size` at a time."""
+    """Yield consecutive patches of one shape, at most `size` at a time."""
     for _, group in groupby(samples, key=lambda pair: pair[0].shape):
         images: list[NDArray[np.float32]] = []
         labels: list[NDArray[np.uint8]] = []
@@ -422,7 +420,7 @@ def _scored_patches(predictions: Predictions, limit: int) -> Iterator[ScoredPatc
 
 
 def _summed(counts: Sequence[Confusion], size: int) -> list[Confusion]:
-    """Counts of batches of patches, in their order; the last one may be smaller."""
+    """Return the counts of batches of patches, in order; the last one may be smaller."""
     return [
         sum(counts[first : first + size], Confusion(0, 0, 0))
         for first in range(0, len(counts), size)

@@ -19,7 +19,7 @@ import xarray as xr
 from lspipe.catalogs.bands import read_asset_key
 from lspipe.errors import UsageError
 from lspipe.inference.encoding import Encoding, encode, with_gaps
-from lspipe.schema import check_cube, split_channel
+from lspipe.schema import CRS_ATTRIBUTES, check_cube, split_channel
 
 if TYPE_CHECKING:
     from collections.abc import Hashable
@@ -39,9 +39,6 @@ _CF = {
     "time": "time", "T": "time",
 }  # fmt: skip
 """Values of `standard_name` and `axis`. Source: CF conventions 1.11, chapter 4."""
-
-_BEARS_CRS = ("crs_wkt", "spatial_ref", "grid_mapping_name")
-"""Attributes that only the coordinate of a CRS has."""
 
 # Attributes that describe the numbers of the cube, and would be wrong for probabilities.
 _ATTRIBUTES_OF_PIXELS = (
@@ -358,7 +355,7 @@ def _canonical(name: str) -> str:
 
 
 def _holds_crs(array: xr.DataArray) -> bool:
-    return any(name in array.attrs for name in _BEARS_CRS)
+    return any(name in array.attrs for name in CRS_ATTRIBUTES)
 
 
 def _grid_mapping(like: xr.DataArray) -> Any:

@@ -2,7 +2,7 @@
 
     plan/       a workflow -> everything that decides a pixel
     store/      the run directory
-    prepare     a workflow and a run directory -> what is decided and what is done already
+    prepare     a workflow and a run directory -> the plan, and the blocks that are done
     pipeline    a run from end to end, in the order data flow
     stream      blocks to do -> blocks done, by tasks of `steps` and `worker`
     listing     stored maps -> change, inventory, unobserved, files

@@ -35,11 +35,11 @@ VIEWS = {"d4": 8, "none": 1}
 
 @dataclass(frozen=True)
 class PresetCost:
-    """What a preset would cost in place of what the workflow asks for."""
+    """The cost of a workflow with a preset in place of its own settings."""
 
     name: str
     is_used: bool
-    """Whether this is what the workflow asks for."""
+    """Whether the workflow asks for this."""
     window: int
     stride: int
     overlap: float
@@ -49,32 +49,32 @@ class PresetCost:
     windows: int
     forward_passes: int
     seconds: float
-    """Of computing, on the workflow's workers, each as fast as this machine."""
+    """Time to compute on the workers of the workflow, each as fast as this machine."""
     agreement: tuple[float, ...] | None
-    """With `paper`, as `presets.AGREEMENT_SOURCE` describes; None = not measured."""
+    """Agreement with `paper`, as in `presets.AGREEMENT_SOURCE`; None = not measured."""
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """What a plan would cost."""
+    """The cost of a plan."""
 
     scenes: int
     tiles: int
     blocks: int
     windows: int
     forward_passes: int
-    """With a screen, at most so many: where it leaves windows out, the pixels decide."""
+    """With a screen an upper limit: the pixels decide which windows it leaves out."""
     bytes_to_read: int
     """Uncompressed pixels of the blocks and their halos; files on disk are about half."""
     peak_bytes_per_worker: int
     memory_per_worker: int | None
-    """What a worker has, bytes; None = unknown, in an external cluster."""
+    """Memory of a worker, bytes; None = unknown, in an external cluster."""
     workers: int
     """Worker processes; 1 for an external cluster whose size is unknown."""
     seconds_per_pass: float
     """Measured on this machine, in batches as planned, with the planned threads."""
     seconds: float
-    """Of computing on all workers, each as fast as this machine; reading is not in it."""
+    """Time to compute on all workers, each as fast as this machine; without reading."""
     presets: tuple[PresetCost, ...]
     agreement_source: str
     """How the agreement of presets was measured."""
@@ -85,7 +85,7 @@ class Estimate:
 
 
 def estimate(plan: Plan) -> Estimate:
-    """Count what a plan would do; times two batches of the model."""
+    """Count the work of a plan; this measures the time of two batches of the model."""
     cluster = cluster_of(plan)
     workers = clusters.worker_count(cluster)
     count, passes = work(plan, plan.setting)
@@ -116,7 +116,7 @@ def _agreement_source(choices: list[Choice]) -> str:
 
 
 def _preset_cost(plan: Plan, choice: Choice, seconds: float) -> PresetCost:
-    """Count what a preset would do; `seconds` is the time of a forward pass."""
+    """Count the work of a preset; `seconds` is the time of a forward pass."""
     setting = choice.setting
     count, passes = work(plan, setting)
     return PresetCost(
@@ -138,7 +138,7 @@ def _preset_cost(plan: Plan, choice: Choice, seconds: float) -> PresetCost:
 
 
 def work(plan: Plan, setting: Setting) -> tuple[int, int]:
-    """Count windows and forward passes of a plan, were it done at a setting."""
+    """Count windows and forward passes of a plan with a setting."""
     count = _count_windows(plan, setting)
     passes = count * VIEWS[setting.tta]
     if setting.screen is not None:
@@ -155,7 +155,7 @@ def _count_windows(plan: Plan, setting: Setting, *, reach: int = 0) -> int:
 
 
 def windows_in(tile: TilePlan, block: Block, setting: Setting, *, reach: int = 0) -> int:
-    """Count the windows of a block that hold a pixel inside the area, in its core or near it."""
+    """Count the windows of a block with a pixel inside the area, in the core or within reach."""
     shape = tuple(tile.tile.geobox.shape)
     part = grown(block.core, reach, shape)
     inside = None if tile.area is None else tile.area[part]
@@ -183,7 +183,7 @@ GPU_BATCHES = 16
 
 
 def _time_a_pass(plan: Plan) -> float:
-    """Time a forward pass as a worker of the plan would do it, after one batch to warm up."""
+    """Measure a forward pass as in a worker of the plan, after one batch to warm up."""
     earlier = use_threads(THREADS)
     try:
         runtime = plan.reference.open()
@@ -194,11 +194,11 @@ def _time_a_pass(plan: Plan) -> float:
 
 
 def seconds_per_pass(runtime: Runtime, setting: Setting, channels: int) -> float:
-    """Time one batch on this machine: seconds per forward pass.
+    """Measure the seconds per forward pass on this machine.
 
-    With all that `run_block` does around the network. On a CPU for one batch of windows that do not
-    overlap; on a GPU, where bringing a block there takes longer than a batch, for several of
-    windows that do.
+    The time includes all that `run_block` does around the network. A CPU is measured with one batch
+    of windows that do not overlap; a GPU with several batches of windows that do, as copying a
+    block to the GPU takes longer than a batch.
     """
     size, count = setting.window, setting.batch_size
     rows, stride = (GPU_BATCHES, max(1, size // 16)) if runtime.device.type == "cuda" else (1, size)

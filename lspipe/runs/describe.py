@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def computed_with(plan: Plan) -> dict[str, Any]:
-    """Say what computes the network and how, in a line and field by field."""
+    """Return device, precision, runtime, batch size and threads, as a line and as fields."""
     reference, size = plan.reference, plan.setting.batch_size
     return {
         "runs_as": runs_as(reference.device, reference.precision, reference.runtime, size),
@@ -27,7 +27,7 @@ def computed_with(plan: Plan) -> dict[str, Any]:
 
 
 def runs_as(device: str, precision: str, runtime: str, batch_size: int | None) -> str:
-    """Say in a line what computes the network; None as batch size = found out by the plan."""
+    """Return a line with device, precision and runtime; batch size None = the plan finds it."""
     batches = "batches as large as fit" if batch_size is None else f"batches of {batch_size}"
     threads = "1 thread" if THREADS == 1 else f"{THREADS} threads"
     return f"{device} {precision} {runtime}, {batches}, {threads}"
@@ -36,13 +36,14 @@ def runs_as(device: str, precision: str, runtime: str, batch_size: int | None) -
 def describe_plan(
     plan: Plan, *, run: Path, left: str, counts: Mapping[str, tuple[int, int]]
 ) -> dict[str, Any]:
-    """Facts of a plan as plain values.
+    """Return facts of a plan as plain values.
 
     Args:
-        plan: what would be done.
+        plan: of a workflow.
         run: its run directory.
-        left: what is left to do there, in words.
-        counts: blocks per tile that are done, and that failed last time; see `Prepared.counts`.
+        left: the work left to do there, in words.
+        counts: per tile the blocks that are done, and those that failed last time; see
+            `Prepared.counts`.
     """
     return {
         "name": plan.workflow.name,
@@ -61,7 +62,7 @@ def describe_plan(
 
 
 def _describe_dates(plan: Plan) -> dict[str, Any]:
-    """Days of each date, also of those that an event stands for."""
+    """Return the days of each date, also of those that an event stands for."""
     dates = plan.workflow.dates
     return {
         "event": None if dates.event is None else dates.event.isoformat(),

@@ -1,8 +1,8 @@
 """List files of a run -> what a person changed in them since the run wrote them.
 
-`.lists.json` beside the lists keeps, of each file, the decisions that it was written with and a
-digest of everything else in it: columns, rows, outlines, further layers. So an edit is known by
-what a file says, whatever its time: a program that only opens a GeoPackage writes to it as well.
+For each list, `.lists.json` beside it keeps the decisions as the run wrote them, and a digest of
+everything else: columns, rows, outlines, further layers. An edit is recognised by the content of
+the file and not by its time, as some programs write to a GeoPackage when they only open it.
 """
 
 from __future__ import annotations
@@ -33,49 +33,49 @@ if TYPE_CHECKING:
     from lspipe.change.decisions import Answer
 
 LISTS = ("inventory.parquet", "inventory.gpkg", "inventory.geojson")
-"""Files of a run directory in which a person may decide."""
+"""Files of a run directory in which a person may write decisions."""
 
 RECORD = ".lists.json"
 
 _WRITING = "inventory.next"
-"""Name of a list while it is written and read back, before its suffix."""
+"""File name, without suffix, of a list while it is written and read back."""
 
 
 @dataclass(frozen=True)
 class Found:
-    """A list file as it is now."""
+    """The present content of a list file."""
 
     path: Path
     when: datetime
     """When it was last written, UTC."""
     decisions: Decisions | None
-    """None where the file is as it was written, of a format that is not read back, or damaged."""
+    """None if the file is unchanged, damaged, or of a format that is not read back."""
     shown: Mapping[str, Answer]
-    """Decisions that stand in the file, by id."""
+    """Decisions in the file, by id."""
     rest: str
-    """Digest of all that is in it beside decisions."""
+    """Digest of the content without decisions."""
     edited: Mapping[str, Answer | None]
-    """What a person decided in it, by id: None where an earlier decision was removed."""
+    """Decisions that a person wrote in it, by id; None where a person removed one."""
     is_recorded: bool
-    """Whether it is known what the run wrote."""
+    """Whether the record has what the run wrote."""
     is_otherwise_edited: bool
-    """Whether more than decisions was changed, or may have been."""
+    """Whether more than decisions was, or may have been, changed."""
 
     @property
     def is_edited(self) -> bool:
-        """Whether it holds anything that the run did not write."""
+        """Whether the file has anything that the run did not write."""
         return bool(self.edited) or bool(_odd(self)) or self.is_otherwise_edited
 
 
 def find(path: Path) -> Found:
-    """Look at a list file of a run.
+    """Read a list file of a run, and compare it with what the run wrote.
 
     Raises:
         StoreError: another program is writing it.
     """
     when = _last_written(path)
     written = _record(path.parent).get(path.name, [])
-    # Much sooner than reading it, and most lists are as they were written.
+    # A digest is much faster than reading the table, and most lists are unchanged.
     digest = None if _log_of(path).exists() else _digest(path)
     for entry in written:
         if digest is not None and entry["bytes"] == digest:
@@ -84,7 +84,7 @@ def find(path: Path) -> Found:
                 is_recorded=True, is_otherwise_edited=False,
             )  # fmt: skip
     decisions, rest = _content(path)
-    # Several where a kill came between: an edit is what none of them had.
+    # Several after a kill in the middle of writing: an edit is in none of them.
     known = [entry["reviewed"] for entry in written] or [{}]
     answers = {} if decisions is None else _answers(decisions)
     edited = {
@@ -107,18 +107,18 @@ def find(path: Path) -> Found:
 def rewrite(
     files: Mapping[Path, str], table: gpd.GeoDataFrame, taken: Mapping[str, Found]
 ) -> list[str]:
-    """Write a list over those that are there, of which nothing is lost.
+    """Write a list over the existing files; edits of a person are kept in a copy.
 
     Args:
         files: format of each file, of `outputs.OUTPUTS` or another writer.
         table: an inventory.
-        taken: lists whose decisions were taken in, by file name.
+        taken: lists whose decisions are in reviews.parquet already, by file name.
 
     Returns:
-        What to tell the person: where copies of edited lists were kept.
+        Notes for the person: where copies of edited lists are.
 
     Raises:
-        StoreError: another program holds a list open; none was written.
+        StoreError: another program has a list open; no list was written.
         OSError: the disk is full, or the folder cannot be written.
     """
     notes = []
@@ -132,12 +132,12 @@ def rewrite(
 
 
 def _write(name: str, table: gpd.GeoDataFrame, path: Path) -> None:
-    """Write a list, read it back, and remember what was written in it."""
+    """Write a list, read it back, and record its content."""
     fresh = outputs.write(name, table, path.with_name(f"{_WRITING}{path.suffix}"))
     try:
         decisions, rest = _content(fresh)
         entry = {"bytes": _digest(fresh), "rest": rest, "reviewed": _shown(decisions)}
-        # Both, as a kill may come before or after the file takes its name.
+        # Both entries, as a kill may come before or after the renaming.
         _note(path, [*_record(path.parent).get(path.name, []), entry])
         fresh.replace(path)
     finally:
@@ -146,23 +146,23 @@ def _write(name: str, table: gpd.GeoDataFrame, path: Path) -> None:
 
 
 def keep_edited(taken: Found) -> list[str]:
-    """Keep a copy of a list that is about to be removed, if more than decisions was changed in it.
+    """Copy a list that is about to be removed, if more than decisions was changed in it.
 
     Args:
-        taken: its decisions were taken in.
+        taken: the list; its decisions are in reviews.parquet already.
 
     Returns:
-        What to tell the person.
+        Notes for the person.
 
     Raises:
-        StoreError: another program holds the list open.
+        StoreError: another program has the list open.
     """
     release(taken.path)
     return _kept(taken.path, taken)
 
 
 def note_shown(found: Found) -> None:
-    """Remember the decisions that a list shows as if they were written: they were taken in."""
+    """Record the decisions in a list as if the run had written them: reviews.parquet has them."""
     written = _record(found.path.parent).get(found.path.name, [])
     now = {"bytes": None, "reviewed": found.shown}
     noted = [entry | now for entry in written or [{"rest": None}]]
@@ -171,9 +171,9 @@ def note_shown(found: Found) -> None:
 
 
 def release(path: Path) -> None:
-    """Make sure that no other program holds a GeoPackage open, and fold its log into it.
+    """Check that no other program has a GeoPackage open, and merge its write-ahead log into it.
 
-    A list that took the place of one with a `-wal` beside it would be damaged by that log.
+    A `-wal` file left beside a new list would damage that list.
 
     Raises:
         StoreError: it is open elsewhere.
@@ -191,7 +191,7 @@ def release(path: Path) -> None:
             "close the project there, then give the same command again"
         ) from error
     except sqlite3.DatabaseError:
-        return  # no GeoPackage any more: it is kept as it is
+        return  # not a GeoPackage any more: left unchanged
 
 
 # --- what is in a file --------------------------------------------------------------------------
@@ -211,7 +211,7 @@ def _shown(decisions: Decisions | None) -> dict[str, Answer]:
 
 
 def _content(path: Path) -> tuple[Decisions | None, str]:
-    """Decisions in a file, and a digest of the rest; of what is no list, one of its bytes."""
+    """Return decisions and a digest of the rest; for a file that is no list, a digest of bytes."""
     digest = hashlib.sha256()
     try:
         table = read_table(path)
@@ -237,7 +237,7 @@ def _digest(path: Path) -> str:
 
 
 def _add_further_tables(digest: Any, path: Path) -> None:
-    """Add what a person keeps in a GeoPackage beside the list: layers, styles, projects."""
+    """Add the other tables of a GeoPackage, which a person made: layers, styles, projects."""
     tables = "SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name"
     layer = layer_of(path)
     with closing(sqlite3.connect(path)) as file:
@@ -249,7 +249,7 @@ def _add_further_tables(digest: Any, path: Path) -> None:
 
 
 def _add(digest: Any, table: pd.DataFrame) -> None:
-    """Add the names and values of a table, in a form that no version of a library changes."""
+    """Add the names and values of a table, in a form that does not depend on library versions."""
     for name in sorted(table.columns):
         digest.update(f"\0{name}\0".encode())
         digest.update(_bytes(table[name]))
@@ -281,12 +281,12 @@ def _note(path: Path, written: list[dict[str, Any]]) -> None:
 
 
 def _kept(path: Path, taken: Found | None) -> list[str]:
-    """Copy a list aside unless all that a person did in it was taken in; say so."""
+    """Copy a list unless all edits in it are in reviews.parquet; return a note about the copy."""
     now = find(path)
     if taken is None:
         is_safe = not now.is_edited
     else:
-        # Nobody was at work in it since.
+        # Safe if nothing was edited since it was read.
         is_same = (now.rest, now.shown, _odd(now)) == (taken.rest, taken.shown, ())
         is_safe = is_same and not now.is_otherwise_edited
     if is_safe:
@@ -300,12 +300,12 @@ def _kept(path: Path, taken: Found | None) -> list[str]:
 
 
 def _reason(found: Found) -> str:
-    """Say why a copy is kept."""
+    """Return why a copy is kept."""
     if not found.is_recorded:
-        return "may hold edits, which cannot be told as it is not known how it was written"
+        return "may hold edits: there is no record of what the run wrote"
     odd = _odd(found)
     if odd:
-        return f"holds what cannot be understood ({first_few(odd, between='; ')})"
+        return f"has decisions that cannot be understood ({first_few(odd, between='; ')})"
     return "was edited beyond its decisions"
 
 
@@ -322,11 +322,11 @@ def _free(path: Path) -> Path:
 
 
 def _last_written(path: Path) -> datetime:
-    """Also of what is still in the log of a GeoPackage."""
+    """Return when a file, or the write-ahead log of a GeoPackage, was last written."""
     newest = max(file.stat().st_mtime for file in (path, _log_of(path)) if file.exists())
     return datetime.fromtimestamp(int(newest * 1000) / 1000, UTC)
 
 
 def _log_of(path: Path) -> Path:
-    """Where SQLite keeps what it has not folded into a GeoPackage yet."""
+    """Return the path of the write-ahead log that SQLite keeps for a GeoPackage."""
     return path.with_name(f"{path.name}-wal")

@@ -1,7 +1,7 @@
 """What happens in a run, as typed events; `log.jsonl` holds each as a line of JSON.
 
-A stage never prints: it passes events on to a `Report`, which the command line shows and a script
-may collect.
+A stage never prints: it sends events to a `Report`. The command line shows them, and a script may
+collect them.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Failure:
-    """A block that could not be done, and why."""
+    """A block that failed, and why."""
 
     tile: str
     step: int
@@ -32,7 +32,7 @@ class Failure:
 
 @dataclass(frozen=True)
 class Event:
-    """Something that happened."""
+    """A thing that happened in a run."""
 
     kind: ClassVar[str]
     """Its name in the log."""
@@ -44,7 +44,7 @@ class Event:
 
 @dataclass(frozen=True)
 class Stage(Event):
-    """A part of the run begins."""
+    """A part of the run began."""
 
     kind: ClassVar[str] = "stage"
     text: str
@@ -52,7 +52,7 @@ class Stage(Event):
 
 @dataclass(frozen=True)
 class Note(Event):
-    """Something that a person should know."""
+    """A message for the person."""
 
     kind: ClassVar[str] = "note"
     text: str
@@ -71,7 +71,7 @@ class Planned(Event):
 
 @dataclass(frozen=True)
 class Dashboard(Event):
-    """The cluster is up."""
+    """The cluster started."""
 
     kind: ClassVar[str] = "dashboard"
     link: str
@@ -88,7 +88,7 @@ class Start(Event):
 
 @dataclass(frozen=True)
 class Look(Event):
-    """Places of a tile and date were read, to compare with the training of the model."""
+    """Places of a tile and date were read, and compared with the training data of the model."""
 
     kind: ClassVar[str] = "look"
     tile: str
@@ -99,13 +99,13 @@ class Look(Event):
     """Why the tile could not be read; its blocks will report it."""
 
     def facts(self) -> dict[str, Any]:
-        """Return plain values; without an error where there is none."""
+        """Return plain values, without `error` if it is None."""
         return {name: value for name, value in asdict(self).items() if value is not None}
 
 
 @dataclass(frozen=True)
 class BlockDone(Event):
-    """A block is computed and written."""
+    """A block was computed and written."""
 
     kind: ClassVar[str] = "block"
     result: BlockResult
@@ -143,9 +143,9 @@ class End(Event):
 
 
 Report = Callable[[Event], None]
-"""What takes events."""
+"""A function that receives events."""
 
 
 def ignore(event: Event) -> None:
-    """Take an event and do nothing with it."""
+    """Ignore an event."""
     del event

@@ -1,6 +1,6 @@
-"""A run directory -> the cubes of its plan, as they were decided: no workflow file, no search.
+"""A run directory -> the cubes of its plan, without the workflow file and without a search.
 
-Covers: finished runs and planned ones. Does not cover: what a run computed (`store`).
+Covers: finished and planned runs. Does not cover: the results of a run (`opened.py`).
 """
 
 from __future__ import annotations
@@ -41,14 +41,14 @@ if TYPE_CHECKING:
     from lspipe.search.areas import Area
 
 _STRIP = 1024
-"""Rows of a tile that are read at a time where the whole tile is looked at."""
+"""Rows that are read at a time where a whole tile is read."""
 
-FROM_AN_EARLIER_VERSION = "run.json was written by an earlier lspipe, which did not say"
+FROM_AN_EARLIER_VERSION = "run.json of an earlier lspipe does not record"
 
 
 @dataclass(frozen=True)
 class FrozenTile:
-    """One tile of a run, as it was planned."""
+    """One tile of a run, from its plan."""
 
     name: str
     geobox: GeoBox
@@ -62,20 +62,20 @@ class FrozenTile:
 
 @dataclass(frozen=True)
 class FrozenRun:
-    """A run directory that was opened."""
+    """The plan of an opened run directory."""
 
     path: Path
     name: str
     tiles: tuple[FrozenTile, ...]
     spec: CubeSpec
     model: Mapping[str, Any]
-    """What `run.json` records of the model: id, sha256, item_sha256."""
+    """The model in `run.json`: id, sha256, item_sha256."""
     reference: str
-    """The model item as the workflow names it."""
+    """The model item, as written in the workflow."""
     threshold: float | None
     """Of the workflow; None = the model item's."""
     folder: Path | None
-    """What relative paths of the workflow start from; None = not recorded."""
+    """Folder that relative paths of the workflow start from; None = not recorded."""
 
     @classmethod
     def of(cls, run: Path | str) -> FrozenRun:
@@ -98,7 +98,7 @@ class FrozenRun:
                 tiles=tuple(
                     _tile(tile, content["tiles"][tile.name], area)
                     for tile in frozen
-                    # Of a tile whose footprint alone meets the area, nothing was planned.
+                    # If only its footprint meets the area, a tile was not planned.
                     if tile.name in content["tiles"]
                 ),
                 spec=TypeAdapter(CubeSpec).validate_python(workflow["cube"]),
@@ -110,7 +110,7 @@ class FrozenRun:
         except (KeyError, TypeError, ValidationError) as error:
             raise StoreError(
                 f"{path / 'run.json'}: not what lspipe writes ({type(error).__name__}: "
-                f"{' '.join(str(error).split())[:200]}); expected the run of this or an earlier "
+                f"{' '.join(str(error).split())[:200]}); expected a run of this or an earlier "
                 "version"
             ) from error
 
@@ -118,14 +118,14 @@ class FrozenRun:
         """Read the model item of the run.
 
         Raises:
-            ModelError: it is not there any more, or is not the one that the run was made with.
+            ModelError: the item is missing, or is not the one of the run.
         """
         name = self.reference
         is_found_anywhere = name.startswith(SHIPPED_PREFIX) or Path(name).is_absolute()
         if not is_found_anywhere and self.folder is None:
             raise ModelError(
-                f"{self.path}: {FROM_AN_EARLIER_VERSION} in which folder the model item {name} "
-                "lies: name the item yourself (item=...)"
+                f"{self.path}: {FROM_AN_EARLIER_VERSION} the folder of the model item "
+                f"{name}: give the item (item=...)"
             )
         item = read_item(name if is_found_anywhere else self.folder / name)  # type: ignore[operator]
         check_item(item)
@@ -133,10 +133,10 @@ class FrozenRun:
         return item
 
     def check_model(self, item: ModelItem) -> None:
-        """Refuse an item that is not the one that the run was made with.
+        """Refuse an item that is not the one of the run.
 
         Raises:
-            ModelError: it is another one.
+            ModelError: another sha256.
         """
         expected = self.model["item_sha256"]
         if item.item_sha256 != expected:
@@ -148,14 +148,14 @@ class FrozenRun:
     def read(
         self, tile: FrozenTile, step: Step, bands: Sequence[str], part: Part
     ) -> tuple[NDArray[np.int16], NDArray[np.uint8]]:
-        """Read a part of a tile; pixels equal those of the run's own cube bit for bit.
+        """Read a part of a tile; pixels equal those of the cube of the run bit for bit.
 
-        Only the part is opened: the chunks of a run are whole blocks, hundreds of windows large.
+        Only the part is read: the chunks of a run are whole blocks of hundreds of windows.
 
         Args:
             tile: of `tiles`.
             step: of its steps.
-            bands: canonical names, all of which decide what was observed.
+            bands: canonical names; a pixel without data in one of them is not observed.
             part: rows and columns inside the tile.
 
         Returns:
@@ -166,7 +166,7 @@ class FrozenRun:
             SamplesError: the scenes of the run lack a band.
             LoadError: a read failed.
         """
-        # A cloud outside the part has its rim inside.
+        # The rim of a cloud outside the part may lie inside.
         wide = grown(part, self.spec.mask.dilate_px, tile.geobox.shape)
         grid = tile.geobox[wide]
         rows, columns = grid.shape
@@ -183,12 +183,12 @@ class FrozenRun:
         return pixels[:, *inner], quality[inner]
 
     def range_of(self, tile: FrozenTile, step: Step, bands: Sequence[str]) -> NDArray[np.float32]:
-        """Read a whole tile for what `tile-minmax` asks for; equals what a run measured of it.
+        """Read a whole tile and return its range for `tile-minmax`; it equals that of the run.
 
         Args:
             tile: of `tiles`.
             step: of its steps.
-            bands: canonical names, all of which decide what was observed.
+            bands: canonical names; a pixel without data in one of them is not observed.
 
         Returns:
             float32 (band, 2), lowest and highest observed reflectance; NaN if nothing was observed.
@@ -209,7 +209,7 @@ class FrozenRun:
     def _radiometry(
         self, tile: FrozenTile, step: Step, bands: Sequence[str]
     ) -> dict[tuple[str, str], Radiometry]:
-        """Decisions for bands that the run itself may not have loaded."""
+        """Return decisions for the bands, also those that the run did not load."""
         table = dict(tile.radiometry)
         for scene in step.items:
             assets = catalogs.band_assets(scene)
@@ -217,8 +217,8 @@ class FrozenRun:
             if lacking:
                 raise SamplesError(
                     f"{self.path}: {', '.join(lacking)}: not in {scene.id} of tile {tile.name}, "
-                    f"which has {', '.join(sorted(assets))}; choose a recipe or model without, or "
-                    "a run of a collection that has them"
+                    f"which has {', '.join(sorted(assets))}; choose a recipe or model without "
+                    "them, or a run of a collection that has them"
                 )
             for band in bands:
                 key = scene.id, assets[band]
@@ -228,7 +228,7 @@ class FrozenRun:
 
 
 def _decided(scene: Any, asset: str, tile: FrozenTile) -> Radiometry:
-    """Decide by metadata; where that cannot, as the run's look at the pixels of the item did.
+    """Decide by metadata, else take the decision that the run made from pixels of the item.
 
     ESA's offset is the same for all bands of a product.
     """
@@ -238,7 +238,7 @@ def _decided(scene: Any, asset: str, tile: FrozenTile) -> Radiometry:
     for (item, _), known in sorted(tile.radiometry.items()):
         if item == scene.id:
             return known
-    raise SamplesError(f"{asset} of {scene.id}: the run decided no offset of this item")
+    raise SamplesError(f"{asset} of {scene.id}: run.json has no offset of this item")
 
 
 def _tile(tile: Tile, decided: Mapping[str, Any], area: Area) -> FrozenTile:
@@ -253,17 +253,17 @@ def _tile(tile: Tile, decided: Mapping[str, Any], area: Area) -> FrozenTile:
 
 
 def _area(path: Path, content: Mapping[str, Any], folder: Path | None) -> Area:
-    """Read the area of a run, which must still be what it was."""
+    """Read the area of a run, and refuse it if it has changed."""
     spec = TypeAdapter(AreaSpec).validate_python(content["workflow"]["aoi"])
     if spec.file is not None and folder is None and not Path(spec.file).is_absolute():
         raise StoreError(
-            f"{path}: {FROM_AN_EARLIER_VERSION} in which folder {spec.file}, its area, lies: plan "
-            "the workflow anew, into another output"
+            f"{path}: {FROM_AN_EARLIER_VERSION} the folder of its area, "
+            f"{spec.file}: plan the workflow again, into another output"
         )
     area = read_area(spec, folder or Path())
     if area.facts() != content["detection_inputs"]["area"]:
         raise StoreError(
-            f"{path}: its area, {area.source}, is not the one that it was planned with; restore "
-            "that file, or plan the workflow anew"
+            f"{path}: its area, {area.source}, has changed since the plan; restore "
+            "that file, or plan the workflow again"
         )
     return area

@@ -1,7 +1,7 @@
 """Stored maps of a run -> change, the list of landslides, what was not observed, output files.
 
-Reads only the run directory: neither the archive nor the network is touched, so that a workflow
-whose `change` section was edited is listed again in seconds.
+Reads only the run directory, never the archive or the network: after an edit of the section
+`change` of the workflow, the list is made again in seconds.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Listed:
-    """What was written."""
+    """The files that were written, and counts."""
 
     outputs: Mapping[str, Path]
     statuses: Mapping[str, int]
@@ -45,18 +45,18 @@ class Listed:
     failed_reads: int
     """Pixels, on all dates, that could not be read, or held what Sentinel-2 cannot hold."""
     reviews: Mapping[str, int]
-    """What became of a person's decisions; see `review.Taken`."""
+    """Counts of a person's decisions; see `review.Taken`."""
     notes: tuple[str, ...]
-    """What to tell the person of their edits."""
+    """Notes for the person about their edits."""
 
 
 def write(run: Path, plan: Plan) -> Listed:
     """Compare the dates, list the objects and write the outputs.
 
-    What a person decided in the lists that are there is taken in first, and shown in the new ones.
+    Decisions in the existing lists are read first, and written into the new lists.
 
     Args:
-        run: a run directory whose maps are done, or done in part.
+        run: a run directory whose blocks are all, or in part, done.
         plan: of the run.
     """
     tables, gaps, failed_reads = [], [], 0
@@ -70,7 +70,7 @@ def write(run: Path, plan: Plan) -> Listed:
     inventory = join_tiles(tables, maps, min_area_m2=plan.workflow.change.min_area_m2)
     taken = review.take_in(run)
     inventory, taken = review.shown(run, inventory, taken)
-    # Whatever else is asked for: the GeoParquet is what status, report and export read.
+    # Always GeoParquet too: status, report and export read it.
     formats = dict.fromkeys(("geoparquet", *plan.workflow.output.write))
     written = {name: run / f"inventory{outputs.suffix(name)}" for name in formats}
     files = {path: name for name, path in written.items()}
@@ -90,19 +90,19 @@ def write(run: Path, plan: Plan) -> Listed:
 
 
 def _failed_reads(quality: NDArray[np.uint8]) -> int:
-    """Count in the store, which a kill does not make forget."""
+    """Count pixels of failed reads in the store, which is complete even after a kill."""
     has_failed = (quality & np.uint8(Quality.READ_ERROR)) != 0
     return int(np.count_nonzero(has_failed & (quality != NOT_PROCESSED)))
 
 
 def _codes(run: Path, plan: Plan, tile: TilePlan) -> dict[str, NDArray[np.uint16]]:
-    """Read one map of codes per date; a date without a scene on this tile was not observed."""
+    """Read one map of codes per date; a date without a scene on this tile is not observed."""
     maps = {
         role: np.full(tile.tile.geobox.shape, CODE_NODATA, np.uint16)
         for role in plan.workflow.dates.ranges()
     }
     steps = {role: np.flatnonzero(np.array(tile.grid.roles) == role) for role in maps}
-    # A row of chunks at a time: of `composite: each`, all acquisitions of a tile are never held.
+    # A row of chunks at a time, so that `composite: each` never holds all acquisitions of a tile.
     for top in range(0, tile.tile.geobox.shape[0], tile.grid.chunk):
         rows = slice(top, top + tile.grid.chunk)
         for role, merged in maps.items():
@@ -121,20 +121,20 @@ def merge_acquisitions(layers: NDArray[np.uint16]) -> NDArray[np.uint16]:
         layers: codes (time, y, x), 65535 = not observed.
 
     Returns:
-        Per pixel the lower median of the observed codes, so that the value is one that was stored;
-        65535 where no acquisition observed the pixel.
+        Per pixel the lower median of the observed codes, which is always a stored value; 65535
+        where no acquisition observed the pixel.
     """
-    # Most dates have one acquisition, of which nothing has to be sorted.
+    # Most dates have a single acquisition, which needs no sorting.
     return layers[0] if len(layers) == 1 else lower_median(layers, layers != CODE_NODATA)
 
 
 def _objects(
     run: Path, plan: Plan, tile: TilePlan, codes: dict[str, NDArray[np.uint16]]
 ) -> gpd.GeoDataFrame:
-    """List the objects of one tile; writes its change arrays on the way."""
+    """Return the objects of one tile, and write its change arrays."""
     who = _provenance(plan, tile)
     maps = {role: _on_grid(tile, values) for role, values in codes.items()}
-    # Also where all of the tile is inside: every tile's table has the same flags.
+    # Also if the whole tile is inside: the tables of all tiles need the same flags.
     area = _area(tile)
     if area is None:
         area = np.ones(tile.tile.geobox.shape, bool)
@@ -156,7 +156,7 @@ def _objects(
 
 
 def _area(tile: TilePlan) -> NDArray[np.bool_] | None:
-    """Unpack the area, for the one tile that is being listed; None = everywhere."""
+    """Return the unpacked area of a tile; None = everywhere."""
     return None if tile.area is None else tile.area[:, :]
 
 
@@ -195,11 +195,11 @@ def _provenance(plan: Plan, tile: TilePlan) -> Provenance:
 def _gaps(
     tile: TilePlan, quality: NDArray[np.uint8], codes: dict[str, NDArray[np.uint16]]
 ) -> gpd.GeoDataFrame:
-    """Polygons of what was not observed, per date and reason; quality is (time, y, x)."""
+    """Return polygons of what was not observed, per date and reason; quality is (time, y, x)."""
     roles = np.array(tile.grid.roles)
     layers = {}
     for role, values in codes.items():
-        # Of several acquisitions, the reasons of the first; where any saw the pixel, none.
+        # With several acquisitions: the reason of the first, unless any of them saw the pixel.
         has_scene = (roles == role).any()
         bits = quality[roles == role][0] if has_scene else np.full_like(quality[0], Quality.NODATA)
         bits[values != CODE_NODATA] = 0
@@ -215,5 +215,5 @@ def _gaps(
 
 
 def _acquired(tile: TilePlan) -> dict[str, Any]:
-    """Time of the first step of each date."""
+    """Return the time of the first step of each date."""
     return {step.role: step.time for step in reversed(tile.steps)}

@@ -14,13 +14,13 @@ if TYPE_CHECKING:
 
 
 class Log:
-    """Events of a run: a line of JSON each in `log.jsonl`, passed on to the caller's report."""
+    """Writes each event as a line of JSON in `log.jsonl`, and sends it to the caller's report."""
 
     def __init__(self, path: Path, report: Report) -> None:
         self._report = report
         self._file = path.open("a", encoding="utf-8")
         if not _ends_a_line(path):
-            self._file.write("\n")  # a kill cut the last line off
+            self._file.write("\n")  # a kill cut off the last line
 
     def __call__(self, event: Event) -> None:
         """Log one event."""

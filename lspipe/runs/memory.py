@@ -24,34 +24,34 @@ BYTES_PER_WORKER = 600_000_000
 """Python, torch, GDAL's cache and one open model in a worker, bytes (measured: 480 MB idle)."""
 
 COPIES_OF_THE_BLOCK = 5
-"""How often the block that is computed holds its pixels: in pieces, joined with their halo, and as
-what is shown of it."""
+"""Copies of the pixels of the block that is computed: in pieces, joined with the halo, and as
+evidence."""
 
 COPIES_AHEAD = 4
-"""How often the next block, which is read meanwhile, holds its own: raw, corrected, stacked, and
+"""Copies of the pixels of the next block, which is read meanwhile: raw, corrected, stacked, and
 edges for its neighbours.
 
-Only the sum of both was measured: 9 stays above the 1.86 GB per worker of blocks of 3660 px and 5
-bands, two workers of one thread, a whole tile (it projects 2.4 GB with all terms)."""
+Only the sum of both was measured, on a whole tile with blocks of 3660 px, 5 bands and two workers
+of one thread: 1.86 GB per worker. With 9 copies and all other terms the projection is 2.4 GB."""
 
 ACTIVATIONS = 20
-"""How often a network holds the floats of a batch, at its widest layers (U-Net 64..1024 of 10
-bands: 64 channels in and out of a convolution are 13 times the input)."""
+"""Copies of the floats of a batch in the widest layers of a network (U-Net 64..1024 of 10 bands:
+64 channels in and out of a convolution are 13 times the input)."""
 
 BYTES_PER_GPU_CONTEXT = 2_000_000_000
-"""CUDA's libraries in a process that uses a GPU, bytes of the machine (guessed, not measured)."""
+"""Main memory of the CUDA libraries in a process, bytes (guessed, not measured)."""
 
 
 def peak_bytes(tile: TilePlan, plan: Plan) -> int:
-    """Project the peak of a worker on a tile: its own, the block, the next one, the network."""
+    """Project the peak of a worker on a tile: process, block, next block and network, bytes."""
     return _peak(tile.largest_block, tile, plan)
 
 
 def _peak(pixels: int, tile: TilePlan, plan: Plan) -> int:
-    """Project the peak of a worker whose largest haloed block has so many pixels, bytes."""
+    """Project the peak of a worker whose largest block, with its halo, has so many pixels."""
     held = pixels * 2 * len(tile.bands) * (COPIES_OF_THE_BLOCK + COPIES_AHEAD)
     if plan.reference.device.startswith("cuda"):
-        # Its activations lie in the memory of the GPU, where the batch was tried.
+        # Activations are in the memory of the GPU, where the batch size was tried.
         network = BYTES_PER_GPU_CONTEXT
     else:
         batch = plan.setting.batch_size * len(plan.model.bands) * plan.setting.window**2 * 4
@@ -69,7 +69,7 @@ def fitting_block(plan: Plan, memory: int) -> int | None:
 
 
 def _peak_at(size: int, tile: TilePlan, plan: Plan) -> int:
-    """Project the peak of a worker were a tile cut into blocks of another size."""
+    """Project the peak of a worker with a tile cut into blocks of another size."""
     cut = windows.blocks(tile.tile.geobox.shape, size, plan.setting.halo)
     return _peak(max(map(outer_pixels, cut)), tile, plan)
 
@@ -78,8 +78,8 @@ def check_memory(plan: Plan, *, is_laid_out: bool) -> None:
     """Refuse a plan whose blocks a worker cannot hold.
 
     Args:
-        plan: what would be done.
-        is_laid_out: whether a store exists, whose blocks cannot be cut anew.
+        plan: of the run.
+        is_laid_out: whether a store exists; its block size is fixed.
 
     Raises:
         UsageError: the projected peak is above a worker's memory; names the block that would fit.
@@ -96,7 +96,8 @@ def check_memory(plan: Plan, *, is_laid_out: bool) -> None:
         advice = f"no block size fits; {more}"
     elif is_laid_out:
         advice = (
-            f"this run is laid out, so {more}, or start over with fresh=True and blocks of {fits}"
+            f"the block size of this run is fixed: {more}, or start over with fresh=True and "
+            f"blocks of {fits}"
         )
     else:
         advice = f"set execution.block to {fits}, or {more}"
@@ -107,6 +108,6 @@ def check_memory(plan: Plan, *, is_laid_out: bool) -> None:
 
 
 def _gigabytes(count: int, *, up: bool = True) -> str:
-    """Return bytes as dask reads them; needs rounded up, and what is there down."""
+    """Return bytes as dask reads them; round needed memory up, available memory down."""
     hundredths = -(-count // 10**7) if up else count // 10**7
     return f"{hundredths / 100:.2f}GB"

@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
 
 def read_model(workflow: Workflow) -> tuple[ModelItem, Setting, dict[str, str]]:
-    """Read the model item; return it, how it is applied, and who decided each setting.
+    """Read the model item; return it, its settings, and the source of each setting.
 
     Raises:
-        UsageError: the item cannot be used, or the settings do not go together.
+        UsageError: the item cannot be used, or the settings contradict each other.
     """
     name = workflow.model.item
     is_shipped = name.startswith(SHIPPED_PREFIX)

@@ -1,7 +1,7 @@
 """A run directory -> its lists as tables and its maps as lazy arrays.
 
-Covers: what a run computed, whether it is finished or not. Does not cover: the scenes that it was
-computed from (`samples/frozen.py`), how far it is (`pipeline.status`).
+Covers: the results of a run, finished or not. Does not cover: the scenes they were computed from
+(`frozen.py`), progress (`status.py`).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Run:
-    """A run directory that was opened: its tiles by name, its lists, and what it says of itself."""
+    """An opened run directory: its tiles by name, its lists, its workflow and its record."""
 
     path: Path
     record: Mapping[str, Any]
@@ -37,7 +37,7 @@ class Run:
 
     @property
     def state(self) -> str:
-        """How far the run was when it was opened: planned, running, interrupted, failed, ..."""
+        """State of the run when it was opened: planned, running, interrupted, failed, ..."""
         return str(self.record["state"])
 
     @property
@@ -62,7 +62,7 @@ class Run:
         """The list: a row per landslide, `schema.INVENTORY_COLUMNS`, EPSG:4326; read once.
 
         Raises:
-            StoreError: the run has not come to its list yet.
+            StoreError: the run has no list yet.
         """
         return self._table("inventory.parquet")
 
@@ -71,7 +71,7 @@ class Run:
         """What was not observed: a polygon per tile, date and reason, EPSG:4326; read once.
 
         Raises:
-            StoreError: the run has not come to its list yet.
+            StoreError: the run has no list yet.
         """
         return self._table("unobserved.parquet")
 
@@ -81,10 +81,10 @@ class Run:
         Returns:
             Dataset in dask chunks: `probability` (time, y, x) float32 0..1, NaN = not observed;
             `quality` (time, y, x) bits of `schema.Quality`, 0 = observed, 255 = not processed yet;
-            `true_colour` (time, band, y, x), `ndvi`, `scl`, `acquired`; of two dates `state` and
-            `gain` (y, x). Attributes say units and nodata. The attribute `blocks` says how many
-            blocks are done, of how many; the others are not observed. Of an unfinished run, the
-            attribute `missing` names the maps that are not there yet.
+            `true_colour` (time, band, y, x), `ndvi`, `scl`, `acquired`; for two dates `state` and
+            `gain` (y, x). Units and nodata are in the attributes of each. The attribute `blocks`
+            counts the blocks that are done; the others are not observed. In an unfinished run, the
+            attribute `missing` names the maps that do not exist yet.
 
         Raises:
             UsageError: no such tile.
@@ -131,7 +131,7 @@ def open_run(path: Path | str) -> Run:
     """Open a run directory; no pixel is read.
 
     Args:
-        path: the run directory, of a run that is finished or not.
+        path: the run directory; the run may be unfinished.
 
     Raises:
         StoreError: it is no run directory, or a damaged one.

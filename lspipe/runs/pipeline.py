@@ -1,7 +1,7 @@
 """The whole of a run, in the order data flows: prepare, detect, compare, list, write.
 
-`prepare` decides (or takes what an earlier run decided), `run` does what is left to do. Nothing is
-printed: everything that happens is an event (`events.py`), passed to `report`.
+`prepare` makes the plan (or takes that of an earlier run), `run` does the work that is left.
+Nothing is printed: everything that happens is an event (`events.py`), sent to `report`.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from lspipe.runs.selection import Todo
 
 DISK_TROUBLE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.ENOENT}
-"""What a full, read-only or vanished disk answers; other errors are not about the disk."""
+"""Error numbers of a full, read-only or vanished disk; others are not about the disk."""
 
 
 def plan(
@@ -49,24 +49,25 @@ def plan(
     output: Path | str | None = None,
     report: Report | None = None,
 ) -> Plan:
-    """Decide all that decides a pixel, and freeze it in the run directory, as `lspipe plan` does.
+    """Plan a run and store the plan in the run directory, as `lspipe plan` does.
 
-    A directory that was planned already is taken as it is: nothing is searched, nothing written.
+    The plan fixes everything that decides a pixel. If the directory has a plan already, that one is
+    returned: nothing is searched, and nothing is written.
 
     Args:
-        workflow: what is asked, or its file.
+        workflow: the workflow, or its file.
         output: run directory; None = the workflow's.
-        report: called once with `events.Planned`: description, estimate and warnings; measuring
-            the estimate takes seconds, and is left out without a report.
+        report: called once with `events.Planned`: description, estimate and warnings. The estimate
+            takes some seconds; it is left out if this is None.
 
     Returns:
         Tiles, the scenes chosen for each date, blocks, fingerprints.
 
     Raises:
         NothingFound: the search answered, and a date has no scene.
-        UsageError: the workflow cannot be done as asked, or its blocks do not fit into memory;
-            then the plan is in the run directory all the same.
-        StoreError: the directory holds the run of another workflow, or no run, or is in use.
+        UsageError: the workflow cannot be run, or its blocks do not fit into memory; in the latter
+            case the plan is stored nevertheless.
+        StoreError: the directory holds the run of another workflow, or other files, or is in use.
 
     Examples:
         >>> import lspipe
@@ -115,10 +116,10 @@ def run(
     fresh: bool = False,
     report: Report = ignore,
 ) -> Summary:
-    """Run a workflow, or go on with a run.
+    """Run a workflow, or resume a run.
 
     Args:
-        workflow: what is asked, or its file.
+        workflow: the workflow, or its file.
         output: run directory; None = the workflow's.
         tiles: only these tiles.
         bounds: only blocks that touch west, south, east, north (degrees).
@@ -128,7 +129,7 @@ def run(
         report: called with each event (`lspipe.runs.events`).
 
     Raises:
-        LspipeError: the run cannot be done; blocks that fail do not raise, they are in the summary.
+        LspipeError: the run is not possible; failed blocks do not raise, they are in the summary.
 
     Examples:
         >>> import lspipe
@@ -151,9 +152,9 @@ def run(
     except OSError as error:
         if error.errno not in DISK_TROUBLE:
             raise
-        # What is done stays done.
+        # Finished blocks are kept.
         raise StoreError(
-            f"{directory}: {error.strerror}; put that right and run the same command again"
+            f"{directory}: {error.strerror}; repair this and run the same command again"
         ) from error
 
 

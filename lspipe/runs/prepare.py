@@ -1,8 +1,8 @@
-"""A workflow and a run directory -> what is decided, and what is done already.
+"""A workflow and a run directory -> the plan, and the blocks that are done already.
 
-A directory that holds a run is taken as it is: its frozen items, its choice of scenes and its block
-size rule, so that going on needs no search and no network. A directory of another workflow is
-refused with what differs.
+If the directory holds a run, its frozen items, its choice of scenes and its block size are used, so
+that resuming needs no search and no network. A directory of another workflow is refused, with the
+differences.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Prepared:
-    """A plan and the run directory it belongs to, as it was found."""
+    """A plan, and the state of its run directory when it was read."""
 
     run: Path
     plan: Plan
@@ -46,11 +46,11 @@ class Prepared:
     done: Mapping[str, NDArray[np.bool_]]
     """Which blocks of each tile are done: bool (step, block), in the order of `TilePlan.blocks`."""
     is_laid_out: bool = False
-    """Whether blocks have their place in a store already, so that their size is fixed."""
+    """Whether a store exists, so that the block size is fixed."""
 
     @property
     def is_finished(self) -> bool:
-        """Whether an earlier run did all of this, and it is still there."""
+        """Whether an earlier run finished all of this, and its files exist."""
         return (
             self.previous is not None
             and self.previous["state"] == "finished"
@@ -77,7 +77,7 @@ class Prepared:
         return {(entry["tile"], entry["step"], *entry["index"]) for entry in entries}
 
     def counts(self) -> dict[str, tuple[int, int]]:
-        """Return for each tile how many blocks are done, and how many failed and are not done."""
+        """Return, per tile, how many blocks are done, and how many failed and are not done."""
         failed = self.failed
         return {
             tile.tile.name: (
@@ -93,24 +93,24 @@ class Prepared:
         }
 
     def again(self) -> Prepared:
-        """Return the same with what is done by now, read anew from the store."""
+        """Return the same, with the finished blocks read from the store again."""
         return replace(self, done=read_done(self.run, self.plan))
 
 
 def prepare(workflow: Workflow, run: Path, *, fresh: bool = False) -> Prepared:
-    """Plan a run, with the frozen items and decisions of its directory if it has them.
+    """Plan a run, with the frozen items and decisions of its directory if there are any.
 
     Args:
-        workflow: what is asked.
-        run: the run directory; need not exist. Nothing is written here.
-        fresh: search again, whatever is there.
+        workflow: of the run.
+        run: the run directory; need not exist. Nothing is written to it.
+        fresh: search again, even if the directory holds a run.
 
     Raises:
         NothingFound: the search answered, and a date has no scene.
-        UsageError: the workflow cannot be done as asked.
-        StoreError: the directory holds the run of another workflow; says how they differ.
+        UsageError: the workflow cannot be run.
+        StoreError: the directory holds the run of another workflow; names the differences.
     """
-    # run.json is written last: items without it are of a plan that was cut off.
+    # run.json is written last: items without it belong to an interrupted plan.
     previous = None if fresh else store.peek_json(run / "run.json")
     try:
         if previous is None:
@@ -127,14 +127,14 @@ def prepare(workflow: Workflow, run: Path, *, fresh: bool = False) -> Prepared:
             batch_size=previous["detection_inputs"]["inference"]["batch_size"],
         )
     except LoadError as error:
-        # No block has been tried yet, so this is not a run of which some blocks failed.
+        # No block was tried yet, so this is not a run with failed blocks.
         raise UsageError(f"while choosing scenes: {error}") from error
     _refuse_another(previous, made, run)
     return Prepared(run, made, previous, frozen, _done(made, laid_out), bool(laid_out))
 
 
 def read_done(run: Path, plan: Plan) -> dict[str, NDArray[np.bool_]]:
-    """Read which blocks of a plan are done by now, see `Prepared.done`."""
+    """Read which blocks of a plan are done, see `Prepared.done`."""
     names = [tile.tile.name for tile in plan.tiles]
     return _done(plan, {name: found for name in names if (found := store.layout(run, name))})
 
@@ -154,7 +154,7 @@ def _nothing_done(plan: Plan) -> dict[str, NDArray[np.bool_]]:
 
 
 def _cells(tile: TilePlan) -> tuple[list[int], list[int]]:
-    """Rows and columns of the blocks of a tile."""
+    """Return rows and columns of the blocks of a tile."""
     return [block.index[0] for block in tile.blocks], [block.index[1] for block in tile.blocks]
 
 
@@ -180,18 +180,18 @@ def opened(
     fresh: bool = False,
     report: Report = ignore,
 ) -> Iterator[Prepared]:
-    """Hold the run directory, with the items and decisions of the plan written into it.
+    """Lock the run directory, and write the items and decisions of the plan into it.
 
     Args:
-        prepared: of `prepare`, perhaps some time ago.
-        fresh: remove the run that is there first; what a person decided about its list stays.
-        report: called with a `Note` for each edited list that was kept.
+        prepared: of `prepare`.
+        fresh: first remove the existing run; decisions of a person are kept.
+        report: called with a `Note` for each edited list that was copied.
 
     Yields:
-        What is to be done: prepared again if another process was here in the meantime.
+        `prepared`, made again if another process changed the directory in the meantime.
 
     Raises:
-        StoreError: another process holds the directory, or it is not a run directory.
+        StoreError: another process has locked the directory, or it is not a run directory.
     """
     run = prepared.run
     store.check_directory(run)
@@ -210,7 +210,7 @@ def opened(
 
 
 def whats_left(prepared: Prepared) -> str:
-    """Say in words what a run would do here: blocks, only what follows them, or nothing."""
+    """Return in words the work left in a run: blocks, only what follows them, or nothing."""
     if prepared.is_finished:
         return "nothing, all is done"
     left, previous = prepared.left, prepared.previous

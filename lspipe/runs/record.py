@@ -1,4 +1,4 @@
-"""What a run says about itself: its structured log, its versions, how a plan is described."""
+"""A plan -> the content of `run.json`, with the versions of packages."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ PACKAGES = (
 
 
 def versions() -> dict[str, str]:
-    """Return the versions of Python, the machine's kind and the packages that decide a result."""
+    """Return the kind of the machine, and the versions of Python and of the packages used."""
     found = {"python": platform.python_version(), "machine": platform.machine()}
     for name in PACKAGES:
         try:
@@ -44,18 +44,18 @@ def versions() -> dict[str, str]:
 
 
 def _without_secrets(workflow: dict[str, Any]) -> dict[str, Any]:
-    """Strip the address of the catalogue of what may be a token."""
+    """Remove the query of the catalogue's address, which may hold a token."""
     search = workflow["search"]
     return workflow | {"search": search | {"catalog": without_query(search["catalog"])}}
 
 
 def run_json(plan: Plan, *, state: str) -> dict[str, Any]:
-    """Content of `run.json` before anything is counted."""
+    """Return the content of `run.json` before anything is counted."""
     return {
         "name": plan.workflow.name,
         "state": state,
         "workflow": _without_secrets(plan.workflow.model_dump(mode="json")),
-        # What its relative paths start from, so that the run can be read without the file.
+        # The start of relative paths, so that the run can be read without the workflow file.
         "folder": str(plan.workflow.folder.resolve()),
         "fingerprints": {
             "detection": plan.detection_fingerprint,

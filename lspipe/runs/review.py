@@ -1,14 +1,15 @@
-"""What a person decided about the list of a run: kept in `reviews.parquet`, carried to every list.
+"""Decisions of a person about the list of a run: kept in `reviews.parquet`, carried to every list.
 
-An answer is kept with the outline it was given for. It holds until another replaces it, or until it
-is removed from a list that showed it; then it stays in the file, with the time in `replaced`. The
-later one of two answers for an object holds, by the time of the files that they were given in.
+A decision ("answer") is kept with the outline of its object. It is valid until another one replaces
+it, or until a person removes it from a list; then it stays in the file, with the time in
+`replaced`. Of two answers for one object the later one is valid, by the time of their files.
 
-A list shows an answer at the object of the same `id`; else at the one that covers most of the
-reviewed outline, at least `MIN_COVERED` of it, and is of the same kind and time. Answers that
-differ leave an object open. What finds no object waits in `reviews.parquet` for another list.
+A list shows an answer at the object with the same `id`; else at the object that covers most of the
+reviewed outline, at least `MIN_COVERED` of it, and is of the same kind and time. An object with
+contradicting answers stays undecided. An answer without an object waits in `reviews.parquet` for a
+later list.
 
-See also: `decisions.py` (what a file may say), `edits.py` (what a person changed in a list).
+See also: `change/decisions.py` (the format of a file), `edits.py` (changes of a person in a list).
 """
 
 from __future__ import annotations
@@ -38,40 +39,40 @@ if TYPE_CHECKING:
 REVIEWS = "reviews.parquet"
 
 LIST = "inventory.parquet"
-"""The list that others are made of."""
+"""The list that the other formats are made from."""
 
 COLUMNS = (
     "id", "status", "date_before", "date_after", "decision", "who", "when", "source", "replaced",
     "geometry",
 )  # fmt: skip
-"""Of `reviews.parquet`: EPSG:4326, times UTC; `when` is the time of the file that said so, `source`
-its name, `replaced` when the answer ceased to hold (null = it holds)."""
+"""Of `reviews.parquet`: EPSG:4326, times UTC; `source` is the file of the answer, `when` the time
+of that file, `replaced` the time when the answer became invalid (null = valid)."""
 
 
 @dataclass(frozen=True)
 class Taken:
-    """What was taken in, and what a list shows of all that is kept."""
+    """Counts of answers that were read and of those that a list shows, and notes."""
 
     new: int = 0
-    """Answers that were not known yet."""
+    """New answers."""
     removed: int = 0
-    """Answers that a person took back."""
+    """Answers that a person removed."""
     reviews: int = 0
-    """Answers that hold."""
+    """Valid answers."""
     carried: int = 0
-    """Of these, the ones that went to an object of the list."""
+    """Valid answers that have an object in the list."""
     notes: tuple[str, ...] = ()
-    """What to tell the person."""
+    """Messages for the person."""
     found: Mapping[str, edits.Found] = field(default_factory=dict)
-    """Lists that were looked at, by file name."""
+    """Lists that were read, by file name."""
 
     @property
     def without_object(self) -> int:
-        """Answers that wait for another list."""
+        """Valid answers without an object in the list."""
         return self.reviews - self.carried
 
     def counts(self) -> dict[str, int]:
-        """Plain numbers."""
+        """Return the counts as plain numbers."""
         return {
             "taken_in": self.new,
             "removed": self.removed,
@@ -85,13 +86,13 @@ class Taken:
 
 
 def review(run: Path | str, file: Path | str | None = None, *, who: str | None = None) -> Taken:
-    """Take in what a person decided, and show it in the lists of the run.
+    """Read the decisions of a person, keep them, and write them into the lists of the run.
 
     Args:
         run: a run directory with its list.
-        file: GeoPackage, GeoJSON or GeoParquet, see `change/decisions.py`; None = the run's own
-            lists. What is empty in another file takes nothing back.
-        who: who decided, where the file does not say; None = the user of this process.
+        file: GeoPackage, GeoJSON or GeoParquet, see `change/decisions.py`; None = the lists
+            of the run. An empty value in another file removes no answer.
+        who: who decided, where the file has no name; None = the user of this process.
 
     Raises:
         StoreError: not a run directory, in use, or a list is open in another program.
@@ -112,7 +113,7 @@ def review(run: Path | str, file: Path | str | None = None, *, who: str | None =
 
 
 def read(run: Path) -> gpd.GeoDataFrame:
-    """Read the answers that hold; no rows where there is none yet."""
+    """Read the valid answers; no rows if there is none yet."""
     kept = _read_all(run)
     return kept[kept["replaced"].isna()].reset_index(drop=True)
 
@@ -121,7 +122,7 @@ def read_inventory(run: Path) -> gpd.GeoDataFrame:
     """Read the list of a run.
 
     Raises:
-        DecisionsError: there is none.
+        DecisionsError: there is no list, or it cannot be read.
     """
     path = run / LIST
     try:
@@ -137,12 +138,12 @@ def read_inventory(run: Path) -> gpd.GeoDataFrame:
 def answers(
     inventory: gpd.GeoDataFrame, run: Path, file: Path | str | None = None
 ) -> tuple[dict[str, Answer], int]:
-    """Return the answers about a list by id, and the number of those that find no object in it.
+    """Return the answers about a list by id, and the number of answers without an object in it.
 
     Args:
         inventory: of the run.
         run: a run directory.
-        file: see `review`; None = what the run keeps.
+        file: see `review`; None = the answers that the run keeps.
 
     Raises:
         DecisionsError: see `review`.
@@ -150,18 +151,18 @@ def answers(
     if file is None:
         given = read(run)
     else:
-        said = read_decisions(file).checked()
-        given = _all_placed(said, [inventory, _read_all(run)])
+        decided = read_decisions(file).checked()
+        given = _all_placed(decided, [inventory, _read_all(run)])
         given = given[given["decision"].notna()].reset_index(drop=True)
     carried = carry(given, inventory)
     return dict(carried.answers), int(np.sum(carried.objects == None))  # noqa: E711 by element
 
 
 def rescue(run: Path) -> tuple[str, ...]:
-    """Keep what a person wrote in the lists of a run that are about to be removed.
+    """Keep the edits of a person in the lists of a run, which are about to be removed.
 
     Returns:
-        What to tell the person.
+        Messages for the person.
 
     Raises:
         StoreError: a list is open in another program.
@@ -177,12 +178,12 @@ def rescue(run: Path) -> tuple[str, ...]:
 
 
 def take_in(run: Path, *, who: str | None = None, is_strict: bool = False) -> Taken:
-    """Take in what a person decided in the run's own lists; the caller holds the lock.
+    """Read the decisions in the lists of the run and keep them; the caller holds the lock.
 
     Args:
         run: a run directory.
         who: see `review`.
-        is_strict: refuse a list that cannot be understood; else its other rows are taken in.
+        is_strict: refuse a list with a row that cannot be understood; else read its other rows.
 
     Raises:
         StoreError: a list is being written by another program.
@@ -200,18 +201,18 @@ def take_in(run: Path, *, who: str | None = None, is_strict: bool = False) -> Ta
         rows, _ = _placed(one.decisions, [_plain_list(run), before])
         book.add(rows, one.edited, source=one.path.name, when=one.when, who=who)
     _save(run, book.rows, before)
-    # After the file: killed in between, they are only taken in again, which changes nothing.
+    # After saving: after a kill in between, they are read once more, which changes nothing.
     for one in found:
         edits.note_shown(one)
     return book.taken(found={one.path.name: one for one in found})
 
 
 def _take_in_file(run: Path, file: Path, inventory: gpd.GeoDataFrame, *, who: str | None) -> Taken:
-    """Take in another file, after what stands in the run's own lists."""
-    said = read_decisions(file).checked()
+    """Read the lists of the run, then another file, and keep all decisions."""
+    decided = read_decisions(file).checked()
     taken = take_in(run, who=who, is_strict=True)
     before = _read_all(run)
-    rows = _all_placed(said, [inventory, before])
+    rows = _all_placed(decided, [inventory, before])
     given = rows[rows["decision"].notna()].reset_index(drop=True)
     is_known = given["id"].isin(before["id"]).to_numpy(bool)
     if len(given) and not (is_known | (carry(given, inventory).objects != None)).any():  # noqa: E711
@@ -231,7 +232,7 @@ def _take_in_file(run: Path, file: Path, inventory: gpd.GeoDataFrame, *, who: st
 
 
 class _Book:
-    """The rows of `reviews.parquet`, while answers are added to them."""
+    """The rows of `reviews.parquet`, to which answers are added."""
 
     def __init__(self, rows: gpd.GeoDataFrame) -> None:
         self.rows = rows.copy()
@@ -240,7 +241,7 @@ class _Book:
         self._now = pd.Timestamp.now("UTC").floor("ms")
 
     def taken(self, found: Mapping[str, edits.Found]) -> Taken:
-        """Return what came of it."""
+        """Return counts and notes."""
         return Taken(self._new, self._removed, notes=tuple(self._notes), found=found)
 
     def add(
@@ -252,39 +253,39 @@ class _Book:
         when: datetime,
         who: str | None,
     ) -> None:
-        """Add the answers of a file about its objects; None takes an answer back."""
+        """Add the answers in a file about its objects; None removes an answer."""
         at = np.flatnonzero(self.rows["replaced"].isna())
         carried = carry(self.rows.iloc[at], objects)
         who = who or _user()
         added = []
         for place in np.flatnonzero(objects["id"].isin(answers.keys())):
             one = objects.iloc[place]
-            answer, said = answers[one["id"]], one["when"] if pd.notna(one["when"]) else when
+            answer, time = answers[one["id"]], one["when"] if pd.notna(one["when"]) else when
             held = self.rows.index[at[carried.objects == one["id"]]]
             stood = self.rows.loc[held, "decision"]
             if answer is None and not len(held):
                 continue
             if answer is not None and len(held) and (stood == answer).all():
                 continue
-            is_late = bool((self.rows.loc[held, "when"] > pd.Timestamp(said)).any())
+            is_late = bool((self.rows.loc[held, "when"] > pd.Timestamp(time)).any())
             if not is_late:
                 self.rows.loc[held, "replaced"] = self._now
-            self._tell(one["id"], answer, list(stood), source, is_late=is_late)
+            self._count(one["id"], answer, list(stood), source, is_late=is_late)
             if answer is not None:
-                row = {"decision": answer, "when": said, "source": source}
+                row = {"decision": answer, "when": time, "source": source}
                 row["who"] = one["who"] if pd.notna(one["who"]) else who
                 row["replaced"] = self._now if is_late else None
                 added.append(one.drop(["decision", "who", "when"]).to_dict() | row)
         self._append(added)
 
-    def _tell(
+    def _count(
         self, name: str, answer: Answer | None, stood: Sequence[str], source: str, *, is_late: bool
     ) -> None:
-        """Count an answer, and name those that replace another."""
+        """Count an answer, and note it if it replaces another."""
         if is_late:
-            said = "empty" if answer is None else answer
+            given = "empty" if answer is None else answer
             self._notes.append(
-                f"{name}: {stood[0]} stays, which was decided later than {said} in {source}"
+                f"{name}: {stood[0]} stays, which was decided later than {given} in {source}"
             )
         elif answer is None:
             self._removed += len(stood)
@@ -297,33 +298,33 @@ class _Book:
         if added:
             new = _typed(gpd.GeoDataFrame(added, geometry="geometry", crs=4326))
             key = ["id", "decision", "when", "source"]
-            # An answer that came too late is met again, as long as its file is there.
+            # An answer that is older than a valid one is read again as long as its file exists.
             seen = pd.MultiIndex.from_frame(self.rows[key])
             new = new[~pd.MultiIndex.from_frame(new[key]).isin(seen) | new["replaced"].isna()]
             rows = [self.rows, new] if len(self.rows) else [new]
             self.rows = _typed(pd.concat(rows, ignore_index=True))
 
 
-def _all_placed(said: Decisions, known: Sequence[gpd.GeoDataFrame]) -> gpd.GeoDataFrame:
+def _all_placed(given: Decisions, known: Sequence[gpd.GeoDataFrame]) -> gpd.GeoDataFrame:
     """Give objects without an outline that of a known object of the same id.
 
     Raises:
-        DecisionsError: one is decided, and nobody knows where it lies.
+        DecisionsError: a decided object has no known outline.
     """
-    rows, lost = _placed(said, known)
+    rows, lost = _placed(given, known)
     if lost:
         raise DecisionsError(
-            f"{said.path}: {len(lost)} not in the inventory of the run: "
+            f"{given.path}: {len(lost)} not in the inventory of the run: "
             f"{first_few(lost)}; is it the file of another run?"
         )
     return rows
 
 
 def _placed(
-    said: Decisions, known: Sequence[gpd.GeoDataFrame]
+    given: Decisions, known: Sequence[gpd.GeoDataFrame]
 ) -> tuple[gpd.GeoDataFrame, list[str]]:
-    """Give objects without an outline a known one; those that are left without, by id."""
-    rows = said.rows.copy()
+    """Give objects without an outline a known one; also return ids of those left without."""
+    rows = given.rows.copy()
     for table in known:
         facts = table.drop_duplicates("id", keep="last").set_index("id")
         is_open = (rows.geometry.isna() | rows.geometry.is_empty) & rows["id"].isin(facts.index)
@@ -339,7 +340,7 @@ def _placed(
 
 
 def shown(run: Path, inventory: gpd.GeoDataFrame, taken: Taken) -> tuple[gpd.GeoDataFrame, Taken]:
-    """Return a list with the answers that hold in `reviewed`, and what became of them."""
+    """Return the list with the valid answers in `reviewed`, and the counts of answers."""
     reviews = read(run)
     carried = carry(reviews, inventory)
     found = int(np.sum(carried.objects != None))  # noqa: E711 by element
@@ -355,7 +356,7 @@ def shown(run: Path, inventory: gpd.GeoDataFrame, taken: Taken) -> tuple[gpd.Geo
 def _show(
     run: Path, inventory: gpd.GeoDataFrame, content: Mapping[str, Any], taken: Taken
 ) -> Taken:
-    """Rewrite the lists of a run that show other answers than those that hold."""
+    """Rewrite the lists of a run that do not show the valid answers."""
     inventory, taken = shown(run, inventory, taken)
     decided = inventory[inventory["reviewed"].notna()]
     wanted = dict(zip(decided["id"], decided["reviewed"], strict=True))
@@ -390,7 +391,7 @@ def _plain_list(run: Path) -> gpd.GeoDataFrame:
 
 
 def _read_all(run: Path) -> gpd.GeoDataFrame:
-    """Also the answers that hold no more."""
+    """Read all answers, valid or replaced."""
     path = run / REVIEWS
     if not path.exists():
         return _none()
@@ -398,7 +399,7 @@ def _read_all(run: Path) -> gpd.GeoDataFrame:
         return _typed(gpd.read_parquet(path))
     except (ValueError, KeyError, OSError) as error:
         raise DecisionsError(
-            f"{path}: cannot be read ({error}); nothing is written over it: mend it or move it away"
+            f"{path}: cannot be read ({error}), and is not overwritten: repair it or move it away"
         ) from error
 
 
@@ -407,7 +408,7 @@ def _none() -> gpd.GeoDataFrame:
 
 
 def _typed(rows: gpd.GeoDataFrame) -> gpd.GeoDataFrame:
-    """Columns in order, typed even where null."""
+    """Return the columns in order, typed even where null."""
     texts = [name for name in (*TEXTS, "source") if name in COLUMNS]
     typed = rows.reindex(columns=list(COLUMNS)).astype(dict.fromkeys(texts, "string"))
     for name in (*TIMES, "replaced"):
@@ -416,7 +417,7 @@ def _typed(rows: gpd.GeoDataFrame) -> gpd.GeoDataFrame:
 
 
 def _save(run: Path, rows: gpd.GeoDataFrame, before: gpd.GeoDataFrame) -> None:
-    """Write the file so that a reader sees the old one or the new one; not where nothing is new."""
+    """Write the file atomically, unless nothing has changed."""
     if rows.equals(before):
         return
     path = run / REVIEWS

@@ -1,4 +1,4 @@
-"""Which blocks one call of `run` is to do: not done yet, and within what was asked for."""
+"""The blocks that one call of `run` does: not done yet, and within the selection."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def select(prepared: Prepared, selection: Selection) -> Todo:
     """Return the blocks of a selection that are not done.
 
     Raises:
-        UsageError: a tile is not in the run, or the limit or the bounds cannot be.
+        UsageError: a tile is not in the run, or limit or bounds are impossible.
     """
     known = [tile.tile.name for tile in prepared.plan.tiles]
     for name in selection.tiles or ():
@@ -83,7 +83,7 @@ def _of_tile(
 
 
 def _within(bounds: tuple[float, float, float, float], tile: TilePlan) -> NDArray[np.bool_]:
-    """Pixels of a tile within west, south, east, north."""
+    """Return the pixels of a tile within west, south, east, north, bool (y, x)."""
     try:
         spec = AreaSpec(bbox=bounds)
     except ValueError as error:

@@ -1,4 +1,4 @@
-"""How far a run is: counts, rate, time left, failures grouped."""
+"""The progress of a run: counts, rate, time left, failures grouped."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def status(run: Path) -> dict[str, Any]:
-    """Return how far a run is: counts, rate, time left, failures grouped.
+    """Return the progress of a run: counts, rate, time left, failures grouped.
 
     Raises:
         StoreError: not a run directory.
@@ -56,7 +56,7 @@ def read_status(run: Path, content: Mapping[str, Any], done: Mapping[str, int]) 
 
 
 def _blocks_per_minute(events: list[dict[str, Any]]) -> float | None:
-    """Rate since the last start; None before two blocks are done."""
+    """Return the rate since the last start; None before two blocks are done."""
     starts = [number for number, event in enumerate(events) if event["event"] == "start"]
     times = [
         datetime.fromisoformat(event["time"])

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def tasks_of(prepared: Prepared, todo: Todo, client: Any) -> Iterator[stream.StepTasks]:
-    """The tasks of each (tile, step), whose graph is built when it is submitted."""
+    """Yield the tasks of each (tile, step); their graph is built when they are submitted."""
     first = 0
     for tile in prepared.plan.tiles:
         for number in range(len(tile.steps)):
@@ -54,7 +54,7 @@ def _tasks(
             blocks,
             bands=plan.model.bands,
             area=tile.area,
-            # Asked for every step: workers come and go.
+            # Read at every step: workers come and go.
             resources=clusters.inference_slot(client),
         )
 

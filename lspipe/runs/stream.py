@@ -1,7 +1,7 @@
 """Blocks to do -> blocks done: submit, bound, retry, report by callback.
 
-One (tile, step) is one graph, so that chunks are read once; as many steps are in flight as give
-every worker a few blocks, so that memory and the scheduler's graph never grow with the area.
+One (tile, step) is one graph, so that chunks are read once. Only so many steps are in flight that
+each worker has a few blocks: memory and the graph of the scheduler do not grow with the area.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ GONE = "the cluster went away; the same command resumes the run"
 
 @dataclass(frozen=True)
 class StepTasks:
-    """The delayed tasks of one (tile, step), and which block each is."""
+    """The delayed tasks of one (tile, step), and the block of each."""
 
     tile: str
     step: int
@@ -46,7 +46,7 @@ class StepTasks:
 
 @dataclass
 class Outcome:
-    """What became of the submitted blocks."""
+    """Counts and failures of the submitted blocks."""
 
     done: int = 0
     failures: list[Failure] = field(default_factory=list)
@@ -60,24 +60,24 @@ def compute(
     max_in_flight: int | None,
     report: Report,
 ) -> Outcome:
-    """Run every step to its end, whatever fails in between.
+    """Run every step to its end, even if blocks fail.
 
     Args:
         client: of the cluster.
-        steps: in the order they should start.
-        retries: how often dask repeats a task that failed.
-        max_in_flight: no further step is submitted while so many blocks are not finished;
+        steps: in the order in which they start.
+        retries: how often dask repeats a failed task.
+        max_in_flight: no further step is submitted while so many blocks are unfinished;
             None = `BLOCKS_PER_WORKER` per worker.
         report: called after each block: `BlockDone` or `BlockFailed`.
 
     Raises:
         ClusterError: the cluster went away.
-        LspipeError: an error that no other block can escape either (the model, the workflow).
+        LspipeError: an error that all blocks would have (the model, the workflow).
     """
     waiting = deque(steps)
     outcome = Outcome()
     running: dict[Future, tuple[StepTasks, tuple[int, int]]] = {}
-    # The loop of this client: without it, that of whichever client is the default one is taken.
+    # The loop of this client: else dask takes that of the default client.
     finished = as_completed([], loop=client.loop, raise_errors=False)
     try:
         while waiting or running:
@@ -119,9 +119,9 @@ def _settle(
     outcome: Outcome,
     report: Report,
 ) -> None:
-    """Count one future; a block's own failure is recorded, anything else is raised."""
+    """Count one future; record the failure of a block, raise any other error."""
     try:
-        # Where the worker that held it died meanwhile, it is computed again and waited for.
+        # If the worker with the result died meanwhile, this computes the block again and waits.
         result = future.result()
     except Exception as error:
         if future.status != "error":

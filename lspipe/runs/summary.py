@@ -1,4 +1,4 @@
-"""How a run ended, and what run.json says of it while it goes on."""
+"""The summary of a run, and the content of run.json during and after a run."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Summary:
-    """How a run ended."""
+    """The results of a run in numbers."""
 
     run: Path
     state: str
@@ -40,9 +40,9 @@ class Summary:
     """Number of objects per status."""
     outputs: Mapping[str, str] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
-    """What is unlike the training of the model, by tile and date."""
+    """Warnings about pixels unlike the training data of the model, by tile and date."""
     reviews: Mapping[str, int] = field(default_factory=dict)
-    """What became of a person's decisions about the list; see `review.Taken`."""
+    """Counts of a person's decisions about the list; see `review.Taken`."""
 
     @property
     def exit_code(self) -> int:
@@ -71,7 +71,7 @@ class Summary:
 
 
 def note_state(prepared: Prepared, state: str) -> None:
-    """Write what is going on into `run.json`; failures of last time stay until they are retried."""
+    """Write the state into `run.json`; earlier failures stay until they are retried."""
     content = run_json(prepared.plan, state=state)
     for name in ("failures", "seconds"):
         if prepared.previous and name in prepared.previous:
@@ -80,14 +80,14 @@ def note_state(prepared: Prepared, state: str) -> None:
 
 
 def summarise(prepared: Prepared, outcome: Outcome, listed: Listed) -> Summary:
-    """Return how a run ended.
+    """Return the summary of a run.
 
     Args:
-        prepared: as the run began.
+        prepared: at the begin of the run.
         outcome: of the blocks that were computed.
-        listed: what was written of them.
+        listed: the lists that were written.
     """
-    # Read from the store, not from what was reported: finished is what can be read back.
+    # From the store and not from the events: a block is finished if it can be read back.
     left = prepared.again().left
     inputs = guard.inputs(prepared.plan, _blocks_of(prepared.run))
     return Summary(
@@ -110,14 +110,14 @@ def summarise(prepared: Prepared, outcome: Outcome, listed: Listed) -> Summary:
 def write_summary(
     prepared: Prepared, summary: Summary, todo: Todo, outcome: Outcome, *, seconds: float
 ) -> None:
-    """Write the last word into `run.json`.
+    """Write the summary into `run.json`.
 
     Args:
-        prepared: as the run began.
-        summary: how it ended.
+        prepared: at the begin of the run.
+        summary: of the run.
         todo: the blocks that were tried.
-        outcome: what became of them.
-        seconds: that this call took; those of earlier calls are added.
+        outcome: of these blocks.
+        seconds: duration of this call; those of earlier calls are added.
     """
     blocks = _blocks_of(prepared.run)
     earlier = prepared.previous or {}
@@ -153,7 +153,7 @@ def earlier_summary(prepared: Prepared) -> Summary:
         failed_reads=previous["failed_reads"],
         statuses=previous["counts"]["objects"],
         outputs={name: str(prepared.run / path) for name, path in previous["outputs"].items()},
-        # Of runs that were finished before anything was counted, there is none.
+        # Runs of earlier versions did not count their inputs.
         warnings=tuple(guard.warnings(previous.get("inputs", {}))),
         reviews=previous.get("reviews", {}),
     )
@@ -166,7 +166,7 @@ def _entries(failures: list[Failure]) -> list[dict[str, Any]]:
 
 
 def _not_tried(earlier: Mapping[str, Any], tried: set[tuple[Any, ...]]) -> list[dict[str, Any]]:
-    """Return the failures of last time that this call did not try again."""
+    """Return the earlier failures that this call did not retry."""
     return [
         entry
         for entry in earlier.get("failures", [])
@@ -175,10 +175,10 @@ def _not_tried(earlier: Mapping[str, Any], tried: set[tuple[Any, ...]]) -> list[
 
 
 def _blocks_of(run: Path) -> list[dict[str, Any]]:
-    """Return what the blocks of all calls reported, each block once.
+    """Return the results of all blocks, each block once.
 
-    Taken from the log, to which a killed call has written its share; of a block that was done twice
-    the last report counts.
+    They are read from the log, which also has the blocks of killed calls; for a block that was done
+    twice the last entry counts.
     """
     blocks = {
         (event["tile"], event["step"], *event["index"]): event
@@ -189,7 +189,7 @@ def _blocks_of(run: Path) -> list[dict[str, Any]]:
 
 
 def _window_counts(blocks: list[dict[str, Any]]) -> dict[str, int]:
-    """Add up the windows of blocks: those needed, and those that were run."""
+    """Sum the windows of all blocks: those needed, and those that were run."""
     return {
         "needed": sum(event["windows"] for event in blocks),
         "run": sum(event["windows_run"] for event in blocks),

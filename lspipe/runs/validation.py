@@ -1,4 +1,4 @@
-"""What can be checked of a workflow without a search: its model, its area, its paths."""
+"""A workflow -> its model, area and paths, checked without a search."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from lspipe.workflow import Workflow, check_paths
 
 
 def validate(workflow: Workflow) -> dict[str, Any]:
-    """Check what can be checked without searching: the model, the area and the paths.
+    """Check the model, the area and the paths of a workflow, without a search.
 
     Raises:
-        UsageError: the model item or the area cannot be used, or the results not be written.
+        UsageError: the model item or the area cannot be used, or the results cannot be written.
     """
     item, setting, _ = read_model(workflow)
     area = read_area(workflow.aoi, workflow.folder)

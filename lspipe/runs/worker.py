@@ -1,10 +1,10 @@
 """One block in a worker: haloed pixels -> probability -> the store, and the lazy list of them.
 
 `block_tasks` turns the lazy cube of one step into one delayed task per block. Halos are exchanged
-between dask chunks (`dask.array.overlap.overlap`), because reading them from the files instead
-costs eight times the bytes; the tasks stay separate from the array graph, because worker resources
-put on a fused `map_overlap` are lost (dask/dask#7036). Where workers declare a slot for inference,
-the tasks ask for it: a worker then computes one block at a time, and its other thread reads ahead.
+between dask chunks (`dask.array.overlap.overlap`), because reading them from the files costs eight
+times the bytes. The tasks are separate from the array graph, because dask loses the resources of a
+fused `map_overlap` (dask/dask#7036). If workers declare a slot for inference, the tasks need it: a
+worker then computes one block at a time, and its other thread reads ahead.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 
 
 class TileMask(Protocol):
-    """A bool for each pixel of a tile, however it is kept; an array is one."""
+    """A bool for each pixel of a tile, packed or an array."""
 
     def __getitem__(self, part: Part, /) -> NDArray[np.bool_]:
         """Return rows and columns of it, bool (y, x)."""
@@ -66,38 +66,39 @@ class StepJob:
     threads: int
     """torch threads of one block, part of the fingerprint."""
     trained: Statistics | None = None
-    """Statistics of the training data, to compare pixels with; None = they are not counted."""
+    """Statistics of the training data, to compare pixels with; None = no comparison."""
 
 
 @dataclass(frozen=True)
 class BlockResult:
-    """What a finished block reports."""
+    """The result of a finished block."""
 
     tile: str
     step: int
     index: tuple[int, int]
     windows: int
-    """Windows that hold a pixel to be answered: observed, in the core and in the area."""
+    """Windows with a wanted pixel: observed, in the core and in the area."""
     windows_run: int
-    """Those of them that went through the network in full; fewer where a screen left some out."""
+    """Windows of these that went through the network; a screen leaves some out."""
     failed_reads: int
     """Pixels of the core that a failed read left without data (`on_read_error: nodata`)."""
     seconds: float
-    """Computing and writing, wall clock; reading is another task's."""
+    """Wall clock of computing and writing; reading is another task."""
     inputs: Mapping[str, Any] | None = None
     """Pixels compared with training (`familiarity.count`); None = not counted."""
 
 
 def in_turn(first: int, columns: int) -> AbstractContextManager[None]:
-    """Let the tasks of a cube and its blocks that are made in here run row by row, reads too.
+    """Make the tasks of a cube and its blocks, created in this context, run row by row.
 
-    Left to itself, dask orders reads all over a tile: of 5 x 5 blocks, one was computed before the
-    whole tile was read and held (2026-11). In turn, a block is computed as soon as the row below it
-    is read so far (two rows where clouds are dilated, an overlap of its own), and as much is held.
+    By default dask orders reads all over a tile: with 5 x 5 blocks, only one block was computed
+    before the whole tile was read and held in memory (2026-11). Row by row, a block is computed as
+    soon as the row of blocks below it is read (two rows if clouds are dilated, which is another
+    overlap), and only these rows are held.
 
     Args:
-        first: blocks of the steps that come before, which go first.
-        columns: blocks of a row of the tile.
+        first: number of blocks of the steps before, which run first.
+        columns: blocks in a row of the tile.
     """
     turns: AbstractContextManager[None] = dask.annotate(
         priority=partial(_priority, first=first, columns=columns)
@@ -112,7 +113,7 @@ def _priority(key: Any, *, first: int, columns: int) -> int:
     row, column = key[-2:]
     if not isinstance(row, int | float) or not isinstance(column, int | float):
         return -first
-    # The pieces of a chunk that dask cuts for a halo are numbered by fractions of it.
+    # dask numbers the pieces of a chunk that it cuts for halos by fractions.
     return -(first + round(row) * columns + round(column))
 
 
@@ -128,13 +129,13 @@ def block_tasks(
     """Build one delayed infer-and-write task for each block.
 
     Args:
-        cube: of `cube.open_cube`, chunked as the blocks; its first bands are the model's.
-        job: what the tasks share.
+        cube: of `cube.open_cube`, one chunk per block; its first bands are those of the model.
+        job: settings that the tasks share.
         blocks: the blocks to do.
         bands: the model's bands, in its order.
         area: bool (y, x) of the whole tile, True inside the area; None = everywhere.
-        resources: what a worker must have free to compute a block, as `clusters.inference_slot`
-            returns; reading needs nothing.
+        resources: that a block needs on a worker, of `clusters.inference_slot`; reading needs
+            none.
 
     Returns:
         Delayed tasks in the order of `blocks`; each returns a `BlockResult`.
@@ -150,18 +151,18 @@ def block_tasks(
     ]
     if shown:
         layers.append(cube["reflectance"].sel(band=shown).data.rechunk({0: -1}))
-    # Not optimised: fusing puts the reads of a chunk into each of the blocks that need its edge,
-    # 2 reads instead of 1 if the layers are optimised together, 18 if one by one (6 x 6 blocks).
+    # Not optimised: fusing copies the reads of a chunk into each block that needs its edge: 2 reads
+    # instead of 1 if the layers are optimised together, 18 if one by one (6 x 6 blocks).
     chunks = [layer.to_delayed(optimize_graph=False) for layer in layers]
-    # A scheduler does a task of one name once, for all clients: of two runs of one tile, a block
-    # would be written by one and be taken for done by both.
+    # A scheduler runs a task of one name once for all clients: with two runs of one tile, a block
+    # would be written by one of them and count as done in both.
     name = f"block-{job.tile}-{job.step}-{uuid4().hex}"
-    # Only these tasks ask for it: what they are made of, above, is read by any thread that is free.
+    # Only these tasks need the resources: any free thread may read the layers above.
     with dask.annotate(**({"resources": dict(resources)} if resources else {})):
         return [
             dask.delayed(infer_and_write, pure=False)(
-                # By position: what is given by keyword, dask culls and merges anew for every block,
-                # and puts the resources on all that it merged.
+                # By position: dask culls and merges keyword arguments again for every block, and
+                # puts the resources on everything that it merges.
                 *(_chunk(delayed, block.index) for delayed in chunks),
                 block=block,
                 job=job,
@@ -202,7 +203,7 @@ def infer_and_write(
     shown: tuple[str, ...],
     area: NDArray[np.uint8] | None,
 ) -> BlockResult:
-    """Run one block and write it; the only task of a run with an effect.
+    """Run one block and write it; the only task of a run that writes.
 
     Args:
         pixels: int16 (band, y, x) over the block's outer extent.
@@ -210,14 +211,14 @@ def infer_and_write(
         scl: scene classes (y, x) of the core.
         acquired: days since 1970-01-01 (y, x) of the core.
         seen: int16 (band, y, x) of the core, bands as `shown`; None = no evidence bands.
-        block: where the block lies.
-        job: what all blocks of the step share.
+        block: its place in the tile.
+        job: settings that all blocks of the step share.
         shown: names of the bands of `seen`.
         area: packed bits of the area over the outer extent; None = all inside.
     """
     began = time.perf_counter()
-    # In every task: the number belongs to the thread that sets it, and any thread of the worker
-    # may get this one.
+    # In every task: the number belongs to the thread that sets it, and a task may run in any thread
+    # of the worker.
     use_threads(job.threads)
     counts: list[tuple[int, int]] = []
     inside = None if area is None else _unpacked(area, quality.shape)
@@ -239,15 +240,15 @@ def infer_and_write(
     except LspipeError:
         raise
     except RuntimeError as error:
-        # The run's own record of the failure names the block.
+        # The record of the failure names the block.
         raise InferenceError(str(error)) from error
     within = relative(block.core, (block.outer[0].start, block.outer[1].start))
     bits = quality[within].copy()
-    # A channel can be missing where the scene class is not; the map records it either way.
+    # A channel may have no data where the scene class is valid: the quality bit records it.
     bits[np.isnan(probability) & (bits == 0)] |= np.uint8(Quality.NODATA)
     if inside is not None:
         bits[~inside[within]] = np.uint8(Quality.OUTSIDE)
-    # Before the block is written, and so done: what was done was counted too.
+    # Before the block is written: every block that is done was counted too.
     inputs = _tally(pixels, quality, inside, block=block, job=job, scaling=runtime.scaling)
     store.write_block(
         job.run,
@@ -280,7 +281,7 @@ def _tally(
     job: StepJob,
     scaling: Scaling,
 ) -> dict[str, Any] | None:
-    """Compare the pixels of a block with those of training, where the run asks for it."""
+    """Compare the pixels of a block with the training data; None if the run does not."""
     if job.trained is None:
         return None
     values = familiarity.sample(
@@ -298,7 +299,7 @@ def _tally(
 
 
 def _packed(area: TileMask | None, block: Block) -> NDArray[np.uint8] | None:
-    """Pack the area of a block to travel with its task; None where all of it is inside."""
+    """Pack the area of a block, to send it with the task; None if all of it is inside."""
     if area is None:
         return None
     inside = area[block.outer]

@@ -1,9 +1,9 @@
 """Labelled patches: what a network is trained on and scored with.
 
-One file per kind of folder. Each makes a `Samples`: images in the model units of a recipe, channels
-by name, and masks of 0 and 1. A folder is looked through before anything is trained: an image
-without a mask, a mask with other values or a file that cannot be read is named, and refused unless
-it may be left out.
+One module per kind of folder. Each makes a `Samples`: images in the model units of a recipe,
+channels by name, and masks of 0 and 1. A folder is checked before anything is trained: an image
+without a mask, a mask with other values or an unreadable file is an error that names it, unless
+broken patches may be left out.
 """
 
 from __future__ import annotations
@@ -29,19 +29,19 @@ Pair = tuple["NDArray[np.float32]", "NDArray[np.uint8]"]
 
 @dataclass(frozen=True)
 class Samples:
-    """Patches with labels, read when asked for."""
+    """Patches with labels, read on demand."""
 
     source: str
-    """Where they come from, for messages and scorecards."""
+    """Origin of the patches, for messages and scorecards."""
     recipe: Recipe
     names: tuple[str, ...]
-    """One per patch, in the order in which they are read."""
+    """Name of each patch, in the order of reading."""
     read: Callable[[str], Pair]
     """Read one patch by its name; raises `SamplesError`."""
     regions: Mapping[str, str] | None = None
     """Region of each patch, where it is known."""
     level: Level = "none"
-    """Product that the images are of, where the kind of folder defines it; "none" = unknown."""
+    """Product level of the images, where the kind of folder defines it; "none" = unknown."""
 
     def __len__(self) -> int:
         return len(self.names)
@@ -50,10 +50,10 @@ class Samples:
         return map(self.read, self.names)
 
     def of_regions(self, wanted: Sequence[str]) -> Samples:
-        """The patches of some regions.
+        """Return the patches of some regions.
 
         Raises:
-            SamplesError: no regions are known, or not these.
+            SamplesError: the regions are not known.
         """
         known = self.regions or {}
         unknown = sorted(set(wanted) - set(known.values()))
@@ -71,10 +71,10 @@ class Samples:
         return replace(self, names=tuple(name for name in self.names if known[name] in wanted))
 
     def arrays(self) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
-        """All of it in memory: (N, C, y, x) and (N, y, x).
+        """Read all patches into memory: (N, C, y, x) and (N, y, x).
 
         Raises:
-            SamplesError: nothing there, or patches of several sizes.
+            SamplesError: no patches, or patches of several sizes.
         """
         if not self.names:
             raise SamplesError(f"{self.source}: no patches")
@@ -90,17 +90,19 @@ class Samples:
 
 
 def joined(parts: Mapping[str, Samples]) -> Samples:
-    """Several sets of patches as one; a patch is named "part/name".
+    """Join several sets of patches; a patch is named "part/name".
 
     Args:
-        parts: by a name each, of one recipe.
+        parts: sets by name, of one recipe.
 
     Raises:
-        SamplesError: nothing to join, or several recipes.
+        SamplesError: no parts, or several recipes.
     """
     recipes = sorted({part.recipe.name for part in parts.values()})
     if len(recipes) != 1:
-        raise SamplesError(f"patches of {' and '.join(recipes) or 'no recipe'}: expected of one")
+        raise SamplesError(
+            f"patches of {' and '.join(recipes) or 'no recipe'}: expected one recipe"
+        )
     first = next(iter(parts.values()))
 
     def read(name: str) -> Pair:
@@ -116,14 +118,14 @@ def joined(parts: Mapping[str, Samples]) -> Samples:
 
 
 def sound(samples: Samples, *, skip_broken: bool = False) -> Samples:
-    """Read every patch once; keep those that can be used.
+    """Read every patch once, and return the usable ones.
 
     Args:
         samples: of a folder.
         skip_broken: leave broken ones out instead of refusing the folder.
 
     Raises:
-        SamplesError: some are broken: the first ones by name, how many, and why; or none is left.
+        SamplesError: broken patches, with names, number and reasons; or no patch is left.
     """
     broken = {}
     for name in samples.names:
@@ -144,7 +146,7 @@ def sound(samples: Samples, *, skip_broken: bool = False) -> Samples:
 
 
 def paired(images: Mapping[str, Path], masks: Mapping[str, Path], source: str) -> tuple[str, ...]:
-    """Names that have an image and a mask, in numeric order where they are numbers.
+    """Return names that have an image and a mask, in numeric order if they are numbers.
 
     Raises:
         SamplesError: an image without a mask, or the reverse.
@@ -158,7 +160,7 @@ def paired(images: Mapping[str, Path], masks: Mapping[str, Path], source: str) -
 def _alone(
     files: Mapping[str, Path], others: Mapping[str, Path], noun: str, lacking: str
 ) -> Iterator[str]:
-    """Describe files without their other half; yields nothing where all have one."""
+    """Describe files without a partner; yield nothing if all have one."""
     paths = [files[name] for name in sorted(set(files) - set(others))]
     if paths:
         shown = first_few([f"{path.parent.name}/{path.name}" for path in paths])
@@ -167,7 +169,7 @@ def _alone(
 
 
 def mask_of(values: NDArray[Any], path: Path) -> NDArray[np.uint8]:
-    """A mask of 0 and 1 from one of 0 and 1, or of 0 and 255.
+    """Return a mask of 0 and 1 for one of 0 and 1, or of 0 and 255.
 
     Raises:
         SamplesError: other values.

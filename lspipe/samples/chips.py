@@ -1,7 +1,7 @@
 """A run directory and polygons of landslides -> labelled patches cut from the run's cube.
 
-The cube is that of the frozen plan: the same scenes, the same radiometry, no search anew. A network
-is then trained on pixels as a run will show them.
+The cube is that of the frozen plan: the same scenes and radiometry, without a new search. So a
+network is trained on the same kind of pixels as in a run.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from lspipe.samples import Samples
 
 LEAST_OBSERVED = 0.5
-"""Share of a background window that must be observed and inside the area: most of it can teach."""
+"""Least share of a background window that is observed and inside the area."""
 
 log = logging.getLogger(__name__)
 
@@ -52,33 +52,34 @@ def chips(
     seed: int = 0,
     skip_outside: bool = False,
 ) -> Samples:
-    """Cut labelled patches from the cube of a run, over polygons and where there is none.
+    """Cut labelled patches from the cube of a run, over polygons and in places without any.
 
-    Every polygon lies whole in a patch, a larger one in several together, on every tile that shows
-    it. Its pixels are 1, those that were not observed or lie outside of the area `losses.IGNORED`,
-    all others 0: the polygons are taken to be all the landslides of the area on that date.
+    Every polygon lies whole in a patch, a larger one in several together, on every tile that covers
+    it. Its pixels are 1; pixels that are not observed or outside of the area are `schema.IGNORED`;
+    all others are 0, as the polygons should be all landslides of the area on that date.
 
     Args:
         run: a run directory, finished or planned.
-        polygons: landslides, in any CRS; a GeoDataFrame, or any file that GDAL or GeoParquet reads.
+        polygons: landslides, in any CRS; a GeoDataFrame, GeoParquet, or any file that GDAL reads.
         model: a model item whose channels, scaling and window the patches get; or ...
         recipe: ... the name of a recipe; or ...
         bands: ... canonical names, as reflectance. None of the three = the run's own model.
         window: edge of a patch, pixels; None = the model item's.
         date: which date of the run; "both" cuts on each, "before" first.
-        background: patches without a landslide per patch with one, fewer where there is no room.
-        seed: of the place of the background patches.
-        skip_outside: leave polygons outside of the run's area out instead of refusing them.
+        background: number of patches without a landslide per patch with one; fewer if there is no
+            room.
+        seed: of the places of the background patches.
+        skip_outside: leave out polygons outside of the run's area instead of refusing them.
 
     Returns:
-        Patches, read when asked for: of each date those over polygons, in order of tile, time and
+        Patches, read on demand: for each date those over polygons, in order of tile, time and
         place, then the others. Their regions are the tiles. The same run, polygons and seed give
         the same patches.
 
     Raises:
         SamplesError: no polygons; no CRS, invalid geometry, another kind than polygons; polygons
-            outside of the area, none that was observed; channels that the scenes of the run lack;
-            a window larger than a tile; a date that the run does not have.
+            outside of the area, or none observed; channels that the scenes of the run lack; a
+            window larger than a tile; a date that the run does not have.
         StoreError: not a run directory.
         ModelError: the model item cannot be used.
         UsageError: no such recipe, more than one of model, recipe and bands, no window.
@@ -115,7 +116,7 @@ def units(
     bands: Sequence[str] | None,
     window: int | None,
 ) -> tuple[Recipe, int]:
-    """Channels and scaling of the patches, and their edge; see `chips`."""
+    """Return channels and scaling of the patches, and their edge; see `chips`."""
     given = [
         name
         for name, value in (("model", model), ("recipe", recipe), ("bands", bands))
@@ -127,18 +128,18 @@ def units(
         item = run.item() if model is None else _item(model)
         return recipe_of_item(item), item.window if window is None else window
     if window is None:
-        raise SamplesError("window: missing; a recipe names none: give the edge in pixels")
+        raise SamplesError("window: missing; a recipe has none: give the edge in pixels")
     if recipe is not None:
         return recipe_of(recipe), window
     channels = tuple(bands or ())
     if not channels or len(set(channels)) != len(channels):
         raise SamplesError(f"bands {list(channels)}: expected names such as B04, each once")
-    note = "Reflectance of the bands that were asked for."
+    note = "Reflectance of the requested bands."
     return Recipe("bands", "", channels, "L2A", Scaling(), note), window
 
 
 def recipe_of_item(item: ModelItem) -> Recipe:
-    """Channels and scaling of a model item."""
+    """Return channels and scaling of a model item."""
     if item.recipe:
         return replace(recipe_of(item.recipe), scaling=item.scaling)
     note = f"Channels and scaling of the model {item.id}."
@@ -155,10 +156,10 @@ def _item(model: ModelItem | Path | str) -> ModelItem:
 
 
 def read_polygons(polygons: gpd.GeoDataFrame | Path | str) -> tuple[gpd.GeoDataFrame, str]:
-    """Read polygons and check that each can be burned.
+    """Read polygons and check that each can be rasterised.
 
     Returns:
-        The table, and where it is from, for messages.
+        The table, and its origin, for messages.
 
     Raises:
         SamplesError: a file that cannot be read, no CRS, no polygons, invalid geometry; rows are
@@ -201,7 +202,7 @@ def _read_file(path: Path) -> gpd.GeoDataFrame:
         if path.suffix in {".parquet", ".geoparquet"}:
             return gpd.read_parquet(path)
         return gpd.read_file(path)
-    # GDAL, pyarrow and pyogrio have no common error of their own.
+    # GDAL, pyarrow and pyogrio have no common base error.
     except (RuntimeError, ValueError, OSError) as error:
         reason = " ".join(str(error).split())
         raise SamplesError(f"{path}: cannot be read as polygons: {reason}") from error
@@ -214,7 +215,7 @@ def _refuse_rows(table: gpd.GeoDataFrame, wrong: np.ndarray, what: str, hint: st
 
 
 def _inside(tiles: Sequence[FrozenTile], marks: Mapping[str, Marks]) -> set[int]:
-    """Rows of the polygons that have a pixel inside the area on some tile."""
+    """Return rows of the polygons that have a pixel inside the area on a tile."""
     found: set[int] = set()
     for tile in tiles:
         here = marks[tile.name]
@@ -241,7 +242,7 @@ def check_date(run: FrozenRun, role: str) -> None:
     """Refuse a date that the run does not have.
 
     Raises:
-        SamplesError: it has not.
+        SamplesError: no scene of this date.
     """
     if role not in ("before", "after"):
         raise SamplesError(f"date {role!r}: expected after, before or both")
@@ -253,12 +254,12 @@ def check_date(run: FrozenRun, role: str) -> None:
 
 
 def _over(cutter: Cutter, marks: Mapping[str, Marks], role: str, inside: set[int]) -> list[Patch]:
-    """Windows over the polygons of which something was observed."""
+    """Return windows over polygons with at least one observed pixel of a polygon."""
     wanted = {
         name: [
             number
             for number, row in enumerate(here.rows.tolist())
-            # Too small to locate: no reason for a window of its own.
+            # Too small to locate: it gets no window.
             if row in inside and not here.is_sliver[number]
         ]
         for name, here in marks.items()
@@ -267,7 +268,7 @@ def _over(cutter: Cutter, marks: Mapping[str, Marks], role: str, inside: set[int
     kept = [patch for patch in patches if (cutter.labels(patch) == 1).any()]
     if len(kept) < len(patches):
         log.warning(
-            "%s: %d of %d windows over polygons show none that was observed on the date %s",
+            "%s: %d of %d windows over polygons have no observed pixel of one on the date %s",
             cutter.run.path, len(patches) - len(kept), len(patches), role,
         )  # fmt: skip
     return kept
@@ -276,9 +277,9 @@ def _over(cutter: Cutter, marks: Mapping[str, Marks], role: str, inside: set[int
 def _elsewhere(
     cutter: Cutter, marks: Mapping[str, Marks], over: list[Patch], *, background: float, seed: int
 ) -> list[Patch]:
-    """Windows without a polygon: for each tile and date in proportion to those over polygons.
+    """Return windows without a polygon, for each tile and date in proportion to those with one.
 
-    All dates draw the same places, as far as they were observed.
+    All dates draw the same places, as far as they are observed.
     """
     if not background >= 0:
         raise SamplesError(f"background {background}: expected 0 or more")
@@ -296,12 +297,12 @@ def _elsewhere(
 def _empty(
     cutter: Cutter, tile: FrozenTile, step: int, marks: Marks, rng: np.random.Generator
 ) -> Iterator[Patch]:
-    """Windows that touch no polygon and are mostly observed, in drawn order."""
+    """Yield windows that touch no polygon and are mostly observed, in drawn order."""
     for corner in elsewhere(tile.geobox.shape, cutter.window, rng):
         part = part_of(corner, cutter.window)
         if len(marks.within(part)):
             continue
-        # Before anything is read for it.
+        # Checked first, as nothing has to be read for it.
         if tile.area is not None and tile.area[part].mean() < LEAST_OBSERVED:
             continue
         patch = Patch(tile, step, corner, marks)

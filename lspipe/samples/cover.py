@@ -1,6 +1,6 @@
 """Objects on a grid -> the windows that hold them whole, and windows where nothing is labelled.
 
-Pure geometry in pixels of a tile, rows before columns; no image is touched here.
+Geometry in pixels of a tile, rows before columns; no image is read here.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Box:
     right: int
 
     def lies_in(self, corner: Corner, window: int) -> bool:
-        """Whether a window holds all of it."""
+        """Return whether a window holds the whole box."""
         row, column = corner
         return (
             row <= self.top
@@ -43,19 +43,19 @@ class Box:
 
 
 def over(boxes: Iterable[Box], shape: tuple[int, int], window: int) -> list[Corner]:
-    """Return windows that together hold every box whole, as few as a simple rule finds.
+    """Return windows that together hold every box whole, found by a simple rule.
 
-    An object that fits lies in the middle of its window (at the tile's edge, as near as the tile
-    allows), unless a window of a former object holds it already. A larger one is covered by windows
-    at even steps, none of which may hold any of its pixels if it is not convex: the caller looks.
+    An object that fits into a window lies in its middle (at the tile's edge, as near as possible),
+    unless an earlier window holds it already. A larger object is covered by windows at even steps;
+    if it is not convex, such a window may hold none of its pixels, which the caller must check.
 
     Args:
-        boxes: in any order; the result is the same in each.
+        boxes: in any order, with the same result.
         shape: rows and columns of the tile, at least a window each.
         window: edge of a window, pixels.
 
     Returns:
-        Corners, each once, from the first row on.
+        Corners, each once, sorted by row and column.
     """
     found: dict[Corner, list[Corner]] = {}
     for box in sorted(set(boxes)):
@@ -71,19 +71,19 @@ def over(boxes: Iterable[Box], shape: tuple[int, int], window: int) -> list[Corn
 
 
 def _near(box: Box, found: dict[Corner, list[Corner]], window: int) -> Iterator[Corner]:
-    """Windows that may hold a box: those of its cell and of the cells above and left of it."""
+    """Yield windows that may hold a box: those of its cell and of the cells above and left."""
     row, column = box.top // window, box.left // window
     for cell in product((row - 1, row), (column - 1, column)):
         yield from found.get(cell, ())
 
 
 def elsewhere(shape: tuple[int, int], window: int, rng: np.random.Generator) -> Iterator[Corner]:
-    """Yield the windows of a lattice without overlap, in an order drawn by the generator.
+    """Yield the windows of a lattice without overlap, in random order.
 
     Args:
         shape: rows and columns of the tile.
-        window: edge of a window, pixels; the last one of an axis moves back to end with it.
-        rng: decides the order, and nothing else.
+        window: edge of a window, pixels; the last one of an axis is moved back to end with it.
+        rng: only for the order.
     """
     rows, columns = (origins(length, window, window) for length in shape)
     for number in rng.permutation(len(rows) * len(columns)):
@@ -92,7 +92,7 @@ def elsewhere(shape: tuple[int, int], window: int, rng: np.random.Generator) -> 
 
 
 def _along(start: int, stop: int, length: int, window: int) -> list[int]:
-    """First pixels of the windows that cover start..stop of an axis, at even steps."""
+    """Return first pixels of the windows that cover start..stop of an axis, at even steps."""
     if stop - start <= window:
         middle = (start + stop - window) // 2
         return [min(max(middle, 0), length - window)]

@@ -1,7 +1,7 @@
 """Windows of a frozen run -> labelled patches in the units of a recipe.
 
-A pixel that was not observed on the date, or lies outside of the run's area, is not
-counted (`schema.IGNORED`): it has no label.
+A pixel that is not observed on the date, or outside of the run's area, has no label
+(`schema.IGNORED`).
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Patch:
     """Number of the date among the steps of the tile."""
     corner: Corner
     marks: Marks
-    """What is labelled on the tile on this date."""
+    """Labelled polygons of the tile on this date."""
 
     @property
     def name(self) -> str:
@@ -61,7 +61,7 @@ class Cutter:
     window: int
     """Edge of a patch, pixels."""
     _ranges: dict[tuple[str, int], NDArray[np.float32]] = field(default_factory=dict, repr=False)
-    """Of tiles and steps that were measured, where the scaling asks."""
+    """Ranges of tiles and steps, measured if the scaling needs them."""
 
     def __post_init__(self) -> None:
         for tile in self.run.tiles:
@@ -75,12 +75,12 @@ class Cutter:
     def over(
         self, marks: Mapping[str, Marks], role: str, *, wanted: Mapping[str, Sequence[int]]
     ) -> list[Patch]:
-        """Windows over objects, on every tile and every step of a date.
+        """Return windows over objects, on every tile and every step of a date.
 
         Args:
-            marks: per tile, what is labelled there on this date.
+            marks: per tile, its labelled polygons on this date.
             role: "before" or "after".
-            wanted: per tile, numbers among its marks of the objects to hold whole.
+            wanted: per tile, numbers in `marks` of the objects that windows must hold whole.
         """
         return [
             Patch(tile, number, corner, marks[tile.name])
@@ -95,7 +95,7 @@ class Cutter:
         ]
 
     def labels(self, patch: Patch) -> NDArray[np.uint8]:
-        """Labels of a patch: 1, 0, `IGNORED`; uint8 (y, x). Reads its pixels.
+        """Read a patch and return its labels: 1, 0, `IGNORED`; uint8 (y, x).
 
         Raises:
             SamplesError: the scenes lack a channel, or a read failed.
@@ -103,7 +103,7 @@ class Cutter:
         return self._labels(patch, *self._pixels(patch))
 
     def read(self, patch: Patch) -> Pair:
-        """Image in the units of the recipe, NaN = no data; and labels.
+        """Read the image in the units of the recipe, NaN = no data, and the labels.
 
         Raises:
             SamplesError: the scenes lack a channel, or a read failed.
@@ -119,7 +119,7 @@ class Cutter:
         return image, self._labels(patch, pixels, hidden)
 
     def samples(self, patches: Iterable[Patch], source: str) -> Samples:
-        """Patches as `Samples`, read when asked for; regions are the tiles.
+        """Return patches as `Samples`, read on demand; regions are the tiles.
 
         Args:
             patches: each with an observed pixel.
@@ -138,7 +138,7 @@ class Cutter:
         )
 
     def _pixels(self, patch: Patch) -> tuple[NDArray[np.int16], NDArray[np.bool_]]:
-        """Reflectance (band, y, x), and True (y, x) where the date was not observed."""
+        """Read reflectance (band, y, x), and True (y, x) where the date is not observed."""
         part = part_of(patch.corner, self.window)
         step = patch.tile.steps[patch.step]
         try:
@@ -148,7 +148,7 @@ class Cutter:
         return pixels, quality != 0
 
     def _range(self, patch: Patch) -> NDArray[np.float32]:
-        """Lowest and highest reflectance of the whole tile on a date, (band, 2)."""
+        """Return lowest and highest reflectance of the whole tile on a date, (band, 2)."""
         key = patch.tile.name, patch.step
         if key not in self._ranges:
             try:
@@ -173,7 +173,7 @@ class Cutter:
 
 
 def _level(patches: Iterable[Patch]) -> Level:
-    """Product level of the scenes of patches; "none" where they have none, or several."""
+    """Return the product level of the scenes; "none" if they have none, or several."""
     steps = [patch.tile.steps[patch.step] for patch in patches]
     found = {catalogs.level(scene) for step in steps for scene in step.items}
     return found.pop() or "none" if len(found) == 1 else "none"

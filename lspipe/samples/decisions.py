@@ -1,14 +1,15 @@
 """A person's decisions about the list of a run -> labelled patches.
 
 The decisions are those that the run keeps, or those of a file (see `change/decisions.py`), carried
-to the run's `inventory.parquet`, whose outlines are taken. On the date that shows an object,
+to the objects of the run's `inventory.parquet`, with their outlines. On the date that shows an
+object,
 
     true                  its pixels are landslide
-    false                 its pixels are none: a hard negative
-    "unsure", or null     its pixels say nothing, and so do objects of the other date
+    false                 its pixels are no landslide: a hard negative
+    "unsure", or null     its pixels are ignored, and so are objects of the other date
 
-and all other pixels of a patch are no landslide: neither the run nor the person marked them. What
-the run missed there is learnt as background.
+and all other pixels of a patch are no landslide: neither the run nor the person marked them. A
+landslide that the run missed there is learnt as background.
 """
 
 from __future__ import annotations
@@ -39,29 +40,29 @@ if TYPE_CHECKING:
     from lspipe.samples.cut import Patch
 
 _LABELS = {"true": 1, "false": 0}
-"""Of the pixels of an object; any other answer, or none, says nothing."""
+"""Label of the pixels of an object; with any other answer, or none, they are ignored."""
 
 _DATES = ("after", "before")
 
 
 @dataclass(frozen=True)
 class Reviewed:
-    """Patches over what a person decided, and how much that was."""
+    """Patches over reviewed objects, and counts of decisions."""
 
     samples: Samples
     right: int
-    """Objects that are landslides, and that a patch shows."""
+    """Landslides that a patch shows."""
     wrong: int
-    """Objects that are none, and that a patch shows."""
+    """False alarms that a patch shows."""
     unsure: int
     unreviewed: int
-    """Objects of the inventory that nobody decided about."""
+    """Objects of the inventory without a decision."""
     unseen: int
-    """Objects that were decided, and that no patch shows: not in the list, or not observed on the
-    date that is read."""
+    """Decided objects that no patch shows: not in the list, or not observed on the date that is
+    read."""
 
     def counts(self) -> dict[str, int]:
-        """Plain numbers."""
+        """Return the counts as plain numbers."""
         return {
             "true": self.right,
             "false": self.wrong,
@@ -74,15 +75,15 @@ class Reviewed:
 def reviewed(
     run: Path | str, decisions: Path | str | None = None, *, item: ModelItem | None = None
 ) -> Reviewed:
-    """Cut patches over the objects of a run that a person decided about.
+    """Cut patches over the reviewed objects of a run.
 
     New, persistent, undetermined and (in a run of one date) detected objects are read from the date
     after, vanished ones from the date before. Every decided object lies whole in a patch, a larger
-    one in several together, on every tile that shows it.
+    one in several together, on every tile that covers it.
 
     Args:
         run: a run directory with its `inventory.parquet`.
-        decisions: GeoPackage, GeoJSON or GeoParquet; None = what the run keeps.
+        decisions: GeoPackage, GeoJSON or GeoParquet; None = the decisions that the run keeps.
         item: the model item whose channels, scaling and window the patches get; None = the run's.
 
     Raises:
@@ -130,7 +131,7 @@ def reviewed(
 def _patches(
     cutter: Cutter, inventory: gpd.GeoDataFrame, answers: Mapping[str, Answer], date: str
 ) -> tuple[list[Patch], set[str]]:
-    """Patches over the decided objects of a date, and the ids of those that they show."""
+    """Return patches over the decided objects of a date, and the ids of the objects in them."""
     names = inventory["id"].to_numpy()
     is_here = np.where(inventory["status"] == "vanished", "before", "after") == date
     labels = np.array([_LABELS.get(answers.get(name, ""), IGNORED) for name in names], np.uint8)
@@ -150,9 +151,9 @@ def _patches(
 
 
 def _shown(cutter: Cutter, patch: Patch, wanted: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Numbers of the objects of which a patch has a pixel that says something."""
+    """Return numbers of the objects that have a labelled pixel in a patch."""
     part = part_of(patch.corner, cutter.window)
-    says = cutter.labels(patch) != IGNORED
+    is_labelled = cutter.labels(patch) != IGNORED
     near = np.intersect1d(patch.marks.within(part), wanted)
-    found = [n for n in near if (patch.marks.pixels(np.array([n]), part) & says).any()]
+    found = [n for n in near if (patch.marks.pixels(np.array([n]), part) & is_labelled).any()]
     return np.array(found, np.int64)

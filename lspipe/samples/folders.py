@@ -1,4 +1,4 @@
-"""A folder of labelled patches, whichever layout it has, with the regions of its patches.
+"""A folder of labelled patches, of any known layout, with the regions of its patches.
 
 Layouts:
 
@@ -11,7 +11,7 @@ Regions, in one of two ways:
     Taiwan/, China/, ...     sub-folders, each with a layout of its own: a region is a sub-folder,
                              and its patches are called "Taiwan/12"
 
-A folder that has both, or none, is refused: nothing is guessed.
+A folder with both, or with none of them, is refused.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def open_folder(path: str | Path, recipe: str) -> Samples:
 
     Args:
         path: a folder with a layout, or of regions with one each.
-        recipe: names the channels and units that are wanted; the layout must hold them.
+        recipe: channels and units of the patches; the layout must hold them.
 
     Raises:
         SamplesError: no layout or several; a layout that does not hold the recipe; images without
@@ -78,7 +78,7 @@ def _layouts(folder: Path) -> list[str]:
 
 
 def _sub_folders(root: Path) -> list[Path]:
-    """Folders with a layout, which are regions."""
+    """Return sub-folders with a layout, which are regions."""
     return sorted(
         entry
         for entry in root.iterdir()
@@ -87,7 +87,7 @@ def _sub_folders(root: Path) -> list[Path]:
 
 
 def _plain(folder: Path, recipe: str) -> Samples:
-    """Patches of the one layout of a folder."""
+    """Return the patches of a folder with one layout."""
     layouts = _layouts(folder)
     if len(layouts) > 1:
         raise SamplesError(
@@ -100,7 +100,7 @@ def _plain(folder: Path, recipe: str) -> Samples:
 
 
 def _joined(root: Path, folders: list[Path], recipe: str) -> Samples:
-    """Patches of all sub-folders, each of the region of its folder."""
+    """Return the patches of all sub-folders, whose names are their regions."""
     parts = {}
     for folder in folders:
         if (folder / REGIONS_FILE).exists():
@@ -127,7 +127,7 @@ def _joined(root: Path, folders: list[Path], recipe: str) -> Samples:
 
 
 def _with_regions(samples: Samples, file: Path) -> Samples:
-    """The samples with the regions of the list, if there is one."""
+    """Return the samples with the regions of regions.csv, if there is one."""
     if not file.exists():
         return samples
     regions = _read_regions(file)

@@ -1,12 +1,12 @@
 """Folders of Landslide4Sense: `img/image_N.h5` and `mask/mask_N.h5`, 128 x 128 x 14, float64.
 
-The files name no channels. That they are the fourteen of the recipe, in its order and units, is
-seen in the values: times the vector of the set, each optical channel holds digital numbers, which
-are whole, and no other order or scale gives whole numbers. Slope and DEM are distinguished by the
-ground: where the elevation changes fast, it is steep.
+The files name no channels. Their values show that they are the fourteen of the recipe, in its order
+and units: multiplied by the vector of the data set, each optical channel gives whole digital
+numbers, and no other order or scale does. Slope and DEM differ by the ground: where the elevation
+changes fast, the slope is steep.
 
-A recipe of the files' own units gets their values as they are; any other one is scaled anew from
-the reflectances behind them.
+A recipe in the units of the files gets their values unchanged; for any other recipe the
+reflectances are computed and scaled again.
 
 Source: github.com/iarai/Landslide4Sense-2022 (README; issue 4); docs/method.md, Landslide4Sense
 values.
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 SHAPE = (128, 128, 14)
 
 LEVEL: Level = "L1C"
-"""Product of all of its images: they have band 10, which L2A never has
+"""Product level of all its images: they have band 10, which L2A never has
 (docs/method.md, Bands and levels)."""
 
 IMAGE_KEY, MASK_KEY = "img", "mask"
@@ -42,7 +42,7 @@ OPTICAL = 12
 """Channels of Sentinel-2, before slope and DEM."""
 
 WHOLE = 5e-3
-"""How far a value may be from a whole digital number; those of the set are within 2e-3."""
+"""Largest distance from a whole digital number; in the data set it is below 2e-3."""
 
 PIXEL = 10.0
 """Edge of a pixel, metres."""
@@ -66,7 +66,7 @@ def folder(path: str | Path, recipe: str = "l4s14") -> Samples:
     lacking = [channel for channel in wanted.channels if channel not in all_channels]
     if lacking:
         raise SamplesError(
-            f"{root}: recipe {recipe} wants {', '.join(lacking)}; Landslide4Sense has "
+            f"{root}: recipe {recipe} needs {', '.join(lacking)}; Landslide4Sense has "
             f"{' '.join(all_channels)}"
         )
     check_scaling(wanted, f"{root}: HDF5 patches of Landslide4Sense")
@@ -91,7 +91,7 @@ def folder(path: str | Path, recipe: str = "l4s14") -> Samples:
 
 
 def _stored_scaling(index: list[int]) -> Scaling:
-    """What some of the channels have behind them in the files, from their own units on."""
+    """Return the scaling of some channels in the files, from their units."""
     scale = recipe_of("l4s14").scaling.scale
     return Scaling(kind="affine", scale=tuple(scale[i] for i in index), offset=(0.0,) * len(index))
 
@@ -107,16 +107,16 @@ def _check_terrain(wanted: Recipe, root: Path) -> None:
         if channel in UNITS and own.get(channel) != (stored[channel], 0.0):
             raise SamplesError(
                 f"{root}: HDF5 patches of Landslide4Sense cannot be in the units of recipe "
-                f"{wanted.name}: it does not take {channel} as the files have it, divided by "
+                f"{wanted.name}: it does not take {channel} as it is in the files, divided by "
                 f"{1 / stored[channel]:g} {UNITS[channel]}; expected a recipe of bands, or one "
                 "such as l4s14"
             )
 
 
 def _raw(image: NDArray[Any]) -> NDArray[np.float32]:
-    """What was divided by the vector: reflectance, degrees and metres; float32 (channel, y, x)."""
+    """Undo the division by the vector: reflectance, degrees, metres; float32 (channel, y, x)."""
     values = np.moveaxis(image * L4S_DIVISORS, -1, 0)
-    # Digital numbers are whole, which the division by a rounded vector hides (`_check_values`).
+    # Rounded, as digital numbers are whole and the vector is not exact (`_check_values`).
     bands = reflectance(np.round(values[:OPTICAL]))
     return np.concatenate([bands, values[OPTICAL:].astype(np.float32)])
 
@@ -171,7 +171,7 @@ def _check_values(image: NDArray[Any], path: Path) -> None:
 
 
 def _likeness(slope: NDArray[Any], elevation: NDArray[Any]) -> float:
-    """Correlation of a slope, degrees, with that of an elevation, metres; 0 where one is flat."""
+    """Return the correlation of a slope, degrees, with that of an elevation, metres; 0 if flat."""
     steepness = np.hypot(*np.gradient(elevation, PIXEL))
     if slope.std() == 0 or steepness.std() == 0:
         return 0.0

@@ -1,7 +1,7 @@
 """Labelled polygons on the grid of a tile -> the label of every pixel of a window.
 
-A pixel belongs to a polygon that holds its centre. A polygon that holds no centre marks the pixels
-that it touches as `IGNORED`: it is too small to locate, and never becomes "no landslide".
+A pixel belongs to a polygon that holds its centre. A polygon without any centre is too small to
+locate: the pixels that it touches are `IGNORED`, and never become "no landslide".
 """
 
 from __future__ import annotations
@@ -34,20 +34,20 @@ class Marks:
 
     geobox: GeoBox
     rows: NDArray[np.int64]
-    """Row of each in the table that they are of."""
+    """Row of each polygon in its table."""
     geometries: NDArray[Any]
     """Shapely, in the CRS of the tile."""
     labels: NDArray[np.uint8]
-    """1 = landslide, 0 = none, `IGNORED`; of each."""
+    """Label of each: 1 = landslide, 0 = none, `IGNORED`."""
     boxes: tuple[Box, ...]
-    """Of the pixels of each."""
+    """Box of the pixels of each."""
     is_sliver: NDArray[np.bool_]
-    """Whether it holds no pixel centre."""
+    """Whether each polygon holds no pixel centre."""
     tree: shapely.STRtree
 
     @classmethod
     def of(cls, table: gpd.GeoDataFrame, labels: NDArray[np.uint8], geobox: GeoBox) -> Marks:
-        """Put a table on a grid; what lies elsewhere is left out.
+        """Put a table on a grid; polygons elsewhere are left out.
 
         Args:
             table: polygons of any CRS.
@@ -82,7 +82,7 @@ class Marks:
         return len(self.rows)
 
     def within(self, part: Part) -> NDArray[np.int64]:
-        """Numbers of the polygons whose pixels may lie in a part of the tile."""
+        """Return numbers of the polygons whose pixels may lie in a part of the tile."""
         rows, columns = part
         grid = self.geobox.transform
         west, north = grid * (columns.start, rows.start)
@@ -90,7 +90,7 @@ class Marks:
         return np.sort(self.tree.query(shapely.box(west, south, east, north)))
 
     def pixels(self, numbers: NDArray[np.int64], part: Part) -> NDArray[np.bool_]:
-        """Pixels of some polygons in a part of the tile, bool (y, x)."""
+        """Return the pixels of some polygons in a part of the tile, bool (y, x)."""
         centres = [self.geometries[n] for n in numbers if not self.is_sliver[n]]
         touched = [self.geometries[n] for n in numbers if self.is_sliver[n]]
         return _burn(centres, self.geobox, part) | _burn(
@@ -98,10 +98,10 @@ class Marks:
         )
 
     def burn(self, part: Part) -> NDArray[np.uint8]:
-        """Label of every pixel: 1, 0 or `IGNORED`, uint8 (y, x).
+        """Return the label of every pixel: 1, 0 or `IGNORED`, uint8 (y, x).
 
-        Where polygons overlap, one with a label beats one without, and one landslide and one
-        that is none make a pixel that is ignored.
+        Where polygons overlap, a label replaces `IGNORED`, and a landslide together with a
+        false alarm gives `IGNORED`.
         """
         numbers = self.within(part)
         slivers = numbers[self.is_sliver[numbers] & (self.labels[numbers] != 0)]
@@ -118,12 +118,12 @@ class Marks:
 
 
 def part_of(corner: Corner, window: int) -> Part:
-    """Rows and columns of a window."""
+    """Return rows and columns of a window."""
     return slice(corner[0], corner[0] + window), slice(corner[1], corner[1] + window)
 
 
 def _place(geometry: Any, geobox: GeoBox) -> tuple[Box, bool] | None:
-    """The pixels of a polygon, and whether it only touches them; None = none of this grid."""
+    """Return the box of a polygon, and whether it only touches pixels; None = not on the grid."""
     part = _around(geometry, geobox)
     if part is None:
         return None
@@ -138,7 +138,7 @@ def _place(geometry: Any, geobox: GeoBox) -> tuple[Box, bool] | None:
 
 
 def _around(geometry: Any, geobox: GeoBox) -> Part | None:
-    """Rows and columns of the grid that the bounds of a geometry touch."""
+    """Return rows and columns of the grid that the bounds of a geometry touch."""
     if geometry.is_empty:
         return None
     west, south, east, north = geometry.bounds

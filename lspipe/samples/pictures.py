@@ -1,16 +1,16 @@
 """Folders of images with masks: `images/` and `masks/`, PNG or GeoTIFF.
 
-An image and its mask have one name, but for a first word ("image_12.png", "mask_12.png"). What the
-numbers of an image are follows from their type:
+An image and its mask have the same name, except for a first word ("image_12.png", "mask_12.png").
+The type of an image decides what its numbers are:
 
-    uint8            a colour picture: 0..255 stands for 0..1. Of a recipe that divides by the
-                     largest value of a window it was scaled when it was made; of `vega3` it is what
-                     a map service shows. It is no reflectance, and other recipes are refused.
+    uint8            a colour picture: 0..255 is 0..1. For a recipe that divides by the largest
+                     value of a window, it was scaled when it was made; for `vega3` it is a picture
+                     of a map service. It is no reflectance, so other recipes refuse it.
     uint16, int16    reflectance x 1e4 without an offset, bands only
     float32          reflectance 0..1, and slope, DEM, ... in the units of `recipes.UNITS`
 
-Of the latter, the bands are found by their descriptions ("B02", "slope"), in any order among any
-others. Pixels that the file declares as no data, and NaN, are no data.
+In files of reflectance, bands are found by their descriptions ("B02", "slope"), in any order and
+among other bands. NaN, and pixels that the file declares as no data, are no data.
 
 Source: paper 004, section 2.2 (colour images of a map service); docs/method.md, Channels of the
 papers (names, not positions).
@@ -43,16 +43,16 @@ if TYPE_CHECKING:
 SUFFIXES = (".png", ".tif", ".tiff")
 
 COLOUR_RECIPES = ("vega3",)
-"""Those whose paper had colour pictures where others have reflectance."""
+"""Recipes whose paper used colour pictures instead of reflectance."""
 
 COLOURS = ("B04", "B03", "B02")
-"""Bands of a colour picture that describes none: red, green, blue."""
+"""Bands of a colour picture without descriptions: red, green, blue."""
 
 INTEGERS, FLOATS = ("uint16", "int16"), ("float32", "float64")
 """Types of reflectance x 1e4, and of reflectance."""
 
 BRIGHTEST = 2.0
-"""Half of the pixels of a patch are never brighter: snow and clouds are near a reflectance of 1."""
+"""Largest plausible median of a patch: snow and clouds have a reflectance near 1."""
 
 PNG_END = b"\0\0\0\0IEND\xaeB`\x82"
 """Last chunk of a whole PNG: length 0, its name, its checksum (PNG specification, 11.2.5 IEND)."""
@@ -65,7 +65,7 @@ def folder(path: str | Path, recipe: str = "l4s-rgb") -> Samples:
 
     Args:
         path: holds `images/` and `masks/`.
-        recipe: names the channels, and the units that the images are turned into.
+        recipe: its channels and units are those of the result.
 
     Raises:
         SamplesError: no such folders, images without masks or the reverse, two files of one name;
@@ -100,13 +100,13 @@ def _named(folder: Path) -> dict[str, Path]:
         if path.suffix.lower() in SUFFIXES:
             name = _FIRST_WORD.sub("", path.stem)
             if name in named:
-                raise SamplesError(f"{path}: {named[name].name} stands for {name!r} already")
+                raise SamplesError(f"{path}: {named[name].name} has the name {name!r} already")
             named[name] = path
     return named
 
 
 def _image(path: Path, wanted: Recipe) -> NDArray[np.float32]:
-    """An image in model units, float32 (channel, y, x), NaN = no data."""
+    """Read an image in model units, float32 (channel, y, x), NaN = no data."""
     with _opened(path) as file:
         if file.dtypes[0] == "uint8":
             return _colours(file, path, wanted)
@@ -116,7 +116,7 @@ def _image(path: Path, wanted: Recipe) -> NDArray[np.float32]:
 def _mask(path: Path) -> NDArray[np.uint8]:
     with _opened(path) as file:
         bands = _opaque(file, path)
-    # A mask of one band may be stored as a grey picture of three equal ones.
+    # A mask may be stored as a grey picture of three equal bands.
     if len(bands) == 3 and (bands == bands[0]).all():
         bands = bands[:1]
     return mask_of(_counted(bands, path, 1)[0], path)
@@ -124,7 +124,7 @@ def _mask(path: Path) -> NDArray[np.uint8]:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[DatasetReader]:
-    """A file that GDAL reads and that is whole."""
+    """Open a file with GDAL, and check that it is complete."""
     import rasterio
     from rasterio.errors import NotGeoreferencedWarning, RasterioError
 
@@ -143,11 +143,11 @@ def _opened(path: Path) -> Iterator[DatasetReader]:
 
 
 def _colours(file: DatasetReader, path: Path, wanted: Recipe) -> NDArray[np.float32]:
-    """A picture of 8 bits in model units, its bands red, green and blue or described."""
+    """Return an 8-bit picture in model units; its bands are red, green and blue, or described."""
     is_scaled = wanted.scaling.kind == "window-max"
     if not is_scaled and wanted.base not in COLOUR_RECIPES:
         raise SamplesError(
-            f"{path}: an 8-bit picture holds no reflectance, which recipe {wanted.name} wants: "
+            f"{path}: an 8-bit picture holds no reflectance, which recipe {wanted.name} needs: "
             f"expected a GeoTIFF of {' or '.join(INTEGERS)} (reflectance x 1e4) or {FLOATS[0]} "
             f"(reflectance) with bands described as {' '.join(wanted.channels)}"
         )
@@ -162,7 +162,7 @@ def _colours(file: DatasetReader, path: Path, wanted: Recipe) -> NDArray[np.floa
 
 
 def _opaque(file: DatasetReader, path: Path) -> NDArray[Any]:
-    """The bands of a picture, without one of opacity, which must be opaque."""
+    """Return the bands of a picture without its alpha band, which must be fully opaque."""
     from rasterio.enums import ColorInterp
 
     bands: NDArray[Any] = file.read()
@@ -184,19 +184,19 @@ def _counted(bands: NDArray[Any], path: Path, count: int) -> NDArray[Any]:
 
 
 def _measured(file: DatasetReader, path: Path, wanted: Recipe) -> NDArray[np.float32]:
-    """The channels of a recipe in its units, float32 (channel, y, x), NaN = no data."""
+    """Return the channels of a recipe in its units, float32 (channel, y, x), NaN = no data."""
     places = _places(file, wanted)
     if places is None:
         found = ", ".join(name or "(nothing)" for name in file.descriptions)
         raise SamplesError(
-            f"{path}: bands described as {found}: recipe {wanted.name} wants each of "
+            f"{path}: bands described as {found}: recipe {wanted.name} needs each of "
             f"{', '.join(wanted.channels)} once, in any order; write them with rasterio, opened as "
             f"'r+': file.descriptions = ({wanted.channels[0]!r}, ...)"
         )
     is_integer = _is_integer(file, path, wanted)
     _check_stated_scale(file, path, places, REFLECTANCE_SCALE if is_integer else 1.0)
     stored = file.read([place + 1 for place in places], masked=True)
-    # Before the cast: a value for no data may be beyond float32.
+    # Before the cast: the no-data value may be outside of float32.
     values = np.where(np.ma.getmaskarray(stored), np.nan, stored.data).astype(np.float32)
     pixels = reflectance(values) if is_integer else values
     _check_values(pixels, path, wanted)
@@ -204,7 +204,7 @@ def _measured(file: DatasetReader, path: Path, wanted: Recipe) -> NDArray[np.flo
 
 
 def _places(file: DatasetReader, wanted: Recipe) -> list[int] | None:
-    """Places, from 0, of the bands described as the channels; None where not each is, once."""
+    """Return places, from 0, of the bands described as the channels; None unless each is once."""
     names = list(file.descriptions)
     if any(names.count(channel) != 1 for channel in wanted.channels):
         return None
@@ -212,7 +212,7 @@ def _places(file: DatasetReader, wanted: Recipe) -> list[int] | None:
 
 
 def _is_integer(file: DatasetReader, path: Path, wanted: Recipe) -> bool:
-    """Whether the numbers are reflectance x 1e4 rather than the units themselves."""
+    """Return whether the numbers are reflectance x 1e4, not the units themselves."""
     dtype = file.dtypes[0]
     if dtype not in (*INTEGERS, *FLOATS):
         raise SamplesError(

@@ -1,19 +1,19 @@
-"""Which patches to train on and which to test on, as the papers divided theirs.
+"""Patches -> those to train on and those to test on, by the rules of the papers.
 
-A split is decided by the names of the patches and their regions alone, so everyone who has the same
-folder has the same split. Neighbouring patches look alike, so papers 001 and 003 cut each area in
-two; `random_split` does not, and its scores are the kinder for it.
+A split depends only on the names of the patches and their regions, so the same folder always has
+the same split. Neighbouring patches look alike, so papers 001 and 003 cut each area in two;
+`random_split` does not, and its scores are too good for this reason.
 
     quarter         paper 001: the first quarter of each area to train on, the rest to test on
     three_to_two    paper 003: each area in the ratio 3:2
     random_split    paper 002: 80 % and 20 % at random, with a fixed seed
 
-What the papers leave open: 001 has "the first quarter generated patches from each case study
-area", 959 of 3799, which is 25.2 %: a quarter is rounded up here, which gives at most one patch per
-area more. 003 does not state along which line an area was cut, only that it was into two areas: the
-patches are taken in their order, which is row by row where a regular grid was cut, so the line runs
-along the rows. 002 states 80 % and 20 % with "a fixed random seed"; its code has 42, and its
-Table 4 counts 2661 and 1138 patches, which is 70 %: the text is followed.
+Details that the papers leave open: 001 has "the first quarter generated patches from each case
+study area", 959 of 3799, which is 25.2 %; so a quarter is rounded up here, which gives at most one
+patch more per area. 003 cuts each area in two, but does not state along which line; patches are
+taken in their order, which is row by row on a regular grid, so the line runs along the rows. 002
+states 80 % and 20 % with "a fixed random seed"; its code has 42, and its Table 4 counts 2661 and
+1138 patches, which is 70 %. The text is followed here.
 
 Source: papers 001 (section III), 002 (section 5.3.2), 003 (implementation details);
 docs/method.md, Training.
@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lspipe.errors import SamplesError, UsageError
+from lspipe.errors import SamplesError, UsageError, first_few
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -40,17 +40,17 @@ SEED = 42
 
 @dataclass(frozen=True)
 class Split:
-    """Names of patches, each in one of the two, in the order in which they were given."""
+    """Names of patches, each in one of the two parts, in the given order."""
 
     train: tuple[str, ...]
     test: tuple[str, ...]
 
 
 def quarter(names: Sequence[str], regions: Mapping[str, str] | None = None, seed: int = 0) -> Split:
-    """The first quarter of each region to train on, the other three to test on: paper 001.
+    """Take the first quarter of each region to train on, the rest to test on: paper 001.
 
     Args:
-        names: of patches, in the order in which they were cut.
+        names: of patches, in the order of cutting.
         regions: region of each patch; None = all of one.
         seed: has no effect: nothing is drawn.
 
@@ -64,7 +64,7 @@ def quarter(names: Sequence[str], regions: Mapping[str, str] | None = None, seed
 def three_to_two(
     names: Sequence[str], regions: Mapping[str, str] | None = None, seed: int = 0
 ) -> Split:
-    """The first three fifths of each region to train on, the last two to test on: paper 003.
+    """Take the first three fifths of each region to train on, the rest to test on: paper 003.
 
     Arguments and errors are those of `quarter`.
     """
@@ -79,7 +79,7 @@ def random_split(
     *,
     share: float = 0.8,
 ) -> Split:
-    """Patches drawn at random, 80 % to train on: paper 002. Neighbours may end on both sides.
+    """Draw patches at random, 80 % to train on: paper 002. Neighbours may be in both parts.
 
     Args:
         names: of patches.
@@ -130,17 +130,17 @@ def split(samples: Samples, rule: str, *, seed: int = SEED) -> tuple[Samples, Sa
 def _first_of_each(
     names: Sequence[str], regions: Mapping[str, str] | None, *, share: float
 ) -> Split:
-    """The first part of each region, rounded up, and the rest."""
+    """Return the first part of each region, rounded up, and the rest."""
     homeless = [name for name in names if regions is not None and name not in regions]
     if homeless:
         raise SamplesError(
-            f"{', '.join(homeless[:5])}: no region is known ({len(homeless)} of {len(names)} "
+            f"{first_few(homeless)}: no region is known ({len(homeless)} of {len(names)} "
             "patches): a split by area needs one for each"
         )
     members: dict[str, list[str]] = {}
     for name in names:
         members.setdefault(regions[name] if regions is not None else "", []).append(name)
-    # 3 / 5 of 5 is a hair above 3 in floats.
+    # Rounded, as 3 / 5 of 5 is slightly above 3 in floats.
     first = {
         name
         for inside in members.values()

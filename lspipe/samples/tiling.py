@@ -1,9 +1,9 @@
-"""Patches cut on a regular grid into smaller ones, as paper 003 cut its images: without overlap.
+"""Patches -> smaller ones, cut on a regular grid without overlap.
 
-Where a recipe scales each window by its own values, a smaller window has other values of its own:
-it is scaled anew, so that a network is shown in training what a run will show it.
+If a recipe scales each window by its own values, a smaller window is scaled again by its own, so
+that the network gets the same input in training as in a run.
 
-Source: paper 003, which cuts its patches so.
+Source: paper 003, which cuts its patches in this way.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ if TYPE_CHECKING:
 def cut(samples: Samples, window: int) -> Samples:
     """Cut every patch into windows, named "PATCH/ROW-COLUMN", rows before columns.
 
-    The first patch sets the size of all; another size is refused when it is read.
+    All patches must have the size of the first one, which is checked when they are read.
 
     Args:
         samples: square patches.
-        window: edge, pixels; that of the patches changes nothing.
+        window: edge, pixels; with the edge of the patches nothing is cut.
 
     Raises:
         SamplesError: no patches, or patches whose edge is no multiple of the window.
@@ -62,7 +62,7 @@ def cut(samples: Samples, window: int) -> Samples:
             )
         row, column = corners[place]
         part = (..., slice(row, row + window), slice(column, column + window))
-        return _scaled_anew(image[part], samples.recipe.scaling), mask[part]
+        return _scaled_again(image[part], samples.recipe.scaling), mask[part]
 
     names = [(patch, f"{patch}/{place}") for patch in samples.names for place in corners]
     regions = samples.regions
@@ -74,12 +74,12 @@ def cut(samples: Samples, window: int) -> Samples:
     )
 
 
-def _scaled_anew(window: NDArray[np.float32], scaling: Scaling) -> NDArray[np.float32]:
-    """A window in its own units: those of its patch differ from them by a factor and a summand."""
+def _scaled_again(window: NDArray[np.float32], scaling: Scaling) -> NDArray[np.float32]:
+    """Scale a window by its own values; before, it was scaled by those of its patch."""
     observed: NDArray[np.bool_] = np.logical_not(np.isnan(window).any(axis=0))
     if scaling.kind not in WINDOW_KINDS or not observed.any():
         return window
     values = np.nan_to_num(window)
     units = model_units(values[None], Scaling(kind=scaling.kind), observed=observed[None, None])[0]
-    anew: NDArray[np.float32] = np.where(np.isnan(window), np.float32(np.nan), units)
-    return anew
+    scaled: NDArray[np.float32] = np.where(np.isnan(window), np.float32(np.nan), units)
+    return scaled

@@ -1,6 +1,6 @@
-"""One patch in reflectance -> the units of a recipe, as a run shows a window to its network.
+"""One patch in reflectance -> the units of a recipe, as for a window of a run.
 
-A patch is taken for a window. What is measured of a whole tile cannot be had of it.
+A patch counts as a window. Scalings that need a whole tile are not possible.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 
 
 def check_scaling(recipe: Recipe, source: str) -> None:
-    """Refuse a recipe whose scaling no patch alone can have.
+    """Refuse a recipe whose scaling needs more than a patch.
 
     Args:
-        recipe: that the patches are wanted in.
+        recipe: of the patches.
         source: the folder and the kind of its files, for the message.
 
     Raises:
@@ -36,12 +36,12 @@ def check_scaling(recipe: Recipe, source: str) -> None:
         raise SamplesError(
             f"{source} cannot be in the units of recipe {recipe.name}: it stretches each channel "
             "over its whole tile (tile-minmax), and a patch does not hold the range of its tile; "
-            "cut patches from a run (labels=...), which does"
+            "cut patches from a run (labels=...) instead"
         )
 
 
 def reflectance(numbers: NDArray[Any]) -> NDArray[np.float32]:
-    """Turn digital numbers without an offset into reflectance, to the last bit as a run does.
+    """Turn digital numbers without an offset into reflectance, with the same bits as in a run.
 
     Args:
         numbers: reflectance x 1e4, any shape and dtype.
@@ -51,10 +51,10 @@ def reflectance(numbers: NDArray[Any]) -> NDArray[np.float32]:
 
 
 def in_units_of(recipe: Recipe, pixels: NDArray[np.float32], path: Path) -> NDArray[np.float32]:
-    """Scale a patch as its recipe does, by its own values where the recipe measures windows.
+    """Scale a patch as its recipe does; by its own values if the recipe scales windows.
 
     Args:
-        recipe: whose channels the pixels are of, in its order.
+        recipe: of the pixels; channels in its order.
         pixels: float32 (channel, y, x) in `recipe.units`, NaN = no data.
         path: of the patch, for messages.
 

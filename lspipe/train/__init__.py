@@ -1,11 +1,11 @@
-"""Labelled windows to a trained network, and to a packed model.
+"""Labelled windows -> a trained network, and a packed model.
 
     spec         how a network is trained
-    protocols    how the papers trained theirs
+    protocols    how the papers trained their networks
     batches      the order of windows, and how they are turned
     loop         the training itself, by Lightning
     checkpoints  its state on disk: safetensors, never a pickle
-    curve        what it learnt, as a picture
+    curve        loss and F1 of each epoch, as a picture
     losses       the losses of the papers
     course       folders of patches -> a packed model
     adapt        a run and a person's decisions -> its model, trained further
@@ -47,27 +47,27 @@ def fit(
 ) -> tuple[Epoch, ...]:
     """Train a network in place, and leave it in eval mode.
 
-    The same seed, data, first weights, number of threads and processor give the same weights, in
-    one go or resumed.
+    The same seed, data, first weights, number of threads and processor give the same weights, also
+    if the training is interrupted and resumed.
 
     Args:
-        network: (N, C, w, w) -> (N, 1, w, w) probabilities; trained on the device it is on. The
+        network: (N, C, w, w) -> (N, 1, w, w) probabilities; trained on its device. The
             caller seeds its first weights.
         windows: (N, C, w, w) float32, model units (already scaled and filled).
         labels: (N, w, w) 1 = landslide, 0 = none, `IGNORED` = not counted.
         spec: epochs, batch size, learning rate, loss, seed, ...
-        validation: windows and labels that are never trained on: the epoch whose weights are kept,
-            and when to stop early, are decided on them. Without them the last epoch is kept.
-        folder: where the state after each epoch is kept (`last.safetensors`); a training that is
-            found there is resumed. None = nothing is written.
+        validation: windows and labels that are never trained on: they decide which epoch is kept,
+            and when to stop early. Without them the last epoch is kept.
+        folder: of the state after each epoch (`last.safetensors`); a training found there is
+            resumed. None = nothing is written.
         on_epoch: called after each epoch.
 
     Returns:
-        What was learnt in each epoch.
+        Loss and scores of each epoch.
 
     Raises:
-        ValueError: the shapes do not belong together, or the loss is no longer a number.
-        UsageError: another training lies in the folder.
+        ValueError: the shapes do not match, or the loss is not a number any more.
+        UsageError: the folder holds another training.
         MissingExtra: Lightning is not installed.
     """
     from lspipe.models import torchvision

@@ -1,8 +1,8 @@
 """A run and a person's decisions about its list -> the run's model, trained a little further.
 
-Covers: models with weights, on all patches at once in memory. Does not cover: patches that are held
-out; the scores it gives are those of the patches it was trained on, and say whether the lesson was
-taken, not how the model does elsewhere.
+Covers: models with weights; all patches are in memory at once. Does not cover: validation. The
+scores are those of the patches it was trained on: they show whether the model learnt them, not its
+quality in other places.
 """
 
 from __future__ import annotations
@@ -37,19 +37,19 @@ if TYPE_CHECKING:
     from lspipe.train import Epoch
 
 GENTLE = TrainSpec(epochs=10, batch_size=4, learning_rate=3e-4)
-"""A third of the learning rate that starts from nothing: what the model knows is to stay."""
+"""A third of the usual learning rate, so that the model keeps what it has learnt."""
 
 LEAST_BATCHES = 200
-"""Fewer did not unlearn a kind of false alarm from five windows of the demo model (150 to 200 did,
-at this learning rate); few windows are therefore shown for more epochs."""
+"""With five windows the demo model needed 150 to 200 batches to unlearn a kind of false alarm, at
+this learning rate. So few windows are trained on for more epochs."""
 
 _AT_ONCE = 16
-"""Windows in one call of the network where it is only asked."""
+"""Windows in one call of the network for a prediction."""
 
 
 @dataclass(frozen=True)
 class Adapted:
-    """What came of it."""
+    """An adapted model, and its scores before and after."""
 
     item: Path
     """The model item that was written."""
@@ -57,14 +57,14 @@ class Adapted:
     counts: Mapping[str, int]
     """Objects: true, false, unsure, unreviewed, unseen; see `samples.decisions.Reviewed`."""
     before: ObjectScores
-    """Of the model as it was, on the reviewed patches."""
+    """Scores of the model of the run, on the reviewed patches."""
     after: ObjectScores
-    """Of the adapted one, on the same patches, which it was trained on."""
+    """Scores of the adapted model, on the same patches, which it was trained on."""
     losses: tuple[float, ...]
     """Mean loss of each epoch."""
 
     def as_json(self) -> dict[str, Any]:
-        """Return plain values; a score that there is not (nothing predicted) is null."""
+        """Return plain values; a missing score (nothing predicted) is null."""
         return {
             "item": str(self.item),
             "patches": self.patches,
@@ -84,23 +84,23 @@ def adapt(
     spec: TrainSpec | None = None,
     on_epoch: Callable[[Epoch], None] | None = None,
 ) -> Adapted:
-    """Train the model of a run further on what a person decided, and pack it as `ID-adapted`.
+    """Train the model of a run further on decisions of a person, and pack it as `ID-adapted`.
 
-    False alarms are not needed: around every landslide there is ground that is none. Landslides
-    are: from false alarms alone a network learns to say no everywhere.
+    Landslides are needed: from false alarms alone a network learns to find nothing. False alarms
+    are not: around every landslide there is other ground.
 
     Args:
         run: a run directory with its `inventory.parquet`.
         decisions: GeoPackage, GeoJSON or GeoParquet, see `change/decisions.py`; None = those that
             the run keeps.
-        output: folder that the item and its weights are written into, last of all.
-        item: the model item of the run, where it is not found any more where the run says.
-        spec: how it is trained; None = `gentle`.
-        on_epoch: told of each epoch.
+        output: folder for the item and its weights, which are written last.
+        item: the model item of the run, if it is not in its recorded place any more.
+        spec: settings of the training; None = `gentle`.
+        on_epoch: called after each epoch.
 
     Raises:
-        ModelError: the model is a formula, or not that of the run; the adapted one is there
-            already, or finds none of the landslides; the loss is no longer a number.
+        ModelError: the model is a formula, or not that of the run; the adapted model exists
+            already, or finds none of the landslides; the loss is not a number any more.
         DecisionsError: decisions that cannot be read or understood, or are of another run.
         SamplesError: no confirmed landslide among them.
         StoreError: not a run directory.
@@ -113,8 +113,8 @@ def adapt(
     if not found.right:
         raise SamplesError(
             f"{decisions or run}: no object that is reviewed as true was observed "
-            f"({found.wrong} as false): from false alarms alone a network learns to say no "
-            "everywhere; confirm some landslides too"
+            f"({found.wrong} as false): from false alarms alone a network learns to find "
+            "nothing; confirm some landslides too"
         )
     windows, labels = found.samples.arrays()
     windows, spec = _filled(windows, parent), spec or gentle(len(windows))
@@ -130,7 +130,7 @@ def adapt(
         raise ModelError(
             f"{parent.path}: adapted, it finds none of {after.missed} confirmed landslides; "
             f"nothing was written; train it for fewer epochs than {spec.epochs}, or review "
-            "more"
+            "more objects"
         )
     training = training_record(spec, epochs, windows=len(windows)) | {
         "init_from": {"id": parent.id, "sha256": parent.sha256}
@@ -147,15 +147,15 @@ def adapt(
 
 
 def gentle(windows: int) -> TrainSpec:
-    """How a model is trained further on a number of windows."""
+    """Return the settings to train a model further on a number of windows."""
     batches = -(-windows // GENTLE.batch_size)
     return replace(GENTLE, epochs=max(GENTLE.epochs, -(-LEAST_BATCHES // batches)))
 
 
 class Steady(nn.Module):
-    """A network whose batch normalisation keeps the statistics that it was trained with.
+    """A network whose batch normalisation keeps its statistics.
 
-    A dozen windows of one place would replace those of a whole training set.
+    Otherwise a dozen windows of one place would replace the statistics of a whole training set.
     """
 
     def __init__(self, network: nn.Module) -> None:
@@ -163,12 +163,12 @@ class Steady(nn.Module):
         self.network = network
 
     def forward(self, windows: torch.Tensor) -> torch.Tensor:
-        """Answer as the network does."""
+        """Call the network."""
         answer: torch.Tensor = self.network(windows)
         return answer
 
     def train(self, mode: bool = True) -> Steady:
-        """Set the mode of all but batch normalisation, which stays as it is used."""
+        """Set the mode of all layers but batch normalisation, which stays in eval mode."""
         super().train(mode)
         for layer in self.network.modules():
             if isinstance(layer, nn.modules.batchnorm._BatchNorm):
@@ -180,7 +180,7 @@ class Steady(nn.Module):
 
 
 def _parent(run: FrozenRun, item: ModelItem | None) -> ModelItem:
-    """The model of the run, which must have something to train."""
+    """Return the model of the run; raise if it has no weights to train."""
     if item is None:
         item = run.item()
     else:
@@ -199,7 +199,7 @@ def _refuse_taken(path: Path) -> None:
 
 
 def _filled(windows: NDArray[np.float32], item: ModelItem) -> NDArray[np.float32]:
-    """Windows as a run shows them: the fill value where a channel has no data."""
+    """Return windows as in a run: with the fill value where a channel has no data."""
     fill = np.array(item.fill, np.float32)[:, None, None]
     filled: NDArray[np.float32] = np.where(np.isnan(windows), fill, windows)
     return filled
@@ -209,7 +209,7 @@ def _filled(windows: NDArray[np.float32], item: ModelItem) -> NDArray[np.float32
 
 
 def _answers(network: nn.Module, windows: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Probabilities (N, y, x) of windows (N, C, y, x), each shown once."""
+    """Predict probabilities (N, y, x) of windows (N, C, y, x), without further views."""
     device = next(network.parameters()).device
     network.eval()
     with torch.inference_mode():
@@ -224,7 +224,7 @@ def _answers(network: nn.Module, windows: NDArray[np.float32]) -> NDArray[np.flo
 def _scores(
     probability: NDArray[np.float32], labels: NDArray[np.uint8], threshold: float
 ) -> ObjectScores:
-    """Objects of all patches; one in two patches counts in both, and what says nothing in none."""
+    """Score the objects of all patches; one in two patches counts twice, ignored pixels never."""
     each = [
         match_objects((answer > threshold) & (truth != IGNORED), truth == 1)
         for answer, truth in zip(probability, labels, strict=True)
@@ -250,7 +250,7 @@ def _plain(scores: ObjectScores) -> dict[str, Any]:
 
 
 def _fields(parent: ModelItem, run: FrozenRun, found: Reviewed, spec: TrainSpec) -> dict[str, Any]:
-    """What the adapted item says: all that the parent does, and where it comes from."""
+    """Return the fields of the adapted item: those of its parent, and its origin."""
     names = ", ".join(tile.name for tile in run.tiles)
     tiles = f"tile {names}" if len(run.tiles) == 1 else f"tiles {names}"
     same = {

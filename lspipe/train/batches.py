@@ -1,8 +1,7 @@
-"""The order in which windows are shown, and how they are turned: one source of chance.
+"""The random order of windows, and how they are turned: one source of random numbers.
 
-A sampler draws everything that is random, batch by batch, and the dataset does what was drawn. The
-draws of an epoch follow from the seed and the number of the epoch alone, so that a training that
-was stopped resumes with the same ones.
+A sampler draws all random numbers of a batch, and the dataset applies them. The draws of an epoch
+depend only on the seed and the number of the epoch, so that a resumed training has the same ones.
 """
 
 from __future__ import annotations
@@ -31,21 +30,21 @@ TensorPair = tuple["Tensor", "Tensor"]
 """Windows (N, C, w, w) float32 and labels (N, w, w) uint8."""
 
 MOST_DEGREES = 45.0
-"""Of rotations. Source: paper 000, section 2.4."""
+"""Largest rotation, degrees. Source: paper 000, section 2.4."""
 
 
 @dataclass(frozen=True)
 class Draw:
-    """What is drawn at random for one batch."""
+    """The random numbers of one batch."""
 
     chosen: NDArray[np.int64]
-    """Its windows, ascending."""
+    """Windows of the batch, ascending."""
     turn: int
     """Element of D4."""
     degrees: float
     """Rotation, counter-clockwise."""
     seed: int
-    """Of the gains of its channels, and of the haze of its windows."""
+    """Seed for the gains of channels, and the haze of windows."""
 
 
 class Draws(Sampler[Draw]):
@@ -60,14 +59,14 @@ class Draws(Sampler[Draw]):
         return math.ceil(self._count / self._spec.batch_size)
 
     def set_epoch(self, epoch: int) -> None:
-        """Set the epoch (from 0) that comes next; Lightning calls it by this name."""
+        """Set the next epoch (from 0); Lightning calls this method."""
         self._epoch = epoch
 
     def __iter__(self) -> Iterator[Draw]:
         rng = np.random.default_rng(self._spec.seed)
         for _ in range(self._epoch):
             for _ in self._one_epoch(rng):
-                pass  # what earlier epochs drew
+                pass  # the draws of earlier epochs
         yield from self._one_epoch(rng)
 
     def _one_epoch(self, rng: np.random.Generator) -> Iterator[Draw]:
@@ -78,7 +77,7 @@ class Draws(Sampler[Draw]):
             if kind == "d4":
                 turn = int(rng.choice(dihedral.ELEMENTS))
             elif kind == "flips-rotations":
-                turn = int(rng.integers(0, 4))  # those of D4 that only flip
+                turn = int(rng.integers(0, 4))  # the elements of D4 that only flip
                 degrees = float(rng.uniform(-MOST_DEGREES, MOST_DEGREES))
             if self._spec.gain or self._spec.haze:
                 seed = int(rng.integers(0, 2**31))
@@ -86,7 +85,7 @@ class Draws(Sampler[Draw]):
 
 
 class Shown(Dataset[TensorPair]):
-    """Batches as they are drawn."""
+    """Batches, made from draws."""
 
     def __init__(self, pairs: Pairs, spec: TrainSpec) -> None:
         self._windows, self._labels = (torch.from_numpy(array) for array in pairs)
@@ -95,7 +94,7 @@ class Shown(Dataset[TensorPair]):
     def __getitem__(self, draw: Draw) -> TensorPair:
         windows, labels = self._windows[draw.chosen], self._labels[draw.chosen]
         generator = torch.Generator().manual_seed(draw.seed)
-        if self._spec.haze:  # before what a rotation brings in from outside counts as dark
+        if self._spec.haze:  # before a rotation, whose pixels from outside would be dark
             share = self._spec.haze * torch.rand((len(windows), 1, 1, 1), generator=generator)
             windows = cleared(windows, share)
         windows, labels = (dihedral.apply(draw.turn, image) for image in (windows, labels))
@@ -108,16 +107,15 @@ class Shown(Dataset[TensorPair]):
 
 
 def cleared(windows: Tensor, share: Tensor) -> Tensor:
-    """Take a share of the haze away: of the darkest value of each channel of each window.
+    """Remove a share of the haze, the darkest value of each channel of each window.
 
     Args:
         windows: (N, C, w, w) float32, finite.
         share: (N, 1, 1, 1), 0..1.
 
     Returns:
-        Windows whose highest value is what it was. One in which nothing but haze would be left, as
-        of one colour, stays as it is, and so does a channel that is dark (0) anywhere, or where
-        there is no data.
+        Windows with the same highest value as before. A window of a single colour, which would be
+        only haze, is not changed, nor is a channel that is dark (0) or has no data anywhere.
     """
     clear = windows - share * windows.amin((2, 3), keepdim=True).clamp(min=0)
     highest, left = (image.amax((1, 2, 3), keepdim=True) for image in (windows, clear))
@@ -136,23 +134,23 @@ def rotated(windows: Tensor, labels: Tensor, degrees: float) -> TensorPair:
     matrix = torch.tensor([[cosine, -sine, 0.0], [sine, cosine, 0.0]]).expand(len(windows), 2, 3)
     grid = affine_grid(matrix, list(windows.shape), align_corners=False)
     turned = grid_sample(windows, grid, mode="bilinear", align_corners=False)
-    # One more than the label, so that 0 is left for what comes from outside.
+    # Labels plus 1, as 0 marks pixels from outside.
     marked = (labels.to(torch.float32) + 1)[:, None]
     near = grid_sample(marked, grid, mode="nearest", align_corners=False)[:, 0].round()
     return turned, torch.where(near == 0, IGNORED, near - 1).to(torch.uint8)
 
 
 def training(pairs: Pairs, spec: TrainSpec) -> DataLoader[TensorPair]:
-    """Batches of one epoch after the other, in random order, turned."""
-    # Batches are drawn whole, hence no batch size here. A loader draws a seed for workers, which
-    # there are none of; not from the numbers that dropout draws from.
+    """Return batches for training: in random order, and turned."""
+    # The sampler draws whole batches, hence no batch size here. A loader always draws a seed for
+    # its workers, although it has none: from its own generator, not from that of dropout.
     sampler: Any = Draws(len(pairs[0]), spec)
     data = Shown(pairs, spec)
     return DataLoader(data, batch_size=None, sampler=sampler, generator=torch.Generator())
 
 
 def validation(pairs: Pairs, batch_size: int) -> DataLoader[TensorPair]:
-    """Batches in their order, as they are."""
+    """Return batches for validation: in order, and unchanged."""
     windows, labels = (torch.from_numpy(array) for array in pairs)
     data: Any = torch.utils.data.TensorDataset(windows, labels)
     return DataLoader(data, batch_size=batch_size)

@@ -1,9 +1,10 @@
-"""The state of a training on disk: tensors as safetensors, everything else as JSON beside them.
+"""The state of a training on disk: tensors as safetensors, everything else as JSON in its header.
 
-Lightning's own files are pickles, which run code when they are opened. Its state is nested dicts
-and lists of numbers, words and tensors, which need none: a tensor is replaced by its name, and the
-rest, with keys that may be numbers, goes into the header of the same file as text. One file,
-renamed into place, so that a stop at any moment leaves the state of the epoch before.
+The files of Lightning are pickles, which run code when they are opened. Its state consists of
+nested dicts and lists of numbers, texts and tensors, so no pickle is needed: a tensor is replaced
+by its name, and the rest, with keys that may be numbers, is written as text into the header. The
+file is written under another name and renamed, so that an interruption leaves the state of the
+epoch before.
 """
 
 from __future__ import annotations
@@ -25,12 +26,12 @@ _HEADER = "state"
 
 
 class SafeCheckpoints(CheckpointIO):
-    """Lightning's states, without pickles."""
+    """States of Lightning, without pickles."""
 
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None
     ) -> None:
-        """Write a state by renaming a whole file."""
+        """Write a state atomically."""
         del storage_options
         tensors: dict[str, torch.Tensor] = {}
         text = json.dumps(_packed(checkpoint, tensors))
@@ -48,7 +49,7 @@ class SafeCheckpoints(CheckpointIO):
         Raises:
             UsageError: the file is no state of a training.
         """
-        del map_location, weights_only  # tensors go where the network is; there is nothing else
+        del map_location, weights_only  # not needed: Lightning moves tensors to the network
         try:
             with safetensors.safe_open(path, framework="pt") as file:
                 text = (file.metadata() or {})[_HEADER]
@@ -56,7 +57,7 @@ class SafeCheckpoints(CheckpointIO):
             state: dict[str, Any] = _unpacked(json.loads(text), tensors)
         except (OSError, KeyError, ValueError, safetensors.SafetensorError) as error:
             raise UsageError(
-                f"{path}: not the state of a training ({error}); remove it to begin anew"
+                f"{path}: not the state of a training ({error}); remove it to start over"
             ) from error
         return state
 
@@ -66,10 +67,10 @@ class SafeCheckpoints(CheckpointIO):
 
 
 def _packed(value: Any, tensors: dict[str, torch.Tensor]) -> Any:
-    """JSON of a value; its tensors are added to `tensors` under the names that stand for them."""
+    """Return a value as JSON; its tensors are added to `tensors`, and replaced by their names."""
     if isinstance(value, torch.Tensor):
         name = str(len(tensors))
-        # Copied: two names for one memory are not saved.
+        # Copied: safetensors does not save two names for one memory.
         tensors[name] = value.detach().cpu().clone().contiguous()
         return {"tensor": name}
     if isinstance(value, dict):

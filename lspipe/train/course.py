@@ -1,11 +1,11 @@
-"""Labelled patches to a packed model: build or take a network, train it, write its item.
+"""Labelled patches -> a packed model: build or read a network, train it, write its item.
 
-A folder of a course holds
+A course is a training with all its settings. Its folder holds
 
     ID.json, ID.safetensors   the model; the item is written last
     ID.scorecard.json         its scores on the validation patches
-    training.json             what was asked for, and what each epoch gave
-    learning_curve.png        the same, to look at
+    training.json             its settings, and the results of each epoch
+    learning_curve.png        loss and F1 of each epoch, as a picture
     last.safetensors          the state, to resume from
 """
 
@@ -57,44 +57,44 @@ CHOSEN_HERE = (
 )
 
 FILL = 0.0
-"""What a network sees where a channel has no data, model units; written to its item."""
+"""Input of a network where a channel has no data, model units; written to its item."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Course:
-    """What is to be trained, and how."""
+    """The model to train, and all settings of the training."""
 
     id: str
     """Name of the model, and of its files."""
     architecture: str
     recipe: str
     protocol: str = ""
-    """Name in `lspipe.train.PROTOCOLS` that `spec` began as; empty = of none."""
+    """Name in `lspipe.train.PROTOCOLS` that `spec` is based on; empty = none."""
     arguments: Mapping[str, Any] = field(default_factory=dict)
-    """Of the architecture."""
+    """Arguments of the architecture."""
     spec: TrainSpec = field(default_factory=TrainSpec)
     window: int | None = None
-    """Edge of the windows that patches are cut into, pixels; None = the patches as they are."""
+    """Edge of the windows that patches are cut into, pixels; None = whole patches."""
     encoder_weights: Path | None = None
     """A pretrained encoder, safetensors (`lspipe.models.encoders`)."""
     init_from: str | Path | None = None
-    """A model item whose weights are the first ones; of the same architecture and channels."""
+    """A model item with the first weights; of the same architecture and channels."""
     tta: Tta = "d4"
     overlap: float = 0.5
-    """What the item recommends; a workflow may set another one."""
+    """Overlap in the item; a workflow may set another one."""
     description: str = ""
     not_for: str = ""
 
 
 @dataclass(frozen=True)
 class Trained:
-    """What came of it."""
+    """A trained model, and its scores."""
 
     item: Path
     epochs: tuple[Epoch, ...]
     parameters: int
     card: Scorecard | None
-    """Scores on validation; None without any."""
+    """Scores on validation patches; None without any."""
 
 
 def train(
@@ -109,33 +109,33 @@ def train(
     """Train a network on patches and pack it; on a GPU where there is one.
 
     Args:
-        course: what, and how.
-        training: patches in the units of the recipe; read as a whole into memory.
-        validation: patches that are never trained on; the best epoch is chosen on them.
-        folder: what is written there: see the module. A course that was stopped is resumed.
-        fresh: remove what an earlier training left there, once all else is found to be sound.
+        course: the model and the settings.
+        training: patches in the units of the recipe; all are read into memory.
+        validation: patches that are never trained on; they decide which epoch is the best.
+        folder: for the files of the course, see the module. An interrupted course is resumed.
+        fresh: remove the files of an earlier training, after all checks.
         on_epoch: called after each epoch.
 
     Raises:
         SamplesError: patches that cannot be used, or of another recipe.
-        ModelError: another architecture or other channels in `init_from`; weights that do not fit.
-            The loss is no longer a number.
-        UsageError: another training lies in the folder; patience without validation; haze of
+        ModelError: another architecture or other channels in `init_from`; weights that do not fit;
+            the loss is not a number any more.
+        UsageError: the folder holds another training; patience without validation; haze with
             channels that are no reflectance.
     """
     check_id(course.id)
     recipe = recipe_of(course.recipe)
-    training, pairs = windows_of(training, recipe, course.window)
+    training, pairs = read_windows(training, recipe, course.window)
     watched = None
     if validation is not None:
-        validation, watched = windows_of(validation, recipe, course.window)
+        validation, watched = read_windows(validation, recipe, course.window)
         _check_validation(course, watched)
     elif course.spec.patience is not None:
         raise UsageError(
             f"{course.id}: patience {course.spec.patience} needs validation patches: give some, or "
             "set patience to null"
         )
-    # What could fail is done before hours of training.
+    # Everything that may fail, before hours of training.
     _check_haze(course, recipe)
     curve.check_installed()
     statistics = statistics_of(training, pairs)
@@ -158,7 +158,7 @@ def train(
     fields |= {"statistics": statistics, "training": how}
     card = None
     if validation is not None:
-        # Aside until it is whole: a model that is there has its own threshold and its scores.
+        # In a temporary folder, so that the final item has its threshold and scores at once.
         with TemporaryDirectory(dir=folder, prefix=".scoring-") as aside:
             draft = pack(network, aside, item_fields=fields)
             fields["threshold"] = _best_threshold(draft, validation)
@@ -174,7 +174,7 @@ def train(
 
 
 def clear(course: Course, folder: Path) -> None:
-    """Remove what an earlier training of this name left in a folder, and nothing else."""
+    """Remove the files of an earlier training of this name from a folder."""
     names = [f"{course.id}{end}" for end in (".json", ".safetensors", ".scorecard.json")]
     for name in (STATE, RECORD, CURVE, *names):
         (folder / name).unlink(missing_ok=True)
@@ -184,16 +184,16 @@ def _check_haze(course: Course, recipe: Recipe) -> None:
     others = [channel for channel in recipe.channels if channel in UNITS]
     if course.spec.haze and others:
         raise UsageError(
-            f"{course.id}: haze {course.spec.haze:g} is of reflectances, and recipe {recipe.name} "
-            f"has {', '.join(others)} too: set haze to 0, or take a recipe of bands"
+            f"{course.id}: haze {course.spec.haze:g} is for reflectances only, and recipe "
+            f"{recipe.name} has {', '.join(others)} too: set haze to 0, or take a recipe of bands"
         )
 
 
 def _check_validation(course: Course, watched: Pairs) -> None:
     if not (watched[1] == 1).any():
         raise SamplesError(
-            f"{course.id}: no landslide pixel in the validation patches: nothing can be chosen on "
-            "them"
+            f"{course.id}: no landslide pixel in the validation patches: they cannot decide which "
+            "epoch is the best"
         )
 
 
@@ -207,17 +207,17 @@ def scorecard_of(item: Path, validation: Samples, *, command: str) -> Scorecard:
 
     Args:
         item: of the model.
-        validation: patches on which its epoch and its threshold were chosen.
-        command: what repeats it.
+        validation: the patches that its epoch and threshold were chosen on.
+        command: to repeat it.
     """
     model = read_item(item)
-    ways: tuple[Tta, ...] = ("none", "d4")
+    views: tuple[Tta, ...] = ("none", "d4")
     return Scorecard(
         model=model.id,
         sha256=digest(model),
         lspipe=version("lspipe"),
         command=command,
-        patches=tuple(measure(predict(model, validation, tta=tta)) for tta in ways),
+        patches=tuple(measure(predict(model, validation, tta=tta)) for tta in views),
         not_to_be_read_as=f"{limits_of(model)} {CHOSEN_HERE}",
     )
 
@@ -229,12 +229,12 @@ def _command(course: Course, folder: Path) -> str:
 
 
 def fields_of(course: Course, *, window: int, about: str = "") -> dict[str, Any]:
-    """Fields of the item of a course (`lspipe.models.pack`), but for its threshold.
+    """Return the fields of the item of a course (`lspipe.models.pack`), without the threshold.
 
     Args:
-        course: what was trained.
+        course: of the model.
         window: edge of its windows, pixels.
-        about: what it was trained on, where the course does not describe its model itself.
+        about: its training data, for a course without a description.
     """
     recipe = recipe_of(course.recipe)
     trained = f"{course.architecture} with the channels of {recipe.name}, trained by lspipe"
@@ -257,17 +257,17 @@ def fields_of(course: Course, *, window: int, about: str = "") -> dict[str, Any]
 
 
 def best_f1(trained: Trained) -> float:
-    """F1 on validation of the epoch that was kept, 0..1; NaN without validation."""
+    """Return the F1 on validation of the kept epoch, 0..1; NaN without validation."""
     kept = [epoch.f1 for epoch in trained.epochs if epoch.is_best and epoch.f1 is not None]
     return kept[-1] if kept else math.nan
 
 
-def windows_of(samples: Samples, recipe: Recipe, window: int | None) -> tuple[Samples, Pairs]:
-    """Read patches, cut into windows, and mark what has no data.
+def read_windows(samples: Samples, recipe: Recipe, window: int | None) -> tuple[Samples, Pairs]:
+    """Read patches, cut them into windows, and mark pixels without data.
 
     Args:
         samples: patches in the units of the recipe.
-        recipe: theirs.
+        recipe: of the course.
         window: edge, pixels; None = whole patches, which must be square.
 
     Returns:
@@ -286,7 +286,7 @@ def windows_of(samples: Samples, recipe: Recipe, window: int | None) -> tuple[Sa
     if "none" not in (samples.level, recipe.level) and samples.level != recipe.level:
         raise SamplesError(
             f"{samples.source}: patches of {samples.level}, recipe {recipe.name} is of "
-            f"{recipe.level}: a model would be fed what it was not trained on"
+            f"{recipe.level}: input in a run would be unlike the training data"
         )
     if window is not None:
         samples = cut(samples, window)
@@ -301,14 +301,14 @@ def windows_of(samples: Samples, recipe: Recipe, window: int | None) -> tuple[Sa
 
 
 def statistics_of(samples: Samples, pairs: Pairs) -> Statistics:
-    """Count what a network is trained on, for its item.
+    """Return the statistics of training data, for the item.
 
     Args:
-        samples: where the windows are from, for errors.
-        pairs: windows and labels of `windows_of`; `IGNORED` pixels are no part of it.
+        samples: origin of the windows, for errors.
+        pairs: windows and labels of `read_windows`; `IGNORED` pixels do not count.
 
     Raises:
-        SamplesError: nothing was observed, or infinite values.
+        SamplesError: no observed pixel, or infinite values.
     """
     try:
         return Statistics.of(_labelled(pairs))
@@ -317,11 +317,11 @@ def statistics_of(samples: Samples, pairs: Pairs) -> Statistics:
 
 
 def first_network(course: Course, recipe: Recipe) -> nn.Module:
-    """Build the network of a course with its first weights, which follow from the seed.
+    """Build the network of a course with its first weights, which depend on the seed.
 
     Raises:
-        ModelError: `init_from` is another architecture, or has other channels; encoder weights of
-            another encoder, or both of them at once.
+        ModelError: `init_from` is another architecture, or has other channels; weights of
+            another encoder; or `init_from` together with encoder weights.
     """
     if course.init_from is not None:
         if course.encoder_weights is not None:
@@ -338,17 +338,17 @@ def first_network(course: Course, recipe: Recipe) -> nn.Module:
 def _from_item(course: Course, recipe: Recipe) -> nn.Module:
     item = read_item(str(course.init_from))
     check_channels(recipe.name, item.bands)
-    # Spelled out, as one item may omit a default that another one states.
+    # With all defaults, as one item may omit a default that another has.
     asked, found = (
         (one.architecture, spelled_out(one.architecture, one.arguments)) for one in (course, item)
     )
     if found != asked:
         raise ModelError(
-            f"{item.path}: {found[0]} {found[1]}: expected {asked[0]} {asked[1]}, to begin from "
+            f"{item.path}: {found[0]} {found[1]}: expected {asked[0]} {asked[1]}, to start from "
             "its weights"
         )
     if item.weights is None:
-        raise ModelError(f"{item.path}: a formula has no weights to begin from")
+        raise ModelError(f"{item.path}: a formula has no weights to start from")
     return build_network(item).requires_grad_(requires_grad=True)
 
 
@@ -374,13 +374,13 @@ def _write_record(
 
 
 def _labelled(pairs: Pairs) -> Iterator[NDArray[np.float32]]:
-    """Windows with NaN where nothing was observed, which is no part of any statistic."""
+    """Yield windows with NaN in ignored pixels, which statistics leave out."""
     for window, labels in zip(*pairs, strict=True):
         yield np.where(labels == IGNORED, np.float32(np.nan), window)
 
 
 def _first_weights(course: Course) -> dict[str, Any]:
-    """Where the first weights are from; nothing where they follow from the seed alone."""
+    """Return the origin of the first weights; empty if they depend on the seed alone."""
     if course.init_from is not None:
         item = read_item(str(course.init_from))
         return {"init_from": {"id": item.id, "sha256": item.sha256}}

@@ -1,4 +1,4 @@
-"""What was learnt, as a picture: loss and F1 of each epoch."""
+"""Loss and F1 of each epoch -> a picture."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ if TYPE_CHECKING:
 
     from lspipe.train.spec import Epoch
 
-# Colours that those who do not see red and green apart can tell. Source: Okabe and Ito 2008.
+# Colours for readers with red-green colour blindness. Source: Okabe and Ito 2008.
 _BLUE, _ORANGE, _GREEN, _GREY = "#0072B2", "#D55E00", "#009E73", "#666666"
 
 
 def check_installed() -> None:
-    """Find out whether a curve can be drawn.
+    """Check that a curve can be drawn.
 
     Raises:
         MissingExtra: matplotlib is not installed.
@@ -36,7 +36,7 @@ def draw(epochs: Sequence[Epoch], path: Path, *, title: str) -> None:
     Args:
         epochs: at least one.
         path: of the picture.
-        title: of what.
+        title: of the picture.
 
     Raises:
         MissingExtra: matplotlib is not installed.
@@ -68,7 +68,7 @@ def draw(epochs: Sequence[Epoch], path: Path, *, title: str) -> None:
         lines.append(
             left.axvline(kept, color=_GREY, linewidth=1, linestyle=":", label=f"kept: epoch {kept}")
         )
-    # Only now: a limit ends the scaling to what is drawn.
+    # Last, as a limit ends the automatic scaling.
     left.set_ylim(bottom=0)
     left.xaxis.get_major_locator().set_params(integer=True)
     left.legend(

@@ -1,6 +1,6 @@
-"""The training itself, by Lightning: what is learnt in a step, what is kept, when it ends.
+"""The training loop, by Lightning: a step, the best weights, the end.
 
-Imported when something is trained, as it needs `lspipe[train]`.
+Imported only for a training, as it needs `lspipe[train]`.
 """
 
 from __future__ import annotations
@@ -65,15 +65,15 @@ def fit(
     device = next(network.parameters()).device
     course = _identity(network, (windows, labels), validation, spec)
     if spec.precision == "bf16" and _supports_channels_last(network):
-        # Convolutions in bf16 are made for it: a step of ghorb-resunet takes 0.74 of the time.
+        # bf16 convolutions are faster in it: a step of ghorb-resunet takes 0.74 of the time.
         network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    # Lightning leaves every layer in the mode in which it finds it.
+    # Lightning does not change the mode of the layers.
     network.train()
     task = _Task(network, spec, pairs=(windows, labels), course=course)
     keep = _Keep(spec, on_epoch)
     watched = None if validation is None else batches.validation(validation, spec.batch_size)
     state = None if folder is None else folder / STATE
-    with _quiet(), _as_it_was():
+    with _quiet(), _process_restored():
         trainer = _trainer(spec, device, folder, keep, task.epochs)
         try:
             trainer.fit(
@@ -82,18 +82,18 @@ def fit(
                 ckpt_path=str(state) if state is not None and state.exists() else None,
             )
         except SystemExit:
-            # Lightning turns Ctrl-C into an exit of its own.
+            # Lightning turns Ctrl-C into SystemExit.
             if trainer.interrupted:
                 raise KeyboardInterrupt from None
             raise
-    keep.put_back(network)
+    keep.restore_best(network)
     network.to(device).to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     network.eval()
     return tuple(keep.epochs)
 
 
 def _supports_channels_last(network: nn.Module) -> bool:
-    """Whether every layer of a network can be trained in the memory format channels_last.
+    """Return whether all layers of a network can be trained in the format channels_last.
 
     oneDNN writes the gradient of a strided 1 x 1 convolution past its buffer if it has fewer
     channels than a vector holds: the process crashes, or continues with wrong weights. With torch
@@ -113,10 +113,10 @@ _VECTOR = 16
 
 
 def check_pairs(pairs: Pairs, spec: TrainSpec) -> None:
-    """Refuse windows and labels that do not belong together.
+    """Refuse windows and labels that do not match.
 
     Raises:
-        ValueError: shapes or labels that do not fit, or no windows.
+        ValueError: other shapes or labels, or no windows.
     """
     windows, labels = pairs
     if windows.ndim != 4 or labels.shape != (len(windows), *windows.shape[2:]):
@@ -137,7 +137,7 @@ def check_pairs(pairs: Pairs, spec: TrainSpec) -> None:
 
 
 class _Task(lightning.LightningModule):
-    """One step of learning, and one of looking at what was learnt."""
+    """One step of training, and one of validation."""
 
     def __init__(
         self,
@@ -162,8 +162,8 @@ class _Task(lightning.LightningModule):
         self._began = time.perf_counter()
 
     def train_dataloader(self) -> Any:
-        # Here, because the first batch of a resumed training is drawn before Lightning tells the
-        # sampler which epoch it is in.
+        # Here, because Lightning draws the first batch of a resumed training before it sets the
+        # epoch of the sampler.
         loader = batches.training(self._pairs, self._spec)
         loader.sampler.set_epoch(self.current_epoch)  # type: ignore[attr-defined]
         return loader
@@ -185,7 +185,7 @@ class _Task(lightning.LightningModule):
 
     def on_train_epoch_start(self) -> None:
         self._begin()
-        # Dropout draws from here; a resumed epoch draws the same.
+        # For dropout: a resumed epoch draws the same numbers.
         torch.manual_seed(self._spec.seed * 1_000_003 + self.current_epoch)
 
     def training_step(self, batch: TensorPair, index: int) -> torch.Tensor:
@@ -197,7 +197,7 @@ class _Task(lightning.LightningModule):
         if not torch.isfinite(loss):
             raise ValueError(
                 f"epoch {self.current_epoch + 1}: the loss is {loss.item()}; lower learning_rate "
-                f"({self._spec.learning_rate:g}), and look for NaN in the windows"
+                f"({self._spec.learning_rate:g}), and check the windows for NaN"
             )
         self._loss += float(loss.detach()) * len(windows)
         self._shown += len(windows)
@@ -206,7 +206,7 @@ class _Task(lightning.LightningModule):
         return loss
 
     def on_train_batch_end(self, *_: Any) -> None:
-        # Not Lightning's own `max_steps`, with which a resumed epoch is begun anew.
+        # Not `max_steps` of Lightning, which restarts a resumed epoch.
         if self._spec.iterations and self.global_step >= self._spec.iterations:
             self.trainer.should_stop = True
 
@@ -231,7 +231,7 @@ class _Task(lightning.LightningModule):
         self.log("f1", 2 * found / max(2 * found + false + missed, 1))
 
     def result(self) -> dict[str, Any]:
-        """Of the epoch that ends."""
+        """Return the results of the epoch that ends."""
         return {
             "epoch": self.current_epoch + 1,
             "loss": self._loss / self._shown,
@@ -251,16 +251,16 @@ class _Task(lightning.LightningModule):
                 for key in other
             )
             raise UsageError(
-                f"another training lies in this folder ({lines}): choose another folder, or begin "
-                "anew (fresh=True)"
+                f"another training lies in this folder ({lines}): choose another folder, or start "
+                "over (fresh=True)"
             )
 
 
 class _WholeSigmoid(TorchFunctionMode):
-    """Sigmoids in float32, whatever the precision around them.
+    """Computes sigmoids in float32 in any precision.
 
-    One in bfloat16 is exactly 1 from a logit of 7 on, where it has no gradient: a pixel that is
-    wrong with certainty would stay so.
+    In bfloat16 a sigmoid is exactly 1 from a logit of 7 on, and has no gradient there: a pixel that
+    is wrong with certainty would stay wrong.
     """
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -273,7 +273,7 @@ _SIGMOIDS = {torch.sigmoid, torch.Tensor.sigmoid, torch.nn.functional.sigmoid}
 
 
 class _Keep(Callback):
-    """Keeps the best weights, reports every epoch, and is part of the state on disk."""
+    """Keeps the best weights and reports every epoch; a part of the state on disk."""
 
     def __init__(self, spec: TrainSpec, on_epoch: Callable[[Epoch], None] | None) -> None:
         self._watch = spec.watch
@@ -283,7 +283,7 @@ class _Keep(Callback):
         self._score: float | None = None
 
     def on_fit_start(self, trainer: Any, pl_module: Any) -> None:
-        # A training that patience has ended is finished: Lightning would run one more epoch.
+        # If patience has ended the training already: Lightning would run one more epoch.
         del pl_module
         for stopping in trainer.early_stopping_callbacks:
             if stopping.wait_count >= stopping.patience:
@@ -308,8 +308,8 @@ class _Keep(Callback):
             return True
         return score < self._score if self._watch == "loss" else score > self._score
 
-    def put_back(self, network: nn.Module) -> None:
-        """Give a network the best weights; without validation it has the last ones."""
+    def restore_best(self, network: nn.Module) -> None:
+        """Load the best weights into a network; without validation it keeps the last ones."""
         if self._best:
             network.load_state_dict(self._best)
 
@@ -349,7 +349,7 @@ def _trainer(
         precision="bf16-mixed" if spec.precision == "bf16" else "32-true",
         max_epochs=epochs,
         callbacks=callbacks,
-        # One process, also where a batch system has set the stage for several.
+        # One process, also if a batch system has prepared several.
         plugins=[LightningEnvironment(), SafeCheckpoints()],
         enable_checkpointing=folder is not None,
         default_root_dir=folder,
@@ -365,7 +365,7 @@ def _trainer(
 def _identity(
     network: nn.Module, pairs: Pairs, validation: Pairs | None, spec: TrainSpec
 ) -> dict[str, str]:
-    """What must be equal for a training to be resumed."""
+    """Return the facts that must be equal to resume a training."""
     shapes = {name: list(value.shape) for name, value in network.state_dict().items()}
     first = hashlib.sha256()
     for value in network.state_dict().values():
@@ -389,7 +389,7 @@ def _digest(pairs: Pairs) -> str:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without Lightning's advice, which is for those who write their own loops with it."""
+    """Silence the advice of Lightning, which is for authors of training loops."""
     names = ("pytorch_lightning", "lightning.pytorch", "lightning_fabric")
     loggers = [logging.getLogger(name) for name in names]
     levels = [logger.level for logger in loggers]
@@ -406,8 +406,8 @@ def _quiet() -> Iterator[None]:
 
 
 @contextmanager
-def _as_it_was() -> Iterator[None]:
-    """Leave the process as it was: random numbers, determinism, and what Ctrl-C does."""
+def _process_restored() -> Iterator[None]:
+    """Restore the process afterwards: random numbers, determinism, handler of Ctrl-C."""
     is_main = threading.current_thread() is threading.main_thread()
     on_interrupt = signal.getsignal(signal.SIGINT)
     was_strict = torch.are_deterministic_algorithms_enabled()

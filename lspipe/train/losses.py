@@ -1,6 +1,6 @@
 """The losses of the papers, over the pixels of a batch that are not ignored.
 
-All take probabilities (a network ends in its sigmoid), so that what is trained is what is run.
+All take probabilities (a network ends in its sigmoid), as in a run.
 Symbols: y truth, p probability, TP = sum y p, FN = sum y (1 - p), FP = sum (1 - y) p.
 
 Source: papers 000 (Eq. 1), 002 (Eq. 1 to 4), 003 (Eq. 6), 004; docs/method.md, Losses.
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 EPSILON = 1e-7
-"""Keeps logarithms finite where a float32 sigmoid has become exactly 0 or 1."""
+"""Keeps logarithms finite where a float32 sigmoid is exactly 0 or 1."""
 
 POSITIVE_WEIGHT = 5.0
 """Weight of a landslide pixel in `wce`. Source: paper 002, Eq. 2."""
@@ -30,7 +30,7 @@ LossName = Literal[
 
 
 def loss_of(name: LossName, probability: Tensor, labels: Tensor) -> Tensor:
-    """Loss of a batch.
+    """Return the loss of a batch.
 
     Args:
         name: which loss.
@@ -81,7 +81,7 @@ def dice(probability: Tensor, truth: Tensor, counts: Tensor) -> Tensor:
 
 
 def bce_dice(probability: Tensor, truth: Tensor, counts: Tensor) -> Tensor:
-    """Half `bce`, half `dice`: of no paper."""
+    """Half `bce`, half `dice`; in no paper."""
     entropy = binary_cross_entropy(probability, truth, counts)
     return 0.5 * entropy + 0.5 * dice(probability, truth, counts)
 
@@ -97,9 +97,9 @@ def wce_dice(probability: Tensor, truth: Tensor, counts: Tensor, *, share: float
 
 
 def five_times_entropy(probability: Tensor, truth: Tensor, counts: Tensor) -> Tensor:
-    """Five times `bce`: what the code of paper 002 does where its Eq. 2 says `wce`.
+    """Five times `bce`: the code of paper 002 has this instead of `wce` of its Eq. 2.
 
-    Landslides weigh no more than other ground. To repeat what was trained there, for nothing else.
+    Landslides weigh no more than other ground. Only to repeat the training of that paper.
 
     Source: github.com/ryali93/lanslide4sat_pl (scripts/train.py).
     """
@@ -107,7 +107,7 @@ def five_times_entropy(probability: Tensor, truth: Tensor, counts: Tensor) -> Te
 
 
 def five_times_entropy_and_dice(probability: Tensor, truth: Tensor, counts: Tensor) -> Tensor:
-    """Half `bce5`, half `dice`: what the code of paper 002 does where its Eq. 4 says `wce-dice`."""
+    """Half `bce5`, half `dice`: the code of paper 002 has this instead of its Eq. 4, `wce-dice`."""
     entropy = five_times_entropy(probability, truth, counts)
     return 0.5 * entropy + 0.5 * dice(probability, truth, counts)
 
@@ -133,10 +133,11 @@ def focal_tversky(
 
 
 def focal_tversky_each(probability: Tensor, truth: Tensor, counts: Tensor) -> Tensor:
-    """Mean of the `focal-tversky` of each window of a batch, without windows that are ignored.
+    """Mean of the `focal-tversky` of each window of a batch, without ignored windows.
 
-    The paper does not state which. A window without landslides has a loss of 1 and no gradient,
-    whatever is predicted there: only windows with landslides teach about false alarms.
+    The paper does not state whether it is taken per batch or per window. A window without
+    landslides has a loss of 1 and no gradient for any prediction: only windows with landslides
+    reduce false alarms.
 
     Source: paper 000, Eq. 1; docs/method.md, Losses.
     """
@@ -159,7 +160,7 @@ def _tversky(
     negative_missed = (truth * (1 - probability) * counts).sum(axes)
     false_positive = ((1 - truth) * probability * counts).sum(axes)
     whole = positive + missed * negative_missed + false * false_positive
-    # EPSILON: the power has an infinite slope at 0, where the prediction is perfect.
+    # EPSILON: for a perfect prediction (0) the slope of the power is infinite.
     return (1 - positive / (whole + 1e-12)).clamp(min=EPSILON) ** exponent
 
 

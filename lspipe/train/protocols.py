@@ -1,6 +1,6 @@
-"""How the papers trained their networks. Data, not code.
+"""How the papers trained their networks; data, not code.
 
-What a paper does not state is named in the note, with what was taken instead.
+The note names settings that a paper does not state, and the values used instead.
 
 Source: papers 000 (section 2), 001 (section IV), 002 (section 5.3.2), 003 (implementation details)
 and 004 (Tables 1 and 2); docs/method.md, Training.
@@ -20,17 +20,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Protocol:
-    """One paper's way to train."""
+    """The training of one paper."""
 
     paper: str
     architecture: str
-    """The network it is about; others can be trained the same way."""
+    """The network of the paper; others can be trained in the same way."""
     recipe: str
     window: int
-    """Edge of its patches, pixels."""
+    """Edge of the patches, pixels."""
     spec: TrainSpec
     note: str
-    """What the paper leaves open, and what was taken."""
+    """Settings that the paper does not state, and the values used."""
 
 
 PROTOCOLS = {
@@ -100,21 +100,21 @@ VEGA_GRID: Mapping[str, tuple[Any, ...]] = {
     "learning_rate": (5e-4, 1e-3, 5e-5, 1e-4, 5e-6, 1e-5),
     "batch_size": (16, 32, 64),
 }
-"""Paper 004's search, Table 1; its "10e-4" is 1e-3. 54 trainings."""
+"""The search of paper 004, Table 1; its "10e-4" is 1e-3. 54 trainings."""
 
 
 def sweep(
     spec: TrainSpec, grid: Mapping[str, tuple[Any, ...]] | None = None
 ) -> Iterator[tuple[str, dict[str, Any], TrainSpec]]:
-    """All settings of a grid.
+    """Yield all settings of a grid.
 
     Args:
-        spec: what they have in common.
+        spec: the common settings.
         grid: values to try, by a field of `TrainSpec` or an argument of the architecture; None =
             that of paper 004.
 
     Yields:
-        A name that a folder may have, arguments of the architecture, and the spec.
+        A name for a folder, arguments of the architecture, and the spec.
     """
     of_spec = TrainSpec.__dataclass_fields__
     grid = VEGA_GRID if grid is None else grid

@@ -1,4 +1,4 @@
-"""How a network is trained, and what is recorded of each epoch."""
+"""Settings of a training, and the record of each epoch."""
 
 from __future__ import annotations
 
@@ -31,44 +31,44 @@ class TrainSpec:
     }
 
     epochs: int = 20
-    """At most; see `patience`."""
+    """Largest number of epochs; see `patience`."""
     iterations: int | None = None
     """Steps of the optimiser after which training ends, instead of after `epochs`; the last epoch
     may be cut short."""
     batch_size: int = 32
     learning_rate: float = 1e-3
-    """Of the first step."""
+    """Learning rate of the first step."""
     schedule: Schedule = "cosine"
-    """What becomes of it: "cosine" falls to 0 along half a cosine, "step" is multiplied by
-    `step_factor` every `step_epochs`, "constant" stays."""
+    """Change of the learning rate: "cosine" falls to 0 along half a cosine, "step" multiplies it by
+    `step_factor` every `step_epochs`, "constant" keeps it."""
     step_epochs: int = 30
     step_factor: float = 0.1
     loss: LossName = "bce-dice"
     augmentation: Augmentation = "d4"
-    """How each batch is shown: "d4" turned by one random element of D4, as a landslide may lie on
-    a slope of any aspect; "flips-rotations" flipped and rotated by up to 45 degrees (paper 000);
-    "none" as it is."""
+    """How each batch is turned: "d4" by one random element of D4, as a landslide may lie on a slope
+    of any aspect; "flips-rotations" flipped and rotated by up to 45 degrees (paper 000); "none"
+    not at all."""
     gain: float = 0.0
-    """Each channel of each window is multiplied by 1 plus or minus at most this; of no paper."""
+    """Each channel of each window is multiplied by 1 plus or minus at most this; in no paper."""
     haze: float = 0.0
-    """From each channel of each window a random part, at most this, of its darkest value is taken
-    away, and the window is brought back to its highest value: as if there were less air above the
-    ground, so that what is learnt at the top of the atmosphere (L1C) is of more use in surface
-    reflectance (L2A). Dark-object subtraction, Chavez 1988 (doi 10.1016/0034-4257(88)90019-3); of
-    no paper here. A channel that is dark (0) anywhere, or lacks data there, stays as it is. For
-    channels of reflectance only."""
+    """From each channel of each window a random part, at most this, of its darkest value is
+    subtracted, and the window is scaled back to its highest value. This is like less air above the
+    ground, so that a network trained at the top of the atmosphere (L1C) is of more use in surface
+    reflectance (L2A). Dark-object subtraction, Chavez 1988 (doi 10.1016/0034-4257(88)90019-3); in
+    no paper here. A channel that is dark (0) or without data anywhere is not changed. For channels
+    of reflectance only."""
     patience: int | None = None
-    """Epochs without anything better on the validation windows after which training ends."""
+    """Training ends after this many epochs without an improvement on the validation windows."""
     watch: Watch = "loss"
-    """What is better: a lower loss, or a higher F1 (of all pixels, at 0.5), on validation."""
+    """Criterion on validation: a lower loss, or a higher F1 (of all pixels, at 0.5)."""
     precision: Literal["fp32", "bf16"] = "fp32"
     """bf16: convolutions in bfloat16, sigmoid, loss, weights and optimiser in float32; about twice
-    as fast where the processor has bf16, other weights in the end."""
+    as fast on a processor with bf16, but with other final weights."""
     seed: int = 0
-    """Of the order of the windows, of their turns, and of dropout."""
+    """Seed of the order of the windows, of their turns, and of dropout."""
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be meant."""
+        """Refuse impossible settings."""
         for name, lowest in (
             ("epochs", 1), ("batch_size", 1), ("step_epochs", 1), ("patience", 1),
             ("iterations", 1), ("gain", 0), ("haze", 0),
@@ -94,30 +94,30 @@ class TrainSpec:
 
 @dataclass(frozen=True)
 class Epoch:
-    """What one epoch gave."""
+    """The results of one epoch."""
 
     epoch: int
     """From 1."""
     loss: float
-    """Mean over the windows that were trained on, while their weights changed."""
+    """Mean over the training windows, while the weights change."""
     validation_loss: float | None
     """Mean over batches of validation windows; None without any."""
     f1: float | None
-    """Of all validation pixels at 0.5, 0..1; None without any."""
+    """F1 of all validation pixels at 0.5, 0..1; None without any."""
     learning_rate: float
-    """Of its last step."""
+    """Learning rate of the last step."""
     seconds: float
     is_best: bool
-    """Whether its weights are better, on validation, than those of all epochs before."""
+    """Whether its weights are the best so far on validation."""
 
 
 def training_record(spec: TrainSpec, epochs: Sequence[Epoch], *, windows: int) -> dict[str, Any]:
-    """Return what a model item records of a training; the best epoch is null where none was chosen.
+    """Return the record of a training for a model item; `best_epoch` is null without validation.
 
     Args:
-        spec: how it was trained.
-        epochs: all that were run.
-        windows: how many it was trained on.
+        spec: settings of the training.
+        epochs: all epochs.
+        windows: number of training windows.
     """
     best = [epoch.epoch for epoch in epochs if epoch.is_best]
     return {

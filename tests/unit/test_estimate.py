@@ -307,7 +307,9 @@ def test_where_no_block_fits_the_memory_is_said_that_would_do(world):
 
 def test_a_run_that_is_laid_out_is_not_told_to_cut_its_blocks_anew(world):
     tight = whole_tile_plan(world, "cluster.memory_per_worker=1GB")
-    with pytest.raises(UsageError, match="this run is laid out, so give a worker .* fresh=True"):
+    with pytest.raises(
+        UsageError, match="the block size of this run is fixed: give a worker .* fresh=True"
+    ):
         check_memory(tight, is_laid_out=True)
 
 

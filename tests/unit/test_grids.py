@@ -167,7 +167,7 @@ def test_coordinates_that_stand_still_or_are_missing_are_refused(values) -> None
 
 
 def test_one_row_of_pixels_does_not_tell_their_size() -> None:
-    with pytest.raises(UsageError, match=r"one row or column .*write_transform"):
+    with pytest.raises(UsageError, match=r"from one row or column; .*write_transform"):
         delineate(probability().isel(y=[3]))
     assert delineate(probability().rio.write_transform().isel(y=[3]))["n_px"].tolist() == [6]
 

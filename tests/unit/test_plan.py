@@ -210,7 +210,7 @@ def test_a_date_without_a_scene_is_nothing_found(world):
 
 def test_a_model_that_wants_a_band_that_a_scene_lacks_is_refused(tmp_path):
     world = make_world(tmp_path, after={"bands": ("B02", "B03", "B04", "B08")})
-    with pytest.raises(ModelError, match=f"wants B11, which {AFTER} of tile 18GYS does not have"):
+    with pytest.raises(ModelError, match=f"needs B11, which {AFTER} of tile 18GYS does not have"):
         plan_only(workflow(world))
 
 

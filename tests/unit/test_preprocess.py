@@ -377,7 +377,7 @@ qualities = arrays(
 )
 
 
-@given(qualities, st.integers(0, 3))
+@given(qualities, st.integers(0, 3) | st.just(20))
 def test_dilation_equals_a_plain_loop(quality, px):
     core = (quality & 12) != 0
     expected = quality.copy()

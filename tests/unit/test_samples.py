@@ -251,7 +251,7 @@ def test_files_that_are_not_of_the_set_are_refused_by_name(l4s_folder, key, imag
 
 
 def test_a_recipe_that_the_files_do_not_hold_is_refused(l4s_folder):
-    with pytest.raises(SamplesError, match="recipe morales10 wants B8A"):
+    with pytest.raises(SamplesError, match="recipe morales10 needs B8A"):
         l4s.folder(l4s_folder, "morales10")
     with pytest.raises(UsageError, match="unknown recipe 'l4s15'"):
         l4s.folder(l4s_folder, "l4s15")
@@ -261,7 +261,7 @@ def test_a_recipe_that_the_files_do_not_hold_is_refused(l4s_folder):
     ("channels", "scaling", "message"),
     [
         (("B04", "B03"), Scaling(kind="tile-minmax"), "does not hold the range of its tile"),
-        (("B04", "slope"), Scaling(), "does not take slope as the files have it, divided by 20.29"),
+        (("B04", "slope"), Scaling(), "does not take slope as it is in the files, divided by 20.29"),
         (
             ("B04", "dem"),
             Scaling(kind="affine", scale=(1.0, 1e-3), offset=(0.0, 0.0)),
@@ -323,7 +323,7 @@ def test_pictures_that_do_not_fit_are_refused_by_name(picture_folder, image, mas
 
 def test_two_pictures_of_one_name_are_refused(picture_folder):
     write_picture(picture_folder / "images" / "img_3.tif", np.zeros((3, 16, 16), np.uint8))
-    with pytest.raises(SamplesError, match=r"img_3\.tif: image_3\.png stands for '3' already"):
+    with pytest.raises(SamplesError, match=r"img_3\.tif: image_3\.png has the name '3' already"):
         pictures.folder(picture_folder)
 
 
@@ -331,9 +331,9 @@ def test_two_pictures_of_one_name_are_refused(picture_folder):
     ("image", "written", "recipe", "message"),
     [
         (np.zeros((3, 16, 16), np.uint8), {}, "ghorb4", "8-bit picture holds no reflectance"),
-        (NUMBERS[:4], {}, "ghorb4", r"described as \(nothing\), .* wants each of B02, .*'r\+'"),
+        (NUMBERS[:4], {}, "ghorb4", r"described as \(nothing\), .* needs each of B02, .*'r\+'"),
         (NUMBERS[:4], {"names": ("B02", "B03", "B04", "B8A")}, "ghorb4", "described as B02, B03"),
-        (NUMBERS[:5], {"names": (*FOUR, "B02")}, "ghorb4", "wants each of .* once"),
+        (NUMBERS[:5], {"names": (*FOUR, "B02")}, "ghorb4", "needs each of .* once"),
         (
             NUMBERS[:4].astype(np.float32),
             {"names": FOUR},

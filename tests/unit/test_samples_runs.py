@@ -228,7 +228,7 @@ def test_an_area_from_a_file_is_found_again_and_must_be_the_same(tmp_path):
     assert len(chips(made.run, table(OLD_SCAR), background=0)) == 1
     area.unlink()
     table((0, 0, 200, 200), epsg=4326).to_file(area)
-    with pytest.raises(StoreError, match=r"area\.geojson, is not the one that it was planned with"):
+    with pytest.raises(StoreError, match=r"area\.geojson, has changed since the plan"):
         chips(made.run, table(OLD_SCAR))
 
 
@@ -362,5 +362,7 @@ def test_a_run_of_an_earlier_version_says_what_it_lacks(world, tmp_path):
     assert len(chips(tmp_path / "run", SCARS, background=0)) == 2
     content["workflow"]["model"]["item"] = "models/mine.json"
     path.write_text(json.dumps(content))
-    with pytest.raises(ModelError, match="in which folder the model item models/mine.json lies"):
+    with pytest.raises(
+        ModelError, match="does not record the folder of the model item models/mine.json"
+    ):
         chips(tmp_path / "run", SCARS)

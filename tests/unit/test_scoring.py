@@ -199,7 +199,7 @@ def test_of_equal_thresholds_the_one_nearest_to_a_half_is_taken():
 def test_a_threshold_is_not_chosen_without_landslides_nor_besides_one(pairs):
     with pytest.raises(SamplesError, match="no landslide pixel"):
         choose_threshold([np.zeros((2, 2))], [np.zeros((2, 2), np.uint8)])
-    with pytest.raises(UsageError, match=r"threshold 0\.4 and one that is to be chosen"):
+    with pytest.raises(UsageError, match=r"threshold 0\.4 together with choose"):
         score(first_channel, samples_of(pairs), threshold=0.4, choose=True)
 
 

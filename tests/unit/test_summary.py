@@ -35,14 +35,14 @@ def test_windows_are_added_up_over_killed_calls_and_blocks_done_twice(tmp_path):
         block([0, 1], 21, 6),
     ]
     (tmp_path / "log.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    assert summary._windows(summary._blocks_of(tmp_path)) == {
+    assert summary._window_counts(summary._blocks_of(tmp_path)) == {
         "needed": 10 + 21 + 30 + 40,
         "run": 10 + 6 + 3 + 4,
     }
 
 
 def test_a_run_without_blocks_ran_no_windows(tmp_path):
-    assert summary._windows(summary._blocks_of(tmp_path)) == {"needed": 0, "run": 0}
+    assert summary._window_counts(summary._blocks_of(tmp_path)) == {"needed": 0, "run": 0}
 
 
 # --- whole calls, whose blocks are computed here ------------------------------------------------

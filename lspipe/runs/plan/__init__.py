@@ -1,14 +1,14 @@
 """Workflow -> `Plan`: everything that decides a pixel, fixed before the first block.
 
-The plan searches (or takes the frozen items of an earlier plan), decides per tile which scenes are
-used and how each is turned into reflectance, cuts blocks, and makes the two fingerprints.
+From frozen items the plan decides, per tile, which scenes are used and how each is turned into
+reflectance, cuts blocks, and computes the two fingerprints.
 
-    nouns        what a plan is made of
+    nouns        the types of a plan
     tiles        one tile: scenes, bands, blocks, radiometry
-    recorded     what was decided, as JSON
+    recorded     the decisions as JSON
     canonical    JSON to its hash
 
-See also: `runs/cost.py`, what a plan costs.
+See also: `runs/cost.py`, the cost of a plan.
 """
 
 from __future__ import annotations
@@ -60,12 +60,12 @@ def make(
     """Make the plan of a workflow.
 
     Args:
-        workflow: what is asked.
-        frozen: content of `items.json`: what `search.freeze` made of a search.
-        decided: `tiles` of an earlier `run.json`: scenes and radiometry per tile, which are then
-            taken and not decided again, so that resuming needs no network.
-        blocks: block size per tile of an existing store, which rules over `execution.block`.
-        batch_size: of an earlier `run.json`, which is what `auto` then means: nothing is probed.
+        workflow: of the run.
+        frozen: content of `items.json`, of `search.freeze`.
+        decided: `tiles` of an earlier `run.json`: scenes and radiometry per tile, which are used
+            instead of deciding again, so that resuming needs no network.
+        blocks: block size per tile of an existing store, instead of `execution.block`.
+        batch_size: of an earlier `run.json`, which `auto` then keeps: nothing is probed.
 
     Raises:
         NothingFound: no pixel of any tile lies in the area.
@@ -120,10 +120,10 @@ def make(
 
 
 def _touched(tiles: Iterable[Tile], area: Area) -> list[Tile]:
-    """Leave out tiles of which only the footprint, which is rough, meets the area."""
+    """Leave out tiles without a pixel in the area: a footprint is only rough."""
     touched = [tile for tile in tiles if area_on_grid(area, tile.geobox).any()]
     if not touched:
-        raise NothingFound(f"{area.source}: no pixel of the scenes that were found lies in it")
+        raise NothingFound(f"{area.source}: no pixel of the found scenes lies in this area")
     return touched
 
 
@@ -135,10 +135,10 @@ def _batch_size(
     window: int,
     earlier: int | None,
 ) -> tuple[int, str]:
-    """Return what `batch_size: auto` means, and why.
+    """Return the batch size for `batch_size: auto`, and its source.
 
-    Another number may round otherwise, so it is decided once, before the first block, and a run
-    that is resumed keeps it.
+    Another size may change the last bit, so it is decided once, before the first block, and kept
+    when a run is resumed.
     """
     if earlier is not None:
         return earlier, "earlier run"
@@ -147,7 +147,7 @@ def _batch_size(
     from lspipe.inference import runtimes
     from lspipe.inference.runtimes import probe
 
-    # Eager, whatever runs later: other runtimes would compile each size that is tried.
+    # Always eager: other runtimes would compile each size that is tried.
     network = runtimes.load(
         item.reference,
         reference.sha256,
@@ -155,7 +155,7 @@ def _batch_size(
         precision=reference.precision,
         runtime="eager",
     )
-    # The block comes as int16 and is kept as float32 in model units (`lspipe.inference.inputs`).
+    # A block arrives as int16 and is kept as float32 in model units (`lspipe.inference.inputs`).
     bytes_per_pixel = (2 + 4) * len(item.bands) + BYTES_PER_PIXEL
     reserve = max(plan.largest_block for plan in plans) * bytes_per_pixel
     size = probe.largest_batch(network, len(item.bands), window, reserve_bytes=reserve)

@@ -1,4 +1,4 @@
-"""What a plan is made of."""
+"""The types of a plan: `Plan`, and `TilePlan` for one tile."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ RadiometryTable = dict[tuple[str, str], "Radiometry"]
 
 
 BYTES_PER_PIXEL = 20
-"""Of a block while it is computed, besides its bands: int64 sum (int32 if not Hann), float32
-maximum and answer, and masks (measured with int16 blocks of 4106 px: 16 uniform, 17 with D4, 20
-Hann)."""
+"""Bytes per pixel of a block that is computed, without its bands: int64 sum (int32 if not Hann),
+float32 maximum and result, and masks (measured with int16 blocks of 4106 px: 16 uniform, 17 with
+D4, 20 Hann)."""
 
 
 @dataclass(frozen=True)
 class TilePlan:
-    """What will be done on one tile."""
+    """The plan of one tile."""
 
     tile: Tile
     steps: tuple[Step, ...]
@@ -89,24 +89,24 @@ class Plan:
     reference: ModelReference
     setting: Setting
     sources: Mapping[str, str]
-    """Who decided each setting (`presets.trace`); of the batch size also "probed", "earlier run"
-    and "default"."""
+    """Source of each setting (`presets.trace`); for the batch size also "probed", "earlier run" and
+    "default"."""
     detection_inputs: Mapping[str, Any]
     change_inputs: Mapping[str, Any]
     threshold: float
-    """A pixel is landslide above it: the workflow's, else the model item's."""
+    """A pixel is landslide above it; of the workflow, else of the model item."""
 
     @property
     def detection_fingerprint(self) -> str:
-        """Names everything that decides a stored probability."""
+        """Hash of everything that decides a stored probability."""
         return fingerprint(self.detection_inputs)
 
     @property
     def change_fingerprint(self) -> str:
-        """Names everything that decides the inventory."""
+        """Hash of everything that decides the inventory."""
         return fingerprint({"detection": self.detection_fingerprint, **self.change_inputs})
 
     @property
     def is_two_date(self) -> bool:
-        """Whether there is a before to compare with."""
+        """Whether two dates are compared."""
         return "before" in self.workflow.dates.ranges()

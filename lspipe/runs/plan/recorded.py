@@ -1,4 +1,4 @@
-"""What a plan decided, as plain JSON: for the fingerprints, and for `run.json`."""
+"""The decisions of a plan as plain JSON, for the fingerprints and for `run.json`."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def detection_inputs(
     reference: ModelReference,
     numerics: int,
 ) -> dict[str, Any]:
-    """Everything that decides a stored probability, as plain JSON."""
+    """Return everything that decides a stored probability, as plain JSON."""
     content = {
         "numerics": numerics,
         "area": area.facts(),
@@ -49,7 +49,7 @@ def detection_inputs(
         },
         "tiles": {plan.tile.name: _tile_inputs(plan) for plan in plans},
     }
-    # Through JSON, so that what is compared with run.json has the same form.
+    # Through JSON, so that it has the same form as the content of run.json.
     return dict(json.loads(json.dumps(content, default=str)))
 
 
@@ -79,7 +79,7 @@ def _step_record(step: Step) -> dict[str, Any]:
 
 
 def record(plan: TilePlan) -> dict[str, Any]:
-    """What was decided for a tile, for `run.json`; `make(decided=...)` takes it back."""
+    """Return the decisions for a tile, for `run.json`; `make(decided=...)` reads them again."""
     return {
         "steps": [_step_record(step) for step in plan.steps],
         "candidates": list(plan.candidates),

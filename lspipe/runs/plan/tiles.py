@@ -1,4 +1,4 @@
-"""One tile -> what will be done on it: scenes, bands, blocks, radiometry."""
+"""One tile -> its plan: scenes, bands, blocks, radiometry."""
 
 from __future__ import annotations
 
@@ -59,12 +59,12 @@ def plan_tile(
 
     Args:
         tile: with its acquisitions per date.
-        workflow: what is asked.
-        area: where to look; touches the tile.
+        workflow: of the run.
+        area: of interest; touches the tile.
         item: the model.
-        setting: how the model is applied.
-        decided: the tile's entry in an earlier `run.json`, which is then taken; None decides.
-        block: block size of an existing store; None takes the workflow's, or chooses.
+        setting: of the inference.
+        decided: the tile's entry in an earlier `run.json`, to be used; None = decide now.
+        block: block size of an existing store; None = that of the workflow, or the best one.
     """
     mask = area_on_grid(area, tile.geobox)
     if decided is None:
@@ -126,7 +126,7 @@ def _choose(
 
 
 def _bands(tile: Tile, steps: tuple[Step, ...], item: ModelItem) -> tuple[str, ...]:
-    """Bands to load; refuses a model that wants what an item lacks."""
+    """Return the bands to load; raise if an item lacks a band of the model."""
     shared: set[str] | None = None
     for step in steps:
         for scene in step.items:
@@ -134,7 +134,7 @@ def _bands(tile: Tile, steps: tuple[Step, ...], item: ModelItem) -> tuple[str, .
             lacking = [band for band in item.bands if band not in assets]
             if lacking:
                 raise ModelError(
-                    f"model {item.id} wants {', '.join(lacking)}, which {scene.id} of tile "
+                    f"model {item.id} needs {', '.join(lacking)}, which {scene.id} of tile "
                     f"{tile.name} does not have (it has {', '.join(sorted(assets))}); "
                     "choose another model or collection"
                 )
@@ -146,7 +146,7 @@ def _bands(tile: Tile, steps: tuple[Step, ...], item: ModelItem) -> tuple[str, .
 def _block_size(
     tile: Tile, workflow: Workflow, setting: Setting, inside: NDArray[np.bool_] | None
 ) -> int:
-    """Take the block size of the workflow, or the one that reads least for the area."""
+    """Return the block size of the workflow, or the one that reads least for the area."""
     halo = setting.halo
     asked = workflow.execution.block
     if asked != "auto":
@@ -163,7 +163,7 @@ def _block_size(
 
 
 def _pixels_read(tile: Tile, size: int, halo: int, inside: NDArray[np.bool_] | None) -> int:
-    """Pixels with halos of the blocks that touch the area."""
+    """Count the pixels, with halos, of the blocks that touch the area."""
     return sum(
         outer_pixels(block)
         for block in _touching(windows.blocks(tile.geobox.shape, size, halo), inside)
@@ -184,7 +184,7 @@ def _decide_radiometry(
     workflow: Workflow,
     mask: NDArray[np.bool_],
 ) -> RadiometryTable:
-    """Decide scale and offset per item and asset; look at pixels where metadata cannot decide."""
+    """Decide scale and offset per item and asset; read pixels where metadata cannot decide."""
     table: RadiometryTable = {}
     scenes = {scene.id: scene for step in steps for scene in step.items}.values()
     headers = declared_in_files(scenes, (*bands, "SCL"), tile.geobox, workflow.cube)
@@ -196,7 +196,7 @@ def _decide_radiometry(
             tags = (header.scale, header.offset) if header else preprocess.NO_TAGS
             decision = preprocess.radiometry(scene, assets[band], tags=tags)
             if decision.offset is None:
-                # One look per item: ESA's offset is the same for all bands of a product.
+                # Read once per item: ESA's offset is the same for all bands of a product.
                 from_pixels = from_pixels or radiometry_of_pixels(
                     scene, tile.geobox, workflow.cube, area_mask=mask
                 )
@@ -206,7 +206,7 @@ def _decide_radiometry(
 
 
 def open_step(plan: TilePlan, step: Step, workflow: Workflow) -> Any:
-    """Open the lazy cube of one step, chunked as the tile's blocks."""
+    """Open the lazy cube of one step, with one chunk per block."""
     return open_cube(
         step,
         plan.tile.geobox,
@@ -221,7 +221,7 @@ def open_step(plan: TilePlan, step: Step, workflow: Workflow) -> Any:
 def _tile_range(
     plan: TilePlan, step: Step, workflow: Workflow, item: ModelItem
 ) -> tuple[tuple[float, float], ...]:
-    """Minimum and maximum reflectance of the observed pixels of a tile, per band of the model."""
+    """Return lowest and highest observed reflectance of a tile, per band of the model."""
     opened = open_step(plan, step, workflow)
     values = opened["reflectance"].sel(band=list(item.bands)).where(opened["quality"] == 0)
     low, high = dask.compute(values.min(("y", "x")), values.max(("y", "x")))

@@ -1,13 +1,13 @@
 """The run directory: Zarr templates, whole-block writes, what is done, fingerprints, the lock.
 
-    run.json         what was asked, decided and counted; rewritten atomically
+    run.json         workflow, decisions and counts; rewritten atomically
     items.json       the frozen STAC items
     detections.zarr  group per tile: probability, quality, done
-    evidence.zarr    group per tile: what a person wants to see beside a detection
+    evidence.zarr    group per tile: what a person checks a detection with
     change.zarr      group per tile: state, gain (two-date runs)
 
-A block is a whole number of Zarr chunks, written by one task, whose very last write is its cell of
-`done`. A killed run therefore never holds a block that looks done and is not.
+A block is a whole number of Zarr chunks. One task writes it, and its cell of `done` last of all, so
+a block that is marked as done is complete even after a kill.
 
 Covers Zarr v3 without sharding: several processes that write into one shard lose data, and GDAL
 reads the sharding codec only from 3.13.

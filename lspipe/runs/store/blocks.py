@@ -1,4 +1,4 @@
-"""Write whole blocks, and report which are done."""
+"""Write whole blocks, and read which are done."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def write_block(
     detections: Mapping[str, NDArray[Any]],
     evidence: Mapping[str, NDArray[Any]],
 ) -> None:
-    """Write one block of one step; its cell of `done` is the last write of all.
+    """Write one block of one step; its cell of `done` is written last.
 
     Args:
         run: the run directory.
@@ -43,21 +43,21 @@ def write_block(
     for store, arrays in ((EVIDENCE, evidence), (DETECTIONS, detections)):
         group = zarr.open_group(run / store / tile, mode="r+", zarr_format=3)
         for name, values in arrays.items():
-            # An all-fill chunk is written too: a missing file never stands for a result.
+            # Chunks of only fill values are written too: a missing file is never a result.
             target = group[name].with_config({"write_empty_chunks": True})
             target[(step, ..., *core)] = values
     group["done"][(step, *index)] = 1
 
 
 def done(run: Path, tile: str) -> NDArray[np.bool_]:
-    """Which blocks of a tile are done: bool (time, block_y, block_x)."""
+    """Return which blocks of a tile are done: bool (time, block_y, block_x)."""
     group = zarr.open_group(run / DETECTIONS / tile, mode="r", zarr_format=3)
     return np.asarray(group["done"][...]).astype(bool)
 
 
 @dataclass(frozen=True)
 class Layout:
-    """How a tile lies in the store, and what is done of it."""
+    """The block size of a tile in the store, and its finished blocks."""
 
     block: int
     """Edge of a block, pixels."""
@@ -66,7 +66,7 @@ class Layout:
 
 
 def layout(run: Path, tile: str) -> Layout | None:
-    """Read how a tile was laid out and which of its blocks are done; None if it was not yet."""
+    """Read the block size and the finished blocks of a tile; None if it is not in the store yet."""
     try:
         group = zarr.open_group(run / DETECTIONS / tile, mode="r", zarr_format=3)
         cells = group["done"]
@@ -76,7 +76,7 @@ def layout(run: Path, tile: str) -> Layout | None:
 
 
 def read(run: Path, store: str, tile: str, name: str, part: Any = ...) -> NDArray[Any]:
-    """Read an array of a tile's group as stored, or the part of it that an index names."""
+    """Read an array of a tile's group as stored, or a part of it."""
     return np.asarray(zarr.open_group(run / store / tile, mode="r", zarr_format=3)[name][part])
 
 

@@ -1,4 +1,4 @@
-"""The JSON files of a run directory, how two of them differ, and clearing the directory."""
+"""Read, write and compare the JSON files of a run directory, and clear the directory."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Write JSON so that a reader sees the old file or the new one, never half of one."""
+    """Write JSON atomically: a reader sees the old file or the new one, never half a file."""
     partial = path.with_name(path.name + ".partial")
     with partial.open("w", encoding="utf-8") as file:
         json.dump(content, file, indent=1, ensure_ascii=False, default=str)
@@ -44,7 +44,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def differences(old: Any, new: Any, path: str = "") -> list[str]:
-    """List where two JSON values differ, as `key.path: old -> new`."""
+    """List the differences of two JSON values, as `key.path: old -> new`."""
     if isinstance(old, dict) and isinstance(new, dict):
         lines: list[str] = []
         for key in sorted(set(old) | set(new), key=str):
@@ -60,7 +60,7 @@ def _short(value: Any, limit: int = 60) -> str:
 
 
 MARKERS = ("run.json", "items.json", DETECTIONS)
-"""What only a run directory holds."""
+"""Files that only a run directory has."""
 
 _FILES = (
     "run.json",
@@ -74,20 +74,20 @@ _FILES = (
     "unobserved.parquet",
     "reviews.parquet.partial",
     ".lists.json.partial",
-    # Last of those that belong to the lists: without it, a list that is left looks edited.
+    # After the lists: a list without this record looks edited.
     ".lists.json",
 )
 _KEPT = ("reviews.parquet", "inventory.edited-*")
-"""What a person wrote; never removed."""
+"""Files with the work of a person; never removed."""
 
 _PARTIALS = (".inventory.*.partial.*", "inventory.next.*", ".unobserved.*.partial.*")
 
 
 def check_directory(run: Path) -> None:
-    """Refuse a folder that holds other things and no run.
+    """Refuse a folder that holds other files and no run.
 
     Raises:
-        StoreError: it does.
+        StoreError: names one of these files.
     """
     if not run.exists() or any((run / name).exists() for name in MARKERS):
         return
@@ -105,16 +105,16 @@ def check_directory(run: Path) -> None:
 
 
 def clear(run: Path) -> None:
-    """Remove what lspipe wrote into a run directory, and nothing else; the caller holds the lock.
+    """Remove the files that lspipe wrote into a run directory; the caller holds the lock.
 
-    A person's decisions stay (`reviews.parquet`), and so do copies of lists that were edited.
+    Decisions of a person (`reviews.parquet`) and copies of edited lists are kept.
 
     Raises:
         StoreError: the folder is not a run directory.
         OSError: a store cannot be removed.
     """
     check_directory(run)
-    # First of all what says that there is a run: cut off here, the rest is never taken for one.
+    # run.json first: if this is interrupted, the rest is not treated as a run.
     for name in _FILES:
         (run / name).unlink(missing_ok=True)
     for pattern in _PARTIALS:

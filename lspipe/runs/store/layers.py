@@ -1,4 +1,4 @@
-"""What arrays the stores hold: dtype, nodata, and what a reader needs to know of each."""
+"""The arrays of the stores: dtype, nodata, and attributes for readers."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ EVIDENCE = "evidence.zarr"
 CHANGE = "change.zarr"
 
 NOT_PROCESSED = 255
-"""Fill value of `quality`: every bit set, which no observed or masked pixel ever has."""
+"""Fill value of `quality`: every bit set, as in no processed pixel."""
 
 
 @dataclass(frozen=True)
 class Layer:
-    """One array of a store: its dtype, its nodata, and what readers need to know."""
+    """One array of a store: dtype, nodata, and attributes for readers."""
 
     name: str
     dtype: str

@@ -28,10 +28,10 @@ if TYPE_CHECKING:
 _LAYERS = {DETECTIONS: DETECTION_LAYERS, EVIDENCE: EVIDENCE_LAYERS, CHANGE: CHANGE_LAYERS}
 
 _OF_CODES = ("scale_factor", "add_offset", "_FillValue", "valid_range")
-"""Attributes that are true of codes, and no more of what they stand for."""
+"""Attributes that hold for codes, and not for decoded values."""
 
 _UNITS = {"acquired": "days since 1970-01-01"}
-"""Units of what is stored as plain numbers; "1" where a layer has none."""
+"""Units of layers stored as plain numbers; "1" for all others."""
 
 
 def open_lazily(run: Path, tile: str, *, is_two_date: bool) -> xr.Dataset:
@@ -44,13 +44,13 @@ def open_lazily(run: Path, tile: str, *, is_two_date: bool) -> xr.Dataset:
 
     Returns:
         Dataset (time, y, x), and (y, x) for change, in dask chunks as stored; coordinates `time`
-        (UTC), `y` and `x` (pixel centres, metres) and `spatial_ref`. What is stored in steps of a
-        unit is float32 with NaN = not observed, equal to what `schema.dequantise` gives; all else
-        is as stored, and its attribute `_FillValue` says what stands for no data. Stores that are
-        not there yet are left out, and the attribute `missing` names their arrays.
+        (UTC), `y` and `x` (pixel centres, metres) and `spatial_ref`. Codes are decoded to float32
+        with NaN = not observed, as by `schema.dequantise`; other arrays are as stored, with no data
+        in the attribute `_FillValue`. Missing stores are left out, and the attribute `missing`
+        names their arrays.
 
     Raises:
-        StoreError: nothing of the tile is laid out yet.
+        StoreError: the tile is not in the store yet.
     """
     expected = {name: _LAYERS[name] for name in _LAYERS if is_two_date or name != CHANGE}
     parts = {name: _part(run / name, tile, layers) for name, layers in expected.items()}
@@ -66,7 +66,7 @@ def open_lazily(run: Path, tile: str, *, is_two_date: bool) -> xr.Dataset:
 
 
 def _part(store: Path, tile: str, layers: tuple[Layer, ...]) -> xr.Dataset | None:
-    """Open the layers of one store; None if it, or its group of the tile, is not there whole."""
+    """Open the layers of one store; None if the group of the tile is missing or incomplete."""
     try:
         group = zarr.open_group(store / tile, mode="r", zarr_format=3)
     except FileNotFoundError:
@@ -82,7 +82,7 @@ def _part(store: Path, tile: str, layers: tuple[Layer, ...]) -> xr.Dataset | Non
 
 
 def _decoded(array: xr.DataArray, layer: Layer) -> xr.DataArray:
-    """Turn codes into what they stand for, and say the nodata of what stays as stored."""
+    """Decode codes; add the attribute `_FillValue` to arrays that stay as stored."""
     mapping = array.encoding.get("grid_mapping", "spatial_ref")
     attrs = {"units": _UNITS.get(layer.name, "1"), **array.attrs}
     if "scale_factor" in attrs:

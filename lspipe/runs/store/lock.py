@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
 @contextmanager
 def lock(run: Path) -> Iterator[None]:
-    """Hold the run directory for this process; the kernel lets go if the process is killed.
+    """Lock the run directory for this process; the kernel unlocks it if the process is killed.
 
     Raises:
-        StoreError: another process holds it.
+        StoreError: another process has locked it.
     """
     path = run / ".lock"
     with path.open("a+", encoding="utf-8") as file:
@@ -38,5 +38,5 @@ def lock(run: Path) -> Iterator[None]:
         try:
             yield
         finally:
-            # Emptied, not removed: a process that opened it before could lock one without a name.
+            # Emptied, not removed: another process may have it open, and would lock a deleted file.
             file.truncate(0)

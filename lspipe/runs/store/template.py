@@ -1,4 +1,4 @@
-"""Lay out the stores of a run, all fill values, before anything is computed."""
+"""Create the stores of a run, filled with fill values, before anything is computed."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ if TYPE_CHECKING:
     from odc.geo.geobox import GeoBox
 
 COMPRESSORS = "auto"
-"""Zarr's own default, zstd: gzip would be read by more programs, but writes the time of day into
-every chunk, and the same run would not end in the same bytes."""
+"""The default of Zarr, zstd. More programs read gzip, but it writes the time of day into every
+chunk, so the same run would not end in the same bytes."""
 
 
 @dataclass(frozen=True)
 class Grid:
-    """The pixels of one tile's group and how they are cut."""
+    """The grid, time steps and chunks of one tile's group."""
 
     tile: str
     geobox: GeoBox
@@ -50,11 +50,10 @@ class Grid:
 
 
 def create(run: Path, grids: Sequence[Grid], *, fingerprint: str) -> None:
-    """Lay out detections and evidence, all fill values, before anything is computed.
+    """Create detections and evidence, filled with fill values, before anything is computed.
 
-    Safe to repeat: a group that exists is left alone, so that resuming after a crash in the middle
-    of this function completes it. Temporary files of writes that were cut off are removed; the
-    caller holds the lock.
+    Safe to repeat: existing groups are not changed, so that resuming after a crash in this function
+    completes it. Temporary files of interrupted writes are removed; the caller holds the lock.
 
     Raises:
         StoreError: the stores are of another fingerprint.
@@ -76,7 +75,7 @@ def create(run: Path, grids: Sequence[Grid], *, fingerprint: str) -> None:
 
 
 def create_change(run: Path, grid: Grid) -> None:
-    """Lay out the change group of one tile, replacing an earlier one."""
+    """Create the change group of one tile, and replace an earlier one."""
     root = zarr.open_group(run / CHANGE, mode="a", zarr_format=3)
     _create_group(root, grid, CHANGE_LAYERS, with_done=False, with_time=False)
 
@@ -120,7 +119,7 @@ def _create_group(
 
 
 def _geozarr(geobox: GeoBox) -> dict[str, Any]:
-    """Attributes of the GeoZarr conventions proj and spatial, beside the CF grid mapping."""
+    """Return attributes of the GeoZarr conventions proj and spatial, beside the CF grid mapping."""
     a, b, c, d, e, f = tuple(geobox.transform)[:6]
     return {
         "Conventions": "CF-1.10",
