@@ -6,7 +6,6 @@ import pickle
 import threading
 from collections import Counter
 from dataclasses import asdict, replace
-from importlib import import_module
 
 import dask
 import numpy as np
@@ -15,6 +14,7 @@ import torch
 from dask._task_spec import convert_legacy_graph
 from dask.base import collections_to_expr
 
+from lspipe.cube.loaders import source
 from lspipe.errors import BlockError, InferenceError, ModelError
 from lspipe.inference import familiarity
 from lspipe.inference.reference import ModelReference
@@ -69,15 +69,14 @@ def compute(tasks):
 
 @pytest.mark.parametrize("loader", ["odc", "stackstac"])
 def test_each_chunk_of_the_archive_is_read_once(plan, tmp_path, monkeypatch, loader):
-    module = import_module(f"lspipe.cube.loaders.{loader}")
     reads: Counter[str] = Counter()
-    original = module.read
+    original = source.read
 
-    def counted(source, pixels):
-        reads[source.asset] += 1
-        return original(source, pixels)
+    def counted(asset, pixels):
+        reads[asset.asset] += 1
+        return original(asset, pixels)
 
-    monkeypatch.setattr(module, "read", counted)
+    monkeypatch.setattr(source, "read", counted)
     cube = replace(plan.workflow.cube, loader=loader)
     workflow = plan.workflow.model_copy(update={"cube": cube})
     results = compute(tasks_of(plan, tmp_path, workflow=workflow))
