@@ -15,7 +15,6 @@ from lspipe.cli.summaries import (
     summary_text,
 )
 from lspipe.cli.text import say, show
-from lspipe.errors import UsageError
 
 if TYPE_CHECKING:
     import argparse
@@ -26,16 +25,14 @@ OK = 0
 
 
 def init(options: argparse.Namespace) -> int:
-    """Write a commented workflow."""
-    from lspipe.workflow import TEMPLATE
+    """Write a commented workflow, and the schema that editors check it by."""
+    from lspipe.workflow import write_new
 
     path = Path(options.path)
-    if path.exists():
-        raise UsageError(f"{path}: exists already; choose another name")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(TEMPLATE, encoding="utf-8")
+    beside = write_new(path)
     say(f"wrote {path}; edit it, then: lspipe validate {path}")
-    _show_json(options, {"workflow": str(path)})
+    say(f"editors complete keys by {beside}; after an update: lspipe schema > {beside}")
+    _show_json(options, {"workflow": str(path), "schema": str(beside)})
     return OK
 
 

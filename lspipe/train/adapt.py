@@ -25,7 +25,7 @@ from lspipe.runs.frozen import FrozenRun
 from lspipe.samples.decisions import reviewed
 from lspipe.schema import IGNORED
 from lspipe.train import TrainSpec, fit
-from lspipe.train.spec import told
+from lspipe.train.spec import training_record
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -96,7 +96,7 @@ def adapt(
         output: folder that the item and its weights are written into, last of all.
         item: the model item of the run, where it is not found any more where the run says.
         spec: how it is trained; None = `gentle`.
-        on_epoch: told of each epoch.
+        on_epoch: called with each epoch.
 
     Raises:
         ModelError: the model is a formula, or not that of the run; the adapted one is there
@@ -132,7 +132,7 @@ def adapt(
             f"nothing was written; train it for fewer epochs than {spec.epochs}, or review "
             "more"
         )
-    training = told(spec, epochs, windows=len(windows)) | {
+    training = training_record(spec, epochs, windows=len(windows)) | {
         "init_from": {"id": parent.id, "sha256": parent.sha256}
     }
     fields = _fields(parent, frozen, found, spec) | {"id": name, "training": training}
@@ -260,7 +260,7 @@ def _fields(parent: ModelItem, run: FrozenRun, found: Reviewed, spec: TrainSpec)
             "overlap", "tta", "tta_merge", "tta_order", "blend",
         )
     }  # fmt: skip
-    told = {
+    given = {
         name: getattr(parent, name)
         for name in ("classes", "recipe", "statistics")
         if getattr(parent, name)
@@ -277,7 +277,7 @@ def _fields(parent: ModelItem, run: FrozenRun, found: Reviewed, spec: TrainSpec)
     )
     return {
         **same,
-        **told,
+        **given,
         "description": f"{parent.description} {history}".strip(),
         "not_for": f"{parent.not_for} {limits}".strip(),
     }

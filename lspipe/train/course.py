@@ -36,7 +36,7 @@ from lspipe.models.weights import build_network
 from lspipe.samples.tiling import cut
 from lspipe.schema import IGNORED
 from lspipe.train import curve, fit
-from lspipe.train.spec import TrainSpec, told
+from lspipe.train.spec import TrainSpec, training_record
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -154,7 +154,7 @@ def train(
     curve.draw(epochs, folder / CURVE, title=title)
     fields = fields_of(course, window=pairs[0].shape[-1], about=_about(training, validation))
     protocol = {"protocol": course.protocol} if course.protocol else {}
-    how = protocol | told(course.spec, epochs, windows=len(training)) | began
+    how = protocol | training_record(course.spec, epochs, windows=len(training)) | began
     fields |= {"statistics": statistics, "training": how}
     card = None
     if validation is not None:

@@ -167,7 +167,8 @@ def test_a_finished_run_has_nothing_left(planned):
 def test_init_says_for_machines_what_it_wrote(tmp_path, capsys):
     path = tmp_path / "my.yaml"
     out, err = told(capsys, "init", path, "--json")
-    assert json.loads(out) == {"workflow": str(path)}
+    schema = tmp_path / "lspipe.schema.json"
+    assert json.loads(out) == {"workflow": str(path), "schema": str(schema)}
     assert str(path) in err
     assert told(capsys, "init", tmp_path / "other.yaml")[0] == ""
 

@@ -19,7 +19,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from lspipe import plugins
-from lspipe.cube.loaders.source import READ_FAILED
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -34,6 +33,10 @@ Chunk = int | tuple[tuple[int, ...], tuple[int, ...]]
 """Chunk edge in pixels, or the chunk sizes along y and along x."""
 
 OnReadError = Literal["fail", "nodata"]
+
+READ_FAILED = 65534
+"""Digital number of every pixel of a chunk that could not be read, with `on_read_error="nodata"`.
+Valid DN end at 32767 and 65535 is Sentinel-2's saturated value, so nothing real is 65534."""
 
 LOADERS = {
     "odc": "lspipe.cube.loaders.odc:load",

@@ -12,8 +12,8 @@ import rasterio
 from dask.base import tokenize
 from odc.loader import RioDriver, RioReader
 
+from lspipe.cube.loaders import READ_FAILED
 from lspipe.cube.loaders.source import (
-    READ_FAILED,
     Source,
     on_grid,
     plain_item,

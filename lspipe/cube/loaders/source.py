@@ -31,10 +31,6 @@ if TYPE_CHECKING:
     from lspipe.catalogs import Catalog
     from lspipe.cube.loaders import OnReadError
 
-READ_FAILED = 65534
-"""Digital number of every pixel of a chunk that could not be read, with `on_read_error="nodata"`.
-Valid DN end at 32767 and 65535 is Sentinel-2's saturated value, so nothing real is 65534."""
-
 GDAL_SETTINGS = {
     # Side files (.aux.xml, .ovr) would be asked for over HTTP at every open, and would make
     # a result depend on what lies beside the COG.

@@ -12,8 +12,8 @@ import stackstac
 from rasterio.enums import Resampling
 from rasterio.vrt import WarpedVRT
 
+from lspipe.cube.loaders import READ_FAILED
 from lspipe.cube.loaders.source import (
-    READ_FAILED,
     Source,
     on_grid,
     plain_item,
