@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import re
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -25,12 +26,22 @@ from lspipe.outputs import OutputSpec
 from lspipe.search.dates import DatesSpec
 from lspipe.search.places import missing_items
 from lspipe.search.spec import AreaSpec, SearchSpec
-from lspipe.spec import Named, SpecError, read, schema
+from lspipe.spec import Named, Spec, SpecError, read, schema
 
 NAME = Named(
     other="letters, digits, dots, dashes and underscores, the first a letter or digit",
     pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$",
 )
+
+
+# Here and not in `evaluate/`, which is built on runs, as runs are on workflows.
+@dataclass(frozen=True, kw_only=True)
+class EvaluateSpec(Spec):
+    """What the list of a run is compared with; it decides nothing of the run."""
+
+    truth: str | None = None
+    """File of the landslides that are known: polygons in any format GDAL reads, with a CRS,
+    relative to the workflow file. A run ends with how many of them its list has."""
 
 
 class Workflow(BaseModel):
@@ -65,6 +76,8 @@ class Workflow(BaseModel):
     """Who computes."""
     execution: ExecutionSpec = ExecutionSpec()
     """How the work is cut; never changes a pixel."""
+    evaluate: EvaluateSpec = EvaluateSpec()
+    """What the list is compared with."""
 
     _folder: Path = PrivateAttr(default_factory=Path)
 
@@ -77,6 +90,11 @@ class Workflow(BaseModel):
     def run_directory(self) -> Path:
         """Where the run's results go."""
         return self._folder / (self.output.path or f"runs/{self.name}")
+
+    @property
+    def truth(self) -> Path | None:
+        """File of the landslides that are known; None where the workflow names none."""
+        return None if self.evaluate.truth is None else self._folder / self.evaluate.truth
 
     @classmethod
     def from_file(cls, path: str | Path, *, overrides: tuple[str, ...] = ()) -> Workflow:
@@ -118,8 +136,9 @@ class Workflow(BaseModel):
 def check_paths(workflow: Workflow) -> list[str]:
     """Check the paths of a workflow that nothing else reads before a run does.
 
-    A catalogue of files need not be there yet (`make demo` writes it after the workflow), so that
-    is only reported. A folder that cannot be written would cost a whole run.
+    A catalogue of files and the known landslides need not be there yet (`lspipe demo` writes them),
+    so that is only reported here; a plan needs them. A folder that cannot be written would cost a
+    whole run.
 
     Returns:
         What is not there yet, in words.
@@ -133,8 +152,12 @@ def check_paths(workflow: Workflow) -> list[str]:
         raise WorkflowError(
             f"output.path: found {workflow.run_directory}, but {place} {reason}; choose another"
         )
-    items = missing_items(workflow.search, workflow.folder)
-    return [] if items is None else [f"search.catalog: {items} is not there yet"]
+    truth = workflow.truth
+    missing = {
+        "search.catalog": missing_items(workflow.search, workflow.folder),
+        "evaluate.truth": None if truth is None or truth.is_file() else truth,
+    }
+    return [f"{key}: {path} is not there yet" for key, path in missing.items() if path is not None]
 
 
 def _upwards(path: Path) -> tuple[Path, ...]:
@@ -298,5 +321,7 @@ output:
 
 cluster: {kind: local, workers: auto}
 execution: {block: auto, retries: 3}
+
+evaluate: {}                        # or {truth: known.geojson}: the list is scored at the end
 """
 )

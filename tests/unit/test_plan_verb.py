@@ -183,6 +183,18 @@ def test_validate_notes_what_is_not_there_yet(world, capsys):
     assert told(capsys, "validate", world.workflow)[1] == ""
 
 
+def test_a_truth_that_is_missing_is_noted_by_validate_and_refused_before_anything_is_planned(
+    world, tmp_path, capsys
+):
+    words = (world.workflow, "--set", "evaluate.truth=known.geojson")
+    missing = world.folder / "known.geojson"
+    assert f"note: evaluate.truth: {missing} is not there" in told(capsys, "validate", *words)[1]
+    for verb in ("plan", "run"):
+        out, err = told(capsys, verb, *words, "--output", tmp_path / "run", code=2)
+        assert (out, f"evaluate.truth: found {missing}, which is no file" in err) == ("", True)
+    assert not (tmp_path / "run").exists()
+
+
 def test_validate_refuses_results_that_cannot_be_written(world, capsys):
     words = ("validate", world.workflow, "--set", "output.path=workflow.yaml/run")
     assert "output.path: found" in told(capsys, *words, code=2)[1]

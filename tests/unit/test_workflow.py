@@ -107,6 +107,7 @@ WRONG = [
     (changed(aoi={"bbox": [0, 0, 1, 91]}), "aoi.bbox.3", "degrees of latitude, -90 to 90"),
     (changed(dates={"event": "2017-13-01"}), "dates.event", "a day such as 2018-01-31"),
     (changed(name="a\n"), "name", "letters, digits"),
+    (changed(evaluate={"truth": 3}), "evaluate.truth", "found 3, expected text"),
     ({key: value for key, value in MINIMAL.items() if key != "search"}, "search", "required"),
 ]
 
@@ -175,6 +176,16 @@ def test_items_that_are_not_there_yet_are_said_and_no_more(tmp_path):
     workflow = Workflow.from_file(written(tmp_path, MINIMAL))
     assert check_paths(workflow) == [f"search.catalog: {tmp_path / 'items'} is not there yet"]
     (tmp_path / "items").mkdir()
+    assert check_paths(workflow) == []
+
+
+def test_known_landslides_that_are_not_there_yet_are_reported(tmp_path):
+    (tmp_path / "items").mkdir()
+    workflow = Workflow.from_file(written(tmp_path, changed(evaluate={"truth": "known.geojson"})))
+    assert check_paths(workflow) == [
+        f"evaluate.truth: {tmp_path / 'known.geojson'} is not there yet"
+    ]
+    (tmp_path / "known.geojson").touch()
     assert check_paths(workflow) == []
 
 
