@@ -183,5 +183,20 @@ def test_whole_numbers_of_numpy_are_whole_numbers(kind):
     assert not fits(np.float32(0.5), Count)
 
 
+@pytest.mark.parametrize(
+    ("bounds", "expected"),
+    [
+        (Bounds(ge=1), "a number, 1 or more"),
+        (Bounds(gt=0), "a number, above 0"),
+        (Bounds(le=9), "a number, 9 or less"),
+        (Bounds(lt=0.5), "a number, below 0.5"),
+        (Bounds(ge=0, lt=0.5), "a number, 0 to below 0.5"),
+        (Bounds(gt=0, le=1, noun="a share"), "a share, above 0 to 1"),
+    ],
+)
+def test_bounds_are_put_in_words(bounds, expected):
+    assert words(Annotated[float, bounds]) == expected
+
+
 def test_words_of_an_annotation_leave_none_out():
     assert words(Probability | None) == "a probability, 0 to 1"
