@@ -29,12 +29,12 @@ from scipy import ndimage
 import lspipe.models
 from lspipe.change.compare import compare
 from lspipe.change.inventory import delineate
-from lspipe.demo import Score, score
 from lspipe.demo.archive import SEED
 from lspipe.demo.grid import EPSG, NORTH, WEST
 from lspipe.demo.landscape import Cover, Landscape, simulate
 from lspipe.demo.scene import FINE_BANDS, Scene, Sky, see
 from lspipe.demo.truth import outlines
+from lspipe.evaluate.truth import ListScore, score_list
 from lspipe.inference.detect import detect
 from lspipe.models.item import SHIPPED_FOLDER, Scaling
 from lspipe.models.pack import pack
@@ -157,7 +157,7 @@ def train() -> torch.nn.Module:
     return network
 
 
-def score_seed(seed: int, item: Path) -> tuple[Score, float]:
+def score_seed(seed: int, item: Path) -> tuple[ListScore, float]:
     """Both dates of one unseen valley through detect, compare, delineate."""
     landscape = simulate(SHAPE, seed=seed)
     transform = Affine(10, 0, WEST, 0, -10, NORTH)
@@ -178,7 +178,7 @@ def score_seed(seed: int, item: Path) -> tuple[Score, float]:
     inventory = delineate(compare(*maps), min_area_m2=900)
     seconds = time.perf_counter() - started
     truth = gpd.GeoDataFrame.from_features(outlines(landscape.new), crs=4326)
-    return score(inventory, truth), seconds
+    return score_list(inventory, truth), seconds
 
 
 def main() -> None:

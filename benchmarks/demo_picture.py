@@ -22,7 +22,7 @@ import geopandas as gpd
 import numpy as np
 import xarray as xr
 
-from lspipe.demo import Score, score
+from lspipe.evaluate.truth import ListScore, score_list
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -67,7 +67,7 @@ class Mosaic:
     tiles: dict[str, tuple[float, float, float, float]]
     """Left, bottom, right, top per tile."""
     days: tuple[str, str]
-    score: Score
+    score: ListScore
 
 
 def read(run: Path, archive: Path) -> Mosaic:
@@ -100,7 +100,7 @@ def read(run: Path, archive: Path) -> Mosaic:
     truth = gpd.read_file(archive / "truth.geojson")
     epsg = int(inventory["utm_epsg"].iloc[0])
     new = inventory[inventory["status"] == "new"]
-    is_right = np.array([score(new.iloc[[row]], truth).right == 1 for row in range(len(new))])
+    is_right = np.array([score_list(new.iloc[[row]], truth).right == 1 for row in range(len(new))])
     first = opened[names[0]][0]["time"]
     return Mosaic(
         before=_brightened(colours[0]),
@@ -113,7 +113,7 @@ def read(run: Path, archive: Path) -> Mosaic:
         truth=truth.to_crs(epsg),
         tiles=bounds,
         days=(_day(first[0]), _day(first[1])),
-        score=score(inventory, truth),
+        score=score_list(inventory, truth),
     )
 
 

@@ -6,15 +6,15 @@ the file and the key of an error.
 
 from __future__ import annotations
 
-import difflib
-import math
+import json
 import os
-from dataclasses import fields, is_dataclass
+import re
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args, get_type_hints
+from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError
+from pydantic import BaseModel, ConfigDict, PrivateAttr
 
 from lspipe.change.spec import ChangeSpec
 from lspipe.clusters import ClusterSpec, ExecutionSpec
@@ -26,19 +26,35 @@ from lspipe.outputs import OutputSpec
 from lspipe.search.dates import DatesSpec
 from lspipe.search.places import missing_items
 from lspipe.search.spec import AreaSpec, SearchSpec
+from lspipe.spec import Named, Spec, SpecError, read, schema
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+NAME = Named(
+    other="letters, digits, dots, dashes and underscores, the first a letter or digit",
+    pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$",
+)
+
+
+# Here and not in `evaluate/`, which is built on runs, as runs are on workflows.
+@dataclass(frozen=True, kw_only=True)
+class EvaluateSpec(Spec):
+    """What the list of a run is compared with; it decides nothing of the run."""
+
+    truth: str | None = None
+    """File of the landslides that are known: polygons in any format GDAL reads, with a CRS,
+    relative to the workflow file. A run ends with how many of them its list has."""
 
 
 class Workflow(BaseModel):
     """Everything one run is asked to do."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    # As in `Spec`; a model of its own, as it keeps the folder that its paths start from.
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False
+    )
 
     schema_version: Literal[1] = 1
     """Version of this file's format."""
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    name: Annotated[str, NAME]
     """Short name of the run: letters, digits, dot, dash, underscore."""
     aoi: AreaSpec
     """Area of interest: one of bbox, file, tiles."""
@@ -60,6 +76,8 @@ class Workflow(BaseModel):
     """Who computes."""
     execution: ExecutionSpec = ExecutionSpec()
     """How the work is cut; never changes a pixel."""
+    evaluate: EvaluateSpec = EvaluateSpec()
+    """What the list is compared with."""
 
     _folder: Path = PrivateAttr(default_factory=Path)
 
@@ -72,6 +90,11 @@ class Workflow(BaseModel):
     def run_directory(self) -> Path:
         """Where the run's results go."""
         return self._folder / (self.output.path or f"runs/{self.name}")
+
+    @property
+    def truth(self) -> Path | None:
+        """File of the landslides that are known; None where the workflow names none."""
+        return None if self.evaluate.truth is None else self._folder / self.evaluate.truth
 
     @classmethod
     def from_file(cls, path: str | Path, *, overrides: tuple[str, ...] = ()) -> Workflow:
@@ -102,11 +125,10 @@ class Workflow(BaseModel):
 
     @classmethod
     def _checked(cls, content: dict[str, Any], *, source: str, folder: Path) -> Workflow:
-        _refuse_slips(content, source)
         try:
-            workflow = cls.model_validate(content)
-        except ValidationError as error:
-            raise WorkflowError(_explain(error, source)) from error
+            workflow = read(cls, content)
+        except SpecError as error:
+            raise WorkflowError(f"{source}: {error}") from error
         workflow._folder = folder
         return workflow
 
@@ -114,8 +136,9 @@ class Workflow(BaseModel):
 def check_paths(workflow: Workflow) -> list[str]:
     """Check the paths of a workflow that nothing else reads before a run does.
 
-    A catalogue of files need not be there yet (`make demo` writes it after the workflow), so that
-    is only reported. A folder that cannot be written would cost a whole run.
+    A catalogue of files and the known landslides need not be there yet (`lspipe demo` writes them),
+    so that is only reported here; a plan needs them. A folder that cannot be written would cost a
+    whole run.
 
     Returns:
         What is not there yet, in words.
@@ -129,8 +152,12 @@ def check_paths(workflow: Workflow) -> list[str]:
         raise WorkflowError(
             f"output.path: found {workflow.run_directory}, but {place} {reason}; choose another"
         )
-    items = missing_items(workflow.search, workflow.folder)
-    return [] if items is None else [f"search.catalog: {items} is not there yet"]
+    truth = workflow.truth
+    missing = {
+        "search.catalog": missing_items(workflow.search, workflow.folder),
+        "evaluate.truth": None if truth is None or truth.is_file() else truth,
+    }
+    return [f"{key}: {path} is not there yet" for key, path in missing.items() if path is not None]
 
 
 def _upwards(path: Path) -> tuple[Path, ...]:
@@ -140,9 +167,7 @@ def _upwards(path: Path) -> tuple[Path, ...]:
 
 def json_schema() -> dict[str, Any]:
     """Return the JSON Schema of the workflow file, for editors."""
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema"} | (
-        Workflow.model_json_schema()
-    )
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema"} | (schema(Workflow))
 
 
 # --- YAML ---------------------------------------------------------------------------------------
@@ -171,6 +196,11 @@ _StrictLoader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _m
 
 # Dates stay text: YAML would refuse an impossible one without naming its key; pydantic names it.
 _StrictLoader.add_constructor("tag:yaml.org,2002:timestamp", lambda _, node: str(node.value))
+
+# YAML 1.1 takes 1e6 for a word, YAML 1.2 and a person for a number.
+_StrictLoader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"^[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), list("-+0123456789")
+)
 
 
 def _load(text: str, name: str) -> Any:
@@ -213,121 +243,39 @@ def _override(content: dict[str, Any], override: str) -> None:
     place[last] = _load(value, f"overrides={override}")
 
 
-# --- slips of YAML ------------------------------------------------------------------------------
+# --- a new file ---------------------------------------------------------------------------------
+
+SCHEMA_FILE = "lspipe.schema.json"
+"""Name of the schema beside a new workflow: its first line names it, and editors read it."""
 
 
-def _refuse_slips(content: dict[str, Any], source: str) -> None:
-    """Refuse what pydantic would take for a number: `true` as 1, and .nan or .inf.
+def write_new(path: Path) -> Path:
+    """Write a commented workflow, and beside it the schema that its first line names.
 
-    No key of a workflow is a switch, and none is without an end; conditions of `search.query` may
-    be true or false, and are checked where they are read.
+    The schema is for editors: they complete keys and names, and mark what is wrong, offline.
+
+    Args:
+        path: of the workflow; its folder is made if absent.
+
+    Returns:
+        Path of the schema. A file of that name that is there already is kept as it is.
+
+    Raises:
+        WorkflowError: there is such a file already.
     """
-    for keys, value in _values(content):
-        if isinstance(value, bool) and keys[:2] != ("search", "query"):
-            found, expected = str(value).lower(), "a value of its own; no key is true or false"
-        elif isinstance(value, float) and not math.isfinite(value):
-            found, expected = str(value), "a finite number"
-        else:
-            continue
-        where = ".".join(map(str, keys))
-        raise WorkflowError(f"{source}: {where}: found {found}, expected {expected}")
+    if path.exists():
+        raise WorkflowError(f"{path}: exists already; choose another name")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.parent / SCHEMA_FILE
+    if not beside.exists():
+        beside.write_text(json.dumps(json_schema(), indent=2) + "\n", encoding="utf-8")
+    path.write_text(TEMPLATE, encoding="utf-8")
+    return beside
 
 
-def _values(content: Any, keys: tuple[Any, ...] = ()) -> Iterator[tuple[tuple[Any, ...], Any]]:
-    """Yield every value of nested YAML with its key path."""
-    if isinstance(content, dict | list):
-        pairs = content.items() if isinstance(content, dict) else enumerate(content)
-        for key, value in pairs:
-            yield from _values(value, (*keys, key))
-    else:
-        yield keys, content
-
-
-# --- messages -----------------------------------------------------------------------------------
-
-_UNKNOWN = {"extra_forbidden", "unexpected_keyword_argument"}
-_MISSING = {"missing", "missing_argument", "missing_keyword_only_argument"}
-
-
-def _explain(error: ValidationError, source: str) -> str:
-    """Describe the first problem in a line, and how many more there are."""
-    # One wrong value under a union gives a problem per alternative; the place is what counts.
-    problems = {tuple(p["loc"]): p for p in reversed(error.errors(include_url=False))}
-    first, *others = sorted(problems.values(), key=lambda p: p["type"] not in _UNKNOWN)
-    where = _where(first)
-    message = f"{source}: {where or 'file'}: {_say(first)}"
-    rest = {_where(problem) for problem in others} - {where}
-    return f"{message}\nalso wrong: {', '.join(sorted(rest))}" if rest else message
-
-
-def _where(problem: Any) -> str:
-    keys = _keys(problem["loc"])
-    if problem["type"] in _MISSING and keys and isinstance(keys[-1], int):
-        keys.pop()  # a list that is too short: its key is the place, not the number that lacks
-    return ".".join(map(str, keys))
-
-
-def _say(problem: Any) -> str:
-    keys = _keys(problem["loc"])
-    if problem["type"] in _UNKNOWN:
-        known = _known_keys(keys[:-1])
-        near = difflib.get_close_matches(str(keys[-1]), known, n=1, cutoff=0.5)
-        hint = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(known)}"
-        return f"unknown key ({hint})"
-    if problem["type"] in _MISSING and keys and isinstance(keys[-1], int):
-        return f"too few values; found {problem['input']!r}"
-    if problem["type"] in _MISSING:
-        return "missing; this key is required"
-    message = str(problem["msg"]).removeprefix("Value error, ")
-    found = problem.get("input")
-    if problem["type"] == "value_error" or isinstance(found, dict):
-        return message
-    return f"{message}; found {found!r}"
-
-
-def _keys(location: tuple[Any, ...]) -> list[Any]:
-    """Key path without the names of union members that pydantic puts into a location."""
-    keys: list[Any] = []
-    for part in location:
-        known = _known_keys(keys)
-        is_last_word = part == location[-1] and not _is_type_name(str(part))
-        if isinstance(part, int) or part in known or not known or is_last_word:
-            keys.append(part)
-    return keys
-
-
-def _is_type_name(part: str) -> bool:
-    return part in {"int", "float", "str", "bool", "tuple", "none"} or "[" in part
-
-
-def _known_keys(path: list[Any]) -> list[str]:
-    """Names of the keys under a path of the workflow file; empty where a value is expected."""
-    here: Any = Workflow
-    for key in path:
-        if isinstance(key, int):
-            return []
-        here = _spec_in(_annotations(here).get(key))
-        if here is None:
-            return []
-    return list(_annotations(here))
-
-
-def _annotations(spec: Any) -> dict[str, Any]:
-    if isinstance(spec, type) and issubclass(spec, BaseModel):
-        return {name: field.annotation for name, field in spec.model_fields.items()}
-    hints = get_type_hints(spec)
-    return {field.name: hints[field.name] for field in fields(spec)}
-
-
-def _spec_in(annotation: Any) -> Any:
-    """Return the spec class within an annotation such as `DateRange | None`."""
-    for candidate in (annotation, *get_args(annotation)):
-        if isinstance(candidate, type) and is_dataclass(candidate):
-            return candidate
-    return None
-
-
-TEMPLATE = """\
+TEMPLATE = (
+    f"# yaml-language-server: $schema={SCHEMA_FILE}\n"
+    + """\
 # A workflow of lspipe: what to look at, when, and with which model.
 #   lspipe validate THIS      lspipe plan THIS      lspipe run THIS
 schema_version: 1
@@ -373,4 +321,7 @@ output:
 
 cluster: {kind: local, workers: auto}
 execution: {block: auto, retries: 3}
+
+evaluate: {}                        # or {truth: known.geojson}: the list is scored at the end
 """
+)

@@ -2,51 +2,35 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import asdict, dataclass
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, Literal
+
+from lspipe.spec import Bounds, Probability, Spec
 
 Method = Literal["hysteresis", "subtract"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class ChangeSpec:
+class ChangeSpec(Spec):
     """When a pixel, and then an object, counts as new.
 
     Every rule has its mirror, so that swapping the dates turns `new` into `vanished`.
     """
 
-    __pydantic_config__: ClassVar[dict[str, Any]] = {
-        "extra": "forbid",
-        "use_attribute_docstrings": True,
-    }
-
     method: Method = "hysteresis"
     """`subtract` is the paper's binary difference: no `before_below`, no `tolerance_px`."""
-    threshold: float | None = None
-    """A pixel is landslide where its probability is above this, 0..1; None = the model item's."""
-    before_below: float = 0.3
-    """A pixel can only start a new object where the date before was at or below this, 0..1.
+    threshold: Probability | None = None
+    """A pixel is landslide where its probability is above this; None = the model item's."""
+    before_below: Probability = 0.3
+    """A pixel can only start a new object where the date before was at or below this.
     Values above `threshold` mean the same as `threshold`."""
-    tolerance_px: int = 1
+    tolerance_px: Annotated[int, Bounds(ge=0, noun="a whole number of pixels")] = 1
     """A new object must reach farther than this from everything seen before, pixels: the
     mis-registration of two dates must not look like a landslide."""
-    min_gain: float | None = None
-    """Every pixel of a new object must have gained at least this much probability, 0..1."""
-    min_area_m2: float = 900.0
+    min_gain: Probability | None = None
+    """Every pixel of a new object must have gained at least this much probability."""
+    min_area_m2: Annotated[float, Bounds(ge=0, noun="square metres")] = 900.0
     """Smallest object listed, square metres, counted after joining over blocks and tiles."""
-
-    def __post_init__(self) -> None:
-        for name in ("threshold", "before_below", "min_gain"):
-            value = getattr(self, name)
-            if value is not None and not 0 <= value <= 1:
-                raise ValueError(f"{name} {value}: expected a probability between 0 and 1")
-        if self.tolerance_px < 0:
-            raise ValueError(f"tolerance_px {self.tolerance_px}: expected 0 or more pixels")
-        if not 0 <= self.min_area_m2 < math.inf:  # NaN is in no range
-            raise ValueError(f"min_area_m2 {self.min_area_m2}: expected 0 or more square metres")
-        if self.method not in {"hysteresis", "subtract"}:
-            raise ValueError(f"method {self.method!r}: expected 'hysteresis' or 'subtract'")
 
     @property
     def limit(self) -> float:

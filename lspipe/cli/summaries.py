@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     from lspipe.cli.transfer import Transfer
     from lspipe.evaluate.scorecard import Scorecard
+    from lspipe.evaluate.truth import ListScore
     from lspipe.runs.cost import Estimate
     from lspipe.runs.summary import Summary
     from lspipe.train.course import Trained
@@ -110,7 +111,7 @@ def _agreement(scores: tuple[float, ...] | None, *, is_reference: bool) -> str:
     return "not measured" if scores is None else ", ".join(f"{score:.3f}" for score in scores)
 
 
-def summary_text(summary: Summary, demo: dict[str, int] | None) -> str:
+def summary_text(summary: Summary, score: ListScore | None) -> str:
     """Describe how a run ended; the last line counts its blocks."""
     lines = []
     if summary.outputs:
@@ -123,10 +124,10 @@ def summary_text(summary: Summary, demo: dict[str, int] | None) -> str:
             f"reviewed       {carried} of {counted(kept, 'decision')} carried to this list, "
             f"{kept - carried} without an object in it"
         )
-    if demo:
+    if score is not None:
         lines.append(
-            f"demo           found {demo['found']} of {demo['planted']} planted new landslides; "
-            f"{demo['right']} of {demo['listed']} listed as new are right"
+            f"score          found {score.found} of {score.known} known landslides; "
+            f"{score.right} of {score.listed} listed ones are right"
         )
     if summary.outputs:
         best = summary.outputs.get("gpkg", summary.outputs["geoparquet"])

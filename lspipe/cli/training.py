@@ -180,8 +180,7 @@ def _course(options: argparse.Namespace) -> Course:
 
 
 def _spec(spec: TrainSpec, options: argparse.Namespace) -> TrainSpec:
-    from pydantic import TypeAdapter, ValidationError
-
+    from lspipe.spec import SpecError, read
     from lspipe.train import TrainSpec
 
     asked = assigned(options.set, "--set")
@@ -192,11 +191,9 @@ def _spec(spec: TrainSpec, options: argparse.Namespace) -> TrainSpec:
             "iterations; set iterations=null too"
         )
     try:
-        return TypeAdapter(TrainSpec).validate_python(fields)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"])) or "training"
-        raise UsageError(f"--set {where}: found {first['input']!r}: {first['msg']}") from error
+        return read(TrainSpec, fields)
+    except SpecError as error:
+        raise UsageError(f"--set {error}") from error
 
 
 def assigned(words: list[str] | None, option: str) -> dict[str, Any]:

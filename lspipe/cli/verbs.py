@@ -15,27 +15,27 @@ from lspipe.cli.summaries import (
     summary_text,
 )
 from lspipe.cli.text import say, show
-from lspipe.errors import UsageError
 
 if TYPE_CHECKING:
     import argparse
 
+    import geopandas as gpd
+
+    from lspipe.evaluate.truth import ListScore
     from lspipe.runs.events import Event
 
 OK = 0
 
 
 def init(options: argparse.Namespace) -> int:
-    """Write a commented workflow."""
-    from lspipe.workflow import TEMPLATE
+    """Write a commented workflow, and the schema that editors check it by."""
+    from lspipe.workflow import write_new
 
     path = Path(options.path)
-    if path.exists():
-        raise UsageError(f"{path}: exists already; choose another name")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(TEMPLATE, encoding="utf-8")
+    beside = write_new(path)
     say(f"wrote {path}; edit it, then: lspipe validate {path}")
-    _show_json(options, {"workflow": str(path)})
+    say(f"editors complete keys by {beside}; after an update: lspipe schema > {beside}")
+    _show_json(options, {"workflow": str(path), "schema": str(beside)})
     return OK
 
 
@@ -60,7 +60,8 @@ def schema(options: argparse.Namespace) -> int:
 
 
 def plan(options: argparse.Namespace) -> int:
-    """Freeze the items and say what a run would do, and cost."""
+    """Freeze the items and report what a run would do, and cost."""
+    from lspipe.evaluate.truth import known_landslides
     from lspipe.runs import pipeline
     from lspipe.runs.events import Planned
 
@@ -70,16 +71,20 @@ def plan(options: argparse.Namespace) -> int:
             facts = {**event.description, "estimate": estimate.as_json(), "warnings": notes}
             show(options, facts, lambda: plan_text(facts, estimate, notes))
 
-    pipeline.plan(_workflow(options), output=options.output or None, report=show_plan)
+    workflow = _workflow(options)
+    known_landslides(workflow)  # a file that is missing is found before anything is computed
+    pipeline.plan(workflow, output=options.output or None, report=show_plan)
     return OK
 
 
 def run(options: argparse.Namespace) -> int:
-    """Run a workflow, or go on with a run."""
+    """Run a workflow, or resume its run; score its list if the workflow names the truth."""
+    from lspipe.evaluate.truth import known_landslides
     from lspipe.runs import pipeline
 
     workflow = _workflow(options)
     run = _run_directory(workflow, options)
+    truth = known_landslides(workflow)
     with Progress() as progress:
         summary = pipeline.run(
             workflow,
@@ -91,15 +96,14 @@ def run(options: argparse.Namespace) -> int:
             fresh=options.fresh,
             report=progress.report,
         )
-    is_demo = workflow.name == "demo" and summary.state == "finished"
-    demo = _demo_score(options.workflow, run) if is_demo else None
-    facts = summary.as_json() | ({"demo": demo} if demo else {})
-    show(options, facts, lambda: summary_text(summary, demo))
+    score = None if truth is None or summary.state != "finished" else _score(run, truth)
+    facts = summary.as_json() | ({"score": score._asdict()} if score else {})
+    show(options, facts, lambda: summary_text(summary, score))
     return summary.exit_code
 
 
 def status(options: argparse.Namespace) -> int:
-    """Say how far a run is."""
+    """Report how far a run is."""
     from lspipe.runs.status import status
 
     facts = status(Path(options.run))
@@ -117,22 +121,17 @@ def demo(options: argparse.Namespace) -> int:
     return OK
 
 
-def _demo_score(workflow: str, run: Path) -> dict[str, int] | None:
-    """Score the list of a demo run, whose archive says what was planted; None elsewhere."""
-    truth = Path(workflow).resolve().parent / "truth.geojson"
-    inventory = run / "inventory.parquet"
-    if not truth.exists() or not inventory.exists():
-        return None
+def _score(run: Path, truth: gpd.GeoDataFrame) -> ListScore:
+    """Compare the list of a finished run with the known landslides."""
     import geopandas as gpd
 
-    from lspipe.demo import score
+    from lspipe.evaluate.truth import score_list
 
-    found, planted, right, listed = score(gpd.read_parquet(inventory), gpd.read_file(truth))
-    return {"found": found, "planted": planted, "right": right, "listed": listed}
+    return score_list(gpd.read_parquet(run / "inventory.parquet"), truth)
 
 
 def doctor(options: argparse.Namespace) -> int:
-    """Say what this machine and installation can do, or how fast they are."""
+    """Report what this machine and installation can do, or how fast they are."""
     from lspipe.cli import doctor
 
     if options.benchmark:
@@ -149,7 +148,7 @@ def doctor(options: argparse.Namespace) -> int:
 
 
 def _show_json(options: argparse.Namespace, facts: dict[str, Any]) -> None:
-    """Print the facts of a verb that tells people the same on stderr."""
+    """Print the facts of a verb whose text for people goes to stderr."""
     if options.json:
         show(options, facts, str)
 

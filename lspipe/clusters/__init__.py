@@ -10,16 +10,16 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from lspipe import machine
 from lspipe.plugins import resolve
+from lspipe.spec import Bounds, Count, Named, Pixels, Spec, plugin
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 KINDS = {"local": "lspipe.clusters.local:start", "address": "lspipe.clusters.address:start"}
-
 
 USABLE_MEMORY = 0.9
 """Share of a worker's memory from which on it takes no new task until some is free."""
@@ -28,75 +28,34 @@ INFERENCE_SLOT = {"inference": 1}
 """Resource of which a worker has one, and which the computing of a block takes: one network call at
 a time, so that memory, torch threads and a GPU are those of one block."""
 
+MEMORY = Named(("auto",), "a size such as 4GiB", r"^(?=.*[1-9])\d+(\.\d+)? ?([kKMGTP]i?)?B?$")
+"""What `memory_per_worker` may be; `dask.utils.parse_bytes` reads all of it."""
+
 
 @dataclass(frozen=True, kw_only=True)
-class ClusterSpec:
+class ClusterSpec(Spec):
     """Which cluster computes the blocks."""
 
-    __pydantic_config__: ClassVar[dict[str, Any]] = {
-        "extra": "forbid",
-        "use_attribute_docstrings": True,
-    }
-
-    kind: str = "local"
+    kind: Annotated[str, plugin(KINDS, "start")] = "local"
     """Kind of cluster: local, or address (a dask cluster that runs already)."""
     address: str | None = None
     """Scheduler of a running cluster, such as tcp://127.0.0.1:8786; with kind address."""
-    workers: int | Literal["auto"] = "auto"
+    workers: Count | Literal["auto"] = "auto"
     """Worker processes; auto is one per processor core, and one where a GPU computes."""
-    memory_per_worker: str | Literal["auto"] = "auto"
+    memory_per_worker: Annotated[str, MEMORY] = "auto"
     """Memory of one worker, such as 4GiB; auto shares the machine's memory evenly."""
-
-    def __post_init__(self) -> None:
-        """Refuse an unknown kind and a cluster without workers."""
-        if self.kind not in KINDS and ":" not in self.kind:
-            raise ValueError(
-                f"kind: found {self.kind!r}, expected {' or '.join(KINDS)}, "
-                'or "package.module:start"'
-            )
-        if self.memory_per_worker != "auto":
-            _check_memory(self.memory_per_worker)
-        if self.workers != "auto" and self.workers < 1:
-            raise ValueError(f"workers: found {self.workers}, expected 1 or more, or auto")
-
-
-def _check_memory(text: str) -> None:
-    # Imported where it is used, as in `worker_memory`: most workflows name no size, and are read
-    # without dask.
-    from dask.utils import parse_bytes
-
-    try:
-        size = parse_bytes(text)
-    except ValueError:
-        size = 0
-    if size < 1:
-        raise ValueError(f"memory_per_worker: found {text!r}, expected such as 4GiB, or auto")
 
 
 @dataclass(frozen=True, kw_only=True)
-class ExecutionSpec:
+class ExecutionSpec(Spec):
     """How the work is cut and repeated; it never changes a pixel."""
 
-    __pydantic_config__: ClassVar[dict[str, Any]] = {
-        "extra": "forbid",
-        "use_attribute_docstrings": True,
-    }
-
-    block: int | Literal["auto"] = "auto"
+    block: Pixels | Literal["auto"] = "auto"
     """Edge of a block, pixels; auto takes 3660 on a whole tile and less on a small area."""
-    retries: int = 3
+    retries: Annotated[int, Bounds(ge=0)] = 3
     """How often a failed read or block is tried again."""
-    max_in_flight: int | Literal["auto"] = "auto"
+    max_in_flight: Count | Literal["auto"] = "auto"
     """While so many blocks are not finished, no other tile is begun; auto is three per worker."""
-
-    def __post_init__(self) -> None:
-        """Refuse numbers that cannot work."""
-        if self.block != "auto" and self.block < 1:
-            raise ValueError(f"block: found {self.block}, expected 1 or more, or auto")
-        if self.retries < 0:
-            raise ValueError(f"retries: found {self.retries}, expected 0 or more")
-        if self.max_in_flight != "auto" and self.max_in_flight < 1:
-            raise ValueError(f"max_in_flight: found {self.max_in_flight}, expected 1 or more")
 
 
 @contextmanager

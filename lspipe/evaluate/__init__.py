@@ -3,6 +3,7 @@
 metrics     the metrics of the papers, by pixels and by objects
 scoring     a model and labelled patches -> scores and their spread
 scorecard   measured scores of a model, as JSON
+truth       a list and the known landslides -> how many were found, how many are right
 published   the scores that the papers print
 """
 

@@ -12,15 +12,15 @@ from __future__ import annotations
 import json
 import math
 import os
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal
-
-from pydantic import TypeAdapter, ValidationError
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from lspipe.errors import ModelError, UsageError
 from lspipe.models.item import digest
+from lspipe.spec import Spec, SpecError
+from lspipe.spec import read as read_spec
 
 if TYPE_CHECKING:
     from lspipe.evaluate.metrics import Scores
@@ -36,14 +36,10 @@ NOT_TO_BE_READ_AS = (
 )
 """Limits of all scores of patches."""
 
-_STRICT: Any = {"extra": "forbid"}
-
 
 @dataclass(frozen=True, kw_only=True)
-class Row:
+class Row(Spec):
     """The row of a table of the papers: 0..1, MCC -1..1; None = no such score."""
-
-    __pydantic_config__: ClassVar[Any] = _STRICT
 
     precision: float | None = None
     recall: float | None = None
@@ -60,10 +56,8 @@ class Row:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Intervals:
+class Intervals(Spec):
     """Low and high end of each score's 95 % interval; None = cannot be computed."""
-
-    __pydantic_config__: ClassVar[Any] = _STRICT
 
     precision: tuple[float, float] | None = None
     recall: tuple[float, float] | None = None
@@ -72,10 +66,8 @@ class Intervals:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Objects:
+class Objects(Spec):
     """Connected objects of the patches, matched as `evaluate.match_objects` does."""
-
-    __pydantic_config__: ClassVar[Any] = _STRICT
 
     right: int
     """Predicted objects that match the truth."""
@@ -100,10 +92,8 @@ class Objects:
 
 
 @dataclass(frozen=True, kw_only=True)
-class PatchScores:
+class PatchScores(Spec):
     """Scores of labelled patches, for one window size and one kind of views."""
-
-    __pydantic_config__: ClassVar[Any] = _STRICT
 
     data: str
     """Origin of the patches."""
@@ -133,10 +123,8 @@ class PatchScores:
 
 
 @dataclass(frozen=True, kw_only=True)
-class FalseAlarms:
+class FalseAlarms(Spec):
     """Detections of a model where no landslide is known: all of them count as false."""
-
-    __pydantic_config__: ClassVar[Any] = _STRICT
 
     data: str
     dates: Literal[1, 2]
@@ -151,10 +139,8 @@ class FalseAlarms:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ListScores:
+class ListScores(Spec):
     """A list of new landslides of two dates, compared with known ones."""
-
-    __pydantic_config__: ClassVar[Any] = _STRICT
 
     data: str
     known: int
@@ -166,10 +152,8 @@ class ListScores:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Scorecard:
+class Scorecard(Spec):
     """All measured scores of one model, and their limits."""
-
-    __pydantic_config__: ClassVar[Any] = _STRICT
 
     format: Literal["lspipe-scorecard-1"] = FORMAT
     model: str
@@ -187,12 +171,8 @@ class Scorecard:
     """Limits of the scores, in words."""
 
     def as_json(self) -> dict[str, Any]:
-        """Return the document to store."""
-        document: dict[str, Any] = _ADAPTER.dump_python(self, mode="json")
-        return document
-
-
-_ADAPTER = TypeAdapter(Scorecard)
+        """The document as it is stored."""
+        return dict(json.loads(json.dumps(asdict(self))))
 
 
 def limits_of(item: ModelItem) -> str:
@@ -212,15 +192,10 @@ def from_json(document: Any, source: str) -> Scorecard:
         ModelError: a key is missing, unknown or of another kind.
     """
     try:
-        # As text, as strict validation takes a list for a tuple in JSON only.
-        return _ADAPTER.validate_json(json.dumps(document), strict=True)
-    except ValidationError as error:
-        first, *others = error.errors(include_url=False, include_input=False)
-        where = ".".join(map(str, first["loc"])) or "document"
-        more = f" (and {len(others)} more)" if others else ""
+        return read_spec(Scorecard, document)
+    except SpecError as error:
         raise ModelError(
-            f"{source}: {where}: {first['msg']}{more}: expected a scorecard of `lspipe model "
-            "evaluate`"
+            f"{source}: {error}\nexpected a scorecard of `lspipe model evaluate`"
         ) from error
 
 

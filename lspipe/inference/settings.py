@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from lspipe.inference import windows
 from lspipe.models.item import Blend, Tta, TtaMerge, TtaOrder
+from lspipe.spec import Bounds, Count, Pixels, Spec, check
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -29,27 +30,25 @@ AUTO_BATCH_SIZE = 4
 """Windows in one call of a network on a CPU: among the fastest for every runtime, and pads little
 (benchmarks/batch_size.py). Not probed, so that one file gives the same bits anywhere."""
 
+Screen = Annotated[float, Bounds(ge=0, lt=0.5, noun="a probability")]
+"""0.5 and more would screen out landslides themselves."""
+
 FIRST_PASS_OVERLAP = 0.51
 """Overlap of a screen's first pass: stride 110 of 224 px, a little more than half
 (benchmarks/screen.py)."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class InferenceSpec:
+class InferenceSpec(Spec):
     """How the network is laid over a tile. What is None, the preset or the model item decides."""
-
-    __pydantic_config__: ClassVar[dict[str, Any]] = {
-        "extra": "forbid",
-        "use_attribute_docstrings": True,
-    }
 
     preset: Preset | None = None
     """`paper` (as the model's own paper), `balanced`, `fast` or `preview`: cost against detail."""
-    overlap: float | None = None
-    """Share of a window that the next one covers again, 0 <= overlap < 1; or give `stride`."""
-    window: int | None = None
+    overlap: Annotated[float, Bounds(ge=0, lt=1, noun="a share")] | None = None
+    """Share of a window that the next one covers again; or give `stride`."""
+    window: Pixels | None = None
     """Edge of a window, pixels."""
-    stride: int | None = None
+    stride: Pixels | None = None
     """Step between windows, pixels; or give `overlap`."""
     tta: Tta | None = None
     """`d4`: the network sees each window in its eight symmetries. `none`: once."""
@@ -59,10 +58,10 @@ class InferenceSpec:
     """`average-then-max`: overlaps are averaged per view, then views merged; or the other way."""
     blend: Blend | None = None
     """Weight of a window's pixels in the overlap average: `uniform` (the paper) or `hann`."""
-    screen: float | None = None
+    screen: Screen | None = None
     """A coarse first pass decides where the full setting runs: only near pixels above this
     probability; the others keep the first pass's answer. 0.05 is safe, None runs everywhere."""
-    batch_size: int | Literal["auto"] = "auto"
+    batch_size: Count | Literal["auto"] = "auto"
     """Windows in one call of the network."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """`fp32`, or `bf16`: twice as fast where the processor has it, within 0.01."""
@@ -78,18 +77,13 @@ class InferenceSpec:
     changes a pixel."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.overlap is not None and self.stride is not None:
             raise ValueError(
                 f"found overlap {self.overlap} and stride {self.stride}: expected one of them"
             )
-        if self.preset is not None and self.preset not in PRESETS:
-            raise ValueError(f"preset {self.preset!r}: expected one of {', '.join(PRESETS)}")
-        if self.overlap is not None:
-            windows.stride_of(1, self.overlap)
         window = self.window if self.window is not None else self.stride or 1
         windows.check_lattice(window, 1 if self.stride is None else self.stride)
-        _check_batch_size(AUTO_BATCH_SIZE if self.batch_size == "auto" else self.batch_size)
-        _check_screen(self.screen)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,19 +102,13 @@ class Setting:
     tta_merge: TtaMerge = "max"
     tta_order: TtaOrder = "average-then-max"
     blend: Blend = "uniform"
-    batch_size: int = AUTO_BATCH_SIZE
-    screen: float | None = None
+    batch_size: Count = AUTO_BATCH_SIZE
+    screen: Screen | None = None
     """Probability of the first pass above which the full setting runs; None = everywhere."""
 
     def __post_init__(self) -> None:
+        check(self)
         windows.check_lattice(self.window, self.stride)
-        _check_screen(self.screen)
-        _check_batch_size(self.batch_size)
-        choices = {"tta": Tta, "tta_merge": TtaMerge, "tta_order": TtaOrder, "blend": Blend}
-        for name, known in choices.items():
-            if getattr(self, name) not in get_args(known):
-                expected = " or ".join(map(repr, get_args(known)))
-                raise ValueError(f"{name} {getattr(self, name)!r}: expected {expected}")
 
     @property
     def first_pass(self) -> Setting:
@@ -144,14 +132,3 @@ class Setting:
     def halo(self) -> int:
         """Pixels around the core of a block that decide it."""
         return self.window - 1 + self.reach
-
-
-def _check_batch_size(batch_size: int) -> None:
-    if isinstance(batch_size, bool) or not hasattr(batch_size, "__index__") or batch_size < 1:
-        raise ValueError(f"batch_size {batch_size!r}: expected a whole number, 1 or more")
-
-
-def _check_screen(screen: float | None) -> None:
-    # 0.5 and more would screen out landslides themselves; NaN is in no range.
-    if screen is not None and not 0 <= screen < 0.5:
-        raise ValueError(f"screen {screen!r}: expected a probability, 0 to below 0.5")

@@ -12,9 +12,10 @@ from __future__ import annotations
 import math
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 from lspipe.schema import CHANNELS, split_channel
+from lspipe.spec import Named, Spec
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -39,6 +40,8 @@ SHIPPED = {
 SHIPPED_FOLDER = Path(__file__).parent / "shipped"
 
 SHIPPED_PREFIX = "shipped:"
+
+_SHIPPED_NAMES = tuple(f"{SHIPPED_PREFIX}{name}" for name in SHIPPED)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,15 +94,10 @@ class Scaling:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ModelSpec:
+class ModelSpec(Spec):
     """Which model a workflow uses."""
 
-    __pydantic_config__: ClassVar[dict[str, Any]] = {
-        "extra": "forbid",
-        "use_attribute_docstrings": True,
-    }
-
-    item: str = "shipped:bare-ground"
+    item: Annotated[str, Named(_SHIPPED_NAMES, "the path of a model item")] = "shipped:bare-ground"
     """Path of a model item (STAC Item JSON with the MLM extension), or "shipped:NAME"."""
 
 

@@ -15,9 +15,10 @@ from __future__ import annotations
 import uuid
 from dataclasses import dataclass
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Annotated, Protocol
 
 from lspipe.plugins import resolve
+from lspipe.spec import Items, Spec, plugin
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -33,28 +34,16 @@ OUTPUTS = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class OutputSpec:
+class OutputSpec(Spec):
     """Where the results go, and in which formats."""
-
-    __pydantic_config__: ClassVar[dict[str, Any]] = {
-        "extra": "forbid",
-        "use_attribute_docstrings": True,
-    }
 
     path: str | None = None
     """Run directory, relative to the workflow file; none = runs/NAME beside it."""
-    write: tuple[str, ...] = ("geoparquet", "gpkg")
+    write: Annotated[tuple[Annotated[str, plugin(OUTPUTS, "write")], ...], Items(unique=True)] = (
+        "geoparquet",
+        "gpkg",
+    )
     """Formats of the inventory: geoparquet, gpkg, geojson."""
-
-    def __post_init__(self) -> None:
-        for name in self.write:
-            if name not in OUTPUTS and ":" not in name:
-                raise ValueError(
-                    f"write {name!r}: expected one of {', '.join(OUTPUTS)}, "
-                    'or "package.module:write"'
-                )
-        if len(set(self.write)) != len(self.write):
-            raise ValueError(f"write {list(self.write)}: expected each format once")
 
 
 class Writer(Protocol):

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 
 from lspipe.schema import SCL_CLASSES, Quality
+from lspipe.spec import Bounds, Spec
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,31 +22,19 @@ SclClass = Literal[
 
 
 @dataclass(frozen=True, kw_only=True)
-class MaskSpec:
+class MaskSpec(Spec):
     """Which pixels count as not observed."""
-
-    __pydantic_config__: ClassVar[dict[str, Any]] = {
-        "extra": "forbid",
-        "use_attribute_docstrings": True,
-    }
 
     scl: tuple[SclClass, ...] = (
         "nodata", "saturated", "shadow", "cloud_medium", "cloud_high", "cirrus", "snow",
     )  # fmt: skip
     """Scene classes of Sen2Cor that are masked."""
     # 3: Sen2Cor's shadows end 2 to 6 pixels early (docs/method.md, Masks); wider hides small scars.
-    dilate_px: int = 3
+    # 100, 1 km: wider than any rim of a cloud.
+    dilate_px: Annotated[int, Bounds(ge=0, le=100, noun="a whole number of pixels")] = 3
     """Rim around cloud and cloud shadow that is masked too, pixels of 10 m."""
     apply: Literal["output", "input"] = "output"
     """`output`: the network sees what is under the mask; `input`: it sees the fill value."""
-
-    def __post_init__(self) -> None:
-        """Refuse unknown classes and impossible distances."""
-        unknown = [name for name in self.scl if name not in SCL_CLASSES]
-        if unknown:
-            raise ValueError(f"found {unknown}, expected names among {', '.join(SCL_CLASSES)}")
-        if not 0 <= self.dilate_px <= 100:  # 1 km: wider than any cloud's rim
-            raise ValueError(f"found dilate_px {self.dilate_px}, expected 0 to 100 pixels")
 
 
 _BIT_OF_CLASS = {

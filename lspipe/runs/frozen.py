@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 import dask
 import numpy as np
-from pydantic import TypeAdapter, ValidationError
 
 from lspipe import catalogs, preprocess
 from lspipe.cube.opening import open_cube
@@ -27,6 +26,8 @@ from lspipe.schema import grown, relative
 from lspipe.search.acquisitions import thaw
 from lspipe.search.areas import PackedMask, area_on_grid, read_area
 from lspipe.search.spec import AreaSpec
+from lspipe.spec import SpecError
+from lspipe.spec import read as read_spec
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -101,13 +102,13 @@ class FrozenRun:
                     # If only its footprint meets the area, a tile was not planned.
                     if tile.name in content["tiles"]
                 ),
-                spec=TypeAdapter(CubeSpec).validate_python(workflow["cube"]),
+                spec=read_spec(CubeSpec, workflow["cube"]),
                 model=content["model"],
                 reference=workflow["model"]["item"],
                 threshold=workflow["change"]["threshold"],
                 folder=folder,
             )
-        except (KeyError, TypeError, ValidationError) as error:
+        except (KeyError, TypeError, SpecError) as error:
             raise StoreError(
                 f"{path / 'run.json'}: not what lspipe writes ({type(error).__name__}: "
                 f"{' '.join(str(error).split())[:200]}); expected a run of this or an earlier "
@@ -254,7 +255,7 @@ def _tile(tile: Tile, decided: Mapping[str, Any], area: Area) -> FrozenTile:
 
 def _area(path: Path, content: Mapping[str, Any], folder: Path | None) -> Area:
     """Read the area of a run, and refuse it if it has changed."""
-    spec = TypeAdapter(AreaSpec).validate_python(content["workflow"]["aoi"])
+    spec = read_spec(AreaSpec, content["workflow"]["aoi"])
     if spec.file is not None and folder is None and not Path(spec.file).is_absolute():
         raise StoreError(
             f"{path}: {FROM_AN_EARLIER_VERSION} the folder of its area, "

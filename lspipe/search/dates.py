@@ -4,19 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
-from typing import Any, ClassVar
+
+from lspipe.spec import Spec
 
 EVENT_DAYS = 90
 """Length of the windows that are derived from an event: about 18 passes, within one season."""
 
-_CONFIG: dict[str, Any] = {"extra": "forbid", "use_attribute_docstrings": True}
-
 
 @dataclass(frozen=True, kw_only=True)
-class DateRange:
+class DateRange(Spec):
     """A range of days, UTC."""
-
-    __pydantic_config__: ClassVar[dict[str, Any]] = _CONFIG
 
     start: date
     """First day."""
@@ -25,6 +22,7 @@ class DateRange:
 
     def __post_init__(self) -> None:
         """Refuse a range that ends before it starts."""
+        super().__post_init__()
         if self.start > self.end:
             raise ValueError(
                 f"found start {self.start} after end {self.end}, expected the earlier day first"
@@ -47,10 +45,8 @@ class DateRange:
 
 
 @dataclass(frozen=True, kw_only=True)
-class DatesSpec:
+class DatesSpec(Spec):
     """When to look: `before` and `after`, or `after` alone, or `event`."""
-
-    __pydantic_config__: ClassVar[dict[str, Any]] = _CONFIG
 
     before: DateRange | None = None
     """Scenes from before what is looked for; left out = a run of one date."""
@@ -62,6 +58,7 @@ class DatesSpec:
 
     def __post_init__(self) -> None:
         """Refuse ranges that are missing, doubled or overlapping."""
+        super().__post_init__()
         if self.event is not None:
             if self.before is not None or self.after is not None:
                 raise ValueError("found event beside before or after, expected one or the other")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any
 
-from lspipe.catalogs import read_tile
+from lspipe.catalogs import CATALOGS, read_tile
+from lspipe.spec import Bounds, Items, Named, Shown, Spec
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,27 +28,41 @@ NUMBERS = ("eo:cloud_cover", "eo:snow_cover", "view:sun_elevation", "view:off_na
 """Properties that are numbers: a condition in quotes would be met by no item. Source: STAC
 extensions eo and view."""
 
+COLLECTIONS = ("sentinel-2-l2a", "sentinel-2-c1-l2a", "sentinel-2-l1c")
+"""Collections of Sentinel-2 in the known catalogues; an editor completes them."""
+
+CONDITIONS = Shown(
+    schema=(
+        ("propertyNames", {"minLength": 1}),
+        (
+            "additionalProperties",
+            {
+                "type": "object",
+                "minProperties": 1,
+                "additionalProperties": False,
+                "properties": {name: {} for name in OPERATORS},
+            },
+        ),
+    )
+)
+
 
 @dataclass(frozen=True, kw_only=True)
-class SearchSpec:
+class SearchSpec(Spec):
     """Where the scenes come from."""
 
-    __pydantic_config__: ClassVar[dict[str, Any]] = {
-        "extra": "forbid",
-        "use_attribute_docstrings": True,
-    }
-
-    catalog: str
+    catalog: Annotated[str, Named(tuple(CATALOGS), "the URL of a STAC API, or a path to items")]
     """`earth-search`, `planetary-computer`, `cdse`, the URL of a STAC API, or a path to items (a
     folder, JSON, NDJSON or stac-geoparquet), relative to the workflow file."""
-    collection: str = "sentinel-2-l2a"
+    collection: Annotated[str, Named(COLLECTIONS, "the name of another")] = COLLECTIONS[0]
     """Collection of the catalogue; items in files that name none are taken too."""
-    query: dict[str, dict[str, Any]] = field(default_factory=dict)
+    query: Annotated[dict[str, dict[str, Any]], CONDITIONS] = field(default_factory=dict)
     """Conditions on item properties, such as {"eo:cloud_cover": {lt: 80}}; of a whole tile's
     metadata, so be generous: what counts later is the cloud over the area."""
 
     def __post_init__(self) -> None:
         """Refuse operators that do not exist, and values that they cannot compare."""
+        super().__post_init__()
         for name, conditions in self.query.items():
             if not conditions:
                 raise ValueError(f"query.{name}: found no condition, expected such as {{lt: 80}}")
@@ -76,10 +92,12 @@ class _Kind:
     types: tuple[type, ...]
 
     def holds(self, value: Any) -> bool:
-        """Return whether a value is of this kind; a bool is no number, and NaN is none."""
+        """Return whether a value is of this kind; a bool is no number, nor are NaN and infinity."""
         if isinstance(value, bool):
             return bool in self.types
-        return isinstance(value, self.types) and value == value  # noqa: PLR0124 NaN is not itself
+        if isinstance(value, float) and not math.isfinite(value):
+            return False
+        return isinstance(value, self.types)
 
 
 def _expected(name: str, operator: str) -> _Kind:
@@ -93,39 +111,46 @@ def _expected(name: str, operator: str) -> _Kind:
     return _Kind("a number, text, true or false", (int, float, str, bool))
 
 
+Longitude = Annotated[float, Bounds(ge=-180, le=180, noun="degrees of longitude")]
+Latitude = Annotated[float, Bounds(ge=-90, le=90, noun="degrees of latitude")]
+Box = tuple[Longitude, Latitude, Longitude, Latitude]
+TileName = Annotated[
+    str,
+    Named(
+        other="a Sentinel-2 tile such as 18GYS",
+        pattern=r"^\s*(T|MGRS-|t|mgrs-)?\d{1,2}[C-HJ-NP-Xc-hj-np-x][A-HJ-NP-Za-hj-np-z]{2}\s*$",
+    ),
+]
+"""Letters as MGRS has them, without I and O; its grid decides whether there is such a tile."""
+
+
 @dataclass(frozen=True, kw_only=True)
-class AreaSpec:
+class AreaSpec(Spec):
     """Area of interest: exactly one of `bbox`, `file`, `tiles`."""
 
-    __pydantic_config__: ClassVar[dict[str, Any]] = {
-        "extra": "forbid",
-        "use_attribute_docstrings": True,
-    }
-
-    bbox: tuple[float, float, float, float] | None = None
+    bbox: Annotated[Box, Shown("[west, south, east, north] in degrees")] | None = None
     """West, south, east, north in degrees (WGS84); west > east crosses the date line."""
     file: str | None = None
     """Polygons in any format GDAL reads, with a CRS; relative to the workflow file."""
-    tiles: tuple[str, ...] | None = None
+    tiles: Annotated[tuple[TileName, ...], Items(least=1)] | None = None
     """Names of whole Sentinel-2 tiles, such as 18GYS."""
 
     def __post_init__(self) -> None:
         """Refuse none or several of the three, and boxes and tiles that cannot exist."""
+        super().__post_init__()
         given = [name for name in ("bbox", "file", "tiles") if getattr(self, name) is not None]
         if len(given) != 1:
             found = " and ".join(given) or "none"
             raise ValueError(f"found {found}, expected exactly one of bbox, file, tiles")
         if self.bbox is not None:
             west, south, east, north = self.bbox
-            if not (-90 <= south < north <= 90 and abs(west) <= 180 and abs(east) <= 180):
+            if south >= north:
                 raise ValueError(
                     f"found bbox {list(self.bbox)}, expected [west, south, east, north] in degrees "
                     "with south < north"
                 )
             if west == east:
                 raise ValueError(f"found bbox {list(self.bbox)}, which has no width")
-        if self.tiles is not None and not self.tiles:
-            raise ValueError("found no tile, expected names such as 18GYS")
         if self.tiles:
             # Imported here: a workflow without tile names is read without what makes grids.
             from lspipe.search.grids import tile_grid

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
+from lspipe.spec import Bounds, Count, Spec
 from lspipe.train.losses import LossName
 
 if TYPE_CHECKING:
@@ -19,45 +20,41 @@ if TYPE_CHECKING:
 Schedule = Literal["cosine", "step", "constant"]
 Augmentation = Literal["d4", "flips-rotations", "none"]
 Watch = Literal["loss", "f1"]
+Positive = Annotated[float, Bounds(gt=0)]
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainSpec:
+class TrainSpec(Spec):
     """How a network is trained: Adam, with (0.9, 0.999)."""
 
-    __pydantic_config__: ClassVar[dict[str, Any]] = {
-        "extra": "forbid",
-        "use_attribute_docstrings": True,
-    }
-
-    epochs: int = 20
+    epochs: Count = 20
     """Largest number of epochs; see `patience`."""
-    iterations: int | None = None
+    iterations: Count | None = None
     """Steps of the optimiser after which training ends, instead of after `epochs`; the last epoch
     may be cut short."""
-    batch_size: int = 32
-    learning_rate: float = 1e-3
+    batch_size: Count = 32
+    learning_rate: Positive = 1e-3
     """Learning rate of the first step."""
     schedule: Schedule = "cosine"
     """Change of the learning rate: "cosine" falls to 0 along half a cosine, "step" multiplies it by
     `step_factor` every `step_epochs`, "constant" keeps it."""
-    step_epochs: int = 30
-    step_factor: float = 0.1
+    step_epochs: Count = 30
+    step_factor: Positive = 0.1
     loss: LossName = "bce-dice"
     augmentation: Augmentation = "d4"
     """How each batch is turned: "d4" by one random element of D4, as a landslide may lie on a slope
     of any aspect; "flips-rotations" flipped and rotated by up to 45 degrees (paper 000); "none"
     not at all."""
-    gain: float = 0.0
+    gain: Annotated[float, Bounds(ge=0, lt=1)] = 0.0
     """Each channel of each window is multiplied by 1 plus or minus at most this; in no paper."""
-    haze: float = 0.0
+    haze: Annotated[float, Bounds(ge=0, le=1, noun="a share")] = 0.0
     """From each channel of each window a random part, at most this, of its darkest value is
     subtracted, and the window is scaled back to its highest value. This is like less air above the
     ground, so that a network trained at the top of the atmosphere (L1C) is of more use in surface
     reflectance (L2A). Dark-object subtraction, Chavez 1988 (doi 10.1016/0034-4257(88)90019-3); in
     no paper here. A channel that is dark (0) or without data anywhere is not changed. For channels
     of reflectance only."""
-    patience: int | None = None
+    patience: Count | None = None
     """Training ends after this many epochs without an improvement on the validation windows."""
     watch: Watch = "loss"
     """Criterion on validation: a lower loss, or a higher F1 (of all pixels, at 0.5)."""
@@ -66,30 +63,6 @@ class TrainSpec:
     as fast on a processor with bf16, but with other final weights."""
     seed: int = 0
     """Seed of the order of the windows, of their turns, and of dropout."""
-
-    def __post_init__(self) -> None:
-        """Refuse impossible settings."""
-        for name, lowest in (
-            ("epochs", 1), ("batch_size", 1), ("step_epochs", 1), ("patience", 1),
-            ("iterations", 1), ("gain", 0), ("haze", 0),
-        ):  # fmt: skip
-            value = getattr(self, name)
-            if value is not None and value < lowest:
-                raise ValueError(f"{name} {value}: expected at least {lowest}")
-        for name in ("learning_rate", "step_factor"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"{name} {getattr(self, name)}: expected above 0")
-        if self.gain >= 1:
-            raise ValueError(f"gain {self.gain}: expected below 1")
-        if self.haze > 1:
-            raise ValueError(f"haze {self.haze}: expected at most 1, all of it")
-        for name, choices in (
-            ("loss", LossName), ("schedule", Schedule), ("augmentation", Augmentation),
-            ("watch", Watch), ("precision", Literal["fp32", "bf16"]),
-        ):  # fmt: skip
-            value, known = getattr(self, name), get_args(choices)
-            if value not in known:
-                raise ValueError(f"{name} {value!r}: expected one of {', '.join(known)}")
 
 
 @dataclass(frozen=True)
@@ -112,7 +85,7 @@ class Epoch:
 
 
 def training_record(spec: TrainSpec, epochs: Sequence[Epoch], *, windows: int) -> dict[str, Any]:
-    """Return the record of a training for a model item; `best_epoch` is null without validation.
+    """Return what a model item records of a training; the best epoch is null where none was chosen.
 
     Args:
         spec: settings of the training.

@@ -24,6 +24,7 @@ from lspipe import clusters
 from lspipe.clusters import address, local
 from lspipe.cube import loaders
 from lspipe.errors import LspipeError
+from lspipe.evaluate import truth
 from lspipe.models import read_item
 from lspipe.models.statistics import Statistics
 from lspipe.runs import pipeline, store, stream
@@ -292,6 +293,13 @@ def warned_or_refused(looking: Looking) -> Any:
     return (found["refused"] or "")[:40], found.get("warned")
 
 
+def scored(looking: Looking) -> Any:
+    """The list of a run compared with what its workflow names as known."""
+    looking.run()
+    listed = gpd.read_parquet(looking.output / "inventory.parquet")
+    return truth.score_list(listed, truth.known_landslides(looking.workflow()))
+
+
 @dataclass(frozen=True)
 class Row:
     """Another value of a key, and where it is seen; `given` holds for both values."""
@@ -387,6 +395,7 @@ ROWS: dict[str, list[Row]] = {
         Row("7", lambda looking: looking.run()["retries"]),
         Row("7", workers_started, given=("cluster={kind: local, workers: 1}",)),
     ],
+    "evaluate.truth": [Row("east.geojson", scored, given=("evaluate={truth: west.geojson}",))],
     "execution.max_in_flight": [Row("2", lambda looking: looking.run()["max_in_flight"])],
 }  # fmt: skip
 

@@ -259,13 +259,28 @@ def test_a_cluster_of_ones_own_is_named_by_module_and_function():
 @pytest.mark.parametrize(
     ("make", "says"),
     [
-        (lambda: ClusterSpec(kind="lokal"), "kind: found 'lokal', expected local or address"),
-        (lambda: ClusterSpec(workers=0), "workers: found 0, expected 1 or more"),
+        (
+            lambda: ClusterSpec(kind="lokal"),
+            r"kind: found 'lokal' \(did you mean 'local'\?\), expected local, address or",
+        ),
+        (
+            lambda: ClusterSpec(workers=0),
+            "workers: found 0, expected a whole number, 1 or more, or auto",
+        ),
         (lambda: ClusterSpec(memory_per_worker="lots"), "memory_per_worker: found 'lots'"),
         (lambda: ClusterSpec(memory_per_worker="0"), "memory_per_worker: found '0'"),
-        (lambda: ExecutionSpec(block=0), "block: found 0, expected 1 or more"),
-        (lambda: ExecutionSpec(retries=-1), "retries: found -1, expected 0 or more"),
-        (lambda: ExecutionSpec(max_in_flight=0), "max_in_flight: found 0, expected 1 or more"),
+        (
+            lambda: ExecutionSpec(block=0),
+            "block: found 0, expected a whole number of pixels, 1 or more, or auto",
+        ),
+        (
+            lambda: ExecutionSpec(retries=-1),
+            "retries: found -1, expected a whole number, 0 or more",
+        ),
+        (
+            lambda: ExecutionSpec(max_in_flight=0),
+            "max_in_flight: found 0, expected a whole number, 1 or more, or auto",
+        ),
     ],
 )
 def test_numbers_that_cannot_work_are_refused_with_their_key(make, says):

@@ -14,8 +14,8 @@ from scipy import ndimage
 
 from lspipe import catalogs
 from lspipe.cli import main
-from lspipe.demo import score, workflow_text, write_archive
-from lspipe.demo.grid import EPSG, NORTH, TILES, WEST
+from lspipe.demo import workflow_text, write_archive
+from lspipe.demo.grid import EPSG, TILES
 from lspipe.demo.landscape import PIXEL_M, noise, simulate
 from lspipe.demo.scene import BANDS, Sky, see
 from lspipe.models import read_item
@@ -268,31 +268,11 @@ def test_clouds_darken_what_lies_away_from_the_sun():
     assert difference[2 * rows, 2 * columns].mean() < -0.03
 
 
-def square(x, y, size):
-    return shapely.box(x, y, x + size, y + size)
-
-
-def table(*outlines, status="new"):
-    return gpd.GeoDataFrame({"status": [status] * len(outlines)}, geometry=list(outlines), crs=EPSG)
-
-
-def test_score_counts_by_overlap_or_by_share_inside():
-    planted = [square(WEST, NORTH, 100), square(WEST + 500, NORTH, 100)]
-    truth = table(*planted).drop(columns="status").to_crs(4326)
-    small_inside = square(WEST + 10, NORTH + 10, 20)
-    just_too_little = square(WEST + 91, NORTH, 100)
-    elsewhere = square(WEST + 2000, NORTH, 100)
-    assert score(table(*planted), truth) == (2, 2, 2, 2)
-    assert score(table(small_inside), truth) == (1, 2, 1, 1)
-    assert score(table(just_too_little, elsewhere), truth) == (0, 2, 0, 2)
-    assert score(table(*planted, status="persistent"), truth) == (0, 2, 0, 0)
-    assert score(table(), truth) == (0, 2, 0, 0)
-
-
 def test_the_workflow_of_the_project_is_that_of_the_archive(archive):
     expected = workflow_text()
     expected = expected.replace("catalog: items", "catalog: ../runs/demo-archive/items")
     expected = expected.replace("path: run,", "path: ../runs/demo,")
+    expected = expected.replace("truth: truth", "truth: ../runs/demo-archive/truth")
     assert (ROOT / "workflows" / "demo.yaml").read_text() == expected
     assert (archive / "demo.yaml").read_text() == workflow_text()
 

@@ -353,7 +353,7 @@ def test_a_model_that_is_nowhere_is_refused():
 )
 def test_settings_that_cannot_be_are_refused(changes):
     (name,) = changes
-    with pytest.raises(UsageError, match=rf"detect: {name} .*expected"):
+    with pytest.raises(UsageError, match=rf"detect: {name}\b.*expected"):
         detect(cube_of(image((3, 20, 20))), NETWORK, **{**SMALL, **changes})
 
 

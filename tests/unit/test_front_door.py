@@ -490,8 +490,8 @@ def test_what_is_not_given_is_the_item_s(asked, same):
 def test_settings_of_an_item_that_cannot_be_are_refused():
     for asked, hint in (
         ({"stride": 65}, "detect: stride 65.*expected"),
-        ({"tta": "d2"}, "detect: tta 'd2': expected"),
-        ({"screen": 0.7}, "detect: screen 0.7: expected"),
+        ({"tta": "d2"}, "detect: tta: found 'd2', expected d4 or none"),
+        ({"screen": 0.7}, "detect: screen: found 0.7, expected a probability"),
     ):
         with pytest.raises(UsageError, match=hint):
             lspipe.detect(reflectance(), DEMO, **asked)

@@ -642,14 +642,14 @@ def test_fills_or_bands_that_do_not_fit_are_refused():
     [
         ({"stride": 0}, "stride 0"),
         ({"stride": 9}, "stride 9: expected 1 to 8 pixels"),
-        ({"stride": 2.5}, "stride 2.5: expected a whole number"),
+        ({"stride": 2.5}, "stride: found 2.5, expected a whole number"),
         ({"window": 0}, "window 0"),
-        ({"batch_size": 0}, "batch_size 0"),
-        ({"batch_size": 1.5}, "batch_size 1.5"),
-        ({"tta": "d8"}, "tta 'd8': expected 'd4' or 'none'"),
-        ({"tta_merge": "min"}, "tta_merge 'min'"),
-        ({"tta_order": "both"}, "tta_order 'both'"),
-        ({"blend": "gauss"}, "blend 'gauss'"),
+        ({"batch_size": 0}, "batch_size: found 0, expected"),
+        ({"batch_size": 1.5}, "batch_size: found 1.5, expected"),
+        ({"tta": "d8"}, "tta: found 'd8', expected d4 or none"),
+        ({"tta_merge": "min"}, "tta_merge: found 'min'"),
+        ({"tta_order": "both"}, "tta_order: found 'both'"),
+        ({"blend": "gauss"}, "blend: found 'gauss'"),
     ],
 )
 def test_a_setting_that_cannot_be_is_refused(changes, message):

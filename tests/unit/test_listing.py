@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import shapely
+import yaml
 
 from lspipe.change.compare import change_codes
 from lspipe.change.spec import ChangeSpec
@@ -126,7 +127,7 @@ def test_every_rule_of_change_alone_decides_the_list_and_the_stored_states(
     listing.write(made.run, made.plan)
     assert statuses(made) == PLAIN | other
     name, _, value = rule.partition("=")
-    spec = ChangeSpec(**{name: value if name == "method" else float(value)})
+    spec = ChangeSpec(**{name: yaml.safe_load(value)})
     stored = store.read(made.run, store.CHANGE, "18GYS", "state")
     np.testing.assert_array_equal(stored, change_codes(*codes, spec))
     gain = store.read(made.run, store.CHANGE, "18GYS", "gain")

@@ -167,7 +167,8 @@ def test_a_finished_run_has_nothing_left(planned):
 def test_init_says_for_machines_what_it_wrote(tmp_path, capsys):
     path = tmp_path / "my.yaml"
     out, err = told(capsys, "init", path, "--json")
-    assert json.loads(out) == {"workflow": str(path)}
+    schema = tmp_path / "lspipe.schema.json"
+    assert json.loads(out) == {"workflow": str(path), "schema": str(schema)}
     assert str(path) in err
     assert told(capsys, "init", tmp_path / "other.yaml")[0] == ""
 
@@ -180,6 +181,18 @@ def test_validate_notes_what_is_not_there_yet(world, capsys):
     facts = json.loads(told(capsys, *words, "--json")[0])
     assert len(facts["not_there_yet"]) == 1
     assert told(capsys, "validate", world.workflow)[1] == ""
+
+
+def test_a_truth_that_is_missing_is_noted_by_validate_and_refused_before_anything_is_planned(
+    world, tmp_path, capsys
+):
+    words = (world.workflow, "--set", "evaluate.truth=known.geojson")
+    missing = world.folder / "known.geojson"
+    assert f"note: evaluate.truth: {missing} is not there" in told(capsys, "validate", *words)[1]
+    for verb in ("plan", "run"):
+        out, err = told(capsys, verb, *words, "--output", tmp_path / "run", code=2)
+        assert (out, f"evaluate.truth: found {missing}, which is no file" in err) == ("", True)
+    assert not (tmp_path / "run").exists()
 
 
 def test_validate_refuses_results_that_cannot_be_written(world, capsys):

@@ -363,7 +363,7 @@ def test_a_misspelt_class_is_refused():
         quality_of(np.zeros(1, np.uint8), ("clouds",))
     with pytest.raises(ValueError, match="clouds"):
         MaskSpec(scl=("clouds",))
-    with pytest.raises(ValueError, match="dilate_px -1"):
+    with pytest.raises(ValueError, match="dilate_px: found -1"):
         MaskSpec(dilate_px=-1)
 
 

@@ -282,10 +282,16 @@ def test_false_alarms_and_lists_are_said_per_square_kilometre():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"format": "lspipe-scorecard-2"}, "here: format: Input should be"),
-        ({"skill": 1}, "here: skill: Unexpected keyword argument"),
-        ({"sha256": 5}, "here: sha256: Input should be a valid string"),
-        ({"lists": [{"data": "d"}]}, r"here: lists\.0\.known: Field required \(and 3 more\)"),
+        (
+            {"format": "lspipe-scorecard-2"},
+            "here: format: found 'lspipe-scorecard-2' .*expected lspipe-scorecard-1",
+        ),
+        ({"skill": 1}, "here: skill: unknown key"),
+        ({"sha256": 5}, "here: sha256: found 5, expected text"),
+        (
+            {"lists": [{"data": "d"}]},
+            r"here: lists\.0\.known: missing; this key is required\nalso wrong: lists\.0\.found",
+        ),
     ],
 )
 def test_another_document_is_no_scorecard(change, message):

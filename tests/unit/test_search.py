@@ -11,7 +11,6 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import TypeAdapter, ValidationError
 from stac_geoparquet.arrow import parse_stac_items_to_arrow, to_parquet
 
 from lspipe.errors import CatalogError, NothingFound, WorkflowError
@@ -19,6 +18,7 @@ from lspipe.search.areas import read_area
 from lspipe.search.dates import DateRange, DatesSpec
 from lspipe.search.find import find_items, find_tiles, matches
 from lspipe.search.spec import OPERATORS, AreaSpec, SearchSpec
+from lspipe.spec import SpecError, read
 from tests.stac_server import serving
 
 YEAR = DateRange(start=date(2018, 1, 1), end=date(2018, 12, 31))
@@ -135,13 +135,12 @@ def test_an_event_lies_between_its_windows_which_share_a_season(day):
 
 
 def test_a_workflow_file_may_say_all_that():
-    adapter = TypeAdapter(DatesSpec)
-    spec = adapter.validate_python({"after": {"start": "2018-01-01", "end": date(2018, 3, 31)}})
+    spec = read(DatesSpec, {"after": {"start": "2018-01-01", "end": date(2018, 3, 31)}})
     assert spec == DatesSpec(after=range_("2018-01-01", "2018-03-31"))
-    with pytest.raises(ValidationError, match="2018-03-31 after end"):
-        adapter.validate_python({"after": {"start": "2018-03-31", "end": "2018-01-01"}})
-    with pytest.raises(ValidationError, match="strat"):
-        adapter.validate_python({"after": {"strat": "2018-01-01", "end": "2018-03-01"}})
+    with pytest.raises(SpecError, match="^after: found start 2018-03-31 after end"):
+        read(DatesSpec, {"after": {"start": "2018-03-31", "end": "2018-01-01"}})
+    with pytest.raises(SpecError, match=r"^after\.strat: unknown key \(did you mean 'start'"):
+        read(DatesSpec, {"after": {"strat": "2018-01-01", "end": "2018-03-01"}})
 
 
 # --- queries ------------------------------------------------------------------------------------

@@ -41,10 +41,13 @@ GRID = GeoBox((80, 120), Affine(10, 0, 600000, 0, -10, 5200020), "EPSG:32632")
         ({"bbox": (0, 0, 1, 1), "file": "a.geojson"}, "found bbox and file"),
         ({"bbox": (0, 1, 1, 0)}, "south < north"),
         ({"bbox": (0, 1, 1, 1)}, "south < north"),
-        ({"bbox": (0, 0, 1, 91)}, "in degrees"),
-        ({"bbox": (600000, 5200000, 700000, 5300000)}, "in degrees"),
+        ({"bbox": (0, 0, 1, 91)}, r"bbox\.3: found 91, expected degrees of latitude"),
+        (
+            {"bbox": (600000, 5200000, 700000, 5300000)},
+            "expected degrees of longitude, -180 to 180",
+        ),
         ({"bbox": (1, 0, 1, 1)}, "no width"),
-        ({"tiles": ()}, "found no tile"),
+        ({"tiles": ()}, r"tiles: found \[\], expected a list, .* 1 or more"),
         ({"tiles": ("18IOS",)}, "'18IOS', expected a Sentinel-2 tile"),
         ({"tiles": ("18GYS", "18GAS")}, "'18GAS', expected a Sentinel-2 tile"),  # no such column
         ({"tiles": ("61GYS",)}, "'61GYS'"),

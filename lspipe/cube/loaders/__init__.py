@@ -37,6 +37,10 @@ Chunk = int | tuple[tuple[int, ...], tuple[int, ...]]
 
 OnReadError = Literal["fail", "nodata"]
 
+READ_FAILED = 65534
+"""Digital number of every pixel of a chunk that could not be read, with `on_read_error="nodata"`.
+Valid DN end at 32767 and 65535 is Sentinel-2's saturated value, so nothing real is 65534."""
+
 LOADERS = {
     "odc": "lspipe.cube.loaders.odc:load",
     "stackstac": "lspipe.cube.loaders.stackstac:load",

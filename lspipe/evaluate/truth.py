@@ -1,0 +1,98 @@
+"""A list of landslides and those that are known -> how many were found, and how many are right."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import shapely
+
+from lspipe.errors import WorkflowError
+from lspipe.evaluate.metrics import MATCH_IOU, MATCH_SHARE
+
+if TYPE_CHECKING:
+    import geopandas as gpd
+
+    from lspipe.workflow import Workflow
+
+CLAIMED = ("new", "detected")
+"""Statuses of the rows that claim a landslide of the event: of two dates, and of one."""
+
+
+class ListScore(NamedTuple):
+    """How a list compares with the truth."""
+
+    found: int
+    """Known landslides with a match in the list."""
+    known: int
+    right: int
+    """Listed landslides with a match in the truth."""
+    listed: int
+
+
+def known_landslides(workflow: Workflow) -> gpd.GeoDataFrame | None:
+    """Read the file that a workflow names as `evaluate.truth`.
+
+    Returns:
+        Polygons with a CRS; None where the workflow names no file.
+
+    Raises:
+        WorkflowError: there is no such file, it cannot be read, or it holds no polygons or no CRS.
+    """
+    path = workflow.truth
+    if path is None:
+        return None
+    where = f"evaluate.truth: found {path}"
+    if not path.is_file():
+        raise WorkflowError(f"{where}, which is no file; name the file of the known landslides")
+    import geopandas as gpd
+    from pyogrio.errors import DataSourceError
+
+    try:
+        table = gpd.read_file(path)
+    except (DataSourceError, ValueError) as error:
+        raise WorkflowError(f"{where}, which cannot be read: {error}") from error
+    shapes = set(table.geom_type.dropna()) if isinstance(table, gpd.GeoDataFrame) else set()
+    if not shapes or shapes - {"Polygon", "MultiPolygon"}:
+        kinds = ", ".join(sorted(shapes)) or "no shapes"
+        raise WorkflowError(f"{where} with {kinds}, expected polygons")
+    if table.crs is None:
+        raise WorkflowError(f"{where} without a CRS, expected one that says where it lies")
+    return table
+
+
+def score_list(inventory: gpd.GeoDataFrame, truth: gpd.GeoDataFrame) -> ListScore:
+    """Count matches between the new landslides of an inventory and the known ones.
+
+    A listed landslide is right if its IoU with a known one is at least `MATCH_IOU`, or if at least
+    `MATCH_SHARE` of its area lies in it (docs/method.md, Scores).
+
+    Args:
+        inventory: any CRS; rows with a `status` other than `CLAIMED` are left out.
+        truth: the known landslides, any CRS.
+
+    Examples:
+        >>> import geopandas as gpd
+        >>> from shapely import box
+        >>> known = gpd.GeoDataFrame(geometry=[box(0, 0, 1, 1), box(5, 5, 6, 6)], crs=4326)
+        >>> listed = gpd.GeoDataFrame(geometry=[box(0, 0, 1, 0.9), box(9, 9, 10, 10)], crs=4326)
+        >>> score_list(listed, known)
+        ListScore(found=1, known=2, right=1, listed=2)
+    """
+    claimed = inventory["status"].isin(CLAIMED) if "status" in inventory else slice(None)
+    # Any equal-area projection would do: only ratios of areas are used.
+    listed = inventory[claimed].geometry.to_crs("EPSG:6933").make_valid().to_numpy()
+    known = truth.geometry.to_crs("EPSG:6933").make_valid().to_numpy()
+    one, other = shapely.STRtree(known).query(listed, predicate="intersects")
+    common = shapely.area(shapely.intersection(listed[one], known[other]))
+    size, true_size = shapely.area(listed)[one], shapely.area(known)[other]
+    # As products, so that a shape without an area divides nothing.
+    match = (common > 0) & (
+        (common >= MATCH_IOU * (size + true_size - common)) | (common >= MATCH_SHARE * size)
+    )
+    return ListScore(
+        found=len(np.unique(other[match])),
+        known=len(known),
+        right=len(np.unique(one[match])),
+        listed=len(listed),
+    )
