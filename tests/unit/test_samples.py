@@ -261,7 +261,11 @@ def test_a_recipe_that_the_files_do_not_hold_is_refused(l4s_folder):
     ("channels", "scaling", "message"),
     [
         (("B04", "B03"), Scaling(kind="tile-minmax"), "does not hold the range of its tile"),
-        (("B04", "slope"), Scaling(), "does not take slope as it is in the files, divided by 20.29"),
+        (
+            ("B04", "slope"),
+            Scaling(),
+            "does not take slope as it is in the files, divided by 20.29",
+        ),
         (
             ("B04", "dem"),
             Scaling(kind="affine", scale=(1.0, 1e-3), offset=(0.0, 0.0)),
