@@ -349,7 +349,7 @@ def test_a_flat_window_scales_to_0_and_a_dark_one_is_divided_by_1():
 def test_a_scaling_that_lacks_what_it_needs_is_refused():
     with pytest.raises(ValueError, match="needs tile_range"):
         whole(reflectance((9, 9)), runtime=runtime_of(NETWORK, scaling=Scaling(kind="tile-minmax")))
-    with pytest.raises(ValueError, match="which pixels were observed"):
+    with pytest.raises(ValueError, match="the pixels that were observed"):
         scale(torch.zeros(1, 1, 2, 2), Scaling(kind="window-max"))
 
 

@@ -269,7 +269,7 @@ def test_a_recipe_that_the_files_do_not_hold_is_refused(l4s_folder):
         (
             ("B04", "dem"),
             Scaling(kind="affine", scale=(1.0, 1e-3), offset=(0.0, 0.0)),
-            "does not take dem as the files have it",
+            "does not take dem as it is in the files",
         ),
     ],
 )
