@@ -13,8 +13,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from lspipe import machine
-from lspipe.plugins import resolve
 from lspipe.spec import Bounds, Count, Named, Pixels, Spec, plugin
+from lspipe.spec.plugins import resolve
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

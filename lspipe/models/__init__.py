@@ -17,7 +17,7 @@ from lspipe.errors import ModelError
 from lspipe.models.architectures import ARCHITECTURES, TABLE
 from lspipe.models.item import SHIPPED, SHIPPED_PREFIX, ModelItem, ModelSpec, Scaling, digest
 from lspipe.models.mlm import read_item
-from lspipe.plugins import resolve
+from lspipe.spec.plugins import resolve
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

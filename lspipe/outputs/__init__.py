@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Annotated, Protocol
 
-from lspipe.plugins import resolve
 from lspipe.spec import Items, Spec, plugin
+from lspipe.spec.plugins import resolve
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -3,6 +3,7 @@
     rules     ends of numbers, names, lengths of lists, in annotations
     values    `Spec`; a value and an annotation -> whether it fits, and what is expected
     files     plain values -> a spec; a spec -> its JSON Schema
+    plugins   a name, or "package.module:thing", to an object
 
 Each bound is written once and used three times: a call from Python is checked without pydantic
 (`detect` needs only NumPy, xarray and torch), a file is read by pydantic and refused in the same

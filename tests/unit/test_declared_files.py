@@ -15,7 +15,7 @@ from rasterio.enums import ColorInterp
 
 from lspipe.cube import loaders
 from lspipe.cube.files import declared
-from lspipe.cube.loaders.declared import READ_FAILED
+from lspipe.cube.loaders import READ_FAILED
 from lspipe.cube.spec import CubeSpec
 from lspipe.errors import LoadError, UnfitAsset
 from tests.scenes import TILES, left_of, make_scene

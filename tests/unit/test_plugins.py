@@ -10,7 +10,7 @@ import pytest
 from lspipe import clusters, models, outputs
 from lspipe.cube import loaders
 from lspipe.errors import MissingExtra, UsageError
-from lspipe.plugins import resolve
+from lspipe.spec.plugins import resolve
 
 KNOWN = {"ordered": "collections:OrderedDict", "gone": "collections:Nothing"}
 

@@ -20,8 +20,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal, Protocol
 
-from lspipe import plugins
-from lspipe.cube.loaders.declared import READ_FAILED
+from lspipe.spec import plugins
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -38,8 +37,9 @@ Chunk = int | tuple[tuple[int, ...], tuple[int, ...]]
 OnReadError = Literal["fail", "nodata"]
 
 READ_FAILED = 65534
-"""Digital number of every pixel of a chunk that could not be read, with `on_read_error="nodata"`.
-Valid DN end at 32767 and 65535 is Sentinel-2's saturated value, so nothing real is 65534."""
+"""Digital number of pixels that could not be read: a chunk, with `on_read_error="nodata"`, or
+pixels that hold what Sentinel-2 cannot hold. Valid DN end at 32767 and 65535 is Sentinel-2's
+saturated value, so nothing real is 65534."""
 
 LOADERS = {
     "odc": "lspipe.cube.loaders.odc:load",

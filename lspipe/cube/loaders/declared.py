@@ -31,11 +31,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from odc.geo.geobox import GeoBox
 
-READ_FAILED = 65534
-"""Digital number of pixels that could not be read: a chunk, with `on_read_error="nodata"`, or
-pixels that hold what Sentinel-2 cannot hold. Valid DN end at 32767 and 65535 is Sentinel-2's
-saturated value, so nothing real is 65534."""
-
 LARGEST_CLASS = 255
 """Scene classes are 0 to 11; what a mask makes of others is its own affair."""
 

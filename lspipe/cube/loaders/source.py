@@ -20,8 +20,8 @@ from rasterio._err import CPLE_BaseError
 from rasterio.errors import RasterioError
 
 from lspipe import catalogs
+from lspipe.cube.loaders import READ_FAILED
 from lspipe.cube.loaders.declared import (
-    READ_FAILED,
     Declared,
     UnfitFile,
     is_suspicious,

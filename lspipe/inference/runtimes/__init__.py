@@ -35,7 +35,7 @@ from lspipe.inference.runtimes.devices import (
 from lspipe.models.item import ModelItem, Scaling, digest
 from lspipe.models.mlm import read_item
 from lspipe.models.weights import build_network
-from lspipe.plugins import resolve
+from lspipe.spec.plugins import resolve
 
 if TYPE_CHECKING:
     from collections.abc import Callable
