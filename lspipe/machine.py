@@ -1,4 +1,4 @@
-"""What this machine gives to a process: processor cores, memory, instructions, environment.
+"""What this machine gives to a process: cores, memory, instructions, environment, folders.
 
 A container or a batch system may allow less than the machine has; what is allowed counts.
 """
@@ -7,9 +7,15 @@ from __future__ import annotations
 
 import os
 import platform
+import re
+import sys
+import warnings
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from lspipe.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -76,3 +82,91 @@ def kept_environment(names: Iterable[str]) -> Iterator[None]:
                 os.environ.pop(name, None)
             else:
                 os.environ[name] = value
+
+
+# --- what other programs left in the environment --------------------------------------------------
+
+DATA_FOLDERS = ("PROJ_DATA", "PROJ_LIB", "GDAL_DATA", "GDAL_DRIVER_PATH")
+"""Variables that name data of GDAL and PROJ. Those of another install (QGIS, conda, a database) are
+of another version, with which rasterio reads no CRS."""
+
+
+_FOR_DEVELOPERS = (
+    DeprecationWarning, PendingDeprecationWarning, ImportWarning, ResourceWarning,
+)  # fmt: skip
+"""What Python by itself does not show."""
+
+ignored: list[str] = []
+"""What `ignore_what_others_left` did in this process, in words."""
+
+
+def foreign_data() -> dict[str, str]:
+    """Return the variables that name another install's data, where rasterio brings its own."""
+    found = find_spec("rasterio")
+    own = Path(found.origin).parent if found is not None and found.origin else None
+    if own is None or not (own / "proj_data").is_dir():
+        return {}
+    return {name: os.environ[name] for name in DATA_FOLDERS if os.environ.get(name)}
+
+
+def warnings_as_errors() -> bool:
+    """Return whether this Python was told to take each warning for an error."""
+    return any(option.partition(":")[0] == "error" for option in sys.warnoptions)
+
+
+def ignore_what_others_left() -> None:
+    """Make this process, and those that it starts, independent of settings for other programs.
+
+    Before rasterio is imported: variables of `foreign_data` are removed. Warnings of libraries are
+    no errors: they speak to those who write programs.
+    """
+    for name, folder in foreign_data().items():
+        del os.environ[name]
+        ignored.append(f"{name}={folder}: data of another install; rasterio brings its own")
+    if warnings_as_errors():
+        warnings.resetwarnings()
+        for category in _FOR_DEVELOPERS:
+            warnings.simplefilter("ignore", category)
+        os.environ.pop("PYTHONWARNINGS", None)
+        ignored.append("warnings as errors (PYTHONWARNINGS, python -W)")
+
+
+_ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/")
+"""s3://bucket, and s3:/bucket, which a Path makes of it; one letter is a drive of Windows."""
+
+
+def check_folder(path: Path | str) -> None:
+    """Refuse a folder that could not be written, before anything is computed.
+
+    Args:
+        path: it need not be there yet.
+
+    Raises:
+        UsageError: an address, or a place that cannot be written; says why.
+    """
+    address = _ADDRESS.match(str(path))
+    if address is not None:
+        advice = (
+            "write the path without file://"
+            if address[1].lower() == "file"
+            else "give a folder of this machine, and copy it there afterwards"
+        )
+        raise UsageError(f"{path}: found an address, expected a folder; {advice}")
+    try:
+        absolute = Path(path).absolute()
+        place = next(part for part in (absolute, *absolute.parents) if part.exists())
+        if place == absolute and place.is_dir() and os.access(place, os.W_OK | os.X_OK):
+            return
+        if not place.is_dir():
+            raise UsageError(f"{path}: {place} is not a folder; choose another")
+        _try_to_write(place)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise UsageError(f"{path}: cannot be written ({reason}); choose another folder") from error
+
+
+def _try_to_write(place: Path) -> None:
+    """Make a folder and remove it: some file systems say that they can be written and cannot."""
+    trial = place / f".lspipe-{os.getpid()}"
+    trial.mkdir()
+    trial.rmdir()

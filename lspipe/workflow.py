@@ -7,7 +7,6 @@ the file and the key of an error.
 from __future__ import annotations
 
 import json
-import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,8 +18,9 @@ from pydantic import BaseModel, ConfigDict, PrivateAttr
 from lspipe.change.spec import ChangeSpec
 from lspipe.clusters import ClusterSpec, ExecutionSpec
 from lspipe.cube.spec import CubeSpec
-from lspipe.errors import WorkflowError
+from lspipe.errors import UsageError, WorkflowError
 from lspipe.inference.settings import InferenceSpec
+from lspipe.machine import check_folder
 from lspipe.models import ModelSpec
 from lspipe.outputs import OutputSpec
 from lspipe.search.dates import DatesSpec
@@ -146,12 +146,7 @@ def check_paths(workflow: Workflow) -> list[str]:
     Raises:
         WorkflowError: the results could not be written, or a catalogue is misspelt.
     """
-    place = next(path for path in _upwards(workflow.run_directory) if path.exists())
-    if not place.is_dir() or not os.access(place, os.W_OK | os.X_OK):
-        reason = "cannot be written" if place.is_dir() else "is not a folder"
-        raise WorkflowError(
-            f"output.path: found {workflow.run_directory}, but {place} {reason}; choose another"
-        )
+    check_output(workflow)
     truth = workflow.truth
     missing = {
         "search.catalog": missing_items(workflow.search, workflow.folder),
@@ -160,9 +155,17 @@ def check_paths(workflow: Workflow) -> list[str]:
     return [f"{key}: {path} is not there yet" for key, path in missing.items() if path is not None]
 
 
-def _upwards(path: Path) -> tuple[Path, ...]:
-    absolute = path.absolute()
-    return (absolute, *absolute.parents)
+def check_output(workflow: Workflow) -> None:
+    """Refuse an output that could not be written.
+
+    Raises:
+        WorkflowError: names the place, and says why.
+    """
+    asked = workflow.output.path
+    try:
+        check_folder(asked if asked and "://" in asked else workflow.run_directory)
+    except UsageError as error:
+        raise WorkflowError(f"output.path: {error}") from error
 
 
 def json_schema() -> dict[str, Any]:

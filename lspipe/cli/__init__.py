@@ -30,12 +30,14 @@ from lspipe.cli.arguments import parser
 from lspipe.cli.flags import as_typed
 from lspipe.cli.text import say
 from lspipe.errors import LspipeError
+from lspipe.machine import ignore_what_others_left
 
 OK, UNFORESEEN, INTERRUPTED = 0, 1, 130
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one verb and return its exit code."""
+    ignore_what_others_left()
     options = parser().parse_args(arguments)
     logging.basicConfig(
         level=logging.DEBUG if options.verbose else logging.WARNING,

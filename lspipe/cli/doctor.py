@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from lspipe import machine, models
 from lspipe.catalogs import CATALOGS
-from lspipe.clusters import KINDS
+from lspipe.clusters import KINDS, local
 from lspipe.cube.loaders import LOADERS
 from lspipe.errors import LspipeError
 from lspipe.inference import runtimes
@@ -52,6 +52,7 @@ def examine() -> dict[str, Any]:
         "catalogs": sorted(CATALOGS),
         "loaders": sorted(LOADERS),
         "outputs": sorted(OUTPUTS),
+        "ignored": [*machine.ignored, *local.ignored_settings()],
         "extras": {name: find_spec(module) is not None for name, module in EXTRAS.items()},
     }
 

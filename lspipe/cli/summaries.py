@@ -200,6 +200,7 @@ def doctor_text(facts: dict[str, Any]) -> str:
         + ("installed" if is_here else f"not installed; pip install 'lspipe[{name}]'")
         for name, is_here in facts["extras"].items()
     ]
+    lines += [f"ignored        {setting}" for setting in facts["ignored"]]
     versions = [[name, version] for name, version in facts["versions"].items()]
     return "\n".join([*lines, "versions", *(f"  {line}" for line in table(versions, left=2))])
 

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 import dask
 
 from lspipe.clusters import INFERENCE_SLOT, USABLE_MEMORY, worker_count, worker_memory
-from lspipe.machine import kept_environment
+from lspipe.errors import UsageError
+from lspipe.machine import check_folder, kept_environment
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -36,10 +37,17 @@ ALLOCATOR = {
 the largest it accepts. Dask has workers give every 64 KiB back, so that each layer of a network
 fetches its memory anew: eager PyTorch took 1.6 times as long (benchmarks/allocator.py)."""
 
+_KEPT = ("comm.timeouts", "dashboard", "worker.multiprocessing-method")
+"""Settings of a person that count: how slow this machine is, and how it makes processes."""
+
 
 @contextmanager
 def start(spec: ClusterSpec, execution: ExecutionSpec) -> Iterator[Client]:
-    """Yield a client of a `distributed.LocalCluster`; closes both afterwards."""
+    """Yield a client of a `distributed.LocalCluster`; closes both afterwards.
+
+    Raises:
+        UsageError: the workers do not start, or dask cannot write its temporary files.
+    """
     from distributed import Client, LocalCluster
 
     environment = {
@@ -47,7 +55,9 @@ def start(spec: ClusterSpec, execution: ExecutionSpec) -> Iterator[Client]:
         # rasterio silences this warning, meaningless here, but not for two threads at once.
         "PYTHONWARNINGS": _also_ignored("Dataset has no geotransform"),
     }
+    _check_temporary_folder()
     settings = {
+        "distributed": _plain_settings(),
         # A task that kills its worker is tried as often as one that fails; read at scheduler start.
         "distributed.scheduler.allowed-failures": execution.retries,
         # Reads are handed out to a worker that has fewer tasks than threads, and a block that waits
@@ -68,7 +78,8 @@ def start(spec: ClusterSpec, execution: ExecutionSpec) -> Iterator[Client]:
         _set(environment),
         _interrupts_held_back() as let_interrupts_through,
     ):
-        cluster = LocalCluster(
+        cluster = _started(
+            LocalCluster,
             n_workers=worker_count(spec),
             threads_per_worker=THREADS,
             resources=INFERENCE_SLOT,
@@ -87,6 +98,71 @@ def start(spec: ClusterSpec, execution: ExecutionSpec) -> Iterator[Client]:
             yield client
         finally:
             _close(started)
+
+
+def _plain_settings() -> dict[str, Any]:
+    """Return dask's own settings of `distributed`, with few of those of the person.
+
+    Somebody's settings for other clusters (a preload, encryption, a life time of workers) would
+    stop the workers of this machine, or end them while they compute.
+    """
+    plain: dict[str, Any] = dask.config.merge(*dask.config.defaults)["distributed"]
+    for key in _KEPT:
+        dask.config.set({key: dask.config.get(f"distributed.{key}")}, config=plain)
+    return plain
+
+
+def ignored_settings() -> list[str]:
+    """Return dask's settings of the person that workers of this machine are started without."""
+    import distributed  # noqa: F401  # its defaults are known once it is imported
+
+    plain = _flat(dask.config.merge(*dask.config.defaults)["distributed"])
+    asked = _flat(dask.config.get("distributed"))
+    return [
+        f"dask: distributed.{key} = {value!r}"
+        for key, value in sorted(asked.items())
+        if not key.startswith(_KEPT) and plain.get(key) != value
+    ]
+
+
+def _flat(settings: dict[str, Any], above: str = "") -> dict[str, Any]:
+    """Return nested settings by their dotted names."""
+    flat: dict[str, Any] = {}
+    for key, value in settings.items():
+        name = f"{above}{key}".replace("_", "-")
+        flat |= _flat(value, f"{name}.") if isinstance(value, dict) and value else {name: value}
+    return flat
+
+
+def _check_temporary_folder() -> None:
+    folder = dask.config.get("temporary-directory", None)
+    if folder is None:
+        return
+    try:
+        check_folder(folder)
+    except UsageError as error:
+        raise UsageError(
+            "dask's setting temporary-directory (DASK_TEMPORARY_DIRECTORY, or a file in "
+            f"~/.config/dask): {error}"
+        ) from error
+
+
+def _started(cluster: Callable[..., LocalCluster], **settings: Any) -> LocalCluster:
+    """Start a cluster.
+
+    Raises:
+        UsageError: it does not start; says why.
+    """
+    try:
+        return cluster(**settings)
+    except RuntimeError as error:  # what distributed raises, whatever the cause
+        cause: BaseException = error
+        while cause.__cause__ is not None:
+            cause = cause.__cause__
+        raise UsageError(
+            f"the worker processes of this machine do not start: {type(cause).__name__}: {cause}; "
+            "check free memory, the folder of temporary files, and cluster.workers"
+        ) from error
 
 
 def _close(started: list[Client | LocalCluster]) -> None:
@@ -135,5 +211,10 @@ def _restore(mask: set[Any]) -> None:
 
 
 def _also_ignored(message: str) -> str:
-    """Return PYTHONWARNINGS as the person set it, without warnings that begin so."""
-    return ",".join(filter(None, [os.environ.get("PYTHONWARNINGS"), f"ignore:{message}"]))
+    """Return PYTHONWARNINGS as the person set it, without errors and warnings that begin so.
+
+    A warning of a library that ends a worker would end the run.
+    """
+    asked = os.environ.get("PYTHONWARNINGS", "").split(",")
+    kept = [option for option in asked if option and not option.startswith("error")]
+    return ",".join([*kept, f"ignore:{message}"])

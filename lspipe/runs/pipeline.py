@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from lspipe import clusters
 from lspipe.errors import StoreError
+from lspipe.machine import check_folder
 from lspipe.runs import guard, listing, store, stream
 from lspipe.runs.caution import warnings
 from lspipe.runs.cost import estimate
@@ -31,7 +32,7 @@ from lspipe.runs.summary import (
     summarise,
     write_summary,
 )
-from lspipe.workflow import Workflow
+from lspipe.workflow import Workflow, check_output
 
 if TYPE_CHECKING:
     from lspipe.runs.events import Report
@@ -90,7 +91,11 @@ def plan(
 def _asked(workflow: Workflow | Path | str, output: Path | str | None) -> tuple[Workflow, Path]:
     """Return the workflow, read if it is a file, and its run directory."""
     asked = workflow if isinstance(workflow, Workflow) else Workflow.from_file(workflow)
-    return asked, Path(asked.run_directory if output is None else output)
+    if output is None:
+        check_output(asked)
+        return asked, asked.run_directory
+    check_folder(output)
+    return asked, Path(output)
 
 
 def _describe(prepared: Prepared) -> dict[str, Any]:

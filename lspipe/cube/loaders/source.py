@@ -233,6 +233,11 @@ def read(source: Source, pixels: Callable[[str], _Pixels]) -> _Pixels | None:
 def _advice(reason: str, *, is_remote: bool) -> str:
     """Return what helps, by the cause."""
     otherwise = "or set cube.on_read_error: nodata"
+    if "proj.db" in reason or "DATABASE.LAYOUT" in reason:
+        return (
+            "rasterio reads the data of another PROJ: unset PROJ_DATA and PROJ_LIB where this "
+            "process, or its dask worker, is started"
+        )
     if any(code in reason for code in ("code: 401", "code: 403", "AccessDenied")):
         return f"check your access to this archive and its signing, {otherwise}"
     if is_remote and not any(code in reason for code in ("code: 404", "NoSuchKey")):

@@ -123,6 +123,9 @@ def clear(run: Path) -> None:
     for name in (DETECTIONS, EVIDENCE, CHANGE):
         if (run / name).exists():
             shutil.rmtree(run / name)
+    for role in ("before", "after"):  # pictures of the run that was
+        for path in (run / "layers").glob(f"*_{role}.tif"):
+            path.unlink()
 
 
 def peek_json(path: Path) -> dict[str, Any] | None:
