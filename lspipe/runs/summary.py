@@ -40,7 +40,7 @@ class Summary:
     """Number of objects per status."""
     outputs: Mapping[str, str] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
-    """What is unlike the training of the model, by tile and date."""
+    """What was asked for and may be missing; what is unlike the training of the model."""
     reviews: Mapping[str, int] = field(default_factory=dict)
     """What became of a person's decisions about the list; see `review.Taken`."""
 
@@ -102,7 +102,7 @@ def summarise(prepared: Prepared, outcome: Outcome, listed: Listed) -> Summary:
         failed_reads=listed.failed_reads,
         statuses=listed.statuses,
         outputs={name: str(path) for name, path in listed.outputs.items()},
-        warnings=tuple(guard.warnings(inputs)),
+        warnings=(*prepared.plan.notes, *guard.warnings(inputs)),
         reviews=listed.reviews,
     )
 
@@ -154,7 +154,7 @@ def earlier_summary(prepared: Prepared) -> Summary:
         statuses=previous["counts"]["objects"],
         outputs={name: str(prepared.run / path) for name, path in previous["outputs"].items()},
         # Of runs that were finished before anything was counted, there is none.
-        warnings=tuple(guard.warnings(previous.get("inputs", {}))),
+        warnings=(*prepared.plan.notes, *guard.warnings(previous.get("inputs", {}))),
         reviews=previous.get("reviews", {}),
     )
 

@@ -27,6 +27,10 @@ NUMBERS = ("eo:cloud_cover", "eo:snow_cover", "view:sun_elevation", "view:off_na
 extensions eo and view."""
 
 
+LARGEST_PAGE = 10_000
+"""Items of a page: the most that the STAC API lets a client ask for."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class SearchSpec:
     """Where the scenes come from."""
@@ -44,9 +48,13 @@ class SearchSpec:
     query: dict[str, dict[str, Any]] = field(default_factory=dict)
     """Conditions on item properties, such as {"eo:cloud_cover": {lt: 80}}; of a whole tile's
     metadata, so be generous: what counts later is the cloud over the area."""
+    page_size: int = 100
+    """Items that a server is asked for at once; fewer where it refuses as many."""
 
     def __post_init__(self) -> None:
         """Refuse operators that do not exist, and values that they cannot compare."""
+        if not 1 <= self.page_size <= LARGEST_PAGE:
+            raise ValueError(f"found page_size {self.page_size}, expected 1 to {LARGEST_PAGE}")
         for name, conditions in self.query.items():
             if not conditions:
                 raise ValueError(f"query.{name}: found no condition, expected such as {{lt: 80}}")

@@ -23,7 +23,7 @@ import lspipe
 from lspipe import clusters
 from lspipe.clusters import address, local
 from lspipe.cube import loaders
-from lspipe.errors import LspipeError
+from lspipe.errors import LspipeError, NothingFound
 from lspipe.models import read_item
 from lspipe.models.statistics import Statistics
 from lspipe.runs import pipeline, store, stream
@@ -31,6 +31,7 @@ from lspipe.runs.memory import cluster_of
 from lspipe.workflow import Workflow
 from tests import seeing_model
 from tests.scenes import make_scene
+from tests.stac_server import serving
 from tests.stored import compute_here, here
 from tests.worlds import add_scene, ground, make_world, plan_only
 
@@ -261,6 +262,15 @@ def address_asked(looking: Looking) -> Any:
     return asked
 
 
+def page_asked(looking: Looking) -> Any:
+    """How many items a server is asked for at once."""
+    with serving([{"type": "FeatureCollection", "features": []}]) as api:
+        served = (*looking.overrides, f"search.catalog={api.url}")
+        with pytest.raises(NothingFound):
+            plan_only(Workflow.from_file(looking.world.workflow, overrides=served))
+        return [one["asked"]["limit"] for one in api.requests if "limit" in one["asked"]]
+
+
 def refuse(asked: list[str]) -> Callable[[str], None]:
     def shake_hands(place: str) -> None:
         asked.append(place)
@@ -322,6 +332,7 @@ ROWS: dict[str, list[Row]] = {
     "search.catalog": [Row("elsewhere", in_run("list", "probability"))],
     "search.collection": [Row("another", in_plan(steps))],
     "search.query": [Row("{eo:cloud_cover: {lt: 8}}", in_plan(steps))],
+    "search.page_size": [Row("7", page_asked)],
     "cube.loader": [
         Row(f"{__name__}:counted_loader", lambda looking: looking.run().get("own loader")),
     ],
