@@ -9,19 +9,21 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urljoin, urlsplit
 
 from lspipe.errors import CatalogError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import pystac
 
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")  # two letters at least: "C:/" is a drive
-_WINDOWS = re.compile(r"/?[A-Za-z]:[\\/]|\\\\")
+_WINDOWS = re.compile(r"/?[A-Za-z]:[\\/]|\\\\")  # a drive, or a share
 
 
-def locate(item: pystac.Item, file: Path) -> None:
+def locate(item: pystac.Item, content: Mapping[str, Any], file: Path) -> None:
     """Make the asset addresses of an item absolute, in place.
 
     URLs (`https:`, `s3:`) and GDAL's own (`/vsicurl/...`) stay as they are. Paths and `file:` URIs
@@ -30,7 +32,8 @@ def locate(item: pystac.Item, file: Path) -> None:
     a blank, but many programs write plain paths: of the two readings the one that exists is taken.
 
     Args:
-        item: with the addresses that are written in the file.
+        item: to be changed.
+        content: the same as it is written; pystac replaces what belongs to Windows.
         file: the file that holds it.
 
     Raises:
@@ -40,7 +43,7 @@ def locate(item: pystac.Item, file: Path) -> None:
     folders = list(dict.fromkeys((file.parent.resolve(), file.resolve().parent)))
     for key, asset in item.assets.items():
         try:
-            asset.href = _located(asset.href, folders)
+            asset.href = _located(str(content["assets"][key]["href"]), folders)
         except ValueError as error:
             raise CatalogError(f"{key} of {item.id}: {error} ({file})") from error
 
@@ -73,15 +76,17 @@ def _located(href: str, folders: list[Path]) -> str:
     is_file_uri = href.lower().startswith("file:")
     if href.startswith("/vsi") or (_URL.match(href) and not is_file_uri):
         return href
+    if not is_file_uri and not _WINDOWS.match(href):
+        href = href.replace("\\", "/")  # a relative path of Windows
     readings = _readings_of_uri(href) if is_file_uri else _readings_of_path(href)
-    places = [os.path.normpath(folder / reading) for reading in readings for folder in folders]
-    found = next(filter(os.path.exists, places), None)
+    named = dict.fromkeys(folder / reading for reading in readings for folder in folders)
+    found = next(filter(os.path.exists, map(os.path.normpath, named)), None)
     if found is not None:
         return found
-    if _WINDOWS.match(readings[0]) or "\\" in href:
+    if _WINDOWS.match(readings[0]):
         raise ValueError(
-            f"found {href!r}, a path of Windows, expected one of this machine, or one relative to "
-            "the item with / between folders; write the items anew"
+            f"found {href!r}, a path of Windows, expected one of this machine or one relative to "
+            "the item; write the items anew"
         )
     # Nothing is there, perhaps not yet: then it is the URI that it ought to be.
     return os.path.normpath(folders[0] / (readings[0] if is_file_uri else readings[1]))

@@ -168,7 +168,7 @@ def _near(
         item = to_item(content)
         if _is_there(item, area):
             if file is not None:
-                locate(item, file)
+                locate(item, content, file)
             yield item
 
 

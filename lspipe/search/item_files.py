@@ -90,9 +90,10 @@ def _read_file(file: Path) -> Iterator[dict[str, Any]]:
 def _text(file: Path) -> str:
     """Return the text of a file of JSON, whichever Unicode it is in, without its mark."""
     content = file.read_bytes()
-    if not content.strip():
+    text = content.decode(json.detect_encoding(content)).removeprefix("\ufeff")
+    if not text.strip():
         raise ValueError("the file is empty")
-    return content.decode(json.detect_encoding(content)).removeprefix("\ufeff")
+    return text
 
 
 def _read_lines(file: Path) -> Iterator[dict[str, Any]]:
