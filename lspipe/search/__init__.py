@@ -1,6 +1,7 @@
 """Area, dates and catalogue -> tiles with their acquisitions.
 
     areas.py         box, file or tile names -> geometry, and its pixels on a grid
+    area_files.py    polygons in a file, or why they are no area
     dates.py         ranges of days, and those an event stands for
     spec.py          the sections `aoi:` and `search:`
     places.py        a catalogue's name -> a URL or a path

@@ -114,6 +114,8 @@ class AreaSpec:
     """West, south, east, north in degrees (WGS84); west > east crosses the date line."""
     file: str | None = None
     """Polygons in any format GDAL reads, with a CRS; relative to the workflow file."""
+    layer: str | None = None
+    """Layer of a file that has several."""
     tiles: tuple[str, ...] | None = None
     """Names of whole Sentinel-2 tiles, such as 18GYS."""
 
@@ -123,15 +125,10 @@ class AreaSpec:
         if len(given) != 1:
             found = " and ".join(given) or "none"
             raise ValueError(f"found {found}, expected exactly one of bbox, file, tiles")
+        if self.layer is not None and self.file is None:
+            raise ValueError(f"found layer {self.layer!r} without file, expected both")
         if self.bbox is not None:
-            west, south, east, north = self.bbox
-            if not (-90 <= south < north <= 90 and abs(west) <= 180 and abs(east) <= 180):
-                raise ValueError(
-                    f"found bbox {list(self.bbox)}, expected [west, south, east, north] in degrees "
-                    "with south < north"
-                )
-            if west == east:
-                raise ValueError(f"found bbox {list(self.bbox)}, which has no width")
+            _check_box(*self.bbox)
         if self.tiles is not None and not self.tiles:
             raise ValueError("found no tile, expected names such as 18GYS")
         if self.tiles:
@@ -140,6 +137,33 @@ class AreaSpec:
 
             for tile in self.tiles:
                 tile_grid(checked_tile(tile))
+
+
+def _check_box(west: float, south: float, east: float, north: float) -> None:
+    """Refuse a box that is none, or one whose numbers stand in another order than was meant."""
+    found = [west, south, east, north]
+    is_on_globe = all(
+        abs(value) <= limit for value, limit in zip(found, (180, 90) * 2, strict=True)
+    )
+    if not is_on_globe:
+        is_exchanged = max(abs(west), abs(east)) <= 90 < max(abs(south), abs(north)) <= 180
+        raise ValueError(
+            f"found bbox {found}, expected [west, south, east, north] in degrees with south < north"
+            + (f"; latitudes first? then {[south, west, north, east]}" if is_exchanged else "")
+        )
+    if south >= north:
+        hint = f"; exchanged? then {[west, north, east, south]}" if south > north else ""
+        raise ValueError(
+            f"found bbox {found}, expected [west, south, east, north] with south < north{hint}"
+        )
+    if west == east:
+        raise ValueError(f"found bbox {found}, which has no width")
+    width = east - west + 360
+    if west > east and width > 180:
+        raise ValueError(
+            f"found bbox {found}, which goes east from {west} over the date line to {east}, "
+            f"{width:g} degrees; west and east exchanged? then {[east, south, west, north]}"
+        )
 
 
 def checked_tile(name: str) -> str:

@@ -218,6 +218,7 @@ def world(tmp_path_factory):
              f"{left} {top - 640}, {left} {top}))"], crs=32718,
         )  # fmt: skip
         part.to_crs(4326).to_file(folder / f"{side}.geojson")
+        part.to_file(folder / "both.gpkg", layer=side)
     return made
 
 
@@ -322,6 +323,7 @@ ROWS: dict[str, list[Row]] = {
                  given=("output={}",))],
     "aoi.bbox": [Row(AREA, in_plan(inside), given=("aoi={bbox: [-72.6, -43.5, -72.4, -43.2]}",))],
     "aoi.file": [Row("east.geojson", in_run("quality"), given=("aoi={file: west.geojson}",))],
+    "aoi.layer": [Row("east", in_plan(inside), given=("aoi={file: both.gpkg, layer: west}",))],
     "aoi.tiles": [Row("[18GYS, 18GYT]", in_plan(lambda plan: plan.area.tiles))],
     "dates.before.start": [Row("2016-01-01", in_plan(steps), given=EACH)],
     "dates.before.end": [Row("2017-01-10", in_plan(steps),
