@@ -172,8 +172,10 @@ def _polygons(shape: BaseGeometry, where: str) -> BaseGeometry:
         raise AreaError(f"{where}: found {', '.join(others)}; expected polygons")
     if not np.isfinite(shapely.get_coordinates(parts)).all():
         raise AreaError(f"{where}: found coordinates that are no finite numbers; mend the file")
-    is_collection = shape.geom_type == "GeometryCollection"
-    return shapely.multipolygons(parts) if is_collection else shape
+    if shape.geom_type != "GeometryCollection":
+        return shape
+    whole: BaseGeometry = shapely.union_all(shapely.make_valid(parts))
+    return whole
 
 
 def _parts(shape: BaseGeometry) -> Iterator[BaseGeometry]:
