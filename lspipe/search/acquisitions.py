@@ -254,22 +254,17 @@ def freeze(tiles: Iterable[Tile], *, notes: Sequence[str] = ()) -> dict[str, Any
 
 def _frozen(item: pystac.Item, facts: Mapping[str, Any]) -> dict[str, Any]:
     # transform_hrefs would read the catalogue's root over the network.
-    plain = _without_secrets(item.to_dict(include_self_link=True, transform_hrefs=False))
+    plain = item.to_dict(include_self_link=True, transform_hrefs=False)
     plain["properties"].update(facts)
     # Through JSON, so that what is written is what is compared.
-    return dict(json.loads(json.dumps(plain, default=str)))
+    return dict(json.loads(json.dumps(plain, default=str), object_hook=_without_secrets))
 
 
-def _without_secrets(value: Any) -> Any:
-    """Strip every `href`, at any depth."""
-    if isinstance(value, dict):
-        return {
-            key: without_query(inner)
-            if key == "href" and isinstance(inner, str)
-            else _without_secrets(inner)
-            for key, inner in value.items()
-        }
-    return [_without_secrets(inner) for inner in value] if isinstance(value, list) else value
+def _without_secrets(content: dict[str, Any]) -> dict[str, Any]:
+    """Strip the address in one object of JSON."""
+    if isinstance(content.get("href"), str):
+        content["href"] = without_query(content["href"])
+    return content
 
 
 def thaw(frozen: Mapping[str, Any]) -> list[Tile]:
@@ -333,6 +328,11 @@ def to_item(content: Mapping[str, Any]) -> pystac.Item:
             # pystac upgrades items to its own STAC version and warns of fields that it could not;
             # Earth Search's storage fields are among them, which lspipe does not use.
             warnings.filterwarnings("ignore", category=UserWarning, module=r"pystac\.extensions")
-            return pystac.Item.from_dict(filled)
+            if filled.get("stac_version") == pystac.get_stac_version():
+                # A copy through JSON takes a fifth of the time of pystac's.
+                filled = json.loads(json.dumps(filled, default=str))
+                return pystac.Item.from_dict(filled, migrate=False, preserve_dict=False)
+            # pystac copies what it brings to its own version, once is enough.
+            return pystac.Item.from_dict(filled, preserve_dict=False)
     except _BROKEN as error:
         raise CatalogError(f"{name}: not a STAC item: {error!r}") from error

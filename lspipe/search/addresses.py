@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import re
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urljoin, urlsplit
 
@@ -16,6 +15,7 @@ from lspipe.errors import CatalogError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
     import pystac
 
@@ -40,7 +40,7 @@ def locate(item: pystac.Item, content: Mapping[str, Any], file: Path) -> None:
         CatalogError: a path of Windows, or of another machine.
     """
     # A linked item may lie beside its assets, or the link may.
-    folders = list(dict.fromkeys((file.parent.resolve(), file.resolve().parent)))
+    folders = list(dict.fromkeys((str(file.parent.resolve()), str(file.resolve().parent))))
     for key, asset in item.assets.items():
         try:
             asset.href = _located(str(content["assets"][key]["href"]), folders)
@@ -65,22 +65,23 @@ def locate_served(href: str, base: str) -> str:
         return href
     if href.lower().startswith("file:"):
         try:
-            return _located(href, [Path("/")])
+            return _located(href, ["/"])
         except ValueError as error:
             raise CatalogError(f"{base}: {error}") from error
     readings = _readings_of_path(href)[:2] if href.startswith("/") else []
     return next(filter(os.path.exists, readings), urljoin(base, href))
 
 
-def _located(href: str, folders: list[Path]) -> str:
+def _located(href: str, folders: list[str]) -> str:
     is_file_uri = href.lower().startswith("file:")
     if href.startswith("/vsi") or (_URL.match(href) and not is_file_uri):
         return href
     if not is_file_uri and not _WINDOWS.match(href):
         href = href.replace("\\", "/")  # a relative path of Windows
     readings = _readings_of_uri(href) if is_file_uri else _readings_of_path(href)
-    named = dict.fromkeys(folder / reading for reading in readings for folder in folders)
-    found = next(filter(os.path.exists, map(os.path.normpath, named)), None)
+    # As text: of thousands of items with tens of assets, paths would take most of the time.
+    named = dict.fromkeys(_joined(folder, reading) for reading in readings for folder in folders)
+    found = next(filter(os.path.exists, named), None)
     if found is not None:
         return found
     if _WINDOWS.match(readings[0]):
@@ -89,7 +90,11 @@ def _located(href: str, folders: list[Path]) -> str:
             "the item; write the items anew"
         )
     # Nothing is there, perhaps not yet: then it is the URI that it ought to be.
-    return os.path.normpath(folders[0] / (readings[0] if is_file_uri else readings[1]))
+    return _joined(folders[0], readings[0] if is_file_uri else readings[1])
+
+
+def _joined(folder: str, path: str) -> str:
+    return os.path.normpath(path if path.startswith("/") else f"{folder}/{path}")
 
 
 def _readings_of_path(href: str) -> list[str]:
