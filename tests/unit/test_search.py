@@ -199,6 +199,9 @@ def test_what_is_no_number_is_refused_by_name(written, tmp_path):
     with pytest.raises(CatalogError) as failure:
         find_items(spec, area(), YEAR, tmp_path)
     assert str(failure.value).startswith(f"the-item: eo:cloud_cover: found {written!r}, expected a")
+    equal = SearchSpec(catalog=".", query={"eo:cloud_cover": {"neq": 80}})
+    with pytest.raises(CatalogError, match="the-item: eo:cloud_cover: found"):
+        find_items(equal, area(), YEAR, tmp_path)
     assert find_items(SearchSpec(catalog="."), area(), YEAR, tmp_path)  # without the condition
     elsewhere = area(30, 46, 31, 47)
     assert find_items(spec, elsewhere, YEAR, tmp_path) == []  # nor where it is of no matter
