@@ -11,9 +11,10 @@
     │   ├── MissingExtra                    an optional package is not installed
     │   └── StoreError                      a run directory that is foreign, locked or damaged
     ├── CatalogError               exit 1   the server or file of items cannot be reached or read
-    ├── ClusterError               exit 1   the cluster went away; what is done stays done
+    ├── ClusterError               exit 1   the cluster went away, or did not start
     ├── BlockError                 exit 3   one block failed; the others continue
     │   ├── LoadError                       a read failed: item, asset, block
+    │   │   └── UnfitAsset                  a file is whole, and not what lspipe can take
     │   └── InferenceError                  the network failed: window, batch
     └── NothingFound               exit 4   the search answered, and there was nothing
 

@@ -20,13 +20,19 @@ class StacServer(ThreadingHTTPServer):
 
     daemon_threads = True
 
-    def __init__(self, pages, *, landing=None, next_method="POST", failures=0, status=503):
+    def __init__(
+        self, pages, *, landing=None, next_method="POST", failures=0, status=503,
+        refuse=None, next_of_last=None,
+    ):  # fmt: skip
         super().__init__(("127.0.0.1", 0), _Handler)
         self.url = f"http://127.0.0.1:{self.server_port}"
         self.pages = pages
         self.next_method = next_method
         self.failures = failures
         self.status = status
+        # What it refuses: a function of what is asked to status and content, or None.
+        self.refuse = refuse or (lambda _asked: None)
+        self.next_of_last = next_of_last  # the page that the last one links to
         self.requests: list[dict] = []
         self.landing = landing or {
             "type": "Catalog",
@@ -44,12 +50,13 @@ class StacServer(ThreadingHTTPServer):
     def page(self, number):
         """One page, with a link to the next one while there is one."""
         answer = {**self.pages[number], "links": []}
-        if number + 1 < len(self.pages):
+        following = number + 1 if number + 1 < len(self.pages) else self.next_of_last
+        if following is not None:
             link = {"rel": "next", "method": self.next_method, "href": f"{self.url}/search"}
             if self.next_method == "POST":
-                link |= {"body": {"token": number + 1}, "merge": True}
+                link |= {"body": {"token": following}, "merge": True}
             else:
-                link["href"] += f"?token={number + 1}"
+                link["href"] += f"?token={following}"
             answer["links"].append(link)
         return answer
 
@@ -72,6 +79,8 @@ class _Handler(BaseHTTPRequestHandler):
         if path == "/search" and server.failures:
             server.failures -= 1
             self._send(server.status, {"description": "not now"})
+        elif path == "/search" and (refusal := server.refuse(asked)) is not None:
+            self._send(*refusal)
         elif path == "/search":
             self._send(200, server.page(int(asked.get("token", 0))))
         elif path == "/":

@@ -22,9 +22,9 @@ UNKNOWN_BASELINE = (99, 99)
 
 
 def properties(item: Item) -> Mapping[str, Any]:
-    """Return the properties of an item."""
-    found: Mapping[str, Any] = item["properties"] if isinstance(item, Mapping) else item.properties
-    return found
+    """Return the properties of an item; a dict without any has none."""
+    found = item.get("properties") if isinstance(item, Mapping) else item.properties
+    return found if isinstance(found, Mapping) else {}
 
 
 def assets(item: Item) -> dict[str, Mapping[str, Any]]:
@@ -36,7 +36,7 @@ def assets(item: Item) -> dict[str, Mapping[str, Any]]:
 
 def item_id(item: Item) -> str:
     """Return the id of an item."""
-    return str(item["id"] if isinstance(item, Mapping) else item.id)
+    return str(item.get("id", "item without an id") if isinstance(item, Mapping) else item.id)
 
 
 def collection_of(item: Item) -> str | None:
@@ -148,30 +148,64 @@ def _joined(facts: Mapping[str, Any], prefix: str) -> str | None:
     rest = [facts.get(f"{prefix}:{part}") for part in ("latitude_band", "grid_square")]
     if zone is None or None in rest:
         return None
-    return f"{int(zone)}{rest[0]}{rest[1]}"
+    digits = str(zone).removesuffix(".0")  # tables turn integers with gaps into floats
+    return f"{digits}{rest[0]}{rest[1]}"
+
+
+_RFC_3339 = re.compile(
+    r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:\.\d+)?(?:Z|[+-]\d\d:?\d\d)?", re.IGNORECASE
+)
 
 
 def read_time(text: str) -> datetime:
-    """Return an RFC 3339 time as a UTC datetime; a time without a zone is taken as UTC."""
-    time = datetime.fromisoformat(text)
-    return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
+    """Return an RFC 3339 time as a UTC datetime; one without a zone is UTC, as STAC says.
+
+    Raises:
+        ValueError: it is none, for instance a day alone.
+
+    Examples:
+        >>> read_time("2018-04-01T01:59:59+02:00").isoformat()
+        '2018-03-31T23:59:59+00:00'
+    """
+    refusal = f"found {text!r}, expected an RFC 3339 time, such as 2018-04-01T14:37:39Z"
+    if not isinstance(text, str) or _RFC_3339.fullmatch(text.strip()) is None:
+        raise ValueError(refusal)
+    try:
+        time = datetime.fromisoformat(text.strip().upper())
+        return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
+    except (ValueError, OverflowError) as error:  # such as a month 13, or the year 1 east of UTC
+        raise ValueError(refusal) from error
+
+
+def _time_or_none(text: Any) -> datetime | None:
+    """Return a time that only ranks items, None where it is none that can be read."""
+    try:
+        return read_time(text)
+    except ValueError:
+        return None
 
 
 def sensing_time(item: Item) -> datetime:
     """Return when an item was acquired, UTC.
 
     Raises:
-        CatalogError: the item has no time.
+        CatalogError: the item has no time, or one that is not RFC 3339; names the field.
     """
     facts = properties(item)
-    time = facts.get("datetime") or facts.get("start_datetime")
-    if time is None and not isinstance(item, Mapping):
+    field = "datetime" if facts.get("datetime") else "start_datetime"
+    time = facts.get(field)
+    if not time and not isinstance(item, Mapping):
         time = item.datetime  # pystac keeps it here when it was given as an argument
-    if time is None:
+    if not time:
         raise CatalogError(
             f"{item_id(item)}: no datetime: expected an RFC 3339 time; mend the item"
         )
-    return read_time(time.isoformat() if isinstance(time, datetime) else str(time))
+    if isinstance(time, datetime):
+        return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
+    try:
+        return read_time(time)
+    except ValueError as error:
+        raise CatalogError(f"{item_id(item)}: {field}: {error}; mend the item") from error
 
 
 def platform(item: Item) -> str | None:
@@ -208,13 +242,24 @@ def datatake_start(item: Item) -> str | None:
 
 
 def generation_time(item: Item) -> datetime | None:
-    """Return when the product was processed, UTC, None if the item has none."""
+    """Return when the product was processed, UTC, None if the item has none.
+
+    It only ranks copies of a scene, so that a time which is not RFC 3339 counts as none.
+    """
     facts = properties(item)
-    for key in ("s2:generation_time", "processing:datetime"):
-        if facts.get(key):
-            return read_time(str(facts[key]))
     product = _product(item)
-    if product is not None:
-        return datetime.strptime(product["made"], "%Y%m%dT%H%M%S").replace(tzinfo=UTC)
-    created = facts.get("created")
-    return read_time(str(created)) if created else None
+    found = (
+        _time_or_none(facts.get("s2:generation_time")),
+        _time_or_none(facts.get("processing:datetime")),
+        _made(product["made"]) if product else None,
+        _time_or_none(facts.get("created")),
+    )
+    return next((time for time in found if time is not None), None)
+
+
+def _made(text: str) -> datetime | None:
+    """Return the time of processing in a product name; its digits may be no time."""
+    try:
+        return datetime.strptime(text, "%Y%m%dT%H%M%S").replace(tzinfo=UTC)
+    except ValueError:
+        return None

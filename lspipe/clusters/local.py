@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import dask
 
 from lspipe.clusters import INFERENCE_SLOT, USABLE_MEMORY, worker_count, worker_memory
-from lspipe.errors import UsageError
+from lspipe.errors import ClusterError, UsageError
 from lspipe.machine import check_folder, kept_environment
 
 if TYPE_CHECKING:
@@ -46,7 +46,8 @@ def start(spec: ClusterSpec, execution: ExecutionSpec) -> Iterator[Client]:
     """Yield a client of a `distributed.LocalCluster`; closes both afterwards.
 
     Raises:
-        UsageError: the workers do not start, or dask cannot write its temporary files.
+        ClusterError: the workers do not start.
+        UsageError: dask cannot write its temporary files.
     """
     from distributed import Client, LocalCluster
 
@@ -151,7 +152,7 @@ def _started(cluster: Callable[..., LocalCluster], **settings: Any) -> LocalClus
     """Start a cluster.
 
     Raises:
-        UsageError: it does not start; says why.
+        ClusterError: it does not start; says why.
     """
     try:
         return cluster(**settings)
@@ -159,7 +160,7 @@ def _started(cluster: Callable[..., LocalCluster], **settings: Any) -> LocalClus
         cause: BaseException = error
         while cause.__cause__ is not None:
             cause = cause.__cause__
-        raise UsageError(
+        raise ClusterError(
             f"the worker processes of this machine do not start: {type(cause).__name__}: {cause}; "
             "check free memory, the folder of temporary files, and cluster.workers"
         ) from error

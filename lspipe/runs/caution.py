@@ -21,7 +21,7 @@ SEASON_DAYS = 45
 def warnings(plan: Plan) -> list[str]:
     """Return what may go wrong, and what makes the two dates of a tile hard to compare."""
     swapped = "the before range is later than the after range: new and vanished change places"
-    notes = [swapped] if plan.workflow.dates.is_swapped else []
+    notes = [*plan.notes, *([swapped] if plan.workflow.dates.is_swapped else [])]
     notes += _setting_warnings(plan)
     notes += _level_warnings(plan)
     return notes + [text for tile in plan.tiles for text in _tile_warnings(tile)]
@@ -44,11 +44,16 @@ def _setting_warnings(plan: Plan) -> Iterator[str]:
 
 def _level_warnings(plan: Plan) -> Iterator[str]:
     """Name the scenes of another level than that which the model's recipe is of."""
-    scenes = {scene.id: scene for tile in plan.tiles for step in tile.steps for scene in step.items}
+    scenes = {
+        (tile.tile.name, scene.id): scene
+        for tile in plan.tiles
+        for step in tile.steps
+        for scene in step.items
+    }
     others: dict[str, list[str]] = {}
-    for name, scene in scenes.items():
+    for scene in scenes.values():
         if text := other_level(plan.model, catalogs.level(scene) or "none"):
-            others.setdefault(text, []).append(name)
+            others.setdefault(text, []).append(scene.id)
     for text, names in others.items():
         yield f"{text} ({len(names)} of {len(scenes)} scenes, such as {names[0]})"
 
@@ -91,6 +96,6 @@ def _days_apart(a: Step, b: Step) -> int:
 
 def _orbits(step: Step) -> Iterator[int]:
     for item in step.items:
-        orbit = item.properties.get("sat:relative_orbit")
-        if orbit is not None:
-            yield int(orbit)
+        digits = str(item.properties.get("sat:relative_orbit")).removesuffix(".0")
+        if digits.isdecimal():
+            yield int(digits)

@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from lspipe.runs.events import Report
-    from lspipe.search.acquisitions import Tile
     from lspipe.workflow import Workflow
 
 
@@ -114,7 +113,7 @@ def prepare(workflow: Workflow, run: Path, *, fresh: bool = False) -> Prepared:
     previous = None if fresh else store.peek_json(run / "run.json")
     try:
         if previous is None:
-            frozen = freeze(_find(workflow))
+            frozen = _searched(workflow)
             made = make(workflow, frozen=frozen)
             return Prepared(run, made, None, frozen, _nothing_done(made))
         frozen = store.read_json(run / "items.json")
@@ -158,9 +157,11 @@ def _cells(tile: TilePlan) -> tuple[list[int], list[int]]:
     return [block.index[0] for block in tile.blocks], [block.index[1] for block in tile.blocks]
 
 
-def _find(workflow: Workflow) -> list[Tile]:
-    area = read_area(workflow.aoi, workflow.folder)
-    return find_tiles(workflow.search, area, workflow.dates, workflow.folder)
+def _searched(workflow: Workflow) -> dict[str, Any]:
+    """Search, and freeze what was found together with what was not."""
+    area, notes = read_area(workflow.aoi, workflow.folder), list[str]()
+    tiles = find_tiles(workflow.search, area, workflow.dates, workflow.folder, note=notes.append)
+    return freeze(tiles, notes=notes)
 
 
 def _refuse_another(previous: Mapping[str, Any], made: Plan, run: Path) -> None:

@@ -70,6 +70,8 @@ def run_json(plan: Plan, *, state: str) -> dict[str, Any]:
             **computed_with(plan),
         },
         "tiles": {tile.tile.name: tile_record(tile) for tile in plan.tiles},
+        # What may be missing of what was asked for.
+        "warnings": list(plan.notes),
         "outputs": {},
         "failures": [],
     }

@@ -40,7 +40,7 @@ class Summary:
     """Number of objects per status."""
     outputs: Mapping[str, str] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
-    """Warnings about pixels unlike the training data of the model, by tile and date."""
+    """What was asked for and may be missing; pixels unlike the training data of the model."""
     reviews: Mapping[str, int] = field(default_factory=dict)
     """Counts of a person's decisions about the list; see `review.Taken`."""
 
@@ -102,7 +102,7 @@ def summarise(prepared: Prepared, outcome: Outcome, listed: Listed) -> Summary:
         failed_reads=listed.failed_reads,
         statuses=listed.statuses,
         outputs={name: str(path) for name, path in listed.outputs.items()},
-        warnings=tuple(guard.warnings(inputs)),
+        warnings=(*prepared.plan.notes, *guard.warnings(inputs)),
         reviews=listed.reviews,
     )
 
@@ -153,8 +153,8 @@ def earlier_summary(prepared: Prepared) -> Summary:
         failed_reads=previous["failed_reads"],
         statuses=previous["counts"]["objects"],
         outputs={name: str(prepared.run / path) for name, path in previous["outputs"].items()},
-        # Runs of earlier versions did not count their inputs.
-        warnings=tuple(guard.warnings(previous.get("inputs", {}))),
+        # Of runs that were finished before anything was counted, there is none.
+        warnings=(*prepared.plan.notes, *guard.warnings(previous.get("inputs", {}))),
         reviews=previous.get("reviews", {}),
     )
 

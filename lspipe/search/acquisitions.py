@@ -9,18 +9,19 @@ from datetime import UTC, datetime
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pystac
 import shapely
 from shapely.geometry import shape
 
 from lspipe import catalogs
-from lspipe.catalogs import mgrs_tile
+from lspipe.catalogs import item_id, mgrs_tile
 from lspipe.errors import CatalogError, without_query
 from lspipe.search.areas import split_at_date_line
 from lspipe.search.grids import grid_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from odc.geo.geobox import GeoBox
     from shapely.geometry.base import BaseGeometry
@@ -29,6 +30,16 @@ if TYPE_CHECKING:
 # of itself. Anything between separates them.
 _NEW_GROUND = 0.05
 _LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
+_DANGLING_LINKS = {"root", "parent"}
+# What pystac raises where content breaks the specification.
+_BROKEN = (
+    pystac.errors.STACError,
+    pystac.errors.STACTypeError,
+    AttributeError,
+    LookupError,
+    TypeError,
+    ValueError,
+)
 
 
 @dataclass(frozen=True)
@@ -54,14 +65,32 @@ class Tile:
 
 
 def footprint_of(item: pystac.Item) -> BaseGeometry | None:
-    """Return an item's footprint (its geometry, else its box), split at the date line."""
+    """Return an item's footprint (its geometry, else its box), split at the date line.
+
+    Raises:
+        CatalogError: its geometry or box is none.
+    """
+    try:
+        ground = _outline(item)
+    # What shapely raises where a geometry breaks GeoJSON is of many kinds.
+    except (shapely.errors.ShapelyError, *_BROKEN) as error:
+        raise CatalogError(
+            f"{item.id}: geometry or bbox: expected GeoJSON in longitude and latitude: {error}"
+        ) from error
+    if ground is not None and not np.isfinite(ground.bounds).all() and not ground.is_empty:
+        raise CatalogError(f"{item.id}: geometry: found infinite coordinates; mend the item")
+    return None if ground is None else split_at_date_line(ground)
+
+
+def _outline(item: pystac.Item) -> BaseGeometry | None:
     if item.geometry is not None:
-        return split_at_date_line(shapely.make_valid(shape(item.geometry)))
+        return shapely.make_valid(shape(item.geometry))
     if item.bbox is None:
         return None
     half = len(item.bbox) // 2  # a box may have heights: [w, s, low, e, n, high]
     west, south, east, north = item.bbox[0], item.bbox[1], item.bbox[half], item.bbox[half + 1]
-    return split_at_date_line(shapely.box(west, south, east if east >= west else east + 360, north))
+    outline: BaseGeometry = shapely.box(west, south, east if east >= west else east + 360, north)
+    return outline
 
 
 def acquisition_key(item: pystac.Item) -> tuple[str, str, str]:
@@ -87,14 +116,17 @@ def deduplicate(items: Iterable[pystac.Item]) -> list[pystac.Item]:
     return sorted(kept, key=lambda item: (catalogs.sensing_time(item), item.id))
 
 
-def _newness(item: pystac.Item) -> tuple[tuple[int, int], datetime, int, str]:
+def _newness(item: pystac.Item) -> tuple[tuple[int, int], datetime, int, str, str]:
     baseline = catalogs.baseline(item)
     if baseline is None or baseline == catalogs.UNKNOWN_BASELINE:
         baseline = (-1, -1)
     made = catalogs.generation_time(item) or _LONG_AGO
     facts = item.properties
     sequence = str(facts.get("s2:sequence") or facts.get("sentinel:sequence") or "")
-    return baseline, made, int(sequence) if sequence.isdigit() else 0, item.id
+    number = int(sequence) if sequence.isdecimal() else 0
+    # Copies under one id are told apart by where they are, so that no order of files matters.
+    places = " ".join(asset.href for asset in item.assets.values())
+    return baseline, made, number, item.id, places
 
 
 def _without_copies(group: list[pystac.Item]) -> list[pystac.Item]:
@@ -120,13 +152,16 @@ def gather(items: Mapping[str, Iterable[pystac.Item]]) -> list[Tile]:
         Tiles in order of name; a tile without items on a date has none there.
 
     Raises:
-        CatalogError: an item has no tile, or items of one tile lie on different grids.
+        CatalogError: an item has no tile, items of one tile lie on different grids, or two of its
+            scenes have one id.
     """
     by_tile: dict[str, dict[str, list[pystac.Item]]] = {}
     for role, group in items.items():
         for item in deduplicate(group):
             name = _tile_name(item)
             by_tile.setdefault(name, {role: [] for role in items})[role].append(item)
+    for name, by_role in by_tile.items():
+        _refuse_shared_ids(name, [item for group in by_role.values() for item in group])
     return [
         Tile(
             name=name,
@@ -145,6 +180,21 @@ def _tile_name(item: pystac.Item) -> str:
             "lspipe reads Sentinel-2 by tile"
         )
     return name
+
+
+def _refuse_shared_ids(name: str, items: list[pystac.Item]) -> None:
+    """Refuse two scenes of a tile with one id: what is recorded of a scene is found by it."""
+    known: dict[str, pystac.Item] = {}
+    for item in items:
+        other = known.setdefault(item.id, item)
+        if other is not item:
+            times = ", ".join(
+                f"{catalogs.sensing_time(one):%Y-%m-%d %H:%M}" for one in (other, item)
+            )
+            raise CatalogError(
+                f"tile {name}: two scenes have the id {item.id!r} ({times}), expected an id for "
+                "each; rename one of them, or leave it out"
+            )
 
 
 def _common_grid(name: str, items: list[pystac.Item]) -> GeoBox:
@@ -175,11 +225,15 @@ def _acquisitions(items: list[pystac.Item]) -> tuple[Acquisition, ...]:
 # --- items.json ---------------------------------------------------------------------------------
 
 
-def freeze(tiles: Iterable[Tile]) -> dict[str, Any]:
+def freeze(tiles: Iterable[Tile], *, notes: Sequence[str] = ()) -> dict[str, Any]:
     """Return tiles as a STAC ItemCollection that `thaw` turns back, without a search.
 
     Addresses lose query and user info, which may hold credentials. Each item also holds
     `lspipe:tile`, `lspipe:date` ("before" or "after") and `lspipe:acquisition` (its number there).
+
+    Args:
+        tiles: what was found.
+        notes: what the search said of scenes that may be missing, for `lspipe:notes`.
     """
     tiles = sorted(tiles, key=lambda tile: tile.name)
     features = [
@@ -190,27 +244,27 @@ def freeze(tiles: Iterable[Tile]) -> dict[str, Any]:
         for item in acquisition.items
     ]
     roles = [role for role in ("before", "after") if any(role in t.acquisitions for t in tiles)]
-    return {"type": "FeatureCollection", "lspipe:dates": roles, "features": features}
+    return {
+        "type": "FeatureCollection",
+        "lspipe:dates": roles,
+        "lspipe:notes": list(notes),
+        "features": features,
+    }
 
 
 def _frozen(item: pystac.Item, facts: Mapping[str, Any]) -> dict[str, Any]:
     # transform_hrefs would read the catalogue's root over the network.
-    plain = _without_secrets(item.to_dict(include_self_link=True, transform_hrefs=False))
+    plain = item.to_dict(include_self_link=True, transform_hrefs=False)
     plain["properties"].update(facts)
     # Through JSON, so that what is written is what is compared.
-    return dict(json.loads(json.dumps(plain, default=str)))
+    return dict(json.loads(json.dumps(plain, default=str), object_hook=_without_secrets))
 
 
-def _without_secrets(value: Any) -> Any:
-    """Strip every `href`, at any depth."""
-    if isinstance(value, dict):
-        return {
-            key: without_query(inner)
-            if key == "href" and isinstance(inner, str)
-            else _without_secrets(inner)
-            for key, inner in value.items()
-        }
-    return [_without_secrets(inner) for inner in value] if isinstance(value, list) else value
+def _without_secrets(content: dict[str, Any]) -> dict[str, Any]:
+    """Strip the address in one object of JSON."""
+    if isinstance(content.get("href"), str):
+        content["href"] = without_query(content["href"])
+    return content
 
 
 def thaw(frozen: Mapping[str, Any]) -> list[Tile]:
@@ -250,18 +304,6 @@ def _thawed(name: str, by_role: Mapping[str, Mapping[int, list[pystac.Item]]]) -
     )
 
 
-_DANGLING_LINKS = {"root", "parent"}
-# What pystac raises where content breaks the specification.
-_BROKEN = (
-    pystac.errors.STACError,
-    pystac.errors.STACTypeError,
-    AttributeError,
-    LookupError,
-    TypeError,
-    ValueError,
-)
-
-
 def to_item(content: Mapping[str, Any]) -> pystac.Item:
     """Return a pystac item that never reaches for its catalogue.
 
@@ -271,14 +313,26 @@ def to_item(content: Mapping[str, Any]) -> pystac.Item:
     Raises:
         CatalogError: not a STAC item.
     """
-    links = [link for link in content.get("links") or () if link.get("rel") not in _DANGLING_LINKS]
-    filled = {"assets": {}, "geometry": None, "bbox": None, **content, "links": links}
+    name = item_id(content)
     try:
+        links = [one for one in content.get("links") or () if one.get("rel") not in _DANGLING_LINKS]
+        filled = {
+            "assets": {},
+            "geometry": None,
+            "bbox": None,
+            **content,
+            "links": links,
+            "id": name,
+        }
         with warnings.catch_warnings():
             # pystac upgrades items to its own STAC version and warns of fields that it could not;
             # Earth Search's storage fields are among them, which lspipe does not use.
             warnings.filterwarnings("ignore", category=UserWarning, module=r"pystac\.extensions")
-            return pystac.Item.from_dict(filled)
+            if filled.get("stac_version") == pystac.get_stac_version():
+                # A copy through JSON takes a fifth of the time of pystac's.
+                filled = json.loads(json.dumps(filled, default=str))
+                return pystac.Item.from_dict(filled, migrate=False, preserve_dict=False)
+            # pystac copies what it brings to its own version, once is enough.
+            return pystac.Item.from_dict(filled, preserve_dict=False)
     except _BROKEN as error:
-        name = content.get("id", "item without an id")
         raise CatalogError(f"{name}: not a STAC item: {error!r}") from error

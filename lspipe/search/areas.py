@@ -11,23 +11,20 @@ import shapely
 from shapely.affinity import translate
 from shapely.geometry import box
 
-from lspipe.errors import AreaError
+from lspipe.search.area_files import SEGMENT_METRES, read_polygons
 from lspipe.search.grids import tile_grid
 from lspipe.search.spec import checked_tile
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    import geopandas as gpd
     from numpy.typing import NDArray
     from odc.geo.geobox import GeoBox
     from shapely.geometry.base import BaseGeometry
 
     from lspipe.search.spec import AreaSpec
 
-# About 1 km: a parallel bends by less than 3 cm from a straight line of UTM over this length.
-_SEGMENT_DEGREES = 0.01
-_SEGMENT_METRES = 1000
+_SEGMENT_DEGREES = 0.01  # about 1 km, see SEGMENT_METRES
 
 
 @dataclass(frozen=True)
@@ -59,67 +56,30 @@ def read_area(spec: AreaSpec, folder: Path) -> Area:
         folder: what a relative file name starts from.
 
     Raises:
-        AreaError: the file cannot be read, has no CRS, or holds no polygon.
+        AreaError: the file cannot be read, has no CRS or several layers, or holds what is no
+            polygon.
     """
     if spec.bbox is not None:
         west, south, east, north = spec.bbox
-        wide = box(west, south, east if east > west else east + 360, north)
-        return Area(split_at_date_line(wide), None, f"bbox {list(spec.bbox)}")
+        # Only a box from east to west crosses the date line, however wide another one is.
+        ground = (
+            box(west, south, east, north)
+            if west < east
+            else split_at_date_line(box(west, south, east + 360, north))
+        )
+        return Area(ground, None, f"bbox {list(spec.bbox)}")
     if spec.tiles is not None:
         names = tuple(dict.fromkeys(checked_tile(name) for name in spec.tiles))
         footprints = [footprint(tile_grid(name)) for name in names]
         return Area(shapely.union_all(footprints), names, f"tiles {', '.join(names)}")
     path = folder / str(spec.file)
-    return Area(_file_geometry(path), None, str(path))
+    return Area(
+        split_at_date_line(read_polygons(path, spec.layer)), None, _source(path, spec.layer)
+    )
 
 
-def _file_geometry(path: Path) -> BaseGeometry:
-    """Return the union of a file's polygons in EPSG:4326."""
-    table = _read_table(path)
-    if table.crs is None:
-        raise AreaError(
-            f"{path}: the file has no CRS; expected one, for instance a .prj beside a shapefile, "
-            "or GeoJSON in longitude and latitude"
-        )
-    shapes = table.geometry.dropna()
-    shapes = shapes[~shapes.is_empty]
-    if shapes.empty:
-        raise AreaError(f"{path}: found no geometry in {len(table)} features; expected polygons")
-    kinds = set(shapes.geom_type) - {"Polygon", "MultiPolygon"}
-    if kinds:
-        raise AreaError(f"{path}: found {', '.join(sorted(kinds))}; expected polygons")
-    if not table.crs.equals("EPSG:4326"):
-        # Long edges bend between projections; in degrees they are straight already.
-        if not table.crs.is_geographic:
-            metres = table.crs.axis_info[0].unit_conversion_factor or 1
-            shapes = shapes.segmentize(_SEGMENT_METRES / metres)
-        shapes = shapes.to_crs("EPSG:4326")
-    merged = shapely.union_all(shapely.make_valid(shapely.force_2d(shapes.to_numpy())))
-    west, south, east, north = merged.bounds
-    if not (merged.area > 0 and -90 <= south <= north <= 90 and -360 <= west <= east <= 360):
-        raise AreaError(
-            f"{path}: found bounds {[round(v, 6) for v in merged.bounds]} in degrees, expected "
-            "polygons with an area, in longitude and latitude; is the file's CRS right?"
-        )
-    return split_at_date_line(merged)
-
-
-def _read_table(path: Path) -> gpd.GeoDataFrame:
-    import geopandas as gpd
-
-    if not path.exists():
-        raise AreaError(f"{path}: no such file; expected GeoJSON, GeoPackage, shapefile or parquet")
-    try:
-        if path.suffix in {".parquet", ".geoparquet"}:
-            return gpd.read_parquet(path)
-        table = gpd.read_file(path)
-    # GDAL, pyarrow and pyogrio have no common error of their own.
-    except (RuntimeError, ValueError, OSError) as error:
-        reason = " ".join(str(error).split())
-        raise AreaError(f"{path}: cannot be read as polygons: {reason}") from error
-    if not hasattr(table, "geometry"):
-        raise AreaError(f"{path}: found a table without geometry; expected polygons")
-    return table
+def _source(path: Path, layer: str | None) -> str:
+    return str(path) if layer is None else f"{path}, layer {layer}"
 
 
 # --- the date line ------------------------------------------------------------------------------
@@ -166,7 +126,7 @@ def _wrapped(part: BaseGeometry) -> list[BaseGeometry]:
 
 def footprint(geobox: GeoBox) -> BaseGeometry:
     """Return the outline of a grid in longitude and latitude, split at the date line."""
-    outline = shapely.segmentize(box(*geobox.extent.boundingbox), _SEGMENT_METRES)
+    outline = shapely.segmentize(box(*geobox.extent.boundingbox), SEGMENT_METRES)
     return split_at_date_line(_projected(outline, _code(geobox), "EPSG:4326"))
 
 

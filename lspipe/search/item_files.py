@@ -1,13 +1,14 @@
 """STAC items kept in files, read without a server.
 
 Covers: a folder of JSON, one item or ItemCollection, NDJSON, stac-geoparquet.
-Does not cover: which of them match a search (`find.py`).
+Does not cover: which of them match a search (`find.py`); where their assets are (`addresses.py`).
 """
 
 from __future__ import annotations
 
 import json
-from pathlib import Path, PurePosixPath
+import os
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lspipe.errors import CatalogError
@@ -19,17 +20,19 @@ SUFFIXES = (".json", ".geojson", ".ndjson", ".jsonl", ".parquet", ".geoparquet")
 """Endings of files that may hold items."""
 
 
-def read_items(path: Path) -> Iterator[dict[str, Any]]:
+def read_items(path: Path) -> Iterator[tuple[dict[str, Any], Path]]:
     """Yield the items of a file, or of every file under a folder in order of name.
 
-    In a folder, JSON that holds no items (collections, areas, reports) is passed over; a single
-    file must hold some.
+    In a folder, JSON that holds no items (collections, areas, reports) is passed over, and so is
+    what operating systems and editors leave (names that begin with a dot, `__MACOSX`). Linked
+    folders are followed, each folder once. A file that is empty or broken is an error, and a single
+    file must hold some item.
 
     Args:
         path: file or folder, there or not.
 
     Yields:
-        Item dicts; relative asset addresses have become absolute against the item's file.
+        Item dicts, with asset addresses as they are written, each with the file that holds it.
 
     Raises:
         CatalogError: nothing there, unreadable, or no item in it.
@@ -41,7 +44,7 @@ def read_items(path: Path) -> Iterator[dict[str, Any]]:
     for file in files:
         for item in _read_file(file):
             found = True
-            yield with_absolute_hrefs(item, file.parent)
+            yield item, file
     if not found:
         raise CatalogError(
             f"{path}: no STAC item in {len(files)} files; expected items as JSON, an "
@@ -50,7 +53,23 @@ def read_items(path: Path) -> Iterator[dict[str, Any]]:
 
 
 def _files(folder: Path) -> list[Path]:
-    return sorted(file for file in folder.rglob("*") if file.suffix.lower() in SUFFIXES)
+    """Return the files that may hold items, each folder once however it is linked."""
+    found, seen = list[Path](), set[str]()
+    for place, folders, names in os.walk(folder, followlinks=True):
+        real = os.path.realpath(place)
+        if real in seen:
+            folders.clear()
+            continue
+        seen.add(real)
+        folders[:] = sorted(name for name in folders if not _is_side_file(name))
+        files = (Path(place, name) for name in names if not _is_side_file(name))
+        found += [file for file in files if file.suffix.lower() in SUFFIXES]
+    return sorted(found)
+
+
+def _is_side_file(name: str) -> bool:
+    """Return whether a file or folder is one that people do not make."""
+    return name.startswith(".") or name == "__MACOSX"
 
 
 def _read_file(file: Path) -> Iterator[dict[str, Any]]:
@@ -60,17 +79,41 @@ def _read_file(file: Path) -> Iterator[dict[str, Any]]:
         if suffix.endswith("parquet"):
             yield from _read_table(file)
         elif suffix in {".ndjson", ".jsonl"}:
-            for line in file.read_text(encoding="utf-8").splitlines():
-                yield from _items_in(json.loads(line) if line.strip() else None)
+            yield from _read_lines(file)
         else:
-            yield from _items_in(json.loads(file.read_text(encoding="utf-8")))
-    except (OSError, ValueError) as error:
+            yield from _items_in(json.loads(_text(file)))
+    except (OSError, ValueError, RecursionError) as error:
         reason = " ".join(str(error).split())
         raise CatalogError(f"{file}: cannot be read as STAC items: {reason}") from error
 
 
+def _text(file: Path) -> str:
+    """Return the text of a file of JSON, whichever Unicode it is in, without its mark."""
+    content = file.read_bytes()
+    text = content.decode(json.detect_encoding(content)).removeprefix("\ufeff")
+    if not text.strip():
+        raise ValueError("the file is empty")
+    return text
+
+
+def _read_lines(file: Path) -> Iterator[dict[str, Any]]:
+    """Yield the items of a file with one on each line."""
+    # Only a line feed ends a line: text may hold what else Unicode calls a separator.
+    for number, line in enumerate(_text(file).split("\n"), 1):
+        if not line.strip():
+            continue
+        try:
+            content = json.loads(line)
+        except ValueError as error:
+            raise ValueError(f"line {number}: {error}") from error
+        yield from _items_in(content)
+
+
 def _items_in(content: Any) -> Iterator[dict[str, Any]]:
-    """Yield the items in parsed JSON: itself, or the features of a collection of them."""
+    """Yield the items in parsed JSON: itself, the features of a collection, or a list of them."""
+    if isinstance(content, list):
+        for feature in content:
+            yield from _items_in(feature)
     if not isinstance(content, dict):
         return
     if content.get("type") == "FeatureCollection":
@@ -96,24 +139,3 @@ def _read_table(file: Path) -> Iterator[dict[str, Any]]:
             if asset is not None
         }
         yield item
-
-
-def with_absolute_hrefs(item: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """Return an item whose relative asset addresses start from a folder, in a shallow copy."""
-    return {
-        **item,
-        "assets": {
-            key: {**asset, "href": absolute(str(asset["href"]), folder)}
-            for key, asset in item["assets"].items()
-        },
-    }
-
-
-def absolute(href: str, folder: Path) -> str:
-    """Return an address that does not depend on the working directory.
-
-    URLs (`https:`, `s3:`), GDAL's own (`/vsicurl/...`) and absolute paths stay as they are.
-    """
-    if ":/" in href or PurePosixPath(href).is_absolute():
-        return href
-    return str((folder / href).resolve())

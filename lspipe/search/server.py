@@ -1,7 +1,8 @@
 """A question to a STAC API -> its items, page after page.
 
-Covers: retries, paging, tokens, and errors that do not repeat credentials.
-Does not cover: whether an item really matches (`find.py` checks every one).
+Covers: retries, tokens, and errors that do not repeat credentials.
+Does not cover: following pages (`paging.py`); whether an item really matches (`find.py` checks
+every one).
 """
 
 from __future__ import annotations
@@ -10,25 +11,29 @@ import logging
 import re
 import warnings
 from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qsl, urljoin, urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 import shapely
 from shapely.geometry import mapping
 from urllib3.util.retry import Retry
 
 from lspipe.errors import CatalogError, hide_queries, without_query
-from lspipe.search.acquisitions import to_item
+from lspipe.search.addresses import locate_served
+from lspipe.search.paging import NoItemsError, everything
+from lspipe.search.refusals import words
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
-    import pystac
     from pystac_client import Client
+    from pystac_client.item_search import ItemSearch
     from pystac_client.stac_api_io import StacApiIO
 
     from lspipe.search.areas import Area
     from lspipe.search.dates import DateRange
     from lspipe.search.spec import SearchSpec
+
+logger = logging.getLogger(__name__)
 
 RETRIES = Retry(
     total=4,
@@ -45,19 +50,31 @@ TIMEOUT = (10.0, 60.0)
 # Loggers that write addresses as they were asked for, token included.
 _TALKATIVE = ("pystac_client.stac_api_io", "urllib3.connectionpool")
 
-MAX_ITEMS = 10_000
-"""Items a search may return: a whole country for a season; more is a mistake, or a server whose
-pages go round in circles."""
-
 MAX_CORNERS = 500
 """Corners of an outline that is sent to a server; its hull is sent of one with more."""
 
 
-def ask(url: str, spec: SearchSpec, area: Area, dates: DateRange) -> Iterator[pystac.Item]:
-    """Yield the items a STAC API returns, page after page.
+def ask(
+    url: str,
+    spec: SearchSpec,
+    area: Area,
+    dates: DateRange,
+    *,
+    note: Callable[[str], None] = logger.warning,
+) -> Iterator[dict[str, Any]]:
+    """Yield the items a STAC API returns, page after page, as dicts.
+
+    Where the server refuses a page for its size, smaller ones are asked for.
+
+    Args:
+        url: of the API.
+        spec: collection, conditions and page size.
+        area: where to look.
+        dates: when to look.
+        note: called with a sentence where the server counts more items than it gives.
 
     Raises:
-        CatalogError: no answer, an answer that is no STAC, or more than `MAX_ITEMS` items.
+        CatalogError: no answer, an answer that is no STAC, or more items than `paging.MAX_ITEMS`.
     """
     from pystac.errors import STACError, STACTypeError
     from pystac_client.errors import ClientTypeError
@@ -74,17 +91,24 @@ def ask(url: str, spec: SearchSpec, area: Area, dates: DateRange) -> Iterator[py
         with warnings.catch_warnings():
             # What a server does not promise is checked here and filtered afterwards.
             warnings.simplefilter("ignore", PystacClientWarning)
-            pages = list(_pages(_open(url, reader), spec, area, dates))
-    except (APIError, ClientTypeError, STACError, STACTypeError) as error:
-        raise CatalogError(f"{without_query(url)}: {_reason(error)}") from error
+            client = _open(url, reader)
+            found = everything(
+                reader,
+                lambda size: _question(client, spec, area, dates, size),
+                page_size=spec.page_size,
+            )
     # pystac-client passes on whatever an answer of another shape leads to.
-    except (ValueError, LookupError, TypeError, AttributeError) as error:
-        raise CatalogError(f"{without_query(url)}: {_reason(error)}") from error
+    except (
+        *(APIError, ClientTypeError, STACError, STACTypeError),
+        *(ValueError, LookupError, TypeError, AttributeError),
+    ) as error:
+        raise CatalogError(f"{without_query(url)}: {_reason(error, url)}") from error
     finally:
         reader.session.close()
-    for page in pages:
-        for content in page.get("features", ()):
-            yield to_item(_with_absolute_hrefs(content))
+    if found.lacks:
+        note(f"{without_query(url)}, {spec.collection}, {dates}: {found.lacks}")
+    for content in found.features:
+        yield _with_absolute_hrefs(content)
 
 
 def _open(url: str, reader: StacApiIO) -> Client:
@@ -100,28 +124,19 @@ def _open(url: str, reader: StacApiIO) -> Client:
     return client
 
 
-def _pages(
-    client: Client, spec: SearchSpec, area: Area, dates: DateRange
-) -> Iterator[dict[str, Any]]:
+def _question(
+    client: Client, spec: SearchSpec, area: Area, dates: DateRange, size: int
+) -> ItemSearch:
     first, too_late = (moment.strftime("%Y-%m-%dT%H:%M:%SZ") for moment in dates.moments)
     client.add_conforms_to("ITEM_SEARCH")
     has_query = client.conforms_to("QUERY")
-    search = client.search(
+    return client.search(
         collections=[spec.collection],
         intersects=mapping(_outline(area)),
         datetime=f"{first}/{too_late}",
         query=spec.query if spec.query and has_query else None,
-        limit=100,
+        limit=size,
     )
-    count = 0
-    for page in search.pages_as_dicts():
-        count += len(page.get("features", ()))
-        if count > MAX_ITEMS:
-            raise CatalogError(
-                f"{spec.collection}: more than {MAX_ITEMS} items; expected fewer; narrow the area, "
-                "the dates or the query"
-            )
-        yield page
 
 
 def _outline(area: Area) -> Any:
@@ -139,18 +154,26 @@ def _with_absolute_hrefs(content: Mapping[str, Any]) -> dict[str, Any]:
     links = {link.get("rel"): link.get("href") for link in content.get("links") or ()}
     base = str(links.get("self") or "")
     assets = {
-        key: {**asset, "href": urljoin(base, asset["href"])} if "href" in asset else asset
+        key: {**asset, "href": locate_served(str(asset["href"]), base)}
+        if "href" in asset
+        else asset
         for key, asset in (content.get("assets") or {}).items()
     }
     return {**content, "assets": assets}
 
 
-def _reason(error: Exception) -> str:
+def _reason(error: Exception, url: str) -> str:
     """Describe why a request failed, without the URL that a library's message may repeat."""
     status = getattr(error, "status_code", None)
     if status is not None:
-        return f"HTTP {status}; expected a STAC API; check the URL and your access"
+        said = words(str(error), url)
+        found = f"HTTP {status}, {said!r}" if said else f"HTTP {status}; expected a STAC API"
+        return f"{found}; {_advice(status)}"
     text = str(error)
+    if isinstance(error, NoItemsError):
+        said = words(text, url)
+        found = f"{said!r} and no items" if said else "no list of items"
+        return f"the answer to the search is {found}; check the URL"
     errno = re.search(r"\[Errno -?\d+\] [^')\"]+", text)
     if errno is not None:
         return f"cannot be reached: {errno[0]}; check the network, or try again later"
@@ -159,3 +182,12 @@ def _reason(error: Exception) -> str:
     if "Max retries exceeded" in text or "Connection" in text:
         return "the connection failed; check the network, or try again later"
     return f"the answer is no STAC API's ({type(error).__name__}); check the URL"
+
+
+def _advice(status: int) -> str:
+    """Say what to do about a status. Source: RFC 9110, section 15."""
+    if status in (400, 413, 422):
+        return "check what is searched, or set search.page_size"
+    if status in (401, 403):
+        return "check the URL and your access"
+    return "try again later" if status == 429 or status >= 500 else "check the URL and your access"

@@ -47,6 +47,10 @@ CONDITIONS = Shown(
 )
 
 
+LARGEST_PAGE = 10_000
+"""Items of a page: the most that the STAC API lets a client ask for."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class SearchSpec(Spec):
     """Where the scenes come from."""
@@ -59,6 +63,8 @@ class SearchSpec(Spec):
     query: Annotated[dict[str, dict[str, Any]], CONDITIONS] = field(default_factory=dict)
     """Conditions on item properties, such as {"eo:cloud_cover": {lt: 80}}; of a whole tile's
     metadata, so be generous: what counts later is the cloud over the area."""
+    page_size: Annotated[int, Bounds(ge=1, le=LARGEST_PAGE)] = 100
+    """Items that a server is asked for at once; fewer where it refuses as many."""
 
     def __post_init__(self) -> None:
         """Refuse operators that do not exist, and values that they cannot compare."""
@@ -111,8 +117,9 @@ def _expected(name: str, operator: str) -> _Kind:
     return _Kind("a number, text, true or false", (int, float, str, bool))
 
 
-Longitude = Annotated[float, Bounds(ge=-180, le=180, noun="degrees of longitude")]
-Latitude = Annotated[float, Bounds(ge=-90, le=90, noun="degrees of latitude")]
+# Checked together, as numbers in another order than was meant are known by all four.
+Longitude = Annotated[float, Shown(schema=(("minimum", -180), ("maximum", 180)))]
+Latitude = Annotated[float, Shown(schema=(("minimum", -90), ("maximum", 90)))]
 Box = tuple[Longitude, Latitude, Longitude, Latitude]
 TileName = Annotated[
     str,
@@ -132,6 +139,8 @@ class AreaSpec(Spec):
     """West, south, east, north in degrees (WGS84); west > east crosses the date line."""
     file: str | None = None
     """Polygons in any format GDAL reads, with a CRS; relative to the workflow file."""
+    layer: str | None = None
+    """Layer of a file that has several."""
     tiles: Annotated[tuple[TileName, ...], Items(least=1)] | None = None
     """Names of whole Sentinel-2 tiles, such as 18GYS."""
 
@@ -142,21 +151,43 @@ class AreaSpec(Spec):
         if len(given) != 1:
             found = " and ".join(given) or "none"
             raise ValueError(f"found {found}, expected exactly one of bbox, file, tiles")
+        if self.layer is not None and self.file is None:
+            raise ValueError(f"found layer {self.layer!r} without file, expected both")
         if self.bbox is not None:
-            west, south, east, north = self.bbox
-            if south >= north:
-                raise ValueError(
-                    f"found bbox {list(self.bbox)}, expected [west, south, east, north] in degrees "
-                    "with south < north"
-                )
-            if west == east:
-                raise ValueError(f"found bbox {list(self.bbox)}, which has no width")
+            _check_box(*self.bbox)
         if self.tiles:
             # Imported here: a workflow without tile names is read without what makes grids.
             from lspipe.search.grids import tile_grid
 
             for tile in self.tiles:
                 tile_grid(checked_tile(tile))
+
+
+def _check_box(west: float, south: float, east: float, north: float) -> None:
+    """Refuse a box that is none, or one whose numbers stand in another order than was meant."""
+    found = [west, south, east, north]
+    is_on_globe = all(
+        abs(value) <= limit for value, limit in zip(found, (180, 90) * 2, strict=True)
+    )
+    if not is_on_globe:
+        is_exchanged = max(abs(west), abs(east)) <= 90 < max(abs(south), abs(north)) <= 180
+        raise ValueError(
+            f"found bbox {found}, expected [west, south, east, north] in degrees with south < north"
+            + (f"; latitudes first? then {[south, west, north, east]}" if is_exchanged else "")
+        )
+    if south >= north:
+        hint = f"; exchanged? then {[west, north, east, south]}" if south > north else ""
+        raise ValueError(
+            f"found bbox {found}, expected [west, south, east, north] with south < north{hint}"
+        )
+    if west == east:
+        raise ValueError(f"found bbox {found}, which has no width")
+    width = east - west + 360
+    if west > east and width > 180:
+        raise ValueError(
+            f"found bbox {found}, which goes east from {west} over the date line to {east}, "
+            f"{width:g} degrees; west and east exchanged? then {[east, south, west, north]}"
+        )
 
 
 def checked_tile(name: str) -> str:

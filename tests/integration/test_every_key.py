@@ -23,7 +23,7 @@ import lspipe
 from lspipe import clusters
 from lspipe.clusters import address, local
 from lspipe.cube import loaders
-from lspipe.errors import LspipeError
+from lspipe.errors import LspipeError, NothingFound
 from lspipe.evaluate import truth
 from lspipe.models import read_item
 from lspipe.models.statistics import Statistics
@@ -32,6 +32,7 @@ from lspipe.runs.memory import cluster_of
 from lspipe.workflow import Workflow
 from tests import seeing_model
 from tests.scenes import make_scene
+from tests.stac_server import serving
 from tests.stored import compute_here, here
 from tests.worlds import add_scene, ground, make_world, plan_only
 
@@ -218,6 +219,7 @@ def world(tmp_path_factory):
              f"{left} {top - 640}, {left} {top}))"], crs=32718,
         )  # fmt: skip
         part.to_crs(4326).to_file(folder / f"{side}.geojson")
+        part.to_file(folder / "both.gpkg", layer=side)
     return made
 
 
@@ -260,6 +262,15 @@ def address_asked(looking: Looking) -> Any:
         patch.setattr(address, "_shake_hands", refuse(asked))
         looking.run()
     return asked
+
+
+def page_asked(looking: Looking) -> Any:
+    """How many items a server is asked for at once."""
+    with serving([{"type": "FeatureCollection", "features": []}]) as api:
+        served = (*looking.overrides, f"search.catalog={api.url}")
+        with pytest.raises(NothingFound):
+            plan_only(Workflow.from_file(looking.world.workflow, overrides=served))
+        return [one["asked"]["limit"] for one in api.requests if "limit" in one["asked"]]
 
 
 def refuse(asked: list[str]) -> Callable[[str], None]:
@@ -320,6 +331,7 @@ ROWS: dict[str, list[Row]] = {
                  given=("output={}",))],
     "aoi.bbox": [Row(AREA, in_plan(inside), given=("aoi={bbox: [-72.6, -43.5, -72.4, -43.2]}",))],
     "aoi.file": [Row("east.geojson", in_run("quality"), given=("aoi={file: west.geojson}",))],
+    "aoi.layer": [Row("east", in_plan(inside), given=("aoi={file: both.gpkg, layer: west}",))],
     "aoi.tiles": [Row("[18GYS, 18GYT]", in_plan(lambda plan: plan.area.tiles))],
     "dates.before.start": [Row("2016-01-01", in_plan(steps), given=EACH)],
     "dates.before.end": [Row("2017-01-10", in_plan(steps),
@@ -330,6 +342,7 @@ ROWS: dict[str, list[Row]] = {
     "search.catalog": [Row("elsewhere", in_run("list", "probability"))],
     "search.collection": [Row("another", in_plan(steps))],
     "search.query": [Row("{eo:cloud_cover: {lt: 8}}", in_plan(steps))],
+    "search.page_size": [Row("7", page_asked)],
     "cube.loader": [
         Row(f"{__name__}:counted_loader", lambda looking: looking.run().get("own loader")),
     ],

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import dask
 import dask.array as da
 import numpy as np
+import pystac
 import pytest
 import rasterio
 import rioxarray  # noqa: F401  # adds .rio
@@ -27,7 +28,6 @@ from tests.scenes import TILES, left_of, make_scene, write_cog
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    import pystac
     import xarray as xr
 
 # rasterio's warper silences this warning of its own in a way that is not safe between threads.
@@ -208,6 +208,21 @@ def test_the_graph_of_a_whole_tile_is_made_in_a_second(name: str, scene: pystac.
     cube = opened(name, scene, grid_of("18GYS", 10980, 10980), chunk=3660)
     dict(cube.data.__dask_graph__())
     assert time.process_time() - began < 1
+
+
+@every_loader
+@pytest.mark.parametrize(
+    "file", ["my band.tif", "100%.tif", "a%20b.tif", "a#1.tif", "a?b.tif", "ü.tif"]
+)
+def test_a_path_is_read_as_it_is_whatever_web_page_the_item_links_to(
+    name: str, file: str, scene: pystac.Item, tmp_path: Path
+) -> None:
+    copied = scene.clone()
+    copied.add_link(pystac.Link("self", "https://stac.example.org/items/copied"))
+    shutil.copy(scene.assets["red"].href, tmp_path / file)
+    copied.assets["red"].href = str(tmp_path / file)
+    cube = opened(name, copied, grid_of("18GYS"), assets={"B04": "red"})
+    np.testing.assert_array_equal(cube[0].to_numpy(), stored(scene, "red"))
 
 
 # --- failures -----------------------------------------------------------------------------------

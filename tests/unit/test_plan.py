@@ -94,6 +94,7 @@ DECIDES_THE_LIST = [
 ]
 
 DECIDES_NEITHER = [
+    "search.page_size=7",
     "name=other",
     "cluster.workers=1",
     "cluster={kind: address, address: 'tcp://127.0.0.1:8786'}",

@@ -136,7 +136,7 @@ def test_a_kill_between_the_first_two_writes_does_not_lock_the_directory(
 
 
 def test_the_frozen_items_of_a_run_rule_and_fresh_searches_again(world, whole, monkeypatch):
-    def refuse(*_):
+    def refuse(*_, **__):
         raise StoreError("a search that nobody asked for")
 
     monkeypatch.setattr(prepare, "find_tiles", refuse)

@@ -157,7 +157,6 @@ def test_a_workflow_file_may_say_all_that():
         ("gte", 20, [20, 30]),
         ("in", [10, 30], [10, 30]),
         ("startsWith", "2", [20]),
-        ("lt", "a word", []),  # cannot be compared
     ],
 )
 def test_query_operators(operator, wanted, expected, tmp_path):
@@ -167,6 +166,66 @@ def test_query_operators(operator, wanted, expected, tmp_path):
     spec = SearchSpec(catalog=".", query={"cloud": {operator: wanted}})
     found = find_items(spec, area(), YEAR, tmp_path)
     assert [i.id for i in found] == sorted(f"item-{value}" for value in expected)
+
+
+@pytest.mark.parametrize(
+    ("written", "query", "is_met"),
+    [
+        ("12.4", {"lt": 80}, True),
+        (" 90 ", {"lt": 80}, False),
+        ("1.2e1", {"gte": 12}, True),
+        ("12.4", {"eq": 12.4}, True),
+        ("12", {"neq": 12}, False),
+        ("12", {"in": [12, 13]}, True),
+        ("12", {"startsWith": "1"}, True),
+        (None, {"lt": 80}, False),
+        (float("nan"), {"lt": 80}, False),
+        (float("nan"), {"neq": 80}, True),
+    ],
+)
+@pytest.mark.parametrize("name", ["eo:cloud_cover", "mine:share"])
+def test_a_number_that_is_written_as_text_is_that_number(name, written, query, is_met, tmp_path):
+    (tmp_path / "a.json").write_text(json.dumps(item("a", **{name: written})))
+    spec = SearchSpec(catalog=".", query={name: query})
+    assert [i.id for i in find_items(spec, area(), YEAR, tmp_path)] == (["a"] if is_met else [])
+
+
+@pytest.mark.parametrize("written", ["n/a", "", "12,4", "12 %", "nan", "inf", True, [12], {"a": 1}])
+def test_what_is_no_number_is_refused_by_name(written, tmp_path):
+    content = item("the-item", **{"eo:cloud_cover": written})
+    (tmp_path / "a.json").write_text(json.dumps(content))
+    spec = SearchSpec(catalog=".", query={"eo:cloud_cover": {"lt": 80}})
+    with pytest.raises(CatalogError) as failure:
+        find_items(spec, area(), YEAR, tmp_path)
+    assert str(failure.value).startswith(f"the-item: eo:cloud_cover: found {written!r}, expected a")
+    equal = SearchSpec(catalog=".", query={"eo:cloud_cover": {"neq": 80}})
+    with pytest.raises(CatalogError, match="the-item: eo:cloud_cover: found"):
+        find_items(equal, area(), YEAR, tmp_path)
+    assert find_items(SearchSpec(catalog="."), area(), YEAR, tmp_path)  # without the condition
+    elsewhere = area(30, 46, 31, 47)
+    assert find_items(spec, elsewhere, YEAR, tmp_path) == []  # nor where it is of no matter
+
+
+def test_a_number_is_not_compared_with_a_word(tmp_path):
+    (tmp_path / "a.json").write_text(json.dumps(item("a", cloud=10)))
+    spec = SearchSpec(catalog=".", query={"cloud": {"lt": "a word"}})
+    with pytest.raises(CatalogError, match=r"a: cloud: found 10, expected text.*'a word'"):
+        find_items(spec, area(), YEAR, tmp_path)
+
+
+def test_items_that_lack_what_is_asked_for_are_said(tmp_path):
+    for name, facts in (("a", {}), ("b", {"eo:cloud_cover": None}), ("c", {"eo:cloud_cover": 5})):
+        (tmp_path / f"{name}.json").write_text(json.dumps(item(name, **facts)))
+    notes: list[str] = []
+    spec = SearchSpec(catalog=".", query={"eo:cloud_cover": {"lt": 80}})
+    found = find_items(spec, area(), YEAR, tmp_path, note=notes.append)
+    assert [i.id for i in found] == ["c"]
+    assert notes == [
+        "search.query: 2 of 3 items have no eo:cloud_cover, such as a: they do not meet it"
+    ]
+    spec = SearchSpec(catalog=".", query={"eo:cloud_cover": {"neq": 80}})
+    assert len(find_items(spec, area(), YEAR, tmp_path, note=notes.append)) == 3
+    assert len(notes) == 1
 
 
 def test_several_conditions_hold_together(tmp_path):
@@ -249,7 +308,7 @@ def test_relative_addresses_start_from_the_items_file(form, tmp_path):
 
 @pytest.mark.parametrize(
     "href",
-    ["https://host/a.tif", "s3://bucket/a.tif", "/data/a.tif", "/vsizip/a.zip/a.tif", "file:///a"],
+    ["https://host/a%20b.tif", "s3://bucket/a.tif", "/data/a.tif", "/vsizip/a.zip/a%20b.tif"],
 )
 def test_absolute_addresses_stay(href, tmp_path):
     content = item()
@@ -384,6 +443,80 @@ def test_a_tile_seen_on_one_date_only_is_kept_and_warned_of(tmp_path, caplog):
     assert [tile.name for tile in tiles] == ["32TPS", "32TPT"]
     assert tiles[1].acquisitions["before"] == ()
     assert "tile 32TPT has no scene on the before date" in caplog.text
+
+
+def as_tiles(tmp_path, *names, id_="same"):
+    """One item of a tile in a folder of its own, all with the same id."""
+    for number, name in enumerate(names):
+        (tmp_path / str(number)).mkdir(exist_ok=True)
+        content = item(id_, **{"grid:code": f"MGRS-{name}"})
+        (tmp_path / str(number) / "item.json").write_text(json.dumps(content))
+
+
+def test_one_id_in_two_tiles_is_two_scenes(tmp_path):
+    as_tiles(tmp_path, "32TPS", "32TPT")
+    dates = DatesSpec(after=BOTH.after)
+    tiles = find_tiles(SearchSpec(catalog="."), area(), dates, tmp_path)
+    assert [(t.name, len(t.acquisitions["after"])) for t in tiles] == [("32TPS", 1), ("32TPT", 1)]
+
+
+def test_one_item_in_two_files_is_one_scene(tmp_path):
+    as_tiles(tmp_path, "32TPS")
+    (tmp_path / "copy.json").write_text((tmp_path / "0/item.json").read_text())
+    # A copy beside its own bands has other addresses, and shows the same ground.
+    assert len(find_items(SearchSpec(catalog="."), area(), YEAR, tmp_path)) == 2
+    [tile] = find_tiles(SearchSpec(catalog="."), area(), DatesSpec(after=YEAR), tmp_path)
+    [acquisition] = tile.acquisitions["after"]
+    assert len(acquisition.items) == 1
+    content = json.loads((tmp_path / "copy.json").read_text())
+    content["assets"]["red"]["href"] = "0/bands/B04.tif"
+    (tmp_path / "copy.json").write_text(json.dumps(content))
+    assert len(find_items(SearchSpec(catalog="."), area(), YEAR, tmp_path)) == 1
+
+
+def test_one_id_of_two_scenes_of_a_tile_is_refused(tmp_path):
+    for day in ("01", "11"):
+        (tmp_path / f"{day}.json").write_text(json.dumps(
+            item("32TPS", when=f"2018-06-{day}T10:00:00Z", **{"grid:code": "MGRS-32TPS"})
+        ))  # fmt: skip
+    with pytest.raises(
+        CatalogError, match=r"tile 32TPS: two scenes have the id '32TPS' \(2018-06-01.*2018-06-11"
+    ):
+        find_tiles(SearchSpec(catalog="."), area(), DatesSpec(after=YEAR), tmp_path)
+
+
+def test_a_tile_asked_for_by_name_without_any_scene_is_said(tmp_path):
+    as_tiles(tmp_path, "32TPS")
+    named = read_area(AreaSpec(tiles=("32TPS", "32TPT")), folder=tmp_path)
+    notes: list[str] = []
+    spec, dates = SearchSpec(catalog="."), DatesSpec(after=YEAR)
+    tiles = find_tiles(spec, named, dates, tmp_path, note=notes.append)
+    assert [tile.name for tile in tiles] == ["32TPS"]
+    assert notes == [
+        "tile 32TPT was asked for and has no scene on the after date: nothing is done there"
+    ]
+
+
+# --- times --------------------------------------------------------------------------------------
+
+ODD_TIMES = ["2018-06-01 10:00:00 UTC", "2018-06-01", "yesterday", "2018-13-01T10:00:00Z", 20180601]
+
+
+@pytest.mark.parametrize("odd", ODD_TIMES)
+def test_an_odd_time_of_sensing_is_refused_with_its_item_and_field(odd, tmp_path):
+    (tmp_path / "a.json").write_text(json.dumps(item("the-item", when=odd)))
+    with pytest.raises(CatalogError, match="the-item.*datetime") as failure:
+        find_items(SearchSpec(catalog="."), area(), YEAR, tmp_path)
+    assert repr(odd) in str(failure.value)
+
+
+@pytest.mark.parametrize("field", ["created", "updated", "s2:generation_time"])
+@pytest.mark.parametrize("odd", [*ODD_TIMES, "", None, "2018-06-01T12:00:00", {"a": 1}])
+def test_an_odd_time_that_only_ranks_is_passed_over(field, odd, tmp_path):
+    facts = {"grid:code": "MGRS-32TPS", field: odd}
+    (tmp_path / "a.json").write_text(json.dumps(item("a", **facts)))
+    [tile] = find_tiles(SearchSpec(catalog="."), area(), DatesSpec(after=YEAR), tmp_path)
+    assert len(tile.acquisitions["after"]) == 1
 
 
 def test_the_inclusive_end_reaches_the_last_scene_of_the_day(tmp_path):

@@ -115,6 +115,13 @@ def test_other_acquisitions_stay(first, second):
     assert sorted(ids(deduplicate([item("a", **first), item("b", **second)]))) == ["a", "b"]
 
 
+def test_of_copies_under_one_id_the_same_one_stays_in_any_order():
+    pair = [item("a"), item("a")]
+    pair[1].assets["B04"].href = "https://host/copy.tif"
+    kept = [deduplicate(order)[0].assets["B04"].href for order in (pair, pair[::-1])]
+    assert kept[0] == kept[1]
+
+
 def test_fractions_of_a_second_do_not_make_an_acquisition():
     pair = [item("a", when="2018-06-01T10:00:00.024Z"), item("b", when="2018-06-01T10:00:00.5Z")]
     assert ids(deduplicate(pair)) == ["b"]

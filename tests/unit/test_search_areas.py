@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 
 import geopandas as gpd
 import numpy as np
+import pyogrio
 import pytest
 import shapely
 from affine import Affine
@@ -41,12 +43,24 @@ GRID = GeoBox((80, 120), Affine(10, 0, 600000, 0, -10, 5200020), "EPSG:32632")
         ({"bbox": (0, 0, 1, 1), "file": "a.geojson"}, "found bbox and file"),
         ({"bbox": (0, 1, 1, 0)}, "south < north"),
         ({"bbox": (0, 1, 1, 1)}, "south < north"),
-        ({"bbox": (0, 0, 1, 91)}, r"bbox\.3: found 91, expected degrees of latitude"),
+        ({"bbox": (0, 0, 1, 91)}, "in degrees"),
         (
             {"bbox": (600000, 5200000, 700000, 5300000)},
-            "expected degrees of longitude, -180 to 180",
+            "in degrees",
         ),
         ({"bbox": (1, 0, 1, 1)}, "no width"),
+        ({"bbox": (0, float("nan"), 1, 1)}, "in degrees"),
+        ({"bbox": (0, 0, float("inf"), 1)}, "in degrees"),
+        # the numbers in another order than was meant
+        ({"bbox": (11, 47, 12, 46)}, r"south < north; exchanged\? then \[11, 46, 12, 47\]"),
+        (
+            {"bbox": (12, 46, 11, 47)},
+            r"east from 12 over the date line to 11, 359 degrees; .*then \[11, 46, 12, 47\]",
+        ),
+        ({"bbox": (-72, -44, -73, -43)}, r"359 degrees; west and east exchanged\? then \[-73, -44"),
+        ({"bbox": (-9, 170, -8, 171)}, r"latitudes first\? then \[170, -9, 171, -8\]"),
+        ({"layer": "a"}, "found none"),
+        ({"bbox": (0, 0, 1, 1), "layer": "a"}, "found layer 'a' without file"),
         ({"tiles": ()}, r"tiles: found \[\], expected a list, .* 1 or more"),
         ({"tiles": ("18IOS",)}, "'18IOS', expected a Sentinel-2 tile"),
         ({"tiles": ("18GYS", "18GAS")}, "'18GAS', expected a Sentinel-2 tile"),  # no such column
@@ -63,6 +77,15 @@ def test_a_box_is_a_box(tmp_path):
     assert area.geometry.equals(box(-72.5, -43.5, -72.25, -43.25))
     assert area.tiles is None
     assert area.source == "bbox [-72.5, -43.5, -72.25, -43.25]"
+
+
+@pytest.mark.parametrize(
+    ("bbox", "width"),
+    [((179, -17, -179, -16), 2), ((90, 0, -90, 1), 180), ((-180, 0, 180, 1), 360),
+     ((180, 0, -179, 1), 1), ((-100, 0, 100, 1), 200), ((100, 0, -100, 1), 160)],
+)  # fmt: skip
+def test_a_box_is_as_wide_as_it_says(bbox, width, tmp_path):
+    assert read_area(AreaSpec(bbox=bbox), tmp_path).geometry.area == pytest.approx(width)
 
 
 def test_a_box_over_the_date_line_is_two(tmp_path):
@@ -171,6 +194,162 @@ def test_heights_and_crossed_outlines_are_mended(tmp_path):
     assert geometry.is_valid
     assert not geometry.has_z
     assert geometry.area == pytest.approx(0.5)
+
+
+@pytest.fixture
+def layered(tmp_path):
+    """A GeoPackage of two layers, and a table without geometry as QGIS keeps its styles."""
+    polygons("EPSG:4326", box(0, 0, 1, 1)).to_file(tmp_path / "a.gpkg", layer="country")
+    polygons("EPSG:4326", box(5, 5, 6, 6)).to_file(tmp_path / "a.gpkg", layer="valley")
+    with_styles(tmp_path / "a.gpkg")
+    return tmp_path
+
+
+def with_styles(path):
+    table = gpd.pd.DataFrame({"styleName": ["red"]})
+    pyogrio.write_dataframe(table, path, layer="layer_styles", append=True)
+
+
+@pytest.mark.parametrize(("layer", "corner"), [("country", 0), ("valley", 5)])
+def test_the_layer_of_a_file_is_the_one_that_is_named(layer, corner, layered):
+    area = read_area(AreaSpec(file="a.gpkg", layer=layer), layered)
+    assert area.geometry.equals(box(corner, corner, corner + 1, corner + 1))
+    assert area.source == f"{layered / 'a.gpkg'}, layer {layer}"
+
+
+def test_several_layers_are_refused_unless_one_is_named(layered):
+    with pytest.raises(
+        AreaError, match=r"a\.gpkg: found 2 layers \(country, valley\), expected one"
+    ):
+        read_area(AreaSpec(file="a.gpkg"), layered)
+    for name in ("vallye", "layer_styles"):
+        with pytest.raises(AreaError, match=f"no layer '{name}'.*one of country, valley"):
+            read_area(AreaSpec(file="a.gpkg", layer=name), layered)
+
+
+def test_a_table_beside_the_only_layer_is_passed_over(tmp_path):
+    polygons("EPSG:4326", box(0, 0, 1, 1)).to_file(tmp_path / "a.gpkg", layer="zone")
+    with_styles(tmp_path / "a.gpkg")
+    assert read_area(AreaSpec(file="a.gpkg"), tmp_path).geometry.equals(box(0, 0, 1, 1))
+
+
+def test_a_parquet_file_has_no_layers(tmp_path):
+    polygons("EPSG:4326", box(0, 0, 1, 1)).to_parquet(tmp_path / "a.parquet")
+    with pytest.raises(AreaError, match=r"a\.parquet: a table of Parquet has no layers"):
+        read_area(AreaSpec(file="a.parquet", layer="a"), tmp_path)
+
+
+@pytest.mark.parametrize("code", [-1, 0])  # what GeoPackage calls undefined, in metres and degrees
+def test_a_geopackage_whose_crs_nobody_set_is_refused(code, tmp_path):
+    polygons("EPSG:4326", box(0, 0, 1, 1)).to_file(tmp_path / "a.gpkg")
+    with sqlite3.connect(tmp_path / "a.gpkg") as database:
+        for table in ("gpkg_contents", "gpkg_geometry_columns"):
+            database.execute(f"update {table} set srs_id = ?", [code])  # noqa: S608 of this line
+    with pytest.raises(AreaError, match=r"a\.gpkg: the file's CRS, 'Undefined .*; expected one"):
+        read_area(AreaSpec(file="a.gpkg"), tmp_path)
+
+
+@pytest.mark.parametrize(
+    "crs",
+    [
+        'LOCAL_CS["Survey grid",UNIT["metre",1]]',
+        "EPSG:4978",  # of the centre of the Earth
+        'ENGCRS["Site",EDATUM["Site"],CS[Cartesian,2],AXIS["x",east],AXIS["y",north],'
+        'LENGTHUNIT["metre",1]]',
+    ],
+)
+def test_a_crs_that_is_no_place_on_the_globe_is_refused(crs, tmp_path):
+    polygons(crs, box(0, 0, 1, 1)).to_parquet(tmp_path / "a.parquet")
+    with pytest.raises(AreaError, match=r"a\.parquet: the file's CRS, .*where on the globe it is"):
+        read_area(AreaSpec(file="a.parquet"), tmp_path)
+
+
+def test_a_shapefile_with_a_survey_grid_is_refused(tmp_path):
+    polygons("EPSG:32632", box(0, 0, 1, 1)).to_file(tmp_path / "a.shp")
+    (tmp_path / "a.prj").write_text('LOCAL_CS["Survey grid",UNIT["metre",1]]')
+    with pytest.raises(AreaError, match=r"a\.shp: the file's CRS, 'Survey grid'"):
+        read_area(AreaSpec(file="a.shp"), tmp_path)
+
+
+def as_wkt(folder, *geometries):
+    """A file of geometries of any kind that GDAL knows."""
+    rows = "".join(f'{n},"{text}"\n' for n, text in enumerate(geometries))
+    (folder / "a.csv").write_text(f"id,WKT\n{rows}")
+    (folder / "a.vrt").write_text(
+        '<OGRVRTDataSource><OGRVRTLayer name="a"><SrcDataSource relativeToVRT="1">a.csv'
+        "</SrcDataSource><LayerSRS>EPSG:4326</LayerSRS>"
+        '<GeometryField encoding="WKT" field="WKT"/></OGRVRTLayer></OGRVRTDataSource>'
+    )
+    return AreaSpec(file="a.vrt")
+
+
+UNIT = "POLYGON((0 0,1 0,1 1,0 1,0 0))"
+
+
+@pytest.mark.parametrize(
+    ("wkt", "expected"),
+    [
+        ("POLYGON Z((0 0 5,1 0 5,1 1 5,0 1 5,0 0 5))", box(0, 0, 1, 1)),
+        ("POLYGON M((0 0 5,1 0 5,1 1 5,0 1 5,0 0 5))", box(0, 0, 1, 1)),
+        ("POLYGON ZM((0 0 5 1,1 0 5 1,1 1 5 1,0 1 5 1,0 0 5 1))", box(0, 0, 1, 1)),
+        ("MULTISURFACE(((0 0,1 0,1 1,0 1,0 0)))", box(0, 0, 1, 1)),
+        (f"GEOMETRYCOLLECTION({UNIT},GEOMETRYCOLLECTION({UNIT}))", box(0, 0, 1, 1)),
+        ("CURVEPOLYGON(CIRCULARSTRING(0 0,1 1,2 0,1 -1,0 0))", Point(1, 0).buffer(1, quad_segs=64)),
+    ],
+)
+def test_polygons_of_every_spelling_are_areas(wkt, expected, tmp_path):
+    found = read_area(as_wkt(tmp_path, wkt), tmp_path).geometry
+    assert not found.has_z
+    assert found.symmetric_difference(expected).area < 1e-3 * expected.area
+
+
+@pytest.mark.parametrize(
+    ("wkt", "message"),
+    [
+        ("POLYHEDRALSURFACE Z(((0 0 5,1 0 6,1 1 5,0 0 5)))", "found PolyhedralSurface"),
+        ("TIN Z(((0 0 5,1 0 6,1 1 5,0 0 5)))", "found TIN"),
+        ("TRIANGLE((0 0,1 0,1 1,0 0))", "found Triangle"),
+        ("GEOMETRYCOLLECTION(POLYGON((0 0,1 0,1 1,0 0)),POINT(1 1))", "found Point"),
+        ("MULTIPOINT(1 1,2 2)", "found Point"),
+        ("POLYGON((0 0,nan 0,1 1,0 0))", "no finite numbers"),
+        ("POLYGON((0 0,1 1,0 0))", "with an area"),
+        ("POLYGON((0 0,1e3 0,1 100,0 0))", "is the file's CRS right"),
+        ("POLYGON((0 100,1 100,1 101,0 100))", "are latitude and longitude exchanged"),
+    ],
+)
+def test_a_feature_that_is_no_area_is_refused_by_its_number(wkt, message, tmp_path):
+    with pytest.raises(AreaError, match=r"a\.vrt: feature 2 of 3: ") as failure:
+        read_area(as_wkt(tmp_path, UNIT, wkt, UNIT), tmp_path)
+    assert message in str(failure.value)
+
+
+def test_curves_within_a_collection_are_read_or_refused_by_number(tmp_path):
+    curve = "CURVEPOLYGON(CIRCULARSTRING(0 0,1 1,2 0,1 -1,0 0))"
+    with pytest.raises(AreaError, match=r"a\.vrt: feature 1 of 1: found "):
+        read_area(as_wkt(tmp_path, f"GEOMETRYCOLLECTION({curve})"), tmp_path)
+
+
+def test_features_without_geometry_are_passed_over(tmp_path):
+    shapes = [None, box(0, 0, 1, 1), Polygon(), box(1, 0, 2, 1)]
+    polygons("EPSG:4326", *shapes).to_file(tmp_path / "a.gpkg")
+    assert read_area(AreaSpec(file="a.gpkg"), tmp_path).geometry.equals(box(0, 0, 2, 1))
+
+
+@pytest.mark.parametrize(
+    ("crs", "far"),
+    [("EPSG:3857", 1e30), ("EPSG:3857", 2e8), ("EPSG:32632", 1e12), ("EPSG:4326", 1e30)],
+)
+def test_coordinates_that_no_map_has_are_refused_at_once(crs, far, tmp_path):
+    square = Polygon([(0, 0), (far, 0), (far, far), (0, far)])
+    polygons(crs, box(0, 0, 1, 1), square).to_parquet(tmp_path / "a.parquet")
+    with pytest.raises(AreaError, match=r"a\.parquet: feature 2 of 2: .*is the file's CRS right"):
+        read_area(AreaSpec(file="a.parquet"), tmp_path)
+
+
+def test_a_mended_outline_leaves_no_line_behind(tmp_path):
+    spike = Polygon([(0, 0), (1, 0), (1, 1), (5, 1), (1, 1), (0, 1)])
+    polygons("EPSG:4326", spike).to_parquet(tmp_path / "a.parquet")
+    assert read_area(AreaSpec(file="a.parquet"), tmp_path).geometry.equals(box(0, 0, 1, 1))
 
 
 # --- the date line ------------------------------------------------------------------------------

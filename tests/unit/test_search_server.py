@@ -11,7 +11,7 @@ import pytest
 from urllib3.util.retry import Retry
 
 from lspipe.errors import CatalogError, NothingFound
-from lspipe.search import server
+from lspipe.search import paging, server
 from lspipe.search.areas import read_area
 from lspipe.search.dates import DateRange, DatesSpec
 from lspipe.search.find import find_items, find_tiles
@@ -107,6 +107,24 @@ def test_relative_addresses_start_from_the_item_itself():
     assert item.assets["B04"].href == "https://host/items/B04.tif"
 
 
+def test_files_of_a_shared_disk_stay_files(tmp_path):
+    """A server of an institute names paths; those of its own web addresses are not there."""
+    (tmp_path / "my band.tif").write_bytes(b"")
+    hrefs = {
+        str(tmp_path / "my band.tif"): str(tmp_path / "my band.tif"),
+        str(tmp_path / "my%20band.tif"): str(tmp_path / "my band.tif"),
+        (tmp_path / "my band.tif").as_uri(): str(tmp_path / "my band.tif"),
+        "/elsewhere/B04.tif": "https://host/elsewhere/B04.tif",
+        "/vsis3/bucket/B04.tif": "/vsis3/bucket/B04.tif",
+        "s3://bucket/B04.tif": "s3://bucket/B04.tif",
+    }
+    content = feature("a")
+    content["assets"] = {f"asset {n}": {"href": href} for n, href in enumerate(hrefs)}
+    with serving(pages([content])) as api:
+        [item] = find_items(SearchSpec(catalog=api.url), ALPS, ALWAYS, HERE)
+    assert [asset.href for asset in item.assets.values()] == list(hrefs.values())
+
+
 def test_a_busy_server_is_asked_again():
     with serving(pages([feature("a")]), failures=2, status=503) as api:
         assert found(api.url) == ["a"]
@@ -143,6 +161,225 @@ def test_a_closed_port_is_an_error_of_one_line():
     assert "\n" not in message
 
 
+# --- pages --------------------------------------------------------------------------------------
+
+
+def noted(url, **spec):
+    """Return the ids that are found, and what is said of those that may be missing."""
+    notes: list[str] = []
+    items = find_items(SearchSpec(catalog=url, **spec), ALPS, ALWAYS, HERE, note=notes.append)
+    return [item.id for item in items], notes
+
+
+@pytest.mark.parametrize("method", ["POST", "GET"])
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_an_empty_page_is_followed_to_a_full_one(method, place):
+    groups = pages([feature("a")], [feature("b")])
+    groups[place:place] = pages([], [])
+    with serving(groups, next_method=method) as api:
+        assert noted(api.url) == (["a", "b"], [])
+
+
+@pytest.mark.parametrize(
+    "counted", [{"numberMatched": 3}, {"context": {"matched": 3}}, {"numberMatched": 3.0}]
+)
+def test_items_that_a_server_counts_and_does_not_give_are_said(counted):
+    groups = pages([feature("a"), feature("b")], [])
+    groups[0] |= counted
+    with serving(groups) as api:
+        ids, notes = noted(api.url + "/?token=hunter2")
+        assert ids == ["a", "b"]
+        if isinstance(counted.get("numberMatched"), float):  # no count
+            assert notes == []
+            return
+        assert notes == [
+            f"{api.url}/, sentinel-2-l2a, {ALWAYS}: the server counts 3 items and gave 2; scenes "
+            "may be missing; plan again later, or with another page_size"
+        ]
+
+
+def test_an_item_that_came_twice_does_not_stand_for_one_that_never_came():
+    groups = pages([feature("a"), feature("b")], [feature("b")])
+    groups[0]["numberMatched"] = 3
+    with serving(groups) as api:
+        ids, [note] = noted(api.url)
+    assert ids == ["a", "b"]
+    assert "counts 3 items and gave 2" in note
+
+
+def test_a_server_that_counts_rightly_or_too_few_is_believed():
+    for count in (1, 2):
+        groups = pages([feature("a")], [feature("b")])
+        groups[0]["numberMatched"] = count
+        with serving(groups) as api:
+            assert noted(api.url) == (["a", "b"], [])
+
+
+def test_links_to_empty_pages_without_end_end():
+    with serving(pages([feature("a")], []), next_of_last=1) as api:
+        assert noted(api.url) == (["a"], [])  # the same link again
+    empty = pages(*[[] for _ in range(paging.MAX_EMPTY_PAGES + 5)])
+    with serving([*pages([feature("a")]), *empty]) as api:
+        ids, [note] = noted(api.url)
+        assert ids == ["a"]
+        assert f"gave {paging.MAX_EMPTY_PAGES} empty pages in a row" in note
+    counted = pages([feature("a")])
+    counted[0]["numberMatched"] = 1
+    with serving([*counted, *empty]) as api:
+        assert noted(api.url) == (["a"], [])
+        searches = [request for request in api.requests if request["path"] == "/search"]
+    assert len(searches) == 1 + paging.FEW_EMPTY_PAGES
+
+
+def test_full_pages_that_link_to_each_other_are_read_once_and_said():
+    with serving(pages([feature("a")], [feature("b")]), next_of_last=0) as api:
+        ids, [note] = noted(api.url)
+    assert ids == ["a", "b"]
+    assert "go round in circles" in note
+
+
+def test_what_is_not_given_is_said_where_nothing_is_found():
+    counted = pages([])
+    counted[0]["numberMatched"] = 7
+    dates = DatesSpec(after=ALWAYS)
+    with serving(counted) as api, pytest.raises(NothingFound, match="counts 7 items and gave 0"):
+        find_tiles(SearchSpec(catalog=api.url), ALPS, dates, HERE)
+
+
+LIMIT = {"code": "BadRequest", "description": "limit must be between 1 and 30"}
+OF_FASTAPI = {
+    "detail": [{"loc": ["body", "limit"], "msg": "ensure it is less than or equal to 30"}]
+}
+
+
+def asked_sizes(api):
+    return [r["asked"]["limit"] for r in api.requests if "limit" in r["asked"]]
+
+
+@pytest.mark.parametrize(
+    ("status", "content", "limit", "sizes"),
+    [
+        (400, LIMIT, 30, [100, 50, 25]),
+        (422, OF_FASTAPI, 30, [100, 50, 25]),
+        (400, b"the page size is too large", 1, [100, 50, 25, 12, 6, 3, 1]),
+        (413, b"", 60, [100, 50]),
+        (502, b"<html>Bad Gateway</html>", 60, [100, 100, 100, 50]),  # after its retries
+        (504, {"message": "Endpoint request timed out"}, 60, [100, 100, 100, 50]),
+    ],
+)
+def test_a_page_that_is_too_large_is_asked_for_in_smaller_ones(status, content, limit, sizes):
+    def refuse(asked):
+        return (status, content) if asked.get("limit", 0) > limit else None
+
+    with serving(pages([feature("a")], [feature("b")]), refuse=refuse) as api:
+        assert noted(api.url) == (["a", "b"], [])
+        assert asked_sizes(api)[: len(sizes)] == sizes
+        assert set(asked_sizes(api)[len(sizes) :]) <= {sizes[-1]}
+
+
+def test_the_page_size_of_a_workflow_is_asked_for():
+    with serving(pages([feature("a")])) as api:
+        assert noted(api.url, page_size=7) == (["a"], [])
+        assert asked_sizes(api) == [7]
+    for size in (0, -1, 10_001):
+        with pytest.raises(ValueError, match=f"page_size {size}, expected 1 to 10000"):
+            SearchSpec(catalog="x", page_size=size)
+
+
+def test_a_server_that_never_answers_is_not_asked_for_single_items():
+    with (
+        serving(pages([]), refuse=lambda _asked: (504, b"timed out")) as api,
+        pytest.raises(CatalogError, match=r"HTTP 504, 'timed out'; try again later"),
+    ):
+        found(api.url)
+    assert min(asked_sizes(api)) >= paging.LEAST_PAGE
+
+
+# --- a server's own words -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        ({"code": "X", "description": "no such collection"}, "'no such collection'"),
+        ({"title": "Bad", "detail": "datetime is odd"}, "'Bad; datetime is odd'"),
+        ({"message": "Forbidden"}, "'Forbidden'"),
+        ({"errors": [{"message": "one"}, {"message": "two"}]}, "'one; two'"),
+        ({"error": {"code": 3, "message": "inner"}}, "'inner'"),
+        (OF_FASTAPI["detail"], "'ensure it is less than or equal to 30; body limit'"),
+        (b"plain words\n\tof two lines", "'plain words of two lines'"),
+        (b"<html><style>p {}</style><h1>Not</h1><p>here</p></html>", "'Not here'"),
+        (b"\x1b[31mred\x07\xe2\x80\xaebackwards", "'[31mred backwards'"),
+        ({"description": ""}, "expected a STAC API"),
+        (b"", "expected a STAC API"),
+        (b"\xff\xfe", "HTTP 403"),
+    ],
+)
+def test_a_refusal_repeats_what_the_server_says(content, expected):
+    with (
+        serving(pages([]), refuse=lambda _asked: (403, content)) as api,
+        pytest.raises(CatalogError) as failure,
+    ):
+        found(api.url)
+    message = str(failure.value)
+    assert message.startswith(f"{api.url}: HTTP 403")
+    assert expected in message
+    assert "check the URL and your access" in message
+    assert message.isprintable()
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "no token hunter2 here",
+        "GET /search?token=hunter2&limit=3",
+        "see https://anna:hunter2@host/search",
+        "Authorization: Bearer abc.hunter2",
+        'headers {"x-api-key": "hunter2"}',
+        "password=hunter2",
+        "SharedAccessSignature: hunter2",
+    ],
+)
+def test_a_refusal_never_repeats_what_is_secret(said):
+    with (
+        serving(pages([]), refuse=lambda _asked: (400, {"description": said})) as api,
+        pytest.raises(CatalogError) as failure,
+    ):
+        found(f"{api.url}/?token=hunter2" if "no token" in said else api.url)
+    assert "hunter2" not in str(failure.value)
+    assert "HTTP 400, '" in str(failure.value)
+
+
+def test_a_long_refusal_is_cut():
+    content = {"description": "all " * 5000}
+    with (
+        serving(pages([]), refuse=lambda _asked: (400, content)) as api,
+        pytest.raises(CatalogError) as failure,
+    ):
+        found(api.url)
+    assert 200 < len(str(failure.value)) < 400
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        ({"description": "the index is being built"}, "'the index is being built' and no items"),
+        ({"type": "FeatureCollection"}, "no list of items"),
+        ([], "no list of items"),
+        ({"features": None}, "no list of items"),
+    ],
+)
+def test_a_success_without_a_list_of_items_is_an_error(content, expected):
+    with (
+        serving(pages([]), refuse=lambda _asked: (200, content)) as api,
+        pytest.raises(CatalogError, match=expected),
+    ):
+        found(api.url)
+
+
+# --- answers of another kind --------------------------------------------------------------------
+
+
 @pytest.mark.parametrize(
     "landing",
     [
@@ -172,7 +409,7 @@ def test_a_static_catalogue_is_named_as_such():
 
 
 def test_pages_that_go_round_in_circles_end(monkeypatch):
-    monkeypatch.setattr(server, "MAX_ITEMS", 5)
+    monkeypatch.setattr(paging, "MAX_ITEMS", 5)
     groups = pages(*[[feature(f"{page}-{n}") for n in range(3)] for page in range(3)])
     with serving(groups) as api, pytest.raises(CatalogError, match="more than 5 items"):
         found(api.url)
@@ -180,7 +417,7 @@ def test_pages_that_go_round_in_circles_end(monkeypatch):
 
 def test_a_feature_that_is_no_item_is_named():
     broken = feature("broken")
-    broken["properties"] = {"datetime": "yesterday"}
+    broken["assets"] = {"B04": "no asset"}
     with serving(pages([broken])) as api, pytest.raises(CatalogError, match="broken: not a STAC"):
         found(api.url)
 

@@ -94,6 +94,18 @@ def test_a_finished_run_says_again_what_it_said(world):
     assert run_json(world)["counts"]["objects"] == {"undetermined": 1}
 
 
+def test_a_tile_without_scenes_is_said_by_the_plan_the_run_and_its_file(world):
+    asked = ("aoi={tiles: [18GYS, 18GYT]}",)
+    text = "tile 18GYT was asked for and has no scene on either date: nothing is done there"
+    planned = []
+    lspipe.plan(Workflow.from_file(world.workflow, overrides=asked), report=planned.append)
+    assert planned[0].warnings[0] == text
+    first = run(world, *asked)
+    assert (first.state, first.warnings[0]) == ("finished", text)
+    assert run_json(world)["warnings"] == [text]
+    assert run(world, *asked).warnings[0] == text  # also of a run that was finished
+
+
 def test_calls_add_up_to_a_run(world, monkeypatch):
     part = run(world, limit=3)
     assert (part.state, part.done, part.skipped, part.total) == ("partial", 3, 0, 8)

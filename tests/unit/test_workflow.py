@@ -104,7 +104,7 @@ WRONG = [
     (changed(inference={"window": "22"}), "inference.window", "found '22', expected a whole"),
     (changed(aoi={"tiles": []}), "aoi.tiles", "1 or more of them"),
     (changed(aoi={"tiles": ["18IOS"]}), "aoi.tiles.0", "a Sentinel-2 tile such as 18GYS"),
-    (changed(aoi={"bbox": [0, 0, 1, 91]}), "aoi.bbox.3", "degrees of latitude, -90 to 90"),
+    (changed(aoi={"bbox": [0, 0, 1, 91]}), "aoi", "expected [west, south, east, north] in degrees"),
     (changed(dates={"event": "2017-13-01"}), "dates.event", "a day such as 2018-01-31"),
     (changed(name="a\n"), "name", "letters, digits"),
     (changed(evaluate={"truth": 3}), "evaluate.truth", "found 3, expected text"),
@@ -201,16 +201,14 @@ def test_a_misspelt_catalogue_is_refused(tmp_path):
         check_paths(Workflow.from_file(written(tmp_path, content)))
 
 
-def test_results_that_cannot_be_written_are_refused(tmp_path, monkeypatch):
+def test_results_that_cannot_be_written_are_refused(tmp_path):
     (tmp_path / "file").touch()
     content = changed(output={"path": "file/run"})
-    with pytest.raises(
-        WorkflowError, match=r"output\.path: found .*file/run, but .*is not a folder"
-    ):
+    with pytest.raises(WorkflowError, match=r"output\.path: .*file/run: .*file is not a folder"):
         check_paths(Workflow.from_file(written(tmp_path, content)))
-    monkeypatch.setattr("os.access", lambda path, _: path != tmp_path)
-    with pytest.raises(WorkflowError, match=r"output\.path: found .* cannot be written"):
-        check_paths(Workflow.from_file(written(tmp_path, MINIMAL)))
+    content = changed(output={"path": "/proc/1/run"})
+    with pytest.raises(WorkflowError, match=r"output\.path: /proc/1/run: cannot be written"):
+        check_paths(Workflow.from_file(written(tmp_path, content)))
 
 
 def test_a_duplicate_key_is_refused_with_both_lines(tmp_path):

@@ -106,7 +106,8 @@ def sources_of(
             item=item.id,
             band=band,
             asset=key,
-            href=asset.get_absolute_href() or asset.href,
+            # As it is: pystac joins a path to the item's self link, which may be a web page.
+            href=asset.href,
             catalog=catalogs.catalog_of(item),
             on_read_error=on_read_error,
         )

@@ -116,6 +116,7 @@ def make(
         ),
         change_inputs={"change": asdict(workflow.change) | {"threshold": limit}},
         threshold=limit,
+        notes=tuple(frozen.get("lspipe:notes", ())),  # not there before they were written
     )
 
 

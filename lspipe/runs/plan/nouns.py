@@ -95,6 +95,8 @@ class Plan:
     change_inputs: Mapping[str, Any]
     threshold: float
     """A pixel is landslide above it; of the workflow, else of the model item."""
+    notes: tuple[str, ...] = ()
+    """What the search said of scenes that may be missing."""
 
     @property
     def detection_fingerprint(self) -> str:

@@ -37,7 +37,7 @@ def detection_inputs(
         "numerics": numerics,
         "area": area.facts(),
         "dates": asdict(workflow.dates),
-        "search": asdict(workflow.search) | {"catalog": without_query(workflow.search.catalog)},
+        "search": _search_inputs(workflow),
         "cube": asdict(workflow.cube),
         "model": item.facts(),
         "inference": {
@@ -51,6 +51,12 @@ def detection_inputs(
     }
     # Through JSON, so that it has the same form as the content of run.json.
     return dict(json.loads(json.dumps(content, default=str)))
+
+
+def _search_inputs(workflow: Workflow) -> dict[str, Any]:
+    search = asdict(workflow.search) | {"catalog": without_query(workflow.search.catalog)}
+    del search["page_size"]  # how a server is asked; it decides no scene
+    return search
 
 
 def _tile_inputs(plan: TilePlan) -> dict[str, Any]:
