@@ -30,8 +30,11 @@ WORDS = {
     "object": "keys and values",
 }  # fmt: skip
 
-TOLD = {"title", "description", "default", "additionalProperties", "properties", "required"}
-"""Keywords that the type of a key does not hold: in other columns, or of sections."""
+EXAMPLES = ("package.module:name", "my-valley", "18GYS", "4GiB")
+"""A pattern is shown as the first of these that it takes; regular expressions are hard to read."""
+
+TOLD = {"title", "description", "default"}
+"""Keywords that other columns show."""
 
 
 def page(text: str, schema: dict[str, Any]) -> str:
@@ -136,7 +139,9 @@ def kind(key: dict[str, Any], specs: dict[str, Any]) -> str:
     told = dict(key)
     parts = [kind(one, specs) for one in told.pop("anyOf", []) if one.get("type") != "null"]
     name = told.pop("type", None)
-    if "enum" in told:
+    if name == "object":
+        parts.append(_object(told))
+    elif "enum" in told:
         parts.append(", ".join(f"`{value}`" for value in told.pop("enum")))
     elif "const" in told:
         parts.append(f"`{told.pop('const')}`")
@@ -152,13 +157,22 @@ def kind(key: dict[str, Any], specs: dict[str, Any]) -> str:
     return text
 
 
+def _object(told: dict[str, Any]) -> str:
+    """Say what free keys hold."""
+    values = told.pop("additionalProperties", True)
+    told.pop("propertyNames", None)
+    known = values.get("properties") if isinstance(values, dict) else None
+    if not known:
+        return WORDS["object"]
+    return f"keys, each with one or more of {', '.join(f'`{name}`' for name in known)}"
+
+
 def _array(told: dict[str, Any], specs: dict[str, Any]) -> str:
     """Say what a list holds."""
     least, most = told.pop("minItems", None), told.pop("maxItems", None)
     if "prefixItems" in told:
-        first, *_ = told.pop("prefixItems")
-        told.pop("items", None)
-        return f"list of {least} values: {kind(first, specs)}"
+        each = "; ".join(kind(one, specs) for one in told.pop("prefixItems"))
+        return f"list of {least}: {each}"
     what = kind(told.pop("items", {}), specs)
     unique = ", each once" if told.pop("uniqueItems", False) else ""
     count = "" if least is None else f", at least {least}"
@@ -171,9 +185,16 @@ def _bounds(told: dict[str, Any]) -> str:
     words = {
         "minimum": "{} or more", "exclusiveMinimum": "more than {}", "maximum": "at most {}",
         "exclusiveMaximum": "less than {}", "multipleOf": "multiples of {}",
-        "minLength": "{} letters or more", "maxLength": "at most {} letters",
-        "pattern": "matching `{}`",
+        "maxLength": "at most {} letters",
     }  # fmt: skip
+    # An empty text is never meant.
+    told.pop("minLength", None)
+    if "pattern" in told:
+        pattern = told.pop("pattern")
+        fits = (text for text in EXAMPLES if re.fullmatch(pattern, text))
+        return f" such as `{next(fits, pattern)}`"
+    if {"minimum", "maximum"} <= set(told):
+        return f", {told.pop('minimum')} to {told.pop('maximum')}"
     said = [text.format(told.pop(word)) for word, text in words.items() if word in told]
     return f", {', '.join(said)}" if said else ""
 
