@@ -60,9 +60,18 @@ $(LOWEST)/.installed: pyproject.toml constraints-cpu.txt .ci/lowest.py
 services: install
 	$(BIN)/python -m pytest tests/services
 
+# docs/ as a site, in build/site. A warning (a broken link, a page outside the menu) is an error.
+.PHONY: docs
+docs: $(VENV)/.docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+$(VENV)/.docs: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --constraint constraints-cpu.txt --editable '.[docs]'
+	touch $@
+
 format: install
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
 clean:
-	rm -rf $(VENV) $(LOWEST) .venv-services .venv-gdal runs/demo runs/demo-archive
+	rm -rf $(VENV) $(LOWEST) .venv-services .venv-gdal build runs/demo runs/demo-archive

@@ -1,0 +1,208 @@
+"""The JSON Schema of a workflow to the tables of workflow.md: keys, types, bounds, defaults.
+
+    .venv/bin/python docs/reference.py
+
+Replaces what stands between two marks in the page, and leaves the rest as it was written. Reads
+nothing but the schema that `lspipe schema` prints. A test compares the page with the schema.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lspipe.workflow import json_schema
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+PAGE = Path(__file__).parent / "workflow.md"
+
+MARKS = (
+    "<!-- from here on: written by docs/reference.py from the schema; do not edit -->",
+    "<!-- until here -->",
+)
+
+WORDS = {
+    "integer": "whole number", "number": "number", "string": "text", "boolean": "true or false",
+    "object": "keys and values",
+}  # fmt: skip
+
+EXAMPLES = ("package.module:name", "my-valley", "18GYS", "4GiB")
+"""A pattern is shown as the first of these that it takes; regular expressions are hard to read."""
+
+TOLD = {"title", "description", "default"}
+"""Keywords that other columns show."""
+
+
+def page(text: str, schema: dict[str, Any]) -> str:
+    """Return the text of the page with the tables of a schema between its marks."""
+    before, after = (re.escape(mark) for mark in MARKS)
+    tables = "\n".join(sections(schema))
+    whole = f"{MARKS[0]}\n\n{tables}\n{MARKS[1]}"
+    found, count = re.subn(f"{before}.*?{after}", lambda _: whole, text, flags=re.S)
+    if count != 1:
+        raise ValueError(f"{PAGE.name}: found the marks {count} times: expected once")
+    return found
+
+
+def sections(schema: dict[str, Any]) -> Iterator[str]:
+    """Yield lines: the keys of the file itself, then those of each section."""
+    specs = schema["$defs"]
+    top = schema["properties"]
+    plain = {name: key for name, key in top.items() if _spec(key, specs) is None}
+    yield from ("### At the top of the file", "")
+    yield from _table(plain, schema.get("required", []), specs)
+    for name, key in top.items():
+        spec = _spec(key, specs)
+        if spec is None:
+            continue
+        yield from (f"### `{name}`", "", _prose(spec["description"]), "")
+        if name in schema["required"]:
+            yield from ("This section is required.", "")
+        yield from _table(dict(_keys(spec, specs)), list(_required(spec, specs)), specs)
+
+
+def _spec(key: dict[str, Any], specs: dict[str, Any]) -> dict[str, Any] | None:
+    """Return the section that a key holds; None where it holds a value."""
+    choices = key.get("anyOf") or key.get("allOf") or [key]
+    for choice in choices:
+        name = str(choice.get("$ref", "")).rpartition("/")[2]
+        if name and "properties" in specs[name]:
+            found: dict[str, Any] = specs[name]
+            return found
+    return None
+
+
+def _keys(
+    spec: dict[str, Any], specs: dict[str, Any], parent: str = ""
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield the keys of a section, and those of a section inside of it as `section.key`."""
+    for name, key in spec["properties"].items():
+        yield f"{parent}{name}", key
+        inner = _spec(key, specs)
+        if inner is not None:
+            yield from _keys(inner, specs, f"{parent}{name}.")
+
+
+def _required(spec: dict[str, Any], specs: dict[str, Any], parent: str = "") -> Iterator[str]:
+    for name in spec.get("required", []):
+        yield f"{parent}{name}"
+    for name, key in spec["properties"].items():
+        inner = _spec(key, specs)
+        if inner is not None:
+            yield from _required(inner, specs, f"{parent}{name}.")
+
+
+def _table(
+    keys: dict[str, dict[str, Any]], required: list[str], specs: dict[str, Any]
+) -> Iterator[str]:
+    yield "| key | value | default | meaning |"
+    yield "|---|---|---|---|"
+    for name, key in keys.items():
+        inner = _spec(key, specs)
+        told = key.get("description") or (inner or {}).get("description", "")
+        value = kind(key, specs) if inner is None else "keys of its own, below"
+        default = _needed(name) if name in required else _default(key) if inner is None else ""
+        cells = [f"`{name}`", value, default, _prose(told)]
+        yield "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+    yield ""
+
+
+def _needed(name: str) -> str:
+    section = name.rpartition(".")[0]
+    return f"required in `{section}`" if section else "**required**"
+
+
+def _prose(text: str) -> str:
+    return " ".join(text.split())
+
+
+def _default(key: dict[str, Any]) -> str:
+    value = key.get("default")
+    if value is None:
+        return ""
+    text = value if isinstance(value, str) else json.dumps(value).replace('"', "")
+    return f"`{text}`"
+
+
+def kind(key: dict[str, Any], specs: dict[str, Any]) -> str:
+    """Say in words what a key takes: its type, choices and bounds.
+
+    Raises:
+        ValueError: the schema says something that this function has no words for.
+    """
+    if "$ref" in key:
+        return kind(specs[key["$ref"].rpartition("/")[2]], specs)
+    told = dict(key)
+    parts = [kind(one, specs) for one in told.pop("anyOf", []) if one.get("type") != "null"]
+    name = told.pop("type", None)
+    if name == "object":
+        parts.append(_object(told))
+    elif "enum" in told:
+        parts.append(", ".join(f"`{value}`" for value in told.pop("enum")))
+    elif "const" in told:
+        parts.append(f"`{told.pop('const')}`")
+    elif name == "array":
+        parts.append(_array(told, specs))
+    elif name == "string" and "format" in told:
+        parts.append({"date": "day, such as 2024-07-30"}[told.pop("format")])
+    elif name is not None:
+        parts.append(WORDS[name])
+    text = ", or ".join(parts) + _bounds(told)
+    if unknown := set(told) - TOLD:
+        raise ValueError(f"the schema says {', '.join(sorted(unknown))} of {key}: give it words")
+    return text
+
+
+def _object(told: dict[str, Any]) -> str:
+    """Say what free keys hold."""
+    values = told.pop("additionalProperties", True)
+    told.pop("propertyNames", None)
+    known = values.get("properties") if isinstance(values, dict) else None
+    if not known:
+        return WORDS["object"]
+    return f"keys, each with one or more of {', '.join(f'`{name}`' for name in known)}"
+
+
+def _array(told: dict[str, Any], specs: dict[str, Any]) -> str:
+    """Say what a list holds."""
+    least, most = told.pop("minItems", None), told.pop("maxItems", None)
+    if "prefixItems" in told:
+        each = "; ".join(kind(one, specs) for one in told.pop("prefixItems"))
+        return f"list of {least}: {each}"
+    what = kind(told.pop("items", {}), specs)
+    unique = ", each once" if told.pop("uniqueItems", False) else ""
+    count = "" if least is None else f", at least {least}"
+    count += "" if most is None else f", at most {most}"
+    return f"list of {what}{count}{unique}"
+
+
+def _bounds(told: dict[str, Any]) -> str:
+    """Say what numbers and texts are limited to."""
+    words = {
+        "minimum": "{} or more", "exclusiveMinimum": "more than {}", "maximum": "at most {}",
+        "exclusiveMaximum": "less than {}", "multipleOf": "multiples of {}",
+        "maxLength": "at most {} letters",
+    }  # fmt: skip
+    # An empty text is never meant.
+    told.pop("minLength", None)
+    if "pattern" in told:
+        pattern = told.pop("pattern")
+        fits = (text for text in EXAMPLES if re.fullmatch(pattern, text))
+        return f" such as `{next(fits, pattern)}`"
+    if {"minimum", "maximum"} <= set(told):
+        return f", {told.pop('minimum')} to {told.pop('maximum')}"
+    said = [text.format(told.pop(word)) for word, text in words.items() if word in told]
+    return f", {', '.join(said)}" if said else ""
+
+
+def main() -> None:
+    """Write the page anew."""
+    PAGE.write_text(page(PAGE.read_text(encoding="utf-8"), json_schema()), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
