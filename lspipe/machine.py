@@ -10,7 +10,7 @@ import platform
 import re
 import sys
 import warnings
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -154,6 +154,8 @@ def check_folder(path: Path | str) -> None:
         raise UsageError(f"{path}: found an address, expected a folder; {advice}")
     try:
         absolute = Path(path).absolute()
+        with suppress(FileNotFoundError, NotADirectoryError):
+            absolute.stat()  # raises for names that no file can have
         place = next(part for part in (absolute, *absolute.parents) if part.exists())
         if place == absolute and place.is_dir() and os.access(place, os.W_OK | os.X_OK):
             return

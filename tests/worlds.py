@@ -151,8 +151,7 @@ def lspipe(*arguments: object, **options: Any) -> subprocess.CompletedProcess[st
         capture_output=True,
         text=True,
         check=False,
-        env=environment(),
-        **options,
+        **{"env": environment(), **options},
     )
 
 

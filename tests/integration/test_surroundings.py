@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from typing import TYPE_CHECKING
 
 import lspipe
-from tests.worlds import fingerprints, quick_world
+from tests.worlds import environment, fingerprints, quick_world
+from tests.worlds import lspipe as command_line
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -32,13 +30,7 @@ def test_what_other_programs_left_changes_no_byte_of_a_run(tmp_path: Path) -> No
     data = dict.fromkeys(("PROJ_DATA", "PROJ_LIB", "GDAL_DATA", "GDAL_DRIVER_PATH"), str(empty))
     world = quick_world(tmp_path, cluster={"kind": "local", "workers": 1})
     lspipe.run(world.workflow, output=tmp_path / "plain")
-    done = subprocess.run(
-        [sys.executable, "-m", "lspipe.cli", "run", str(world.workflow)],
-        env={**os.environ, **data, **LEFT_BY_OTHERS},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = command_line("run", world.workflow, env={**environment(), **data, **LEFT_BY_OTHERS})
     assert done.returncode == 0, done.stderr
     assert "Warning" not in done.stderr
     assert fingerprints(world.run) == fingerprints(tmp_path / "plain")

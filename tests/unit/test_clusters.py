@@ -9,13 +9,14 @@ import threading
 import warnings
 from contextlib import contextmanager
 
+import dask
 import psutil
 import pytest
 from distributed import Client, LocalCluster, Scheduler, SpecCluster, Worker
 
 from lspipe import clusters, machine
 from lspipe.clusters import ClusterSpec, ExecutionSpec, address, local
-from lspipe.errors import UsageError
+from lspipe.errors import ClusterError, UsageError
 
 NOTHING = ExecutionSpec()
 
@@ -160,6 +161,51 @@ def test_a_cluster_that_is_slow_to_end_loses_nothing(monkeypatch):
         answer = client.submit(sum, [1, 2]).result()
     assert answer == 3
     assert ["did not end in time" in text for text in warned] == [True]
+
+
+# Not where the pixels of a landslide are: settings of a person for other clusters.
+OF_ANOTHER_CLUSTER = {
+    "distributed.worker.preload": ["no_such_module"],
+    "distributed.worker.lifetime.duration": "1s",
+    "distributed.comm.require-encryption": True,
+    "distributed.comm.timeouts.connect": "77s",
+}
+
+
+def test_settings_for_another_cluster_do_not_reach_the_workers_of_this_machine():
+    before = local.ignored_settings()  # of the cluster that these tests share
+    with dask.config.set(OF_ANOTHER_CLUSTER):
+        assert sorted(set(local.ignored_settings()) - set(before)) == [
+            "dask: distributed.comm.require-encryption = True",
+            "dask: distributed.worker.lifetime.duration = '1s'",
+            "dask: distributed.worker.preload = ['no_such_module']",
+        ]
+        with clusters.start(ClusterSpec(kind="local", workers=1), NOTHING) as client:
+            assert client.submit(sum, [1, 2]).result() == 3
+            # How slow this machine is, is known to its owner.
+            assert dask.config.get("distributed.comm.timeouts.connect") == "77s"
+
+
+def test_a_folder_of_temporary_files_that_cannot_be_written_is_named():
+    with (
+        dask.config.set({"temporary-directory": "/proc/nowhere"}),
+        pytest.raises(UsageError, match=r"DASK_TEMPORARY_DIRECTORY.* /proc/nowhere: cannot be"),
+        clusters.start(ClusterSpec(kind="local", workers=1), NOTHING),
+    ):
+        pass
+
+
+def test_workers_that_do_not_start_say_why(monkeypatch):
+    async def refuse(self):
+        del self
+        raise OSError("no memory left")
+
+    monkeypatch.setattr(Scheduler, "start_unsafe", refuse)
+    with (
+        pytest.raises(ClusterError, match="do not start: OSError: no memory left; check"),
+        clusters.start(ClusterSpec(kind="local", workers=1), NOTHING),
+    ):
+        pass
 
 
 def test_a_running_cluster_is_joined_by_its_address_and_left_running(running):
