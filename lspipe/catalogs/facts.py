@@ -78,8 +78,9 @@ def baseline(item: Item) -> tuple[int, int] | None:
         product["baseline"] if product else None,
     )
     for text in written:
-        # Tables turn "05.09" into the number 5.09.
-        digits = f"{text:05.2f}" if isinstance(text, float) else str(text or "")
+        # Tables turn "05.09" into the number 5.09, and "05.00" into 5.
+        is_number = isinstance(text, (int, float)) and not isinstance(text, bool)
+        digits = f"{text:05.2f}" if is_number else str(text or "")
         match = _BASELINE.fullmatch(digits)
         if match is not None:
             return int(match[1]), int(match[2])

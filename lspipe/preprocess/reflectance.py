@@ -154,16 +154,28 @@ def _declared_offset(asset: Mapping[str, Any], where: str) -> float | None:
 
     Only the two offsets that ESA has ever used are accepted.
     """
-    bands = list(asset.get("raster:bands") or asset.get("bands") or [{}])
+    bands = asset.get("raster:bands") or asset.get("bands") or [{}]
+    if not isinstance(bands, list) or not isinstance(bands[0], dict):
+        raise RadiometryError(f"{where}: raster:bands is {bands!r}: expected a list of objects")
     first = {key.removeprefix("raster:"): value for key, value in bands[0].items()}
-    scale = asset.get("raster:scale", first.get("scale"))
-    offset = asset.get("raster:offset", first.get("offset"))
+    scale = _number(asset.get("raster:scale", first.get("scale")), f"{where}: scale")
+    offset = _number(asset.get("raster:offset", first.get("offset")), f"{where}: offset")
     if scale is not None and not np.isclose(scale, REFLECTANCE_SCALE, rtol=1e-6):
         raise RadiometryError(f"{where}: scale {scale}: expected {REFLECTANCE_SCALE} (Sentinel-2)")
     if offset is None:
         # A scale without an offset means offset 0 in the raster extension.
         return None if scale is None else 0.0
     return _known_offset(offset, where)
+
+
+def _number(value: Any, where: str) -> float | None:
+    """Return a number that may be written as text; None where there is none."""
+    if value is None:
+        return None
+    try:
+        return float(value)
+    except (TypeError, ValueError) as error:
+        raise RadiometryError(f"{where} {value!r}: expected a number") from error
 
 
 def _tagged_offset(tags: tuple[float, float], where: str) -> float | None:

@@ -203,6 +203,36 @@ def test_every_real_item_gets_a_decision_or_a_named_refusal(real_data):
     assert seen == set(REAL)
 
 
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({"raster:bands": [{"scale": "0.0001", "offset": "-0.1"}]}, -0.1),
+        ({"raster:scale": "1e-4", "raster:offset": "0"}, UNDECIDED),
+        ({"raster:bands": None}, -0.1),
+        ({"raster:bands": []}, -0.1),
+    ],
+)
+def test_numbers_that_a_catalogue_wrote_as_text_are_numbers(fields, expected):
+    content = item({"red": {"href": "r.tif", **fields}}, **{"s2:processing_baseline": "05.10"})
+    assert offset_of(content) == expected
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"raster:bands": [{"scale": "n/a"}]}, "scale 'n/a': expected a number"),
+        ({"raster:bands": [{"offset": [0]}]}, r"offset \[0\]: expected a number"),
+        ({"raster:bands": {"scale": 0.0001}}, "raster:bands is .*: expected a list of objects"),
+        ({"raster:bands": ["x"]}, ".*expected a list of objects"),
+        ({"raster:bands": [{"scale": float("nan")}]}, "scale nan: expected 0.0001"),
+    ],
+)
+def test_what_is_no_number_is_refused_by_name(fields, message):
+    content = item({"red": {"href": "r.tif", **fields}}, **{"s2:processing_baseline": "05.10"})
+    with pytest.raises(RadiometryError, match=f"red of X: {message}"):
+        radiometry(content, "red")
+
+
 V2, V5 = ({"s2:processing_baseline": text} for text in ("02.14", "05.10"))
 
 
