@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from lspipe.demo.landscape import Landscape
+    from lspipe.schema import Part
 
 SEED = 2022
 """Seed of the shipped demo; the demo model was trained on other seeds only."""
@@ -129,7 +130,7 @@ def _write_item(
     _write_json(folder / "items" / f"{name}.json", describe(overflight, cut, scl))
 
 
-def _window(cut: Cut, metres: int) -> tuple[slice, slice]:
+def _window(cut: Cut, metres: int) -> Part:
     step = metres // int(PIXEL_M)
     rows, columns = cut.rows, cut.columns
     return (

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from lspipe.schema import Part
+
 GAP_PX = 7
 """Least distance between two landslides, pixels, so that each stays one object of its own."""
 
@@ -28,7 +30,7 @@ INERTIA = 0.6
 class Slide:
     """One landslide on the landscape's grid."""
 
-    window: tuple[slice, slice]
+    window: Part
     """Rows and columns of the landscape that `share` covers."""
     share: NDArray[np.float32]
     """Share of each pixel that is scar, 0..1."""

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from lspipe.inference.settings import Setting
     from lspipe.models.item import Scaling
     from lspipe.models.statistics import Statistics
+    from lspipe.schema import Part
 
 STEP = 8
 """Every so many rows and columns a pixel is counted; 1.9 million of a whole tile."""
@@ -112,7 +113,7 @@ def sample(
     *,
     origin: tuple[int, int],
     tile_shape: tuple[int, int],
-    core: tuple[slice, slice],
+    core: Part,
     setting: Setting,
     scaling: Scaling,
     observed: NDArray[np.bool_],
@@ -159,9 +160,9 @@ def _windows(
     shape: tuple[int, ...],
     origin: tuple[int, int],
     tile_shape: tuple[int, int],
-    core: tuple[slice, slice],
+    core: Part,
     setting: Setting,
-) -> Iterator[tuple[slice, slice]]:
+) -> Iterator[Part]:
     """Yield the counted windows that begin in the core and lie in the pixels, rows before columns.
 
     In an axis that is shorter than a window, what was padded is not observed, and is left out.

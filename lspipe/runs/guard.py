@@ -21,7 +21,7 @@ import dask
 import numpy as np
 
 from lspipe.cube.opening import open_cube
-from lspipe.errors import LoadError, UsageError
+from lspipe.errors import LoadError, UsageError, first_few
 from lspipe.inference import windows
 from lspipe.inference.familiarity import Channel, channels, count, sample
 from lspipe.inference.inputs import WINDOW_KINDS
@@ -41,9 +41,8 @@ if TYPE_CHECKING:
     from lspipe.runs.events import Report
     from lspipe.runs.frozen import FrozenRun
     from lspipe.runs.plan import Plan, TilePlan
+    from lspipe.schema import Part
     from lspipe.search.areas import PackedMask
-
-    Place = tuple[slice, slice]
 
 WARN, REFUSE = (0.1, 2.0), (0.5, 3.0)
 """Share of a channel's pixels outside of the range of training, and distance of its mean in
@@ -56,9 +55,6 @@ PLACES = 9
 
 PLACE = 256
 """Edge of a place, pixels: half a block of most cloud-optimised files, so one or a few reads."""
-
-NAMED = 3
-"""Channels that a message names."""
 
 
 def trained_on(plan: Plan) -> Statistics | None:
@@ -167,7 +163,7 @@ def _values(plan: Plan, tile: TilePlan, step: int) -> NDArray[np.float32]:
 
 
 def _sampled(
-    parts: Iterable[tuple[Place, tuple[NDArray[np.int16], NDArray[np.uint8]]]],
+    parts: Iterable[tuple[Part, tuple[NDArray[np.int16], NDArray[np.uint8]]]],
     area: PackedMask | None,
     **arguments: Any,
 ) -> NDArray[np.float32]:
@@ -194,7 +190,7 @@ def _edge(model: ModelItem, setting: Setting) -> int:
     return max(PLACE, 2 * setting.window if is_by_window else 0)
 
 
-def _places(shape: Sequence[int], area: PackedMask | None, edge: int) -> list[Place]:
+def _places(shape: Sequence[int], area: PackedMask | None, edge: int) -> list[Part]:
     """Draw places of a tile that touch the area, by lot, and the same ones every time."""
     rows, columns = (
         [slice(start, min(start + edge, length)) for start in windows.origins(length, edge, edge)]
@@ -277,9 +273,7 @@ def _excess(channel: Channel) -> float:
 def _named(found: Iterable[Channel], limits: tuple[float, float]) -> str:
     """List the channels beyond the limits, the most unusual first."""
     unusual = sorted((each for each in found if _exceeds(each, limits)), key=_excess, reverse=True)
-    left = len(unusual) - NAMED
-    more = f"; and {left} more channel{'s' if left > 1 else ''}" if left > 0 else ""
-    return "; ".join(map(str, unusual[:NAMED])) + more
+    return first_few(unusual, 3, between="; ")
 
 
 def _date(tile: str, step: Step) -> str:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from odc.geo.geobox import GeoBox
     from shapely.geometry.base import BaseGeometry
 
+    from lspipe.schema import Part
     from lspipe.search.spec import AreaSpec
 
 _SEGMENT_DEGREES = 0.01  # about 1 km, see SEGMENT_METRES
@@ -178,7 +179,7 @@ class PackedMask:
         """Pack a bool (y, x)."""
         return cls(np.packbits(mask, axis=1), (mask.shape[0], mask.shape[1]))
 
-    def __getitem__(self, part: tuple[slice, slice]) -> NDArray[np.bool_]:
+    def __getitem__(self, part: Part) -> NDArray[np.bool_]:
         """Return rows and columns as bool (y, x), a copy; slices without a step, as of a block."""
         rows, columns = part
         start, stop, step = columns.indices(self.shape[1])
@@ -204,7 +205,7 @@ def _projected(geometry: BaseGeometry, source: str, target: str) -> BaseGeometry
     return shapely.transform(geometry, move)
 
 
-def bounding_window(mask: NDArray[np.bool_]) -> tuple[slice, slice]:
+def bounding_window(mask: NDArray[np.bool_]) -> Part:
     """Return the smallest rows and columns that hold every True pixel; empty slices if none."""
     if not mask.any():
         return slice(0, 0), slice(0, 0)

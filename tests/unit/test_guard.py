@@ -184,7 +184,7 @@ def test_a_warning_names_the_strangest_channels_first_and_counts_the_others():
     )
     places = [line.index(name) for name in ("B03", "B04", "B12")]
     assert places == sorted(places)
-    assert line.endswith("; and 2 more channels")
+    assert line.endswith("; and 2 more")
     assert not any(name in line for name in ("B02", "B08", "B11"))
 
 
