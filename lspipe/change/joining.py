@@ -90,14 +90,14 @@ def join_tiles(
     owner = np.repeat(np.arange(len(tables)), np.diff(starts))
     groups = group(int(starts[-1]), _pairs(tables, tiles, starts))
     # Most objects lie in one tile only, and stay as they are.
-    is_lone = (np.bincount(groups, minlength=1) == 1)[groups]
+    is_lone = (np.bincount(groups) == 1)[groups]
     done = [
         table[is_lone[start : start + len(table)]].to_crs(4326)
         for table, start in zip(tables, starts[:-1], strict=True)
     ]
     area = np.concatenate([table["area_m2"].to_numpy() for table in tables])
     # No object is larger than its parts together (1 % for rounding); most noise ends here.
-    is_large = (np.bincount(groups, area, minlength=1) * 1.01 >= min_area_m2)[groups]
+    is_large = (np.bincount(groups, area) * 1.01 >= min_area_m2)[groups]
     members = np.flatnonzero(~is_lone & is_large)
     members = members[np.argsort(groups[members], kind="stable")]
     for inside in np.split(members, np.flatnonzero(np.diff(groups[members])) + 1):
