@@ -68,7 +68,7 @@ def _pick(values: NDArray[Any], index: NDArray[np.intp]) -> NDArray[Any]:
 def _median_values(*arrays: NDArray[Any], count: int) -> NDArray[np.int16]:
     values, clear = _sorted_clear(arrays, count)
     low = _pick(values, np.maximum(clear - 1, 0) // 2)
-    high = _pick(values, np.minimum(clear // 2, count - 1))
+    high = _pick(values, clear // 2)
     middle = np.rint((low.astype(np.float32) + high) / 2).astype(np.int16)
     return np.where(clear == 0, arrays[0], middle)
 
