@@ -45,6 +45,10 @@ SAME_OBJECT = 0.5
 REACH_M = 0.01
 """Parts that touch across an edge may be this far apart after reprojection, metres."""
 
+ROUNDED_M = 0.001
+"""Outlines that went to degrees and back are rounded to this where one is taken from another,
+metres: spikes without width would be left along what they share."""
+
 WGS84 = Geod(ellps="WGS84")
 
 
@@ -199,7 +203,8 @@ def _merged(
     table = pd.concat([part.to_crs(crs) for part in parts.values()])
     outline = shapely.union_all(table.geometry.to_numpy())
     for other in without:
-        outline = _polygons(outline.difference(other.to_crs(crs).geometry.iloc[0]))
+        taken = other.to_crs(crs).geometry.iloc[0]
+        outline = _polygons(shapely.difference(outline, taken, grid_size=ROUNDED_M))
     pixel = abs(tile.geobox.resolution.x * tile.geobox.resolution.y)
     if outline.area < pixel / 2:
         return []
