@@ -50,6 +50,10 @@ SAME_OBJECT = 0.5
 REACH_M = 0.01
 """Parts that touch across an edge may be this far apart after reprojection, metres."""
 
+ROUNDED_M = 0.001
+"""Outlines that went to degrees and back are rounded to this where one is taken from another,
+metres: spikes without width would be left along what they share."""
+
 
 @dataclass(frozen=True)
 class TileMap:
@@ -93,14 +97,14 @@ def join_tiles(
     owner = np.repeat(np.arange(len(tables)), np.diff(starts))
     groups = group(int(starts[-1]), _pairs(tables, tiles, starts))
     # Most objects lie in one tile only, and are not changed.
-    is_lone = (np.bincount(groups, minlength=1) == 1)[groups]
+    is_lone = (np.bincount(groups) == 1)[groups]
     done = [
         in_degrees(table[is_lone[start : start + len(table)]])
         for table, start in zip(tables, starts[:-1], strict=True)
     ]
     area = np.concatenate([table["area_m2"].to_numpy() for table in tables])
     # An object is no larger than the sum of its parts (1 % for rounding): this drops most noise.
-    is_large = (np.bincount(groups, area, minlength=1) * 1.01 >= min_area_m2)[groups]
+    is_large = (np.bincount(groups, area) * 1.01 >= min_area_m2)[groups]
     members = np.flatnonzero(~is_lone & is_large)
     members = members[np.argsort(groups[members], kind="stable")]
     for inside in np.split(members, np.flatnonzero(np.diff(groups[members])) + 1):
@@ -205,7 +209,8 @@ def _merged(
     table = pd.concat([part.to_crs(crs) for part in parts.values()])
     outline = shapely.union_all(table.geometry.to_numpy())
     for other in without:
-        rest = outline.difference(other.to_crs(crs).geometry.iloc[0])
+        taken = other.to_crs(crs).geometry.iloc[0]
+        rest = shapely.difference(outline, taken, grid_size=ROUNDED_M)
         outline = shapely.MultiPolygon(polygons_of(rest))
     pixel = abs(tile.geobox.resolution.x * tile.geobox.resolution.y)
     if outline.area < pixel / 2:

@@ -131,7 +131,7 @@ def geodesic_areas(
     lon, lat = to_degrees.transform(shapely.get_x(centroids), shapely.get_y(centroids))
     # Square metres of the map per square metre of the ellipsoid: k^2 in UTM.
     scale = np.asarray(Proj(crs).get_factors(lon, lat).areal_scale)
-    worst = float(np.abs(scale - 1).max(initial=0))
+    worst = float(np.abs(scale - 1).max())
     if worst > LARGEST_DISTORTION:
         raise UsageError(
             f"CRS {crs.name}: areas are off by {worst:.0%} here; expected UTM or another CRS true "

@@ -82,7 +82,7 @@ def _median_values(*arrays: NDArray[Any], count: int) -> NDArray[np.int16]:
     clear = np.stack(arrays[count:]) == 0
     values, seen = _sorted_clear(np.stack(arrays[:count]), clear)
     low = _pick(values, np.maximum(seen - 1, 0) // 2)
-    high = _pick(values, np.minimum(seen // 2, count - 1))
+    high = _pick(values, seen // 2)
     median = np.rint((low.astype(np.float32) + high) / 2).astype(np.int16)
     return np.where(seen == 0, arrays[0], median)
 

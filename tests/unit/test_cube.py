@@ -561,6 +561,27 @@ def test_median_values_equal_nanmedian(count: int, seed: int, masked: float) -> 
     np.testing.assert_array_equal(found, expected)
 
 
+@given(count=st.integers(1, 7), seed=st.integers(0, 1000))
+@examples(40)
+def test_days_and_classes_of_a_median_are_those_of_the_unmasked_layers(count, seed) -> None:
+    rng = np.random.default_rng(seed)
+    # Not in order: of one time step, an item of the day before may fill the gaps of another.
+    days = rng.integers(0, 30000, (count, 4, 5)).astype(np.uint16)
+    classes = rng.integers(0, 12, (count, 4, 5)).astype(np.uint8)
+    quality = (rng.random((count, 4, 5)) < 0.5).astype(np.uint8) * 4
+    expected, first = days[0].copy(), classes[0].copy()
+    for pixel in np.ndindex(4, 5):
+        clear = np.flatnonzero(quality[:, *pixel] == 0)
+        if clear.size:
+            ordered = sorted(days[clear, *pixel].tolist())
+            expected[pixel] = ordered[(len(ordered) - 1) // 2]
+            first[pixel] = classes[clear[0], *pixel]
+    found = composite._median_days(*days, *quality, count=count)
+    assert found.dtype == np.uint16
+    np.testing.assert_array_equal(found, expected)
+    np.testing.assert_array_equal(composite._first_clear(*classes, *quality, count=count), first)
+
+
 # --- the lazy cube ------------------------------------------------------------------------------
 
 

@@ -128,6 +128,13 @@ def test_what_was_replaced_in_kept_reviews_says_nothing():
     assert found.rows["when"].tolist() == [now, now]
 
 
+def test_a_date_that_is_none_is_not_known():
+    rows = table(id=["a", "b"], reviewed=["yes"] * 2, date_before=["2017-01-02T03:04Z", "spring"])
+    found = decisions_in(rows, "mine.gpkg").checked().rows
+    assert found["date_before"].tolist() == [pd.Timestamp("2017-01-02T03:04Z"), pd.NaT]
+    assert found["date_after"].isna().all()
+
+
 def test_odd_rows_are_named_and_the_others_are_read():
     rows = table(
         id=["a", "b", "c", "c", "d", "d", None, None, 7],

@@ -355,6 +355,7 @@ def test_the_crs_is_kept_whatever_it_is_called(place):
     crs = xr.Variable((), 0, rasterio.crs.CRS.from_epsg(32633).to_dict() | {
         "crs_wkt": rasterio.crs.CRS.from_epsg(32633).to_wkt()
     })  # fmt: skip
+    cube = cube.assign_coords(platform="sentinel-2a")  # a scalar, and no CRS
     cube = dataset(cube).assign(utm=crs) if place == "variable" else cube.assign_coords(utm=crs)
     if place == "attrs":
         cube.attrs["grid_mapping"] = "utm"
@@ -363,6 +364,23 @@ def test_the_crs_is_kept_whatever_it_is_called(place):
     found = lspipe.detect(cube, DEMO)
     assert found.rio.crs.to_epsg() == 32633
     assert found.rio.grid_mapping == "utm"
+
+
+def test_only_a_scalar_with_a_crs_is_taken_for_one(expected):
+    cube = dataset(reflectance()).assign(cloud_cover=0.3)
+    # A file's own words in the attributes of a band.
+    cube["red"].attrs["spatial_ref"] = WKT
+    found = lspipe.detect(cube, DEMO)
+    assert "cloud_cover" not in found.coords
+    assert found.to_numpy().tobytes() == expected.tobytes()
+
+
+@pytest.mark.parametrize("limit", ["low", "high"])
+def test_reflectance_up_to_its_limits_is_told_from_numbers_that_attrs_would_scale(limit):
+    cube = reflectance(np.float64)
+    cube[:, 30, 60] = getattr(channel_of("B04"), limit)
+    with pytest.raises(UsageError, match="is reflectance already"):
+        lspipe.detect(cube.assign_attrs(**SCALED), DEMO)
 
 
 def test_scalar_coordinates_and_attributes_of_a_dataset_stay():

@@ -142,6 +142,43 @@ def test_joined_pieces_with_a_gap_are_refused(axis) -> None:
     assert_geodataframe_equal(delineate(filled)[["geometry"]], delineate(whole)[["geometry"]])
 
 
+@pytest.mark.parametrize(
+    ("step", "dtype", "off", "is_even"),
+    [
+        # A hundredth of a pixel, for rounded decimals.
+        (10, "float64", 0.09, True),
+        (10, "float64", 0.11, False),
+        (10, "float64", -0.11, False),
+        # And the digits that float32 lacks, 0.62 m so far north, but never over a quarter pixel.
+        (10, "float32", 0.5, True),
+        (10, "float32", 1.0, False),
+        (2, "float32", 0.5, True),
+        (1, "float32", 0.5, False),
+        (10, "int64", 1, False),
+    ],
+)
+def test_a_coordinate_may_miss_its_place_by_what_was_rounded(step, dtype, off, is_even) -> None:
+    y = NORTH - step * np.arange(30.0)
+    y[12] += off
+    array = plain(scar=False).assign_coords(y=y.astype(dtype))
+    if is_even:
+        assert on_grid(array, name="the map").shape == (30, 40)
+    else:
+        with pytest.raises(UsageError, match="unevenly spaced `y`"):
+            on_grid(array, name="the map")
+
+
+@pytest.mark.parametrize(("shift", "is_same"), [(0.09, True), (0.11, False), (-0.11, False)])
+def test_two_grids_are_one_up_to_a_hundredth_of_a_pixel(shift, is_same) -> None:
+    one, two = probability(), probability()
+    two = two.assign_coords(x=two["x"] + shift)
+    if is_same:
+        assert compare(one, two).sizes == {"y": 30, "x": 40}
+    else:
+        with pytest.raises(UsageError, match="`x` coordinates differ, by up to 0.11"):
+            compare(one, two)
+
+
 def test_coordinates_in_float32_are_even_and_equal_to_the_same_in_float64() -> None:
     single = probability().assign_coords(
         x=plain().x.astype(np.float32), y=plain().y.astype(np.float32)

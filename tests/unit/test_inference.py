@@ -1,4 +1,5 @@
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from lspipe.inference import cut_and_add, windows
 from lspipe.inference.block import run_block
 from lspipe.inference.inputs import scale
 from lspipe.inference.observed import observed_range
+from lspipe.inference.overlap import OverlapAverage
 from lspipe.inference.presets import resolve
 from lspipe.inference.runtimes import from_callable
 from lspipe.inference.settings import InferenceSpec, Setting
@@ -196,6 +198,31 @@ def test_thousands_of_windows_over_a_pixel_keep_the_promised_digits():
     pixels = np.full((1, 160, 160), 0.3 + 1.7e-6, np.float32)
     found = whole(pixels, setting, network=lambda batch: batch)
     np.testing.assert_allclose(found, pixels[0], atol=1e-7, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("window", "stride", "blend", "dtype"),
+    [
+        (8, 3, "uniform", torch.int32),
+        (63, 1, "uniform", torch.int32),  # 2^19 steps per unit, and no fewer
+        (64, 1, "uniform", torch.int64),
+        (8, 4, "hann", torch.int64),
+    ],
+)
+def test_a_sum_has_the_finest_steps_that_cannot_overflow(window, stride, blend, dtype):
+    setting = Setting(window=window, stride=stride, blend=blend)
+    scene = SimpleNamespace(
+        tile_shape=(200, 150),
+        runtime=SimpleNamespace(device=torch.device("cpu")),
+        inputs=SimpleNamespace(way=gather.BY_SLICES),
+    )
+    average = OverlapAverage.of((slice(0, 50), slice(10, 60)), setting, scene)
+    most = windows.coverage(200, window, stride).max() * windows.coverage(150, window, stride).max()
+    assert average.dtype == dtype
+    limit = torch.iinfo(dtype).max
+    assert int(average.scale) * int(most) <= limit < 2 * int(average.scale) * int(most)
+    assert np.log2(average.scale) % 1 == 0
+    assert average.shape == (50, 50)
 
 
 @examples(30)
@@ -386,7 +413,9 @@ def test_the_observed_range_of_parts_joins_to_that_of_the_tile():
     low = np.fmin(parts[0][:, 0], parts[1][:, 0])
     high = np.fmax(parts[0][:, 1], parts[1][:, 1])
     np.testing.assert_array_equal(np.stack([low, high], axis=1), expected)
-    assert np.isnan(observed_range(pixels[:, :3], mask[:3])).all()
+    nothing = observed_range(pixels[:, :3], mask[:3])
+    assert (nothing.shape, nothing.dtype) == (expected.shape, expected.dtype)
+    assert np.isnan(nothing).all()
     seen = pixels[:, ~mask & (pixels != -32768).all(0)] * 1e-4
     np.testing.assert_allclose(expected, np.stack([seen.min(1), seen.max(1)], 1), rtol=1e-6)
 

@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+from unittest.mock import patch
+
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from lspipe.change import objects
 from lspipe.change.compare import change_codes
-from lspipe.change.objects import Kind, kinds_of_change, kinds_of_detection
+from lspipe.change.components import label
+from lspipe.change.objects import (
+    Kind,
+    kinds_of_change,
+    kinds_of_detection,
+    select,
+    summarise,
+    with_rim,
+)
 from lspipe.change.spec import ChangeSpec
 from lspipe.schema import CODE_NODATA, State
 from tests.properties import examples
@@ -124,3 +136,78 @@ def test_a_pixel_at_the_threshold_is_no_landslide_and_one_above_it_is() -> None:
     state = change_codes(before, after, ChangeSpec(threshold=0.5))
     kinds = kinds_of_change(before, after, state, threshold=5000, tolerance_px=1, connectivity=8)
     assert kinds[0, ::8].tolist() == [Kind.NONE, Kind.NONE, Kind.VANISHED, Kind.NEW, 0, 0]
+
+
+def test_a_rim_at_a_corner_belongs_to_the_object_only_with_eight_neighbours() -> None:
+    before, after = np.zeros((2, 6, 6), np.uint16)
+    after[0:3, 0:3] = after[3, 3] = 9000
+    before[3, 3] = 4000  # too high before to be a seed
+    for connectivity, kind in ((8, Kind.NEW), (4, Kind.PERSISTENT)):
+        assert kinds(before, after, connectivity=connectivity)[3, 3] == kind
+
+
+# --- statistics ---------------------------------------------------------------------------------
+
+
+def expected_statistics(kind: Kind, before: list[int] | None, after: list[int]) -> dict:
+    """The statistics of one object, a pixel after the other."""
+    one, two = (
+        [None if c == CODE_NODATA else c / 1e4 for c in codes or []] for codes in (before, after)
+    )
+    tops, gains, likely = [], [], []
+    for b, a in zip(one or [None] * len(two), two, strict=True):
+        tops.append(max(p for p in (a, b) if p is not None))
+        if a is not None and b is not None:
+            gains.append(a - b)
+        if kind == Kind.NEW:
+            likely.append(a * (1 - b))
+        elif kind == Kind.VANISHED:
+            likely.append(b * (1 - a))
+        else:
+            likely.append(a * b if kind == Kind.PERSISTENT else tops[-1])
+    return {
+        "status": kind.name.lower(),
+        "n_px": len(two),
+        "probability_mean": np.mean(tops),
+        "probability_max": max(tops),
+        "gain_mean": np.mean(gains) if gains else np.nan,
+        "evidence": np.mean(likely),
+    }
+
+
+@given(PAIRS, st.booleans(), st.integers(1, 9))
+def test_statistics_are_those_of_the_pixels_one_by_one(pair, is_one_date, strip) -> None:
+    before, after = (None if is_one_date else pair[0]), pair[1]
+    kind_of = kinds_of_detection(after, threshold=5000) if is_one_date else kinds(before, after)
+    found = label(kind_of)
+    with patch.object(objects, "BLOCK", strip):
+        table = summarise(found, kind_of, before, after)
+    assert len(table) == found.count
+    for number, row in enumerate(table.to_dict("records"), start=1):
+        where = found.labels == number
+        codes = [None if date is None else date[where].tolist() for date in (before, after)]
+        expected = expected_statistics(Kind(kind_of[where][0]), *codes)
+        assert row == pytest.approx(expected, nan_ok=True)
+
+
+@given(PAIRS, st.integers(1, 9), st.data())
+def test_selected_objects_keep_their_pixels_and_are_numbered_anew(pair, strip, data) -> None:
+    found = label(kinds(*pair))
+    labels, first = found.labels.copy(), found.first.copy()
+    wanted = data.draw(st.lists(st.booleans(), min_size=found.count, max_size=found.count))
+    with patch.object(objects, "BLOCK", strip):
+        kept = select(found, np.array(wanted, bool))
+    expected = np.zeros_like(labels)
+    for number, old in enumerate(np.flatnonzero(wanted) + 1, start=1):
+        expected[labels == old] = number
+    np.testing.assert_array_equal(kept.labels, expected)
+    assert kept.first.tolist() == first[np.array(wanted, bool)].tolist()
+
+
+@given(hnp.arrays(bool, (6, 7), elements=st.sampled_from([True, *[False] * 8]), fill=st.nothing()))
+def test_a_rim_is_of_the_eight_neighbours(mask) -> None:
+    expected = np.zeros_like(mask)
+    for pixel in np.argwhere(mask).tolist():
+        for near in neighbours(tuple(pixel), mask.shape):
+            expected[near] = True
+    np.testing.assert_array_equal(with_rim(mask), expected)

@@ -313,6 +313,34 @@ def test_a_scene_that_fits_both_is_refused(dn):
         radiometry_from_pixels(dn)
 
 
+def red(low=0, dark=0, bright=0):
+    """So many pixels below 1000, of 1000 to 1499, and brighter, each at the upper limit."""
+    return np.repeat(np.array([999, 1499, 1500], np.uint16), [low, dark, bright])
+
+
+@pytest.mark.parametrize(
+    ("dn", "offset"),
+    [
+        (red(51, 0, 949), 0.0),  # more than 5 % below 1000: shifted already
+        (red(4, 47, 949), -0.1),  # fewer than 0.5 %, and more than 5 % as dark as vegetation: raw
+        (red(0, 51, 949), -0.1),
+        (red(0, 1000, 0) + np.uint16(1), None),  # nothing is dark
+        (red(50, 0, 950), None),  # 5 %, and no more
+        (red(5, 46, 949), None),  # 0.5 %, and no fewer
+        (red(4, 46, 950), None),  # 5 % dark, and no more
+        (red(51, 0, 948), None),  # 999 pixels are too few
+        (np.concatenate([red(51, 0, 948), [0, 65535]]), None),  # and these two are none
+    ],
+)
+def test_shares_of_dark_pixels_decide_only_beyond_their_limits(dn, offset):
+    if offset is None:
+        with pytest.raises(RadiometryError, match="another catalogue"):
+            radiometry_from_pixels(dn)
+    else:
+        found = radiometry_from_pixels(dn)
+        assert (found.scale, found.offset) == (1e-4, offset)
+
+
 def test_saturated_pixels_do_not_hide_dark_ones():
     dark = np.random.default_rng(0).integers(1020, 1400, 4000)
     dn = np.concatenate([dark, np.full(200_000, 65535)]).astype(np.uint16)
@@ -395,6 +423,9 @@ def test_a_misspelt_class_is_refused():
         MaskSpec(scl=("clouds",))
     with pytest.raises(ValueError, match="dilate_px: found -1"):
         MaskSpec(dilate_px=-1)
+    with pytest.raises(ValueError, match="dilate_px 101, expected 0 to 100"):
+        MaskSpec(dilate_px=101)
+    assert [MaskSpec(dilate_px=px).dilate_px for px in (0, 100)] == [0, 100]
 
 
 bits = st.sampled_from([0, 0, 0, 0, 1, 2, 4, 8, 12, 16, 64])

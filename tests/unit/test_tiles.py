@@ -49,7 +49,9 @@ def scene() -> tuple[np.ndarray, np.ndarray]:
 
 
 def outline(found: gpd.GeoDataFrame) -> shapely.Geometry:
-    return shapely.union_all(found.to_crs(32633).geometry.to_numpy())
+    # To the millimetre: corners that met before they went to degrees and back meet again.
+    moved = shapely.set_precision(found.to_crs(32633).geometry.to_numpy(), 1e-3)
+    return shapely.union_all(moved, grid_size=1e-3)
 
 
 def pixels(mask: np.ndarray) -> float:
@@ -186,6 +188,44 @@ def test_a_small_object_within_a_large_one_of_another_status_is_not_it() -> None
     assert found.set_index("status")["n_px"].to_dict() == {"new": 4, "persistent": 30}
 
 
+def test_half_of_the_larger_in_common_makes_one_object_of_two_statuses() -> None:
+    there = scene()[0]
+    there[4:8, 13:17] = 9000
+    for width, count in ((2, 1), (1, 2)):  # 8 and 4 of its 16 pixels
+        before, after = scene()
+        after[4:8, 13 : 13 + width] = 9000
+        found = join(part("A", before, after, LEFT), part("B", there, there, RIGHT))
+        assert len(found) == count
+
+
+@pytest.mark.parametrize(("shift", "count"), [(4, 1), (6, 2)])
+def test_less_than_half_a_pixel_in_common_is_a_sliver(shift, count) -> None:
+    before, after = scene()
+    after[5, 14] = 9000
+    # Grids that do not coincide, as those of two zones.
+    moved = GeoBox(WORLD.shape, Affine.translation(shift, 0) * WORLD.affine, WORLD.crs)
+    found = join(part("A", before, after, LEFT), part("B", before, after, RIGHT, moved))
+    assert len(found) == count
+
+
+def test_each_pair_of_parts_is_measured_by_its_own_sizes() -> None:
+    before, after = scene()
+    clouded, there_before, there_after = before.copy(), *scene()
+    # Dated differently, and the same pixels: one object, however large others are.
+    after[0:2, 13:15] = there_before[0:2, 13:15] = there_after[0:2, 13:15] = 9000
+    # Large and new; an old one within it is too small to be the same.
+    after[4:12, 12:18] = 9000
+    there_before[7:9, 14:16] = there_after[7:9, 14:16] = 9000
+    # Undetermined in one tile, new in the other.
+    after[15:19, 12:17] = 9000
+    clouded[14:20, 11:18] = CODE_NODATA
+    there_after[15:19, 13:17] = 9000
+    found = join(part("A", clouded, after, LEFT), part("B", there_before, there_after, RIGHT))
+    assert sorted(zip(found["status"], found["n_px"], strict=True)) == [
+        ("new", 4), ("new", 16), ("new", 48), ("persistent", 4),
+    ]  # fmt: skip
+
+
 def test_parts_that_touch_where_only_one_is_cut_are_two() -> None:
     before, after = scene()
     after[5:9, 14:18] = 9000  # up to the edge of the left tile
@@ -245,14 +285,21 @@ def test_clear_tiles_give_the_objects_of_the_whole(pair, start, stop) -> None:
 
 @examples(30)
 @given(
-    hnp.arrays(np.uint16, (2, HEIGHT, WIDTH), elements=st.sampled_from([0, 0, 0, 9000])),
+    # Every pixel is drawn: left to itself, hypothesis fills most of an array with one value.
+    hnp.arrays(
+        np.uint16,
+        (2, 8, WIDTH),
+        elements=st.sampled_from([0, 0, 0, 9000]),
+        fill=st.nothing(),
+    ),
     st.integers(3, 14),
     st.integers(15, 27),
 )
 def test_no_pixel_is_lost_or_invented_where_statuses_meet_at_an_edge(pair, start, stop) -> None:
     cuts = {"A": np.s_[:, :stop], "B": np.s_[:, start:]}
-    found = join(*(part(name, *pair, cut) for name, cut in cuts.items()))
+    found = join(*(part(name, *pair, cut, WORLD[:8]) for name, cut in cuts.items()))
     above = (pair > 5000).any(axis=0)
+    assert found.geometry.is_valid.all()
     assert outline(found).area == pytest.approx(pixels(above), abs=1)
 
 

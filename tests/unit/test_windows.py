@@ -125,11 +125,20 @@ def test_a_tail_that_cannot_fill_a_halo_joins_its_neighbour(length, block, expec
 def test_a_block_smaller_than_its_halo_is_refused():
     with pytest.raises(ValueError, match=r"block of 100 pixels: expected at least 223"):
         windows.block_edges(1000, 100, 223)
+    with pytest.raises(ValueError, match=r"block of 0 pixels: expected at least 1"):
+        windows.block_edges(1000, 0, 0)
+    assert windows.block_edges(446, 223, 223) == (0, 223, 446)
+    assert windows.block_edges(3, 1, 0) == (0, 1, 2, 3)
 
 
 @pytest.mark.parametrize(
-    ("block", "chunk"), [(3660, 610), (1830, 610), (1220, 610), (610, 610), (5490, 610), (300, 300)]
-)
+    ("block", "chunk"),
+    [
+        (3660, 610), (1830, 610), (1220, 610), (610, 610), (5490, 610), (300, 300),
+        (3666, 282),  # six times 611, which is too large
+        (617, 1),  # a prime
+    ],
+)  # fmt: skip
 def test_the_chunk_of_a_block_divides_it(block, chunk):
     assert windows.chunk_of(block) == chunk
 
