@@ -214,7 +214,7 @@ def test_a_sum_has_the_finest_steps_that_cannot_overflow(window, stride, blend, 
     scene = SimpleNamespace(
         tile_shape=(200, 150),
         runtime=SimpleNamespace(device=torch.device("cpu")),
-        inputs=SimpleNamespace(way=gather.BY_SLICES),
+        inputs=SimpleNamespace(method=cut_and_add.BY_SLICES),
     )
     average = OverlapAverage.of((slice(0, 50), slice(10, 60)), setting, scene)
     most = windows.coverage(200, window, stride).max() * windows.coverage(150, window, stride).max()
