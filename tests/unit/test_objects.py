@@ -19,9 +19,9 @@ from lspipe.change.objects import (
     kinds_of_detection,
     select,
     summarise,
-    with_rim,
 )
 from lspipe.change.spec import ChangeSpec
+from lspipe.preprocess.masks import spread
 from lspipe.schema import CODE_NODATA, State
 from tests.properties import examples
 
@@ -210,4 +210,4 @@ def test_a_rim_is_of_the_eight_neighbours(mask) -> None:
     for pixel in np.argwhere(mask).tolist():
         for near in neighbours(tuple(pixel), mask.shape):
             expected[near] = True
-    np.testing.assert_array_equal(with_rim(mask), expected)
+    np.testing.assert_array_equal(spread(mask, 1), expected)
