@@ -205,7 +205,7 @@ def opened(
         elif store.peek_json(run / "run.json") != prepared.previous:
             prepared = prepare(prepared.plan.workflow, run)
         if prepared.previous is None:
-            store.write_json(run / "items.json", prepared.frozen)
+            store.write_json(run / "items.json", prepared.frozen, indent=None)
             store.write_json(run / "run.json", run_json(prepared.plan, state="planned"))
         yield prepared
 
