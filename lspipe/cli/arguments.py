@@ -261,7 +261,9 @@ def _workflow_verbs(group: Any) -> None:
         metavar=("W", "S", "E", "N"),
         help="only blocks touching this box, degrees",
     )
-    run.add_argument("--limit", type=int, metavar="N", help="at most N blocks")
+    run.add_argument(
+        "--limit", type=int, metavar="N", help="at most N places: blocks, on all dates"
+    )
     run.add_argument("--only-failed", action="store_true", help="only blocks that failed last time")
 
 

@@ -38,6 +38,8 @@ class Progress:
                 self._line(text)
             case events.Note(text):
                 self._line(f"note: {text}")
+            case events.Caution(text):
+                self._line(f"warning: {text}")
             case events.Dashboard(link):
                 self._line(f"dashboard {link}")
             case events.Start(total):

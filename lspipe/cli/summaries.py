@@ -161,6 +161,8 @@ def summary_text(summary: Summary, score: ListScore | None) -> str:
 def status_text(facts: dict[str, Any]) -> str:
     """Describe how far a run is."""
     lines = [f"{facts['name']}: {facts['state']}"]
+    if facts["state"] == "running" and not facts["is_running"]:
+        lines = [f"{facts['name']}: stopped (the process is gone; the same command resumes)"]
     lines += [
         f"  {tile:8s} {counts['done']} of {counts['total']} blocks"
         for tile, counts in facts["tiles"].items()

@@ -63,9 +63,11 @@ def plan(options: argparse.Namespace) -> int:
     """Freeze the items and report what a run would do, and cost."""
     from lspipe.evaluate.truth import known_landslides
     from lspipe.runs import pipeline
-    from lspipe.runs.events import Planned
+    from lspipe.runs.events import Note, Planned
 
     def show_plan(event: Event) -> None:
+        if isinstance(event, Note):
+            say(f"note: {event.text}")
         if isinstance(event, Planned):
             estimate, notes = event.estimate, list(event.warnings)
             facts = {**event.description, "estimate": estimate.as_json(), "warnings": notes}

@@ -197,4 +197,4 @@ def test_a_truth_that_is_missing_is_noted_by_validate_and_refused_before_anythin
 
 def test_validate_refuses_results_that_cannot_be_written(world, capsys):
     words = ("validate", world.workflow, "--set", "output.path=workflow.yaml/run")
-    assert "output.path: found" in told(capsys, *words, code=2)[1]
+    assert "workflow.yaml, which is not a folder" in told(capsys, *words, code=2)[1]

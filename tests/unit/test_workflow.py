@@ -204,7 +204,9 @@ def test_a_misspelt_catalogue_is_refused(tmp_path):
 def test_results_that_cannot_be_written_are_refused(tmp_path):
     (tmp_path / "file").touch()
     content = changed(output={"path": "file/run"})
-    with pytest.raises(WorkflowError, match=r"output\.path: .*file/run: .*file is not a folder"):
+    with pytest.raises(
+        WorkflowError, match=r"output\.path: .*file/run: .*file, which is not a folder"
+    ):
         check_paths(Workflow.from_file(written(tmp_path, content)))
     content = changed(output={"path": "/proc/1/run"})
     with pytest.raises(WorkflowError, match=r"output\.path: /proc/1/run: cannot be written"):
