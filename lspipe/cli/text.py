@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import textwrap
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -38,6 +39,22 @@ def size(count: int) -> str:
 def counted(count: int, noun: str, plural: str = "") -> str:
     """Return a number with its noun, in the plural (with an s if none is given) where not 1."""
     return f"{count} {noun if count == 1 else plural or f'{noun}s'}"
+
+
+WIDTH = 80
+"""Columns of a terminal as it opens."""
+
+
+def entry(label: str, text: str) -> list[str]:
+    """Return a line with its label, folded to `WIDTH` columns; no word is cut, and no path."""
+    return textwrap.wrap(
+        text,
+        WIDTH,
+        initial_indent=f"{label:14s} ",
+        subsequent_indent=" " * 15,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
 
 
 def table(rows: list[list[str]], *, left: int = 1) -> list[str]:

@@ -342,6 +342,7 @@ ROWS: dict[str, list[Row]] = {
     "search.catalog": [Row("elsewhere", in_run("list", "probability"))],
     "search.collection": [Row("another", in_plan(steps))],
     "search.query": [Row("{eo:cloud_cover: {lt: 8}}", in_plan(steps))],
+    "search.exclude": [Row("[S2A_18GYS_20180120_0_L2A]", in_plan(steps))],
     "search.page_size": [Row("7", page_asked)],
     "cube.loader": [
         Row(f"{__name__}:counted_loader", lambda looking: looking.run().get("own loader")),

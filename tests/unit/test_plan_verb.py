@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -15,7 +16,9 @@ from lspipe.errors import UsageError
 from lspipe.inference.presets import AGREEMENT
 from lspipe.runs.prepare import Prepared, prepare, whats_left
 from lspipe.workflow import Workflow
-from tests.worlds import make_world, plan_only
+from tests.worlds import add_scene, ground, make_world, plan_only
+
+SMALL = {"window": 16, "stride": 8, "tta": "none"}
 
 
 @pytest.fixture(scope="module")
@@ -31,10 +34,18 @@ def told(capsys, *words, code=0):
     return answer.out, answer.err
 
 
+def unfolded(out):
+    """Lines of a text, each with those it was folded into."""
+    return re.sub(r"\n {15}(?=\S)", " ", out).splitlines()
+
+
 def test_a_plan_reads_as_a_person_would_ask(world, tmp_path, capsys):
     out, err = told(capsys, "plan", world.workflow, "--output", tmp_path / "run")
-    lines = dict(line.split(maxsplit=1) for line in out.splitlines() if line[0].isalpha())
+    lines = dict(line.split(maxsplit=1) for line in unfolded(out) if line[0].isalpha())
+    assert max(map(len, out.splitlines())) <= 84, "a terminal has 80 columns, a table a little more"
     assert "left to do     18 of 18 blocks, then the list" in out
+    assert lines["area"] == "12,046 km2 (tiles 18GYS)"
+    assert "  before  2017-01-15 14:37  " in out
     assert lines["dates"] == "before 2017-01-01 to 2017-03-31, after 2018-01-01 to 2018-03-31"
     assert lines["inference"] == (
         "window 32, stride 16 (overlap 50.0%), tta d4 max average-then-max, blend uniform"
@@ -42,11 +53,11 @@ def test_a_plan_reads_as_a_person_would_ask(world, tmp_path, capsys):
     assert (
         "decided by   workflow: window, stride, tta; paper default: tta_merge, tta_order, blend; "
         "default: batch_size"
-    ) in out
+    ) in "\n".join(unfolded(out))
     assert "computed with  cpu fp32 eager, batches of 4, 1 thread" in out
     assert "18 new, 0 done, 0 to redo" in out
     assert "per worker, which has" in out
-    assert "on 2 workers of this machine's speed" in out
+    assert "on 2 workers of this machine's speed" in " ".join(out.split())
     table = out.partition("presets ")[2].splitlines()[2:7]
     names = [line.strip("* ").split("  ")[0] for line in table]
     assert names == ["paper", "balanced", "fast", "preview", "as asked"]
@@ -75,7 +86,37 @@ def test_the_days_of_an_event_are_printed(world, tmp_path, capsys):
     assert (
         "dates          before 2017-01-02 to 2017-04-01, after 2018-01-02 to 2018-04-01 "
         "(derived from the event of 2018-01-01)"
-    ) in told(capsys, *words)[0]
+    ) in unfolded(told(capsys, *words)[0])
+
+
+def test_a_plan_names_the_cloud_of_each_scene_and_those_left_out(tmp_path, capsys):
+    world = make_world(tmp_path, size=64, inference=SMALL, execution={"block": 40})
+    hazy = {"time": "2018-02-19T14:37:51Z", "clouds": [(20, 30, 30)], "baseline": "04.00"}
+    add_scene(tmp_path, size=64, values=ground(), **hazy)
+    out, _ = told(capsys, "plan", world.workflow)
+    assert re.search(r"after   2018-01-20 14:37  0\.0% of the area is cloud, masked or empty", out)
+    assert re.search(r"left out, after: 2018-02-19 14:37  [3-9]\d\.\d% is cloud", out)
+    facts = json.loads(told(capsys, "plan", world.workflow, "--json")[0])
+    (_, after) = facts["tiles"][0]["steps"]
+    assert after["scenes"][0]["masked_share"] == 0
+    assert facts["area"]["km2"] == pytest.approx(109.8**2, rel=0.01)
+
+
+def test_a_scene_can_be_left_out_by_its_id(tmp_path, capsys):
+    world = make_world(tmp_path, size=64, inference=SMALL, execution={"block": 40})
+    add_scene(tmp_path, size=64, values=ground(), time="2018-02-19T14:37:51Z", baseline="04.00")
+    first = lspipe.plan(world.workflow)
+    assert "exclude" not in first.detection_inputs["search"], "equal to plans from before the key"
+    chosen = first.tiles[0].steps[1].items[0].id
+    out, _ = told(capsys, "plan", world.workflow, "--set", f"search.exclude=[{chosen}, S2A_GONE]")
+    assert f"excluded       {chosen}, S2A_GONE (search.exclude)" in unfolded(out)
+    assert "search.exclude: S2A_GONE: no scene of this id was found" in " ".join(out.split())
+    assert f"          {chosen}\n" not in out
+    both = [item["id"] for item in json.loads((world.run / "items.json").read_text())["features"]]
+    assert chosen not in both
+    every = ", ".join([chosen, *(name for name in both if "2018" in name)])
+    _, err = told(capsys, "plan", world.workflow, "--set", f"search.exclude=[{every}]", code=4)
+    assert "search.exclude leaves out all 2 that were found" in err
 
 
 TIGHT = "cluster.memory_per_worker=100MB"
