@@ -18,6 +18,17 @@ if TYPE_CHECKING:
     from lspipe.train.course import Trained
 
 
+def validate_text(workflow: str, facts: dict[str, Any]) -> str:
+    """Say that a workflow is valid, and what it asks for."""
+    lines = [
+        f"{workflow}: valid ({facts['model']})",
+        *area_lines(facts["area"]),
+        f"run directory  {facts['run']}",
+        f"next           lspipe plan {workflow}",
+    ]
+    return "\n".join(lines)
+
+
 def plan_text(facts: dict[str, Any], cost: Estimate, notes: list[str]) -> str:
     """Describe what a plan would do, and cost."""
     lines = [

@@ -42,6 +42,7 @@ from lspipe.runs.summary import (
     summarise,
     write_summary,
 )
+from lspipe.runs.validation import check_before_search
 from lspipe.workflow import Workflow, check_output
 
 if TYPE_CHECKING:
@@ -104,9 +105,12 @@ def _asked(workflow: Workflow | Path | str, output: Path | str | None) -> tuple[
     asked = workflow if isinstance(workflow, Workflow) else Workflow.from_file(workflow)
     if output is None:
         check_output(asked)
-        return asked, asked.run_directory
-    check_folder(output)
-    return asked, Path(output)
+        directory = asked.run_directory
+    else:
+        check_folder(output)
+        directory = Path(output)
+    check_before_search(asked, directory)
+    return asked, directory
 
 
 def _describe(prepared: Prepared) -> dict[str, Any]:
@@ -160,8 +164,6 @@ def run(
     if prepared.is_finished:
         select(prepared, selection)
         return earlier_summary(prepared)
-    for text in warnings(prepared.plan):
-        report(Caution(text))
     if prepared.left:
         check_memory(prepared.plan, is_laid_out=prepared.is_laid_out)
     try:
@@ -191,6 +193,8 @@ def _run_locked(prepared: Prepared, selection: Selection, report: Report) -> Sum
 
 def _run(prepared: Prepared, todo: Todo, log: Log) -> Summary:
     plan, began = prepared.plan, time.time()
+    for text in warnings(plan):
+        log(Caution(text))
     wanted = (key for key, blocks in todo.items() if blocks)
     guard.check_before_run(plan, wanted, run=prepared.run, report=log)
     note_state(prepared, "running")

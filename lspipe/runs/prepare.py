@@ -7,6 +7,7 @@ differences; if nothing was computed in it yet, it is planned anew.
 
 from __future__ import annotations
 
+import logging
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -37,6 +38,9 @@ if TYPE_CHECKING:
 
     from lspipe.runs.events import Report
     from lspipe.workflow import Workflow
+
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -140,6 +144,7 @@ def _anew(workflow: Workflow, run: Path, *, replaced: Mapping[str, Any] | None =
 
 def _resumed(workflow: Workflow, run: Path, previous: Mapping[str, Any]) -> Prepared:
     """Plan with the items and decisions of the directory, which no search repeats."""
+    logger.info("taking the scenes that %s has frozen; no search", run)
     frozen = store.read_json(run / "items.json")
     laid_out = _laid_out(run, previous)
     made = make(
@@ -202,7 +207,9 @@ def _cells(tile: TilePlan) -> tuple[list[int], list[int]]:
 def _searched(workflow: Workflow) -> dict[str, Any]:
     """Search, and freeze what was found together with what was not."""
     area, notes = read_area(workflow.aoi, workflow.folder), list[str]()
+    logger.info("searching %s over %s", workflow.search.collection, area.source)
     tiles = find_tiles(workflow.search, area, workflow.dates, workflow.folder, note=notes.append)
+    logger.info("found %d tiles: %s", len(tiles), ", ".join(tile.name for tile in tiles))
     return freeze(tiles, notes=notes)
 
 

@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 
 def test_the_extras_are_those_that_can_be_installed():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    for_users = set(project["optional-dependencies"]) - {"test", "benchmarks"}
+    for_users = set(project["optional-dependencies"]) - {"test", "benchmarks", "docs"}
     assert set(doctor.EXTRAS) == for_users
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -12,9 +13,12 @@ import pytest
 
 import lspipe
 from lspipe.cli import main
-from lspipe.errors import UsageError
+from lspipe.errors import ModelError, UsageError
 from lspipe.inference.presets import AGREEMENT
+from lspipe.inference.reference import ModelReference
+from lspipe.models import read_item
 from lspipe.runs.prepare import Prepared, prepare, whats_left
+from lspipe.runs.validation import validate
 from lspipe.workflow import Workflow
 from tests.worlds import add_scene, ground, make_world, plan_only
 
@@ -217,7 +221,10 @@ def test_init_says_for_machines_what_it_wrote(tmp_path, capsys):
 def test_validate_notes_what_is_not_there_yet(world, capsys):
     words = ("validate", world.workflow, "--set", "search.catalog=later")
     out, err = told(capsys, *words)
-    assert out == f"{world.workflow}: valid (bare-ground)\n"
+    assert out.splitlines()[:2] == [
+        f"{world.workflow}: valid (bare-ground)",
+        "area           12,046 km2 (tiles 18GYS)",
+    ]
     assert err == f"note: search.catalog: {world.folder / 'later'} is not there yet\n"
     facts = json.loads(told(capsys, *words, "--json")[0])
     assert len(facts["not_there_yet"]) == 1
@@ -239,3 +246,45 @@ def test_a_truth_that_is_missing_is_noted_by_validate_and_refused_before_anythin
 def test_validate_refuses_results_that_cannot_be_written(world, capsys):
     words = ("validate", world.workflow, "--set", "output.path=workflow.yaml/run")
     assert "workflow.yaml, which is not a folder" in told(capsys, *words, code=2)[1]
+
+
+def test_validate_loads_a_network_only_where_a_quick_look_finds_an_obstacle(
+    world, tmp_path, monkeypatch
+):
+    item = read_item("shipped:demo")
+    for path in (item.path, item.weights):
+        shutil.copy(path, tmp_path / path.name)
+    asked = Workflow.from_file(
+        world.workflow, overrides=(f"model.item={tmp_path / item.path.name}",)
+    )
+    with monkeypatch.context() as patch:
+        patch.setattr(ModelReference, "of", None)
+        assert validate(asked)["model"] == "demo"
+    with (tmp_path / item.weights.name).open("r+b") as file:
+        file.write(b"other")
+    with pytest.raises(ModelError, match="the weights were changed or not fully copied"):
+        validate(asked)
+
+
+def test_a_plan_refuses_scenes_without_the_classes_of_the_mask(tmp_path):
+    world = make_world(tmp_path, size=64, inference=SMALL, execution={"block": 40})
+    for path in (tmp_path / "items").glob("*.json"):
+        document = json.loads(path.read_text(encoding="utf-8"))
+        del document["assets"]["scl"]
+        path.write_text(json.dumps(document), encoding="utf-8")
+    with pytest.raises(UsageError, match=r"no scene classes \(SCL\), which cube\.mask\.scl needs"):
+        lspipe.plan(world.workflow)
+    lspipe.plan(Workflow.from_file(world.workflow, overrides=("cube.mask.scl=[]",)))
+
+
+def test_validate_asks_whether_a_wide_area_and_swapped_dates_are_meant(world):
+    wide = Workflow.from_file(world.workflow, overrides=("aoi={bbox: [-72, -70, -43, -43]}",))
+    assert "is a wide area; a bbox is [west, south, east, north]" in validate(wide)["notes"][0]
+    days = [f"{{start: {year}-01-01, end: {year}-02-01}}" for year in (2018, 2017)]
+    swapped = Workflow.from_file(
+        world.workflow, overrides=(f"dates={{before: {days[0]}, after: {days[1]}}}",)
+    )
+    assert validate(swapped)["notes"] == [
+        "dates: before is later than after: new and vanished change places"
+    ]
+    assert validate(Workflow.from_file(world.workflow))["notes"] == []

@@ -101,7 +101,11 @@ WRONG = [
     (changed(cube={"loader": "gdal"}), "cube.loader", "odc, stackstac or"),
     (changed(cube={"mask": {"scl": ["cloud"]}}), "cube.mask.scl.0", "'cloud'"),
     (changed(cube=None), "cube", "found nothing, expected keys and values (loader"),
-    (changed(inference={"window": "22"}), "inference.window", "found '22', expected a whole"),
+    (
+        changed(inference={"window": "22"}),
+        "inference.window",
+        "found '22' (without quotes it is a number), expected a whole",
+    ),
     (changed(aoi={"tiles": []}), "aoi.tiles", "1 or more of them"),
     (changed(aoi={"tiles": ["18IOS"]}), "aoi.tiles.0", "a Sentinel-2 tile such as 18GYS"),
     (changed(aoi={"bbox": [0, 0, 1, 91]}), "aoi", "expected [west, south, east, north] in degrees"),
