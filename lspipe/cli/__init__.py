@@ -65,13 +65,19 @@ def main(arguments: list[str] | None = None) -> int:
 LEVELS = (logging.WARNING, logging.INFO, logging.DEBUG)
 """Of lspipe's own messages, by how often --verbose is given."""
 
+FORMS = (
+    "%(levelname)s: %(message)s",
+    "%(asctime)s %(message)s",
+    "%(asctime)s %(name)s: %(message)s",
+)
+
 
 def _set_up_logging(verbose: int) -> None:
     """Show warnings; with -v lspipe's own story; with -vv also what libraries say."""
     is_all = verbose >= 2
     logging.basicConfig(
         level=logging.DEBUG if is_all else logging.WARNING,
-        format="%(asctime)s %(name)s: %(message)s" if verbose else "%(levelname)s: %(message)s",
+        format=FORMS[min(verbose, 2)],
         datefmt="%H:%M:%S",
     )
     logging.getLogger("lspipe").setLevel(LEVELS[min(verbose, 2)])

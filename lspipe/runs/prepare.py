@@ -144,7 +144,6 @@ def _anew(workflow: Workflow, run: Path, *, replaced: Mapping[str, Any] | None =
 
 def _resumed(workflow: Workflow, run: Path, previous: Mapping[str, Any]) -> Prepared:
     """Plan with the items and decisions of the directory, which no search repeats."""
-    logger.info("taking the scenes that %s has frozen; no search", run)
     frozen = store.read_json(run / "items.json")
     laid_out = _laid_out(run, previous)
     made = make(
@@ -155,6 +154,7 @@ def _resumed(workflow: Workflow, run: Path, previous: Mapping[str, Any]) -> Prep
         batch_size=previous["detection_inputs"]["inference"]["batch_size"],
     )
     _refuse_another(previous, made, run)
+    logger.info("taking the scenes that %s has frozen; no search", run)
     return Prepared(run, made, previous, frozen, _done(made, laid_out), bool(laid_out))
 
 

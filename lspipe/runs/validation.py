@@ -10,10 +10,8 @@ import hashlib
 from typing import TYPE_CHECKING, Any
 
 from lspipe.errors import WorkflowError
-from lspipe.inference.reference import ModelReference
 from lspipe.models import listed
 from lspipe.models.item import digest
-from lspipe.runs import store
 from lspipe.runs.model import read_model
 from lspipe.search.areas import read_area
 from lspipe.workflow import Workflow, check_paths
@@ -61,7 +59,10 @@ def check_before_search(workflow: Workflow, run: Path) -> None:
         UsageError: the model item cannot be used, the directory holds other files, or the scenes
             have nothing that the mask could be made of.
     """
-    store.check_directory(run)
+    if run.exists():
+        from lspipe.runs import store  # zarr takes a while, and mostly there is no folder yet
+
+        store.check_directory(run)
     read_model(workflow)
     collection = workflow.search.collection
     if workflow.cube.mask.scl and collection in WITHOUT_CLASSES:
@@ -97,6 +98,8 @@ def _check_network(workflow: Workflow, item: ModelItem) -> None:
         read_weights(item)  # says what is wrong with them
     if is_plain and spec.runtime in ("auto", "eager") and not _lacks_a_package(item):
         return
+    from lspipe.inference.reference import ModelReference
+
     ModelReference.of(item, device=spec.device, precision=spec.precision, runtime=spec.runtime)
 
 
