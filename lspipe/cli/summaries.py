@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import textwrap
+from os.path import normpath
 from typing import TYPE_CHECKING, Any
 
 from lspipe.cli.text import counted, duration, entry, size, table
@@ -23,7 +24,7 @@ def validate_text(workflow: str, facts: dict[str, Any]) -> str:
     lines = [
         f"{workflow}: valid ({facts['model']})",
         *area_lines(facts["area"]),
-        f"run directory  {facts['run']}",
+        f"run directory  {normpath(facts['run'])}",
         f"next           lspipe plan {workflow}",
     ]
     return "\n".join(lines)
@@ -32,7 +33,7 @@ def validate_text(workflow: str, facts: dict[str, Any]) -> str:
 def plan_text(facts: dict[str, Any], cost: Estimate, notes: list[str]) -> str:
     """Describe what a plan would do, and cost."""
     lines = [
-        f"run directory  {facts['run']}",
+        f"run directory  {normpath(facts['run'])}",
         f"left to do     {facts['left']}",
         *entry("model", facts["model"]),
         *area_lines(facts["area"]),
