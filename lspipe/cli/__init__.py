@@ -75,11 +75,8 @@ FORMS = (
 def _set_up_logging(verbose: int) -> None:
     """Show warnings; with -v lspipe's own story; with -vv also what libraries say."""
     is_all = verbose >= 2
-    logging.basicConfig(
-        level=logging.DEBUG if is_all else logging.WARNING,
-        format=FORMS[min(verbose, 2)],
-        datefmt="%H:%M:%S",
-    )
+    logging.basicConfig(format=FORMS[min(verbose, 2)], datefmt="%H:%M:%S")
+    logging.getLogger().setLevel(logging.DEBUG if is_all else logging.WARNING)
     logging.getLogger("lspipe").setLevel(LEVELS[min(verbose, 2)])
     if not is_all:
         _quiet_libraries()

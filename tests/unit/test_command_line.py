@@ -60,7 +60,7 @@ def levels():
     [(0, logging.WARNING, logging.WARNING), (1, logging.INFO, logging.WARNING)],
 )
 def test_verbose_is_the_story_of_lspipe_and_not_of_libraries(levels, verbose, own, others):
-    logging.getLogger().setLevel(logging.WARNING)
+    logging.getLogger().setLevel(logging.DEBUG)
     _set_up_logging(verbose)
     for name, lowest in (
         ("lspipe.runs.prepare", own),
