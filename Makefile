@@ -20,6 +20,8 @@ $(VENV)/.installed: pyproject.toml constraints-cpu.txt lspipe/__init__.py
 demo: install
 	$(BIN)/lspipe demo runs/demo-archive
 	$(BIN)/lspipe run runs/demo-archive/demo.yaml --output runs/demo
+	@echo "next: paste the line below, then open runs/demo/layers and runs/demo/inventory.gpkg in QGIS"
+	@echo "$(BIN)/lspipe export runs/demo"
 
 test: check unit
 

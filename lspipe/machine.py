@@ -160,7 +160,7 @@ def check_folder(path: Path | str) -> None:
         if place == absolute and place.is_dir() and os.access(place, os.W_OK | os.X_OK):
             return
         if not place.is_dir():
-            raise UsageError(f"{path}: {place} is not a folder; choose another")
+            raise UsageError(f"{path}: found {place}, which is not a folder; choose another")
         _try_to_write(place)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error

@@ -130,7 +130,41 @@ class Workflow(BaseModel):
         except SpecError as error:
             raise WorkflowError(f"{source}: {error}") from error
         workflow._folder = folder
+        for key, value in _paths(workflow).items():
+            if value is not None and (misfit := _foreign(value)) and not (folder / value).exists():
+                raise WorkflowError(f"{source}: {key}: found {value!r}: {misfit}")
         return workflow
+
+
+def _paths(workflow: Workflow) -> dict[str, str | None]:
+    """Return what may be a path of a file or folder, by key."""
+    return {
+        "aoi.file": workflow.aoi.file,
+        "search.catalog": workflow.search.catalog,
+        "model.item": workflow.model.item,
+        "output.path": workflow.output.path,
+        "evaluate.truth": workflow.evaluate.truth,
+    }
+
+
+_VARIABLE = re.compile(r"\$\{?[A-Za-z_]|%[A-Za-z_]+%")
+_DRIVE = re.compile(r"[A-Za-z]:[\\/](?!/)")
+
+
+def _foreign(path: str) -> str:
+    """Say why a path is one of a shell or of Windows, which no file here has; "" where it is not.
+
+    Nothing is filled in: the same file must mean the same on another machine.
+    """
+    if "://" in path:
+        return ""
+    if path.startswith("~"):
+        return "~ is not replaced here; write the whole path, or one relative to this file"
+    if _VARIABLE.search(path):
+        return "variables are not replaced here; write the whole path, or one relative to this file"
+    if _DRIVE.match(path) or "\\" in path:
+        return "a path of Windows; write it as this machine has it, with /"
+    return ""
 
 
 def check_paths(workflow: Workflow) -> list[str]:
@@ -211,6 +245,8 @@ def _load(text: str, name: str) -> Any:
     loader.name = name
     try:
         return loader.get_single_data()
+    except yaml.MarkedYAMLError as error:
+        raise WorkflowError(f"{name}: {_misfit(error, text)}") from error
     except (yaml.YAMLError, TypeError) as error:
         reason = " ".join(str(error).split())
         raise WorkflowError(f"{name}: not valid YAML: {reason}") from error
@@ -218,17 +254,51 @@ def _load(text: str, name: str) -> Any:
         loader.dispose()
 
 
+def _misfit(error: yaml.MarkedYAMLError, text: str) -> str:
+    """Say in a line what is wrong with a text of YAML, where, and what it may be."""
+    reason, mark = error.problem or "not valid YAML", error.problem_mark
+    if mark is None:
+        return f"not valid YAML: {reason}"
+    lines = text.splitlines()
+    line = lines[mark.line] if mark.line < len(lines) else ""
+    place = f"line {mark.line + 1}"
+    if "\t" in line[: len(line) - len(line.lstrip())]:
+        return f"{place}: found a tab, expected spaces before {line.strip()!r}"
+    if "escape character" in reason:
+        return f"{place}: {reason}; write paths with /, or in 'single quotes': {line.strip()}"
+    if reason.startswith(("mapping values", "expected <block end>")):
+        return (
+            f"{place}: not valid YAML: {line.strip()!r} does not fit the lines above it; keys of "
+            "one section begin in one column, and a colon has a space after it"
+        )
+    return f"{place}: not valid YAML: {reason}: {line.strip()}"
+
+
 def _read_yaml(path: Path) -> dict[str, Any]:
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError as error:
         raise WorkflowError(f"{path}: no such file; `lspipe init {path}` writes one") from error
+    except IsADirectoryError as error:
+        raise WorkflowError(f"{path}: found a folder, expected a workflow file in YAML") from error
     except (OSError, UnicodeDecodeError) as error:
-        raise WorkflowError(f"{path}: cannot be read as UTF-8 text: {error}") from error
+        raise WorkflowError(
+            f"{path}: cannot be read as UTF-8 text: {error}; save it as UTF-8"
+        ) from error
     content = _load(text, str(path))
+    if content is None:
+        raise WorkflowError(
+            f"{path}: is empty, expected keys and values; `lspipe init NEW.yaml` writes an example"
+        )
     if not isinstance(content, dict):
-        raise WorkflowError(f"{path}: found {type(content).__name__}, expected keys and values")
+        raise WorkflowError(
+            f"{path}: found {_KINDS.get(type(content), 'a value')}, expected keys and values, such "
+            "as name: my-valley"
+        )
     return content
+
+
+_KINDS: dict[type, str] = {list: "a list", str: "text"}
 
 
 def _override(content: dict[str, Any], override: str) -> None:

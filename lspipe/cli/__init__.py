@@ -39,12 +39,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Run one verb and return its exit code."""
     ignore_what_others_left()
     options = parser().parse_args(arguments)
-    logging.basicConfig(
-        level=logging.DEBUG if options.verbose else logging.WARNING,
-        format="%(levelname)s %(name)s: %(message)s",
-    )
-    if not options.verbose:
-        _quiet_libraries()
+    _set_up_logging(options.verbose)
     try:
         code: int = options.verb(options)
         return code
@@ -65,6 +60,26 @@ def main(arguments: list[str] | None = None) -> int:
             f"unforeseen {type(error).__name__}: {error}\nhint: repeat with --verbose and report it"
         )
         return UNFORESEEN
+
+
+LEVELS = (logging.WARNING, logging.INFO, logging.DEBUG)
+"""Of lspipe's own messages, by how often --verbose is given."""
+
+FORMS = (
+    "%(levelname)s: %(message)s",
+    "%(asctime)s %(message)s",
+    "%(asctime)s %(name)s: %(message)s",
+)
+
+
+def _set_up_logging(verbose: int) -> None:
+    """Show warnings; with -v lspipe's own story; with -vv also what libraries say."""
+    is_all = verbose >= 2
+    logging.basicConfig(format=FORMS[min(verbose, 2)], datefmt="%H:%M:%S")
+    logging.getLogger().setLevel(logging.DEBUG if is_all else logging.WARNING)
+    logging.getLogger("lspipe").setLevel(LEVELS[min(verbose, 2)])
+    if not is_all:
+        _quiet_libraries()
 
 
 def _quiet_libraries() -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any
+import difflib
+import re
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from lspipe import __version__
 from lspipe.cli import adapting, exporting, models, reviewing, training, verbs
@@ -12,15 +14,69 @@ from lspipe.cli.transfer import ALL
 from lspipe.samples.splits import SPLITS
 from lspipe.train.protocols import PROTOCOLS
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+class Parser(argparse.ArgumentParser):
+    """Answers a wrong command in one line, with the nearest word that there is."""
+
+    def error(self, message: str) -> NoReturn:
+        """Print the line, and end with exit code 2."""
+        self.exit(2, f"{self.prog}: {message}{self._nearest(message)}; see: {self.prog} --help\n")
+
+    def _nearest(self, message: str) -> str:
+        """Return the known word that is nearest to one that is not known."""
+        found = re.search(r"unrecognized arguments: (\S+)|invalid choice: '([^']*)'", message)
+        if found is None:
+            return ""
+        word = found[1] or found[2]
+        known = [name for action in self._every_action() for name in _words(action)]
+        near = difflib.get_close_matches(word, known, n=1)
+        return f" (did you mean {near[0]}?)" if near else ""
+
+    def _every_action(self) -> Iterator[argparse.Action]:
+        for action in self._actions:
+            yield action
+            for other in action.choices.values() if isinstance(action.choices, dict) else ():
+                yield from other._every_action()
+
+
+def _words(action: argparse.Action) -> list[str]:
+    return [*action.option_strings, *map(str, action.choices or ())]
+
+
+class PrintCompletion(argparse.Action):
+    """`--print-completion SHELL`: a script that completes verbs, flags and files."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *rest: Any) -> NoReturn:
+        """Print it, and end."""
+        try:
+            import shtab
+        except ImportError as error:
+            # Before the verb is known, so that nothing else prints it.
+            parser.exit(2, f"MissingExtra: completion needs shtab: {INSTALL} ({error})\n")
+        print(shtab.complete(parser, shell=rest[1]))
+        parser.exit(0)
+
+
+INSTALL = "pip install 'lspipe[completion]'"
+
 
 def parser() -> argparse.ArgumentParser:
     """Make the parser of all verbs."""
-    root = argparse.ArgumentParser(
+    root = Parser(
         prog="lspipe",
         description="From a workflow file to a map of landslides and a list of the new ones.",
         epilog="example: lspipe init my.yaml; lspipe plan my.yaml; lspipe run my.yaml",
     )
     root.add_argument("--version", action="version", version=f"lspipe {__version__}")
+    root.add_argument(
+        "--print-completion",
+        action=PrintCompletion,
+        choices=("bash", "zsh", "tcsh"),
+        help="print a script that completes words in this shell",
+    )
     group = root.add_subparsers(title="verbs", metavar="VERB", required=True)
     _workflow_verbs(group)
     status = _add(group, verbs.status, "how far a run is", example="status runs/demo")
@@ -261,7 +317,9 @@ def _workflow_verbs(group: Any) -> None:
         metavar=("W", "S", "E", "N"),
         help="only blocks touching this box, degrees",
     )
-    run.add_argument("--limit", type=int, metavar="N", help="at most N blocks")
+    run.add_argument(
+        "--limit", type=int, metavar="N", help="at most N places: blocks, on all dates"
+    )
     run.add_argument("--only-failed", action="store_true", help="only blocks that failed last time")
 
 
@@ -285,5 +343,11 @@ def _add(
     )
     added.set_defaults(verb=verb)
     added.add_argument("--json", action="store_true", help="facts as JSON, for machines")
-    added.add_argument("--verbose", action="store_true", help="log what happens")
+    added.add_argument(
+        "-v",
+        "--verbose",
+        action="count",
+        default=0,
+        help="tell what is decided and done, with times; -vv: libraries too",
+    )
     return added

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from lspipe.inference.runtimes import Runtime
 
 EXTRAS: Mapping[str, str] = {
+    "completion": "shtab",
     "openvino": "openvino",
     "planetary-computer": "planetary_computer",
     "smp": "segmentation_models_pytorch",

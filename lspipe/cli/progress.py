@@ -11,6 +11,7 @@ from lspipe.runs import events
 
 if TYPE_CHECKING:
     from lspipe.runs.events import Event
+    from lspipe.runs.worker import BlockResult
 
 
 class Progress:
@@ -18,7 +19,9 @@ class Progress:
 
     SECONDS_BETWEEN_LINES = 10.0
 
-    def __init__(self) -> None:
+    def __init__(self, *, is_verbose: bool = False) -> None:
+        """Make it; verbose = each block, each look at the pixels, and the time of each line."""
+        self._is_verbose = is_verbose
         self._bar: Any = None
         self._task: Any = None
         self._total = self._done = self._failed = self._windows = 0
@@ -38,11 +41,20 @@ class Progress:
                 self._line(text)
             case events.Note(text):
                 self._line(f"note: {text}")
+            case events.Caution(text):
+                self._line(f"warning: {text}")
             case events.Dashboard(link):
                 self._line(f"dashboard {link}")
             case events.Start(total):
                 self._start(total)
+            case events.Look(tile, step, pixels, error):
+                self._tell(
+                    f"{tile} date {step + 1}: {pixels:,} px looked at {error or ''}".rstrip()
+                )
+            case events.End(state):
+                self._tell(f"run is {state}")
             case events.BlockDone(result):
+                self._tell(_block(result))
                 self._done += 1
                 self._windows += result.windows
                 self._advance()
@@ -91,11 +103,25 @@ class Progress:
             say(f"blocks {ended}/{self._total}{failed}, {rate}, {duration(left)} left")
             self._last = now
 
+    def _tell(self, text: str) -> None:
+        """Show what only a verbose run shows."""
+        if self._is_verbose:
+            self._line(text)
+
     def _line(self, text: str) -> None:
+        if self._is_verbose:
+            text = f"{time.strftime('%H:%M:%S')} {text}"
         if self._bar is not None:
             self._bar.console.print(text, markup=False, highlight=False)
         else:
             say(text)
+
+
+def _block(result: BlockResult) -> str:
+    return (
+        f"block {result.index} of {result.tile}, date {result.step + 1}: "
+        f"{result.windows_run} of {result.windows} windows in {result.seconds:.1f} s"
+    )
 
 
 class PatchProgress:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import textwrap
+from os.path import normpath
 from typing import TYPE_CHECKING, Any
 
-from lspipe.cli.text import counted, duration, size, table
+from lspipe.cli.text import counted, duration, entry, size, table
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,33 +19,84 @@ if TYPE_CHECKING:
     from lspipe.train.course import Trained
 
 
+def validate_text(workflow: str, facts: dict[str, Any]) -> str:
+    """Say that a workflow is valid, and what it asks for."""
+    lines = [
+        f"{workflow}: valid ({facts['model']})",
+        *area_lines(facts["area"]),
+        f"run directory  {normpath(facts['run'])}",
+        f"next           lspipe plan {workflow}",
+    ]
+    return "\n".join(lines)
+
+
 def plan_text(facts: dict[str, Any], cost: Estimate, notes: list[str]) -> str:
     """Describe what a plan would do, and cost."""
     lines = [
-        f"run directory  {facts['run']}",
+        f"run directory  {normpath(facts['run'])}",
         f"left to do     {facts['left']}",
-        f"model          {facts['model']}",
+        *entry("model", facts["model"]),
+        *area_lines(facts["area"]),
         *_dates(facts["dates"]),
         *_inference(facts["inference"]),
-        f"computed with  {facts['computed_with']['runs_as']}",
+        *entry("computed with", facts["computed_with"]["runs_as"]),
     ]
     for tile in facts["tiles"]:
-        lines.append(
-            f"tile {tile['tile']}     {tile['pixels'][0]} x {tile['pixels'][1]} px, blocks of "
-            f"{tile['block']} px: {tile['new']} new, {tile['done']} done, {tile['redo']} to redo"
-        )
-        lines += [
-            f"  {step['role']:7s} {step['time'][:16].replace('T', ' ')}  {', '.join(step['items'])}"
-            for step in tile["steps"]
-        ]
-    return "\n".join([*lines, *_cost(cost, facts), *_presets(cost), *(f"note: {n}" for n in notes)])
+        lines += _tile(tile)
+    if facts["excluded"]:
+        lines += entry("excluded", f"{', '.join(facts['excluded'])} (search.exclude)")
+    warned = [line for text in notes for line in entry("warning", text)]
+    return "\n".join([*lines, *_cost(cost, facts), *_presets(cost), *warned])
+
+
+def area_lines(area: dict[str, Any]) -> list[str]:
+    """Describe the size of an area, and how it was given."""
+    km2 = area["km2"]
+    size = f"{km2:,.0f}" if km2 >= 100 else f"{km2:.3g}"
+    return entry("area", f"{size} km2 ({area['asked']})")
+
+
+def _tile(tile: dict[str, Any]) -> list[str]:
+    """Describe a tile: its blocks, the scenes of each date, and those that were left out."""
+    blocks = f"{tile['new']} new, {tile['done']} done, {tile['redo']} to redo"
+    rows, columns = tile["pixels"]
+    lines = entry(
+        f"tile {tile['tile']}", f"{rows} x {columns} px, blocks of {tile['block']} px: {blocks}"
+    )
+    for step in tile["steps"]:
+        for scene in step["scenes"]:
+            lines.append(f"  {step['role']:7s} {_when(scene)}  {_cloud(scene)}")
+            lines += [f"          {name}" for name in scene["items"]]
+    others = [one for one in tile["candidates"] if not one["chosen"]]
+    for one in others:
+        lines.append(f"  left out, {one['role']}: {_when(one)}  {_why_not(one)}")
+        lines += [f"          {name}" for name in one["items"]]
+    return lines
+
+
+def _when(scene: dict[str, Any]) -> str:
+    return str(scene["time"][:16].replace("T", " "))
+
+
+def _cloud(scene: dict[str, Any]) -> str:
+    """Say how much of a scene is cloud: over the area where that was read, else what it says."""
+    if scene["masked_share"] is not None:
+        return f"{scene['masked_share']:.1%} of the area is cloud, masked or empty"
+    if scene["cloud_cover"] is not None:
+        return f"{scene['cloud_cover']:.3g}% cloud over its whole tile (its metadata)"
+    return "does not say how much is cloud"
+
+
+def _why_not(candidate: dict[str, Any]) -> str:
+    share = candidate["masked_share"]
+    return "not the latest" if share is None else f"{share:.1%} is cloud, masked or empty"
 
 
 def _dates(dates: dict[str, Any]) -> list[str]:
     """Describe the days of each date; where an event stands for them, that they were derived."""
     ranges = [f"{role} {' to '.join(dates[role])}" for role in ("before", "after") if role in dates]
     derived = f" (derived from the event of {dates['event']})" if dates["event"] else ""
-    return [f"dates          {', '.join(ranges)}{derived}"]
+    return entry("dates", f"{', '.join(ranges)}{derived}")
 
 
 def _inference(facts: dict[str, Any]) -> list[str]:
@@ -63,7 +115,7 @@ def _inference(facts: dict[str, Any]) -> list[str]:
         if views or name not in {"tta_merge", "tta_order"}:
             who.setdefault(source, []).append(name)
     deciders = "; ".join(f"{source}: {', '.join(names)}" for source, names in who.items())
-    return [f"inference      {', '.join(parts)}", f"  decided by   {deciders}"]
+    return [*entry("inference", ", ".join(parts)), *entry("  decided by", deciders)]
 
 
 def _cost(cost: Estimate, facts: dict[str, Any]) -> list[str]:
@@ -72,12 +124,18 @@ def _cost(cost: Estimate, facts: dict[str, Any]) -> list[str]:
     return [
         f"scenes         {cost.scenes}",
         f"windows        {most}{cost.windows:,}",
-        f"forward passes {most}{cost.forward_passes:,}, {cost.seconds_per_pass * 1000:.2f} ms each "
-        "on this machine (measured)",
+        *entry(
+            "forward passes",
+            f"{most}{cost.forward_passes:,}, {cost.seconds_per_pass * 1000:.2f} ms each on this "
+            "machine (measured)",
+        ),
         f"to read        {size(cost.bytes_to_read)} of pixels",
         f"peak memory    {size(cost.peak_bytes_per_worker)} per worker{has}",
-        f"compute        {most}{duration(cost.seconds)} on {counted(cost.workers, 'worker')} of "
-        "this machine's speed; reading comes beside it",
+        *entry(
+            "compute",
+            f"{most}{duration(cost.seconds)} on {counted(cost.workers, 'worker')} of this "
+            "machine's speed; reading comes beside it",
+        ),
     ]
 
 
@@ -101,7 +159,7 @@ def _presets(cost: Estimate) -> list[str]:
     return [
         "presets        for this workflow; * is what it asks for",
         *(f"  {line}" for line in table(rows, left=2)),
-        *("  " + part for part in f"agreement: {cost.agreement_source}".split("; ")),
+        *entry("  agreement", cost.agreement_source),
     ]
 
 
@@ -120,37 +178,39 @@ def summary_text(summary: Summary, score: ListScore | None) -> str:
         lines += [f"  {name:12s} {path}" for name, path in summary.outputs.items()]
     if summary.reviews.get("reviews"):
         kept, carried = summary.reviews["reviews"], summary.reviews["carried"]
-        lines.append(
-            f"reviewed       {carried} of {counted(kept, 'decision')} carried to this list, "
-            f"{kept - carried} without an object in it"
+        lines += entry(
+            "reviewed",
+            f"{carried} of {counted(kept, 'decision')} carried to this list, "
+            f"{kept - carried} without an object in it",
         )
     if score is not None:
-        lines.append(
-            f"score          found {score.found} of {score.known} known landslides; "
-            f"{score.right} of {score.listed} listed ones are right"
+        lines += entry(
+            "score",
+            f"found {score.found} of {score.known} known landslides; "
+            f"{score.right} of {score.listed} listed ones are right",
         )
     if summary.outputs:
         best = summary.outputs.get("gpkg", summary.outputs["geoparquet"])
         lines.append(f"open next      {best} in QGIS")
-    lines += [f"warning        {text}" for text in summary.warnings]
+    for text in summary.warnings:
+        lines += entry("warning", text)
     for failure in summary.failures[:5]:
-        lines.append(f"failed         {failure}")
+        lines += entry("failed", failure)
     if summary.failures:
         lines.append("               try again: the same command, or with --only-failed")
     left = summary.total - summary.done - summary.skipped - len(summary.failures)
     if left:
-        lines.append(f"not finished   {left} blocks are left: the same command computes them")
+        lines += entry("not finished", f"{left} blocks left: the same command computes them")
     if summary.failed_reads:
-        lines.append(
-            f"unreadable     {summary.failed_reads:,} pixels: a failed read, or numbers that "
-            "Sentinel-2 cannot hold"
+        lines += entry(
+            "unreadable",
+            f"{summary.failed_reads:,} pixels: a failed read, or numbers that Sentinel-2 cannot "
+            "hold",
         )
     share = summary.observed_share
     dates = "on both dates" if summary.is_two_date else "on its date"
-    lines.append(
-        f"observed       {share:.1%} of the area {dates}"
-        + ("" if share > 0.9995 else "; the rest is in unobserved.parquet")
-    )
+    rest = "" if share > 0.9995 else "; the rest is in unobserved.parquet"
+    lines += entry("observed", f"{share:.1%} of the area {dates}{rest}")
     lines.append(
         f"blocks {summary.total}: done {summary.done}, skipped {summary.skipped}, "
         f"failed {len(summary.failures)}" + (f", left {left}" if left else "")
@@ -161,6 +221,8 @@ def summary_text(summary: Summary, score: ListScore | None) -> str:
 def status_text(facts: dict[str, Any]) -> str:
     """Describe how far a run is."""
     lines = [f"{facts['name']}: {facts['state']}"]
+    if facts["state"] == "running" and not facts["is_running"]:
+        lines = [f"{facts['name']}: stopped (the process is gone; the same command resumes)"]
     lines += [
         f"  {tile:8s} {counts['done']} of {counts['total']} blocks"
         for tile, counts in facts["tiles"].items()

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
+import textwrap
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -13,12 +16,28 @@ if TYPE_CHECKING:
 
 def say(text: str) -> None:
     """Print a message for the user, on stderr."""
-    print(text, file=sys.stderr, flush=True)
+    print(shortened(text), file=sys.stderr, flush=True)
 
 
 def show(options: argparse.Namespace, facts: dict[str, Any], text: Callable[[], str]) -> None:
     """Print facts as JSON for machines, or as text for people."""
-    print(json.dumps(facts, default=str) if options.json else text())
+    print(json.dumps(facts, default=str) if options.json else shortened(text()))
+
+
+def shortened(text: str) -> str:
+    """Return a text whose paths start from the current folder, where that is shorter."""
+    try:
+        here = Path.cwd()
+    except OSError:  # it was removed
+        return text
+    for folder, end, short in (
+        (here, r"/(?=[^\s/])", ""),
+        (here, r"(?![\w/.~-])", "."),
+        (here.parent, r"/(?=[^\s/])", "../"),
+    ):
+        if len(folder.parts) > 2:  # not the root, nor /home
+            text = re.sub(rf"(?<![\w/.~-]){re.escape(str(folder))}{end}", short, text)
+    return text
 
 
 def duration(seconds: float) -> str:
@@ -38,6 +57,22 @@ def size(count: int) -> str:
 def counted(count: int, noun: str, plural: str = "") -> str:
     """Return a number with its noun, in the plural (with an s if none is given) where not 1."""
     return f"{count} {noun if count == 1 else plural or f'{noun}s'}"
+
+
+WIDTH = 80
+"""Columns of a terminal as it opens."""
+
+
+def entry(label: str, text: str) -> list[str]:
+    """Return a line with its label, folded to `WIDTH` columns; no word is cut, and no path."""
+    return textwrap.wrap(
+        text,
+        WIDTH,
+        initial_indent=f"{label:14s} ",
+        subsequent_indent=" " * 15,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
 
 
 def table(rows: list[list[str]], *, left: int = 1) -> list[str]:

@@ -13,6 +13,7 @@ from lspipe.cli.summaries import (
     plan_text,
     status_text,
     summary_text,
+    validate_text,
 )
 from lspipe.cli.text import say, show
 
@@ -44,9 +45,9 @@ def validate(options: argparse.Namespace) -> int:
     from lspipe.runs.validation import validate
 
     facts = validate(_workflow(options))
-    for text in facts["not_there_yet"]:
+    for text in (*facts["not_there_yet"], *facts["notes"]):
         say(f"note: {text}")
-    show(options, facts, lambda: f"{options.workflow}: valid ({facts['model']})")
+    show(options, facts, lambda: validate_text(options.workflow, facts))
     return OK
 
 
@@ -63,9 +64,11 @@ def plan(options: argparse.Namespace) -> int:
     """Freeze the items and report what a run would do, and cost."""
     from lspipe.evaluate.truth import known_landslides
     from lspipe.runs import pipeline
-    from lspipe.runs.events import Planned
+    from lspipe.runs.events import Note, Planned
 
     def show_plan(event: Event) -> None:
+        if isinstance(event, Note):
+            say(f"note: {event.text}")
         if isinstance(event, Planned):
             estimate, notes = event.estimate, list(event.warnings)
             facts = {**event.description, "estimate": estimate.as_json(), "warnings": notes}
@@ -85,7 +88,7 @@ def run(options: argparse.Namespace) -> int:
     workflow = _workflow(options)
     run = _run_directory(workflow, options)
     truth = known_landslides(workflow)
-    with Progress() as progress:
+    with Progress(is_verbose=options.verbose > 0) as progress:
         summary = pipeline.run(
             workflow,
             output=run,

@@ -150,7 +150,10 @@ def _read_json(file: Path) -> tuple[dict[str, Any], str]:
             file.read_text("utf-8"), object_pairs_hook=unique, parse_constant=refuse
         )
     except OSError as error:
-        raise ModelError(f"{file}: cannot read the model item: {error.strerror}") from error
+        raise ModelError(
+            f"{file}: cannot read the model item: {error.strerror}; expected its JSON, or one of "
+            f"{', '.join(f'{SHIPPED_PREFIX}{name}' for name in SHIPPED)}"
+        ) from error
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise ModelError(f"{file}: not JSON ({error}): expected a STAC Item") from error
     if not isinstance(document, dict):

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from lspipe.runs.plan import Plan, TilePlan
+    from lspipe.search.acquisitions import Acquisition
 
 
 def computed_with(plan: Plan) -> dict[str, Any]:
@@ -50,6 +51,8 @@ def describe_plan(
         "run": str(run),
         "left": left,
         "model": f"{plan.model.id} ({', '.join(plan.model.bands)})",
+        "area": {"asked": plan.area.source, "km2": round(plan.area.km2, 3)},
+        "excluded": list(plan.workflow.search.exclude),
         "dates": _describe_dates(plan),
         "inference": _describe_inference(plan),
         "computed_with": computed_with(plan),
@@ -105,8 +108,26 @@ def _describe_tile(tile: TilePlan, done: int, redo: int) -> dict[str, Any]:
                 "role": step.role,
                 "time": step.time.isoformat(),
                 "items": [item.id for item in step.items],
+                "scenes": [_describe_scene(tile, step.role, one) for one in step.acquisitions],
             }
             for step in tile.steps
         ],
         "candidates": [dict(candidate) for candidate in tile.candidates],
+    }
+
+
+def _describe_scene(tile: TilePlan, role: str, scene: Acquisition) -> dict[str, Any]:
+    """Return a chosen acquisition with its cloud: over the area if that was read, else as told."""
+    names = [item.id for item in scene.items]
+    shares = [
+        candidate["masked_share"]
+        for candidate in tile.candidates
+        if candidate["role"] == role and candidate["items"] == names
+    ]
+    told = [item.properties.get("eo:cloud_cover") for item in scene.items]
+    return {
+        "time": scene.time.isoformat(),
+        "items": names,
+        "masked_share": shares[0] if shares else None,
+        "cloud_cover": told[0] if len(told) == 1 and isinstance(told[0], int | float) else None,
     }

@@ -59,6 +59,14 @@ class Note(Event):
 
 
 @dataclass(frozen=True)
+class Caution(Event):
+    """A warning of the plan."""
+
+    kind: ClassVar[str] = "warning"
+    text: str
+
+
+@dataclass(frozen=True)
 class Planned(Event):
     """A plan was made."""
 

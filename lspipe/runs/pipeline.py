@@ -19,7 +19,17 @@ from lspipe.runs import guard, listing, store, stream
 from lspipe.runs.caution import warnings
 from lspipe.runs.cost import estimate
 from lspipe.runs.describe import describe_plan
-from lspipe.runs.events import Dashboard, End, Interrupted, Note, Planned, Stage, Start, ignore
+from lspipe.runs.events import (
+    Caution,
+    Dashboard,
+    End,
+    Interrupted,
+    Note,
+    Planned,
+    Stage,
+    Start,
+    ignore,
+)
 from lspipe.runs.log import Log
 from lspipe.runs.memory import check_memory
 from lspipe.runs.prepare import opened, prepare, whats_left
@@ -32,6 +42,7 @@ from lspipe.runs.summary import (
     summarise,
     write_summary,
 )
+from lspipe.runs.validation import check_before_search
 from lspipe.workflow import Workflow, check_output
 
 if TYPE_CHECKING:
@@ -58,8 +69,9 @@ def plan(
     Args:
         workflow: the workflow, or its file.
         output: run directory; None = the workflow's.
-        report: called once with `events.Planned`: description, estimate and warnings. The estimate
-            takes some seconds; it is left out if this is None.
+        report: called with `events.Planned`: description, estimate and warnings; before that with
+            a `Note` where another plan is replaced. The estimate takes some seconds; it is left out
+            if this is None.
 
     Returns:
         Tiles, the scenes chosen for each date, blocks, fingerprints.
@@ -68,7 +80,7 @@ def plan(
         NothingFound: the search answered, and a date has no scene.
         UsageError: the workflow cannot be run, or its blocks do not fit into memory; in the latter
             case the plan is stored nevertheless.
-        StoreError: the directory holds the run of another workflow, or other files, or is in use.
+        StoreError: the directory holds blocks of another workflow, or other files, or is in use.
 
     Examples:
         >>> import lspipe
@@ -79,7 +91,7 @@ def plan(
     workflow, directory = _asked(workflow, output)
     prepared = prepare(workflow, directory)
     if prepared.previous is None:
-        with opened(prepared) as held:
+        with opened(prepared, report=report or ignore) as held:
             prepared = held
     if report is not None:
         report(Planned(_describe(prepared), estimate(prepared.plan), warnings(prepared.plan)))
@@ -93,9 +105,12 @@ def _asked(workflow: Workflow | Path | str, output: Path | str | None) -> tuple[
     asked = workflow if isinstance(workflow, Workflow) else Workflow.from_file(workflow)
     if output is None:
         check_output(asked)
-        return asked, asked.run_directory
-    check_folder(output)
-    return asked, Path(output)
+        directory = asked.run_directory
+    else:
+        check_folder(output)
+        directory = Path(output)
+    check_before_search(asked, directory)
+    return asked, directory
 
 
 def _describe(prepared: Prepared) -> dict[str, Any]:
@@ -128,7 +143,7 @@ def run(
         output: run directory; None = the workflow's.
         tiles: only these tiles.
         bounds: only blocks that touch west, south, east, north (degrees).
-        limit: at most this many blocks.
+        limit: at most this many places: blocks with all their dates.
         only_failed: only blocks that failed last time.
         fresh: search again and start over.
         report: called with each event (`lspipe.runs.events`).
@@ -178,6 +193,8 @@ def _run_locked(prepared: Prepared, selection: Selection, report: Report) -> Sum
 
 def _run(prepared: Prepared, todo: Todo, log: Log) -> Summary:
     plan, began = prepared.plan, time.time()
+    for text in warnings(plan):
+        log(Caution(text))
     wanted = (key for key, blocks in todo.items() if blocks)
     guard.check_before_run(plan, wanted, run=prepared.run, report=log)
     note_state(prepared, "running")

@@ -2,18 +2,26 @@
 
 If the directory holds a run, its frozen items, its choice of scenes and its block size are used, so
 that resuming needs no search and no network. A directory of another workflow is refused, with the
-differences.
+differences; if nothing was computed in it yet, it is planned anew.
 """
 
 from __future__ import annotations
 
+import logging
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lspipe.errors import LoadError, StoreError, UsageError, first_few
+from lspipe.errors import (
+    CatalogError,
+    LoadError,
+    NothingFound,
+    StoreError,
+    UsageError,
+    first_few,
+)
 from lspipe.runs import review, store
 from lspipe.runs.events import Note, ignore
 from lspipe.runs.plan import Plan, TilePlan, make
@@ -32,6 +40,9 @@ if TYPE_CHECKING:
     from lspipe.workflow import Workflow
 
 
+logger = logging.getLogger(__name__)
+
+
 @dataclass(frozen=True)
 class Prepared:
     """A plan, and the state of its run directory when it was read."""
@@ -46,6 +57,8 @@ class Prepared:
     """Which blocks of each tile are done: bool (step, block), in the order of `TilePlan.blocks`."""
     is_laid_out: bool = False
     """Whether a store exists, so that the block size is fixed."""
+    replaced: Mapping[str, Any] | None = None
+    """`run.json` of a plan of another workflow, of which nothing was computed: this replaces it."""
 
     @property
     def is_finished(self) -> bool:
@@ -107,29 +120,63 @@ def prepare(workflow: Workflow, run: Path, *, fresh: bool = False) -> Prepared:
     Raises:
         NothingFound: the search answered, and a date has no scene.
         UsageError: the workflow cannot be run.
-        StoreError: the directory holds the run of another workflow; names the differences.
+        StoreError: the directory holds blocks of another workflow; names the differences.
     """
     # run.json is written last: items without it belong to an interrupted plan.
     previous = None if fresh else store.peek_json(run / "run.json")
     try:
         if previous is None:
-            frozen = _searched(workflow)
-            made = make(workflow, frozen=frozen)
-            return Prepared(run, made, None, frozen, _nothing_done(made))
-        frozen = store.read_json(run / "items.json")
-        laid_out = {name: found for name in previous["tiles"] if (found := store.layout(run, name))}
-        made = make(
-            workflow,
-            frozen=frozen,
-            decided=previous["tiles"],
-            blocks={name: found.block for name, found in laid_out.items()},
-            batch_size=previous["detection_inputs"]["inference"]["batch_size"],
-        )
+            return _anew(workflow, run)
+        if _is_begun(run, previous):
+            return _resumed(workflow, run, previous)
+        return _planned(workflow, run, previous)
     except LoadError as error:
         # No block was tried yet, so this is not a run with failed blocks.
         raise UsageError(f"while choosing scenes: {error}") from error
+
+
+def _anew(workflow: Workflow, run: Path, *, replaced: Mapping[str, Any] | None = None) -> Prepared:
+    """Search, and plan from what is found."""
+    frozen = _searched(workflow)
+    made = make(workflow, frozen=frozen)
+    return Prepared(run, made, None, frozen, _nothing_done(made), replaced=replaced)
+
+
+def _resumed(workflow: Workflow, run: Path, previous: Mapping[str, Any]) -> Prepared:
+    """Plan with the items and decisions of the directory, which no search repeats."""
+    frozen = store.read_json(run / "items.json")
+    laid_out = _laid_out(run, previous)
+    made = make(
+        workflow,
+        frozen=frozen,
+        decided=previous["tiles"],
+        blocks={name: found.block for name, found in laid_out.items()},
+        batch_size=previous["detection_inputs"]["inference"]["batch_size"],
+    )
     _refuse_another(previous, made, run)
+    logger.info("taking the scenes that %s has frozen; no search", run)
     return Prepared(run, made, previous, frozen, _done(made, laid_out), bool(laid_out))
+
+
+def _planned(workflow: Workflow, run: Path, previous: Mapping[str, Any]) -> Prepared:
+    """Keep the plan of the directory if it is of this workflow, else replace it.
+
+    Nothing would be lost, and who corrects a workflow should not have to know of directories.
+    """
+    try:
+        return _resumed(workflow, run, previous)
+    except (NothingFound, UsageError, CatalogError, KeyError):
+        # Another area, model or date may not even fit the frozen items.
+        return _anew(workflow, run, replaced=previous)
+
+
+def _laid_out(run: Path, previous: Mapping[str, Any]) -> dict[str, store.Layout]:
+    return {name: found for name in previous["tiles"] if (found := store.layout(run, name))}
+
+
+def _is_begun(run: Path, previous: Mapping[str, Any]) -> bool:
+    """Return whether a block of the run was computed."""
+    return any(found.done.any() for found in _laid_out(run, previous).values())
 
 
 def read_done(run: Path, plan: Plan) -> dict[str, NDArray[np.bool_]]:
@@ -160,7 +207,9 @@ def _cells(tile: TilePlan) -> tuple[list[int], list[int]]:
 def _searched(workflow: Workflow) -> dict[str, Any]:
     """Search, and freeze what was found together with what was not."""
     area, notes = read_area(workflow.aoi, workflow.folder), list[str]()
+    logger.info("searching %s over %s", workflow.search.collection, area.source)
     tiles = find_tiles(workflow.search, area, workflow.dates, workflow.folder, note=notes.append)
+    logger.info("found %d tiles: %s", len(tiles), ", ".join(tile.name for tile in tiles))
     return freeze(tiles, notes=notes)
 
 
@@ -170,7 +219,7 @@ def _refuse_another(previous: Mapping[str, Any], made: Plan, run: Path) -> None:
     changed = store.differences(previous["detection_inputs"], dict(made.detection_inputs))
     raise StoreError(
         f"{run}: made by another workflow: {first_few(changed, 3, between='; ')}\n"
-        "hint: choose another output, or start over with fresh=True"
+        "hint: choose another output, or run it with fresh=True, which starts over"
     )
 
 
@@ -186,7 +235,8 @@ def opened(
     Args:
         prepared: of `prepare`.
         fresh: first remove the existing run; decisions of a person are kept.
-        report: called with a `Note` for each edited list that was copied.
+        report: called with a `Note` for each edited list that was copied, and where a plan of
+            another workflow is replaced.
 
     Yields:
         `prepared`, made again if another process changed the directory in the meantime.
@@ -202,12 +252,31 @@ def opened(
             for text in review.rescue(run):
                 report(Note(text))
             store.clear(run)
-        elif store.peek_json(run / "run.json") != prepared.previous:
+        elif _has_changed(prepared):
             prepared = prepare(prepared.plan.workflow, run)
+        if prepared.replaced is not None:
+            report(Note(_replacing(prepared)))
+            for text in review.rescue(run):
+                report(Note(text))
+            store.clear(run)
         if prepared.previous is None:
             store.write_json(run / "items.json", prepared.frozen, indent=None)
             store.write_json(run / "run.json", run_json(prepared.plan, state="planned"))
         yield prepared
+
+
+def _has_changed(prepared: Prepared) -> bool:
+    """Return whether another process wrote the directory since it was read."""
+    run, known = prepared.run, prepared.previous or prepared.replaced
+    is_begun = prepared.replaced is not None and _is_begun(run, prepared.replaced)
+    return is_begun or store.peek_json(run / "run.json") != known
+
+
+def _replacing(prepared: Prepared) -> str:
+    earlier = (prepared.replaced or {}).get("detection_inputs", {})
+    changed = store.differences(earlier, dict(prepared.plan.detection_inputs))
+    differs = first_few(changed, 3, between="; ") or "its items"
+    return f"{prepared.run}: planned anew, as nothing was computed of its plan yet ({differs})"
 
 
 def whats_left(prepared: Prepared) -> str:

@@ -7,6 +7,7 @@ from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
 from lspipe.errors import without_query
+from lspipe.runs.caution import warnings
 from lspipe.runs.describe import computed_with
 from lspipe.runs.plan import record as tile_record
 
@@ -70,8 +71,7 @@ def run_json(plan: Plan, *, state: str) -> dict[str, Any]:
             **computed_with(plan),
         },
         "tiles": {tile.tile.name: tile_record(tile) for tile in plan.tiles},
-        # What may be missing of what was asked for.
-        "warnings": list(plan.notes),
+        "warnings": warnings(plan),
         "outputs": {},
         "failures": [],
     }

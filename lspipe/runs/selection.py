@@ -30,7 +30,7 @@ class Selection:
     bounds: tuple[float, float, float, float] | None = None
     """West, south, east, north, degrees: only blocks that touch it."""
     limit: int | None = None
-    """At most this many blocks."""
+    """At most this many places: a block of a tile, on all its dates, so that it can be compared."""
     only_failed: bool = False
     """Only blocks that failed last time."""
 
@@ -46,7 +46,9 @@ def select(prepared: Prepared, selection: Selection) -> Todo:
         if name not in known:
             raise UsageError(f"tiles={name}: not in this run; it has {', '.join(known)}")
     if selection.limit is not None and selection.limit < 1:
-        raise UsageError(f"limit={selection.limit}: expected 1 or more")
+        raise UsageError(
+            f"limit={selection.limit}: expected 1 or more places, each a block with all its dates"
+        )
     again = prepared.failed if selection.only_failed else None
     todo: Todo = {}
     for tile in prepared.plan.tiles:
@@ -92,8 +94,11 @@ def _within(bounds: tuple[float, float, float, float], tile: TilePlan) -> NDArra
 
 
 def _first(todo: Todo, limit: int) -> Todo:
-    kept: Todo = {}
-    for key, blocks in todo.items():
-        kept[key] = blocks[:limit]
-        limit -= len(kept[key])
-    return kept
+    """Keep the blocks of the first places, tile by tile and row by row."""
+    order = {tile: number for number, (tile, _) in enumerate(todo)}
+    places = {(tile, block.index) for (tile, _), blocks in todo.items() for block in blocks}
+    kept = set(sorted(places, key=lambda place: (order[place[0]], place[1]))[:limit])
+    return {
+        (tile, step): [block for block in blocks if (tile, block.index) in kept]
+        for (tile, step), blocks in todo.items()
+    }

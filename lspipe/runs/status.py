@@ -31,6 +31,8 @@ def status(run: Path) -> dict[str, Any]:
 def read_status(run: Path, content: Mapping[str, Any], done: Mapping[str, int]) -> dict[str, Any]:
     """Return the facts of `status`.
 
+    `state` is what the last process wrote: "running" without `is_running` means that it was killed.
+
     Args:
         run: the run directory.
         content: of its `run.json`.
@@ -46,6 +48,7 @@ def read_status(run: Path, content: Mapping[str, Any], done: Mapping[str, int]) 
     return {
         "name": content["name"],
         "state": content["state"],
+        "is_running": store.is_locked(run),
         "tiles": tiles,
         "total": total,
         "done": finished,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from lspipe.errors import BlockError
 from lspipe.runs import guard, store
+from lspipe.runs.caution import warnings as plan_warnings
 from lspipe.runs.log import read_log
 from lspipe.runs.record import run_json
 
@@ -40,7 +41,7 @@ class Summary:
     """Number of objects per status."""
     outputs: Mapping[str, str] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
-    """What was asked for and may be missing; pixels unlike the training data of the model."""
+    """Those of the plan (`caution.warnings`), then pixels unlike the training data of the model."""
     reviews: Mapping[str, int] = field(default_factory=dict)
     """Counts of a person's decisions about the list; see `review.Taken`."""
 
@@ -102,7 +103,7 @@ def summarise(prepared: Prepared, outcome: Outcome, listed: Listed) -> Summary:
         failed_reads=listed.failed_reads,
         statuses=listed.statuses,
         outputs={name: str(path) for name, path in listed.outputs.items()},
-        warnings=(*prepared.plan.notes, *guard.warnings(inputs)),
+        warnings=(*plan_warnings(prepared.plan), *guard.warnings(inputs)),
         reviews=listed.reviews,
     )
 
@@ -129,6 +130,7 @@ def write_summary(
         "failed_reads": summary.failed_reads,
         "reviews": dict(summary.reviews),
         "inputs": guard.inputs(prepared.plan, blocks),
+        "warnings": list(summary.warnings),
         "windows": _window_counts(blocks),
         "outputs": {name: str(path) for name, path in outputs.items()},
         "failures": _not_tried(earlier, tried) + _entries(outcome.failures),
@@ -154,7 +156,7 @@ def earlier_summary(prepared: Prepared) -> Summary:
         statuses=previous["counts"]["objects"],
         outputs={name: str(prepared.run / path) for name, path in previous["outputs"].items()},
         # Of runs that were finished before anything was counted, there is none.
-        warnings=(*prepared.plan.notes, *guard.warnings(previous.get("inputs", {}))),
+        warnings=(*plan_warnings(prepared.plan), *guard.warnings(previous.get("inputs", {}))),
         reviews=previous.get("reviews", {}),
     )
 

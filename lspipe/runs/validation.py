@@ -1,29 +1,118 @@
-"""A workflow -> its model, area and paths, checked without a search."""
+"""A workflow -> its model, area and paths, checked without a search.
+
+What a run would refuse is refused here, as far as it needs no scene: `lspipe validate` shows it,
+and a plan and a run check it before they search.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+import hashlib
+from typing import TYPE_CHECKING, Any
 
+from lspipe.errors import WorkflowError
+from lspipe.models import listed
+from lspipe.models.item import digest
 from lspipe.runs.model import read_model
 from lspipe.search.areas import read_area
 from lspipe.workflow import Workflow, check_paths
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from lspipe.models import ModelItem
+
+WIDE_KM2 = 1e6
+"""A larger area is named: 80 tiles are days of work, and a box in another order is often wide."""
+
+WITHOUT_CLASSES = ("sentinel-2-l1c",)
+"""Collections whose scenes have no scene classes."""
 
 
 def validate(workflow: Workflow) -> dict[str, Any]:
     """Check the model, the area and the paths of a workflow, without a search.
 
     Raises:
-        UsageError: the model item or the area cannot be used, or the results cannot be written.
+        UsageError: the model or the area cannot be used, or the results cannot be written.
     """
     item, setting, _ = read_model(workflow)
+    _check_network(workflow, item)
     area = read_area(workflow.aoi, workflow.folder)
+    missing = check_paths(workflow)
+    check_before_search(workflow, workflow.run_directory)
     return {
         "name": workflow.name,
         "model": item.id,
         "bands": list(item.bands),
         "window": setting.window,
         "stride": setting.stride,
-        "area": area.facts(),
+        "area": area.facts() | {"asked": area.source, "km2": round(area.km2, 3)},
         "run": str(workflow.run_directory),
-        "not_there_yet": check_paths(workflow),
+        "not_there_yet": missing,
+        "notes": _notes(workflow, area.km2),
     }
+
+
+def check_before_search(workflow: Workflow, run: Path) -> None:
+    """Refuse, before a server is asked, what could not be run in this directory.
+
+    Raises:
+        UsageError: the model item cannot be used, the directory holds other files, or the scenes
+            have nothing that the mask could be made of.
+    """
+    if run.exists():
+        from lspipe.runs import store  # zarr takes a while, and mostly there is no folder yet
+
+        store.check_directory(run)
+    read_model(workflow)
+    collection = workflow.search.collection
+    if workflow.cube.mask.scl and collection in WITHOUT_CLASSES:
+        raise WorkflowError(
+            f"cube.mask.scl: scenes of {collection} have no scene classes (SCL); set it to [] to "
+            "run without a cloud mask, or take a collection of level L2A"
+        )
+
+
+def _notes(workflow: Workflow, km2: float) -> list[str]:
+    notes = []
+    if km2 > WIDE_KM2:
+        notes.append(
+            f"aoi: {km2:,.0f} km2 is a wide area; a bbox is [west, south, east, north] in degrees"
+        )
+    if workflow.dates.is_swapped:
+        notes.append("dates: before is later than after: new and vanished change places")
+    return notes
+
+
+def _check_network(workflow: Workflow, item: ModelItem) -> None:
+    """Load the network, as a plan does, where a quick look cannot tell that it will load.
+
+    Raises:
+        UsageError: as `ModelReference.of`.
+    """
+    spec = workflow.inference
+    # torch takes seconds: not for what needs no look at this machine.
+    is_plain = spec.device in ("auto", "cpu") and spec.precision in ("auto", "fp32")
+    if not _is_whole(item):
+        from lspipe.models.weights import read_weights
+
+        read_weights(item)  # says what is wrong with them
+    if is_plain and spec.runtime in ("auto", "eager") and not _lacks_a_package(item):
+        return
+    from lspipe.inference.reference import ModelReference
+
+    ModelReference.of(item, device=spec.device, precision=spec.precision, runtime=spec.runtime)
+
+
+def _lacks_a_package(item: ModelItem) -> bool:
+    networks = listed()["architectures"]
+    return any(row["needs"] for row in networks if row["name"] == item.architecture)
+
+
+def _is_whole(item: ModelItem) -> bool:
+    """Return whether the weights are those of the item, without what parses them."""
+    if item.weights is None:
+        return True
+    try:
+        return hashlib.sha256(item.weights.read_bytes()).hexdigest() == digest(item)
+    except OSError:
+        return False

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import shapely
+from pyproj import Geod
 from shapely.affinity import translate
 from shapely.geometry import box
 
@@ -38,6 +39,12 @@ class Area:
     """Tiles that were asked for by name, whole; None = every tile that the geometry meets."""
     source: str
     """How it was given, for messages."""
+
+    @property
+    def km2(self) -> float:
+        """Size of the ground, geodesic square kilometres."""
+        ground = shapely.orient_polygons(self.geometry)
+        return abs(float(Geod(ellps="WGS84").geometry_area_perimeter(ground)[0])) / 1e6
 
     def facts(self) -> dict[str, Any]:
         """Return plain JSON that is equal exactly when the area is, to about 1 cm."""

@@ -67,16 +67,23 @@ def find_tiles(
     """
     if dates.is_swapped:
         logger.warning("before is later than after: new and vanished change places")
-    found = {}
+    found, excluded = {}, set[str]()
     for role, range_ in dates.ranges().items():
         said: list[str] = []
-        items = find_items(spec, area, range_, folder, note=said.append)
+        matching = find_items(spec, area, range_, folder, note=said.append)
+        items = [item for item in matching if item.id not in spec.exclude]
+        excluded |= {item.id for item in matching} - {item.id for item in items}
+        if matching and not items:
+            said.append(f"search.exclude leaves out all {len(matching)} that were found")
         if not items:
             raise NothingFound("\n".join([_nothing(spec, area, role, range_), *said]))
         for text in said:
             note(text)
         logger.info("%s, %s: %d items", role, range_, len(items))
         found[role] = items
+    for name in spec.exclude:
+        if name not in excluded:
+            note(f"search.exclude: {name}: no scene of this id was found, so none is left out")
     tiles = gather(found)
     for text in _without_scenes(tiles, area, list(found)):
         note(text)

@@ -63,6 +63,8 @@ class SearchSpec(Spec):
     query: Annotated[dict[str, dict[str, Any]], CONDITIONS] = field(default_factory=dict)
     """Conditions on item properties, such as {"eo:cloud_cover": {lt: 80}}; of a whole tile's
     metadata, so be generous: what counts later is the cloud over the area."""
+    exclude: tuple[str, ...] = ()
+    """Ids of scenes that are left out, as `lspipe plan` prints them."""
     page_size: Annotated[int, Bounds(ge=1, le=LARGEST_PAGE)] = 100
     """Items that a server is asked for at once; fewer where it refuses as many."""
 

@@ -84,7 +84,7 @@ def _place_and_reason(problem: Any, kind: Any) -> tuple[str, str]:
             path.append(part)
             parents.append(found)
     if problem["type"] in _UNKNOWN:
-        return _dotted([*path, problem["loc"][-1]]), _unknown(problem["loc"][-1], parents[-1])
+        return _dotted([*path, problem["loc"][-1]]), _unknown(problem["loc"][-1], parents)
     if problem["type"] in _MISSING and path and isinstance(path[-1], int):
         path.pop()  # a list that is too short: its key is the place, not the number that lacks
         parents.pop()
@@ -103,10 +103,19 @@ def _is_section(kind: Any) -> bool:
     return any(kinds(one) for one in (kind, *get_args(kind)) if isinstance(one, type))
 
 
-def _unknown(key: Any, kind: Any) -> str:
-    known = [
-        name for one in (kind, *get_args(kind)) if isinstance(one, type) for name in kinds(one)
-    ]
+def _known(kind: Any) -> list[str]:
+    """Return the keys of a section."""
+    return [name for one in (kind, *get_args(kind)) if isinstance(one, type) for name in kinds(one)]
+
+
+def _unknown(key: Any, parents: list[Any]) -> str:
+    kind = parents[-1]
+    known = _known(kind)
+    elsewhere = [name for name in _known(parents[0]) if key in _known(inner(parents[0], name))]
+    if kind is not parents[0] and key in _known(parents[0]):
+        return "not a key of this section; it stands at the left margin"
+    if elsewhere:
+        return f"not a key of this section; it belongs to {' or '.join(elsewhere)}"
     near = difflib.get_close_matches(str(key), known, n=1, cutoff=0.5)
     hint = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(known)}"
     return f"unknown key ({hint})"

@@ -87,8 +87,24 @@ def refusal(value: Any, kind: Any) -> str:
     is_endless = isinstance(value, float) and not math.isfinite(value)
     expected = f"a finite value: {words(kind)}" if is_endless else words(kind)
     near = difflib.get_close_matches(str(value), _names(kind), n=1)
-    hint = f" (did you mean {near[0]!r}?)" if near else ""
+    hint = f" (did you mean {near[0]!r}?)" if near else _number_hint(value, kind)
     return f"found {_shown(value)}{hint}, expected {expected}"
+
+
+def _number_hint(value: Any, kind: Any) -> str:
+    """Say how a number is written, where one was meant: without quotes, a share and no percent."""
+    if not isinstance(value, str):
+        is_number = isinstance(value, Real) and not isinstance(value, bool)
+        is_percent = is_number and 1 < value <= 100 and fits(value / 100, kind)
+        return f" ({value / 100:g} is {value:g} %)" if is_percent else ""
+    try:
+        number = float(value.strip().removesuffix("%"))
+    except ValueError:
+        return ""
+    if value.strip().endswith("%"):
+        return f" ({number / 100:g} is {number:g} %)" if fits(number / 100, kind) else ""
+    is_fit = fits(number, kind) or (number.is_integer() and fits(int(number), kind))
+    return " (without quotes it is a number)" if is_fit else ""
 
 
 def words(kind: Any) -> str:

@@ -88,14 +88,14 @@ def test_fresh_starts_over_and_ends_the_same(finished):
 def test_fresh_into_an_empty_folder_is_a_run(tmp_path, cluster):
     world = quick_world(tmp_path, cluster=cluster)
     world.run.mkdir()
-    assert run(world, fresh=True, limit=1).done == 1
+    assert run(world, fresh=True, limit=1).done == 2
 
 
 def test_a_kill_in_the_first_write_does_not_lock_the_directory_out(tmp_path, cluster):
     world = quick_world(tmp_path, cluster=cluster)
     world.run.mkdir()
     (world.run / "items.json.partial").write_text('{"type": "Featu', encoding="utf-8")
-    assert run(world, limit=1).done == 1
+    assert run(world, limit=1).done == 2  # one place, on two dates
 
 
 def test_a_finished_run_whose_store_is_gone_is_not_finished(finished):

@@ -420,7 +420,8 @@ def test_the_changelog_is_ready_for_the_next_version() -> None:
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
 def test_every_workflow_is_valid_and_in_the_table(path, capsys) -> None:
     assert main(["validate", str(path)]) == 0, capsys.readouterr().err
-    assert capsys.readouterr().out == f"{path}: valid ({models_name(path)})\n"
+    first = capsys.readouterr().out.splitlines()[0]
+    assert first.endswith(f"{path.name}: valid ({models_name(path)})")
     assert f"[{path.name}]({path.name})" in (path.parent / "README.md").read_text()
     assert Workflow.from_file(path).name == path.stem
     assert path.read_text().startswith("# "), "a workflow begins with its story"

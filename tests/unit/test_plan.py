@@ -16,7 +16,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lspipe.errors import ModelError, NothingFound, StoreError, WorkflowError
+from lspipe.errors import ModelError, NothingFound, WorkflowError
 from lspipe.inference import windows
 from lspipe.inference.settings import AUTO_BATCH_SIZE
 from lspipe.models.item import SHIPPED_FOLDER
@@ -384,9 +384,10 @@ def test_a_run_that_goes_on_keeps_its_batch_size_and_probes_nothing(
     again = prepare(workflow(world), tmp_path / "run").plan
     assert not asked
     assert (again.setting.batch_size, again.sources["batch_size"]) == (48, "earlier run")
-    # Another number that is asked for by name is another run, still.
-    with pytest.raises(StoreError, match="batch_size: 48 -> 4"):
-        prepare(workflow(world, "inference.batch_size=4"), tmp_path / "run")
+    # Another number that is asked for by name is another run, still; nothing of this is computed.
+    other = prepare(workflow(world, "inference.batch_size=4"), tmp_path / "run")
+    assert other.replaced["detection_inputs"]["inference"]["batch_size"] == 48
+    assert other.plan.setting.batch_size == 4
 
 
 def test_a_cpu_is_not_probed(world, monkeypatch):

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 
 import pytest
+import zarr
 
 import lspipe
 from lspipe.cli import main
 from lspipe.errors import NothingFound, StoreError, UsageError, WorkflowError
 from lspipe.runs import store
+from lspipe.runs.prepare import opened, prepare
 from lspipe.workflow import Workflow
 from tests.worlds import fingerprints, make_world
 
@@ -51,14 +53,9 @@ def test_a_plan_is_described_only_to_whom_asks(world, tmp_path, capsys):
 def test_plan_refuses_what_the_command_refuses(world, tmp_path):
     run = tmp_path / "run"
     lspipe.plan(world.workflow, output=run)
-    refused = {
-        "inference.stride=8": (StoreError, "made by another workflow: inference.stride: 16 -> 8"),
-        "cluster.memory_per_worker=100MB": (UsageError, "a block of 80 px needs"),
-    }
-    for override, (kind, message) in refused.items():
-        asked = Workflow.from_file(world.workflow, overrides=(override,))
-        with pytest.raises(kind, match=message):
-            lspipe.plan(asked, output=run)
+    tight = Workflow.from_file(world.workflow, overrides=("cluster.memory_per_worker=100MB",))
+    with pytest.raises(UsageError, match="a block of 80 px needs"):
+        lspipe.plan(tight, output=run)
     (run / "run.json").unlink()
     with store.lock(run), pytest.raises(StoreError, match="in use by"):
         lspipe.plan(world.workflow, output=run)
@@ -68,6 +65,49 @@ def test_plan_refuses_what_the_command_refuses(world, tmp_path):
     assert not (tmp_path / "no").exists()
     with pytest.raises(WorkflowError, match="no such file"):
         lspipe.plan(tmp_path / "gone.yaml")
+
+
+ANOTHER = {
+    "inference.stride=8": "inference.stride: 16 -> 8",
+    "dates={after: {start: 2018-01-01, end: 2018-03-31}}": "dates.before",
+}
+
+
+@pytest.mark.parametrize(("override", "differs"), ANOTHER.items())
+def test_a_plan_of_which_nothing_was_computed_gives_way_to_another(
+    world, tmp_path, override, differs
+):
+    run, events = tmp_path / "run", []
+    lspipe.plan(world.workflow, output=run)
+    mine = run / "inventory.edited-1.gpkg"
+    mine.write_bytes(b"what a person decided")
+    asked = Workflow.from_file(world.workflow, overrides=(override,))
+    plan = lspipe.plan(asked, output=run, report=events.append)
+    note = events[0].text
+    assert note.startswith(f"{run}: planned anew, as nothing was computed of its plan yet (")
+    assert differs in note
+    recorded = store.read_json(run / "run.json")
+    assert recorded["fingerprints"]["detection"] == plan.detection_fingerprint
+    assert mine.read_bytes() == b"what a person decided"
+
+
+@pytest.mark.parametrize("is_computed_meanwhile", [False, True])
+def test_a_plan_gives_way_only_while_nothing_is_computed(world, tmp_path, is_computed_meanwhile):
+    run = tmp_path / "run"
+    plan = lspipe.plan(world.workflow, output=run)
+    grids = [tile.grid for tile in plan.tiles]
+    store.create(run, grids, fingerprint=plan.detection_fingerprint)
+    asked = Workflow.from_file(world.workflow, overrides=("inference.stride=8",))
+    other = prepare(asked, run)
+    cells = zarr.open_group(run / store.DETECTIONS / "18GYS", mode="r+")["done"]
+    cells[0, 0, 0] = int(is_computed_meanwhile)
+    if not is_computed_meanwhile:
+        with opened(other):
+            assert store.layout(run, "18GYS") is None
+        return
+    message = "made by another workflow: inference.stride: 16 -> 8"
+    with pytest.raises(StoreError, match=message), opened(other):
+        pass
 
 
 def test_run_takes_the_file_of_a_workflow(world, tmp_path):

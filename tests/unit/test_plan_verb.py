@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -11,11 +13,16 @@ import pytest
 
 import lspipe
 from lspipe.cli import main
-from lspipe.errors import UsageError
+from lspipe.errors import ModelError, UsageError
 from lspipe.inference.presets import AGREEMENT
+from lspipe.inference.reference import ModelReference
+from lspipe.models import read_item
 from lspipe.runs.prepare import Prepared, prepare, whats_left
+from lspipe.runs.validation import validate
 from lspipe.workflow import Workflow
-from tests.worlds import make_world, plan_only
+from tests.worlds import add_scene, ground, make_world, plan_only
+
+SMALL = {"window": 16, "stride": 8, "tta": "none"}
 
 
 @pytest.fixture(scope="module")
@@ -31,10 +38,18 @@ def told(capsys, *words, code=0):
     return answer.out, answer.err
 
 
+def unfolded(out):
+    """Lines of a text, each with those it was folded into."""
+    return re.sub(r"\n {15}(?=\S)", " ", out).splitlines()
+
+
 def test_a_plan_reads_as_a_person_would_ask(world, tmp_path, capsys):
     out, err = told(capsys, "plan", world.workflow, "--output", tmp_path / "run")
-    lines = dict(line.split(maxsplit=1) for line in out.splitlines() if line[0].isalpha())
+    lines = dict(line.split(maxsplit=1) for line in unfolded(out) if line[0].isalpha())
+    assert max(map(len, out.splitlines())) <= 84, "a terminal has 80 columns, a table a little more"
     assert "left to do     18 of 18 blocks, then the list" in out
+    assert lines["area"] == "12,046 km2 (tiles 18GYS)"
+    assert "  before  2017-01-15 14:37  " in out
     assert lines["dates"] == "before 2017-01-01 to 2017-03-31, after 2018-01-01 to 2018-03-31"
     assert lines["inference"] == (
         "window 32, stride 16 (overlap 50.0%), tta d4 max average-then-max, blend uniform"
@@ -42,11 +57,11 @@ def test_a_plan_reads_as_a_person_would_ask(world, tmp_path, capsys):
     assert (
         "decided by   workflow: window, stride, tta; paper default: tta_merge, tta_order, blend; "
         "default: batch_size"
-    ) in out
+    ) in "\n".join(unfolded(out))
     assert "computed with  cpu fp32 eager, batches of 4, 1 thread" in out
     assert "18 new, 0 done, 0 to redo" in out
     assert "per worker, which has" in out
-    assert "on 2 workers of this machine's speed" in out
+    assert "on 2 workers of this machine's speed" in " ".join(out.split())
     table = out.partition("presets ")[2].splitlines()[2:7]
     names = [line.strip("* ").split("  ")[0] for line in table]
     assert names == ["paper", "balanced", "fast", "preview", "as asked"]
@@ -75,7 +90,37 @@ def test_the_days_of_an_event_are_printed(world, tmp_path, capsys):
     assert (
         "dates          before 2017-01-02 to 2017-04-01, after 2018-01-02 to 2018-04-01 "
         "(derived from the event of 2018-01-01)"
-    ) in told(capsys, *words)[0]
+    ) in unfolded(told(capsys, *words)[0])
+
+
+def test_a_plan_names_the_cloud_of_each_scene_and_those_left_out(tmp_path, capsys):
+    world = make_world(tmp_path, size=64, inference=SMALL, execution={"block": 40})
+    hazy = {"time": "2018-02-19T14:37:51Z", "clouds": [(20, 30, 30)], "baseline": "04.00"}
+    add_scene(tmp_path, size=64, values=ground(), **hazy)
+    out, _ = told(capsys, "plan", world.workflow)
+    assert re.search(r"after   2018-01-20 14:37  0\.0% of the area is cloud, masked or empty", out)
+    assert re.search(r"left out, after: 2018-02-19 14:37  [3-9]\d\.\d% is cloud", out)
+    facts = json.loads(told(capsys, "plan", world.workflow, "--json")[0])
+    (_, after) = facts["tiles"][0]["steps"]
+    assert after["scenes"][0]["masked_share"] == 0
+    assert facts["area"]["km2"] == pytest.approx(109.8**2, rel=0.01)
+
+
+def test_a_scene_can_be_left_out_by_its_id(tmp_path, capsys):
+    world = make_world(tmp_path, size=64, inference=SMALL, execution={"block": 40})
+    add_scene(tmp_path, size=64, values=ground(), time="2018-02-19T14:37:51Z", baseline="04.00")
+    first = lspipe.plan(world.workflow)
+    assert "exclude" not in first.detection_inputs["search"], "equal to plans from before the key"
+    chosen = first.tiles[0].steps[1].items[0].id
+    out, _ = told(capsys, "plan", world.workflow, "--set", f"search.exclude=[{chosen}, S2A_GONE]")
+    assert f"excluded       {chosen}, S2A_GONE (search.exclude)" in unfolded(out)
+    assert "search.exclude: S2A_GONE: no scene of this id was found" in " ".join(out.split())
+    assert f"          {chosen}\n" not in out
+    both = [item["id"] for item in json.loads((world.run / "items.json").read_text())["features"]]
+    assert chosen not in both
+    every = ", ".join([chosen, *(name for name in both if "2018" in name)])
+    _, err = told(capsys, "plan", world.workflow, "--set", f"search.exclude=[{every}]", code=4)
+    assert "search.exclude leaves out all 2 that were found" in err
 
 
 TIGHT = "cluster.memory_per_worker=100MB"
@@ -176,7 +221,10 @@ def test_init_says_for_machines_what_it_wrote(tmp_path, capsys):
 def test_validate_notes_what_is_not_there_yet(world, capsys):
     words = ("validate", world.workflow, "--set", "search.catalog=later")
     out, err = told(capsys, *words)
-    assert out == f"{world.workflow}: valid (bare-ground)\n"
+    assert out.splitlines()[:2] == [
+        f"{world.workflow}: valid (bare-ground)",
+        "area           12,046 km2 (tiles 18GYS)",
+    ]
     assert err == f"note: search.catalog: {world.folder / 'later'} is not there yet\n"
     facts = json.loads(told(capsys, *words, "--json")[0])
     assert len(facts["not_there_yet"]) == 1
@@ -197,4 +245,46 @@ def test_a_truth_that_is_missing_is_noted_by_validate_and_refused_before_anythin
 
 def test_validate_refuses_results_that_cannot_be_written(world, capsys):
     words = ("validate", world.workflow, "--set", "output.path=workflow.yaml/run")
-    assert "output.path: found" in told(capsys, *words, code=2)[1]
+    assert "workflow.yaml, which is not a folder" in told(capsys, *words, code=2)[1]
+
+
+def test_validate_loads_a_network_only_where_a_quick_look_finds_an_obstacle(
+    world, tmp_path, monkeypatch
+):
+    item = read_item("shipped:demo")
+    for path in (item.path, item.weights):
+        shutil.copy(path, tmp_path / path.name)
+    asked = Workflow.from_file(
+        world.workflow, overrides=(f"model.item={tmp_path / item.path.name}",)
+    )
+    with monkeypatch.context() as patch:
+        patch.setattr(ModelReference, "of", None)
+        assert validate(asked)["model"] == "demo"
+    with (tmp_path / item.weights.name).open("r+b") as file:
+        file.write(b"other")
+    with pytest.raises(ModelError, match="the weights were changed or not fully copied"):
+        validate(asked)
+
+
+def test_a_plan_refuses_scenes_without_the_classes_of_the_mask(tmp_path):
+    world = make_world(tmp_path, size=64, inference=SMALL, execution={"block": 40})
+    for path in (tmp_path / "items").glob("*.json"):
+        document = json.loads(path.read_text(encoding="utf-8"))
+        del document["assets"]["scl"]
+        path.write_text(json.dumps(document), encoding="utf-8")
+    with pytest.raises(UsageError, match=r"no scene classes \(SCL\), which cube\.mask\.scl needs"):
+        lspipe.plan(world.workflow)
+    lspipe.plan(Workflow.from_file(world.workflow, overrides=("cube.mask.scl=[]",)))
+
+
+def test_validate_asks_whether_a_wide_area_and_swapped_dates_are_meant(world):
+    wide = Workflow.from_file(world.workflow, overrides=("aoi={bbox: [-72, -70, -43, -43]}",))
+    assert "is a wide area; a bbox is [west, south, east, north]" in validate(wide)["notes"][0]
+    days = [f"{{start: {year}-01-01, end: {year}-02-01}}" for year in (2018, 2017)]
+    swapped = Workflow.from_file(
+        world.workflow, overrides=(f"dates={{before: {days[0]}, after: {days[1]}}}",)
+    )
+    assert validate(swapped)["notes"] == [
+        "dates: before is later than after: new and vanished change places"
+    ]
+    assert validate(Workflow.from_file(world.workflow))["notes"] == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
@@ -10,7 +11,9 @@ from importlib.metadata import version
 import pytest
 
 import lspipe
+from lspipe.cli.summaries import status_text
 from lspipe.errors import StoreError
+from lspipe.runs import store
 from lspipe.runs.describe import runs_as
 from lspipe.runs.events import BlockDone, BlockFailed, Failure, Start, ignore
 from lspipe.runs.log import Log, read_log
@@ -180,3 +183,13 @@ def test_a_folder_that_is_no_run_directory_is_refused(tmp_path):
         check_run_directory(tmp_path)
     (tmp_path / "run.json").touch()
     check_run_directory(tmp_path)
+
+
+@pytest.mark.parametrize("is_running", [False, True])
+def test_a_process_that_is_gone_is_told_from_one_that_works(tmp_path, is_running):
+    with store.lock(tmp_path) if is_running else nullcontext():
+        facts = read_status(tmp_path, content() | {"state": "running"}, {})
+    assert (facts["state"], facts["is_running"]) == ("running", is_running)
+    first = status_text(facts).splitlines()[0]
+    assert ("the process is gone; the same command resumes" in first) is not is_running
+    assert not store.is_locked(tmp_path)

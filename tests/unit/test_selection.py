@@ -66,14 +66,20 @@ def test_a_tile_by_name_is_all_of_it_and_nothing_else(prepared):
 @pytest.mark.parametrize(
     ("limit", "expected"),
     [
-        (2, {STEPS[0]: LEFT[:2]}),
-        (4, {STEPS[0]: LEFT, STEPS[1]: LEFT[:1]}),
-        (7, {STEPS[0]: LEFT, STEPS[1]: LEFT, STEPS[2]: LEFT[:1]}),
+        (2, dict.fromkeys(STEPS[:2], LEFT[:2])),
+        (4, dict.fromkeys(STEPS[:2], LEFT) | dict.fromkeys(STEPS[2:], LEFT[:1])),
         (100, dict.fromkeys(STEPS, LEFT)),
     ],
 )
-def test_a_limit_counts_the_blocks_of_all_tiles_and_dates(prepared, limit, expected):
+def test_a_limit_counts_places_with_all_their_dates(prepared, limit, expected):
     assert chosen(prepared, limit=limit) == expected
+
+
+def test_a_place_whose_other_date_is_done_counts_as_one(prepared):
+    half = prepared.done["18GYS"].copy()
+    half[0, 1] = True  # only the later date of the second block is left
+    prepared = replace(prepared, done={**prepared.done, "18GYS": half})
+    assert chosen(prepared, limit=2) == {STEPS[0]: LEFT[1:2], STEPS[1]: LEFT[:2]}
 
 
 def test_a_limit_below_one_is_refused(prepared):
@@ -93,7 +99,7 @@ def test_bounds_choose_the_blocks_that_they_touch(prepared):
     bounds = tuple(gpd.GeoSeries([box], crs=32718).to_crs(4326).total_bounds)
     assert chosen(prepared, bounds=bounds) == {step: [(0, 1)] for step in STEPS[:2]}
     everything = replace(prepared, previous=None)
-    assert chosen(everything, bounds=bounds, limit=1) == {STEPS[0]: [(0, 1)]}
+    assert chosen(everything, bounds=bounds, limit=1) == {step: [(0, 1)] for step in STEPS[:2]}
     with pytest.raises(UsageError, match="touches no block"):
         chosen(prepared, bounds=(10.0, 10.0, 11.0, 11.0))
     with pytest.raises(UsageError, match="bounds"):

@@ -102,13 +102,24 @@ def test_a_tile_without_scenes_is_said_by_the_plan_the_run_and_its_file(world):
     assert planned[0].warnings[0] == text
     first = run(world, *asked)
     assert (first.state, first.warnings[0]) == ("finished", text)
-    assert run_json(world)["warnings"] == [text]
+    assert run_json(world)["warnings"] == list(planned[0].warnings)
     assert run(world, *asked).warnings[0] == text  # also of a run that was finished
 
 
+def test_a_run_warns_of_what_the_plan_warns_of(world):
+    planned, events = [], []
+    lspipe.plan(Workflow.from_file(world.workflow), report=planned.append)
+    warned = tuple(planned[0].warnings)
+    assert "processing baselines before and after 04.00 are mixed" in warned[0]
+    first = run(world, report=events.append)
+    assert tuple(event.text for event in events if event.kind == "warning") == warned
+    assert first.warnings == warned == run(world).warnings
+    assert first.as_json()["warnings"] == run_json(world)["warnings"] == list(warned)
+
+
 def test_calls_add_up_to_a_run(world, monkeypatch):
-    part = run(world, limit=3)
-    assert (part.state, part.done, part.skipped, part.total) == ("partial", 3, 0, 8)
+    part = run(world, limit=1)
+    assert (part.state, part.done, part.skipped, part.total) == ("partial", 2, 0, 8)
     clock = time.time
     # It jumps by an hour between the beginning and the end of the second call.
     jumps = iter([0])
@@ -118,12 +129,12 @@ def test_calls_add_up_to_a_run(world, monkeypatch):
     assert content["seconds"] >= 0
     (world.run / "run.json").write_text(json.dumps(content | {"seconds": 5000.0}))
     rest = run(world)
-    assert (rest.state, rest.done, rest.skipped, rest.total) == ("finished", 5, 3, 8)
+    assert (rest.state, rest.done, rest.skipped, rest.total) == ("finished", 6, 2, 8)
     content = run_json(world)
     assert content["seconds"] == pytest.approx(5000 + 3600, abs=200)
     assert content["windows"]["needed"] == content["windows"]["run"] > 8
     assert content["counts"] == {
-        "total": 8, "done": 5, "skipped": 3, "failed": 0, "objects": {"new": 1, "persistent": 1},
+        "total": 8, "done": 6, "skipped": 2, "failed": 0, "objects": {"new": 1, "persistent": 1},
     }  # fmt: skip
     assert content["outputs"]["geoparquet"] == "inventory.parquet"
 

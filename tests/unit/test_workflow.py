@@ -101,7 +101,11 @@ WRONG = [
     (changed(cube={"loader": "gdal"}), "cube.loader", "odc, stackstac or"),
     (changed(cube={"mask": {"scl": ["cloud"]}}), "cube.mask.scl.0", "'cloud'"),
     (changed(cube=None), "cube", "found nothing, expected keys and values (loader"),
-    (changed(inference={"window": "22"}), "inference.window", "found '22', expected a whole"),
+    (
+        changed(inference={"window": "22"}),
+        "inference.window",
+        "found '22' (without quotes it is a number), expected a whole",
+    ),
     (changed(aoi={"tiles": []}), "aoi.tiles", "1 or more of them"),
     (changed(aoi={"tiles": ["18IOS"]}), "aoi.tiles.0", "a Sentinel-2 tile such as 18GYS"),
     (changed(aoi={"bbox": [0, 0, 1, 91]}), "aoi", "expected [west, south, east, north] in degrees"),
@@ -204,7 +208,9 @@ def test_a_misspelt_catalogue_is_refused(tmp_path):
 def test_results_that_cannot_be_written_are_refused(tmp_path):
     (tmp_path / "file").touch()
     content = changed(output={"path": "file/run"})
-    with pytest.raises(WorkflowError, match=r"output\.path: .*file/run: .*file is not a folder"):
+    with pytest.raises(
+        WorkflowError, match=r"output\.path: .*file/run: .*file, which is not a folder"
+    ):
         check_paths(Workflow.from_file(written(tmp_path, content)))
     content = changed(output={"path": "/proc/1/run"})
     with pytest.raises(WorkflowError, match=r"output\.path: /proc/1/run: cannot be written"):

@@ -56,6 +56,9 @@ def detection_inputs(
 def _search_inputs(workflow: Workflow) -> dict[str, Any]:
     search = asdict(workflow.search) | {"catalog": without_query(workflow.search.catalog)}
     del search["page_size"]  # how a server is asked; it decides no scene
+    search["exclude"] = sorted(search["exclude"])
+    if not search["exclude"]:
+        del search["exclude"]  # so that runs from before there was such a key are equal
     return search
 
 

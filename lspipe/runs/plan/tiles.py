@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ from lspipe.cube.files import declared as declared_in_files
 from lspipe.cube.offsets import radiometry_of_pixels
 from lspipe.cube.opening import open_cube
 from lspipe.cube.recorded import recorded_radiometry, recorded_steps
+from lspipe.cube.scene import require
 from lspipe.errors import ModelError, WorkflowError
 from lspipe.inference import windows
 from lspipe.runs.plan.nouns import TilePlan, outer_pixels
@@ -36,6 +38,8 @@ if TYPE_CHECKING:
     from lspipe.search.acquisitions import Tile
     from lspipe.search.areas import Area
     from lspipe.workflow import Workflow
+
+logger = logging.getLogger(__name__)
 
 BLOCK_SIZES = (3660, 1830, 1220, 610)
 """Block edges that `auto` chooses from, the largest first: a third of a Sentinel-2 tile, and its
@@ -71,7 +75,7 @@ def plan_tile(
         steps, candidates = _choose(tile, workflow, mask)
     else:
         steps, candidates = recorded_steps(tile, decided), tuple(decided["candidates"])
-    bands = _bands(tile, steps, item)
+    bands = _bands(tile, steps, item, needs_classes=bool(workflow.cube.mask.scl))
     table = (
         _decide_radiometry(tile, steps, bands, workflow, mask)
         if decided is None
@@ -119,17 +123,23 @@ def _choose(
     candidates: list[Mapping[str, Any]] = []
     for role in ("before", "after"):
         if tile.acquisitions.get(role):
+            count = len(tile.acquisitions[role])
+            logger.info("%s: choosing the %s scene, of %d", tile.name, role, count)
             choice = choose(tile, role, workflow.cube, area_mask=mask)
             steps += choice.steps
             candidates += choice.candidates
     return tuple(steps), tuple(candidates)
 
 
-def _bands(tile: Tile, steps: tuple[Step, ...], item: ModelItem) -> tuple[str, ...]:
-    """Return the bands to load; raise if an item lacks a band of the model."""
+def _bands(
+    tile: Tile, steps: tuple[Step, ...], item: ModelItem, *, needs_classes: bool
+) -> tuple[str, ...]:
+    """Return the bands to load; raise if a scene lacks a band of the model, or the mask's."""
     shared: set[str] | None = None
     for step in steps:
         for scene in step.items:
+            if needs_classes:
+                require(scene, ("SCL",))
             assets = catalogs.band_assets(scene)
             lacking = [band for band in item.bands if band not in assets]
             if lacking:

@@ -23,7 +23,7 @@ from lspipe.runs.store.documents import (
     write_json,
 )
 from lspipe.runs.store.layers import CHANGE, DETECTIONS, EVIDENCE, NOT_PROCESSED
-from lspipe.runs.store.lock import lock
+from lspipe.runs.store.lock import is_locked, lock
 from lspipe.runs.store.template import Grid, create, create_change
 
 __all__ = [
@@ -39,6 +39,7 @@ __all__ = [
     "create_change",
     "differences",
     "done",
+    "is_locked",
     "layout",
     "lock",
     "peek_json",

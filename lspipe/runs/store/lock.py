@@ -15,6 +15,19 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+def is_locked(run: Path) -> bool:
+    """Return whether a process works in the run directory; nothing is written."""
+    try:
+        # For reading, as the directory may be another person's.
+        with (run / ".lock").open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False
+
+
 @contextmanager
 def lock(run: Path) -> Iterator[None]:
     """Lock the run directory for this process; the kernel unlocks it if the process is killed.
