@@ -354,6 +354,7 @@ def warned(*steps, is_swapped=False, device="cpu", cluster=None, recipe="", **se
             setting=Setting(**setting),
             reference=reference,
             model=SimpleNamespace(id="a-model", recipe=recipe),
+            notes=(),
         )
     )
 
