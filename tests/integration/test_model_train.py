@@ -372,7 +372,7 @@ def test_packing_refuses_scores_and_patches_of_something_else(patches, tmp_path,
     document.write_text("{}")
     for more, message in (
         (["--scorecard", str(shipped.scorecard)], f"scorecard: sha256: found {shipped.sha256}"),
-        (["--scorecard", str(document)], "document.json: model: Field required"),
+        (["--scorecard", str(document)], "document.json: model: missing"),
         (["--scorecard", "gone.json"], "gone.json: cannot read the scorecard"),
         (["--data", "gone"], "gone: no such folder"),
         (["--data", str(patches / "train"), "--window", "20"], "a multiple of 20 px"),

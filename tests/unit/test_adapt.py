@@ -159,7 +159,7 @@ def test_a_parent_that_was_moved_may_be_named_and_must_be_the_same(run, decision
     [
         (
             ["runs/demo", "decisions.geojson", "--epochs", "0"],
-            "--epochs: epochs 0: expected",
+            "--epochs: epochs: found 0, expected",
         ),
         (["runs/demo", "decisions.geojson"], r"is runs/demo a run directory"),
     ],

@@ -183,9 +183,9 @@ def test_maps_that_cannot_be_compared_are_refused() -> None:
 @pytest.mark.parametrize(
     ("rules", "message"),
     [
-        ({"threshold": 1.2}, "threshold: found 1.2, expected a probability"),
+        ({"threshold": 1.2}, r"threshold: found 1.2 \(0.012 is 1.2 %\), expected a probability"),
         ({"before_below": -1}, "before_below: found -1, expected"),
-        ({"min_gain": 30}, "min_gain: found 30, expected"),
+        ({"min_gain": 30}, r"min_gain: found 30 \(0.3 is 30 %\), expected"),
         ({"tolerance_px": -1}, "tolerance_px: found -1, expected .*, 0 or more"),
         ({"method": "divide"}, "method: found 'divide', expected hysteresis or subtract"),
     ],

@@ -122,9 +122,9 @@ def test_a_warning_of_a_library_is_no_error(option):
         ("gs:/bucket/run", "found an address"),  # what a Path makes of it
         (Path("abfs://c@a.net/run"), "found an address"),
         ("file:///tmp/run", "write the path without file://"),
-        ("FOLDER/file/run", "FOLDER/file is not a folder; choose another"),
-        ("FOLDER/file", "FOLDER/file is not a folder"),
-        ("/dev/null", "/dev/null is not a folder"),
+        ("FOLDER/file/run", "found FOLDER/file, which is not a folder; choose another"),
+        ("FOLDER/file", "found FOLDER/file, which is not a folder"),
+        ("/dev/null", "found /dev/null, which is not a folder"),
         ("/proc/1/run", r"cannot be written \(No such file or directory\); choose another folder"),
         ("FOLDER/" + "x" * 300, r"cannot be written \(File name too long\)"),
         ("FOLDER/a\0b", "cannot be written \\(embedded null byte\\)"),

@@ -116,11 +116,11 @@ def test_a_kill_between_the_first_two_writes_does_not_lock_the_directory(
     first = prepared(world, tmp_path / "run")
     original, written = store.write_json, []
 
-    def second_fails(path, content):
+    def second_fails(path, content, **form):
         if written:
             raise KeyboardInterrupt
         written.append(path.name)
-        original(path, content)
+        original(path, content, **form)
 
     with monkeypatch.context() as patch:
         patch.setattr(prepare.store, "write_json", second_fails)

@@ -423,7 +423,9 @@ def test_a_misspelt_class_is_refused():
         MaskSpec(scl=("clouds",))
     with pytest.raises(ValueError, match="dilate_px: found -1"):
         MaskSpec(dilate_px=-1)
-    with pytest.raises(ValueError, match="dilate_px 101, expected 0 to 100"):
+    with pytest.raises(
+        ValueError, match="dilate_px: found 101, expected a whole number of pixels, 0 to 100"
+    ):
         MaskSpec(dilate_px=101)
     assert [MaskSpec(dilate_px=px).dilate_px for px in (0, 100)] == [0, 100]
 

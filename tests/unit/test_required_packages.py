@@ -40,7 +40,7 @@ USED_BY = {
         "train.adapt train.batches train.checkpoints train.course train.loop",
     ),
     "stackstac": ("stackstac", "cube.loaders"),
-    "pystac-client": ("pystac_client", "search.server"),
+    "pystac-client": ("pystac_client", "search.paging search.server"),
     "odc-stac": ("odc.stac", "cube.loaders"),
 }
 

@@ -282,7 +282,9 @@ def test_the_page_size_of_a_workflow_is_asked_for():
         assert noted(api.url, page_size=7) == (["a"], [])
         assert asked_sizes(api) == [7]
     for size in (0, -1, 10_001):
-        with pytest.raises(ValueError, match=f"page_size {size}, expected 1 to 10000"):
+        with pytest.raises(
+            ValueError, match=f"page_size: found {size}, expected a whole number, 1 to 10000"
+        ):
             SearchSpec(catalog="x", page_size=size)
 
 
