@@ -31,9 +31,9 @@ check: install
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-# By the groups and in the order of tests/conftest.py. Four processes, on two cores too: tests that
-# kill and restart runs wait for nearly half of their time. A process takes up to 1.5 GB.
-SHARED := --numprocesses 4 --dist loadgroup --no-loadscope-reorder
+# By the groups and in the order of tests/conftest.py. Two processes keep two cores busy: four took
+# a fifth longer.
+SHARED := --numprocesses 2 --dist loadgroup --no-loadscope-reorder
 
 unit: install
 	$(BIN)/python -m pytest $(SHARED) --durations 25

@@ -128,6 +128,8 @@ def ignore_what_others_left() -> None:
         for category in _FOR_DEVELOPERS:
             warnings.simplefilter("ignore", category)
         os.environ.pop("PYTHONWARNINGS", None)
+        # Python hands these to the processes that it starts.
+        sys.warnoptions[:] = [each for each in sys.warnoptions if not each.startswith("error")]
         ignored.append("warnings as errors (PYTHONWARNINGS, python -W)")
 
 

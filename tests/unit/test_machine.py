@@ -104,7 +104,8 @@ def test_data_of_the_system_counts_where_rasterio_is_that_of_the_system(monkeypa
 @pytest.mark.parametrize("option", ["error", "error::DeprecationWarning"])
 def test_a_warning_of_a_library_is_no_error(option):
     code = (
-        "import warnings; from lspipe import machine; machine.ignore_what_others_left(); "
+        "import sys, warnings; from lspipe import machine; machine.ignore_what_others_left(); "
+        "assert sys.warnoptions == []; "
         "warnings.warn('old', DeprecationWarning); warnings.warn('shown'); print(machine.ignored)"
     )
     done = subprocess.run(
