@@ -51,7 +51,8 @@ def read_polygons(path: Path, layer: str | None = None) -> BaseGeometry:
     """
     table = _read_table(path, layer)
     _check_crs(path, table)
-    is_there = ~(table.geometry.isna() | table.geometry.is_empty)
+    shapes = table.geometry.to_numpy()
+    is_there = ~(shapely.is_missing(shapes) | shapely.is_empty(shapes))
     shapes = table.geometry[is_there]
     if shapes.empty:
         raise AreaError(f"{path}: found no geometry in {len(table)} features; expected polygons")

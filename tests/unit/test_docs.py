@@ -275,8 +275,10 @@ def rows(page: str, title: str) -> dict[str, list[str]]:
 
 
 def test_the_reference_of_the_workflow_is_that_of_the_schema() -> None:
-    text = docs.reference.PAGE.read_text()
-    assert docs.reference.page(text, json_schema()) == text, "run: python docs/reference.py"
+    text, schema = docs.reference.PAGE.read_text(), json_schema()
+    if "description" not in schema["$defs"]["AreaSpec"]:
+        pytest.skip("this old pydantic leaves the docstrings of sections out of the schema")
+    assert docs.reference.page(text, schema) == text, "run: python docs/reference.py"
 
 
 def test_a_word_of_the_schema_that_the_reference_does_not_know_is_an_error() -> None:
