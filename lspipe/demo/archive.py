@@ -22,6 +22,7 @@ from lspipe.demo.items import Pass, beyond_edge, describe, item_id
 from lspipe.demo.landscape import PIXEL_M, simulate
 from lspipe.demo.scene import BANDS, FINE_BANDS, Scene, Sky, see
 from lspipe.demo.truth import outlines
+from lspipe.machine import check_folder
 from lspipe.schema import REFLECTANCE_SCALE, SCL_CLASSES
 
 if TYPE_CHECKING:
@@ -76,8 +77,9 @@ def write_archive(folder: Path, *, seed: int = SEED) -> Path:
         Path of the workflow, `folder/demo.yaml`.
 
     Raises:
-        OSError: the folder cannot be written to.
+        UsageError: the folder cannot be written to.
     """
+    check_folder(folder)
     landscape = simulate(SHAPE, seed=seed, anchors=ANCHORS)
     (folder / "items").mkdir(parents=True, exist_ok=True)
     for number, overflight in enumerate(PASSES):

@@ -11,6 +11,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from lspipe.errors import ModelError
+from lspipe.machine import check_folder
 from lspipe.models import build, spelled_out
 from lspipe.models.item import Scaling
 from lspipe.models.mlm import SCORECARD, read_item
@@ -68,6 +69,7 @@ def pack(
     Raises:
         ModelError: a field is missing, unknown or out of range, the architecture that the item
             names does not take the weights of the module, or the scorecard is of other weights.
+        UsageError: the folder cannot be written.
     """
     import safetensors.torch
 
@@ -93,6 +95,7 @@ def pack(
     item_name = f"{fields['id']}.json"
     files[item_name] = _json(document)
 
+    check_folder(folder)
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     # Read back before anything is replaced: a refused item leaves an earlier one as it was.

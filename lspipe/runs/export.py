@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lspipe.errors import StoreError, UsageError
+from lspipe.machine import check_folder
 from lspipe.outputs.cog import write_map
+from lspipe.runs import store
 from lspipe.runs.opened import open_run
 
 if TYPE_CHECKING:
@@ -16,9 +18,6 @@ if TYPE_CHECKING:
 
 KINDS = ("cog",)
 """What a run can be exported to."""
-
-LAYERS = "layers"
-"""Folder of the pictures in a run directory."""
 
 
 def export(
@@ -49,7 +48,8 @@ def export(
     if unknown:
         raise UsageError(f"to: found {', '.join(unknown)}: expected {', '.join(KINDS)}")
     opened = open_run(run)
-    target = Path(folder) if folder is not None else opened.path / LAYERS
+    check_folder(opened.path / store.LAYERS if folder is None else folder)
+    target = opened.path / store.LAYERS if folder is None else Path(folder)
     try:
         target.mkdir(parents=True, exist_ok=True)
         return [path for tile in opened.tiles for path in _pictures(opened, tile, target)]

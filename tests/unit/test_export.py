@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import shutil
+from pathlib import Path
+from typing import Any
 
 import dask.array as da
 import numpy as np
@@ -12,17 +14,27 @@ import rioxarray  # noqa: F401  # adds .rio
 import xarray as xr
 
 import lspipe
+from lspipe import models
 from lspipe.cli import main
+from lspipe.demo import write_archive
 from lspipe.errors import StoreError, UsageError
+from lspipe.models.pack import pack
 from lspipe.outputs.cog import write_map
-from lspipe.runs import pipeline
+from lspipe.runs import pipeline, store
 from lspipe.runs.export import export
 from lspipe.runs.opened import open_run
 from tests.stored import compute_here
 from tests.worlds import make_world
 
-if TYPE_CHECKING:
-    from pathlib import Path
+FIELDS = {
+    "id": "tiny-unet",
+    "architecture": "ghorb-unet",
+    "arguments": {"filters": 2},
+    "bands": ("B02", "B03", "B04", "B08"),
+    "window": 32,
+    "description": "random weights",
+    "not_for": "anything but tests",
+}
 
 
 def a_map(bands: int, dtype: str, *, shape: tuple[int, int] = (700, 900)) -> xr.DataArray:
@@ -124,5 +136,31 @@ def test_what_cannot_be_exported_is_named(run: Path, tmp_path: Path) -> None:
         export(tmp_path)
     blocked = tmp_path / "file"
     blocked.write_text("")
-    with pytest.raises(UsageError, match="cannot be written: .*; choose another folder"):
+    with pytest.raises(UsageError, match="which is not a folder; choose another"):
         export(run, folder=blocked / "layers")
+
+
+def test_a_fresh_start_leaves_no_picture_of_the_run_before(run: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(run, tmp_path / "run")
+    export(copy)
+    (copy / "layers" / "mine.tif").touch()
+    store.clear(copy)
+    assert [path.name for path in (copy / "layers").iterdir()] == ["mine.tif"]
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda run, place: export(run, folder=place),
+        lambda _, place: write_archive(Path(place)),
+        lambda _, place: pack(models.build("ghorb-unet", 4, filters=2), place, item_fields=FIELDS),
+    ],
+    ids=["export", "demo", "pack"],
+)
+def test_an_address_is_no_folder_wherever_something_is_written(
+    write: Any, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError, match="found an address, expected a folder"):
+        write(run.absolute(), "s3://bucket/place")
+    assert list(tmp_path.iterdir()) == []

@@ -15,6 +15,7 @@ reads the sharding codec only from 3.13.
 
 from lspipe.runs.store.blocks import Layout, done, layout, read, write_block, write_change
 from lspipe.runs.store.documents import (
+    LAYERS,
     check_directory,
     clear,
     differences,
@@ -30,6 +31,7 @@ __all__ = [
     "CHANGE",
     "DETECTIONS",
     "EVIDENCE",
+    "LAYERS",
     "NOT_PROCESSED",
     "Grid",
     "Layout",

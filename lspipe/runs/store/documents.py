@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+LAYERS = "layers"
+"""Folder of the pictures that `lspipe export` writes into a run directory."""
+
+
 def write_json(path: Path, content: Mapping[str, Any], *, indent: int | None = 1) -> None:
     """Write JSON atomically: a reader sees the old file or the new one, never half a file.
 
@@ -130,7 +134,7 @@ def clear(run: Path) -> None:
         if (run / name).exists():
             shutil.rmtree(run / name)
     for role in ("before", "after"):  # pictures of the run that was
-        for path in (run / "layers").glob(f"*_{role}.tif"):
+        for path in (run / LAYERS).glob(f"*_{role}.tif"):
             path.unlink()
 
 
