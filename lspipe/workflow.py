@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, PrivateAttr
+from pydantic import BaseModel, ConfigDict, PrivateAttr, field_validator
 
 from lspipe.change.spec import ChangeSpec
 from lspipe.clusters import ClusterSpec, ExecutionSpec
@@ -80,6 +80,14 @@ class Workflow(BaseModel):
     """What the list is compared with."""
 
     _folder: Path = PrivateAttr(default_factory=Path)
+
+    @field_validator("schema_version", mode="before")
+    @classmethod
+    def _no_flag(cls, value: Any) -> Any:
+        """Refuse true, which pydantic takes for 1."""
+        if isinstance(value, bool):
+            raise ValueError("a version is no flag")
+        return value
 
     @property
     def folder(self) -> Path:

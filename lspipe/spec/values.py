@@ -138,7 +138,10 @@ def _fits_one(value: Any, arguments: tuple[Any, ...]) -> bool:
 
 _FITS: dict[Any, Callable[[Any, tuple[Any, ...]], bool]] = {
     Annotated: _fits_rules,
-    Literal: lambda value, choices: value in choices,
+    # True equals 1 and is none.
+    Literal: lambda value, choices: any(
+        value == one and isinstance(value, bool) == isinstance(one, bool) for one in choices
+    ),
     Union: _fits_one,
     UnionType: _fits_one,
     tuple: _fits_list,

@@ -93,6 +93,7 @@ WRONG = [
     (changed(execution={"block": -1}), "execution.block", "1 or more, or auto"),
     (changed(output={"write": ["gpgk"]}), "output.write.0", 'did you mean "gpkg"?'),
     (changed(schema_version=2), "schema_version", "2"),
+    (changed(schema_version=True), "schema_version", "found true, expected 1"),
     (changed(output={"write": ["gpkg", "gpkg"]}), "output.write", "none twice"),
     (changed(output={"write": "gpkg"}), "output.write", "found 'gpkg', expected a list"),
     (changed(cluster={"kind": "lokal"}), "cluster.kind", 'did you mean "local"?'),
