@@ -12,6 +12,7 @@ from lspipe.cli.summaries import sweep_text, trained_text
 from lspipe.cli.text import duration, say, show
 from lspipe.cli.transfer import ALL, Transfer
 from lspipe.errors import UsageError
+from lspipe.machine import check_folder
 from lspipe.models.mlm import read_item
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ def train(options: argparse.Namespace) -> int:
     asked, output = _course(options), Path(options.output)
     # The name is that of the folder where none was given: known before anything is read.
     check_id(asked.id)
+    check_folder(options.output)
     training, testing = _divided(_labelled(options, asked), options)
     validation = samples_of(options.validation, asked.recipe, options)
     if validation is None and options.split and options.test_on is None:

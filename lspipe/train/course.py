@@ -26,6 +26,7 @@ from lspipe.errors import ModelError, SamplesError, UsageError
 from lspipe.evaluate.scorecard import Scorecard, limits_of
 from lspipe.evaluate.scoring import choose_threshold, measure, predict
 from lspipe.inference.runtimes import resolve_device
+from lspipe.machine import check_folder
 from lspipe.models import build, digest, spelled_out
 from lspipe.models.encoders import load_encoder
 from lspipe.models.mlm import read_item
@@ -120,10 +121,11 @@ def train(
         SamplesError: patches that cannot be used, or of another recipe.
         ModelError: another architecture or other channels in `init_from`; weights that do not fit;
             the loss is not a number any more.
-        UsageError: the folder holds another training; patience without validation; haze with
-            channels that are no reflectance.
+        UsageError: the folder cannot be written, or holds another training; patience without
+            validation; haze with channels that are no reflectance.
     """
     check_id(course.id)
+    check_folder(folder)
     recipe = recipe_of(course.recipe)
     training, pairs = read_windows(training, recipe, course.window)
     watched = None

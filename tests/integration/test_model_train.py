@@ -237,6 +237,14 @@ def test_a_request_that_is_refused_leaves_an_earlier_training_as_it_was(patches,
     assert {path.name: path.read_bytes() for path in (tmp_path / "mine").iterdir()} == before
 
 
+def test_an_address_is_refused_before_anything_is_read(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    words = ["--data", str(tmp_path / "gone"), "--output", "s3://bucket/mine", *QUICK]
+    assert main(["model", "train", *words]) == 2
+    assert "s3://bucket/mine: found an address, expected a folder" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize("name", ["x", "my", "1st", "mine-"])
 def test_a_folder_that_names_no_model_is_refused_before_anything_is_read(tmp_path, capsys, name):
     words = ["--data", str(tmp_path / "gone"), "--output", str(tmp_path / name), *QUICK]
