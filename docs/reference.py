@@ -1,9 +1,10 @@
-"""The JSON Schema of a workflow to the tables of workflow.md: keys, types, bounds, defaults.
+"""The tables of reference pages, from the code: keys of a workflow, columns of a list.
 
     .venv/bin/python docs/reference.py
 
-Replaces what stands between two marks in the page, and leaves the rest as it was written. Reads
-nothing but the schema that `lspipe schema` prints. A test compares the page with the schema.
+Replaces what stands between two marks in a page, and leaves the rest as it was written. Reads the
+schema that `lspipe schema` prints, and `lspipe.schema.columns`. A test compares the pages with
+both.
 """
 
 from __future__ import annotations
@@ -13,17 +14,15 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lspipe.schema import columns
 from lspipe.workflow import json_schema
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
-PAGE = Path(__file__).parent / "workflow.md"
+FOLDER = Path(__file__).parent
 
-MARKS = (
-    "<!-- from here on: written by docs/reference.py from the schema; do not edit -->",
-    "<!-- until here -->",
-)
+MARKS = "<!-- {name}: written by docs/reference.py; do not edit -->", "<!-- end of {name} -->"
 
 WORDS = {
     "integer": "whole number", "number": "number", "string": "text", "boolean": "true or false",
@@ -37,15 +36,43 @@ TOLD = {"title", "description", "default"}
 """Keywords that other columns show."""
 
 
-def page(text: str, schema: dict[str, Any]) -> str:
-    """Return the text of the page with the tables of a schema between its marks."""
-    before, after = (re.escape(mark) for mark in MARKS)
-    tables = "\n".join(sections(schema))
-    whole = f"{MARKS[0]}\n\n{tables}\n{MARKS[1]}"
-    found, count = re.subn(f"{before}.*?{after}", lambda _: whole, text, flags=re.S)
-    if count != 1:
-        raise ValueError(f"{PAGE.name}: found the marks {count} times: expected once")
-    return found
+def pages() -> dict[str, str]:
+    """Return the text that each reference page should have, by its name."""
+    tables = {
+        "workflow.md": {"keys": sections(json_schema())},
+        "inventory.md": {
+            "statuses": _words("status", columns.STATUSES),
+            "columns": _columns(columns.COLUMNS),
+            "unobserved": _columns(columns.UNOBSERVED),
+            "reasons": _words("reason", columns.REASONS),
+        },
+    }
+    return {name: page((FOLDER / name).read_text("utf-8"), parts) for name, parts in tables.items()}
+
+
+def page(text: str, tables: Mapping[str, Iterable[str]]) -> str:
+    """Return the text of a page with lines between the marks of each name."""
+    for name, lines in tables.items():
+        start, end = (mark.format(name=name) for mark in MARKS)
+        whole = "\n".join([start, "", *lines, end])
+        text, count = re.subn(
+            f"{re.escape(start)}.*?{re.escape(end)}", lambda _, new=whole: new, text, flags=re.S
+        )
+        if count != 1:
+            raise ValueError(f"found the marks of {name} {count} times: expected once")
+    return text
+
+
+def _columns(told: Mapping[str, columns.Column]) -> Iterator[str]:
+    yield from ("| column | unit | what it is |", "|---|---|---|")
+    yield from (f"| `{name}` | {column.unit} | {column.meaning} |" for name, column in told.items())
+    yield ""
+
+
+def _words(title: str, told: Mapping[str, str]) -> Iterator[str]:
+    yield from (f"| `{title}` | what it says |", "|---|---|")
+    yield from (f"| `{name}` | {meaning} |" for name, meaning in told.items())
+    yield ""
 
 
 def sections(schema: dict[str, Any]) -> Iterator[str]:
@@ -200,8 +227,9 @@ def _bounds(told: dict[str, Any]) -> str:
 
 
 def main() -> None:
-    """Write the page anew."""
-    PAGE.write_text(page(PAGE.read_text(encoding="utf-8"), json_schema()), encoding="utf-8")
+    """Write the pages anew."""
+    for name, text in pages().items():
+        (FOLDER / name).write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

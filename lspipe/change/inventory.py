@@ -26,21 +26,13 @@ from lspipe.change.objects import select, summarise
 from lspipe.change.outlines import measures, outline
 from lspipe.preprocess.masks import spread
 from lspipe.schema import INVENTORY_COLUMNS, check_inventory, grown
+from lspipe.schema.columns import COLUMNS
 
 if TYPE_CHECKING:
     from datetime import datetime
 
     from numpy.typing import NDArray
     from pyproj import CRS
-
-TEXT_COLUMNS = (
-    "id", "tile", "status", "model_id", "model_sha256", "items_before", "items_after", "reviewed",
-)  # fmt: skip
-"""Columns of text. Item ids are joined by commas; `reviewed` is null until a person decides."""
-
-DATE_COLUMNS = ("date_before", "date_after", "event_date_min", "event_date_max")
-"""Columns of UTC times. The event lies after `event_date_min` (null = no earlier bound is known)
-and not after `event_date_max`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,11 +134,9 @@ def as_inventory(table: pd.DataFrame, *, flags: list[str], crs: CRS | int) -> gp
         crs: of the column `geometry`.
     """
     typed = table.reindex(columns=[*INVENTORY_COLUMNS, *flags])
-    numbers = [n for n in INVENTORY_COLUMNS if n not in {*TEXT_COLUMNS, *DATE_COLUMNS, "geometry"}]
-    types: dict[str, Any] = dict.fromkeys(numbers, "float64") | {"n_px": "int64"}
-    types |= dict.fromkeys(TEXT_COLUMNS, "string") | {"utm_epsg": "Int32"}
-    typed = typed.astype(types | dict.fromkeys(flags, "bool"))
-    for name in DATE_COLUMNS:
+    kinds = {str(name): COLUMNS[str(name)].dtype for name in typed if name != "geometry"}
+    typed = typed.astype({name: kind for name, kind in kinds.items() if kind != "time"})
+    for name in (name for name, kind in kinds.items() if kind == "time"):
         typed[name] = pd.to_datetime(typed[name], utc=True).dt.as_unit("ms")
     return check_inventory(gpd.GeoDataFrame(typed, geometry="geometry", crs=crs))
 

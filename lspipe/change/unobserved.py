@@ -15,6 +15,7 @@ from pyproj import CRS
 
 from lspipe.change.outlines import geodesic_areas, outlines_by_value
 from lspipe.schema import Quality
+from lspipe.schema.columns import UNOBSERVED
 from lspipe.search.degrees import in_degrees
 
 if TYPE_CHECKING:
@@ -29,10 +30,8 @@ REASONS = (
 )  # fmt: skip
 """Why a pixel was not observed; where several bits are set, the first of these counts."""
 
-NAMES = ("read_error", "nodata", "cloud", "shadow", "snow", "dilated", "other", "not_processed")
+NAMES = (*(str(bit.name).lower() for bit in REASONS), "not_processed")
 """Names of `REASONS`, and of pixels not processed yet."""
-
-COLUMNS = ("tile", "date", "acquired", "reason", "area_m2", "geometry")
 
 
 def unobserved(
@@ -68,7 +67,7 @@ def unobserved(
             number[~area] = 0
         for value, outline in outlines_by_value(number, geobox.affine).items():
             rows.append((tile, date, (acquired or {}).get(date), NAMES[value - 1], outline))
-    table = pd.DataFrame(rows, columns=[name for name in COLUMNS if name != "area_m2"])
+    table = pd.DataFrame(rows, columns=[name for name in UNOBSERVED if name != "area_m2"])
     outlines = table.pop("geometry").to_numpy()
     table["area_m2"] = geodesic_areas(outlines, crs)[0]
     table["acquired"] = pd.to_datetime(table["acquired"], utc=True, format="ISO8601").dt.as_unit(
@@ -76,7 +75,7 @@ def unobserved(
     )
     typed = table.astype({"tile": "string", "date": "string", "reason": "string"})
     found = gpd.GeoDataFrame(typed, geometry=outlines, crs=crs)
-    return in_degrees(found[list(COLUMNS)])
+    return in_degrees(found[list(UNOBSERVED)])
 
 
 def reasons(quality: NDArray[np.uint8], *, not_processed: int = 255) -> NDArray[np.uint8]:

@@ -10,8 +10,9 @@ from affine import Affine
 from odc.geo.geobox import GeoBox
 
 from lspipe.change.coverage import NO_SCENE, coverage, with_no_scene
-from lspipe.change.unobserved import COLUMNS, unobserved
+from lspipe.change.unobserved import unobserved
 from lspipe.schema import Quality
+from lspipe.schema.columns import UNOBSERVED
 from lspipe.search.areas import Area, footprint
 
 LEFT, TOP, SIZE = 500_000, 4_400_000, 100
@@ -71,7 +72,7 @@ def test_the_part_of_the_area_outside_every_tile_has_no_scene_on_either_date():
     found = coverage(area(50, 150), [grid()], [gaps(grid())])
     assert found.observed_share == pytest.approx(50 / 150, abs=1e-4)
     table = with_no_scene([gaps(grid())], found, dates=("before", "after"))
-    assert tuple(table.columns) == COLUMNS
+    assert tuple(table.columns) == tuple(UNOBSERVED)
     assert table["date"].tolist() == ["before", "after"]
     assert table["reason"].tolist() == [NO_SCENE] * 2
     assert table["tile"].isna().all()
@@ -87,7 +88,7 @@ def test_a_sliver_is_no_place_without_a_scene():
     found = coverage(Area(shifted, None, "a box"), [grid()], [gaps(grid())])
     table = with_no_scene([gaps(grid())], found, dates=("after",))
     assert len(table) == 0
-    assert tuple(table.columns) == COLUMNS
+    assert tuple(table.columns) == tuple(UNOBSERVED)
 
 
 def test_gaps_of_tiles_and_what_no_tile_covers_are_one_table():

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from odc.geo.geobox import GeoBox
 
-from lspipe.change.unobserved import COLUMNS, reasons, unobserved
+from lspipe.change.unobserved import reasons, unobserved
 from lspipe.schema import Quality
+from lspipe.schema.columns import UNOBSERVED
 
 GRID = GeoBox((6, 8), Affine(10, 0, 500_000, 0, -10, 4_400_000), "EPSG:32633")
 
@@ -25,7 +26,7 @@ def test_each_date_and_reason_has_its_row() -> None:
     after[0, 0] = 255
     days = {"before": "2017-02-01T14:30:00Z", "after": "2018-02-01T14:30:00Z"}
     found = unobserved({"before": before, "after": after}, geobox=GRID, tile="33T", acquired=days)
-    assert tuple(found.columns) == COLUMNS
+    assert tuple(found.columns) == tuple(UNOBSERVED)
     assert found.crs.to_epsg() == 4326
     keys = found[["tile", "date", "reason"]].to_numpy().tolist()
     assert keys == [
