@@ -20,8 +20,7 @@ $(VENV)/.installed: pyproject.toml constraints-cpu.txt lspipe/__init__.py
 demo: install
 	$(BIN)/lspipe demo runs/demo-archive
 	$(BIN)/lspipe run runs/demo-archive/demo.yaml --output runs/demo
-	@echo "next: paste the line below, then open runs/demo/layers and runs/demo/inventory.gpkg in QGIS"
-	@echo "$(BIN)/lspipe export runs/demo"
+	@echo "next: open runs/demo/inventory.gpkg and the maps in runs/demo/layers in QGIS"
 
 test: check unit
 

@@ -15,6 +15,7 @@ import xarray as xr
 from lspipe.change.compare import compare
 from lspipe.change.inventory import Provenance, delineate
 from lspipe.runs import edits, review, store
+from lspipe.runs.opened import Run
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -111,7 +112,8 @@ def write_lists(run: Path, inventory: gpd.GeoDataFrame) -> list[str]:
         taken = review.take_in(run)
         inventory, taken = review.shown(run, inventory, taken)
         files = {run / file: name for name, file in FILES.items()}
-        return [*taken.notes, *edits.rewrite(files, inventory, taken.found)]
+        current = Run(run, {}, {"inventory": inventory})
+        return [*taken.notes, *edits.rewrite(files, current, taken.found)]
 
 
 def make_run(folder: Path, inventory: gpd.GeoDataFrame) -> Path:

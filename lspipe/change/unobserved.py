@@ -9,29 +9,20 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import geopandas as gpd
-import numpy as np
 import pandas as pd
 from pyproj import CRS
 
 from lspipe.change.outlines import geodesic_areas, outlines_by_value
-from lspipe.schema import Quality
 from lspipe.schema.columns import UNOBSERVED
+from lspipe.schema.maps import REASON_NAMES, reasons
 from lspipe.search.degrees import in_degrees
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    import numpy as np
     from numpy.typing import NDArray
     from odc.geo.geobox import GeoBox
-
-REASONS = (
-    Quality.READ_ERROR, Quality.NODATA, Quality.CLOUD, Quality.SHADOW, Quality.SNOW,
-    Quality.DILATED, Quality.OTHER,
-)  # fmt: skip
-"""Why a pixel was not observed; where several bits are set, the first of these counts."""
-
-NAMES = (*(str(bit.name).lower() for bit in REASONS), "not_processed")
-"""Names of `REASONS`, and of pixels not processed yet."""
 
 
 def unobserved(
@@ -66,7 +57,7 @@ def unobserved(
         if area is not None:
             number[~area] = 0
         for value, outline in outlines_by_value(number, geobox.affine).items():
-            rows.append((tile, date, (acquired or {}).get(date), NAMES[value - 1], outline))
+            rows.append((tile, date, (acquired or {}).get(date), REASON_NAMES[value - 1], outline))
     table = pd.DataFrame(rows, columns=[name for name in UNOBSERVED if name != "area_m2"])
     outlines = table.pop("geometry").to_numpy()
     table["area_m2"] = geodesic_areas(outlines, crs)[0]
@@ -76,16 +67,3 @@ def unobserved(
     typed = table.astype({"tile": "string", "date": "string", "reason": "string"})
     found = gpd.GeoDataFrame(typed, geometry=outlines, crs=crs)
     return in_degrees(found[list(UNOBSERVED)])
-
-
-def reasons(quality: NDArray[np.uint8], *, not_processed: int = 255) -> NDArray[np.uint8]:
-    """Return why a pixel was not observed: which of `NAMES`, from 1; 0 = observed or outside.
-
-    A failed read without `NODATA` is observed: another item of the acquisition has the pixel.
-    """
-    number = np.zeros(quality.shape, np.uint8)
-    for index in range(len(REASONS), 0, -1):
-        number[(quality & REASONS[index - 1]) != 0] = index
-    number[(quality == Quality.READ_ERROR) | ((quality & Quality.OUTSIDE) != 0)] = 0
-    number[quality == not_processed] = len(NAMES)
-    return number

@@ -136,7 +136,15 @@ def _cost(cost: Estimate, facts: dict[str, Any]) -> list[str]:
             f"{most}{duration(cost.seconds)} on {counted(cost.workers, 'worker')} of this "
             "machine's speed; reading comes beside it",
         ),
+        *_layers(cost),
     ]
+
+
+def _layers(cost: Estimate) -> list[str]:
+    if not cost.bytes_to_write:
+        return []
+    much = f"at most {size(cost.bytes_to_write)}, {duration(cost.seconds_to_write)}"
+    return entry("layers", f"{much} on one core, after the list")
 
 
 def _presets(cost: Estimate) -> list[str]:

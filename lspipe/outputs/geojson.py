@@ -1,4 +1,4 @@
-"""A table to GeoJSON (RFC 7946): WGS 84 lon/lat, at most 7 decimals, right-hand rule."""
+"""The list as GeoJSON (RFC 7946): WGS 84 lon/lat, at most 7 decimals, right-hand rule."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from lspipe.search.degrees import in_degrees
 if TYPE_CHECKING:
     from pathlib import Path
 
-    import geopandas as gpd
+    from lspipe.outputs import Run
 
-SUFFIX = ".geojson"
+FILE = "inventory.geojson"
 
 
-def write(table: gpd.GeoDataFrame, path: Path) -> None:
-    """Write a table; see the contract in `lspipe.outputs`."""
+def write(run: Run, path: Path) -> None:
+    """Write the list; see the contract in `lspipe.outputs`."""
     # 7 decimals are 1 cm: the pixels are 10 m.
     pyogrio.write_dataframe(
-        in_degrees(table),
+        in_degrees(run.inventory),
         path,
         driver="GeoJSON",
         geometry_type="Unknown",

@@ -1,4 +1,4 @@
-"""A table to GeoParquet 1.1, EPSG:4326, with a bounding-box column: for DuckDB, geopandas, QGIS.
+"""A table as GeoParquet 1.1, EPSG:4326, with a bounding-box column: for DuckDB, geopandas, QGIS.
 
 The same table gives the same bytes.
 """
@@ -14,11 +14,18 @@ if TYPE_CHECKING:
 
     import geopandas as gpd
 
-SUFFIX = ".parquet"
+    from lspipe.outputs import Run
+
+FILE = "inventory.parquet"
 
 
-def write(table: gpd.GeoDataFrame, path: Path) -> None:
-    """Write a table; see the contract in `lspipe.outputs`.
+def write(run: Run, path: Path) -> None:
+    """Write the list; see the contract in `lspipe.outputs`."""
+    write_table(run.inventory, path)
+
+
+def write_table(table: gpd.GeoDataFrame, path: Path) -> None:
+    """Write a table of any CRS.
 
     Geometry is WKB in lon, lat order; `bbox` is a struct of xmin, ymin, xmax, ymax per row, named
     as the covering in the metadata, so that readers skip row groups outside a window.

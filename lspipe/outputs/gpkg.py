@@ -1,4 +1,4 @@
-"""A table to a GeoPackage, EPSG:4326, one layer: for QGIS and ArcGIS.
+"""The list as a GeoPackage, EPSG:4326, one layer: for QGIS and ArcGIS.
 
 Its bytes hold the time of writing (`gpkg_contents.last_change`); the content is the same.
 """
@@ -14,17 +14,17 @@ from lspipe.search.degrees import in_degrees
 if TYPE_CHECKING:
     from pathlib import Path
 
-    import geopandas as gpd
+    from lspipe.outputs import Run
 
-SUFFIX = ".gpkg"
+FILE = "inventory.gpkg"
 
 LAYER = "inventory"
 
 
-def write(table: gpd.GeoDataFrame, path: Path) -> None:
-    """Write a table; see the contract in `lspipe.outputs`. Polygons become MultiPolygons."""
+def write(run: Run, path: Path) -> None:
+    """Write the list; see the contract in `lspipe.outputs`. Polygons become MultiPolygons."""
     pyogrio.write_dataframe(
-        in_degrees(table),
+        in_degrees(run.inventory),
         path,
         layer=LAYER,
         driver="GPKG",

@@ -18,11 +18,14 @@ from lspipe.inference.presets import (
     is_measured_reference,
 )
 from lspipe.inference.runtimes import use_threads
+from lspipe.outputs import layers
 from lspipe.runs.memory import cluster_of, peak_bytes
 from lspipe.runs.plan import THREADS, outer_pixels
 from lspipe.schema import grown
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from lspipe.inference.presets import Choice
     from lspipe.inference.runtimes import Runtime
     from lspipe.inference.settings import Setting
@@ -76,6 +79,10 @@ class Estimate:
     seconds: float
     """Time to compute on all workers, each as fast as this machine; without reading."""
     presets: tuple[PresetCost, ...]
+    seconds_to_write: float
+    """Time to write the layers on one core; 0 where the workflow wants none."""
+    bytes_to_write: int
+    """Of the layers; 0 likewise."""
     agreement_source: str
     """How the agreement of presets was measured."""
 
@@ -92,6 +99,7 @@ def estimate(plan: Plan) -> Estimate:
     scenes = {scene.id for tile in plan.tiles for step in tile.steps for scene in step.items}
     pass_seconds = _time_a_pass(plan)
     choices = compare_presets(plan.workflow.inference, plan.model.inference_defaults())
+    pixels = _layer_pixels(plan)
     return Estimate(
         scenes=len(scenes),
         tiles=len(plan.tiles),
@@ -105,6 +113,8 @@ def estimate(plan: Plan) -> Estimate:
         seconds_per_pass=pass_seconds,
         seconds=passes * pass_seconds / workers,
         presets=tuple(_preset_cost(plan, choice, pass_seconds / workers) for choice in choices),
+        seconds_to_write=pixels / 1e6 * layers.SECONDS_PER_MEGAPIXEL,
+        bytes_to_write=int(pixels * layers.BYTES_PER_PIXEL),
         agreement_source=_agreement_source(choices),
     )
 
@@ -174,6 +184,23 @@ def _bytes_to_read(tile: TilePlan) -> int:
     full = int(np.prod(tile.tile.geobox.shape))
     scenes = sum(len(step.items) for step in tile.steps)
     return min(pixels, full) * (2 * len(tile.bands) + 1) * scenes
+
+
+def _layer_pixels(plan: Plan) -> int:
+    """Count the pixels of the layers of each date: of a tile the part that holds all its blocks."""
+    if "cog" not in plan.workflow.output.write:
+        return 0
+    return sum(
+        len(tile.steps)
+        * _extent([block.core[0] for block in tile.blocks])
+        * _extent([block.core[1] for block in tile.blocks])
+        for tile in plan.tiles
+        if tile.blocks
+    )
+
+
+def _extent(spans: Sequence[slice]) -> int:
+    return int(max(span.stop for span in spans) - min(span.start for span in spans))
 
 
 # --- time ---------------------------------------------------------------------------------------

@@ -28,9 +28,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    import geopandas as gpd
-
     from lspipe.change.decisions import Answer
+    from lspipe.outputs import Run
 
 LISTS = ("inventory.parquet", "inventory.gpkg", "inventory.geojson")
 """Files of a run directory in which a person may write decisions."""
@@ -104,14 +103,12 @@ def find(path: Path) -> Found:
     )
 
 
-def rewrite(
-    files: Mapping[Path, str], table: gpd.GeoDataFrame, taken: Mapping[str, Found]
-) -> list[str]:
-    """Write a list over the existing files; edits of a person are kept in a copy.
+def rewrite(files: Mapping[Path, str], run: Run, taken: Mapping[str, Found]) -> list[str]:
+    """Write outputs of a run over the existing files; edits of a person are kept in a copy.
 
     Args:
-        files: format of each file, of `outputs.OUTPUTS` or another writer.
-        table: an inventory.
+        files: format of each file, of `outputs.OUTPUTS` or another writer; no folders.
+        run: whose lists have the decisions already.
         taken: lists whose decisions are in reviews.parquet already, by file name.
 
     Returns:
@@ -127,13 +124,13 @@ def rewrite(
     for path, name in files.items():
         if path.exists():
             notes += _kept(path, taken.get(path.name))
-        _write(name, table, path)
+        _write(name, run, path)
     return notes
 
 
-def _write(name: str, table: gpd.GeoDataFrame, path: Path) -> None:
-    """Write a list, read it back, and record its content."""
-    fresh = outputs.write(name, table, path.with_name(f"{_WRITING}{path.suffix}"))
+def _write(name: str, run: Run, path: Path) -> None:
+    """Write a file, read it back, and record its content."""
+    fresh = outputs.write(name, run, path.with_name(f"{_WRITING}{path.suffix}"))
     try:
         decisions, rest = _content(fresh)
         entry = {"bytes": _digest(fresh), "rest": rest, "reviewed": _shown(decisions)}

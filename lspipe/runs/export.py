@@ -1,79 +1,72 @@
-"""A run directory -> pictures of it for other programs: no network, no inference."""
+"""A run directory -> outputs for other programs: no network, no inference."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lspipe import outputs
 from lspipe.errors import StoreError, UsageError
 from lspipe.machine import check_folder
-from lspipe.outputs.cog import write_map
-from lspipe.runs import store
+from lspipe.runs import review, store
 from lspipe.runs.opened import open_run
+from lspipe.runs.publish import files_of, publish
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from lspipe.runs.opened import Run
 
-KINDS = ("cog",)
-"""What a run can be exported to."""
-
 
 def export(
-    run: Path | str, *, to: Sequence[str] = KINDS, folder: Path | str | None = None
+    run: Path | str, *, to: Sequence[str] = ("cog",), folder: Path | str | None = None
 ) -> list[Path]:
-    """Write the pictures of a run: true colour before and after of every tile, as COGs.
+    """Write outputs of a run, as if its workflow had asked for them.
 
     Args:
         run: run directory, of a run that is finished or not.
-        to: names of `KINDS`.
-        folder: where to write; None = `layers` in the run directory. Made if it is not there; files
-            of the same names are replaced.
+        to: names of `outputs.OUTPUTS`, or "package.module:write".
+        folder: where to write; None = the run directory. Made if it is not there; files of the same
+            names are replaced. In the run directory, edits of a person are kept in a copy.
 
     Returns:
-        The files, `TILE_before.tif` and `TILE_after.tif` for each tile: red, green and blue, uint8,
-        0 = no data, 1 to 255 = reflectance 0 to 0.3, in the tile's own UTM zone.
+        The files: `inventory.gpkg`, those in `layers`, ...; see the modules of `outputs`.
 
     Raises:
-        UsageError: another kind, or a folder that cannot be written.
-        StoreError: no run directory, or nothing was computed yet.
+        UsageError: another format, or a folder that cannot be written.
+        StoreError: no run directory, it is in use, or it lacks what the output shows.
 
     Examples:
         >>> from lspipe.runs.export import export
         >>> export("runs/demo")  # doctest: +SKIP
-        [PosixPath('runs/demo/layers/18GYS_before.tif'), ...]
+        [PosixPath('runs/demo/layers/18GYS_after.tif'), ...]
     """
-    unknown = [kind for kind in to if kind not in KINDS]
-    if unknown:
-        raise UsageError(f"to: found {', '.join(unknown)}: expected {', '.join(KINDS)}")
-    opened = open_run(run)
-    check_folder(opened.path / store.LAYERS if folder is None else folder)
-    target = opened.path / store.LAYERS if folder is None else Path(folder)
+    opened, targets = open_run(run), files_of(to)
+    check_folder(opened.path if folder is None else folder)
+    target = opened.path if folder is None else Path(folder)
+    _check_begun(opened)
     try:
         target.mkdir(parents=True, exist_ok=True)
-        return [path for tile in opened.tiles for path in _pictures(opened, tile, target)]
+        if target.resolve() == opened.path.resolve():
+            with store.lock(opened.path):
+                publish(opened, to, taken=review.take_in(opened.path).found)
+        else:
+            for name, file in targets.items():
+                outputs.write(name, opened, target / file)
     except OSError as error:
         raise UsageError(
             f"{target}: cannot be written: {error.strerror or error}; choose another folder"
         ) from error
+    return [path for file in targets.values() for path in _files(target / file)]
 
 
-def _pictures(run: Run, tile: str, target: Path) -> list[Path]:
-    maps = run[tile]
-    if "true_colour" not in maps:
-        raise StoreError(
-            f"{run.path}: holds no pictures of tile {tile} yet; run its workflow first"
-        )
-    written = []
-    for index, step in enumerate(run.record["tiles"][tile]["steps"]):
-        scenes = ", ".join(item for acquisition in step["acquisitions"] for item in acquisition)
-        written.append(
-            write_map(
-                maps["true_colour"].isel(time=index),
-                target / f"{tile}_{step['role']}.tif",
-                overviews="average",
-                tags={"TIFFTAG_IMAGEDESCRIPTION": f"{step['role']}: {scenes}, {step['time']}"},
-            )
-        )
-    return written
+def _check_begun(run: Run) -> None:
+    """Raise where nothing of any tile was computed."""
+    if not any((run.path / store.DETECTIONS / tile).exists() for tile in run.tiles):
+        raise StoreError(f"{run.path}: nothing was computed of it yet; run its workflow first")
+
+
+def _files(path: Path) -> list[Path]:
+    if path.is_dir():
+        return sorted(file for file in path.rglob("*") if file.is_file())
+    return [path]

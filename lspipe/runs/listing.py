@@ -20,12 +20,16 @@ from lspipe.change.inventory import Provenance, delineate
 from lspipe.change.joining import TileMap, join_tiles
 from lspipe.change.unobserved import unobserved
 from lspipe.cube.composite import lower_median
+from lspipe.outputs import geoparquet
 from lspipe.runs import edits, review, store
+from lspipe.runs.opened import Run
+from lspipe.runs.publish import publish
+from lspipe.runs.record import run_json
 from lspipe.runs.store import DETECTIONS, NOT_PROCESSED
 from lspipe.schema import CODE_NODATA, Quality
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
     from pathlib import Path
 
     import geopandas as gpd
@@ -38,7 +42,9 @@ if TYPE_CHECKING:
 class Listed:
     """The files that were written, and counts."""
 
-    outputs: Mapping[str, Path]
+    run: Run
+    """With its lists in memory."""
+    outputs: dict[str, Path]
     statuses: Mapping[str, int]
     observed_share: float
     """Share of the area observed on every date by some tile, 0..1."""
@@ -68,25 +74,39 @@ def write(run: Path, plan: Plan) -> Listed:
         gaps.append(_gaps(tile, quality, codes))
     maps = [TileMap(tile.tile.name, tile.tile.geobox) for tile in plan.tiles]
     inventory = join_tiles(tables, maps, min_area_m2=plan.workflow.change.min_area_m2)
-    taken = review.take_in(run)
-    inventory, taken = review.shown(run, inventory, taken)
-    # Always GeoParquet too: status, report and export read it.
-    formats = dict.fromkeys(("geoparquet", *plan.workflow.output.write))
-    written = {name: run / f"inventory{outputs.suffix(name)}" for name in formats}
-    files = {path: name for name, path in written.items()}
-    notes = edits.rewrite(files, inventory, taken.found)
     cover = coverage(plan.area, [tile.tile.geobox for tile in plan.tiles], gaps)
     missing = with_no_scene(gaps, cover, dates=tuple(plan.workflow.dates.ranges()))
-    written["unobserved"] = outputs.write("geoparquet", missing, run / "unobserved.parquet")
+    taken = review.take_in(run)
+    inventory, taken = review.shown(run, inventory, taken)
+    lists = {"inventory": inventory, "unobserved": missing}
+    found = Run(run, run_json(plan, state="running"), lists)
+    written, notes = publish(found, lists_of(plan), taken=taken.found)
+    with outputs.whole(run / "unobserved.parquet") as path:
+        geoparquet.write_table(missing, path)
     counts = inventory["status"].value_counts()
     return Listed(
-        outputs=written,
+        run=found,
+        outputs=written | {"unobserved": run / "unobserved.parquet"},
         statuses={str(name): int(count) for name, count in sorted(counts.items())},
         observed_share=cover.observed_share,
         failed_reads=failed_reads,
         reviews=taken.counts(),
         notes=(*taken.notes, *notes),
     )
+
+
+def lists_of(plan: Plan) -> list[str]:
+    """Return the formats of a plan that write the list; always GeoParquet, which others read."""
+    return [name for name in _formats(plan) if outputs.file_of(name) in edits.LISTS]
+
+
+def others_of(plan: Plan) -> list[str]:
+    """Return the formats of a plan that write something else: maps, projects, reports."""
+    return [name for name in _formats(plan) if outputs.file_of(name) not in edits.LISTS]
+
+
+def _formats(plan: Plan) -> Iterable[str]:
+    return dict.fromkeys(("geoparquet", *plan.workflow.output.write))
 
 
 def _failed_reads(quality: NDArray[np.uint8]) -> int:

@@ -6,10 +6,12 @@ Covers: the results of a run, finished or not. Does not cover: the scenes they w
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from lspipe.errors import StoreError, UsageError
 from lspipe.runs import store
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
     import geopandas as gpd
     import xarray as xr
 
+    from lspipe.schema import Part
+
 
 @dataclass(frozen=True)
 class Run:
@@ -29,6 +33,8 @@ class Run:
     path: Path
     record: Mapping[str, Any]
     """Content of `run.json` when the run was opened."""
+    lists: Mapping[str, gpd.GeoDataFrame] = field(default_factory=dict, repr=False, compare=False)
+    """Lists that are in memory: `inventory`, `unobserved`; others are read from the directory."""
 
     @property
     def name(self) -> str:
@@ -52,6 +58,12 @@ class Run:
         return workflow
 
     @property
+    def model(self) -> Mapping[str, Any]:
+        """Id and hash of the model, and what it was computed with: runtime, precision, device."""
+        model: Mapping[str, Any] = self.record["model"]
+        return model
+
+    @property
     def is_two_date(self) -> bool:
         """Whether two dates are compared."""
         dates = self.workflow["dates"]
@@ -64,7 +76,7 @@ class Run:
         Raises:
             StoreError: the run has no list yet.
         """
-        return self._table("inventory.parquet")
+        return self._table("inventory")
 
     @cached_property
     def unobserved(self) -> gpd.GeoDataFrame:
@@ -73,7 +85,7 @@ class Run:
         Raises:
             StoreError: the run has no list yet.
         """
-        return self._table("unobserved.parquet")
+        return self._table("unobserved")
 
     def __getitem__(self, tile: str) -> xr.Dataset:
         """Open the maps of a tile, lazily.
@@ -90,12 +102,27 @@ class Run:
             UsageError: no such tile.
             StoreError: nothing of the tile was computed yet.
         """
-        if tile not in self.record["tiles"]:
-            raise UsageError(f"{self.path}: no tile {tile!r}; it has {', '.join(self.tiles)}")
+        self._check_tile(tile)
         opened = open_lazily(self.path, tile, is_two_date=self.is_two_date)
         done = store.done(self.path, tile)
         total = self.record["tiles"][tile]["blocks"] * len(self.record["tiles"][tile]["steps"])
         return opened.assign_attrs(blocks=f"{int(done.sum())} of {total} done")
+
+    def seen(self, tile: str) -> Part | None:
+        """Return the smallest part of a tile that holds all its finished blocks; None = no block.
+
+        Raises:
+            UsageError: no such tile.
+        """
+        self._check_tile(tile)
+        found = store.layout(self.path, tile)
+        if found is None or not found.done.any():
+            return None
+        rows, columns = (
+            slice(int(cells.min()) * found.block, (int(cells.max()) + 1) * found.block)
+            for cells in np.nonzero(found.done.any(axis=0))
+        )
+        return rows, columns
 
     def __contains__(self, tile: object) -> bool:
         return tile in self.record["tiles"]
@@ -116,10 +143,16 @@ class Run:
             f"lists: {', '.join(lists) or 'none yet'}"
         )
 
+    def _check_tile(self, tile: str) -> None:
+        if tile not in self.record["tiles"]:
+            raise UsageError(f"{self.path}: no tile {tile!r}; it has {', '.join(self.tiles)}")
+
     def _table(self, name: str) -> gpd.GeoDataFrame:
         import geopandas as gpd
 
-        path = self.path / name
+        if name in self.lists:
+            return self.lists[name]
+        path = self.path / f"{name}.parquet"
         if not path.exists():
             raise StoreError(
                 f"{path}: not there yet, the run is {self.state}; run its workflow to the end first"

@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import time
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +34,7 @@ from lspipe.runs.events import (
 from lspipe.runs.log import Log
 from lspipe.runs.memory import check_memory
 from lspipe.runs.prepare import opened, prepare, whats_left
+from lspipe.runs.publish import publish
 from lspipe.runs.selection import Selection, select
 from lspipe.runs.steps import tasks_of
 from lspipe.runs.summary import (
@@ -40,6 +42,7 @@ from lspipe.runs.summary import (
     earlier_summary,
     note_state,
     summarise,
+    summary_json,
     write_summary,
 )
 from lspipe.runs.validation import check_before_search
@@ -208,7 +211,15 @@ def _run(prepared: Prepared, todo: Todo, log: Log) -> Summary:
     for text in listed.notes:
         log(Note(text))
     summary = summarise(prepared, outcome, listed)
-    write_summary(prepared, summary, todo, outcome, seconds=time.time() - began)
+    content = summary_json(prepared, summary, todo, outcome)
+    # Last of all: what they say of the run is what run.json will say.
+    others = listing.others_of(plan)
+    if others:
+        log(Stage(f"writing {', '.join(others)}"))
+    _, notes = publish(replace(listed.run, record=content), others)
+    for text in notes:
+        log(Note(text))
+    write_summary(prepared, content, seconds=time.time() - began)
     log(End(summary.state))
     return summary
 

@@ -18,7 +18,7 @@ import getpass
 import os
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
 import geopandas as gpd
@@ -30,6 +30,7 @@ from lspipe.change.decisions import TEXTS, TIMES, Answer, Decisions, read_decisi
 from lspipe.errors import DecisionsError, first_few
 from lspipe.outputs import geoparquet
 from lspipe.runs import edits, store
+from lspipe.runs.opened import Run
 from lspipe.schema import check_inventory
 
 if TYPE_CHECKING:
@@ -171,6 +172,9 @@ def rescue(run: Path) -> tuple[str, ...]:
     notes = list(taken.notes)
     for found in taken.found.values():
         notes += edits.keep_edited(found)
+    for name in sorted(store.outputs_of(run) - set(taken.found)):
+        if (run / name).is_file():
+            notes += edits.keep_edited(edits.find(run / name))
     return tuple(notes)
 
 
@@ -358,12 +362,13 @@ def _show(
 ) -> Taken:
     """Rewrite the lists of a run that do not show the valid answers."""
     inventory, taken = shown(run, inventory, taken)
+    current = Run(run, content, {"inventory": inventory})
     decided = inventory[inventory["reviewed"].notna()]
     wanted = dict(zip(decided["id"], decided["reviewed"], strict=True))
     files = {
         run / path: name
         for name, path in content["outputs"].items()
-        if name != "unobserved" and (path not in taken.found or taken.found[path].shown != wanted)
+        if _shows_the_list(path) and (path not in taken.found or taken.found[path].shown != wanted)
     }
     source = taken.found[LIST]
     if source.is_recorded and source.is_otherwise_edited:
@@ -372,8 +377,13 @@ def _show(
             "away and run the workflow again"
         ]
     else:
-        more = edits.rewrite(files, inventory, taken.found)
+        more = edits.rewrite(files, current, taken.found)
     return replace(taken, notes=(*taken.notes, *more))
+
+
+def _shows_the_list(path: str) -> bool:
+    """Return whether an output holds decisions; folders hold maps."""
+    return bool(PurePath(path).suffix) and path != "unobserved.parquet"
 
 
 # --- the file -----------------------------------------------------------------------------------
@@ -422,7 +432,7 @@ def _save(run: Path, rows: gpd.GeoDataFrame, before: gpd.GeoDataFrame) -> None:
         return
     path = run / REVIEWS
     partial = path.with_name(f"{path.name}.partial")
-    geoparquet.write(rows, partial)
+    geoparquet.write_table(rows, partial)
     with partial.open("rb") as file:
         os.fsync(file.fileno())
     partial.replace(path)

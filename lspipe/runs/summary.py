@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lspipe.errors import BlockError
-from lspipe.runs import guard, store
+from lspipe.runs import guard, listing, store
 from lspipe.runs.caution import warnings as plan_warnings
 from lspipe.runs.log import read_log
+from lspipe.runs.publish import files_of
 from lspipe.runs.record import run_json
 
 if TYPE_CHECKING:
@@ -91,6 +92,7 @@ def summarise(prepared: Prepared, outcome: Outcome, listed: Listed) -> Summary:
     # From the store and not from the events: a block is finished if it can be read back.
     left = prepared.again().left
     inputs = guard.inputs(prepared.plan, _blocks_of(prepared.run))
+    outputs = listed.outputs | files_of(listing.others_of(prepared.plan))
     return Summary(
         run=prepared.run,
         state="finished" if left == 0 else "failed" if outcome.failures else "partial",
@@ -102,29 +104,28 @@ def summarise(prepared: Prepared, outcome: Outcome, listed: Listed) -> Summary:
         is_two_date=prepared.plan.is_two_date,
         failed_reads=listed.failed_reads,
         statuses=listed.statuses,
-        outputs={name: str(path) for name, path in listed.outputs.items()},
+        outputs={name: str(prepared.run / path) for name, path in outputs.items()},
         warnings=(*plan_warnings(prepared.plan), *guard.warnings(inputs)),
         reviews=listed.reviews,
     )
 
 
-def write_summary(
-    prepared: Prepared, summary: Summary, todo: Todo, outcome: Outcome, *, seconds: float
-) -> None:
-    """Write the summary into `run.json`.
+def summary_json(
+    prepared: Prepared, summary: Summary, todo: Todo, outcome: Outcome
+) -> dict[str, Any]:
+    """Return the content of `run.json` at the end of a run.
 
     Args:
         prepared: at the begin of the run.
         summary: of the run.
         todo: the blocks that were tried.
         outcome: of these blocks.
-        seconds: duration of this call; those of earlier calls are added.
     """
     blocks = _blocks_of(prepared.run)
     earlier = prepared.previous or {}
     tried = {(tile, step, *block.index) for (tile, step), some in todo.items() for block in some}
     outputs = {name: Path(path).relative_to(prepared.run) for name, path in summary.outputs.items()}
-    content = run_json(prepared.plan, state=summary.state) | {
+    return run_json(prepared.plan, state=summary.state) | {
         "counts": summary.as_json()["blocks"] | {"objects": dict(summary.statuses)},
         "observed_share": summary.observed_share,
         "failed_reads": summary.failed_reads,
@@ -134,9 +135,20 @@ def write_summary(
         "windows": _window_counts(blocks),
         "outputs": {name: str(path) for name, path in outputs.items()},
         "failures": _not_tried(earlier, tried) + _entries(outcome.failures),
-        "seconds": round(earlier.get("seconds", 0.0) + seconds, 1),
+        "seconds": earlier.get("seconds", 0.0),
     }
-    store.write_json(prepared.run / "run.json", content)
+
+
+def write_summary(prepared: Prepared, content: Mapping[str, Any], *, seconds: float) -> None:
+    """Write the content of `run.json`.
+
+    Args:
+        prepared: at the begin of the run.
+        content: of `summary_json`.
+        seconds: duration of this call, which is added to that of earlier calls.
+    """
+    whole = {**content, "seconds": round(content["seconds"] + seconds, 1)}
+    store.write_json(prepared.run / "run.json", whole)
 
 
 def earlier_summary(prepared: Prepared) -> Summary:

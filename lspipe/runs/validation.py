@@ -63,6 +63,10 @@ def check_before_search(workflow: Workflow, run: Path) -> None:
         from lspipe.runs import store  # zarr takes a while, and mostly there is no folder yet
 
         store.check_directory(run)
+    if any(":" in name for name in workflow.output.write):
+        from lspipe.runs.publish import files_of  # geopandas, for formats that are not ours
+
+        files_of(workflow.output.write)
     read_model(workflow)
     collection = workflow.search.collection
     if workflow.cube.mask.scl and collection in WITHOUT_CLASSES:

@@ -67,6 +67,29 @@ class Quality(IntFlag):
     Sentinel-2 cannot hold; always with `NODATA`."""
 
 
+REASON_BITS = (
+    Quality.READ_ERROR, Quality.NODATA, Quality.CLOUD, Quality.SHADOW, Quality.SNOW,
+    Quality.DILATED, Quality.OTHER,
+)  # fmt: skip
+"""Why a pixel was not observed; where several bits are set, the first of these counts."""
+
+REASON_NAMES = (*(str(bit.name).lower() for bit in REASON_BITS), "not_processed")
+"""Names of `REASON_BITS`, and of pixels not processed yet."""
+
+
+def reasons(quality: NDArray[np.uint8], *, not_processed: int = 255) -> NDArray[np.uint8]:
+    """Return why a pixel was not observed, as a number of `REASON_NAMES`, from 1; else 0.
+
+    A failed read without `NODATA` is observed: another item of the acquisition has the pixel.
+    """
+    number = np.zeros(quality.shape, np.uint8)
+    for index in range(len(REASON_BITS), 0, -1):
+        number[(quality & REASON_BITS[index - 1]) != 0] = index
+    number[(quality == Quality.READ_ERROR) | ((quality & Quality.OUTSIDE) != 0)] = 0
+    number[quality == not_processed] = len(REASON_NAMES)
+    return number
+
+
 class State(IntEnum):
     """What happened to a pixel between two dates (docs/numerics.md, Change states)."""
 

@@ -24,6 +24,7 @@ from lspipe.inference.block import run_block
 from lspipe.inference.reference import ModelReference
 from lspipe.inference.runtimes import from_callable
 from lspipe.inference.settings import Setting
+from lspipe.outputs.layers import BYTES_PER_PIXEL
 from lspipe.runs.caution import warnings
 from lspipe.runs.cost import estimate, windows_in, work
 from lspipe.runs.memory import _peak_at, check_memory, fitting_block, peak_bytes
@@ -139,6 +140,22 @@ def test_a_small_area_costs_less(world):
     assert 0 < part.windows < whole.windows / 4
     assert 0 < part.blocks < whole.blocks
     assert part.bytes_to_read < whole.bytes_to_read
+
+
+def test_layers_cost_time_and_bytes_where_they_are_written(world):
+    none, all_blocks, part = (
+        estimate(plan_of(world, *overrides))
+        for overrides in (
+            [],
+            ["output.write=[cog]"],
+            ["output.write=[cog]", "aoi={bbox: [-72.53, -43.34, -72.527, -43.338]}"],
+        )
+    )
+    assert (none.bytes_to_write, none.seconds_to_write) == (0, 0)
+    assert all_blocks.bytes_to_write == int(2 * 240 * 240 * BYTES_PER_PIXEL)
+    # Of the part of the tile that has blocks.
+    assert 0 < part.bytes_to_write < all_blocks.bytes_to_write
+    assert 0 < part.seconds_to_write < all_blocks.seconds_to_write
 
 
 def test_every_item_of_a_date_is_read_and_every_tile_counts(world):

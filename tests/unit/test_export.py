@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -19,12 +20,19 @@ from lspipe.cli import main
 from lspipe.demo import write_archive
 from lspipe.errors import StoreError, UsageError
 from lspipe.models.pack import pack
-from lspipe.outputs.cog import write_map
+from lspipe.outputs.cog import Look, write_map
+from lspipe.outputs.colours import STATES
+from lspipe.outputs.layers import OUTSIDE, PICTURE, QUALITY, _unseen, layers_of
+from lspipe.outputs.mosaic import write_mosaic
 from lspipe.runs import pipeline, store
 from lspipe.runs.export import export
-from lspipe.runs.opened import open_run
-from tests.stored import compute_here
+from lspipe.runs.opened import Run, open_run
+from lspipe.schema import CODE_NODATA, Quality, State, quantise
+from lspipe.schema.maps import REASON_NAMES
+from tests.stored import compute_here, store_run
 from tests.worlds import make_world
+
+SMALL = {"window": 16, "stride": 16, "tta": "none"}
 
 FIELDS = {
     "id": "tiny-unet",
@@ -54,7 +62,9 @@ def test_a_map_is_a_cog_with_the_same_pixels_grid_and_nodata(
     bands: int, dtype: str, tmp_path: Path
 ) -> None:
     array = a_map(bands, dtype)
-    path = write_map(array, tmp_path / "map.tif", overviews="average", tags={"WHO": "me"})
+    path = write_map(
+        array, tmp_path / "map.tif", look=Look(overviews="average"), tags={"WHO": "me"}
+    )
     with rasterio.open(path) as file:
         np.testing.assert_array_equal(file.read(), array.to_numpy())
         assert file.crs.to_epsg() == 32718
@@ -71,13 +81,13 @@ def test_a_map_is_a_cog_with_the_same_pixels_grid_and_nodata(
 def test_classes_are_not_averaged(tmp_path: Path) -> None:
     array = a_map(1, "uint8")
     array.data = da.from_array(np.tile(np.uint8([[3, 9], [9, 9]]), (1, 350, 450)))
-    path = write_map(array, tmp_path / "classes.tif", overviews="mode")
+    path = write_map(array, tmp_path / "classes.tif", look=Look(overviews="mode"))
     with rasterio.open(path, overview_level=0) as file:
         assert set(np.unique(file.read())) == {9}
 
 
 def test_what_fails_leaves_an_earlier_file_as_it_was(tmp_path: Path) -> None:
-    path = write_map(a_map(1, "uint8"), tmp_path / "map.tif", overviews="average")
+    path = write_map(a_map(1, "uint8"), tmp_path / "map.tif", look=Look(overviews="average"))
     before = path.read_bytes()
     broken = a_map(1, "uint8")
 
@@ -88,7 +98,7 @@ def test_what_fails_leaves_an_earlier_file_as_it_was(tmp_path: Path) -> None:
         fail, dtype=np.uint8, meta=np.empty((0, 0, 0), np.uint8)
     )
     with pytest.raises(RuntimeError, match="no pixels"):
-        write_map(broken, path, overviews="average")
+        write_map(broken, path, look=Look(overviews="average"))
     assert path.read_bytes() == before
     assert [one.name for one in tmp_path.iterdir()] == ["map.tif"]
 
@@ -99,9 +109,10 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     world = make_world(
         tmp_path_factory.mktemp("world"),
         size=96,
-        inference={"window": 16, "stride": 16, "tta": "none"},
+        inference=SMALL,
         execution={"block": 48},
         cluster={"kind": "tests.stored:here"},
+        output={"path": "run"},
     )
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(pipeline.stream, "compute", compute_here)
@@ -109,29 +120,106 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return world.run
 
 
-def test_the_pictures_are_those_that_the_run_stored(run: Path, tmp_path: Path) -> None:
-    files = export(run, folder=tmp_path / "new" / "folder")
-    assert [path.name for path in files] == ["18GYS_before.tif", "18GYS_after.tif"]
-    pictures = open_run(run)["18GYS"]["true_colour"]
-    for index, (path, scene) in enumerate(zip(files, ("20170115", "20180120"), strict=True)):
-        with rasterio.open(path) as file:
-            np.testing.assert_array_equal(file.read(), pictures.isel(time=index).to_numpy())
+def layers(folder: Path) -> list[str]:
+    return sorted(path.name for path in (folder / "layers").iterdir())
+
+
+LAYERS = [
+    f"{place}{name}{suffix}"
+    for place, suffix in (("", "_32718.vrt"), ("18GYS_", ".tif"))
+    for name in (
+        "after", "before", "change", "probability_after", "probability_before", "quality_after",
+        "quality_before",
+    )
+]  # fmt: skip
+
+
+def test_a_run_writes_its_layers_unless_it_is_told_otherwise(run: Path) -> None:
+    assert layers(run) == sorted(LAYERS)
+    assert store.read_json(run / "run.json")["outputs"]["cog"] == "layers"
+
+
+def test_the_layers_are_what_the_run_stored(run: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "new" / "folder"
+    assert export(run, folder=folder) == [folder / "layers" / name for name in sorted(LAYERS)]
+    maps = open_run(run)["18GYS"]
+    for index, (role, scene) in enumerate((("before", "20170115"), ("after", "20180120"))):
+        with rasterio.open(folder / "layers" / f"18GYS_{role}.tif") as file:
+            np.testing.assert_array_equal(file.read(), maps["true_colour"].isel(time=index))
             assert file.crs.to_epsg() == 32718
             assert f"S2A_18GYS_{scene}" in file.tags()["TIFFTAG_IMAGEDESCRIPTION"]
+            assert file.tags()["TIFFTAG_COPYRIGHT"] == (
+                "Contains modified Copernicus Sentinel data 2017, 2018, processed by lspipe"
+            )
+        with rasterio.open(folder / "layers" / f"18GYS_probability_{role}.tif") as file:
+            np.testing.assert_array_equal(file.read(1), quantise(maps["probability"][index].values))
+            assert (file.nodata, file.scales) == (CODE_NODATA, (1e-4,))
+    with rasterio.open(folder / "layers" / "18GYS_change.tif") as file:
+        np.testing.assert_array_equal(file.read(1), maps["state"])
+        assert file.nodata == State.UNDETERMINED
+        assert file.colormap(1)[State.GAIN] == STATES[State.GAIN]
+
+
+def test_why_a_pixel_was_not_observed_is_a_class_with_a_colour() -> None:
+    bits = np.zeros((8, 8), np.uint8)
+    bits[0, :4] = Quality.CLOUD, Quality.CLOUD | Quality.DILATED, Quality.OUTSIDE, 255
+    quality = xr.DataArray(bits, dims=("y", "x"))
+    found = _unseen(quality)
+    names = ["", *REASON_NAMES]
+    assert [names[value] if value < OUTSIDE else "outside" for value in found.values[0, :5]] == [
+        "cloud", "cloud", "outside", "not_processed", "",
+    ]  # fmt: skip
+    assert set(QUALITY.colours) == set(range(len(names)))
+
+
+def test_a_mosaic_shows_the_tiles_of_a_zone_as_one_map(tmp_path: Path) -> None:
+    west, east = a_map(3, "uint8", shape=(60, 80)), a_map(3, "uint8", shape=(60, 80))
+    east = east.assign_coords(x=east.x + 500, y=east.y - 100)
+    # Where both lie, what has data is shown.
+    east.data = da.where(east.x.data < east.x.data[40], 0, east.data)
+    files = [
+        write_map(array, tmp_path / f"{name}.tif", look=PICTURE)
+        for name, array in (("west", west), ("east", east))
+    ]
+    path = write_mosaic(files, tmp_path / "both.vrt")
+    with rasterio.open(path) as file:
+        whole = file.read()
+        assert file.shape == (70, 130)
+        assert file.nodata == 0
+        assert [kind.name for kind in file.colorinterp] == ["red", "green", "blue"]
+    expected = np.zeros((3, 70, 130), np.uint8)
+    expected[:, :60, :80] = west
+    part = expected[:, 10:, 50:]
+    part[east.values > 0] = east.values[east.values > 0]
+    np.testing.assert_array_equal(whole, expected)
+    moved = shutil.move(tmp_path, tmp_path.with_name("moved"))
+    with rasterio.open(Path(moved) / "both.vrt") as file:
+        np.testing.assert_array_equal(file.read(), expected)
+
+
+def test_maps_of_different_zones_are_no_mosaic(tmp_path: Path) -> None:
+    one = write_map(a_map(1, "uint8"), tmp_path / "one.tif", look=PICTURE)
+    other = a_map(1, "uint8").rio.write_crs("EPSG:32719")
+    with pytest.raises(ValueError, match="differ in CRS"):
+        write_mosaic(
+            [one, write_map(other, tmp_path / "two.tif", look=PICTURE)], tmp_path / "both.vrt"
+        )
 
 
 def test_the_command_writes_beside_the_lists_and_names_its_files(
-    run: Path, capsys: pytest.CaptureFixture[str]
+    run: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    assert main(["export", str(run)]) == 0
-    written = [run / "layers" / f"18GYS_{role}.tif" for role in ("before", "after")]
-    assert capsys.readouterr().out.split("\n")[:2] == [f"wrote {path}" for path in written]
+    copy = shutil.copytree(run, tmp_path / "run")
+    shutil.rmtree(copy / "layers")
+    assert main(["export", str(copy), "--to", "cog,geojson"]) == 0
+    written = [*(copy / "layers" / name for name in sorted(LAYERS)), copy / "inventory.geojson"]
+    assert capsys.readouterr().out.split("\n")[:-1] == [f"wrote {path}" for path in written]
     assert all(path.exists() for path in written)
 
 
 def test_what_cannot_be_exported_is_named(run: Path, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="to: found kml: expected cog"):
-        export(run, to=("kml",))
+    with pytest.raises(UsageError, match="unknown output 'kml2': expected one of cog"):
+        export(run, to=("kml2",))
     with pytest.raises(StoreError, match=r"run\.json"):
         export(tmp_path)
     blocked = tmp_path / "file"
@@ -140,12 +228,60 @@ def test_what_cannot_be_exported_is_named(run: Path, tmp_path: Path) -> None:
         export(run, folder=blocked / "layers")
 
 
-def test_a_fresh_start_leaves_no_picture_of_the_run_before(run: Path, tmp_path: Path) -> None:
+def test_a_fresh_start_removes_what_the_run_wrote_and_no_other_file(
+    run: Path, tmp_path: Path
+) -> None:
     copy = shutil.copytree(run, tmp_path / "run")
-    export(copy)
+    export(copy, to=("cog", "geojson", "tests.unit.test_export:write"))
     (copy / "layers" / "mine.tif").touch()
+    assert (copy / "notes.txt").read_text() == "1 new"
     store.clear(copy)
-    assert [path.name for path in (copy / "layers").iterdir()] == ["mine.tif"]
+    assert sorted(str(path.relative_to(copy)) for path in copy.rglob("*")) == [
+        ".lock", "layers", "layers/mine.tif",
+    ]  # fmt: skip
+
+
+FILE = "notes.txt"
+
+
+def write(run: Run, path: Path) -> None:
+    """An output of one's own."""
+    path.write_text(f"{len(run.inventory)} new")
+
+
+def test_layers_hold_only_the_part_that_was_computed(run: Path, tmp_path: Path) -> None:
+    world = make_world(tmp_path / "world", size=96, inference=SMALL, execution={"block": 48})
+    made = store_run(world, world.run, probability=np.full((2, 96, 96), 5000, np.uint16), only=2)
+    store.write_json(world.run / "run.json", store.read_json(run / "run.json"))
+    assert [layer.array.shape for layer in layers_of(open_run(world.run), "18GYS")] == [
+        (3, 48, 96), (48, 96), (48, 96), (3, 48, 96), (48, 96), (48, 96),
+    ]  # fmt: skip
+    empty = store_run(
+        world, tmp_path / "none", probability=np.zeros((2, 96, 96), np.uint16), only=0
+    )
+    nothing = Run(empty.run, store.read_json(run / "run.json"))
+    assert list(layers_of(nothing, "18GYS")) == []
+    assert made.plan.tiles
+
+
+def test_layers_that_a_run_does_not_have_any_more_are_removed(run: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(run, tmp_path / "run")
+    store.note_written(copy, "layers", [*store.written(copy)["layers"], "layers/18GYT_before.tif"])
+    (copy / "layers" / "18GYT_before.tif").touch()
+    export(copy)
+    assert layers(copy) == sorted(LAYERS)
+
+
+def test_a_record_that_names_files_elsewhere_removes_nothing_there(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    run.mkdir()
+    (tmp_path / "mine.txt").touch()
+    (run / "run.json").write_text("{}")
+    record = {"layers": ["layers/../../mine.txt", "../mine.txt"], "..": ["../mine.txt"]}
+    (run / ".written.json").write_text(json.dumps(record))
+    (run / ".lists.json").write_text(json.dumps({"../mine.txt": []}))
+    store.clear(run)
+    assert (tmp_path / "mine.txt").exists()
 
 
 @pytest.mark.parametrize(

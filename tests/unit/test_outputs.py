@@ -20,13 +20,18 @@ from lspipe.change.compare import compare
 from lspipe.change.inventory import Provenance, delineate
 from lspipe.errors import UsageError
 from lspipe.schema import INVENTORY_COLUMNS
+from tests.open_runs import run_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
 Reader = dict[str, "Callable[[Path], gpd.GeoDataFrame]"]
-READERS: Reader = dict.fromkeys(outputs.OUTPUTS, gpd.read_file) | {"geoparquet": gpd.read_parquet}
+READERS: Reader = {
+    "geojson": gpd.read_file,
+    "geoparquet": gpd.read_parquet,
+    "gpkg": gpd.read_file,
+}
 
 
 def inventory() -> gpd.GeoDataFrame:
@@ -40,14 +45,14 @@ def inventory() -> gpd.GeoDataFrame:
     return delineate(compare(*maps), provenance=who)
 
 
-@pytest.fixture(params=sorted(outputs.OUTPUTS))
+@pytest.fixture(params=sorted(READERS))
 def name(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
 def test_what_was_written_is_read_back(name: str, tmp_path: Path) -> None:
     table = inventory()
-    path = outputs.write(name, table, tmp_path / f"inventory{outputs.suffix(name)}")
+    path = outputs.write(name, run_of(table), tmp_path / outputs.file_of(name))
     found = READERS[name](path)
     assert found.crs.to_epsg() == 4326
     assert list(found.columns.drop("geometry")) == list(table.columns.drop("geometry"))
@@ -61,8 +66,8 @@ def test_what_was_written_is_read_back(name: str, tmp_path: Path) -> None:
 
 
 def test_an_empty_inventory_is_written_with_its_columns(name: str, tmp_path: Path) -> None:
-    path = tmp_path / f"inventory{outputs.suffix(name)}"
-    outputs.write(name, inventory().iloc[:0], path)
+    path = tmp_path / outputs.file_of(name)
+    outputs.write(name, run_of(inventory().iloc[:0]), path)
     found = READERS[name](path)
     assert len(found) == 0
     if name != "geojson":  # which has no columns without features
@@ -72,20 +77,20 @@ def test_an_empty_inventory_is_written_with_its_columns(name: str, tmp_path: Pat
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path = tmp_path / f"inventory{outputs.suffix(name)}"
+    path = tmp_path / outputs.file_of(name)
     path.write_text("old")
 
-    def fail(_table: gpd.GeoDataFrame, path: Path) -> None:
+    def fail(_run: outputs.Run, path: Path) -> None:
         path.write_text("half")
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
         patch.setattr(outputs, "resolve", lambda *_args, **_more: fail)
         with pytest.raises(OSError, match="No space left"):
-            outputs.write(name, inventory(), path)
+            outputs.write(name, run_of(inventory()), path)
     assert [file.name for file in tmp_path.iterdir()] == [path.name]
     assert path.read_text() == "old"
-    outputs.write(name, inventory(), path)
+    outputs.write(name, run_of(inventory()), path)
     assert [file.name for file in tmp_path.iterdir()] == [path.name]
     assert len(READERS[name](path)) == 3
 
@@ -94,14 +99,14 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(
 def test_the_same_inventory_gives_the_same_bytes(format_name: str, tmp_path: Path) -> None:
     digests = set()
     for attempt in range(2):
-        path = tmp_path / f"{attempt}{outputs.suffix(format_name)}"
-        outputs.write(format_name, inventory(), path)
+        path = tmp_path / f"{attempt}_{outputs.file_of(format_name)}"
+        outputs.write(format_name, run_of(inventory()), path)
         digests.add(hashlib.sha256(path.read_bytes()).hexdigest())
     assert len(digests) == 1
 
 
 def test_geoparquet_is_version_1_1_with_a_bbox_column(tmp_path: Path) -> None:
-    path = outputs.write("geoparquet", inventory(), tmp_path / "inventory.parquet")
+    path = outputs.write("geoparquet", run_of(inventory()), tmp_path / "inventory.parquet")
     table = pyarrow.parquet.read_table(path)
     metadata = json.loads(table.schema.metadata[b"geo"])
     column = metadata["columns"]["geometry"]
@@ -114,7 +119,7 @@ def test_geoparquet_is_version_1_1_with_a_bbox_column(tmp_path: Path) -> None:
 
 
 def test_geoparquet_opens_in_duckdb_without_an_extension(tmp_path: Path) -> None:
-    path = outputs.write("geoparquet", inventory(), tmp_path / "inventory.parquet")
+    path = outputs.write("geoparquet", run_of(inventory()), tmp_path / "inventory.parquet")
     offline = {"autoinstall_known_extensions": False, "autoload_known_extensions": False}
     with duckdb.connect(config=offline) as database:
         rows = database.execute(
@@ -126,7 +131,7 @@ def test_geoparquet_opens_in_duckdb_without_an_extension(tmp_path: Path) -> None
 
 
 def test_geojson_follows_rfc_7946(tmp_path: Path) -> None:
-    path = outputs.write("geojson", inventory(), tmp_path / "inventory.geojson")
+    path = outputs.write("geojson", run_of(inventory()), tmp_path / "inventory.geojson")
     found = json.loads(path.read_text())
     assert "crs" not in found
     for feature in found["features"]:
@@ -141,9 +146,9 @@ def test_geojson_follows_rfc_7946(tmp_path: Path) -> None:
 
 
 def test_unknown_formats_are_refused() -> None:
-    with pytest.raises(UsageError, match="unknown output 'shapefile': expected one of geojson"):
-        outputs.suffix("shapefile")
-    with pytest.raises(ValueError, match=r"write\.0: found 'shapefile', expected geoparquet"):
-        outputs.OutputSpec(write=("shapefile",))
+    with pytest.raises(UsageError, match="unknown output 'excel': expected one of cog"):
+        outputs.file_of("excel")
+    with pytest.raises(ValueError, match=r"write\.0: found 'excel', expected geoparquet"):
+        outputs.OutputSpec(write=("excel",))
     with pytest.raises(ValueError, match="none twice"):
         outputs.OutputSpec(write=("gpkg", "gpkg"))

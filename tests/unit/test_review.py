@@ -24,6 +24,7 @@ from lspipe.change.carrying import MIN_COVERED, carry
 from lspipe.errors import DecisionsError, StoreError
 from lspipe.runs import edits, review, store
 from lspipe.runs.review import COLUMNS, REVIEWS
+from tests.open_runs import run_of
 from tests.reviewing import (
     FILES,
     decide,
@@ -365,7 +366,7 @@ def test_reviews_that_cannot_be_read_are_never_written_over(run, ids):
 def test_without_decisions_the_lists_are_what_they_were(run, tmp_path):
     inventory = inventory_of((ONE, TWO), old=(THREE,))
     for name, file in FILES.items():
-        plain = outputs.write(name, inventory, tmp_path / file)
+        plain = outputs.write(name, run_of(inventory), tmp_path / file)
         if name == "gpkg":
             dumps = [
                 "\n".join(line for line in connection.iterdump() if "gpkg_contents" not in line)
@@ -493,7 +494,7 @@ def test_what_is_edited_while_the_list_is_made_is_kept(run, ids):
         time.sleep(0.01)
         decide(run / "inventory.gpkg", {ids[0]: "true"})
         files = {run / file: name for name, file in FILES.items()}
-        notes = edits.rewrite(files, inventory_of((ONE,)), taken.found)
+        notes = edits.rewrite(files, run_of(inventory_of((ONE,))), taken.found)
     assert len(notes) == len(copies(run)) == 1
     assert shown(run / copies(run)[0]) == {ids[0]: "true"}
 

@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from odc.geo.geobox import GeoBox
 
-from lspipe.change.unobserved import reasons, unobserved
+from lspipe.change.unobserved import unobserved
 from lspipe.schema import Quality
 from lspipe.schema.columns import UNOBSERVED
+from lspipe.schema.maps import reasons
 
 GRID = GeoBox((6, 8), Affine(10, 0, 500_000, 0, -10, 4_400_000), "EPSG:32633")
 

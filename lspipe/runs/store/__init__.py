@@ -15,13 +15,17 @@ reads the sharding codec only from 3.13.
 
 from lspipe.runs.store.blocks import Layout, done, layout, read, write_block, write_change
 from lspipe.runs.store.documents import (
-    LAYERS,
+    RESERVED,
     check_directory,
     clear,
     differences,
+    note_written,
+    outputs_of,
     peek_json,
+    plain_name,
     read_json,
     write_json,
+    written,
 )
 from lspipe.runs.store.layers import CHANGE, DETECTIONS, EVIDENCE, NOT_PROCESSED
 from lspipe.runs.store.lock import is_locked, lock
@@ -31,8 +35,8 @@ __all__ = [
     "CHANGE",
     "DETECTIONS",
     "EVIDENCE",
-    "LAYERS",
     "NOT_PROCESSED",
+    "RESERVED",
     "Grid",
     "Layout",
     "check_directory",
@@ -44,10 +48,14 @@ __all__ = [
     "is_locked",
     "layout",
     "lock",
+    "note_written",
+    "outputs_of",
     "peek_json",
+    "plain_name",
     "read",
     "read_json",
     "write_block",
     "write_change",
     "write_json",
+    "written",
 ]

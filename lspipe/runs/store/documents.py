@@ -5,18 +5,15 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 from lspipe.errors import StoreError
 from lspipe.runs.store.layers import CHANGE, DETECTIONS, EVIDENCE
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
-
-
-LAYERS = "layers"
-"""Folder of the pictures that `lspipe export` writes into a run directory."""
 
 
 def write_json(path: Path, content: Mapping[str, Any], *, indent: int | None = 1) -> None:
@@ -87,10 +84,22 @@ _FILES = (
     # After the lists: a list without this record looks edited.
     ".lists.json",
 )
+RESERVED = (
+    "run.json", "items.json", "log.jsonl", "reviews.parquet", "unobserved.parquet", DETECTIONS,
+    EVIDENCE, CHANGE,
+)  # fmt: skip
+"""What no output may be called."""
+
+_WRITTEN = ".written.json"
+"""Which files the run wrote into each folder of an output."""
+
+_LISTS = ".lists.json"
+"""What the run wrote into each file that a person may edit; see `runs/edits.py`."""
+
 _KEPT = ("reviews.parquet", "inventory.edited-*")
 """Files with the work of a person; never removed."""
 
-_PARTIALS = (".inventory.*.partial.*", "inventory.next.*", ".unobserved.*.partial.*")
+_PARTIALS = (".*.partial", ".*.partial.*", "inventory.next.*")
 
 
 def check_directory(run: Path) -> None:
@@ -101,7 +110,7 @@ def check_directory(run: Path) -> None:
     """
     if not run.exists() or any((run / name).exists() for name in MARKERS):
         return
-    ours = {*_FILES, DETECTIONS, EVIDENCE, CHANGE, ".lock"}
+    ours = {*_FILES, DETECTIONS, EVIDENCE, CHANGE, _WRITTEN, ".lock", *outputs_of(run)}
     others = sorted(
         path.name
         for path in run.iterdir()
@@ -124,18 +133,59 @@ def clear(run: Path) -> None:
         OSError: a store cannot be removed.
     """
     check_directory(run)
+    recorded, folders = sorted(outputs_of(run)), written(run)
     # run.json first: if this is interrupted, the rest is not treated as a run.
-    for name in _FILES:
-        (run / name).unlink(missing_ok=True)
+    for name in (*_FILES[:1], *recorded, *_FILES[1:]):
+        if not (run / name).is_dir():
+            (run / name).unlink(missing_ok=True)
     for pattern in _PARTIALS:
         for path in run.glob(pattern):
-            path.unlink()
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+    for name, files in folders.items():
+        _empty(run / name, [run / file for file in files])
+    (run / _WRITTEN).unlink(missing_ok=True)
     for name in (DETECTIONS, EVIDENCE, CHANGE):
         if (run / name).exists():
             shutil.rmtree(run / name)
-    for role in ("before", "after"):  # pictures of the run that was
-        for path in (run / LAYERS).glob(f"*_{role}.tif"):
-            path.unlink()
+
+
+def _empty(folder: Path, files: Sequence[Path]) -> None:
+    """Remove files of a folder, and folders in which nothing else is."""
+    for file in files:
+        file.unlink(missing_ok=True)
+    for place in sorted({folder, *(file.parent for file in files)}, reverse=True):
+        if place.is_dir() and not any(place.iterdir()):
+            place.rmdir()
+
+
+def plain_name(name: str) -> str:
+    """Return a name without any folder, and without leading dots."""
+    return PurePath(name).name.lstrip(".")
+
+
+def outputs_of(run: Path) -> set[str]:
+    """Return the names of all files and folders of outputs that a run wrote, or began to write."""
+    lists = peek_json(run / _LISTS) or {}
+    return {name for name in {*lists, *written(run)} if name == plain_name(name)}
+
+
+def written(run: Path) -> dict[str, list[str]]:
+    """Return which files a run wrote into each folder of an output, relative to the directory."""
+    return {
+        folder: [file for file in files if _is_inside(file, folder)]
+        for folder, files in (peek_json(run / _WRITTEN) or {}).items()
+        if folder == plain_name(folder)
+    }
+
+
+def _is_inside(file: str, folder: str) -> bool:
+    parts = PurePath(file).parts
+    return parts[:1] == (folder,) and ".." not in parts
+
+
+def note_written(run: Path, folder: str, files: Sequence[str]) -> None:
+    """Record which files a run wrote, or is about to write, into a folder."""
+    write_json(run / _WRITTEN, written(run) | {folder: sorted(set(files))})
 
 
 def peek_json(path: Path) -> dict[str, Any] | None:

@@ -1,0 +1,153 @@
+"""The maps of a run as cloud-optimised GeoTIFFs, for QGIS and any GDAL from 3.4 on.
+
+For each tile and date: true colour, probability, and what was not observed; for two dates the
+change. A mosaic (VRT) per layer and UTM zone shows all tiles at once, and reads the same files. The
+Zarr stores stay the source.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import xarray as xr
+
+from lspipe.outputs import colours
+from lspipe.outputs.cog import Look, write_map
+from lspipe.outputs.mosaic import write_mosaic
+from lspipe.schema import CODE_NODATA, CODE_SCALE, Quality, quantise
+from lspipe.schema.maps import REASON_NAMES, reasons
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from lspipe.outputs import Run
+
+FILE = "layers"
+
+OUTSIDE = 255
+"""In the map of what was not observed: outside the area of interest. 0 = observed; the reasons
+count from 1, in the order of `schema.maps.REASON_NAMES`."""
+
+PICTURE = Look(overviews="average")
+PROBABILITY = Look(overviews="average", scale=1 / CODE_SCALE)
+CHANGE = Look(overviews="mode", colours=colours.STATES)
+SECONDS_PER_MEGAPIXEL, BYTES_PER_PIXEL = 0.20, 2.2
+"""Of all layers of one date, on one core of an Intel Xeon at 2.1 GHz: docs/performance.md."""
+
+QUALITY = Look(
+    overviews="mode",
+    colours={number: colours.REASONS[name] for number, name in enumerate(REASON_NAMES, start=1)}
+    | {0: (0, 0, 0, 0)},
+)
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One map of a tile."""
+
+    name: str
+    """Of the map, the same in all tiles: "before", "probability_after", "change"."""
+    array: xr.DataArray
+    """(y, x) or (band, y, x), lazy, no data in the attribute `_FillValue`."""
+    look: Look
+    told: str
+    """What the file says of itself."""
+
+
+def write(run: Run, path: Path) -> None:
+    """Write the layers of a run; see the contract in `lspipe.outputs`.
+
+    Args:
+        run: whose tiles have maps; blocks that are not done are no data.
+        path: of the folder: `TILE_before.tif`, `TILE_after.tif`, `TILE_probability_before.tif`,
+            `TILE_change.tif`, `TILE_quality_before.tif`, ..., and `before_EPSG.vrt`, ...
+    """
+    path.mkdir()
+    by_zone = defaultdict[tuple[str, int], list["Path"]](list)
+    for tile in run.tiles:
+        for layer in layers_of(run, tile):
+            tags = {"TIFFTAG_IMAGEDESCRIPTION": layer.told, "TIFFTAG_COPYRIGHT": credit(run)}
+            file = path / f"{tile}_{layer.name}.tif"
+            write_map(layer.array, file, look=layer.look, tags=tags)
+            by_zone[layer.name, layer.array.rio.crs.to_epsg()].append(file)
+    for (name, zone), files in by_zone.items():
+        write_mosaic(files, path / f"{name}_{zone}.vrt")
+
+
+def credit(run: Run) -> str:
+    """Return the notice that the licence of Sentinel data asks for, with the years of the scenes.
+
+    Source: Legal notice on the use of Copernicus Sentinel Data, European Commission.
+    """
+    steps = [step for tile in run.record["tiles"].values() for step in tile["steps"]]
+    years = sorted({step["time"][:4] for step in steps})
+    return f"Contains modified Copernicus Sentinel data {', '.join(years)}, processed by lspipe"
+
+
+def layers_of(run: Run, tile: str) -> Iterator[Layer]:
+    """Yield the maps of the part of a tile that was computed; no pixel is read yet."""
+    part = run.seen(tile)
+    if part is None:
+        return
+    maps = run[tile].isel(y=part[0], x=part[1])
+    steps = run.record["tiles"][tile]["steps"]
+    for index, (date, step) in enumerate(zip(_dates(steps), steps, strict=True)):
+        scenes = ", ".join(item for acquisition in step["acquisitions"] for item in acquisition)
+        told = f"{step['role']}: {scenes}, {step['time']}"
+        if "true_colour" in maps:
+            yield Layer(date, maps["true_colour"].isel(time=index), PICTURE, told)
+        if "probability" in maps:
+            codes = _codes(maps["probability"].isel(time=index))
+            yield Layer(f"probability_{date}", codes, PROBABILITY, f"landslide probability {told}")
+        if "quality" in maps:
+            unseen = _unseen(maps["quality"].isel(time=index))
+            yield Layer(f"quality_{date}", unseen, QUALITY, f"{_LEGEND} {told}")
+    if "state" in maps:
+        legend = str(maps["state"].attrs["flag_meanings"]).split()
+        values = maps["state"].attrs["flag_values"]
+        pairs = ", ".join(f"{value} {text}" for value, text in zip(values, legend, strict=True))
+        yield Layer("change", maps["state"], CHANGE, f"change between the dates: {pairs}")
+
+
+_LEGEND = "not observed: 0 observed, " + ", ".join(
+    f"{number} {name}" for number, name in enumerate(REASON_NAMES, start=1)
+)
+
+
+def _dates(steps: list[Mapping[str, Any]]) -> list[str]:
+    """Name the steps: by their date, and by their day where a date has several acquisitions."""
+    roles = [step["role"] for step in steps]
+    return [
+        role if roles.count(role) == 1 else f"{role}_{step['time'][:10].replace('-', '')}"
+        for role, step in zip(roles, steps, strict=True)
+    ]
+
+
+def _codes(probability: xr.DataArray) -> xr.DataArray:
+    """Return a map of probabilities as the codes that are stored."""
+    return _mapped(quantise, probability, np.uint16).assign_attrs(_FillValue=CODE_NODATA)
+
+
+def _unseen(quality: xr.DataArray) -> xr.DataArray:
+    """Return the reason why each pixel was not observed, see `OUTSIDE`."""
+    return _mapped(_numbers, quality, np.uint8).assign_attrs(_FillValue=OUTSIDE)
+
+
+def _mapped(function: Callable[..., Any], array: xr.DataArray, dtype: Any) -> xr.DataArray:
+    found: xr.DataArray = xr.apply_ufunc(
+        function, array, dask="parallelized", output_dtypes=[dtype]
+    )
+    return found
+
+
+def _numbers(quality: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    number = reasons(quality)
+    is_outside = ((quality & Quality.OUTSIDE) != 0) & (number != len(REASON_NAMES))
+    number[is_outside] = OUTSIDE
+    return number
