@@ -398,7 +398,7 @@ change:
 
 output:
   path: runs/villa-santa-lucia
-  write: [geoparquet, gpkg, cog]    # cog: maps in layers; also geojson
+  write: [geoparquet, gpkg, cog, qgis]   # also geojson, kml, shapefile
 
 cluster: {kind: local, workers: auto}
 execution: {block: auto, retries: 3}

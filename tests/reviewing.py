@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import geopandas as gpd
@@ -14,8 +15,9 @@ import xarray as xr
 
 from lspipe.change.compare import compare
 from lspipe.change.inventory import Provenance, delineate
+from lspipe.outputs import geoparquet
 from lspipe.runs import edits, review, store
-from lspipe.runs.opened import Run
+from tests.open_runs import run_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -112,7 +114,7 @@ def write_lists(run: Path, inventory: gpd.GeoDataFrame) -> list[str]:
         taken = review.take_in(run)
         inventory, taken = review.shown(run, inventory, taken)
         files = {run / file: name for name, file in FILES.items()}
-        current = Run(run, {}, {"inventory": inventory})
+        current = replace(run_of(inventory), path=run)
         return [*taken.notes, *edits.rewrite(files, current, taken.found)]
 
 
@@ -121,13 +123,16 @@ def make_run(folder: Path, inventory: gpd.GeoDataFrame) -> Path:
     run = folder / "run"
     run.mkdir()
     store.write_json(run / "run.json", {"outputs": FILES})
+    geoparquet.write_table(run_of(inventory).unobserved, run / "unobserved.parquet")
     assert write_lists(run, inventory) == []
     return run
 
 
 def shown(path: Path) -> dict[str, str]:
     """Decisions that stand in a list, by id."""
-    read = gpd.read_parquet if path.suffix == ".parquet" else gpd.read_file
-    rows = read(path)
+    if path.suffix == ".parquet":
+        rows = gpd.read_parquet(path)
+    else:
+        rows = gpd.read_file(path, **({"layer": "inventory"} if path.suffix == ".gpkg" else {}))
     decided = rows[rows["reviewed"].notna()]
     return dict(zip(decided["id"], decided["reviewed"], strict=True))

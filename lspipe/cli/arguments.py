@@ -11,6 +11,7 @@ from lspipe import __version__
 from lspipe.cli import adapting, exporting, models, reviewing, training, verbs
 from lspipe.cli.evaluation import evaluate
 from lspipe.cli.transfer import ALL
+from lspipe.outputs import OUTPUTS
 from lspipe.samples.splits import SPLITS
 from lspipe.train.protocols import PROTOCOLS
 
@@ -116,14 +117,17 @@ def _export(group: Any) -> None:
     export = _add(
         group,
         exporting.export,
-        "write before and after as GeoTIFFs that QGIS opens",
-        example="export runs/demo",
+        "write outputs of a run: no network, no inference",
+        example="export runs/demo --to cog,geojson",
     )
     export.add_argument("run", help="run directory")
     export.add_argument(
-        "--to", default="cog", metavar="KIND", help="cog: cloud-optimised GeoTIFF (cog)"
+        "--to",
+        default="cog",
+        metavar="NAMES",
+        help=f"with commas: {', '.join(sorted(OUTPUTS))} (cog)",
     )
-    export.add_argument("--output", metavar="FOLDER", help="where to write (RUN/layers)")
+    export.add_argument("--output", metavar="FOLDER", help="where to write (RUN)")
 
 
 def _model_verbs(root: Any) -> None:

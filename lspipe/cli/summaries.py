@@ -198,7 +198,8 @@ def summary_text(summary: Summary, score: ListScore | None) -> str:
             f"{score.right} of {score.listed} listed ones are right",
         )
     if summary.outputs:
-        best = summary.outputs.get("gpkg", summary.outputs["geoparquet"])
+        ready = [summary.outputs[name] for name in ("qgis", "gpkg") if name in summary.outputs]
+        best = [*ready, summary.outputs["geoparquet"]][0]
         lines.append(f"open next      {best} in QGIS")
     for text in summary.warnings:
         lines += entry("warning", text)

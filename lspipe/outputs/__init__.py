@@ -38,9 +38,12 @@ OUTPUTS = {
     "geoparquet": "lspipe.outputs.geoparquet:write",
     "geojson": "lspipe.outputs.geojson:write",
     "gpkg": "lspipe.outputs.gpkg:write",
+    "kml": "lspipe.outputs.kml:write",
+    "shapefile": "lspipe.outputs.shapefile:write",
     "cog": "lspipe.outputs.layers:write",
+    "qgis": "lspipe.outputs.qgis:write",
 }
-"""Formats by name."""
+"""Formats by name, in the order in which they are written: the project opens the others."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,8 +56,10 @@ class OutputSpec(Spec):
         "geoparquet",
         "gpkg",
         "cog",
+        "qgis",
     )
-    """Formats: geoparquet, gpkg, geojson of the list; cog = maps and pictures in `layers`."""
+    """Formats: geoparquet, gpkg, geojson, kml, shapefile of the list; cog = maps and pictures in
+    `layers`; qgis = a project that opens them."""
 
 
 class Run(Protocol):

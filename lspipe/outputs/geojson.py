@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pyogrio
 
+from lspipe.outputs.rounded import rounded
 from lspipe.search.degrees import in_degrees
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ def write(run: Run, path: Path) -> None:
     """Write the list; see the contract in `lspipe.outputs`."""
     # 7 decimals are 1 cm: the pixels are 10 m.
     pyogrio.write_dataframe(
-        in_degrees(run.inventory),
+        rounded(in_degrees(run.inventory)),
         path,
         driver="GeoJSON",
         geometry_type="Unknown",

@@ -70,14 +70,16 @@ def write(run: Run, path: Path) -> None:
     """
     path.mkdir()
     by_zone = defaultdict[tuple[str, int], list["Path"]](list)
+    looks: dict[str, Look] = {}
     for tile in run.tiles:
         for layer in layers_of(run, tile):
             tags = {"TIFFTAG_IMAGEDESCRIPTION": layer.told, "TIFFTAG_COPYRIGHT": credit(run)}
             file = path / f"{tile}_{layer.name}.tif"
             write_map(layer.array, file, look=layer.look, tags=tags)
             by_zone[layer.name, layer.array.rio.crs.to_epsg()].append(file)
+            looks[layer.name] = layer.look
     for (name, zone), files in by_zone.items():
-        write_mosaic(files, path / f"{name}_{zone}.vrt")
+        write_mosaic(files, path / f"{name}_{zone}.vrt", colours=looks[name].colours)
 
 
 def credit(run: Run) -> str:

@@ -9,15 +9,21 @@ import rasterio
 from rasterio.enums import ColorInterp
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from rasterio.io import DatasetReader
 
+    from lspipe.outputs.colours import Colour
+
+_NOTHING = (0, 0, 0, 0)
+
 _TYPES = {"uint8": "Byte", "uint16": "UInt16", "int16": "Int16", "float32": "Float32"}
 
 
-def write_mosaic(files: Sequence[Path], path: Path) -> Path:
+def write_mosaic(
+    files: Sequence[Path], path: Path, *, colours: Mapping[int, Colour] | None = None
+) -> Path:
     """Write a VRT, whose paths are relative: the folder can be moved as a whole.
 
     Where files overlap, the last one that has data is shown.
@@ -26,6 +32,7 @@ def write_mosaic(files: Sequence[Path], path: Path) -> Path:
         files: GeoTIFFs of one CRS, pixel size and dtype, in the folder of `path`, whose pixels
             coincide, as those of Sentinel-2 tiles of one UTM zone do.
         path: of the VRT.
+        colours: of classes; a GeoTIFF keeps them without their opacity.
 
     Returns:
         `path`.
@@ -37,14 +44,19 @@ def write_mosaic(files: Sequence[Path], path: Path) -> Path:
     """
     opened = [rasterio.open(file) for file in files]
     try:
-        path.write_text(ET.tostring(_dataset(opened, files), encoding="unicode"), encoding="utf-8")
+        path.write_text(
+            ET.tostring(_dataset(opened, files, colours or {}), encoding="unicode"),
+            encoding="utf-8",
+        )
     finally:
         for file in opened:
             file.close()
     return path
 
 
-def _dataset(opened: Sequence[DatasetReader], files: Sequence[Path]) -> ET.Element:
+def _dataset(
+    opened: Sequence[DatasetReader], files: Sequence[Path], colours: Mapping[int, Colour]
+) -> ET.Element:
     first = opened[0]
     kinds = {(file.crs, file.res, file.dtypes, file.nodatavals) for file in opened}
     if len(kinds) > 1:
@@ -60,14 +72,16 @@ def _dataset(opened: Sequence[DatasetReader], files: Sequence[Path]) -> ET.Eleme
     ET.SubElement(root, "SRS", dataAxisToSRSAxisMapping="1,2").text = first.crs.to_wkt()
     ET.SubElement(root, "GeoTransform").text = f"{west}, {size}, 0, {north}, 0, {-size}"
     for number in range(1, first.count + 1):
-        band = _band(root, first, number)
+        band = _band(root, first, number, colours)
         for file, name in zip(opened, files, strict=True):
             corner = ((file.bounds.left - west) / size, (north - file.bounds.top) / size)
             _source(band, file, name.name, number, corner)
     return root
 
 
-def _band(root: ET.Element, first: DatasetReader, number: int) -> ET.Element:
+def _band(
+    root: ET.Element, first: DatasetReader, number: int, colours: Mapping[int, Colour]
+) -> ET.Element:
     kind = _TYPES[first.dtypes[number - 1]]
     band = ET.SubElement(root, "VRTRasterBand", dataType=kind, band=str(number))
     ET.SubElement(band, "NoDataValue").text = f"{first.nodata:g}"
@@ -77,9 +91,8 @@ def _band(root: ET.Element, first: DatasetReader, number: int) -> ET.Element:
         ET.SubElement(band, "Scale").text = repr(first.scales[number - 1])
     if interpretation is ColorInterp.palette:
         table = ET.SubElement(band, "ColorTable")
-        colours = first.colormap(number)
-        for value in range(max(colours) + 1):
-            parts = zip(("c1", "c2", "c3", "c4"), colours[value], strict=True)
+        for value in range(max(colours, default=-1) + 1):
+            parts = zip(("c1", "c2", "c3", "c4"), colours.get(value, _NOTHING), strict=True)
             ET.SubElement(table, "Entry", {name: str(part) for name, part in parts})
     return band
 

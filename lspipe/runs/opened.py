@@ -118,9 +118,16 @@ class Run:
         found = store.layout(self.path, tile)
         if found is None or not found.done.any():
             return None
+        is_done = found.done.any(axis=0)
         rows, columns = (
-            slice(int(cells.min()) * found.block, (int(cells.max()) + 1) * found.block)
-            for cells in np.nonzero(found.done.any(axis=0))
+            slice(
+                int(cells.min()) * found.block,
+                # The last block takes a short tail.
+                (int(cells.max()) + 1) * found.block if cells.max() + 1 < count else length,
+            )
+            for cells, count, length in zip(
+                np.nonzero(is_done), is_done.shape, found.shape, strict=True
+            )
         )
         return rows, columns
 

@@ -40,22 +40,23 @@ def publish(
     """
     targets = files_of(names)
     written = {name: run.path / target for name, target in targets.items()}
-    files = {path: name for name, path in written.items() if path.suffix}
-    notes = edits.rewrite(files, run, taken or {})
+    # Folders first: a project opens the maps that it finds.
     for name, path in written.items():
         if not path.suffix:
             _write_folder(name, run, path)
-    return written, notes
+    files = {path: name for name, path in written.items() if path.suffix}
+    return written, edits.rewrite(files, run, taken or {})
 
 
 def files_of(names: Iterable[str]) -> dict[str, str]:
-    """Return the file or folder of each format, by name.
+    """Return the file or folder of each format, by name, in the order in which they are written.
 
     Raises:
         UsageError: no such format, two write the same file, or one would write a file of the run.
     """
     targets: dict[str, str] = {}
-    for name in names:
+    order = list(outputs.OUTPUTS)
+    for name in sorted(names, key=lambda one: order.index(one) if one in order else len(order)):
         target = outputs.file_of(name)
         if target in targets.values():
             raise UsageError(f"output.write: {name} and another both write {target}; leave one out")

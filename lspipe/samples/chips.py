@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 import shapely
 
-from lspipe.errors import SamplesError, first_few
+from lspipe.change.decisions import layer_of
+from lspipe.errors import DecisionsError, SamplesError, first_few
 from lspipe.models.item import ModelItem, Scaling
 from lspipe.models.mlm import read_item
 from lspipe.models.recipes import Recipe, check_item, recipe_of
@@ -201,11 +202,27 @@ def _read_file(path: Path) -> gpd.GeoDataFrame:
     try:
         if path.suffix in {".parquet", ".geoparquet"}:
             return gpd.read_parquet(path)
-        return gpd.read_file(path)
+        return gpd.read_file(path, layer=_layer_of(path))
     # GDAL, pyarrow and pyogrio have no common base error.
     except (RuntimeError, ValueError, OSError) as error:
         reason = " ".join(str(error).split())
         raise SamplesError(f"{path}: cannot be read as polygons: {reason}") from error
+
+
+def _layer_of(path: Path) -> str | None:
+    """Return the layer of polygons; in the GeoPackage of a run, that of the list."""
+    import pyogrio
+
+    names = [str(name) for name, kind in pyogrio.list_layers(path) if kind is not None]
+    if len(names) > 1:
+        try:
+            return layer_of(path)
+        except DecisionsError:
+            raise SamplesError(
+                f"{path}: found {len(names)} layers ({', '.join(names)}), expected one; save the "
+                "one with the polygons as a file of its own"
+            ) from None
+    return names[0] if names else None
 
 
 def _refuse_rows(table: gpd.GeoDataFrame, wrong: np.ndarray, what: str, hint: str) -> None:

@@ -18,6 +18,15 @@ class Column:
     dtype: str = "float64"
     """Of pandas; "time" = UTC, to the millisecond; "geometry" = shapes."""
 
+    @property
+    def digits(self) -> int | None:
+        """Decimals that mean something, by the unit; None = not a measure."""
+        return _DIGITS.get(self.unit)
+
+
+_DIGITS = {"m²": 0, "m": 1, "1": 2, "0 to 1": 3, "-1 to 1": 3, "degree": 6}
+"""Pixels are 10 m and 100 m²; probabilities are stored in steps of 1e-4; 1e-6 degrees are 0.1 m."""
+
 
 STATUSES = {
     "new": "above the threshold after, with a core that was clearly below it before, away from "

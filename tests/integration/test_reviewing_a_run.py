@@ -107,7 +107,7 @@ def test_a_finished_run_writes_nothing_though_a_list_was_edited(decided):
 
 
 def test_a_fresh_start_keeps_edited_lists_and_says_so(decided):
-    rows = gpd.read_file(decided.run / "inventory.gpkg")
+    rows = gpd.read_file(decided.run / "inventory.gpkg", layer="inventory")
     rows.assign(note="steep").to_file(decided.run / "inventory.gpkg", layer="inventory")
     notes = []
     run(
@@ -117,7 +117,7 @@ def test_a_fresh_start_keeps_edited_lists_and_says_so(decided):
         report=lambda event: notes.append(event.text) if event.kind == "note" else None,
     )
     (copy,) = decided.run.glob("inventory.edited-*.gpkg")
-    assert set(gpd.read_file(copy)["note"]) == {"steep"}
+    assert set(gpd.read_file(copy, layer="inventory")["note"]) == {"steep"}
     assert notes == [f"inventory.gpkg was edited beyond its decisions: kept as {copy.name}"]
 
 

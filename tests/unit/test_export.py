@@ -212,7 +212,7 @@ def test_the_command_writes_beside_the_lists_and_names_its_files(
     copy = shutil.copytree(run, tmp_path / "run")
     shutil.rmtree(copy / "layers")
     assert main(["export", str(copy), "--to", "cog,geojson"]) == 0
-    written = [*(copy / "layers" / name for name in sorted(LAYERS)), copy / "inventory.geojson"]
+    written = [copy / "inventory.geojson", *(copy / "layers" / name for name in sorted(LAYERS))]
     assert capsys.readouterr().out.split("\n")[:-1] == [f"wrote {path}" for path in written]
     assert all(path.exists() for path in written)
 
@@ -250,14 +250,15 @@ def write(run: Run, path: Path) -> None:
 
 
 def test_layers_hold_only_the_part_that_was_computed(run: Path, tmp_path: Path) -> None:
-    world = make_world(tmp_path / "world", size=96, inference=SMALL, execution={"block": 48})
-    made = store_run(world, world.run, probability=np.full((2, 96, 96), 5000, np.uint16), only=2)
+    # The last block takes the tail of 4 px.
+    world = make_world(tmp_path / "world", size=100, inference=SMALL, execution={"block": 48})
+    made = store_run(world, world.run, probability=np.full((2, 100, 100), 5000, np.uint16), only=2)
     store.write_json(world.run / "run.json", store.read_json(run / "run.json"))
     assert [layer.array.shape for layer in layers_of(open_run(world.run), "18GYS")] == [
-        (3, 48, 96), (48, 96), (48, 96), (3, 48, 96), (48, 96), (48, 96),
+        (3, 48, 100), (48, 100), (48, 100), (3, 48, 100), (48, 100), (48, 100),
     ]  # fmt: skip
     empty = store_run(
-        world, tmp_path / "none", probability=np.zeros((2, 96, 96), np.uint16), only=0
+        world, tmp_path / "none", probability=np.zeros((2, 100, 100), np.uint16), only=0
     )
     nothing = Run(empty.run, store.read_json(run / "run.json"))
     assert list(layers_of(nothing, "18GYS")) == []

@@ -4,21 +4,28 @@ from __future__ import annotations
 
 import hashlib
 import json
+import zipfile
+from functools import partial
 from typing import TYPE_CHECKING
+from xml.etree import ElementTree
 
 import duckdb
 import geopandas as gpd
 import numpy as np
 import pandas as pd
 import pyarrow.parquet
+import pyogrio
 import pytest
 import rioxarray  # noqa: F401  # registers the .rio accessor
 import xarray as xr
+from hypothesis import given
+from hypothesis import strategies as st
 
 from lspipe import outputs
 from lspipe.change.compare import compare
 from lspipe.change.inventory import Provenance, delineate
 from lspipe.errors import UsageError
+from lspipe.outputs.shapefile import short_names
 from lspipe.schema import INVENTORY_COLUMNS
 from tests.open_runs import run_of
 
@@ -30,7 +37,7 @@ Reader = dict[str, "Callable[[Path], gpd.GeoDataFrame]"]
 READERS: Reader = {
     "geojson": gpd.read_file,
     "geoparquet": gpd.read_parquet,
-    "gpkg": gpd.read_file,
+    "gpkg": partial(gpd.read_file, layer="inventory"),
 }
 
 
@@ -57,7 +64,9 @@ def test_what_was_written_is_read_back(name: str, tmp_path: Path) -> None:
     assert found.crs.to_epsg() == 4326
     assert list(found.columns.drop("geometry")) == list(table.columns.drop("geometry"))
     assert found["id"].tolist() == table["id"].tolist()
-    np.testing.assert_allclose(found["area_m2"], table["area_m2"])
+    # Formats for people are rounded to what a number means.
+    is_exact = name == "geoparquet"
+    np.testing.assert_allclose(found["area_m2"], table["area_m2"], atol=0 if is_exact else 0.5)
     assert pd.to_datetime(found["date_before"], utc=True).tolist() == table["date_before"].tolist()
     assert found["reviewed"].isna().all()
     assert found.geometry.is_valid.all()
@@ -143,6 +152,78 @@ def test_geojson_follows_rfc_7946(tmp_path: Path) -> None:
                 doubled = float(np.sum(x[:-1] * y[1:] - x[1:] * y[:-1]))
                 assert (doubled > 0) == is_outer
                 assert all(round(value, 7) == value for point in ring for value in point)
+
+
+def test_a_shapefile_has_short_names_that_it_explains(tmp_path: Path) -> None:
+    table = inventory()
+    path = outputs.write("shapefile", run_of(table), tmp_path / outputs.file_of("shapefile"))
+    found = gpd.read_file(f"/vsizip/{path}/inventory.shp")
+    names = short_names(table.columns.drop("geometry"))
+    assert list(found.columns.drop("geometry")) == list(names.values())
+    assert max(map(len, names.values())) == 10
+    assert len(set(names.values())) == len(names)
+    assert found["id"].tolist() == table["id"].tolist()
+    assert found[names["tile_edge"]].tolist() == table["tile_edge"].astype(int).tolist()
+    assert set(found[names["date_before"]]) == {"2017-02-01T17:45:31Z"}
+    assert found.crs.to_epsg() == 4326
+    np.testing.assert_allclose(found.to_crs(32613).area, table.area, rtol=1e-3)
+    with zipfile.ZipFile(path) as archive:
+        told = archive.read("columns.txt").decode()
+    assert "gain_mean = gain_mean: mean of probability after minus before" in told
+    assert len(told.splitlines()) == len(names)
+
+
+@given(st.lists(st.text("abcde_", min_size=1, max_size=25), unique=True, max_size=40))
+def test_short_names_are_short_and_never_alike(names: list[str]) -> None:
+    short = short_names(names)
+    assert list(short) == names
+    assert len(set(short.values())) == len(names)
+    assert all(0 < len(name) <= 10 for name in short.values())
+
+
+def test_kml_has_a_folder_per_status_and_a_style_with_its_colour(tmp_path: Path) -> None:
+    table = inventory()
+    path = outputs.write("kml", run_of(table), tmp_path / outputs.file_of("kml"))
+    with zipfile.ZipFile(path) as archive:
+        assert archive.namelist() == ["doc.kml"]
+        (tmp_path / "doc.kml").write_bytes(archive.read("doc.kml"))
+    layers = dict(zip(*pyogrio.list_layers(tmp_path / "doc.kml").T, strict=True))
+    assert set(layers) == {"new (2)", "persistent (1)"}
+    found = pd.concat(gpd.read_file(tmp_path / "doc.kml", layer=name) for name in layers)
+    assert sorted(found["id"]) == sorted(table["id"])
+    by_id = found.set_index("id").geometry.to_crs(32613).area
+    np.testing.assert_allclose(by_id[table["id"]], table.area, rtol=1e-3)
+    root = ElementTree.parse(tmp_path / "doc.kml").getroot()
+    place = {"kml": "http://www.opengis.net/kml/2.2"}
+    (colour,) = (
+        node.text for node in root.iterfind(".//*[@id='new']/kml:LineStyle/kml:color", place)
+    )
+    # Opacity, blue, green, red of #d55e00.
+    assert colour == "ff005ed5"
+
+
+def test_text_from_outside_stays_text_in_a_balloon(tmp_path: Path) -> None:
+    table = inventory().assign(model_id="<script>alert(1)</script>")
+    path = outputs.write("kml", run_of(table), tmp_path / "list.kmz")
+    with zipfile.ZipFile(path) as archive:
+        root = ElementTree.fromstring(archive.read("doc.kml"))
+    balloons = [node.text for node in root.iter("{http://www.opengis.net/kml/2.2}description")]
+    assert all("<script>" not in text for text in balloons)
+    assert any("&lt;script&gt;" in text for text in balloons)
+
+
+def test_a_project_opens_what_is_there_by_relative_paths(tmp_path: Path) -> None:
+    run = run_of(inventory())
+    outputs.write("gpkg", run, tmp_path / "inventory.gpkg")
+    outputs.write("qgis", run, tmp_path / "project.qgz")
+    with zipfile.ZipFile(tmp_path / "project.qgz") as archive:
+        assert archive.namelist() == ["project.qgs"]
+        root = ElementTree.fromstring(archive.read("project.qgs"))
+    sources = [node.text for node in root.iter("datasource")]
+    assert sources == [
+        "./inventory.gpkg|layername=inventory", "./inventory.gpkg|layername=unobserved",
+    ]  # fmt: skip
+    assert str(tmp_path) not in ElementTree.tostring(root, encoding="unicode")
 
 
 def test_unknown_formats_are_refused() -> None:

@@ -380,7 +380,7 @@ def test_without_decisions_the_lists_are_what_they_were(run, tmp_path):
 
 def test_a_list_in_which_nobody_decided_yet_takes_text(run):
     for name in ("inventory.gpkg", "inventory.geojson"):
-        info = pyogrio.read_info(run / name)
+        info = pyogrio.read_info(run / name, layer="inventory")
         types = dict(zip(info["fields"], info["dtypes"], strict=True))
         assert types["reviewed"] == "object"  # text
     assert gpd.read_parquet(run / "inventory.parquet")["reviewed"].dtype == "string"
@@ -394,7 +394,8 @@ OTHER_EDITS = {
     "a value": ("UPDATE inventory SET confidence = 0.5", []),
     "a row": ("INSERT INTO inventory (reviewed) VALUES ('true')", []),
     "a row less": ("DELETE FROM inventory WHERE fid = 1", []),
-    "a layer": ("CREATE TABLE layer_styles (id INTEGER, styleQML TEXT)", []),
+    "a layer": ("CREATE TABLE notes (id INTEGER, note TEXT)", []),
+    "a style": ("UPDATE layer_styles SET styleQML = '<qgis/>'", []),
 }
 
 
@@ -461,7 +462,7 @@ def test_a_damaged_list_is_kept(run):
     write_lists(run, inventory_of((ONE,)))
     (copy,) = copies(run)
     assert (run / copy).read_text() == "no database"
-    assert len(gpd.read_file(run / "inventory.gpkg")) == 1
+    assert len(gpd.read_file(run / "inventory.gpkg", layer="inventory")) == 1
 
 
 def test_lists_of_which_nothing_is_known_are_kept_and_read(run, ids):

@@ -63,6 +63,8 @@ class Layout:
     """Edge of a block, pixels."""
     done: NDArray[np.bool_]
     """(time, block_y, block_x)."""
+    shape: tuple[int, int]
+    """Of the tile: rows, columns. The last block of an axis is longer where its tail is short."""
 
 
 def layout(run: Path, tile: str) -> Layout | None:
@@ -70,7 +72,8 @@ def layout(run: Path, tile: str) -> Layout | None:
     try:
         group = zarr.open_group(run / DETECTIONS / tile, mode="r", zarr_format=3)
         cells = group["done"]
-        return Layout(int(cells.attrs["block"]), np.asarray(cells[...]).astype(bool))
+        shape = group["probability"].shape[1:]
+        return Layout(int(cells.attrs["block"]), np.asarray(cells[...]).astype(bool), shape)
     except (FileNotFoundError, KeyError):
         return None
 

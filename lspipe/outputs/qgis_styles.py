@@ -1,0 +1,196 @@
+"""How QGIS shows the layers of a run: elements of its style files (QML) and projects.
+
+Read by QGIS 3.22 and newer. Source of the format: what QGIS itself writes for such a style.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+from xml.etree import ElementTree as ET
+
+from lspipe.outputs import colours
+from lspipe.schema.columns import COLUMNS, REASONS, STATUSES, UNOBSERVED
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from lspipe.outputs.colours import Colour
+    from lspipe.schema.columns import Column
+
+ANSWERS = {"": "not decided", "true": "a landslide", "false": "no landslide", "unsure": "unsure"}
+"""What a person may choose in the column `reviewed`, and how the form calls it."""
+
+TIP = """<b>[% "status" %]</b>, [% format_number("area_m2" / 10000, 2) %] ha<br/>
+confidence [% format_number("confidence", 2) %]<br/>
+[% format_date("date_before", 'yyyy-MM-dd') %] to [% format_date("date_after", 'yyyy-MM-dd') %]<br/>
+<i>[% "id" %]</i>"""
+"""What the list shows under the pointer: an HTML text with expressions of QGIS."""
+
+GAP_TIP = """<b>not observed: [% "reason" %]</b>, [% "date" %]<br/>
+[% format_number("area_m2" / 10000, 1) %] ha"""
+
+
+def list_style(columns: Sequence[str]) -> list[ET.Element]:
+    """Return the style of the list: outlines by status, names, a drop-down, a map tip.
+
+    Args:
+        columns: of the layer, in order.
+    """
+    symbols = {name: _outline(colours.STATUSES[name]) for name in STATUSES}
+    return [
+        _categories("status", symbols),
+        *_fields(columns, COLUMNS, {"reviewed": _drop_down(ANSWERS)}),
+        _text("previewExpression", '"id"'),
+        _text("mapTip", TIP),
+    ]
+
+
+def gaps_style(columns: Sequence[str]) -> list[ET.Element]:
+    """Return the style of what was not observed: hatched by reason."""
+    symbols = {name: _hatched(colours.REASONS[name]) for name in REASONS}
+    return [
+        _categories("reason", symbols),
+        *_fields(columns, UNOBSERVED, {}),
+        _text("mapTip", GAP_TIP),
+    ]
+
+
+def classes(look: Mapping[int, Colour], names: Mapping[int, str]) -> ET.Element:
+    """Return the renderer of a map of classes; a class without a name is not in the legend."""
+    renderer = ET.Element("rasterrenderer", type="paletted", band="1", opacity="1", alphaBand="-1")
+    palette = ET.SubElement(renderer, "colorPalette")
+    for value, name in names.items():
+        entry = {"value": str(value), "label": name, "color": colours.as_hex(look[value])}
+        ET.SubElement(palette, "paletteEntry", entry | {"alpha": str(look[value][3])})
+    return renderer
+
+
+def picture() -> ET.Element:
+    """Return the renderer of a picture in true colour, whose brightness is not changed."""
+    return ET.Element(
+        "rasterrenderer", type="multibandcolor", opacity="1", alphaBand="-1",
+        redBand="1", greenBand="2", blueBand="3",
+    )  # fmt: skip
+
+
+def probability() -> ET.Element:
+    """Return the renderer of a map of probabilities: nothing below 0.05, then yellow to dark red.
+
+    Source of the colours: ColorBrewer, YlOrRd; safe for people with any kind of colour vision.
+    """
+    top = "1"
+    renderer = ET.Element(
+        "rasterrenderer", type="singlebandpseudocolor", band="1", opacity="1", alphaBand="-1",
+        classificationMin="0", classificationMax=top,
+    )  # fmt: skip
+    shader = ET.SubElement(renderer, "rastershader")
+    ramp = ET.SubElement(
+        shader, "colorrampshader", colorRampType="INTERPOLATED", classificationMode="1", clip="0",
+        minimumValue="0", maximumValue=top,
+    )  # fmt: skip
+    for value, colour, alpha in (
+        ("0", "#ffffb2", "0"), ("0.05", "#ffffb2", "0"), ("0.3", "#fecc5c", "160"),
+        ("0.5", "#fd8d3c", "220"), ("0.75", "#f03b20", "240"), (top, "#bd0026", "255"),
+    ):  # fmt: skip
+        ET.SubElement(ramp, "item", value=value, label=value, color=colour, alpha=alpha)
+    return renderer
+
+
+def as_qml(elements: Iterable[ET.Element]) -> str:
+    """Return a style file of a vector layer."""
+    root = ET.Element("qgis", version="3.22", styleCategories="AllStyleCategories")
+    root.extend(elements)
+    return ET.tostring(root, encoding="unicode")
+
+
+# --- symbols ------------------------------------------------------------------------------------
+
+
+def _categories(column: str, symbols: Mapping[str, ET.Element]) -> ET.Element:
+    """Return a renderer with a symbol for each value of a column."""
+    renderer = ET.Element("renderer-v2", type="categorizedSymbol", attr=column)
+    listed = ET.SubElement(renderer, "categories")
+    drawn = ET.SubElement(renderer, "symbols")
+    for number, (name, symbol) in enumerate(symbols.items()):
+        label = name.replace("_", " ")
+        told = {"value": name, "label": label, "symbol": str(number), "render": "true"}
+        ET.SubElement(listed, "category", told)
+        symbol.set("name", str(number))
+        drawn.append(symbol)
+    return renderer
+
+
+def _outline(colour: Colour) -> ET.Element:
+    """A coloured line around what remains to be seen inside."""
+    return _fill({"style": "no", "outline_color": _rgba(colour), "outline_width": "0.6"})
+
+
+def _hatched(colour: Colour) -> ET.Element:
+    line = {"outline_color": _rgba(colour), "outline_width": "0.2"}
+    return _fill({"style": "b_diagonal", "color": _rgba(colour), **line})
+
+
+def _fill(settings: Mapping[str, str]) -> ET.Element:
+    symbol = ET.Element("symbol", type="fill", alpha="1", clip_to_extent="1", force_rhr="0")
+    layer = ET.SubElement(
+        symbol, "layer", {"class": "SimpleFill", "enabled": "1", "locked": "0", "pass": "0"}
+    )
+    layer.append(_options({"outline_style": "solid", "joinstyle": "bevel", **settings}))
+    return symbol
+
+
+def _rgba(colour: Colour) -> str:
+    return ",".join(map(str, colour))
+
+
+# --- columns ------------------------------------------------------------------------------------
+
+
+def _fields(
+    columns: Sequence[str], known: Mapping[str, Column], widgets: Mapping[str, ET.Element]
+) -> Iterable[ET.Element]:
+    """Return names with units for people, and how a form edits each column: only `reviewed`."""
+    forms, aliases = ET.Element("fieldConfiguration"), ET.Element("aliases")
+    editable = ET.Element("editable")
+    for number, name in enumerate(columns):
+        field = ET.SubElement(forms, "field", name=name, configurationFlags="None")
+        if name in widgets:
+            field.append(widgets[name])
+        unit = known[name].unit if name in known else ""
+        alias = f"{name}, {unit}" if unit in _TOLD_UNITS else ""
+        ET.SubElement(aliases, "alias", field=name, index=str(number), name=alias)
+        is_open = name in widgets or name not in known
+        ET.SubElement(editable, "field", name=name, editable=str(int(is_open)))
+    return forms, aliases, editable
+
+
+_TOLD_UNITS = {"m²", "m", "degree", "0 to 1", "-1 to 1", "pixels"}
+"""Units that are worth their place in the head of a column."""
+
+
+def _drop_down(answers: Mapping[str, str]) -> ET.Element:
+    widget = ET.Element("editWidget", type="ValueMap")
+    config = ET.SubElement(widget, "config")
+    whole = ET.SubElement(config, "Option", type="Map")
+    listed = ET.SubElement(whole, "Option", name="map", type="List")
+    for value, name in answers.items():
+        one = ET.SubElement(listed, "Option", type="Map")
+        ET.SubElement(one, "Option", name=name, value=value or _NULL, type="QString")
+    return widget
+
+
+_NULL = "{2839923C-8B7D-419E-B84B-CA2FE9B80EC7}"
+"""What QGIS itself writes for an empty value in a drop-down."""
+
+
+def _options(values: Mapping[str, str]) -> ET.Element:
+    options = ET.Element("Option", type="Map")
+    for name, value in values.items():
+        ET.SubElement(options, "Option", name=name, value=value, type="QString")
+    return options
+
+
+def _text(tag: str, text: str) -> ET.Element:
+    element = ET.Element(tag)
+    element.text = text
+    return element
