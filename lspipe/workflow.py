@@ -398,7 +398,7 @@ change:
 
 output:
   path: runs/villa-santa-lucia
-  write: [geoparquet, gpkg, cog, qgis]   # also geojson, kml, shapefile
+  write: [geoparquet, gpkg, cog, qgis]   # also geojson, kml, shapefile, stac, coolr
 
 cluster: {kind: local, workers: auto}
 execution: {block: auto, retries: 3}

@@ -42,6 +42,8 @@ OUTPUTS = {
     "shapefile": "lspipe.outputs.shapefile:write",
     "cog": "lspipe.outputs.layers:write",
     "qgis": "lspipe.outputs.qgis:write",
+    "stac": "lspipe.outputs.stac:write",
+    "coolr": "lspipe.outputs.coolr:write",
 }
 """Formats by name, in the order in which they are written: the project opens the others."""
 
@@ -58,8 +60,8 @@ class OutputSpec(Spec):
         "cog",
         "qgis",
     )
-    """Formats: geoparquet, gpkg, geojson, kml, shapefile of the list; cog = maps and pictures in
-    `layers`; qgis = a project that opens them."""
+    """Formats: geoparquet, gpkg, geojson, kml, shapefile, coolr of the list; cog = maps and
+    pictures in `layers`; qgis = a project, and stac = a collection, of what the others wrote."""
 
 
 class Run(Protocol):

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pyogrio
 
+from lspipe.outputs.credit import credit
 from lspipe.outputs.rounded import rounded
 from lspipe.search.degrees import in_degrees
 
@@ -25,5 +26,10 @@ def write(run: Run, path: Path) -> None:
         path,
         driver="GeoJSON",
         geometry_type="Unknown",
-        layer_options={"RFC7946": "YES", "COORDINATE_PRECISION": "7", "WRITE_NAME": "NO"},
+        layer_options={
+            "RFC7946": "YES",
+            "COORDINATE_PRECISION": "7",
+            "WRITE_NAME": "NO",
+            "DESCRIPTION": credit(run),
+        },
     )

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from lspipe.outputs.credit import credit
 from lspipe.search.degrees import in_degrees
 
 if TYPE_CHECKING:
@@ -21,16 +22,19 @@ FILE = "inventory.parquet"
 
 def write(run: Run, path: Path) -> None:
     """Write the list; see the contract in `lspipe.outputs`."""
-    write_table(run.inventory, path)
+    write_table(run.inventory, path, told=credit(run))
 
 
-def write_table(table: gpd.GeoDataFrame, path: Path) -> None:
-    """Write a table of any CRS.
+def write_table(table: gpd.GeoDataFrame, path: Path, *, told: str = "") -> None:
+    """Write a table of any CRS; `told` is kept as its attribute `credit`.
 
     Geometry is WKB in lon, lat order; `bbox` is a struct of xmin, ymin, xmax, ymax per row, named
     as the covering in the metadata, so that readers skip row groups outside a window.
     """
-    in_degrees(table).to_parquet(
+    plain = in_degrees(table)
+    if told:
+        plain.attrs = {**plain.attrs, "credit": told}
+    plain.to_parquet(
         path,
         index=False,
         compression="zstd",

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import pyogrio
 
+from lspipe.outputs.credit import credit
 from lspipe.outputs.qgis_styles import as_qml, gaps_style, list_style
 from lspipe.outputs.rounded import rounded
 from lspipe.search.degrees import in_degrees
@@ -55,7 +56,7 @@ def write(run: Run, path: Path) -> None:
     """Write the list; see the contract in `lspipe.outputs`. Polygons become MultiPolygons."""
     tables = {LAYER: rounded(run.inventory), GAPS: rounded(run.unobserved)}
     for name, table in tables.items():
-        _write_layer(in_degrees(table), path, name)
+        _write_layer(in_degrees(table), path, name, told=credit(run))
     with closing(sqlite3.connect(path)) as file:
         file.execute(_STYLES_TABLE)
         file.execute(_REGISTER)
@@ -66,7 +67,7 @@ def write(run: Run, path: Path) -> None:
         file.commit()
 
 
-def _write_layer(table: gpd.GeoDataFrame, path: Path, layer: str) -> None:
+def _write_layer(table: gpd.GeoDataFrame, path: Path, layer: str, *, told: str) -> None:
     pyogrio.write_dataframe(
         table,
         path,
@@ -75,5 +76,6 @@ def _write_layer(table: gpd.GeoDataFrame, path: Path, layer: str) -> None:
         geometry_type="MultiPolygon",
         promote_to_multi=True,
         append=path.exists(),
+        layer_options={"DESCRIPTION": told},
         dataset_options={"VERSION": "1.2"} if not path.exists() else {},
     )

@@ -11,7 +11,7 @@ import pandas as pd
 import shapely
 
 from lspipe.outputs import colours
-from lspipe.outputs.layers import credit
+from lspipe.outputs.credit import credit
 from lspipe.outputs.rounded import rounded
 from lspipe.schema.columns import COLUMNS, STATUSES
 from lspipe.search.degrees import in_degrees

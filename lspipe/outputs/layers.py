@@ -16,6 +16,7 @@ import xarray as xr
 
 from lspipe.outputs import colours
 from lspipe.outputs.cog import Look, write_map
+from lspipe.outputs.credit import credit
 from lspipe.outputs.mosaic import write_mosaic
 from lspipe.schema import CODE_NODATA, CODE_SCALE, Quality, quantise
 from lspipe.schema.maps import REASON_NAMES, reasons
@@ -80,16 +81,6 @@ def write(run: Run, path: Path) -> None:
             looks[layer.name] = layer.look
     for (name, zone), files in by_zone.items():
         write_mosaic(files, path / f"{name}_{zone}.vrt", colours=looks[name].colours)
-
-
-def credit(run: Run) -> str:
-    """Return the notice that the licence of Sentinel data asks for, with the years of the scenes.
-
-    Source: Legal notice on the use of Copernicus Sentinel Data, European Commission.
-    """
-    steps = [step for tile in run.record["tiles"].values() for step in tile["steps"]]
-    years = sorted({step["time"][:4] for step in steps})
-    return f"Contains modified Copernicus Sentinel data {', '.join(years)}, processed by lspipe"
 
 
 def layers_of(run: Run, tile: str) -> Iterator[Layer]:

@@ -16,6 +16,7 @@ import pyogrio
 from pyproj import CRS, Transformer
 
 from lspipe.outputs import colours, gpkg, layers, qgis_styles
+from lspipe.outputs.credit import credit
 from lspipe.schema import State
 from lspipe.schema.maps import REASON_NAMES
 
@@ -126,7 +127,7 @@ def _project(run: Run, shown: list[Shown]) -> ET.Element:
     listed = ET.SubElement(root, "projectlayers")
     for one in shown:
         ET.SubElement(order, "layer", id=one.id)
-        listed.append(_map_layer(one, layers.credit(run)))
+        listed.append(_map_layer(one, credit(run)))
     properties = ET.SubElement(root, "properties")
     paths = ET.SubElement(properties, "Paths")
     _sub(paths, "Absolute", "false").set("type", "bool")

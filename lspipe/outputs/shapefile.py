@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 import pyogrio
 
+from lspipe.outputs.credit import credit
 from lspipe.outputs.rounded import rounded
 from lspipe.schema.columns import COLUMNS
 from lspipe.search.degrees import in_degrees
@@ -53,7 +54,8 @@ def write(run: Run, path: Path) -> None:
             encoding="UTF-8",
             geometry_type="Polygon",
         )
-        (folder / "columns.txt").write_text("\n".join(_legend(names)) + "\n", encoding="utf-8")
+        lines = [credit(run), *_legend(names)]
+        (folder / "columns.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
         with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
             for file in sorted(folder.iterdir()):
                 archive.write(file, file.name)

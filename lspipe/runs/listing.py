@@ -21,6 +21,7 @@ from lspipe.change.joining import TileMap, join_tiles
 from lspipe.change.unobserved import unobserved
 from lspipe.cube.composite import lower_median
 from lspipe.outputs import geoparquet
+from lspipe.outputs.credit import credit
 from lspipe.runs import edits, review, store
 from lspipe.runs.opened import Run
 from lspipe.runs.publish import publish
@@ -82,7 +83,7 @@ def write(run: Path, plan: Plan) -> Listed:
     found = Run(run, run_json(plan, state="running"), lists)
     written, notes = publish(found, lists_of(plan), taken=taken.found)
     with outputs.whole(run / "unobserved.parquet") as path:
-        geoparquet.write_table(missing, path)
+        geoparquet.write_table(missing, path, told=credit(found))
     counts = inventory["status"].value_counts()
     return Listed(
         run=found,

@@ -40,12 +40,16 @@ def publish(
     """
     targets = files_of(names)
     written = {name: run.path / target for name, target in targets.items()}
-    # Folders first: a project opens the maps that it finds.
+    notes: list[str] = []
+    # Before anything is written.
+    for path in written.values():
+        edits.release(path)
     for name, path in written.items():
-        if not path.suffix:
+        if path.suffix:
+            notes += edits.rewrite({path: name}, run, taken or {})
+        else:
             _write_folder(name, run, path)
-    files = {path: name for name, path in written.items() if path.suffix}
-    return written, edits.rewrite(files, run, taken or {})
+    return written, notes
 
 
 def files_of(names: Iterable[str]) -> dict[str, str]:

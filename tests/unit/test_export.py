@@ -2,26 +2,34 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
+import zipfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import dask.array as da
 import numpy as np
+import pandas as pd
+import pystac
 import pytest
 import rasterio
 import rioxarray  # noqa: F401  # adds .rio
+import shapely
 import xarray as xr
+from pystac.validation import validate_dict
 
 import lspipe
-from lspipe import models
+from lspipe import models, outputs
 from lspipe.cli import main
 from lspipe.demo import write_archive
 from lspipe.errors import StoreError, UsageError
 from lspipe.models.pack import pack
 from lspipe.outputs.cog import Look, write_map
 from lspipe.outputs.colours import STATES
+from lspipe.outputs.coolr import COLUMNS
 from lspipe.outputs.layers import OUTSIDE, PICTURE, QUALITY, _unseen, layers_of
 from lspipe.outputs.mosaic import write_mosaic
 from lspipe.runs import pipeline, store
@@ -108,9 +116,9 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run directory with pictures of two dates."""
     world = make_world(
         tmp_path_factory.mktemp("world"),
-        size=96,
+        size=240,
         inference=SMALL,
-        execution={"block": 48},
+        execution={"block": 120},
         cluster={"kind": "tests.stored:here"},
         output={"path": "run"},
     )
@@ -234,7 +242,7 @@ def test_a_fresh_start_removes_what_the_run_wrote_and_no_other_file(
     copy = shutil.copytree(run, tmp_path / "run")
     export(copy, to=("cog", "geojson", "tests.unit.test_export:write"))
     (copy / "layers" / "mine.tif").touch()
-    assert (copy / "notes.txt").read_text() == "1 new"
+    assert (copy / "notes.txt").read_text() == "2 rows"
     store.clear(copy)
     assert sorted(str(path.relative_to(copy)) for path in copy.rglob("*")) == [
         ".lock", "layers", "layers/mine.tif",
@@ -246,7 +254,75 @@ FILE = "notes.txt"
 
 def write(run: Run, path: Path) -> None:
     """An output of one's own."""
-    path.write_text(f"{len(run.inventory)} new")
+    path.write_text(f"{len(run.inventory)} rows")
+
+
+def test_a_run_is_a_valid_stac_collection_of_what_it_wrote(run: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(run, tmp_path / "run")
+    files = export(copy, to=("stac", "geojson"))
+    assert [path.name for path in files if path.parent.name == "stac"] == [
+        "collection.json", "world_18GYS.json",
+    ]  # fmt: skip
+    collection = pystac.Collection.from_file(str(copy / "stac" / "collection.json"))
+    (item,) = collection.get_items()
+    assert item.get_collection().id == collection.id == "world"
+    for one in (collection, item):
+        # The schemas of extensions are on the network: those of the core come with pystac.
+        validate_dict({**one.to_dict(), "stac_extensions": []})
+        for name, asset in one.assets.items():
+            content = Path(asset.get_absolute_href()).read_bytes()
+            assert asset.extra_fields["file:size"] == len(content), name
+            digest = hashlib.sha256(content).hexdigest()
+            assert asset.extra_fields["file:checksum"] == f"1220{digest}"
+    assert {"inventory.parquet", "inventory.gpkg", "inventory.geojson"} <= set(collection.assets)
+    assert len(item.assets) == 7
+    assert item.properties["proj:code"] == "EPSG:32718"
+    assert item.properties["proj:transform"] == [10, 0, 699960, 0, -10, 5200000]
+    footprint = shapely.geometry.shape(item.geometry)
+    assert footprint.contains(open_run(copy).inventory.geometry).all()
+    classes = item.assets["change"].extra_fields["bands"][0]["classification:classes"]
+    assert {one["value"]: one["name"] for one in classes}[State.GAIN] == "gain"
+    origins = [link for link in item.links if link.rel == "derived_from"]
+    scenes = {scene["id"] for scene in store.read_json(copy / "items.json")["features"]}
+    assert {link.href.partition("#")[2] for link in origins} == {*scenes, "model"}
+    assert str(tmp_path) not in (copy / "stac" / "world_18GYS.json").read_text()
+
+
+def test_scenes_of_a_server_are_linked_there(run: Path, tmp_path: Path) -> None:
+    opened = open_run(run)
+    search = {"catalog": "earth-search", "collection": "sentinel-2-c1-l2a"}
+    record = {**opened.record, "workflow": {**opened.workflow, "search": search}}
+    outputs.write("cog", opened, tmp_path / "layers")
+    outputs.write("stac", replace(opened, record=record), tmp_path / "stac")
+    content = store.read_json(tmp_path / "stac" / "world_18GYS.json")
+    hrefs = [link["href"] for link in content["links"] if link["rel"] == "derived_from"]
+    address = "https://earth-search.aws.element84.com/v1/collections/sentinel-2-c1-l2a/items/S2A_"
+    assert sum(href.startswith(address) for href in hrefs) == 2
+
+
+def test_the_table_for_nasa_has_its_columns_and_invents_nothing(run: Path, tmp_path: Path) -> None:
+    (path,) = export(run, to=("coolr",), folder=tmp_path)
+    table = pd.read_csv(path, dtype="string")
+    new = open_run(run).inventory.query("status == 'new'")
+    assert len(table) == len(new) > 0
+    assert tuple(table.columns) == COLUMNS
+    assert table["event_import_id"].tolist() == new["id"].tolist()
+    assert table["event_date"].str.match(r"01/20/2018 \d\d:\d\d:\d\d [AP]M").all()
+    assert table["event_description"].str.startswith("between 2017-01-15 and 2018-01-20").all()
+    unknown = ["landslide_trigger", "landslide_category", "fatality_count", "country_name"]
+    assert table[unknown].isna().all(axis=None)
+
+
+def test_every_output_carries_the_notice_of_copernicus(run: Path, tmp_path: Path) -> None:
+    notice = b"Contains modified Copernicus Sentinel data 2017, 2018"
+    every = [name for name in outputs.OUTPUTS if name != "cog"]
+    export(run, to=every, folder=tmp_path)
+    for path in tmp_path.iterdir():
+        if zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as archive:
+                assert any(notice in archive.read(name) for name in archive.namelist()), path
+        elif path.is_file():
+            assert notice in path.read_bytes(), path
 
 
 def test_layers_hold_only_the_part_that_was_computed(run: Path, tmp_path: Path) -> None:
