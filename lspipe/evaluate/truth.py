@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
-
-import numpy as np
-import shapely
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lspipe.errors import WorkflowError
-from lspipe.evaluate.metrics import MATCH_IOU, MATCH_SHARE
+from lspipe.evaluate.objects import EQUAL_AREA, match
+from lspipe.search.degrees import in_degrees
 
 if TYPE_CHECKING:
     import geopandas as gpd
+    from numpy.typing import NDArray
 
     from lspipe.workflow import Workflow
 
@@ -64,8 +63,7 @@ def known_landslides(workflow: Workflow) -> gpd.GeoDataFrame | None:
 def score_list(inventory: gpd.GeoDataFrame, truth: gpd.GeoDataFrame) -> ListScore:
     """Count matches between the new landslides of an inventory and the known ones.
 
-    A listed landslide is right if its IoU with a known one is at least `MATCH_IOU`, or if at least
-    `MATCH_SHARE` of its area lies in it (docs/method.md, Scores).
+    The rule is that of `objects.match` (docs/method.md, Scores).
 
     Args:
         inventory: any CRS; rows with a `status` other than `CLAIMED` are left out.
@@ -80,19 +78,17 @@ def score_list(inventory: gpd.GeoDataFrame, truth: gpd.GeoDataFrame) -> ListScor
         ListScore(found=1, known=2, right=1, listed=2)
     """
     claimed = inventory["status"].isin(CLAIMED) if "status" in inventory else slice(None)
-    # Any equal-area projection would do: only ratios of areas are used.
-    listed = inventory[claimed].geometry.to_crs("EPSG:6933").make_valid().to_numpy()
-    known = truth.geometry.to_crs("EPSG:6933").make_valid().to_numpy()
-    one, other = shapely.STRtree(known).query(listed, predicate="intersects")
-    common = shapely.area(shapely.intersection(listed[one], known[other]))
-    size, true_size = shapely.area(listed)[one], shapely.area(known)[other]
-    # As products, so that a shape without an area divides nothing.
-    match = (common > 0) & (
-        (common >= MATCH_IOU * (size + true_size - common)) | (common >= MATCH_SHARE * size)
-    )
+    listed, known = (outlines(table) for table in (inventory[claimed], truth))
+    matches = match(listed, known)
     return ListScore(
-        found=len(np.unique(other[match])),
+        found=int(matches.found.sum()),
         known=len(known),
-        right=len(np.unique(one[match])),
+        right=int(matches.right.sum()),
         listed=len(listed),
     )
+
+
+def outlines(table: gpd.GeoDataFrame) -> NDArray[Any]:
+    """Return the shapes of a table of any CRS in the equal-area one that `match` wants, valid."""
+    found: NDArray[Any] = in_degrees(table).geometry.to_crs(EQUAL_AREA).make_valid().to_numpy()
+    return found
