@@ -26,9 +26,11 @@ SIZE = 40
 """Edge of a tile, pixels of 10 m."""
 
 
-def geobox(*, west: float = WEST, north: float = NORTH, epsg: int = EPSG) -> GeoBox:
-    """A grid of SIZE x SIZE pixels."""
-    return GeoBox((SIZE, SIZE), Affine(10, 0, west, 0, -10, north), f"EPSG:{epsg}")
+def geobox(
+    *, west: float = WEST, north: float = NORTH, epsg: int = EPSG, size: int = SIZE
+) -> GeoBox:
+    """A square grid of pixels of 10 m."""
+    return GeoBox((size, size), Affine(10, 0, west, 0, -10, north), f"EPSG:{epsg}")
 
 
 def square(row: float, column: float, rows: float, columns: float | None = None) -> shapely.Polygon:
@@ -80,23 +82,23 @@ def make_run(
     Args:
         folder: it is made below.
         listed: its list.
-        tiles: grid, and what each step observed, bool (step, y, x); None = one, all observed.
+        tiles: square grid, and what each step observed, bool (step, y, x); None = one, all of it.
         roles: date of each step.
     """
     run = folder / "run"
     run.mkdir(parents=True)
     seen = np.ones((len(roles), SIZE, SIZE), bool)
     tiles = tiles or {"A": (geobox(), seen)}
-    core = (slice(0, SIZE), slice(0, SIZE))
     grids = [
         store.Grid(
             tile=name, geobox=grid, times=tuple(range(len(roles))), roles=tuple(roles),
-            chunk=SIZE, block=SIZE, blocks=(1, 1),
+            chunk=grid.shape[0], block=grid.shape[0], blocks=(1, 1),
         )
         for name, (grid, _) in tiles.items()
     ]  # fmt: skip
     store.create(run, grids, fingerprint="made up")
-    for name, (_, observed) in tiles.items():
+    for name, (grid, observed) in tiles.items():
+        core = (slice(0, grid.shape[0]), slice(0, grid.shape[1]))
         for step, mask in enumerate(observed):
             codes = np.where(mask, 1000, CODE_NODATA).astype(np.uint16)
             layers = {"probability": codes, "quality": (~mask).astype(np.uint8)}

@@ -48,10 +48,10 @@ class Rule:
     """... or at least this share of its area in them, 0..1."""
 
     def __post_init__(self) -> None:
-        for name in ("iou", "share"):
-            value = getattr(self, name)
-            if not 0 < value <= 1:
-                raise UsageError(f"{name} {value:g}: expected more than 0, and at most 1")
+        if not 0 < self.iou <= 1:
+            raise UsageError(f"iou {self.iou:g}: expected more than 0, and at most 1")
+        if not 0 < self.share <= 1:
+            raise UsageError(f"share {self.share:g}: expected more than 0, and at most 1")
 
     def __str__(self) -> str:
         return (

@@ -31,7 +31,7 @@ from lspipe.evaluate.objects import (
 )
 from lspipe.evaluate.pixels import PixelScores, pixel_scores
 from lspipe.evaluate.points import RADIUS_M, PointScores, point_scores
-from lspipe.evaluate.shapes import LINES, POINTS, POLYGONS, Shapes, read_shapes
+from lspipe.evaluate.shapes import LINES, POINTS, POLYGONS, Shapes, numbered, read_shapes
 from lspipe.evaluate.spread import wilson
 from lspipe.evaluate.truth import CLAIMED, outlines
 from lspipe.runs.opened import open_run
@@ -99,6 +99,8 @@ class RunScores:
     """How the list and the map of a run compare with what is known."""
 
     run: Path
+    name: str
+    """Of the workflow."""
     truth: str | None
     """The file of known landslides; None = a person's decisions alone."""
     scored: str
@@ -130,6 +132,7 @@ class RunScores:
         """Return plain values."""
         return {
             "run": str(self.run),
+            "name": self.name,
             "truth": self.truth,
             "scored": self.scored,
             "km2": self.km2,
@@ -194,6 +197,7 @@ def score_run(
     ours = _Side.of(listed, grounds)
     scores = RunScores(
         run=opened.path,
+        name=opened.name,
         truth=None if known is None else known.source,
         scored=status,
         km2=sum(ground.km2 for ground in grounds),
@@ -236,11 +240,14 @@ def read_truth(path: Path | str, *, layer: str | None = None, points: bool | Non
     if points and POINTS in counts:
         return _as_points(shapes, shapes.of(POINTS).explode())
     if LINES in counts:
-        raise UsageError(f"{path}: found {counts[LINES]} lines, expected polygons or points")
+        raise UsageError(
+            f"{path}: found {numbered(counts[LINES], LINES)}, expected polygons or points"
+        )
     if len(counts) > 1:
         raise UsageError(
-            f"{path}: found {counts[POINTS]} points and {counts[POLYGONS]} polygons, expected one "
-            "kind; take the points alone (points=True), or keep the polygons in a file of their own"
+            f"{path}: found {numbered(counts[POINTS], POINTS)} and "
+            f"{numbered(counts[POLYGONS], POLYGONS)}, expected one kind; take the "
+            "points alone (points=True), or keep the polygons in a file of their own"
         )
     if points:
         return _as_points(shapes, shapes.geometry.representative_point())
@@ -348,7 +355,7 @@ def _check_place(known: Shapes, run: Run, grounds: Sequence[Ground], *, is_any: 
             "layers that are left out, so nothing can be scored"
         )
     raise UsageError(
-        f"{known.source}: found {len(known.geometry)} {known.kinds[0]} within "
+        f"{known.source}: found {numbered(len(known.geometry), known.kinds[0])} within "
         f"{_degrees(known.geometry.total_bounds)}; none lies on ground that {run.path} observed on "
         f"every date, in tiles {', '.join(run.tiles)} within {_degrees(ours)}; is it the "
         "inventory of another place, or its CRS wrong?"

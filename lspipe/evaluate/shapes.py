@@ -111,6 +111,16 @@ def read_shapes(path: Path | str, *, layer: str | None = None) -> Shapes:
     )
 
 
+def numbered(count: int, kind: str) -> str:
+    """Return a number of shapes in words.
+
+    Examples:
+        >>> numbered(1, POINTS), numbered(2, POLYGONS)
+        ('1 point', '2 polygons')
+    """
+    return f"{count} {kind.removesuffix('s') if count == 1 else kind}"
+
+
 # --- reading ------------------------------------------------------------------------------------
 
 

@@ -339,7 +339,7 @@ def test_points_are_taken_from_a_mixed_file_or_from_polygons_when_asked(tmp_path
     mixed = write(tmp_path, square(0, 0, 10), centre(5, 5), centre(30, 30), name="mixed.geojson")
     found = score_run(run, mixed, points=True).points
     assert (found.points, found.hit) == (2, 1)
-    with pytest.raises(UsageError, match=r"mixed\.geojson: found 2 points and 1 polygons.*points="):
+    with pytest.raises(UsageError, match=r"mixed\.geojson: found 2 points and 1 polygon.*points="):
         score_run(run, mixed)
     polygons = write(tmp_path, square(0, 0, 10), square(30, 30, 5), name="polygons.gpkg")
     found = score_run(run, polygons, points=True).points
@@ -353,10 +353,10 @@ def test_an_inventory_of_another_place_is_refused_with_both_places(tmp_path):
     with pytest.raises(UsageError) as caught:
         scored(tmp_path, [square(0, 0, 10)], [square(300, 0, 10)])
     message = str(caught.value)
-    assert "known.gpkg: found 1 polygons within W -72.5" in message
+    assert "known.gpkg: found 1 polygon within W -72.5" in message
     assert "none lies on ground that" in message
     assert "tiles A within W -72.5" in message
-    with pytest.raises(UsageError, match="found 1 points within"):
+    with pytest.raises(UsageError, match="found 1 point within"):
         scored(tmp_path / "points", [square(0, 0, 10)], [centre(300, 0)])
 
 

@@ -156,9 +156,9 @@ def test_a_file_that_cannot_be_used_is_refused_by_name(tmp_path, name, write, me
 
 
 @pytest.mark.parametrize(("shapes", "message"), [
-    ([SQUARE, POINT], "found 1 points and 1 polygons, expected one kind"),
-    ([LINE], "found 1 lines, expected polygons or points"),
-    ([SQUARE, LINE], "found 1 lines, expected polygons or points"),
+    ([SQUARE, POINT], "found 1 point and 1 polygon, expected one kind"),
+    ([LINE], "found 1 line, expected polygons or points"),
+    ([SQUARE, LINE], "found 1 line, expected polygons or points"),
 ])  # fmt: skip
 def test_a_truth_is_of_one_kind(tmp_path, shapes, message):
     table(*shapes).to_file(tmp_path / "a.geojson")
