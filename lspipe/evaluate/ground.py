@@ -61,8 +61,21 @@ class Ground:
     """Their geodesic area, to 1e-3."""
 
     def at(self, x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.bool_]:
-        """Return whether the pixels under places count; x and y in the CRS of the tile."""
-        return _looked_up(self.mask, self.geobox, x, y)
+        """Return whether the pixels under places count; x and y in the CRS of the tile.
+
+        Places outside of the grid do not count.
+        """
+        column, row = ~self.geobox.transform * (x, y)
+        found = np.zeros(np.shape(x), bool)
+        height, width = self.geobox.shape
+        with np.errstate(invalid="ignore"):  # places without a value in this zone
+            is_inside = (row >= 0) & (row < height) & (column >= 0) & (column < width)
+        if is_inside.any():
+            rows, columns = row[is_inside].astype(int), column[is_inside].astype(int)
+            top, left = rows.min(), columns.min()
+            part = self.mask[slice(top, rows.max() + 1), slice(left, columns.max() + 1)]
+            found[is_inside] = part[rows - top, columns - left]
+        return found
 
 
 def ground_of(
@@ -91,16 +104,13 @@ def ground_of(
                 f"{shapes.source}: found points, expected polygons or lines of what is left out"
             )
     grounds: list[Ground] = []
-    seen: list[tuple[GeoBox, PackedMask]] = []
     for tile in run.tiles:
         geobox = run[tile]["probability"].odc.geobox
         mask = _observed(run, tile, geobox.shape)
-        everything = PackedMask.of(mask)
-        for other, other_mask in seen:
-            _take_out(mask, geobox, other, other_mask)
+        for other in grounds:
+            _take_out(mask, geobox, other)
         for shapes in without:
             _leave_out(mask, geobox, shapes, line_buffer_m)
-        seen.append((geobox, everything))
         count = int(np.count_nonzero(mask))
         km2 = count * _pixel_m2(geobox) / 1e6
         grounds.append(Ground(tile, geobox, PackedMask.of(mask), count, km2))
@@ -177,22 +187,21 @@ def _pixel_m2(geobox: GeoBox) -> float:
 # --- what counts elsewhere, and what is left out -------------------------------------------------
 
 
-def _take_out(
-    mask: NDArray[np.bool_], geobox: GeoBox, other: GeoBox, other_mask: PackedMask
-) -> None:
-    """Take out the pixels whose centres another tile observed."""
-    if not shapely.intersects(footprint(geobox), footprint(other)):
+def _take_out(mask: NDArray[np.bool_], geobox: GeoBox, other: Ground) -> None:
+    """Take out the pixels whose centres lie on pixels of another tile that count."""
+    if not shapely.intersects(footprint(geobox), footprint(other.geobox)):
         return
-    transformer = Transformer.from_crs(geobox.crs.epsg, other.crs.epsg, always_xy=True)
-    back = Transformer.from_crs(other.crs.epsg, geobox.crs.epsg, always_xy=True)
-    bounds = back.transform_bounds(*other.extent.boundingbox)
+    epsg, other_epsg = geobox.crs.epsg, other.geobox.crs.epsg
+    there = Transformer.from_crs(epsg, other_epsg, always_xy=True)
+    back = Transformer.from_crs(other_epsg, epsg, always_xy=True)
+    bounds = back.transform_bounds(*other.geobox.extent.boundingbox)
     _, (rows, columns) = _inside(_part_of(bounds, geobox), geobox.shape)
     for strip in _strips(rows.stop - rows.start):
         part = slice(rows.start + strip.start, rows.start + strip.stop), columns
         x, y = _centres(geobox, part)
-        if geobox.crs != other.crs:
-            x, y = transformer.transform(x, y)
-        mask[part] &= ~_looked_up(other_mask, other, x, y)
+        if epsg != other_epsg:
+            x, y = there.transform(x, y)
+        mask[part] &= ~other.at(x, y)
 
 
 def _leave_out(
@@ -228,25 +237,6 @@ def _centres(geobox: GeoBox, part: Part) -> tuple[NDArray[np.float64], NDArray[n
     )
     x, y = geobox.transform * (column, row)
     return x, y
-
-
-def _looked_up(
-    mask: PackedMask, geobox: GeoBox, x: NDArray[np.float64], y: NDArray[np.float64]
-) -> NDArray[np.bool_]:
-    """Return the value of a mask at places of its CRS; False outside."""
-    column, row = ~geobox.transform * (x, y)
-    found = np.zeros(np.shape(x), bool)
-    with np.errstate(invalid="ignore"):  # places without a value in this zone
-        is_inside = (
-            (row >= 0) & (row < geobox.shape[0]) & (column >= 0) & (column < geobox.shape[1])
-        )
-    if not is_inside.any():
-        return found
-    rows, columns = row[is_inside].astype(int), column[is_inside].astype(int)
-    top, left = rows.min(), columns.min()
-    part = mask[slice(top, rows.max() + 1), slice(left, columns.max() + 1)]
-    found[is_inside] = part[rows - top, columns - left]
-    return found
 
 
 def _part_around(geometry: Any, geobox: GeoBox) -> Part:

@@ -87,6 +87,18 @@ def test_confidences_that_say_too_much_are_mended_on_decisions_left_out():
     assert found.fit(np.array([0.95, 0.6])) == pytest.approx([0.5, 1 / 6], abs=0.02)
 
 
+def test_the_gain_is_measured_on_decisions_that_were_not_fitted_to():
+    # These confidences say nothing; a fit that saw its own outcomes looks better than it is.
+    worse = []
+    for seed in range(8):
+        rng = np.random.default_rng(seed)
+        confidence, is_right = rng.uniform(0, 1, 60), rng.random(60) < 0.5
+        found = calibrate(listed(confidence, np.where(is_right, "true", "false")))
+        fitted_to_itself = np.mean((found.fit(confidence) - is_right) ** 2)
+        worse.append(found.brier_calibrated - fitted_to_itself)
+    assert np.mean(worse) > 0.004
+
+
 def test_a_confidence_that_is_sound_already_is_told_to_be_kept():
     found = calibrate(repeated((0.9, 90, 10), (0.5, 20, 20), (0.1, 1, 9)))
     assert found.fit.slope == pytest.approx(1, abs=0.15)

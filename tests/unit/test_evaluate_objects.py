@@ -8,7 +8,6 @@ import rasterio.features
 import shapely
 from hypothesis import given
 from hypothesis import strategies as st
-from hypothesis.extra.numpy import arrays
 from scipy import ndimage, stats
 from shapely import box
 
@@ -17,7 +16,11 @@ from lspipe.evaluate.objects import Rule, match, score_matches
 from lspipe.evaluate.spread import intervals, wilson
 from tests.properties import examples
 
-MASKS = arrays(bool, (9, 9), elements=st.sampled_from([False, False, True]))
+MASKS = st.builds(
+    lambda seed, share: np.random.default_rng(seed).random((12, 12)) < share,
+    st.integers(0, 10_000),
+    st.sampled_from([0.1, 0.2, 0.35]),
+)
 
 
 def outlines(mask):
@@ -50,7 +53,7 @@ def test_outlines_of_pixels_are_matched_as_the_pixels_are(predicted, truth, iou,
 
 
 @examples(30)
-@given(MASKS, MASKS, st.permutations(range(40)))
+@given(MASKS, MASKS, st.permutations(range(80)))
 def test_the_order_of_a_list_changes_nothing(predicted, truth, order):
     listed, known = outlines(predicted), outlines(truth)
     mixed = [number for number in order if number < len(listed)]

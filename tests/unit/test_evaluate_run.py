@@ -320,6 +320,17 @@ def test_points_are_hit_within_a_radius(tmp_path, radius, hit):
     assert (scores.pixels, scores.objects) == (None, None)
 
 
+def test_a_point_that_does_not_count_is_not_hit(tmp_path):
+    seen = seen_but((1, slice(None), slice(38, 40)))
+    found = scored(
+        tmp_path,
+        [square(0, 30, 10, 8)],
+        [centre(5, 39), centre(5, 35)],
+        run={"tiles": {"A": (geobox(), seen)}},
+    ).points
+    assert (found.points, found.counted, found.hit) == (2, 1, 1)
+
+
 def test_by_chance_is_the_ground_near_listed_ones(tmp_path):
     scores = point_scores(tmp_path, radius_m=50)
     rows, columns = np.mgrid[:SIZE, :38] + 0.5
