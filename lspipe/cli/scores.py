@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from lspipe.evaluate.calibration import Calibration
     from lspipe.evaluate.pixels import PixelScores
     from lspipe.evaluate.points import PointScores
-    from lspipe.evaluate.run_scores import ObjectReport, RunScores
+    from lspipe.evaluate.report import ObjectReport, RunScores
 
 _SHOWN = {"precision": "precision", "recall": "recall", "f1": "F1", "iou": "IoU", "mcc": "MCC"}
 
@@ -64,10 +64,9 @@ def _written(scores: RunScores, folder: str) -> list[str]:
 
 def scores_text(scores: RunScores) -> str:
     """Return the scores for people."""
-    without = f", without {', '.join(scores.without)}" if scores.without else ""
-    lines = entry(
-        "ground", f"{scores.km2:,.2f} km2 observed on every date, inside the area{without}"
-    )
+    lines = entry("ground", f"{scores.km2:,.2f} km2 observed on every date, inside the area")
+    for layer in scores.without:
+        lines += entry("", f"without the {layer.km2:,.2f} km2 of {layer.file}")
     listed = (
         f"{counted(scores.listed, f'{scores.scored} landslide')}{_left(scores.listed_left_out)}"
     )

@@ -59,6 +59,8 @@ class Ground:
     """How many count."""
     km2: float
     """Their geodesic area, to 1e-3."""
+    left_out_km2: tuple[float, ...]
+    """Area of each layer that was left out, as far as the layers before it left it in."""
 
     def at(self, x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.bool_]:
         """Return whether the pixels under places count; x and y in the CRS of the tile.
@@ -109,11 +111,15 @@ def ground_of(
         mask = _observed(run, tile, geobox.shape)
         for other in grounds:
             _take_out(mask, geobox, other)
+        counts = [int(np.count_nonzero(mask))]
         for shapes in without:
             _leave_out(mask, geobox, shapes, line_buffer_m)
-        count = int(np.count_nonzero(mask))
-        km2 = count * _pixel_m2(geobox) / 1e6
-        grounds.append(Ground(tile, geobox, PackedMask.of(mask), count, km2))
+            counts.append(int(np.count_nonzero(mask)))
+        km2 = np.array(counts) * (_pixel_m2(geobox) / 1e6)
+        left_out = tuple((km2[:-1] - km2[1:]).tolist())
+        grounds.append(
+            Ground(tile, geobox, PackedMask.of(mask), counts[-1], float(km2[-1]), left_out)
+        )
     return tuple(grounds)
 
 

@@ -9,18 +9,17 @@ there before counts as missed in a two-date run.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import geopandas as gpd
 import numpy as np
-import pandas as pd
 import shapely
 from pyproj import CRS
 
 from lspipe.change.outlines import measures
 from lspipe.errors import UsageError
-from lspipe.evaluate.calibration import Calibration, calibrate
+from lspipe.evaluate.calibration import calibrate
 from lspipe.evaluate.ground import LEAST_COUNTED, LINE_BUFFER_M, counted_share, ground_of
 from lspipe.evaluate.objects import (
     Rule,
@@ -29,124 +28,27 @@ from lspipe.evaluate.objects import (
     score_matches,
     size_class,
 )
-from lspipe.evaluate.pixels import PixelScores, pixel_scores
-from lspipe.evaluate.points import RADIUS_M, PointScores, point_scores
-from lspipe.evaluate.shapes import LINES, POINTS, POLYGONS, Shapes, numbered, read_shapes
-from lspipe.evaluate.spread import wilson
-from lspipe.evaluate.truth import CLAIMED, outlines
+from lspipe.evaluate.pixels import pixel_scores
+from lspipe.evaluate.points import RADIUS_M, point_scores
+from lspipe.evaluate.report import LeftOut, ObjectReport, RunScores, SizeScores
+from lspipe.evaluate.scored_table import decided_table, scored_table
+from lspipe.evaluate.shapes import POLYGONS, Shapes, numbered, read_shapes
+from lspipe.evaluate.truth import CLAIMED, outlines, read_truth
 from lspipe.runs.opened import open_run
 from lspipe.search.areas import footprint
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
 
     from lspipe.evaluate.ground import Ground
-    from lspipe.evaluate.metrics import ObjectScores
     from lspipe.runs.opened import Run
-
-SCORED = (
-    "match", "id", "tile", "status", "size_class", "iou", "area_m2", "perimeter_m", "length_m",
-    "width_m", "area_perimeter_ratio_m", "length_width_ratio", "confidence",
-    "confidence_calibrated", "reviewed", "feature", "geometry",
-)  # fmt: skip
-"""Columns of `RunScores.table`."""
 
 _MEASURES = (
     "area_m2", "perimeter_m", "length_m", "width_m", "area_perimeter_ratio_m", "length_width_ratio",
 )  # fmt: skip
-
-
-@dataclass(frozen=True)
-class SizeScores:
-    """Objects of one size class; listed ones by their area, known ones by theirs."""
-
-    size: str
-    """In m2, as `objects.class_names`."""
-    right: int
-    wrong: int
-    found: int
-    missed: int
-
-
-@dataclass(frozen=True)
-class ObjectReport:
-    """Scores of listed and known landslides as whole objects."""
-
-    rule: str
-    """When a listed landslide is right, in words."""
-    scores: ObjectScores
-    sizes: tuple[SizeScores, ...]
-
-    def as_json(self) -> dict[str, Any]:
-        """Return plain values."""
-        one = self.scores
-        return {
-            "rule": self.rule,
-            **_without_nan(asdict(one)),
-            "precision": _or_none(one.precision),
-            "precision_interval": wilson(one.right, one.right + one.wrong),
-            "recall": _or_none(one.recall),
-            "recall_interval": wilson(one.found, one.found + one.missed),
-            "sizes": [asdict(size) for size in self.sizes],
-        }
-
-
-@dataclass(frozen=True)
-class RunScores:
-    """How the list and the map of a run compare with what is known."""
-
-    run: Path
-    name: str
-    """Of the workflow."""
-    truth: str | None
-    """The file of known landslides; None = a person's decisions alone."""
-    scored: str
-    """Status of the listed landslides that are scored: "new" or "detected"."""
-    km2: float
-    """Ground that counts."""
-    listed: int
-    """Landslides of that status."""
-    listed_left_out: int
-    """Of these, less than half on ground that counts."""
-    known: int
-    """In the file."""
-    repaired: int
-    """Known polygons that crossed themselves, and were repaired."""
-    without: tuple[str, ...]
-    """Layers that were left out."""
-    calibration: Calibration
-    known_left_out: int = 0
-    """Known landslides less than half on ground that counts."""
-    pixels: PixelScores | None = None
-    objects: ObjectReport | None = None
-    points: PointScores | None = None
-    table: gpd.GeoDataFrame = field(default_factory=gpd.GeoDataFrame, repr=False)
-    """A row per object that counts, EPSG:4326, `SCORED`: `match` is "tp" (listed and right), "fp"
-    (listed and wrong) or "fn" (known and missed); without a file of polygons, what a person
-    decided, or null. `feature` numbers the known ones in their file, from 1."""
-
-    def as_json(self) -> dict[str, Any]:
-        """Return plain values."""
-        return {
-            "run": str(self.run),
-            "name": self.name,
-            "truth": self.truth,
-            "scored": self.scored,
-            "km2": self.km2,
-            "listed": self.listed,
-            "listed_left_out": self.listed_left_out,
-            "known": self.known,
-            "known_left_out": self.known_left_out,
-            "repaired": self.repaired,
-            "without": list(self.without),
-            "pixels": asdict(self.pixels) if self.pixels else None,
-            "objects": self.objects.as_json() if self.objects else None,
-            "points": _points_json(self.points) if self.points else None,
-            "calibration": asdict(self.calibration),
-        }
 
 
 def score_run(
@@ -205,11 +107,14 @@ def score_run(
         listed_left_out=ours.left_out,
         known=0 if known is None else len(known.geometry),
         repaired=0 if known is None else known.repaired,
-        without=tuple(str(path) for path in without),
+        without=tuple(
+            LeftOut(str(path), sum(ground.left_out_km2[number] for ground in grounds))
+            for number, path in enumerate(without)
+        ),
         calibration=calibrate(listed),
     )
     if known is None:
-        return replace(scores, table=_decided(listed, scores.calibration))
+        return replace(scores, table=decided_table(listed, scores.calibration))
     if known.kinds[0] == POLYGONS:
         theirs = _Side.of(_known_table(known), grounds)
         _check_place(known, opened, grounds, is_any=bool((theirs.shares > 0).any()))
@@ -220,42 +125,8 @@ def score_run(
         scores,
         known_left_out=found.points - found.counted,
         points=found,
-        table=_decided(listed, scores.calibration),
+        table=decided_table(listed, scores.calibration),
     )
-
-
-def read_truth(path: Path | str, *, layer: str | None = None, points: bool | None = None) -> Shapes:
-    """Read an inventory: polygons alone, or points alone.
-
-    Args:
-        path: see `shapes.read_shapes`.
-        layer: likewise.
-        points: see `score_run`.
-
-    Raises:
-        UsageError: lines, or polygons mixed with points.
-    """
-    shapes = read_shapes(path, layer=layer)
-    counts = shapes.counts()
-    if points and POINTS in counts:
-        return _as_points(shapes, shapes.of(POINTS).explode())
-    if LINES in counts:
-        raise UsageError(
-            f"{path}: found {numbered(counts[LINES], LINES)}, expected polygons or points"
-        )
-    if len(counts) > 1:
-        raise UsageError(
-            f"{path}: found {numbered(counts[POINTS], POINTS)} and "
-            f"{numbered(counts[POLYGONS], POLYGONS)}, expected one kind; take the "
-            "points alone (points=True), or keep the polygons in a file of their own"
-        )
-    if points:
-        return _as_points(shapes, shapes.geometry.representative_point())
-    return _as_points(shapes, shapes.geometry.explode()) if POINTS in counts else shapes
-
-
-def _as_points(shapes: Shapes, points: gpd.GeoSeries) -> Shapes:
-    return replace(shapes, geometry=points, kinds=np.full(len(points), POINTS, dtype=object))
 
 
 # --- by polygons --------------------------------------------------------------------------------
@@ -311,7 +182,7 @@ def _by_polygons(
         known_left_out=theirs.left_out,
         pixels=pixel_scores(grounds, ours.table, theirs.table),
         objects=ObjectReport(str(rule), whole, sizes),
-        table=_table([rows[ours.counted], missed], scores.calibration),
+        table=scored_table([rows[ours.counted], missed], scores.calibration),
     )
 
 
@@ -365,50 +236,3 @@ def _check_place(known: Shapes, run: Run, grounds: Sequence[Ground], *, is_any: 
 def _degrees(bounds: Sequence[float]) -> str:
     west, south, east, north = bounds
     return f"W {west:.3f} S {south:.3f} E {east:.3f} N {north:.3f}"
-
-
-# --- the table ----------------------------------------------------------------------------------
-
-
-def _decided(listed: gpd.GeoDataFrame, calibration: Calibration) -> gpd.GeoDataFrame:
-    """Return the table of a list that a person alone has judged."""
-    words = {"true": "tp", "false": "fp"}
-    return _table([listed.assign(match=listed["reviewed"].map(words))], calibration)
-
-
-def _table(parts: Sequence[gpd.GeoDataFrame], calibration: Calibration) -> gpd.GeoDataFrame:
-    filled = [part for part in parts if len(part)] or list(parts[:1])
-    rows = [
-        pd.DataFrame(part.drop(columns="geometry")).assign(
-            geometry=part.geometry.to_numpy().astype(object)
-        )
-        for part in filled
-    ]
-    table = pd.concat(
-        [row.reindex(columns=[name for name in SCORED if name in row]) for row in rows],
-        ignore_index=True,
-    ).reindex(columns=list(SCORED))
-    confidence = table["confidence"].to_numpy(float, na_value=np.nan)
-    if calibration.fit is not None:
-        table["confidence_calibrated"] = calibration.fit(confidence)
-    table["confidence_calibrated"] = table["confidence_calibrated"].astype(float)
-    names = np.array(class_names(), dtype=object)
-    table["size_class"] = names[size_class(table["area_m2"].to_numpy(float))]
-    texts = ("match", "id", "tile", "status", "size_class", "reviewed")
-    typed = table.astype(dict.fromkeys(texts, "string") | {"feature": "Int64", "iou": float})
-    return gpd.GeoDataFrame(typed, geometry="geometry", crs=4326)
-
-
-# --- plain values -------------------------------------------------------------------------------
-
-
-def _points_json(scores: PointScores) -> dict[str, Any]:
-    return asdict(scores) | {"hit_rate": scores.hit_rate, "hit_rate_interval": scores.interval}
-
-
-def _or_none(value: float) -> float | None:
-    return None if np.isnan(value) else value
-
-
-def _without_nan(values: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: _or_none(value) for name, value in values.items()}

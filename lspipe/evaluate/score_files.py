@@ -15,7 +15,7 @@ from lspipe.evaluate import figures
 from lspipe.machine import check_folder
 
 if TYPE_CHECKING:
-    from lspipe.evaluate.run_scores import RunScores
+    from lspipe.evaluate.report import RunScores
 
 LAYER = "scores"
 

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from lspipe.errors import WorkflowError
+import numpy as np
+
+from lspipe.errors import UsageError, WorkflowError
 from lspipe.evaluate.objects import EQUAL_AREA, match
+from lspipe.evaluate.shapes import LINES, POINTS, POLYGONS, Shapes, numbered, read_shapes
 from lspipe.search.degrees import in_degrees
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import geopandas as gpd
     from numpy.typing import NDArray
 
@@ -58,6 +64,40 @@ def known_landslides(workflow: Workflow) -> gpd.GeoDataFrame | None:
     if table.crs is None:
         raise WorkflowError(f"{where} without a CRS, expected one that says where it lies")
     return table
+
+
+def read_truth(path: Path | str, *, layer: str | None = None, points: bool | None = None) -> Shapes:
+    """Read an inventory: polygons alone, or points alone.
+
+    Args:
+        path: see `shapes.read_shapes`.
+        layer: likewise.
+        points: see `score_run`.
+
+    Raises:
+        UsageError: lines, or polygons mixed with points.
+    """
+    shapes = read_shapes(path, layer=layer)
+    counts = shapes.counts()
+    if points and POINTS in counts:
+        return _as_points(shapes, shapes.of(POINTS).explode())
+    if LINES in counts:
+        raise UsageError(
+            f"{path}: found {numbered(counts[LINES], LINES)}, expected polygons or points"
+        )
+    if len(counts) > 1:
+        raise UsageError(
+            f"{path}: found {numbered(counts[POINTS], POINTS)} and "
+            f"{numbered(counts[POLYGONS], POLYGONS)}, expected one kind; take the "
+            "points alone (points=True), or keep the polygons in a file of their own"
+        )
+    if points:
+        return _as_points(shapes, shapes.geometry.representative_point())
+    return _as_points(shapes, shapes.geometry.explode()) if POINTS in counts else shapes
+
+
+def _as_points(shapes: Shapes, points: gpd.GeoSeries) -> Shapes:
+    return replace(shapes, geometry=points, kinds=np.full(len(points), POINTS, dtype=object))
 
 
 def score_list(inventory: gpd.GeoDataFrame, truth: gpd.GeoDataFrame) -> ListScore:

@@ -13,8 +13,10 @@ from lspipe.evaluate.ground import counted_share, ground_of
 from lspipe.evaluate.metrics import Confusion
 from lspipe.evaluate.objects import Rule
 from lspipe.evaluate.pixels import pixel_scores
-from lspipe.evaluate.run_scores import SCORED, score_run
+from lspipe.evaluate.run_scores import score_run
+from lspipe.evaluate.scored_table import SCORED
 from lspipe.evaluate.shapes import read_shapes
+from lspipe.search.degrees import in_degrees
 from tests.scored import EPSG, NORTH, SIZE, WEST, geobox, inventory, make_run, square, table
 
 ALL = np.ones((2, SIZE, SIZE), bool)
@@ -254,7 +256,8 @@ def test_a_listed_one_in_a_town_is_no_false_alarm(tmp_path):
     )
     assert (scores.listed, scores.listed_left_out) == (2, 1)
     assert (scores.objects.scores.right, scores.objects.scores.wrong) == (1, 0)
-    assert scores.without == (str(town),)
+    (layer,) = scores.without
+    assert (layer.file, layer.km2) == (str(town), pytest.approx(0.04, rel=1e-3))
 
 
 def test_another_rule_decides_otherwise(tmp_path):
@@ -287,6 +290,24 @@ def test_an_empty_list_has_recall_nothing_and_no_precision(tmp_path):
     assert (facts["objects"]["precision"], facts["objects"]["recall"]) == (None, 0)
     assert facts["pixels"]["scores"]["precision"] is None
     assert scores.table["match"].tolist() == ["fn"]
+
+
+def test_an_object_on_the_date_line_is_scored_as_any_other(tmp_path):
+    # 180 degrees lie at an easting of 180.37 km there.
+    grid = geobox(west=180_200, north=8_130_000, epsg=32701)
+    across, beside = (
+        shapely.box(west, 8_129_800, west + 100, 8_129_950) for west in (180_330, 180_480)
+    )
+    rows = gpd.GeoDataFrame(geometry=[across, beside], crs=32701)
+    bounds = rows.to_crs(4326).bounds
+    assert (bounds["maxx"] - bounds["minx"]).iloc[0] > 359
+    listed = in_degrees(inventory([square(0, 0, 10)] * 2).set_geometry(rows.geometry))
+    run = make_run(tmp_path, listed, tiles={"A": (grid, ALL)})
+    in_degrees(rows).to_file(tmp_path / "known.gpkg")
+    scores = score_run(run, tmp_path / "known.gpkg")
+    assert scores.pixels.counts == Confusion(300, 0, 0, SIZE * SIZE - 300)
+    assert scores.objects.scores.right == 2
+    assert scores.objects.scores.jaccard_mean == pytest.approx(1, abs=1e-6)
 
 
 # --- points -------------------------------------------------------------------------------------

@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lspipe.errors import UsageError
-from lspipe.evaluate.run_scores import read_truth
 from lspipe.evaluate.shapes import read_shapes
+from lspipe.evaluate.truth import read_truth
 from tests.properties import examples
 
 SQUARE = shapely.box(10, 20, 10.1, 20.1)

@@ -15,12 +15,11 @@ import pytest
 
 from lspipe.cli import main
 from lspipe.cli.arguments import parser
-from lspipe.evaluate import figures
+from lspipe.evaluate import figures, score_run, write_scores
 from lspipe.evaluate.ground import LINE_BUFFER_M
 from lspipe.evaluate.metrics import MATCH_IOU, MATCH_SHARE
 from lspipe.evaluate.points import RADIUS_M
-from lspipe.evaluate.run_scores import score_run
-from lspipe.evaluate.score_files import FILES, LAYER, write_scores
+from lspipe.evaluate.score_files import FILES, LAYER
 from tests.scored import inventory, make_run, square, table
 
 LISTED = [square(0, 0, 10, 12), square(0, 20, 10, 4), square(20, 0, 10, 12)]
@@ -92,7 +91,9 @@ def test_flags_reach_what_they_name(made, tmp_path, capsys):
     words = [run, "--truth", known, "--json"]
     _, out, _ = told(capsys, *words, "--without", f"{towns}, {towns}", "--iou", 0.7, "--share", 1)
     facts = json.loads(out)
-    assert facts["without"] == [str(towns)] * 2
+    assert [layer["file"] for layer in facts["without"]] == [str(towns)] * 2
+    # The second has nothing left to take out.
+    assert [round(layer["km2"], 2) for layer in facts["without"]] == [0.04, 0]
     assert (facts["listed_left_out"], facts["known_left_out"]) == (1, 1)
     assert facts["objects"]["right"] == 0
     _, out, _ = told(capsys, *words, "--points", "--radius", 300)
