@@ -40,6 +40,8 @@ def evaluate(options: argparse.Namespace) -> int:
             f"{options.run}: nobody decided about its {scores.scored} landslides yet, and no "
             "--truth FILE is given: nothing to score"
         )
+    if scores.state != "finished":
+        say(f"note: the run is {scores.state}: what is not done yet is not scored")
     files = _written(scores, options.output) if options.output else []
     show(
         options,

@@ -74,6 +74,8 @@ class RunScores:
     run: Path
     name: str
     """Of the workflow."""
+    state: str
+    """Of the run: what is not done yet was not observed, and is not in the list."""
     truth: str | None
     """The file of known landslides; None = a person's decisions alone."""
     scored: str
@@ -106,6 +108,7 @@ class RunScores:
         return {
             "run": str(self.run),
             "name": self.name,
+            "state": self.state,
             "truth": self.truth,
             "scored": self.scored,
             "km2": self.km2,

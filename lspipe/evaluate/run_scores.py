@@ -100,6 +100,7 @@ def score_run(
     scores = RunScores(
         run=opened.path,
         name=opened.name,
+        state=opened.state,
         truth=None if known is None else known.source,
         scored=status,
         km2=sum(ground.km2 for ground in grounds),

@@ -6,17 +6,20 @@ import geopandas as gpd
 import numpy as np
 import pytest
 import shapely
+from hypothesis import given
+from hypothesis import strategies as st
 
 import lspipe
 from lspipe.errors import StoreError, UsageError
 from lspipe.evaluate.ground import counted_share, ground_of
-from lspipe.evaluate.metrics import Confusion
+from lspipe.evaluate.metrics import Confusion, confusion
 from lspipe.evaluate.objects import Rule
 from lspipe.evaluate.pixels import pixel_scores
 from lspipe.evaluate.run_scores import score_run
 from lspipe.evaluate.scored_table import SCORED
 from lspipe.evaluate.shapes import read_shapes
 from lspipe.search.degrees import in_degrees
+from tests.properties import examples
 from tests.scored import EPSG, NORTH, SIZE, WEST, geobox, inventory, make_run, square, table
 
 ALL = np.ones((2, SIZE, SIZE), bool)
@@ -191,6 +194,26 @@ def test_the_pixels_of_a_list_are_those_of_its_outlines(tmp_path):
     counts = pixel_scores(made, ours.to_crs(4326), theirs).counts
     both, one, other = (masks[0] & masks[1]).sum(), masks[0].sum(), masks[1].sum()
     assert counts == Confusion(both, one - both, other - both, SIZE**2 - one - other + both)
+
+
+@examples(5)
+@given(st.integers(0, 10_000), st.integers(1, SIZE))
+def test_the_scores_do_not_depend_on_how_tiles_are_cut(tmp_path_factory, seed, step):
+    rng = np.random.default_rng(seed)
+    whole = SIZE + step
+    masks = rng.random((4, SIZE, whole)) < np.array([0.8, 0.8, 0.1, 0.1])[:, None, None]
+    seen, ours, theirs = masks[:2], masks[2], masks[3]
+    tiles = {
+        "A": (geobox(), seen[:, :, :SIZE]),
+        "B": (geobox(west=WEST + 10 * step), seen[:, :, step:]),
+    }
+    made = grounds(tmp_path_factory.mktemp("tiles"), tiles)
+    shapes = [
+        table(*(square(row, column, 1) for row, column in np.argwhere(mask)))
+        for mask in (ours, theirs)
+    ]
+    expected = confusion(ours, theirs, counted=seen.all(axis=0))
+    assert pixel_scores(made, *shapes).counts == expected
 
 
 # --- objects ------------------------------------------------------------------------------------

@@ -120,6 +120,14 @@ def test_without_an_inventory_and_decisions_there_is_nothing_to_score(made, caps
     assert "nobody decided about its new landslides yet, and no --truth FILE" in err
 
 
+def test_a_run_that_is_not_finished_is_scored_and_it_is_said(tmp_path, made, capsys):
+    run = make_run(tmp_path, inventory(LISTED))
+    record = json.loads((run / "run.json").read_text())
+    (run / "run.json").write_text(json.dumps(record | {"state": "partial"}))
+    code, _, err = told(capsys, run, "--truth", made[1])
+    assert (code, err) == (0, "note: the run is partial: what is not done yet is not scored\n")
+
+
 def test_decisions_alone_are_scored(decided, tmp_path, capsys):
     code, out, _ = told(capsys, decided, "--output", tmp_path / "scores")
     assert code == 0
