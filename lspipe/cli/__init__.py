@@ -7,6 +7,7 @@
     evaluation   `lspipe model evaluate`
     adapting     `lspipe model adapt`
     reviewing    `lspipe review`
+    scores       `lspipe evaluate`
     exporting    `lspipe export`
     summaries    facts as text for people
     cards        a model item and its scorecard as text

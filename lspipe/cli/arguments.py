@@ -8,7 +8,7 @@ import re
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from lspipe import __version__
-from lspipe.cli import adapting, exporting, models, reviewing, training, verbs
+from lspipe.cli import adapting, exporting, models, reviewing, scores, training, verbs
 from lspipe.cli.evaluation import evaluate
 from lspipe.cli.transfer import ALL
 from lspipe.outputs import OUTPUTS
@@ -84,6 +84,7 @@ def parser() -> argparse.ArgumentParser:
     status.add_argument("run", help="run directory")
     _review(group)
     _export(group)
+    _evaluate_run(group)
     _model_verbs(group)
     demo = _add(group, verbs.demo, "write a simulated archive", example="demo runs/demo-archive")
     demo.add_argument("folder", help="folder to write the archive and its workflow into")
@@ -128,6 +129,52 @@ def _export(group: Any) -> None:
         help=f"with commas: {', '.join(sorted(OUTPUTS))} (cog)",
     )
     export.add_argument("--output", metavar="FOLDER", help="where to write (RUN)")
+
+
+def _evaluate_run(group: Any) -> None:
+    scored = _add(
+        group,
+        scores.evaluate,
+        "score a run against an inventory of known landslides",
+        example="evaluate runs/demo --truth known.gpkg --without towns.gpkg --output scores",
+    )
+    scored.add_argument("run", help="run directory")
+    scored.add_argument(
+        "--truth",
+        metavar="FILE",
+        help="known landslides, polygons or points: GeoPackage, shapefile, GeoJSON, GeoParquet, "
+        "KMZ, ... (what was decided with lspipe review, alone)",
+    )
+    scored.add_argument("--layer", metavar="NAME", help="of the file, where it has several")
+    scored.add_argument(
+        "--points", action="store_true", help="score by points: of a mixed file, or in polygons"
+    )
+    scored.add_argument(
+        "--radius", type=float, metavar="M", help="a point is hit within it, metres (50)"
+    )
+    scored.add_argument(
+        "--without",
+        type=_files,
+        default=(),
+        metavar="A,B",
+        help="files of polygons or lines, such as towns and roads, where nothing is scored",
+    )
+    scored.add_argument(
+        "--buffer", type=float, metavar="M", help="left out on each side of a line, metres (30)"
+    )
+    scored.add_argument(
+        "--iou", type=float, metavar="X", help="IoU from which an object is right (0.1)"
+    )
+    scored.add_argument(
+        "--share", type=float, metavar="X", help="or share of its area in known ones (0.5)"
+    )
+    scored.add_argument(
+        "--output", metavar="DIR", help="write scores.json, scores.gpkg and pictures (nothing)"
+    )
+
+
+def _files(words: str) -> tuple[str, ...]:
+    return tuple(filter(None, map(str.strip, words.split(","))))
 
 
 def _model_verbs(root: Any) -> None:

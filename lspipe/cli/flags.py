@@ -13,6 +13,8 @@ HINTS = {
     "id=NAME": "--id NAME",
     "item=...": "--parent",
     "labels=...": "--labels",
+    "layer=...": "--layer",
+    "points=True": "--points",
 }
 """Whole hints, wherever a message gives them."""
 
@@ -21,6 +23,10 @@ STARTS = {
     "limit=": "--limit ",
     "bounds=": "--bounds ",
     "overrides=": "--set ",
+    "radius_m ": "--radius ",
+    "line_buffer_m ": "--buffer ",
+    "iou ": "--iou ",
+    "share ": "--share ",
 }
 """What a message starts with where it is about a value that was given."""
 

@@ -51,6 +51,11 @@ class Confusion:
         )
 
     @property
+    def total(self) -> int:
+        """All that was counted."""
+        return self.true_positive + self.false_positive + self.false_negative + self.true_negative
+
+    @property
     def precision(self) -> float:
         """TP / (TP + FP)."""
         return _ratio(self.true_positive, self.true_positive + self.false_positive)

@@ -9,8 +9,7 @@ on scores and maps.
 Covers: probabilities of patches, a threshold chosen on them, scores and their spread.
 Does not cover: reading folders (`samples`), the stored document (`scorecard`).
 
-Source: batches of 16 patches, paper 002 (section 5.3.2); percentile intervals, Efron and Tibshirani
-1993, chapter 13.
+Source: batches of 16 patches, paper 002 (section 5.3.2).
 """
 
 from __future__ import annotations
@@ -23,7 +22,8 @@ import numpy as np
 
 from lspipe.errors import ModelError, SamplesError, UsageError
 from lspipe.evaluate.metrics import Confusion, averaged, confusion, match_objects, micro
-from lspipe.evaluate.scorecard import Intervals, Objects, PatchScores, Row
+from lspipe.evaluate.scorecard import Objects, PatchScores, Row
+from lspipe.evaluate.spread import intervals
 from lspipe.inference import runtimes
 from lspipe.inference.block import run_block
 from lspipe.inference.inputs import WINDOW_KINDS
@@ -46,12 +46,6 @@ if TYPE_CHECKING:
 
 BATCH = 16
 """Patches of a batch whose scores are averaged. Source: paper 002, section 5.3.2."""
-
-DRAWS = 1000
-"""Draws of the bootstrap."""
-
-PERCENTILES = (2.5, 97.5)
-"""Ends of an interval that holds 95 % of the draws."""
 
 GRID = tuple(number / 100 for number in range(1, 100))
 """Thresholds to try."""
@@ -245,7 +239,7 @@ def measure(
     patches = list(_scored_patches(predictions, threshold_code(limit)))
     counts = [one.counts for one in patches]
     total = sum(counts, Confusion(0, 0, 0))
-    pixels = sum(_row(total))
+    pixels = total.total
     if pixels == 0:
         raise SamplesError(f"{predictions.samples.source}: no pixel is both observed and labelled")
     return PatchScores(
@@ -293,37 +287,6 @@ def score(
 ) -> PatchScores:
     """Predict and measure; arguments and errors are those of `predict` and `measure`."""
     return measure(predict(model, samples, tta=tta, **settings), threshold=threshold, choose=choose)
-
-
-def intervals(counts: Sequence[Confusion], *, draws: int = DRAWS, seed: int = 0) -> Intervals:
-    """Return the spread of the scores of all pixels over other patches of the same kind.
-
-    Whole patches are drawn again with replacement, as the pixels of one patch are not independent.
-    Draws without a score (nothing predicted, nothing there) are left out.
-
-    Args:
-        counts: of each patch.
-        draws: number of draws.
-        seed: of NumPy's generator.
-
-    Returns:
-        95 % percentile intervals; None for a single patch, which has no spread.
-    """
-    if len(counts) < 2:
-        return Intervals()
-    number = len(counts)
-    rng = np.random.default_rng(seed)
-    times = rng.multinomial(number, np.full(number, 1 / number), size=draws)
-    drawn = times @ np.array([_row(one) for one in counts], np.int64)
-    scores = [Confusion(*row).scores() for row in drawn.tolist()]
-    ends: dict[str, tuple[float, float]] = {}
-    for name in ("precision", "recall", "f1", "iou"):
-        values = np.array([getattr(one, name) for one in scores])
-        values = values[np.isfinite(values)]
-        if values.size:
-            low, high = np.percentile(values, PERCENTILES).tolist()
-            ends[name] = (low, high)
-    return Intervals(**ends)
 
 
 # --- parts --------------------------------------------------------------------------------------
@@ -425,9 +388,3 @@ def _summed(counts: Sequence[Confusion], size: int) -> list[Confusion]:
         sum(counts[first : first + size], Confusion(0, 0, 0))
         for first in range(0, len(counts), size)
     ]
-
-
-def _row(counts: Confusion) -> tuple[int, int, int, int]:
-    return (
-        counts.true_positive, counts.false_positive, counts.false_negative, counts.true_negative
-    )  # fmt: skip

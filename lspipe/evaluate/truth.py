@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-import shapely
 
-from lspipe.errors import WorkflowError
-from lspipe.evaluate.metrics import MATCH_IOU, MATCH_SHARE
+from lspipe.errors import UsageError, WorkflowError
+from lspipe.evaluate.objects import EQUAL_AREA, match
+from lspipe.evaluate.shapes import LINES, POINTS, POLYGONS, Shapes, numbered, read_shapes
+from lspipe.search.degrees import in_degrees
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import geopandas as gpd
+    from numpy.typing import NDArray
 
     from lspipe.workflow import Workflow
 
@@ -61,11 +66,44 @@ def known_landslides(workflow: Workflow) -> gpd.GeoDataFrame | None:
     return table
 
 
+def read_truth(path: Path | str, *, layer: str | None = None, points: bool | None = None) -> Shapes:
+    """Read an inventory: polygons alone, or points alone.
+
+    Args:
+        path: see `shapes.read_shapes`.
+        layer: likewise.
+        points: see `score_run`.
+
+    Raises:
+        UsageError: lines, or polygons mixed with points.
+    """
+    shapes = read_shapes(path, layer=layer)
+    counts = shapes.counts()
+    if points and POINTS in counts:
+        return _as_points(shapes, shapes.of(POINTS).explode())
+    if LINES in counts:
+        raise UsageError(
+            f"{path}: found {numbered(counts[LINES], LINES)}, expected polygons or points"
+        )
+    if len(counts) > 1:
+        raise UsageError(
+            f"{path}: found {numbered(counts[POINTS], POINTS)} and "
+            f"{numbered(counts[POLYGONS], POLYGONS)}, expected one kind; take the "
+            "points alone (points=True), or keep the polygons in a file of their own"
+        )
+    if points:
+        return _as_points(shapes, shapes.geometry.representative_point())
+    return _as_points(shapes, shapes.geometry.explode()) if POINTS in counts else shapes
+
+
+def _as_points(shapes: Shapes, points: gpd.GeoSeries) -> Shapes:
+    return replace(shapes, geometry=points, kinds=np.full(len(points), POINTS, dtype=object))
+
+
 def score_list(inventory: gpd.GeoDataFrame, truth: gpd.GeoDataFrame) -> ListScore:
     """Count matches between the new landslides of an inventory and the known ones.
 
-    A listed landslide is right if its IoU with a known one is at least `MATCH_IOU`, or if at least
-    `MATCH_SHARE` of its area lies in it (docs/method.md, Scores).
+    The rule is that of `objects.match` (docs/method.md, Scores).
 
     Args:
         inventory: any CRS; rows with a `status` other than `CLAIMED` are left out.
@@ -80,19 +118,17 @@ def score_list(inventory: gpd.GeoDataFrame, truth: gpd.GeoDataFrame) -> ListScor
         ListScore(found=1, known=2, right=1, listed=2)
     """
     claimed = inventory["status"].isin(CLAIMED) if "status" in inventory else slice(None)
-    # Any equal-area projection would do: only ratios of areas are used.
-    listed = inventory[claimed].geometry.to_crs("EPSG:6933").make_valid().to_numpy()
-    known = truth.geometry.to_crs("EPSG:6933").make_valid().to_numpy()
-    one, other = shapely.STRtree(known).query(listed, predicate="intersects")
-    common = shapely.area(shapely.intersection(listed[one], known[other]))
-    size, true_size = shapely.area(listed)[one], shapely.area(known)[other]
-    # As products, so that a shape without an area divides nothing.
-    match = (common > 0) & (
-        (common >= MATCH_IOU * (size + true_size - common)) | (common >= MATCH_SHARE * size)
-    )
+    listed, known = (outlines(table) for table in (inventory[claimed], truth))
+    matches = match(listed, known)
     return ListScore(
-        found=len(np.unique(other[match])),
+        found=int(matches.found.sum()),
         known=len(known),
-        right=len(np.unique(one[match])),
+        right=int(matches.right.sum()),
         listed=len(listed),
     )
+
+
+def outlines(table: gpd.GeoDataFrame) -> NDArray[Any]:
+    """Return the shapes of a table of any CRS in the equal-area one that `match` wants, valid."""
+    found: NDArray[Any] = in_degrees(table).geometry.to_crs(EQUAL_AREA).make_valid().to_numpy()
+    return found

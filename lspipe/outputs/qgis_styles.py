@@ -38,7 +38,7 @@ def list_style(columns: Sequence[str]) -> list[ET.Element]:
     """
     symbols = {name: _outline(colours.STATUSES[name]) for name in STATUSES}
     return [
-        _categories("status", symbols),
+        categories("status", symbols),
         *_fields(columns, COLUMNS, {"reviewed": _drop_down(ANSWERS)}),
         _text("previewExpression", '"id"'),
         _text("mapTip", TIP),
@@ -49,7 +49,7 @@ def gaps_style(columns: Sequence[str]) -> list[ET.Element]:
     """Return the style of what was not observed: hatched by reason."""
     symbols = {name: _hatched(colours.REASONS[name]) for name in REASONS}
     return [
-        _categories("reason", symbols),
+        categories("reason", symbols),
         *_fields(columns, UNOBSERVED, {}),
         _text("mapTip", GAP_TIP),
     ]
@@ -106,13 +106,15 @@ def as_qml(elements: Iterable[ET.Element]) -> str:
 # --- symbols ------------------------------------------------------------------------------------
 
 
-def _categories(column: str, symbols: Mapping[str, ET.Element]) -> ET.Element:
-    """Return a renderer with a symbol for each value of a column."""
+def categories(
+    column: str, symbols: Mapping[str, ET.Element], *, labels: Mapping[str, str] | None = None
+) -> ET.Element:
+    """Return a renderer with a symbol for each value of a column, called by labels or itself."""
     renderer = ET.Element("renderer-v2", type="categorizedSymbol", attr=column)
     listed = ET.SubElement(renderer, "categories")
     drawn = ET.SubElement(renderer, "symbols")
     for number, (name, symbol) in enumerate(symbols.items()):
-        label = name.replace("_", " ")
+        label = (labels or {}).get(name, name.replace("_", " "))
         told = {"value": name, "label": label, "symbol": str(number), "render": "true"}
         ET.SubElement(listed, "category", told)
         symbol.set("name", str(number))
@@ -123,6 +125,12 @@ def _categories(column: str, symbols: Mapping[str, ET.Element]) -> ET.Element:
 def _outline(colour: Colour) -> ET.Element:
     """A coloured line around what remains to be seen inside."""
     return _fill({"style": "no", "outline_color": _rgba(colour), "outline_width": "0.6"})
+
+
+def filled(colour: Colour) -> ET.Element:
+    """Return a symbol of polygons: a line, and a breath of its colour inside."""
+    line = {"outline_color": _rgba(colour), "outline_width": "0.5"}
+    return _fill({"style": "solid", "color": _rgba((*colour[:3], 80)), **line})
 
 
 def _hatched(colour: Colour) -> ET.Element:

@@ -149,17 +149,25 @@ _EXPECTED = (
 )
 
 
-def _check_crs(path: Path, table: gpd.GeoDataFrame) -> None:
-    crs = table.crs
+def fault_of_crs(crs: Any) -> str:
+    """Return why a CRS does not say where on the globe a file's shapes are; "" if it does.
+
+    Args:
+        crs: of a GeoDataFrame; None = the file names none.
+    """
     if crs is None:
-        raise AreaError(f"{path}: the file has no CRS; {_EXPECTED}")
+        return f"the file has no CRS; {_EXPECTED}"
     # GeoPackage has words of its own for what nobody set.
     is_undefined = crs.name.lower().startswith("undefined")
     if is_undefined or not (crs.is_projected or crs.is_geographic):
-        raise AreaError(
-            f"{path}: the file's CRS, {crs.name!r}, does not say where on the globe it is; "
-            f"{_EXPECTED}"
-        )
+        return f"the file's CRS, {crs.name!r}, does not say where on the globe it is; {_EXPECTED}"
+    return ""
+
+
+def _check_crs(path: Path, table: gpd.GeoDataFrame) -> None:
+    fault = fault_of_crs(table.crs)
+    if fault:
+        raise AreaError(f"{path}: {fault}")
 
 
 def _polygons(shape: BaseGeometry, where: str) -> BaseGeometry:

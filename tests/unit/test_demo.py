@@ -3,6 +3,7 @@
 import hashlib
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import geopandas as gpd
 import numpy as np
@@ -20,7 +21,10 @@ from lspipe.demo.landscape import PIXEL_M, noise, simulate
 from lspipe.demo.scene import BANDS, Sky, see
 from lspipe.models import read_item
 from lspipe.preprocess import radiometry, to_reflectance
+from lspipe.runs import listing, store
+from lspipe.runs.record import run_json
 from lspipe.workflow import Workflow
+from tests.stored import store_run
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -281,6 +285,33 @@ def test_the_area_of_the_workflow_is_both_tiles(archive):
     workflow = Workflow.from_file(archive / "demo.yaml")
     tiles = {catalogs.mgrs_tile(item) for item in read_items(archive).values()}
     assert set(workflow.aoi.tiles) == tiles
+
+
+def test_a_list_of_all_that_was_planted_scores_full_marks(archive, tmp_path, capsys):
+    truth = gpd.read_file(archive / "truth.geojson").to_crs(EPSG)
+    codes = {}
+    for cut in TILES:
+        shape, grid = cut.grid(10)
+        there = rasterio.features.rasterize(truth.geometry, shape, transform=grid).astype(np.uint16)
+        codes[cut.tile] = np.stack([there * 0 + 100, there * 8900 + 100])
+    made = store_run(
+        SimpleNamespace(workflow=archive / "demo.yaml"), tmp_path / "run", probability=codes
+    )
+    listing.write(made.run, made.plan)
+    store.write_json(made.run / "run.json", run_json(made.plan, state="finished"))
+
+    assert (
+        main(["evaluate", str(made.run), "--truth", str(archive / "truth.geojson"), "--json"]) == 0
+    )
+    scores = json.loads(capsys.readouterr().out)
+    # Both tiles show what lies in their overlap, and it counts once.
+    pixels = scores["pixels"]["counts"]
+    assert pixels["true_positive"] == round(truth.union_all().area / 100)
+    assert (pixels["false_positive"], pixels["false_negative"]) == (0, 0)
+    objects = scores["objects"]
+    assert (objects["right"], objects["found"]) == (len(truth), len(truth))
+    assert (objects["wrong"], objects["missed"]) == (0, 0)
+    assert objects["jaccard_mean"] == pytest.approx(1, abs=1e-3)
 
 
 def test_the_shipped_model_says_that_it_is_for_the_demo_only():

@@ -12,11 +12,11 @@ from lspipe.evaluate.metrics import Confusion, confusion, micro
 from lspipe.evaluate.scoring import (
     check_units,
     choose_threshold,
-    intervals,
     measure,
     predict,
     score,
 )
+from lspipe.evaluate.spread import intervals
 from lspipe.inference import dihedral
 from lspipe.models import Scaling, read_item
 from lspipe.models.recipes import recipe_of
