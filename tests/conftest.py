@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -26,19 +27,32 @@ LONGEST_FIRST = (
 TOGETHER = {"test_compiled": "compiled", "test_models_runtimes": "compiled"}
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Give each file to one process, as what it sets up serves all its tests; long ones first."""
+def group_of(file: Path) -> str:
+    """Return the group of a file: it alone, or with those that share what they set up."""
+    return TOGETHER.get(file.stem, file.stem)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the groups that take longest first."""
     ranks = {name: rank for rank, name in enumerate(LONGEST_FIRST)}
+    items.sort(key=lambda item: ranks.get(group_of(item.path), len(ranks)))
 
-    def group_of(item: pytest.Item) -> str:
-        return TOGETHER.get(item.path.stem, item.path.stem)
 
-    # A machine that only has a GPU may lack it.
-    if config.pluginmanager.hasplugin("xdist"):
-        for item in items:
-            item.add_marker(pytest.mark.xdist_group(group_of(item)))
-    items.sort(key=lambda item: ranks.get(group_of(item), len(ranks)))
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Give each group to one process, as what it sets up serves all its tests.
+
+    Not by the mark `xdist_group`: pytest-xdist 3.8 hands it on in a name that pytest 9.2 does not
+    let it change, and then deals out test by test.
+    """
+    # Here, as a machine that only has a GPU may lack it.
+    from xdist.scheduler import LoadFileScheduling
+
+    class ByGroup(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return group_of(Path(super()._split_scope(nodeid)))
+
+    return ByGroup(config, log)
 
 
 @pytest.fixture(scope="session")
