@@ -21,7 +21,7 @@ OF_A_WORKER = ["distributed", "lspipe.runs.worker", "lspipe.runs.store", "rioxar
 def forking() -> Iterator[None]:
     """Have workers forked from a process that has imported what they need, once for all of them.
 
-    A run of a user spawns them, and so do the runs that tests start in processes of their own.
+    A run of a user spawns them, and so do most runs that tests start in processes of their own.
     """
     get_context("forkserver").set_forkserver_preload(OF_A_WORKER)
     # Now, as distributed would give it a list of its own.
