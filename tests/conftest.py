@@ -16,11 +16,14 @@ load_profile()
 
 # Groups that take longest, in this order; two processes that share the tests then end together.
 LONGEST_FIRST = (
-    "test_interruptions", "test_review", "test_reviewing_a_run", "test_run", "test_run_directory",
-    "test_networks",
-    "compiled", "test_every_key", "test_earlier_runs",
-    "test_bad_input", "test_model_train", "test_inn_pair", "test_learning", "test_unfamiliar",
-    "test_overlapped_reading", "test_architectures", "test_tiles", "test_docs",
+    "test_interruptions", "test_run", "compiled", "test_review", "test_run_directory",
+    "test_every_key", "test_reviewing_a_run", "test_faults_of_peers", "test_networks",
+    "test_front_door", "test_demo", "test_docs", "test_overlapped_reading", "test_detect",
+    "test_bad_input", "test_samples_runs", "test_model_train", "test_inn_pair",
+    "test_architectures", "test_tiles", "test_declared_files", "test_cube", "test_inference",
+    "test_summary", "test_new_users", "test_learning", "test_surroundings", "test_loaders",
+    "test_openvino", "test_plan_tiles", "test_inventory", "test_plan", "test_date_line",
+    "test_unfamiliar", "test_shipped_network", "test_earlier_runs",
 )  # fmt: skip
 
 # The second takes the compiled kernels that the first one keeps.

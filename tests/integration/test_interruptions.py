@@ -23,7 +23,7 @@ CUT = {"block": 80, "retries": 0}
 FORKING = """
 import sys
 from lspipe.cli import main
-from tests.integration.conftest import forking
+from tests.forking import forking
 with forking():
     sys.exit(main(sys.argv[1:]))
 """
