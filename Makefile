@@ -32,7 +32,7 @@ check: install
 
 # By the groups and in the order of tests/conftest.py. Two processes keep two cores busy: four took
 # a fifth longer.
-SHARED := --numprocesses 2 --dist loadgroup --no-loadscope-reorder
+SHARED := --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 unit: install
 	$(BIN)/python -m pytest $(SHARED) --durations 25

@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from dataclasses import replace
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import geopandas as gpd
@@ -97,6 +98,11 @@ Square = tuple[int, int, int]
 
 def inventory_of(new: tuple[Square, ...], old: tuple[Square, ...] = ()) -> gpd.GeoDataFrame:
     """The list of a tile of 60 x 60 pixels with squares of landslides."""
+    return _delineated(new, old).copy()
+
+
+@cache
+def _delineated(new: tuple[Square, ...], old: tuple[Square, ...]) -> gpd.GeoDataFrame:
     codes = np.zeros((2, 60, 60), np.uint16)
     for dates, squares in ((slice(1, 2), new), (slice(0, 2), old)):
         for row, column, edge in squares:

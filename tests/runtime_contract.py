@@ -8,6 +8,7 @@ import threading
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional
 
 from lspipe import models
 from lspipe.inference.runtimes import available, from_callable
@@ -28,7 +29,52 @@ def need(runtime, device="cpu"):
 def network_of(name):
     """An architecture of lspipe, tiny, with statistics of batch normalisation that matter."""
     torch.manual_seed(0)
-    network = models.build(name, CHANNELS, filters=2)
+    return _with_statistics(models.build(name, CHANNELS, filters=2))
+
+
+class EveryKind(nn.Module):
+    """One layer of each kind that the convolutional networks of the papers are made of.
+
+    A compiler has a kernel or two to make for each: seconds, where a whole network takes ten times
+    as long and has the same kinds over and over.
+    """
+
+    def __init__(self):
+        super().__init__()
+        self.plain = nn.Sequential(
+            nn.Conv2d(CHANNELS, 4, 3, padding=1, bias=False), _norm(), _relu()
+        )
+        self.depthwise = nn.Sequential(nn.Conv2d(4, 4, 3, padding=1, groups=4), _norm(), _relu())
+        self.dilated = nn.Sequential(nn.Conv2d(4, 4, 3, padding=2, dilation=2), _norm(), _relu())
+        self.strided = nn.Conv2d(4, 4, 3, stride=2, padding=1)
+        self.raised = nn.ConvTranspose2d(4, 4, 2, stride=2)
+        self.head = nn.Conv2d(12, 1, 1)
+
+    def forward(self, windows):
+        skip = self.plain(windows)
+        units = skip + self.depthwise(skip)
+        pooled = functional.max_pool2d(units, 2)
+        halved = self.dilated(self.strided(units) + pooled)
+        shape = windows.shape[-2:]
+        bilinear = functional.interpolate(halved, shape, mode="bilinear", align_corners=False)
+        joined = torch.cat([skip, self.raised(halved), bilinear], dim=1)
+        return torch.sigmoid(self.head(joined))
+
+
+def _norm():
+    return nn.BatchNorm2d(4)
+
+
+def _relu():
+    return nn.ReLU(inplace=True)
+
+
+def every_kind():
+    torch.manual_seed(0)
+    return _with_statistics(EveryKind())
+
+
+def _with_statistics(network):
     for layer in network.modules():
         if isinstance(layer, nn.BatchNorm2d):
             layer.running_mean.uniform_(-0.5, 0.5)

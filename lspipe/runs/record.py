@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+from functools import cache
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
@@ -35,13 +36,17 @@ PACKAGES = (
 
 def versions() -> dict[str, str]:
     """Return the kind of the machine, and the versions of Python and of the packages used."""
-    found = {"python": platform.python_version(), "machine": platform.machine()}
-    for name in PACKAGES:
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            found[name] = "not installed"
-    return found
+    kind = {"python": platform.python_version(), "machine": platform.machine()}
+    return kind | {name: _version(name) for name in PACKAGES}
+
+
+@cache
+def _version(package: str) -> str:
+    # Kept: a run asks several times, and each package's description is read for it.
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return "not installed"
 
 
 def _without_secrets(workflow: dict[str, Any]) -> dict[str, Any]:

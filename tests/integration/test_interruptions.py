@@ -12,18 +12,28 @@ import time
 import pytest
 
 from lspipe.cli import main
-from tests.worlds import command, environment, fingerprints, lspipe, make_world
+from tests.worlds import command, environment, fingerprints, make_world
 
 LOCAL = {"kind": "local", "workers": 2}
 
 # Enough blocks that a kill at a random moment nearly always falls between two of them.
-CUT = {"block": 60, "retries": 0}
+CUT = {"block": 80, "retries": 0}
+
+# The same command, whose workers import nothing anew.
+FORKING = """
+import sys
+from lspipe.cli import main
+from tests.forking import forking
+with forking():
+    sys.exit(main(sys.argv[1:]))
+"""
 
 
-def start(world):
+def start(world, *, forks=False):
     """Start a run as the leader of its own process group, as a terminal or a scheduler does."""
+    words = command("run", world.workflow)
     return subprocess.Popen(
-        command("run", world.workflow),
+        [sys.executable, "-c", FORKING, *words[-2:]] if forks else words,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
@@ -49,20 +59,24 @@ def uninterrupted(tmp_path_factory, cluster):
     return fingerprints(world.run)
 
 
+@pytest.mark.usefixtures("forked_workers")
 @pytest.mark.timeout(600)
-def test_three_kills_of_the_process_group_end_in_the_same_bytes(tmp_path, uninterrupted):
+def test_three_kills_of_the_process_group_end_in_the_same_bytes(tmp_path, uninterrupted, capsys):
     world = make_world(tmp_path, cluster=LOCAL, execution=CUT)
     moment = random.Random(20240101)
     for kill in range(3):
-        process = start(world)
-        wait_for_blocks(world, 1 + kill * 6, process)
+        process = start(world, forks=True)
+        wait_for_blocks(world, 1 + kill * 4, process)
         time.sleep(moment.uniform(0, 0.4))
         os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
         assert process.returncode == -signal.SIGKILL
-    answer = lspipe("run", world.workflow)
-    assert answer.returncode == 0, answer.stderr
-    assert "skipped 0," not in answer.stdout  # what was done before the kills was not done again
+    # In this process, as nothing is killed any more.
+    assert main(["run", str(world.workflow)]) == 0
+    said = capsys.readouterr().out
+    # What was done before the kills was not done again.
+    assert "skipped " in said
+    assert "skipped 0," not in said
     assert fingerprints(world.run) == uninterrupted
 
 

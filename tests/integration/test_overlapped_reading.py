@@ -24,6 +24,7 @@ from lspipe.inference.reference import ModelReference
 from lspipe.inference.settings import Setting
 from lspipe.runs import stream, worker
 from lspipe.runs.worker import StepJob
+from tests.forking import forking
 
 SIDE = 5
 BLOCK, WINDOW = 40, 32
@@ -131,7 +132,7 @@ def _read(note):
 
 @pytest.fixture(scope="module")
 def one_worker():
-    with clusters.start(ClusterSpec(workers=1), ExecutionSpec()) as client:
+    with forking(), clusters.start(ClusterSpec(workers=1), ExecutionSpec()) as client:
         yield client
 
 
@@ -182,6 +183,7 @@ def test_a_block_that_failed_is_tried_again_in_its_slot(one_worker, tmp_path):
     assert len(list(tmp_path.glob("tried *"))) == SIDE**2
 
 
+@pytest.mark.usefixtures("forked_workers")
 def test_a_cluster_without_slots_does_the_same_work(tmp_path):
     with (
         LocalCluster(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pytest
+
 import lspipe
 from tests.worlds import environment, fingerprints, quick_world
 from tests.worlds import lspipe as command_line
@@ -24,6 +26,7 @@ LEFT_BY_OTHERS = {
 }
 
 
+@pytest.mark.usefixtures("forked_workers")
 def test_what_other_programs_left_changes_no_byte_of_a_run(tmp_path: Path) -> None:
     empty = tmp_path / "no data here"
     empty.mkdir()

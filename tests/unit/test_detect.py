@@ -12,7 +12,6 @@ import ttach
 import xarray as xr
 from hypothesis import given
 from hypothesis import strategies as st
-from monai.inferers import sliding_window_inference
 
 import lspipe.inference.runtimes
 from lspipe.errors import InferenceError, ModelError, UsageError
@@ -188,6 +187,9 @@ LATTICES = [((40, 55), 16, 5), ((33, 33), 16, 8), ((48, 64), 16, 15), ((17, 90),
 
 
 def monai_average(values, predictor, window, stride):
+    # Here, as each process of the tests would import it to collect them.
+    from monai.inferers import sliding_window_inference
+
     with torch.inference_mode():
         return sliding_window_inference(
             torch.from_numpy(values)[None],

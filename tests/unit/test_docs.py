@@ -29,7 +29,7 @@ from lspipe.evaluate import scorecard
 from lspipe.runs import store
 from lspipe.schema import columns, maps
 from lspipe.workflow import Workflow, json_schema
-from tests.worlds import FOREST, NEW_SCAR, OLD_SCAR, SCAR, environment, make_world
+from tests.worlds import FOREST, NEW_SCAR, OLD_SCAR, SCAR, environment, quick_world
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 PACKAGE = ROOT / "lspipe"
@@ -132,7 +132,7 @@ def here(tmp_path, monkeypatch) -> Path:
     monkeypatch.chdir(tmp_path)
     for name, scars in (("before", [OLD_SCAR]), ("after", [OLD_SCAR, NEW_SCAR])):
         write_reflectance(tmp_path / f"{name}.tif", scars)
-    make_world(tmp_path, cluster={"workers": 1}).workflow.rename("my.yaml")
+    quick_world(tmp_path, cluster={"workers": 1}).workflow.rename("my.yaml")
     write_store(tmp_path / "runs" / "demo")
     return tmp_path
 

@@ -304,11 +304,24 @@ def test_model_items_are_read_without_importing_torch():
 ON_CPU = [name for name in RUNTIMES if name != "cudagraph"]
 
 
-@pytest.mark.parametrize("runtime", ON_CPU)
-@pytest.mark.parametrize(("name", "precision"), [("ghorb-unet", "fp32"), ("ghorb-resunet", "bf16")])
+@pytest.mark.parametrize(
+    ("runtime", "name", "precision"),
+    [
+        *((runtime, "ghorb-unet", "fp32") for runtime in ON_CPU),
+        # One whole network is compiled; the layers of this one are compiled below.
+        *((runtime, "ghorb-resunet", "bf16") for runtime in ON_CPU if runtime != "compiled"),
+    ],
+)
 def test_every_runtime_equals_eager(runtime, name, precision):
     contract.need(runtime)
     contract.equals_eager(contract.network_of(name), runtime=runtime, precision=precision)
+
+
+@pytest.mark.parametrize("runtime", ON_CPU)
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_every_runtime_equals_eager_in_every_kind_of_layer(runtime, precision):
+    contract.need(runtime)
+    contract.equals_eager(contract.every_kind(), runtime=runtime, precision=precision)
 
 
 @pytest.mark.parametrize("runtime", ON_CPU)
