@@ -128,7 +128,7 @@ def make_run(folder: Path, inventory: gpd.GeoDataFrame) -> Path:
     """Write a run directory with its lists."""
     run = folder / "run"
     run.mkdir()
-    store.write_json(run / "run.json", {"outputs": FILES})
+    store.write_json(run / "run.json", {**run_of(inventory).record, "outputs": FILES})
     geoparquet.write_table(run_of(inventory).unobserved, run / "unobserved.parquet")
     assert write_lists(run, inventory) == []
     return run
