@@ -126,13 +126,26 @@ class Workflow(BaseModel):
             ('fast', 'my-valley')
         """
         path = Path(path)
-        content = _read_yaml(path)
-        for override in overrides:
-            _override(content, override)
-        return cls._checked(content, source=str(path), folder=path.resolve().parent)
+        folder = path.resolve().parent
+        return cls.of(_read_yaml(path), source=str(path), folder=folder, overrides=overrides)
 
     @classmethod
-    def _checked(cls, content: dict[str, Any], *, source: str, folder: Path) -> Workflow:
+    def of(
+        cls, content: dict[str, Any], *, source: str, folder: Path, overrides: tuple[str, ...] = ()
+    ) -> Workflow:
+        """Check the content of a workflow, as `from_file` does.
+
+        Args:
+            content: keys and plain values; overridden in place.
+            source: what messages call it.
+            folder: what its relative paths start from.
+            overrides: as of `from_file`.
+
+        Raises:
+            WorkflowError: as `from_file`.
+        """
+        for override in overrides:
+            _override(content, override)
         try:
             workflow = read(cls, content)
         except SpecError as error:

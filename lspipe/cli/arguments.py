@@ -8,7 +8,7 @@ import re
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from lspipe import __version__
-from lspipe.cli import adapting, exporting, models, reviewing, scores, training, verbs
+from lspipe.cli import adapting, changing, exporting, models, reviewing, scores, training, verbs
 from lspipe.cli.evaluation import evaluate
 from lspipe.cli.transfer import ALL
 from lspipe.outputs import OUTPUTS
@@ -84,6 +84,7 @@ def parser() -> argparse.ArgumentParser:
     status.add_argument("run", help="run directory")
     _review(group)
     _export(group)
+    _change(group)
     _evaluate_run(group)
     _model_verbs(group)
     demo = _add(group, verbs.demo, "write a simulated archive", example="demo runs/demo-archive")
@@ -175,6 +176,21 @@ def _evaluate_run(group: Any) -> None:
 
 def _files(words: str) -> tuple[str, ...]:
     return tuple(filter(None, map(str.strip, words.split(","))))
+
+
+def _change(group: Any) -> None:
+    change = _add(
+        group,
+        changing.change,
+        "compare two finished runs: no network, no inference",
+        example="change runs/2023 runs/2024 --output runs/2023-2024",
+    )
+    change.add_argument("before", help="run directory of the earlier date")
+    change.add_argument("after", help="run directory of the later date, whose settings count")
+    change.add_argument("--output", required=True, metavar="DIR", help="where to write")
+    change.add_argument(
+        "--set", action="append", metavar="A.B=C", help="override a key of change or output"
+    )
 
 
 def _model_verbs(root: Any) -> None:

@@ -12,6 +12,7 @@ import yaml
 from lspipe.change.spec import ChangeSpec
 from lspipe.demo import workflow_text
 from lspipe.errors import WorkflowError
+from lspipe.outputs import OUTPUTS
 from lspipe.workflow import (
     SCHEMA_FILE,
     TEMPLATE,
@@ -315,7 +316,7 @@ def test_what_is_refused_is_marked_by_an_editor(content, key):
         ("inference", "preset", {"paper", "balanced", "fast", "preview"}, False),
         ("inference", "runtime", {"auto", "eager", "compiled", "openvino", "cudagraph"}, False),
         ("change", "method", {"hysteresis", "subtract"}, False),
-        ("output", "write", {"geoparquet", "geojson", "gpkg"}, True),
+        ("output", "write", set(OUTPUTS), True),
         ("cluster", "kind", {"local", "address"}, True),
     ],
 )

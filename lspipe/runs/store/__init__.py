@@ -13,7 +13,16 @@ Covers Zarr v3 without sharding: several processes that write into one shard los
 reads the sharding codec only from 3.13.
 """
 
-from lspipe.runs.store.blocks import Layout, done, layout, read, write_block, write_change
+from lspipe.runs.store.blocks import (
+    Layout,
+    copy_step,
+    done,
+    layout,
+    mark_done,
+    read,
+    write_block,
+    write_change,
+)
 from lspipe.runs.store.documents import (
     RESERVED,
     check_directory,
@@ -41,6 +50,7 @@ __all__ = [
     "Layout",
     "check_directory",
     "clear",
+    "copy_step",
     "create",
     "create_change",
     "differences",
@@ -48,6 +58,7 @@ __all__ = [
     "is_locked",
     "layout",
     "lock",
+    "mark_done",
     "note_written",
     "outputs_of",
     "peek_json",

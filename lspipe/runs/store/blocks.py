@@ -8,10 +8,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import zarr
 
-from lspipe.runs.store.layers import CHANGE, DETECTIONS, EVIDENCE
+from lspipe.runs.store.layers import (
+    CHANGE,
+    DETECTION_LAYERS,
+    DETECTIONS,
+    EVIDENCE,
+    EVIDENCE_LAYERS,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -47,6 +53,35 @@ def write_block(
             target = group[name].with_config({"write_empty_chunks": True})
             target[(step, ..., *core)] = values
     group["done"][(step, *index)] = 1
+
+
+def copy_step(source: Path, run: Path, tile: str, step: int, target: int) -> None:
+    """Copy the maps and pictures of one time step of a tile from another run, but not `done`.
+
+    Args:
+        source: the other run directory, whose tile has the same grid.
+        run: the run directory.
+        tile: name of the tile's group.
+        step: index on the time axis of the other run.
+        target: index on the time axis of this one.
+    """
+    for name, layers in ((EVIDENCE, EVIDENCE_LAYERS), (DETECTIONS, DETECTION_LAYERS)):
+        old = zarr.open_group(source / name / tile, mode="r", zarr_format=3)
+        new = zarr.open_group(run / name / tile, mode="r+", zarr_format=3)
+        for layer in layers:
+            values = new[layer.name].with_config({"write_empty_chunks": True})
+            height = values.chunks[-2]
+            for top in range(0, values.shape[-2], height):
+                part = (..., slice(top, top + height), slice(None))
+                values[(target, *part)] = old[layer.name][(step, *part)]
+
+
+def mark_done(run: Path, tile: str, blocks: Sequence[tuple[int, int]]) -> None:
+    """Mark blocks (row, column) of every time step of a tile as written completely."""
+    cells = zarr.open_group(run / DETECTIONS / tile, mode="r+", zarr_format=3)["done"]
+    for step in range(cells.shape[0]):
+        for index in blocks:
+            cells[(step, *index)] = 1
 
 
 def done(run: Path, tile: str) -> NDArray[np.bool_]:
