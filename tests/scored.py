@@ -104,7 +104,7 @@ def make_run(
             layers = {"probability": codes, "quality": (~mask).astype(np.uint8)}
             store.write_block(run, name, step, (0, 0), core, detections=layers, evidence={})
     dates = {"after": {}} | ({"before": {}} if "before" in roles else {})
-    steps = [{"role": role} for role in roles]
+    steps = [{"role": role, "time": "2018-01-20T14:30:00+00:00"} for role in roles]
     store.write_json(
         run / "run.json",
         {

@@ -55,8 +55,8 @@ def coverage(area: Area, grids: Sequence[GeoBox], gaps: Sequence[gpd.GeoDataFram
             for outline, table in zip(footprints, gaps, strict=True)
         ]
     )
-    whole = _square_metres(wanted)
-    share = _square_metres(shapely.intersection(seen, wanted)) / whole if whole else 0.0
+    whole = square_metres(wanted)
+    share = square_metres(shapely.intersection(seen, wanted)) / whole if whole else 0.0
     return Coverage(min(share, 1.0), _polygons(shapely.difference(wanted, covered)))
 
 
@@ -80,7 +80,7 @@ def with_no_scene(
         )
         for table in gaps
     ]
-    size = _square_metres(cover.no_scene)
+    size = square_metres(cover.no_scene)
     # Less than a pixel (100 m2) is the bend of a tile's edge, not a place without a scene.
     if size >= 100:
         rows = {"date": list(dates), "reason": NO_SCENE, "area_m2": size}
@@ -94,6 +94,7 @@ def _polygons(geometry: Any) -> shapely.MultiPolygon:
     return shapely.MultiPolygon(polygons_of(shapely.make_valid(geometry)))
 
 
-def _square_metres(geometry: Any) -> float:
+def square_metres(geometry: Any) -> float:
+    """Return the geodesic area of polygons in longitude and latitude."""
     outlines = shapely.orient_polygons(_polygons(geometry))
     return abs(float(WGS84.geometry_area_perimeter(outlines)[0]))

@@ -8,7 +8,17 @@ import re
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from lspipe import __version__
-from lspipe.cli import adapting, changing, exporting, models, reviewing, scores, training, verbs
+from lspipe.cli import (
+    adapting,
+    changing,
+    exporting,
+    models,
+    reviewing,
+    scores,
+    summarizing,
+    training,
+    verbs,
+)
 from lspipe.cli.evaluation import evaluate
 from lspipe.cli.transfer import ALL
 from lspipe.outputs import OUTPUTS
@@ -86,6 +96,7 @@ def parser() -> argparse.ArgumentParser:
     _export(group)
     _change(group)
     _evaluate_run(group)
+    _summarize(group)
     _model_verbs(group)
     demo = _add(group, verbs.demo, "write a simulated archive", example="demo runs/demo-archive")
     demo.add_argument("folder", help="folder to write the archive and its workflow into")
@@ -191,6 +202,23 @@ def _change(group: Any) -> None:
     change.add_argument(
         "--set", action="append", metavar="A.B=C", help="override a key of change or output"
     )
+
+
+def _summarize(group: Any) -> None:
+    parser = _add(
+        group,
+        summarizing.summarize,
+        "count landslides per district, catchment or square",
+        example="summarize runs/demo --by districts.gpkg --output per-district",
+    )
+    parser.add_argument("run", help="run directory")
+    parser.add_argument("--by", metavar="FILE", help="polygons of the units")
+    parser.add_argument("--layer", metavar="NAME", help="of the file, where it has several")
+    parser.add_argument("--name", metavar="COLUMN", help="with the names (the first of text)")
+    parser.add_argument(
+        "--grid", type=float, metavar="KM", help="squares with this edge, instead of --by"
+    )
+    parser.add_argument("--output", metavar="FOLDER", help="write a layer, tables and a picture")
 
 
 def _model_verbs(root: Any) -> None:

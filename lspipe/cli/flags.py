@@ -26,6 +26,8 @@ STARTS = {
     "radius_m ": "--radius ",
     "line_buffer_m ": "--buffer ",
     "iou ": "--iou ",
+    "grid_km ": "--grid ",
+    "by, grid_km: ": "--by, --grid: ",
     "share ": "--share ",
 }
 """What a message starts with where it is about a value that was given."""

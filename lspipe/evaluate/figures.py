@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     import geopandas as gpd
+    import pandas as pd
 
     from lspipe.evaluate.calibration import Calibration
 
@@ -148,6 +149,28 @@ def draw_reliability(calibration: Calibration, path: Path, *, title: str) -> Non
     axes.set_ylim(-0.02, 1.02)
     axes.set_xlabel("confidence")
     axes.set_ylabel("share that is right")
+    _finish(figure, axes, path, title)
+
+
+def draw_frequency(table: pd.DataFrame, path: Path, *, title: str) -> None:
+    """Draw how often landslides of a size are, on logarithmic axes.
+
+    Args:
+        table: of `units.frequency`, one row or more.
+        path: of the PNG.
+        title: of the picture.
+
+    Raises:
+        MissingExtra: matplotlib is not installed.
+    """
+    figure, axes = _figure((7, 5))
+    middle = np.sqrt(table["from_m2"].to_numpy() * table["to_m2"].to_numpy())
+    axes.loglog(
+        middle, table["density_per_m2"].to_numpy(), color=COLOURS["tp"], marker="o",
+        label="landslides of the list",
+    )  # fmt: skip
+    axes.set_xlabel("area, m²")
+    axes.set_ylabel("probability density, 1/m²")
     _finish(figure, axes, path, title)
 
 

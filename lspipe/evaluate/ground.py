@@ -154,6 +154,29 @@ def counted_share(
     return np.minimum(shares.sum(axis=0), 1.0), np.where(is_there.any(axis=0), most, -1)
 
 
+def counted_pixels(table: gpd.GeoDataFrame, grounds: Sequence[Ground]) -> NDArray[np.float64]:
+    """Return how much of each polygon counts, km2.
+
+    Args:
+        table: polygons of any CRS, which may overlap.
+        grounds: of `ground_of`.
+    """
+    found = np.zeros(len(table))
+    for ground in grounds:
+        marks = Marks.of(table, np.ones(len(table), np.uint8), ground.geobox)
+        each = ground.km2 / (ground.pixels or 1)
+        for number, row in enumerate(marks.rows.tolist()):
+            _, (rows, columns) = _inside(
+                _part_around(marks.geometries[number], ground.geobox), ground.geobox.shape
+            )
+            # By strips: a unit may be as large as a tile.
+            for strip in _strips(rows.stop - rows.start):
+                part = slice(rows.start + strip.start, rows.start + strip.stop), columns
+                pixels = marks.pixels(np.array([number]), part)
+                found[row] += each * int(((pixels == 1) & ground.mask[part]).sum())
+    return found
+
+
 def steps_by_role(tile: Mapping[str, Any], *, is_two_date: bool) -> dict[str, NDArray[np.int64]]:
     """Return the steps of each date of a tile, from its entry in `run.json`."""
     roles = np.array([step["role"] for step in tile["steps"]])

@@ -12,6 +12,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 import shapely
 
 from lspipe.errors import UsageError, first_few
@@ -44,6 +45,8 @@ class Shapes:
     """The file, for messages."""
     geometry: gpd.GeoSeries
     """Valid, in EPSG:4326, without heights; the index counts the features of the file from 1."""
+    attributes: pd.DataFrame
+    """The other columns of the file, with the same index."""
     kinds: NDArray[Any]
     """`POINTS`, `LINES` or `POLYGONS` of each."""
     repaired: int
@@ -105,6 +108,9 @@ def read_shapes(path: Path | str, *, layer: str | None = None) -> Shapes:
     return Shapes(
         source=str(path) if layer is None else f"{path}, layer {layer}",
         geometry=_in_degrees(whole, table.crs, numbers, path),
+        attributes=pd.DataFrame(table.drop(columns=table.geometry.name))[is_there].set_axis(
+            numbers
+        ),
         kinds=kinds,
         repaired=repaired,
         empty=len(table) - len(plain),
@@ -148,7 +154,6 @@ def _read(path: Path, layer: str | None) -> gpd.GeoDataFrame:
 def _layers(path: Path, layer: str | None) -> gpd.GeoDataFrame:
     """Read the layer that was named, the only one, or all folders of a KML."""
     import geopandas as gpd
-    import pandas as pd
     import pyogrio
 
     inner, layer = _inside(path, layer)
