@@ -124,6 +124,13 @@ def _review(group: Any) -> None:
         "false, unsure or empty (the run's own lists)",
     )
     review.add_argument("--who", metavar="NAME", help="who decided (you)")
+    review.add_argument(
+        "--sample",
+        type=float,
+        metavar="SHARE",
+        help="draw this part of the list to decide about",
+    )
+    review.add_argument("--seed", type=int, default=0, help="of the draw (0)")
 
 
 def _export(group: Any) -> None:

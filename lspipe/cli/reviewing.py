@@ -3,30 +3,50 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from lspipe.cli.text import counted, say, show
+from lspipe.cli.text import counted, entry, say, show
 
 if TYPE_CHECKING:
     import argparse
 
+    from lspipe.evaluate.sample import Sample
     from lspipe.runs.review import Taken
 
 
 def review(options: argparse.Namespace) -> int:
-    """Take in what a person decided about the list of a run."""
+    """Take in what a person decided about the list of a run, or draw a sample to decide about."""
+    from lspipe.evaluate.sample import implied
     from lspipe.runs.review import review
 
     run = Path(options.run)
+    if options.sample is not None:
+        return _draw(options, run)
     taken = review(run, options.file, who=options.who)
     for text in taken.notes:
         say(f"note: {text}")
-    facts = {**taken.counts(), "notes": list(taken.notes)}
-    show(options, facts, lambda: review_text(run, taken))
+    sample = implied(run)
+    facts: dict[str, Any] = {**taken.counts(), "notes": list(taken.notes)}
+    if sample is not None:
+        facts["sample"] = sample.as_json()
+    show(options, facts, lambda: review_text(run, taken, sample))
     return 0
 
 
-def review_text(run: Path, taken: Taken) -> str:
+def _draw(options: argparse.Namespace, run: Path) -> int:
+    from lspipe.evaluate.sample import draw
+
+    sample, path = draw(run, options.sample, seed=options.seed)
+    facts = {"sample": sample.as_json(), "file": str(path)}
+    text = (
+        f"drawn          {sample.drawn} of {counted(sample.of, 'landslide')}\n"
+        f"decide in      {path}, column reviewed; then: lspipe review {run} {path}"
+    )
+    show(options, facts, lambda: text)
+    return 0
+
+
+def review_text(run: Path, taken: Taken, sample: Sample | None = None) -> str:
     """Say what was taken in, and where it is."""
     lines = [
         f"taken in       {counted(taken.new, 'decision')}, {taken.removed} taken back",
@@ -37,4 +57,21 @@ def review_text(run: Path, taken: Taken) -> str:
         lines.append(f"without object {taken.without_object}: kept for another list")
     if taken.reviews:
         lines.append(f"kept in        {run / 'reviews.parquet'}")
+    if sample is not None:
+        lines += entry("sample", sample_text(sample))
     return "\n".join(lines)
+
+
+def sample_text(sample: Sample) -> str:
+    """Say what the sample means for the whole list."""
+    decided = sample.true + sample.false
+    told = f"{decided} of {sample.drawn} decided"
+    if sample.left or sample.unsure or sample.gone:
+        told += f" ({sample.left} left, {sample.unsure} unsure, {sample.gone} not in the list)"
+    if sample.interval is None or sample.precision is None:
+        return told
+    low, high = sample.interval
+    return (
+        f"{told}; {sample.precision:.0%} of the list are landslides, 95 % interval {low:.0%} to "
+        f"{high:.0%}"
+    )

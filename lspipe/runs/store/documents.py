@@ -79,6 +79,7 @@ _FILES = (
     "inventory.gpkg",
     "inventory.geojson",
     "unobserved.parquet",
+    "sample.json",
     "reviews.parquet.partial",
     ".lists.json.partial",
     # After the lists: a list without this record looks edited.
@@ -96,7 +97,7 @@ _WRITTEN = ".written.json"
 _LISTS = ".lists.json"
 """What the run wrote into each file that a person may edit; see `runs/edits.py`."""
 
-_KEPT = ("reviews.parquet", "inventory.edited-*")
+_KEPT = ("reviews.parquet", "*.edited-*", "sample.gpkg")
 """Files with the work of a person; never removed."""
 
 _PARTIALS = (".*.partial", ".*.partial.*", "inventory.next.*")
