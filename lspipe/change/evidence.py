@@ -242,14 +242,16 @@ def _persistent(view: View, at: Places) -> NDArray[np.int64]:
 
 
 def _to_water(view: View, at: Places) -> NDArray[np.int64]:
-    """Return the squared distance to water on either date, where the scene class is known."""
+    """Return the squared distance to water on either date; a pixel without class knows no farther
+    than to water that was found."""
     water = np.zeros((view.wide.stop - view.wide.start, view.tile.labels.shape[1]), bool)
     for role in ("before", "after"):
         layer = view.tile.layers(role, "scl", view.wide)
         if layer is not None:
             water |= layer == SCL_CLASSES["water"]
-    is_known = _is_class(view, at, "water") != NONE
-    return np.where(is_known, squared_distances(at, water, view.lead), NONE)
+    distance = squared_distances(at, water, view.lead)
+    is_known = (_is_class(view, at, "water") != NONE) | (distance < FARTHEST_PX**2)
+    return np.where(is_known, distance, NONE)
 
 
 def _to_area_edge(view: View, at: Places) -> NDArray[np.int64]:

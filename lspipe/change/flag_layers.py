@@ -216,11 +216,12 @@ def _window(file: Any, bounds: tuple[float, float, float, float] | None) -> Any:
     whole = rasterio.windows.Window(0, 0, file.width, file.height)
     if bounds is None:
         return whole
-    wanted = rasterio.windows.from_bounds(*bounds, transform=file.transform)
-    try:
-        return wanted.round_offsets("floor").round_lengths("ceil").intersection(whole)
-    except rasterio.errors.WindowError:
-        return rasterio.windows.Window(0, 0, 0, 0)
+    west, south, east, north = bounds
+    corners = [~file.transform * (x, y) for x in (west, east) for y in (south, north)]
+    left, top = (max(0, math.floor(min(side))) for side in zip(*corners, strict=True))
+    right, bottom = (math.ceil(max(side)) for side in zip(*corners, strict=True))
+    width, height = min(right, file.width) - left, min(bottom, file.height) - top
+    return rasterio.windows.Window(left, top, max(width, 0), max(height, 0))
 
 
 def _check_crs(crs: Any, key: str, path: Path) -> None:

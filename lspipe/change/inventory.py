@@ -166,7 +166,9 @@ def _trace(
     height, width = scene.kinds.shape
     grid = scene.transform
     spans = ndimage.find_objects(found.labels)
-    boxes = np.array([(y.start, x.start, y.stop, x.stop) for y, x in spans], np.int64).reshape(-1, 4)
+    boxes = np.array([(y.start, x.start, y.stop, x.stop) for y, x in spans], np.int64).reshape(
+        -1, 4
+    )
     row, column = np.divmod(found.first, width)
     unseen, leaves = Mean(found.count), np.zeros(found.count, bool)
     for strip in strips(found.labels, rows):

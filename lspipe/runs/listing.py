@@ -165,6 +165,8 @@ def _objects(
     )
     store.create_change(run, tile.grid)
     store.write_change(run, tile.tile.name, change["state"].values, change["gain"].values)
+    # The gain is written: half a gigabyte of a tile that no object is made of.
+    change = change.drop_vars("gain")
     return delineate(change, provenance=who, area=area, layers=seen)
 
 

@@ -140,7 +140,7 @@ EVIDENCE = {
     "aoi_edge_m": Column("m", "the same to the first pixel outside of the area of interest"),
     "acquired_before": Column(
         "time",
-        "day on which half of its pixels or more were acquired by, on the earlier date",
+        "median day on which its pixels were acquired, on the earlier date",
         "time",
     ),
     "acquired_after": Column("time", "the same on the later date, or on the only one", "time"),
@@ -155,14 +155,18 @@ FLAGS = {
         "bool",
     ),
     "bare_before": Column(
-        "yes or no", "hardly any plants before (`ndvi_before` below 0.3): none to lose", "bool"
+        "yes or no",
+        "hardly any plants before (`ndvi_before` below 0.3, unless set otherwise): none to lose",
+        "bool",
     ),
     "river_bank": Column(
-        "yes or no", "close to water (`water_m` at most 30): a bank or a bar of a river", "bool"
+        "yes or no",
+        "close to water (`water_m` at most 30, unless set otherwise): a bank or a bar of a river",
+        "bool",
     ),
     "elongated": Column(
         "yes or no",
-        "long and narrow like a road (`length_width_ratio` 5 or more, `width_m` at most 50)",
+        "long and narrow like a road (`length_width_ratio` 5 or more, unless set otherwise, and `width_m` at most 50)",
         "bool",
     ),
 }
