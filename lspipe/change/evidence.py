@@ -242,8 +242,10 @@ def _persistent(view: View, at: Places) -> NDArray[np.int64]:
 
 
 def _to_water(view: View, at: Places) -> NDArray[np.int64]:
-    """Return the squared distance to water on either date; a pixel without class knows no farther
-    than to water that was found."""
+    """Return the squared distance to water on either date.
+
+    A pixel without a class says nothing where no water was found: there may be some.
+    """
     water = np.zeros((view.wide.stop - view.wide.start, view.tile.labels.shape[1]), bool)
     for role in ("before", "after"):
         layer = view.tile.layers(role, "scl", view.wide)

@@ -72,7 +72,9 @@ def outlines(
     west, north = a * left + transform.c, e * top + transform.f
     # True of most small objects: they need no tracing.
     is_full = n_px == (bottom - top) * (right - left)
-    found = shapely.box(west, e * (bottom - top) + north, a * (right - left) + west, north)
+    found: NDArray[np.object_] = np.asarray(
+        shapely.box(west, e * (bottom - top) + north, a * (right - left) + west, north)
+    )
     owner, pieces = _traced(labels, is_full)
 
     def place(corners: NDArray[np.float64], of: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -103,16 +105,20 @@ def _traced(
     mask = np.empty(labels.shape, np.bool_)
     for row in range(len(labels)):  # an index array for the whole would be 1 GB on a tile
         mask[row] = wanted[labels[row]]
-    owner, piece_of_ring, ring_of_corner = [], [], []
-    corners: list[Any] = []
+    owner: list[int] = []
+    piece_of_ring: list[int] = []
+    ring_of_corner: list[int] = []
+    corners: list[tuple[float, float]] = []
     for geometry, value in rasterio.features.shapes(labels, mask=mask, connectivity=4):
         for ring in geometry["coordinates"]:
             ring_of_corner += [len(piece_of_ring)] * len(ring)
             piece_of_ring.append(len(owner))
             corners += ring
         owner.append(int(value) - 1)
-    rings = shapely.linearrings(np.array(corners).reshape(-1, 2), indices=ring_of_corner)
-    return np.array(owner, np.int64), shapely.polygons(rings, indices=piece_of_ring)
+    rings = np.asarray(
+        shapely.linearrings(np.array(corners).reshape(-1, 2), indices=ring_of_corner)
+    )
+    return np.array(owner, np.int64), np.asarray(shapely.polygons(rings, indices=piece_of_ring))
 
 
 def outlines_by_value(

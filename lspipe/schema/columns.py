@@ -166,7 +166,8 @@ FLAGS = {
     ),
     "elongated": Column(
         "yes or no",
-        "long and narrow like a road (`length_width_ratio` 5 or more, unless set otherwise, and `width_m` at most 50)",
+        "long and narrow like a road (`length_width_ratio` 5 or more, unless set otherwise, and "
+        "`width_m` at most 50)",
         "bool",
     ),
 }

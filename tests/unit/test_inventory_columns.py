@@ -271,7 +271,7 @@ def test_a_detection_of_one_date_has_no_gain_and_its_own_probability():
 A_CUT, B_CUT = np.s_[:, :18], np.s_[:, 12:32]
 
 
-def seen_of_half(ndvi_before, ndvi_after, dark, bright, acquired, water, cut):
+def seen_of_half(ndvi, colours, acquired, water, *, cut):
     """Evidence of a tile that looks the same everywhere, but for snow and water."""
     scl = filled(4)
     # In the rim of both halves.
@@ -279,10 +279,10 @@ def seen_of_half(ndvi_before, ndvi_after, dark, bright, acquired, water, cut):
     if water is not None:
         scl[water, 10] = 6
     layers = {
-        ("before", "ndvi"): filled(ndvi_before, np.int16),
-        ("after", "ndvi"): filled(ndvi_after, np.int16),
-        ("before", "true_colour"): filled(dark, bands=(3,)),
-        ("after", "true_colour"): filled(bright, bands=(3,)),
+        ("before", "ndvi"): filled(ndvi[0], np.int16),
+        ("after", "ndvi"): filled(ndvi[1], np.int16),
+        ("before", "true_colour"): filled(colours[0], bands=(3,)),
+        ("after", "true_colour"): filled(colours[1], bands=(3,)),
         ("before", "scl"): scl,
         ("before", "acquired"): filled(acquired, np.uint16),
         ("after", "acquired"): filled(acquired + 400, np.uint16),
@@ -307,7 +307,10 @@ def joined(*, reverse=False):
     parts = [
         (
             delineate(
-                maps(b, a, cut), provenance=given, area=area[cut], layers=seen_of_half(*seen, cut)
+                maps(b, a, cut),
+                provenance=given,
+                area=area[cut],
+                layers=seen_of_half(*seen, cut=cut),
             ),
             TileMap(given.tile, WORLD[cut]),
         )
@@ -317,14 +320,14 @@ def joined(*, reverse=False):
                 here_after,
                 A_CUT,
                 who("33TWE", ("b2", "b1"), ("a1",)),
-                (5000, -32768, 60, 80, 17200, 15),
+                ((5000, -32768), (60, 80), 17200, 15),
             ),
             (
                 before,
                 after,
                 B_CUT,
                 who("33TXE", ("b1", "b3"), ("a0", "a2")),
-                (8000, 2000, 90, 190, 17300, None),
+                ((8000, 2000), (90, 190), 17300, None),
             ),
         )
     ]

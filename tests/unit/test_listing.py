@@ -377,7 +377,8 @@ def test_a_list_has_the_evidence_that_the_run_stored(archive, tmp_path):
     assert row["acquired_before"] == pd.Timestamp("2017-01-15", tz="UTC")
     assert row["acquired_after"] == pd.Timestamp("2018-01-20", tz="UTC")
     assert (row["tile_edge_m"], row["aoi_edge_m"]) == (210, 500)
-    assert not row["bare_before"] and not row["river_bank"]
+    assert not row["bare_before"]
+    assert not row["river_bank"]
     assert row["rank"] == 1
 
 

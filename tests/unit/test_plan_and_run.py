@@ -147,7 +147,7 @@ def test_a_layer_of_flags_that_is_no_map_is_refused_before_anything_is_written(
     assert not (tmp_path / "run").exists()
 
 
-def test_flags_decide_the_list_and_no_probability(world, with_roads, tmp_path):
+def test_flags_decide_the_list_and_no_probability(world, with_roads):
     workflow, path = with_roads
     plain = plan_only(Workflow.from_file(world.workflow))
     one = plan_only(workflow)
