@@ -9,9 +9,9 @@ with their columns (`delineate`), the evidence among them, flags and rank, and G
 same with half of the objects: twice as many should take about twice as long.
 Target: 60 s and 2 GB on two cores.
 
-Result, 2026-11-29, 2 cores of an Intel Xeon (model 207) that eight processes shared: 98 512 objects in
-56 s of processor time and 110 s of wall time, 49 442 in 49 s and 79 s. Peak 3.7 GiB: short of the
-target for memory, by comparing and labelling; the evidence adds nothing to it.
+Result, 2026-11-29, 2 cores of an Intel Xeon (model 207) that eight processes shared: 98 512 objects
+in 56 s of processor time and 110 s of wall time, 49 442 in 49 s and 79 s. Peak 3.7 GiB: short of
+the target for memory, by comparing and labelling; the evidence adds nothing to it.
 """
 
 from __future__ import annotations
