@@ -29,7 +29,7 @@ WORDS = {
     "object": "keys and values",
 }  # fmt: skip
 
-EXAMPLES = ("package.module:name", "my-valley", "18GYS", "4GiB")
+EXAMPLES = ("package.module:name", "my-valley", "roads", "18GYS", "4GiB")
 """A pattern is shown as the first of these that it takes; regular expressions are hard to read."""
 
 TOLD = {"title", "description", "default"}
@@ -112,15 +112,19 @@ def _keys(
         inner = _spec(key, specs)
         if inner is not None:
             yield from _keys(inner, specs, f"{parent}{name}.")
+        each = _spec(key.get("items", {}), specs)
+        if each is not None:
+            yield from _keys(each, specs, f"{parent}{name}[].")
 
 
 def _required(spec: dict[str, Any], specs: dict[str, Any], parent: str = "") -> Iterator[str]:
     for name in spec.get("required", []):
         yield f"{parent}{name}"
     for name, key in spec["properties"].items():
-        inner = _spec(key, specs)
-        if inner is not None:
-            yield from _required(inner, specs, f"{parent}{name}.")
+        for one, mark in ((key, ""), (key.get("items", {}), "[]")):
+            inner = _spec(one, specs)
+            if inner is not None:
+                yield from _required(inner, specs, f"{parent}{name}{mark}.")
 
 
 def _table(
@@ -188,6 +192,10 @@ def _object(told: dict[str, Any]) -> str:
     """Say what free keys hold."""
     values = told.pop("additionalProperties", True)
     told.pop("propertyNames", None)
+    told.pop("required", None)
+    named = told.pop("properties", None)
+    if named:
+        return f"keys {', '.join(f'`{name}`' for name in named)}"
     known = values.get("properties") if isinstance(values, dict) else None
     if not known:
         return WORDS["object"]

@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, PrivateAttr, field_validator
 
+from lspipe.change.flag_spec import FlagsSpec
 from lspipe.change.spec import ChangeSpec
 from lspipe.clusters import ClusterSpec, ExecutionSpec
 from lspipe.cube.spec import CubeSpec
@@ -70,6 +71,8 @@ class Workflow(BaseModel):
     """How the model is applied."""
     change: ChangeSpec = ChangeSpec()
     """How two dates are compared."""
+    flags: FlagsSpec = FlagsSpec()
+    """Which objects of the list are marked, as they may be no landslides."""
     output: OutputSpec = OutputSpec()
     """Where the results go, and in which formats."""
     cluster: ClusterSpec = ClusterSpec()
@@ -165,6 +168,7 @@ def _paths(workflow: Workflow) -> dict[str, str | None]:
         "model.item": workflow.model.item,
         "output.path": workflow.output.path,
         "evaluate.truth": workflow.evaluate.truth,
+        **{f"flags.layers.{n}.path": one.path for n, one in enumerate(workflow.flags.layers)},
     }
 
 
@@ -408,6 +412,8 @@ change:
   before_below: 0.3                 # new where it was at most this before
   tolerance_px: 1                   # misregistration between the dates
   min_area_m2: 900
+
+flags: {}                           # or {layers: [{name: roads, path: roads.gpkg, buffer_m: 30}]}
 
 output:
   path: runs/villa-santa-lucia

@@ -8,11 +8,18 @@
     components   connected components, joined over block borders
     outlines     pixels of an object -> its outline and its measures
     inventory    a map or a change -> a table of whole objects
+    neighbours   labelled objects -> the pixels in them, around them and beside their edges
+    evidence     objects and what was stored of both dates -> what helps to judge each object
     joining      inventories of tiles -> one list, each landslide once
+    flag_spec    which columns of yes or no a list has; the section `flags:`
+    flags        a list with its evidence -> why an object may be no landslide
+    flag_layers  files of a person's own -> the share of each object inside of them
+    ranking      a list with its flags -> the order in which to look at it
     unobserved   quality bits -> polygons of what was not observed
     coverage     area, tiles and gaps -> the share that was observed
     decisions    a file in which a person reviewed a list -> what was decided
     carrying     reviewed objects and a new list -> which object each decision is about
 
-Numbers in, numbers and tables out; `decisions.py` alone reads a file, and nothing writes one.
+Numbers in, numbers and tables out; `decisions.py` and `flag_layers.py` read files, and nothing
+writes one.
 """

@@ -6,13 +6,15 @@ object's pixels, the probability that its status is right if the two dates were 
 person who checks the list, not a calibrated probability.
 
 See also: `classified.py` (what is read), `objects.py` (what an object is), `outlines.py` (its
-measures), `joining.py` (joining tiles), `unobserved.py` (what was not observed).
+measures), `evidence.py` (what helps to judge it), `joining.py` (joining tiles), `unobserved.py`
+(what was not observed).
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import geopandas as gpd
 import numpy as np
@@ -22,10 +24,11 @@ from scipy import ndimage
 
 from lspipe.change.classified import Classified, classify
 from lspipe.change.components import BLOCK, Components, label
+from lspipe.change.evidence import EVIDENCE, Mean, Surveyed, gather
+from lspipe.change.neighbours import strips
 from lspipe.change.objects import select, summarise
-from lspipe.change.outlines import measures, outline
-from lspipe.preprocess.masks import spread
-from lspipe.schema import INVENTORY_COLUMNS, check_inventory, grown
+from lspipe.change.outlines import measures, outlines
+from lspipe.schema import INVENTORY_COLUMNS, check_inventory
 from lspipe.schema.columns import COLUMNS
 
 if TYPE_CHECKING:
@@ -33,6 +36,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
     from pyproj import CRS
+
+    from lspipe.change.evidence import Layers
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,6 +67,7 @@ def delineate(
     threshold: float | None = None,
     provenance: Provenance | None = None,
     area: NDArray[np.bool_] | None = None,
+    layers: Layers | None = None,
     block: int | tuple[int, int] = BLOCK,
 ) -> gpd.GeoDataFrame:
     """Turn a map into whole objects with their attributes.
@@ -82,11 +88,14 @@ def delineate(
             that the map carries.
         area: (y, x) bool, True = inside the area of interest; adds the flag column `aoi_edge`, True
             for an object with a pixel outside the area in it or in its 1-pixel rim.
+        layers: what was stored of the dates, as `evidence.Layers`; adds the columns of
+            `evidence.EVIDENCE`. None = the list has none of them.
         block: pixels labelled at a time; never changes the result.
 
     Returns:
         A row per object, sorted by id, in the map's CRS: `schema.INVENTORY_COLUMNS`, then
-        `tile_edge` (True = cut by the edge of the map), then `aoi_edge` if `area` is given.
+        `tile_edge` (True = cut by the edge of the map), then `aoi_edge` if `area` is given, then
+        the evidence if `layers` are.
         `undetermined_fraction` is the share of pixels not observed (on both dates, where there are
         two) among the object's pixels and their 8 neighbours.
 
@@ -114,26 +123,31 @@ def delineate(
     # 3 % of slack over the grid's area: the geodesic area is known once there is an outline.
     wanted = statistics["n_px"].to_numpy() * pixel_m2 * 1.03 >= min_area_m2
     found = select(found, wanted)
-    traced = _trace(scene, found, area)
+    statistics = statistics[wanted].reset_index(drop=True)
+    rows = block if isinstance(block, int) else block[0]
+    traced = _trace(scene, found, statistics["n_px"].to_numpy(), area, rows)
     measured = measures(traced["geometry"].to_numpy(), scene.crs)
-    columns = [statistics[wanted].reset_index(drop=True), traced, measured]
+    columns = [statistics, traced, measured]
+    more = ["tile_edge"] if area is None else ["tile_edge", "aoi_edge"]
+    if layers is not None:
+        columns.append(_evidence(scene, found, area, layers, rows))
+        more += EVIDENCE
     table = pd.concat(columns, axis=1)
     table["confidence"] = table["evidence"] * (1 - table["undetermined_fraction"])
     table = _describe(table, provenance or _dates_of(map_or_change), scene.crs)
     table = table[table["area_m2"] >= min_area_m2].sort_values("id", ignore_index=True)
-    flags = ["tile_edge"] if area is None else ["tile_edge", "aoi_edge"]
-    return as_inventory(table, flags=flags, crs=scene.crs)
+    return as_inventory(table, more=more, crs=scene.crs)
 
 
-def as_inventory(table: pd.DataFrame, *, flags: list[str], crs: CRS | int) -> gpd.GeoDataFrame:
+def as_inventory(table: pd.DataFrame, *, more: list[str], crs: CRS | int) -> gpd.GeoDataFrame:
     """Return a table as a checked inventory: promised columns in order, typed even where null.
 
     Args:
-        table: every column of `schema.INVENTORY_COLUMNS` that is known, and the flags.
-        flags: bool columns that follow.
+        table: every column of `schema.INVENTORY_COLUMNS` that is known, and more.
+        more: columns of `schema.columns.COLUMNS` that follow.
         crs: of the column `geometry`.
     """
-    typed = table.reindex(columns=[*INVENTORY_COLUMNS, *flags])
+    typed = table.reindex(columns=[*INVENTORY_COLUMNS, *more])
     kinds = {str(name): COLUMNS[str(name)].dtype for name in typed if name != "geometry"}
     typed = typed.astype({name: kind for name, kind in kinds.items() if kind != "time"})
     for name in (name for name, kind in kinds.items() if kind == "time"):
@@ -141,25 +155,58 @@ def as_inventory(table: pd.DataFrame, *, flags: list[str], crs: CRS | int) -> gp
     return check_inventory(gpd.GeoDataFrame(typed, geometry="geometry", crs=crs))
 
 
-def _trace(scene: Classified, found: Components, area: NDArray[np.bool_] | None) -> pd.DataFrame:
+def _trace(
+    scene: Classified,
+    found: Components,
+    n_px: NDArray[np.int64],
+    area: NDArray[np.bool_] | None,
+    rows: int,
+) -> pd.DataFrame:
     """Return outline, corner of the first pixel, edge flags and unobserved share per object."""
-    names = ["geometry", "x", "y", "tile_edge", "aoi_edge", "undetermined_fraction"]
     height, width = scene.kinds.shape
     grid = scene.transform
-    rows: list[tuple[Any, ...]] = []
-    for index, (tall, broad) in enumerate(ndimage.find_objects(found.labels)):
-        corner = grid * grid.translation(broad.start, tall.start)
-        shape = outline(found.labels[tall, broad] == index + 1, corner)
-        wide = grown((tall, broad), 1, (height, width))
-        rim = spread(found.labels[wide] == index + 1, 1)
-        row, column = divmod(int(found.first[index]), width)
-        is_cut = 0 in {tall.start, broad.start} or tall.stop == height or broad.stop == width
-        leaves = area is not None and not area[wide][rim].all()
-        unseen = float(scene.is_unseen[wide][rim].mean())
-        rows.append(
-            (shape, grid.c + column * grid.a, grid.f + row * grid.e, is_cut, leaves, unseen)
-        )
-    return pd.DataFrame(rows, columns=names)
+    spans = ndimage.find_objects(found.labels)
+    boxes = np.array([(y.start, x.start, y.stop, x.stop) for y, x in spans], np.int64).reshape(
+        -1, 4
+    )
+    row, column = np.divmod(found.first, width)
+    unseen, leaves = Mean(found.count), np.zeros(found.count, bool)
+    for strip in strips(found.labels, rows):
+        at = strip.around
+        unseen.add(at.index, scene.is_unseen[strip.rows][at.row, at.column].astype(np.int64))
+        if area is not None:
+            leaves[at.index[~area[strip.rows][at.row, at.column]]] = True
+    return pd.DataFrame(
+        {
+            "geometry": outlines(found.labels, boxes, n_px, grid),
+            "x": grid.c + column * grid.a,
+            "y": grid.f + row * grid.e,
+            "tile_edge": (boxes[:, :2] == 0).any(axis=1)
+            | (boxes[:, 2] == height)
+            | (boxes[:, 3] == width),
+            "aoi_edge": leaves,
+            "undetermined_fraction": unseen.result(),
+        }
+    )
+
+
+def _evidence(
+    scene: Classified,
+    found: Components,
+    area: NDArray[np.bool_] | None,
+    layers: Layers,
+    rows: int,
+) -> pd.DataFrame:
+    tile = Surveyed(
+        labels=found.labels,
+        kinds=scene.kinds,
+        before=scene.before,
+        after=scene.after,
+        area=area,
+        layers=layers,
+        pixel_m=math.sqrt(abs(scene.transform.a * scene.transform.e)),
+    )
+    return gather(tile, found.count, rows=rows)
 
 
 def _dates_of(map_or_change: xr.DataArray | xr.Dataset) -> Provenance:

@@ -32,7 +32,9 @@ import shapely
 from pyproj import CRS, Transformer
 
 from lspipe.change.components import group
+from lspipe.change.evidence import EVIDENCE
 from lspipe.change.inventory import as_inventory
+from lspipe.change.neighbours import FARTHEST_PX
 from lspipe.change.outlines import WGS84, measures, polygons_of
 from lspipe.schema import INVENTORY_COLUMNS
 from lspipe.search.areas import footprint
@@ -79,17 +81,18 @@ def join_tiles(
         min_area_m2: smallest object kept, geodesic square metres.
 
     Returns:
-        A row per object, sorted by id, in EPSG:4326, with the columns and flags of `delineate`.
-        Measures are those in the UTM zone of `tile`. For an object joined from several parts, means
-        are weighted by pixels, `n_px` is the area in pixels, the items are those of all its tiles,
-        and `tile_edge` is True if the object reaches the outer edge of these tiles together.
+        A row per object, sorted by id, in EPSG:4326, with the columns of `delineate`. Measures are
+        those in the UTM zone of `tile`. For an object joined from several parts, means are weighted
+        by pixels, `n_px` is the area in pixels, the items are those of all its tiles, `tile_edge`
+        is True if the object reaches the outer edge of these tiles together, and evidence is joined
+        as `evidence.EVIDENCE` has it.
 
     Raises:
         ValueError: no inventories, or not one per tile.
     """
     if not inventories or len(inventories) != len(tiles):
         raise ValueError(f"{len(inventories)} inventories of {len(tiles)} tiles: expected the same")
-    flags = [name for name in inventories[0].columns if name not in INVENTORY_COLUMNS]
+    more = [name for name in inventories[0].columns if name not in INVENTORY_COLUMNS]
     order = sorted(range(len(tiles)), key=lambda index: tiles[index].name)
     tiles = [tiles[index] for index in order]
     tables = [inventories[index] for index in order]
@@ -116,7 +119,7 @@ def join_tiles(
             done += _one_object(parts, tiles)
     joined = pd.DataFrame(pd.concat([table for table in done if len(table)] or done[:1]))
     joined = joined[joined["area_m2"] >= min_area_m2].sort_values("id", ignore_index=True)
-    return as_inventory(joined, flags=flags, crs=4326)
+    return as_inventory(joined, more=more, crs=4326)
 
 
 def _pairs(
@@ -231,7 +234,23 @@ def _merged(
         row["aoi_edge"] = table["aoi_edge"].any()
     grids = shapely.union_all([_grid_outline(tiles[number], crs) for number in parts])
     row["tile_edge"] = shapely.dwithin(outline, grids.boundary, math.sqrt(pixel) / 2)
+    if "tile_edge_m" in row:
+        _join_evidence(row, table)
+        # To the centre of the first pixel outside.
+        beyond = shapely.distance(outline, grids.boundary) + math.sqrt(pixel)
+        row["tile_edge_m"] = min(beyond, FARTHEST_PX * math.sqrt(pixel))
     return [in_degrees(row)]
+
+
+def _join_evidence(row: gpd.GeoDataFrame, table: gpd.GeoDataFrame) -> None:
+    """Write the evidence of all parts into a row; empty cells count for nothing."""
+    for name, column in EVIDENCE.items():
+        is_known = table[name].notna()
+        if column.joined == "mean" and is_known.any():
+            known = table[is_known]
+            row[name] = np.average(known[name], weights=known["n_px"])
+        elif column.joined == "least":
+            row[name] = table[name].min()
 
 
 def _grid_outline(tile: TileMap, crs: CRS) -> shapely.Polygon:

@@ -38,26 +38,87 @@ def polygons_of(geometry: shapely.Geometry) -> list[shapely.Polygon]:
 
 
 def outline(mask: NDArray[np.bool_], transform: Affine) -> shapely.Polygon | shapely.MultiPolygon:
-    """Return the valid polygon of the True pixels, with holes, along the pixel edges.
-
-    Parts that touch only at a corner become parts of a MultiPolygon; a ring that touches itself at
-    a corner is split, so the result is valid and its area is exactly that of the pixels.
+    """Return the outline of the True pixels, as `outlines` does.
 
     Args:
         mask: (y, x) bool, at least one True.
         transform: pixel (column, row) corners to coordinates.
     """
-    if mask.all():
-        # True of most small objects, and a hundred times faster than GDAL.
-        height, width = mask.shape
-        (west, north), (east, south) = transform * (0, 0), transform * (width, height)
-        whole: shapely.Polygon = shapely.box(west, south, east, north)
-        return whole
-    # 4-connected pieces: an 8-connected GDAL polygon may cross itself at a diagonal contact.
-    shapes = rasterio.features.shapes(
-        mask.astype(np.uint8), mask=mask, connectivity=4, transform=transform
+    whole = np.array([[0, 0, *mask.shape]])
+    count = np.array([np.count_nonzero(mask)])
+    found: shapely.Polygon = outlines(mask.astype(np.int32), whole, count, transform)[0]
+    return found
+
+
+def outlines(
+    labels: NDArray[np.int32],
+    boxes: NDArray[np.int64],
+    n_px: NDArray[np.int64],
+    transform: Affine,
+) -> NDArray[np.object_]:
+    """Return the valid polygon of each label, with holes, along the pixel edges.
+
+    Parts that touch only at a corner become parts of a MultiPolygon; a ring that touches itself at
+    a corner is split, so the result is valid and its area is exactly that of the pixels.
+
+    Args:
+        labels: (y, x), 0 = nothing, else 1..n.
+        boxes: (n, 4) first row and column of each label, and those after its last.
+        n_px: (n,) pixels of each label.
+        transform: pixel (column, row) corners to coordinates.
+    """
+    top, left, bottom, right = boxes.T
+    a, e = transform.a, transform.e
+    west, north = a * left + transform.c, e * top + transform.f
+    # True of most small objects: they need no tracing.
+    is_full = n_px == (bottom - top) * (right - left)
+    found: NDArray[np.object_] = np.asarray(
+        shapely.box(west, e * (bottom - top) + north, a * (right - left) + west, north)
     )
-    return _polygonal([shapely.geometry.shape(geometry) for geometry, _ in shapes])
+    owner, pieces = _traced(labels, is_full)
+
+    def place(corners: NDArray[np.float64], of: NDArray[np.int64]) -> NDArray[np.float64]:
+        # From the corner of each object, so that it has the same coordinates wherever it is traced.
+        x, y = a * (corners[:, 0] - left[of]) + west[of], e * (corners[:, 1] - top[of]) + north[of]
+        return np.stack([x, y], axis=1)
+
+    corners, piece = shapely.get_coordinates(pieces, return_index=True)
+    pieces = shapely.set_coordinates(pieces, place(corners, owner[piece]))
+    is_plain = shapely.is_valid(pieces) & (np.bincount(owner, minlength=len(boxes))[owner] == 1)
+    found[owner[is_plain]] = shapely.orient_polygons(pieces[is_plain])
+    rest = np.flatnonzero(~is_plain)
+    rest = rest[np.argsort(owner[rest], kind="stable")]
+    for same in np.split(rest, np.flatnonzero(np.diff(owner[rest])) + 1):
+        if len(same):
+            found[owner[same[0]]] = _polygonal(pieces[same].tolist())
+    return found
+
+
+def _traced(
+    labels: NDArray[np.int32], is_full: NDArray[np.bool_]
+) -> tuple[NDArray[np.int64], NDArray[np.object_]]:
+    """Return the 4-connected pieces of the labels that are not full, in pixels, and whose they are.
+
+    4-connected: an 8-connected polygon of GDAL may cross itself at a diagonal contact.
+    """
+    wanted = np.concatenate([[False], ~is_full])
+    mask = np.empty(labels.shape, np.bool_)
+    for row in range(len(labels)):  # an index array for the whole would be 1 GB on a tile
+        mask[row] = wanted[labels[row]]
+    owner: list[int] = []
+    piece_of_ring: list[int] = []
+    ring_of_corner: list[int] = []
+    corners: list[tuple[float, float]] = []
+    for geometry, value in rasterio.features.shapes(labels, mask=mask, connectivity=4):
+        for ring in geometry["coordinates"]:
+            ring_of_corner += [len(piece_of_ring)] * len(ring)
+            piece_of_ring.append(len(owner))
+            corners += ring
+        owner.append(int(value) - 1)
+    rings = np.asarray(
+        shapely.linearrings(np.array(corners).reshape(-1, 2), indices=ring_of_corner)
+    )
+    return np.array(owner, np.int64), np.asarray(shapely.polygons(rings, indices=piece_of_ring))
 
 
 def outlines_by_value(

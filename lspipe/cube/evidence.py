@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lspipe.schema import CUBE_NODATA
+from lspipe.schema import CUBE_NODATA, TRUE_COLOUR_WHITE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 BANDS = ("B04", "B03", "B02", "B08")
 """Bands that the evidence needs, where the item has them."""
 
-BRIGHTEST = 3000
-"""Reflectance x 1e4 that becomes white: Sentinel-2 true colour is usually stretched to 0..0.3."""
+BRIGHTEST = round(TRUE_COLOUR_WHITE * 10000)
+"""Reflectance x 1e4 that becomes white."""
 
 
 def true_colour(bands: Mapping[str, NDArray[np.int16]]) -> NDArray[np.uint8]:

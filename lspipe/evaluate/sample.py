@@ -18,8 +18,8 @@ from lspipe.errors import StoreError, UsageError
 from lspipe.evaluate.spread import wilson
 from lspipe.evaluate.truth import CLAIMED
 from lspipe.outputs import whole
+from lspipe.outputs.for_people import for_people
 from lspipe.outputs.qgis_styles import as_qml, list_style
-from lspipe.outputs.rounded import rounded
 from lspipe.outputs.styled import write_styled
 from lspipe.runs import store
 from lspipe.runs.opened import open_run
@@ -132,7 +132,7 @@ def _claimed(listed: gpd.GeoDataFrame) -> gpd.GeoDataFrame:
 
 
 def _write(rows: gpd.GeoDataFrame, path: Path) -> None:
-    table = rounded(rows)
+    table = for_people(rows)
     style = as_qml(list_style([str(name) for name in table.columns.drop("geometry")]))
     with whole(path) as partial:
         write_styled({"sample": table}, partial, styles={"sample": style})

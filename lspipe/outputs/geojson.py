@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pyogrio
 
 from lspipe.outputs.credit import credit
-from lspipe.outputs.rounded import rounded
+from lspipe.outputs.for_people import for_people
 from lspipe.search.degrees import in_degrees
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ def write(run: Run, path: Path) -> None:
     """Write the list; see the contract in `lspipe.outputs`."""
     # 7 decimals are 1 cm: the pixels are 10 m.
     pyogrio.write_dataframe(
-        rounded(in_degrees(run.inventory)),
+        for_people(in_degrees(run.inventory)),
         path,
         driver="GeoJSON",
         geometry_type="Unknown",

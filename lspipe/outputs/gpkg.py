@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from lspipe.outputs.credit import credit
+from lspipe.outputs.for_people import for_people
 from lspipe.outputs.qgis_styles import as_qml, gaps_style, list_style
-from lspipe.outputs.rounded import rounded
 from lspipe.outputs.styled import write_styled
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ STYLES = {LAYER: list_style, GAPS: gaps_style}
 
 def write(run: Run, path: Path) -> None:
     """Write the list; see the contract in `lspipe.outputs`."""
-    tables = {LAYER: rounded(run.inventory), GAPS: rounded(run.unobserved)}
+    tables = {LAYER: for_people(run.inventory), GAPS: for_people(run.unobserved)}
     styles = {
         name: as_qml(STYLES[name]([str(column) for column in table.columns.drop("geometry")]))
         for name, table in tables.items()

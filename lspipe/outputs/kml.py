@@ -12,7 +12,7 @@ import shapely
 
 from lspipe.outputs import colours
 from lspipe.outputs.credit import credit
-from lspipe.outputs.rounded import rounded
+from lspipe.outputs.for_people import for_people
 from lspipe.schema.columns import COLUMNS, STATUSES
 from lspipe.search.degrees import in_degrees
 
@@ -46,7 +46,7 @@ def _document(run: Run) -> ET.Element:
     _sub(document, "description", credit(run))
     for status, colour in colours.STATUSES.items():
         document.append(_style(status, colour))
-    table = rounded(in_degrees(run.inventory))
+    table = for_people(in_degrees(run.inventory))
     for status in STATUSES:
         rows = table[table["status"] == status]
         if len(rows):

@@ -16,7 +16,7 @@ import pandas as pd
 import pyogrio
 
 from lspipe.outputs.credit import credit
-from lspipe.outputs.rounded import rounded
+from lspipe.outputs.for_people import for_people
 from lspipe.schema.columns import COLUMNS
 from lspipe.search.degrees import in_degrees
 
@@ -43,7 +43,7 @@ _SHORTER = (
 
 def write(run: Run, path: Path) -> None:
     """Write the list; see the contract in `lspipe.outputs`."""
-    table = _plain(rounded(in_degrees(run.inventory)))
+    table = _plain(for_people(in_degrees(run.inventory)))
     names = short_names(str(name) for name in table.columns if name != "geometry")
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=".shp.", suffix=".partial") as place:
         folder = Path(place)

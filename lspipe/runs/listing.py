@@ -1,7 +1,7 @@
 """Stored maps of a run -> change, the list of landslides, what was not observed, output files.
 
-Reads only the run directory, never the archive or the network: after an edit of the section
-`change` of the workflow, the list is made again in seconds.
+Reads only the run directory and the layers of flags, never the archive or the network: after an
+edit of the sections `change` or `flags` of the workflow, the list is made again in seconds.
 """
 
 from __future__ import annotations
@@ -16,8 +16,11 @@ from odc.geo.xr import xr_coords
 from lspipe import outputs
 from lspipe.change.compare import compare
 from lspipe.change.coverage import coverage, with_no_scene
+from lspipe.change.flag_layers import read_layers, shares
+from lspipe.change.flags import flag, flags_of
 from lspipe.change.inventory import Provenance, delineate
 from lspipe.change.joining import TileMap, join_tiles
+from lspipe.change.ranking import rank
 from lspipe.change.unobserved import unobserved
 from lspipe.cube.composite import lower_median
 from lspipe.outputs import geoparquet
@@ -26,6 +29,7 @@ from lspipe.runs import edits, review, store
 from lspipe.runs.opened import Run
 from lspipe.runs.publish import publish
 from lspipe.runs.record import run_json
+from lspipe.runs.seen import Seen
 from lspipe.runs.store import DETECTIONS, NOT_PROCESSED
 from lspipe.schema import CODE_NODATA, Quality
 
@@ -36,6 +40,7 @@ if TYPE_CHECKING:
     import geopandas as gpd
     from numpy.typing import NDArray
 
+    from lspipe.change.flag_layers import ReadLayer
     from lspipe.runs.plan import Plan, TilePlan
 
 
@@ -65,7 +70,12 @@ def write(run: Path, plan: Plan) -> Listed:
     Args:
         run: a run directory whose blocks are all, or in part, done.
         plan: of the run.
+
+    Raises:
+        WorkflowError: a layer of flags cannot be read.
     """
+    # Before anything is written: a file may have gone since it was checked.
+    layers = read_layers(plan.workflow.flags, plan.workflow.folder, plan.area.geometry)
     tables, gaps, failed_reads = [], [], 0
     for tile in plan.tiles:
         codes = _codes(run, plan, tile)
@@ -75,6 +85,7 @@ def write(run: Path, plan: Plan) -> Listed:
         gaps.append(_gaps(tile, quality, codes))
     maps = [TileMap(tile.tile.name, tile.tile.geobox) for tile in plan.tiles]
     inventory = join_tiles(tables, maps, min_area_m2=plan.workflow.change.min_area_m2)
+    inventory = _flagged(inventory, plan, layers)
     cover = coverage(plan.area, [tile.tile.geobox for tile in plan.tiles], gaps)
     missing = with_no_scene(gaps, cover, dates=tuple(plan.workflow.dates.ranges()))
     taken = review.take_in(run)
@@ -153,14 +164,16 @@ def _objects(
     run: Path, plan: Plan, tile: TilePlan, codes: dict[str, NDArray[np.uint16]]
 ) -> gpd.GeoDataFrame:
     """Return the objects of one tile, and write its change arrays."""
-    who = _provenance(plan, tile)
+    who, seen = _provenance(plan, tile), Seen(run, tile)
     maps = {role: _on_grid(tile, values) for role, values in codes.items()}
     # Also if the whole tile is inside: the tables of all tiles need the same flags.
     area = _area(tile)
     if area is None:
         area = np.ones(tile.tile.geobox.shape, bool)
     if "before" not in maps:
-        return delineate(maps["after"], threshold=plan.threshold, provenance=who, area=area)
+        return delineate(
+            maps["after"], threshold=plan.threshold, provenance=who, area=area, layers=seen
+        )
     spec = plan.workflow.change
     change = compare(
         maps["before"],
@@ -173,7 +186,18 @@ def _objects(
     )
     store.create_change(run, tile.grid)
     store.write_change(run, tile.tile.name, change["state"].values, change["gain"].values)
-    return delineate(change, provenance=who, area=area)
+    # The gain is written: half a gigabyte of a tile that no object is made of.
+    change = change.drop_vars("gain")
+    return delineate(change, provenance=who, area=area, layers=seen)
+
+
+def _flagged(
+    inventory: gpd.GeoDataFrame, plan: Plan, layers: Mapping[str, ReadLayer]
+) -> gpd.GeoDataFrame:
+    """Add the flags of the workflow, and the order in which to look at the objects."""
+    spec = plan.workflow.flags
+    flagged = flag(inventory, spec, shares(inventory, layers))
+    return rank(flagged, flags_of(flagged, spec))
 
 
 def _area(tile: TilePlan) -> NDArray[np.bool_] | None:

@@ -7,13 +7,15 @@ differences; if nothing was computed in it yet, it is planned anew.
 
 from __future__ import annotations
 
+import json
 import logging
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from lspipe.change.flag_spec import FlagsSpec
 from lspipe.errors import (
     CatalogError,
     LoadError,
@@ -290,6 +292,17 @@ def whats_left(prepared: Prepared) -> str:
         return "only the list: all blocks are done"
     if previous["fingerprints"]["change"] == prepared.plan.change_fingerprint:
         return "only the list and its files: all blocks are done"
-    asked = prepared.plan.workflow.model_dump(mode="json")["change"]
-    differs = "; ".join(store.differences(previous["workflow"]["change"], asked))
-    return f"only change, list and files (change: {differs or 'the model item'})"
+    return f"only change, list and files ({_edited(previous['workflow'], prepared.plan.workflow)})"
+
+
+def _edited(earlier: Mapping[str, Any], workflow: Workflow) -> str:
+    """Return in words what changed of the sections that decide the list."""
+    asked = workflow.model_dump(mode="json")
+    # A run that an earlier lspipe made has no such section.
+    without = {"flags": json.loads(json.dumps(asdict(FlagsSpec())))}
+    found = []
+    for section in ("change", "flags"):
+        lines = store.differences({**without, **earlier}[section], asked[section])
+        found += [f"{section}: {'; '.join(lines)}"] if lines else []
+    layers = " or the file of a layer of flags" if workflow.flags.layers else ""
+    return "; ".join(found) or f"change: the model item{layers}"

@@ -56,8 +56,8 @@ def check_before_search(workflow: Workflow, run: Path) -> None:
     """Refuse, before a server is asked, what could not be run in this directory.
 
     Raises:
-        UsageError: the model item cannot be used, the directory holds other files, or the scenes
-            have nothing that the mask could be made of.
+        UsageError: the model item or a layer of flags cannot be used, the directory holds other
+            files, or the scenes have nothing that the mask could be made of.
     """
     if run.exists():
         from lspipe.runs import store  # zarr takes a while, and mostly there is no folder yet
@@ -68,12 +68,26 @@ def check_before_search(workflow: Workflow, run: Path) -> None:
 
         files_of(workflow.output.write)
     read_model(workflow)
+    check_layers(workflow)
     collection = workflow.search.collection
     if workflow.cube.mask.scl and collection in WITHOUT_CLASSES:
         raise WorkflowError(
             f"cube.mask.scl: scenes of {collection} have no scene classes (SCL); set it to [] to "
             "run without a cloud mask, or take a collection of level L2A"
         )
+
+
+def check_layers(workflow: Workflow) -> None:
+    """Read the layers of flags, as the list will when all is computed.
+
+    Raises:
+        WorkflowError: as `flag_layers.read_layers`.
+    """
+    if workflow.flags.layers:
+        from lspipe.change.flag_layers import read_layers  # GDAL takes a while
+
+        area = read_area(workflow.aoi, workflow.folder)
+        read_layers(workflow.flags, workflow.folder, area.geometry)
 
 
 def _notes(workflow: Workflow, km2: float) -> list[str]:

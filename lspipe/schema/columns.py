@@ -24,7 +24,9 @@ class Column:
         return _DIGITS.get(self.unit)
 
 
-_DIGITS = {"m²": 0, "m": 1, "1": 2, "0 to 1": 3, "-1 to 1": 3, "degree": 6}
+_DIGITS = {"m²": 0, "m": 1, "1": 2, "0 to 1": 3, "-1 to 1": 3, "-2 to 2": 3, "reflectance": 4,
+    "degree": 6,
+}  # fmt: skip
 """Pixels are 10 m and 100 m²; probabilities are stored in steps of 1e-4; 1e-6 degrees are 0.1 m."""
 
 
@@ -102,9 +104,9 @@ _INVENTORY = {
 }
 
 INVENTORY_COLUMNS = tuple(_INVENTORY)
-"""Columns of every inventory, in order; evidence and flag columns follow where the run has them."""
+"""Columns of every inventory, in order; the others follow where the run has them."""
 
-FLAGS = {
+EDGES = {
     "tile_edge": Column(
         "yes or no", "the object reaches the outer edge of the tiles of the run", "bool"
     ),
@@ -112,7 +114,81 @@ FLAGS = {
 }
 """Columns of yes or no that follow."""
 
-COLUMNS = _INVENTORY | FLAGS
+EVIDENCE = {
+    "ndvi_before": Column(
+        "-1 to 1", "mean NDVI of the pixels observed on the earlier date; empty where none was"
+    ),
+    "ndvi_after": Column("-1 to 1", "the same on the later date, or on the only one"),
+    "ndvi_drop": Column(
+        "-2 to 2",
+        "mean NDVI before minus after, of the pixels observed on both; above 0 = plants were lost",
+    ),
+    "brightness_change": Column(
+        "reflectance",
+        "mean of red, green and blue, after minus before, of the pixels observed on both; each "
+        "colour counts up to 0.3",
+    ),
+    "persistent_edge": Column(
+        "0 to 1",
+        "share of the object's edge, by sides of pixels, that touches a `persistent` object; empty "
+        "in a run of one date",
+    ),
+    "snow_share": Column(
+        "0 to 1",
+        "share of the object and its rim of one pixel that is snow on either date, by the scene "
+        "classes; empty where no class is known",
+    ),
+    "water_m": Column(
+        "m",
+        "distance to the nearest water of the tile on either date, by the scene classes; 0 = in "
+        "the object, 500 = 500 or farther; empty where no class is known",
+    ),
+    "tile_edge_m": Column(
+        "m",
+        "distance to the first pixel outside of the tiles that show the object; 10 = at the edge, "
+        "500 = 500 or farther",
+    ),
+    "aoi_edge_m": Column("m", "the same to the first pixel outside of the area of interest"),
+    "acquired_before": Column(
+        "time",
+        "median day on which its pixels were acquired, on the earlier date",
+        "time",
+    ),
+    "acquired_after": Column("time", "the same on the later date, or on the only one", "time"),
+}
+"""Columns that help a person to judge an object; where a run has them."""
+
+FLAGS = {
+    "edge_of_observation": Column(
+        "yes or no",
+        "the object or its rim was hidden on a date, or it reaches the edge of the tiles or of the "
+        "area: it may go on",
+        "bool",
+    ),
+    "bare_before": Column(
+        "yes or no",
+        "hardly any plants before (`ndvi_before` below 0.3, unless set otherwise): none to lose",
+        "bool",
+    ),
+    "river_bank": Column(
+        "yes or no",
+        "close to water (`water_m` at most 30, unless set otherwise): a bank or a bar of a river",
+        "bool",
+    ),
+    "elongated": Column(
+        "yes or no",
+        "long and narrow like a road (`length_width_ratio` 5 or more, unless set otherwise, and "
+        "`width_m` at most 50)",
+        "bool",
+    ),
+}
+"""Columns of yes or no: reasons why an object may be no landslide. Nothing is deleted for one."""
+
+RANK = {
+    "rank": Column("1, 2, ...", "the order in which to look at the objects; 1 = first", "int64"),
+}
+
+COLUMNS = _INVENTORY | EDGES | EVIDENCE | FLAGS | RANK
 """All that an inventory may hold."""
 
 UNOBSERVED = {

@@ -22,6 +22,12 @@ IGNORED = 255
 """Label of a pixel that says nothing (cloud, no data): no loss and no score counts it."""
 
 
+TRUE_COLOUR_WHITE = 0.3
+"""Reflectance that is white in stored true colour: Sentinel-2 is usually stretched to 0..0.3."""
+
+TRUE_COLOUR_STEP = TRUE_COLOUR_WHITE / 254
+"""Reflectance of a step of stored true colour, whose codes 1..255 are 0..0.3."""
+
 CRS_ATTRIBUTES = frozenset({"crs_wkt", "spatial_ref", "grid_mapping_name"})
 """Attributes of a coordinate that holds a CRS. Source: CF conventions 5.6; GDAL."""
 

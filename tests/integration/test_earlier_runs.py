@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,6 +21,8 @@ from geopandas.testing import assert_geodataframe_equal
 
 import lspipe
 from lspipe.runs import store
+from lspipe.runs.prepare import prepare, whats_left
+from lspipe.schema.columns import EVIDENCE, FLAGS, RANK
 from lspipe.workflow import Workflow
 from tests.worlds import change_workflow, fingerprints, make_world
 
@@ -82,11 +85,50 @@ def test_an_earlier_run_is_listed_again_as_it_was(world):
         path.unlink()
     summary = lspipe.run(Workflow.from_file(world.workflow))
     assert (summary.state, summary.done) == ("finished", 0)
+    found = listed(world.run)
     # Measures of an outline may differ in the last bit on another processor.
-    assert_geodataframe_equal(listed(world.run), before, check_less_precise=True)
+    assert_geodataframe_equal(found[before.columns], before, check_less_precise=True)
+    # The run stored what the columns are made of that it did not have.
+    assert set(found.columns) - set(before.columns) == {*EVIDENCE, *FLAGS, *RANK}
+    assert found[["ndvi_drop", "brightness_change", "water_m"]].notna().all(axis=None)
+    assert sorted(found["rank"]) == [1, 2]
     after = fingerprints(world.run)
     maps = {name for name in stored if ".zarr/" in name}
     assert {name: after[name] for name in maps} == {name: stored[name] for name in maps}
+
+
+def test_an_earlier_run_that_lost_its_evidence_is_listed_with_empty_cells(world):
+    unpack("finished", world.run, world.folder)
+    before = listed(world.run)
+    (world.run / "inventory.parquet").unlink()
+    for layer in ("ndvi", "scl"):
+        shutil.rmtree(world.run / store.EVIDENCE / TILE / layer)
+    summary = lspipe.run(Workflow.from_file(world.workflow))
+    assert (summary.state, summary.done) == ("finished", 0)
+    found = listed(world.run)
+    assert found["id"].tolist() == before["id"].tolist()
+    assert found[["ndvi_before", "ndvi_drop", "water_m", "snow_share"]].isna().all(axis=None)
+    assert found["brightness_change"].notna().all()
+
+
+def test_the_flags_of_an_earlier_run_can_be_edited(world):
+    unpack("finished", world.run, world.folder)
+    stored = fingerprints(world.run)
+    change_workflow(world, flags={"river_bank": None})
+    workflow = Workflow.from_file(world.workflow)
+    assert whats_left(prepare(workflow, world.run)) == (
+        "only change, list and files (flags: river_bank: 30.0 -> null)"
+    )
+    summary = lspipe.run(workflow)
+    assert (summary.state, summary.done) == ("finished", 0)
+    assert "river_bank" not in listed(world.run)
+    maps = {name for name in stored if name.startswith(("detections.zarr/", "evidence.zarr/"))}
+    assert {name: fingerprints(world.run)[name] for name in maps} == {n: stored[n] for n in maps}
+    # Nothing is left to do, and with the flags as they were the list is made again.
+    assert lspipe.run(workflow).skipped == 8
+    change_workflow(world, flags={})
+    lspipe.run(Workflow.from_file(world.workflow))
+    assert "river_bank" in listed(world.run)
 
 
 def test_the_change_section_of_an_earlier_run_can_be_edited(world):

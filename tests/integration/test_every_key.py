@@ -12,7 +12,7 @@ import json
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, is_dataclass
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, get_args, get_type_hints
+from typing import TYPE_CHECKING, Any, get_args, get_origin, get_type_hints
 
 import dask
 import geopandas as gpd
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 
 SIZE = 64
 OLD, NEW, FRESH = (10, 10, 12, 12), (40, 40, 12, 12), (40, 8, 12, 12)
+NARROW = (2, 36, 4, 16)
 
 
 # --- the keys -----------------------------------------------------------------------------------
@@ -51,7 +52,10 @@ def keys(spec: Any, prefix: str = "") -> Iterator[str]:
     """Every key below a spec that holds a value, `a.b.c`."""
     hints = get_type_hints(spec)
     for field in fields(spec):
-        inner = [t for t in (hints[field.name], *get_args(hints[field.name])) if is_dataclass(t)]
+        kind = hints[field.name]
+        # A list of specs is one key: `ROWS` has a row for each key of its specs.
+        parts = () if get_origin(kind) is tuple else get_args(kind)
+        inner = [t for t in (kind, *parts) if is_dataclass(t)]
         if inner:
             yield from keys(inner[0], f"{prefix}{field.name}.")
         else:
@@ -118,6 +122,8 @@ class Looking:
         return {
             "refused": None,
             "list": found[["id", "status", "n_px"]].to_numpy().tolist(),
+            "columns": list(found.columns),
+            **{name: found[name].tolist() for name in found if found[name].dtype == bool},
             "files": sorted(path.name for path in self.output.glob("inventory.*")),
             "items": sorted({*found["items_before"], *found["items_after"]} - {None}),
             "failed reads": summary.failed_reads,
@@ -179,7 +185,7 @@ def world(tmp_path_factory):
             "clouds": [(50, 20, 4)],
             "properties": {"eo:cloud_cover": 5},
         },
-        after={"values": ground(OLD, NEW), "clouds": [(30, 52, 6)]},
+        after={"values": ground(OLD, NEW, NARROW), "clouds": [(30, 52, 6)], "scl": with_a_pond()},
         model={"item": "seeing.json"},
         inference={"window": 16, "stride": 8},
         execution={"block": SIZE, "retries": 0},
@@ -220,7 +226,17 @@ def world(tmp_path_factory):
         )  # fmt: skip
         part.to_crs(4326).to_file(folder / f"{side}.geojson")
         part.to_file(folder / "both.gpkg", layer=side)
+    # Roads through what is new.
+    road = gpd.GeoSeries.from_wkt(["LINESTRING (699960 5199540, 700600 5199540)"], crs=32718)
+    road.to_file(folder / "road.geojson", driver="GeoJSON", engine="pyogrio")
     return made
+
+
+def with_a_pond() -> np.ndarray:
+    """Scene classes of 20 m: vegetation, and water near what is new."""
+    classes = np.full((SIZE // 2, SIZE // 2), 4, np.uint8)
+    classes[29, 29] = 6
+    return classes
 
 
 def write_strange(path: Path) -> None:
@@ -320,6 +336,13 @@ class Row:
     given: tuple[str, ...] = ()
 
 
+def layer(**keys: str) -> str:
+    """A layer of flags: a road, with 45 m on both sides, or with other keys."""
+    content = {"name": "roads", "path": "road.geojson", "buffer_m": "45.0", **keys}
+    return f"[{{{', '.join(f'{key}: {value}' for key, value in content.items())}}}]"
+
+
+AS_LAYER = (f"flags.layers={layer()}",)
 AREA = "[-72.5320, -43.3370, -72.5300, -43.3300]"
 EACH = ("cube.composite=each",)
 LIKE_TRAINING = ("18GYS before: ", "18GYS after: ")  # how warnings of unlike pixels begin
@@ -389,6 +412,28 @@ ROWS: dict[str, list[Row]] = {
     "change.tolerance_px": [Row("40", in_run("list"))],
     "change.min_gain": [Row("0.45", in_run("state"))],
     "change.min_area_m2": [Row("1e6", in_run("list"))],
+    "flags.edge_of_observation": [Row("false", in_run("columns"))],
+    "flags.bare_before": [
+        Row("null", in_run("columns")),
+        Row("1.0", in_run("bare_before")),
+    ],
+    "flags.river_bank": [
+        Row("null", in_run("columns")),
+        Row("400.0", in_run("river_bank"), given=("flags.river_bank=0.0",)),
+    ],
+    "flags.elongated": [
+        Row("null", in_run("columns")),
+        Row("1.0", in_run("elongated"), given=("flags.elongated=1000.0",)),
+    ],
+    "flags.layers": [
+        Row(layer(), in_run("columns")),
+        Row(layer(name="tracks"), in_run("columns"), given=AS_LAYER),
+        Row(layer(path="far.geojson"), in_run("refused"), given=AS_LAYER),
+        Row(layer(buffer_m="1.0"), in_run("roads"), given=AS_LAYER),
+        Row(layer(least_share="0.99"), in_run("roads"), given=AS_LAYER),
+        Row(layer(path="both.gpkg", layer="east", buffer_m="0.0"), in_run("roads"),
+            given=(f"flags.layers={layer(path='both.gpkg', layer='west', buffer_m='0.0')}",)),
+    ],
     "output.path": [Row("another", lambda looking: looking.workflow().run_directory.name)],
     "output.write": [Row("[geoparquet, geojson]", in_run("files"))],
     "cluster.kind": [Row(f"{__name__}:there", lambda looking: looking.run().get("there"))],

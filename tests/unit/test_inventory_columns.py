@@ -20,6 +20,7 @@ from lspipe.change.compare import compare
 from lspipe.change.inventory import Provenance, delineate
 from lspipe.change.joining import TileMap, join_tiles
 from lspipe.schema import CODE_NODATA, INVENTORY_COLUMNS
+from lspipe.schema.columns import EVIDENCE
 
 WEST, NORTH = 600_000, 4_400_000
 WORLD = GeoBox((24, 40), Affine(10, 0, WEST, 0, -10, NORTH), "EPSG:32633")
@@ -44,6 +45,20 @@ def maps(before, after, cut=np.s_[:, :]):
     return compare(*(DataArray(c[cut], dims=("y", "x"), coords=coords) for c in (before, after)))
 
 
+def stored(layers):
+    """What a run stored, by date and name; it has no other layers."""
+
+    def read(role, name, rows):
+        layer = layers.get((role, name))
+        return None if layer is None else layer[..., rows, :]
+
+    return read
+
+
+def filled(value, kind=np.uint8, *, bands=()):
+    return np.full((*bands, *WORLD.shape), value, kind)
+
+
 def who(tile, items_before, items_after):
     return Provenance(
         tile=tile,
@@ -60,8 +75,8 @@ def who(tile, items_before, items_after):
 
 def check(row, expected):
     """Compare column by column, and refuse a column that nobody expects anything of."""
-    assert set(expected) == set(INVENTORY_COLUMNS)
-    found = {name: row[name] for name in INVENTORY_COLUMNS}
+    assert set(expected) == {*INVENTORY_COLUMNS, *EVIDENCE}
+    found = {name: row[name] for name in expected}
     for name, value in expected.items():
         if value is None:
             assert pd.isna(found[name]), name
@@ -77,6 +92,42 @@ def check(row, expected):
 L_SHAPE = (np.s_[4:6, 5:10], np.s_[6:9, 3:6])
 
 
+NOT_INSIDE = (11, 14)
+"""A pixel outside of the area: seven pixels from the L along a diagonal of 5 to 6."""
+
+
+def seen_of_the_l():
+    """Evidence of which each part of the L has its own."""
+    layers = {
+        (role, name): filled(value, kind, bands=bands)
+        for role in ("before", "after")
+        for name, value, kind, bands in (
+            ("ndvi", -9999, np.int16, ()),
+            ("true_colour", 255, np.uint8, (3,)),
+            ("scl", 4, np.uint8, ()),
+            ("acquired", 17000, np.uint16, ()),
+        )
+    }
+    for role, name, *values in (
+        ("before", "ndvi", 7000, 4000),
+        ("after", "ndvi", 1000, 2500),
+        ("before", "true_colour", [50, 60, 70], [50, 50, 50]),
+        ("after", "true_colour", [150, 100, 80], [60, 80, 100]),
+        ("before", "acquired", 17200, 17300),
+        ("after", "acquired", 17600, 17500),
+    ):
+        for place, value in zip(L_SHAPE, values, strict=True):
+            layers[role, name][..., *place] = np.reshape(value, (-1, 1, 1))
+    # A pixel without NDVI, one without blue, and one without a class.
+    layers["after", "ndvi"][8, 5] = -32768
+    layers["before", "true_colour"][2, 4, 5] = 0
+    layers["before", "scl"][5, 4] = layers["after", "scl"][5, 4] = 0
+    # Two pixels of snow, on a date each, and one beyond the rim; water six rows below the L.
+    layers["before", "scl"][3, 6] = layers["after", "scl"][9, 3] = layers["after", "scl"][2, 6] = 11
+    layers["after", "scl"][14, 4] = 6
+    return stored(layers)
+
+
 def traced(status):
     """The L, new, persistent, vanished or undetermined, with three unseen pixels in its rim."""
     first, second = np.zeros((2, *WORLD.shape), np.uint16)
@@ -90,7 +141,14 @@ def traced(status):
     if status == "undetermined":
         first[first > 0] = CODE_NODATA
     first[3, 6:9] = CODE_NODATA
-    found = delineate(maps(first, second), provenance=who("33TWE", ("b1", "b2"), ("a1",)))
+    area = filled(True, bool)
+    area[NOT_INSIDE] = False
+    found = delineate(
+        maps(first, second),
+        provenance=who("33TWE", ("b1", "b2"), ("a1",)),
+        area=area,
+        layers=seen_of_the_l(),
+    )
     (row,) = found[found["status"] == status].to_dict("records")
     return row
 
@@ -175,7 +233,21 @@ def test_every_column_of_a_traced_object(status):
         "reviewed": None,
         "geometry": shape,
     }
-    check(row, expected)
+    is_seen = status != "undetermined"
+    evidence = {
+        "ndvi_before": near((10 * 0.7 + 9 * 0.4) / 19) if is_seen else None,
+        "ndvi_after": near((10 * 0.1 + 8 * 0.25) / 18),
+        "ndvi_drop": near((10 * 0.6 + 8 * 0.15) / 18) if is_seen else None,
+        "brightness_change": near((9 * 150 + 9 * 90) / 18 / 3 * 0.3 / 254) if is_seen else None,
+        "persistent_edge": 0,
+        "snow_share": near(2 / (len(rim()) - 1)),
+        "water_m": near(60),
+        "tile_edge_m": near(40),
+        "aoi_edge_m": near(10 * 61**0.5),
+        "acquired_before": day("2017-02-03") if is_seen else None,
+        "acquired_after": day("2018-03-10"),
+    }
+    check(row, expected | evidence)
 
 
 def test_a_detection_of_one_date_has_no_gain_and_its_own_probability():
@@ -199,6 +271,25 @@ def test_a_detection_of_one_date_has_no_gain_and_its_own_probability():
 A_CUT, B_CUT = np.s_[:, :18], np.s_[:, 12:32]
 
 
+def seen_of_half(ndvi, colours, acquired, water, *, cut):
+    """Evidence of a tile that looks the same everywhere, but for snow and water."""
+    scl = filled(4)
+    # In the rim of both halves.
+    scl[7, 14] = 11
+    if water is not None:
+        scl[water, 10] = 6
+    layers = {
+        ("before", "ndvi"): filled(ndvi[0], np.int16),
+        ("after", "ndvi"): filled(ndvi[1], np.int16),
+        ("before", "true_colour"): filled(colours[0], bands=(3,)),
+        ("after", "true_colour"): filled(colours[1], bands=(3,)),
+        ("before", "scl"): scl,
+        ("before", "acquired"): filled(acquired, np.uint16),
+        ("after", "acquired"): filled(acquired + 400, np.uint16),
+    }
+    return stored({key: layer[..., *cut] for key, layer in layers.items()})
+
+
 def joined(*, reverse=False):
     """A scar of 20 x 4 pixels: ten columns of it in one tile, sixteen in the other; none has all.
 
@@ -215,12 +306,29 @@ def joined(*, reverse=False):
     area[12, 9] = False
     parts = [
         (
-            delineate(maps(b, a, cut), provenance=given, area=area[cut]),
+            delineate(
+                maps(b, a, cut),
+                provenance=given,
+                area=area[cut],
+                layers=seen_of_half(*seen, cut=cut),
+            ),
             TileMap(given.tile, WORLD[cut]),
         )
-        for b, a, cut, given in (
-            (here_before, here_after, A_CUT, who("33TWE", ("b2", "b1"), ("a1",))),
-            (before, after, B_CUT, who("33TXE", ("b1", "b3"), ("a0", "a2"))),
+        for b, a, cut, given, seen in (
+            (
+                here_before,
+                here_after,
+                A_CUT,
+                who("33TWE", ("b2", "b1"), ("a1",)),
+                ((5000, -32768), (60, 80), 17200, 15),
+            ),
+            (
+                before,
+                after,
+                B_CUT,
+                who("33TXE", ("b1", "b3"), ("a0", "a2")),
+                ((8000, 2000), (90, 190), 17300, None),
+            ),
         )
     ]
     parts = parts[::-1] if reverse else parts
@@ -270,7 +378,23 @@ def test_every_column_of_a_joined_object(reverse):
         "reviewed": None,
         "geometry": row["geometry"],
     }
-    check(row, expected)
+    evidence = {
+        "ndvi_before": near(small * 0.5 + large * 0.8),
+        # The smaller part has no NDVI after.
+        "ndvi_after": near(0.2),
+        "ndvi_drop": near(0.6),
+        "brightness_change": near((small * 20 + large * 100) * 0.3 / 254),
+        "persistent_edge": 0,
+        "snow_share": near(small / 66 + large / 102),
+        # Three pixels below the last row; the other tile does not reach there.
+        "water_m": near(40),
+        # To the east, where both tiles end.
+        "tile_edge_m": near(50, 1e-6),
+        "aoi_edge_m": near(10),
+        "acquired_before": day("2017-05-14"),
+        "acquired_after": day("2018-06-18"),
+    }
+    check(row, expected | evidence)
     assert shapely.area(row["geometry"].symmetric_difference(in_degrees(shape))) < 1e-10
     # The edge of the area is beside the smaller part only; both ends are seen by a tile.
     assert row["aoi_edge"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 
 import geopandas as gpd
@@ -11,6 +12,7 @@ import pandas as pd
 import pytest
 import shapely
 import yaml
+import zarr
 
 from lspipe.change.compare import change_codes
 from lspipe.change.spec import ChangeSpec
@@ -335,3 +337,103 @@ def test_where_no_tile_lies_there_is_no_scene_on_either_date(archive, tmp_path):
     ]
     np.testing.assert_allclose(gaps["area_m2"], EDGE**2, rtol=0.01)
     assert listed.observed_share == pytest.approx(0.5, abs=1e-3)
+
+
+# --- evidence, flags and rank of a list ---------------------------------------------------------
+
+
+def write_evidence(made, *, step, **layers):
+    """Fill layers of `evidence.zarr` of a step, whole."""
+    for tile in made.plan.tiles:
+        group = zarr.open_group(made.run / store.EVIDENCE / tile.tile.name, mode="r+")
+        for name, values in layers.items():
+            group[name][step] = values
+
+
+def only_row(made):
+    listing.write(made.run, made.plan)
+    (row,) = gpd.read_parquet(made.run / "inventory.parquet").to_dict("records")
+    return row
+
+
+def one_scar(steps=2):
+    codes = np.zeros((steps, SIZE, SIZE), np.uint16)
+    codes[steps // 2 :, 20:24, 20:28] = 9000
+    return codes
+
+
+def test_a_list_has_the_evidence_that_the_run_stored(archive, tmp_path):
+    made = store_run(archive, tmp_path / "run", probability=one_scar())
+    scl = np.full((SIZE, SIZE), 4, np.uint8)
+    scl[20, 31] = 6
+    days = {"before": 17181, "after": 17551}
+    for step, (role, ndvi, colour) in enumerate((("before", 7000, 40), ("after", 1000, 100))):
+        write_evidence(made, step=step, ndvi=ndvi, true_colour=colour, scl=scl, acquired=days[role])
+    row = only_row(made)
+    assert (row["ndvi_before"], row["ndvi_after"]) == pytest.approx((0.7, 0.1))
+    assert row["ndvi_drop"] == pytest.approx(0.6)
+    assert row["brightness_change"] == pytest.approx(60 * 0.3 / 254)
+    assert (row["water_m"], row["snow_share"]) == (40, 0)
+    assert row["acquired_before"] == pd.Timestamp("2017-01-15", tz="UTC")
+    assert row["acquired_after"] == pd.Timestamp("2018-01-20", tz="UTC")
+    assert (row["tile_edge_m"], row["aoi_edge_m"]) == (210, 500)
+    assert not row["bare_before"]
+    assert not row["river_bank"]
+    assert row["rank"] == 1
+
+
+@pytest.mark.parametrize("lacks", ["a layer", "the tile", "the store"])
+def test_a_store_without_evidence_gives_empty_cells_and_no_failure(archive, tmp_path, lacks):
+    made = store_run(archive, tmp_path / "run", probability=one_scar())
+    place = {"a layer": "18GYS/ndvi", "the tile": "18GYS", "the store": ""}[lacks]
+    shutil.rmtree(made.run / store.EVIDENCE / place)
+    row = only_row(made)
+    for name in ("ndvi_before", "ndvi_after", "ndvi_drop"):
+        assert np.isnan(row[name]), name
+    assert row["tile_edge_m"] == 210
+    assert not row["bare_before"]
+
+
+def test_of_several_scenes_of_a_date_the_middle_of_what_was_seen_counts(each, tmp_path):
+    codes = one_scar(4)
+    quality = np.zeros((4, SIZE, SIZE), np.uint8)
+    # The first scene before is cloudy over the scar; a failed read alone hides nothing.
+    quality[0], quality[3] = Quality.CLOUD, Quality.READ_ERROR
+    codes[0] = CODE_NODATA
+    made = store_run(each, tmp_path / "run", probability=codes, quality=quality)
+    snow, water = np.full((2, SIZE, SIZE), 4, np.uint8)
+    snow[19, 18:30], water[30, 20:28], water[19, 18] = 11, 6, 6
+    for step, (ndvi, scl, day) in enumerate(
+        ((-5000, 8, 17181), (6000, 4, 17211), (3000, snow, 17551), (1000, water, 17581))
+    ):
+        write_evidence(made, step=step, ndvi=ndvi, scl=scl, acquired=day, true_colour=9 * step + 9)
+    row = only_row(made)
+    assert (row["ndvi_before"], row["ndvi_after"]) == pytest.approx((0.6, 0.1))
+    assert row["acquired_before"] == pd.Timestamp(17211, unit="D", tz="UTC")
+    assert row["acquired_after"] == pd.Timestamp(17551, unit="D", tz="UTC")
+    assert row["brightness_change"] == pytest.approx(9 * 0.3 / 254)
+    # Water counts before snow: a pixel of 18 columns, at a corner beyond the rim of ten.
+    assert row["water_m"] == pytest.approx(10 * 5**0.5)
+    assert row["snow_share"] == pytest.approx(10 / 60)
+
+
+@pytest.mark.parametrize("hidden", [Quality.CLOUD, Quality.SHADOW, Quality.CLOUD | Quality.SHADOW])
+def test_what_is_under_cloud_or_shadow_later_is_a_candidate_and_never_new(
+    archive, tmp_path, hidden
+):
+    codes, quality = np.zeros((2, SIZE, SIZE), np.uint16), np.zeros((2, SIZE, SIZE), np.uint8)
+    # There before and hidden after; hidden before and there after; half hidden after.
+    codes[0, 4:8, 4:12], quality[1, 2:10, 2:14] = 9000, hidden
+    codes[1, 20:24, 4:12], quality[0, 18:26, 2:14] = 9000, hidden
+    codes[1, 40:44, 4:12], quality[1, 38:46, 8:14] = 9000, hidden
+    codes[quality != 0] = CODE_NODATA
+    made = store_run(archive, tmp_path / "run", "change.min_area_m2=0", probability=codes,
+                     quality=quality)  # fmt: skip
+    listing.write(made.run, made.plan)
+    found = gpd.read_parquet(made.run / "inventory.parquet").to_crs(32718)
+    rows = ((CORNER[1] - found.geometry.centroid.y) / 10).round().to_numpy(int)
+    said = dict(zip(rows.tolist(), zip(found["status"], found["n_px"], strict=True), strict=True))
+    # Of the last one only the half that both dates show is new.
+    assert said == {6: ("undetermined", 32), 22: ("undetermined", 32), 42: ("new", 16)}
+    assert found["edge_of_observation"].all()
+    assert found.set_index("status").loc["new", "rank"] == 1

@@ -4,14 +4,24 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import rasterio.features
 import shapely
 from affine import Affine
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from pyproj import CRS, Geod, Transformer
+from scipy import ndimage
 
-from lspipe.change.outlines import measures, minimum_rectangle, outline, outlines_by_value
+from lspipe.change.components import label
+from lspipe.change.outlines import (
+    measures,
+    minimum_rectangle,
+    outline,
+    outlines,
+    outlines_by_value,
+    polygons_of,
+)
 from lspipe.errors import UsageError
 from tests.properties import examples
 
@@ -46,6 +56,37 @@ def test_each_value_of_a_raster_has_its_own_outline(values) -> None:
     for value, polygon in found.items():
         assert polygon.is_valid
         assert polygon.equals(pixels(values == value))
+
+
+def alone(mask, transform):
+    """The outline of one object, asked of GDAL by itself."""
+    if mask.all():
+        (west, north), (east, south) = transform * (0, 0), transform * mask.shape[::-1]
+        return shapely.box(west, south, east, north)
+    pieces = []
+    for geometry, _ in rasterio.features.shapes(
+        mask.astype(np.uint8), mask=mask, connectivity=4, transform=transform
+    ):
+        piece = shapely.geometry.shape(geometry)
+        pieces += polygons_of(piece if piece.is_valid else shapely.make_valid(piece))
+    return shapely.orient_polygons(pieces[0] if len(pieces) == 1 else shapely.MultiPolygon(pieces))
+
+
+@examples(100)
+@given(
+    hnp.arrays(bool, (8, 9), fill=st.nothing()),
+    st.sampled_from([GRID, Affine(9.87, 0, 0.1, 0, -10.03, 1 / 3)]),
+)
+def test_objects_traced_together_have_the_outlines_of_each_alone_to_the_bit(mask, grid) -> None:
+    labels = label(mask).labels
+    spans = ndimage.find_objects(labels)
+    boxes = np.array([(y.start, x.start, y.stop, x.stop) for y, x in spans]).reshape(-1, 4)
+    count = np.bincount(labels.ravel(), minlength=len(spans) + 1)[1:]
+    found = outlines(labels, boxes, count, grid)
+    for number, span in enumerate(spans):
+        corner = grid * Affine.translation(span[1].start, span[0].start)
+        expected = alone(labels[span] == number + 1, corner)
+        assert shapely.to_wkb(found[number]) == shapely.to_wkb(expected)
 
 
 def test_holes_and_corner_contacts_are_kept() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import geopandas as gpd
 import pytest
 import zarr
 
@@ -12,8 +13,9 @@ from lspipe.cli import main
 from lspipe.errors import NothingFound, StoreError, UsageError, WorkflowError
 from lspipe.runs import store
 from lspipe.runs.prepare import opened, prepare
+from lspipe.runs.validation import validate
 from lspipe.workflow import Workflow
-from tests.worlds import fingerprints, make_world
+from tests.worlds import fingerprints, make_world, plan_only
 
 
 @pytest.fixture(scope="module")
@@ -115,3 +117,45 @@ def test_run_takes_the_file_of_a_workflow(world, tmp_path):
     for workflow in (world.workflow, str(world.workflow), Workflow.from_file(world.workflow)):
         with pytest.raises(UsageError, match="19GBP: not in this run; it has 18GYS"):
             lspipe.run(workflow, output=tmp_path / "run", tiles=("19GBP",))
+
+
+@pytest.fixture
+def with_roads(world, tmp_path):
+    """A workflow with a layer of flags, and the file of it."""
+    road = gpd.GeoSeries.from_wkt(["LINESTRING (700500 5190000, 700500 5200000)"], crs=32718)
+    road.to_file(tmp_path / "roads.geojson", driver="GeoJSON")
+    layer = f"{{name: roads, path: {tmp_path / 'roads.geojson'}, buffer_m: 30}}"
+    workflow = Workflow.from_file(world.workflow, overrides=(f"flags.layers=[{layer}]",))
+    return workflow, tmp_path / "roads.geojson"
+
+
+@pytest.mark.parametrize("call", ["validate", "plan", "run"])
+def test_a_layer_of_flags_that_is_no_map_is_refused_before_anything_is_written(
+    with_roads, tmp_path, call
+):
+    workflow, path = with_roads
+    path.write_text("no map", encoding="utf-8")
+    calls = {
+        "validate": lambda: validate(workflow),
+        "plan": lambda: lspipe.plan(workflow, output=tmp_path / "run"),
+        "run": lambda: lspipe.run(workflow, output=tmp_path / "run"),
+    }
+    with pytest.raises(
+        WorkflowError, match=r"flags.layers.0.path: .*roads.geojson: cannot be read"
+    ):
+        calls[call]()
+    assert not (tmp_path / "run").exists()
+
+
+def test_flags_decide_the_list_and_no_probability(world, with_roads):
+    workflow, path = with_roads
+    plain = plan_only(Workflow.from_file(world.workflow))
+    one = plan_only(workflow)
+    # As runs that were made before there were flags.
+    assert set(plain.change_inputs) == {"change"}
+    assert one.detection_fingerprint == plain.detection_fingerprint
+    assert one.change_fingerprint != plain.change_fingerprint
+    path.write_text(path.read_text("utf-8").replace("}", "} ", 1), encoding="utf-8")
+    other = plan_only(workflow)
+    assert other.detection_fingerprint == one.detection_fingerprint
+    assert other.change_fingerprint != one.change_fingerprint, "the file has other content"

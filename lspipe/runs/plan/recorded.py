@@ -6,6 +6,8 @@ import json
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from lspipe.change.flag_layers import digests
+from lspipe.change.flag_spec import FlagsSpec
 from lspipe.errors import without_query
 
 if TYPE_CHECKING:
@@ -51,6 +53,19 @@ def detection_inputs(
     }
     # Through JSON, so that it has the same form as the content of run.json.
     return dict(json.loads(json.dumps(content, default=str)))
+
+
+def change_inputs(workflow: Workflow, threshold: float) -> dict[str, Any]:
+    """Return everything that decides the list, beside the stored probabilities, as plain JSON.
+
+    Raises:
+        WorkflowError: the file of a layer of flags is not there.
+    """
+    change = {"change": asdict(workflow.change) | {"threshold": threshold}}
+    if workflow.flags == FlagsSpec():
+        return change  # so that runs from before there were flags are equal
+    found = digests(workflow.flags, workflow.folder)
+    return change | {"flags": asdict(workflow.flags), "flag_layers": found}
 
 
 def _search_inputs(workflow: Workflow) -> dict[str, Any]:

@@ -1,0 +1,351 @@
+"""Objects, and what a run stored of both dates -> what helps a person to judge each object.
+
+`EVIDENCE` is the table: a column is the numbers of some pixels, and how they become one. All sums
+are of integers, so no column depends on how the tile is cut into strips.
+
+Covers: pixels of one tile.  Does not cover: flags, which are made of these columns (`flags.py`).
+Source: docs/numerics.md, Evidence.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+import numpy as np
+import pandas as pd
+
+from lspipe.change.neighbours import FARTHEST_PX, Places, Strip, squared_distances, strips
+from lspipe.change.objects import Kind
+from lspipe.schema import CODE_NODATA, CUBE_NODATA, SCL_CLASSES, TRUE_COLOUR_STEP
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from numpy.typing import NDArray
+
+Role = Literal["before", "after"]
+
+NONE = np.iinfo(np.int64).min
+"""A pixel that says nothing."""
+
+
+class Layers(Protocol):
+    """What a run stored of a date."""
+
+    def __call__(self, role: str, name: str, rows: slice) -> NDArray[Any] | None:
+        """Return some rows of a layer of `evidence.zarr`, one acquisition or several merged.
+
+        Args:
+            role: "before" or "after".
+            name: `true_colour` uint8 (3, y, x), `ndvi` int16, `scl` uint8, `acquired` uint16.
+            rows: of the tile.
+
+        Returns:
+            As stored, with its no-data value; None if the run has no such layer.
+        """
+
+
+@dataclass(frozen=True, kw_only=True)
+class Surveyed:
+    """One tile: its objects, its maps, and what was stored of its dates; arrays are (y, x)."""
+
+    labels: NDArray[np.int32]
+    kinds: NDArray[np.uint8]
+    """`objects.Kind` numbers."""
+    before: NDArray[np.uint16] | None
+    """Codes of the earlier date, 65535 = not observed; None for a map of one date."""
+    after: NDArray[np.uint16]
+    area: NDArray[np.bool_] | None
+    """True inside the area of interest; None = everywhere."""
+    layers: Layers
+    pixel_m: float
+    """Edge of a pixel, metres."""
+
+
+@dataclass(frozen=True)
+class View:
+    """One strip of a tile, and its layers, each read once."""
+
+    tile: Surveyed
+    strip: Strip
+
+    def codes(self, role: Role) -> NDArray[np.uint16] | None:
+        """Return the codes of a date, 65535 = not observed."""
+        codes = self.tile.before if role == "before" else self.tile.after
+        return None if codes is None else codes[self.strip.rows]
+
+    def layer(self, role: Role, name: str) -> NDArray[Any] | None:
+        """Return a layer of a date on the rows of this strip."""
+        known = self._layers
+        if (role, name) not in known:
+            known[role, name] = self.tile.layers(role, name, self.strip.rows)
+        return known[role, name]
+
+    @cached_property
+    def _layers(self) -> dict[tuple[str, str], NDArray[Any] | None]:
+        return {}
+
+    @cached_property
+    def wide(self) -> slice:
+        """The rows of this strip and all rows from which a distance may count."""
+        height = self.tile.labels.shape[0]
+        rows = self.strip.rows
+        return slice(max(rows.start - FARTHEST_PX, 0), min(rows.stop + FARTHEST_PX, height))
+
+    @property
+    def lead(self) -> int:
+        """Rows of `wide` before the strip."""
+        return int(self.strip.rows.start - self.wide.start)
+
+
+# --- how numbers become one ---------------------------------------------------------------------
+
+
+class Mean:
+    """The mean."""
+
+    def __init__(self, count: int) -> None:
+        self._total, self._n = np.zeros((2, count), np.int64)
+
+    def add(self, index: NDArray[np.int64], values: NDArray[np.int64]) -> None:
+        """Add numbers of objects."""
+        count = len(self._n)
+        # bincount sums in float64: exact, for a strip has under 1e8 numbers below 1e6.
+        self._total += np.bincount(index, values, minlength=count).astype(np.int64)
+        self._n += np.bincount(index, minlength=count)
+
+    def result(self) -> NDArray[np.float64]:
+        """Return one number per object; NaN where there was none."""
+        return np.where(self._n > 0, self._total / np.maximum(self._n, 1), np.nan)
+
+
+class Least:
+    """The least."""
+
+    def __init__(self, count: int) -> None:
+        self._least = np.full(count, np.iinfo(np.int64).max)
+
+    def add(self, index: NDArray[np.int64], values: NDArray[np.int64]) -> None:
+        """Add numbers of objects."""
+        np.minimum.at(self._least, index, values)
+
+    def result(self) -> NDArray[np.float64]:
+        """Return one number per object; NaN where there was none."""
+        is_there = self._least < np.iinfo(np.int64).max
+        return np.where(is_there, self._least, np.nan)
+
+
+class Median:
+    """The lower median of numbers of which there are few different ones."""
+
+    def __init__(self, count: int) -> None:
+        self._count = count
+        self._seen: dict[int, NDArray[np.int64]] = {}
+
+    def add(self, index: NDArray[np.int64], values: NDArray[np.int64]) -> None:
+        """Add numbers of objects."""
+        for value in np.unique(values).tolist():
+            more = np.bincount(index[values == value], minlength=self._count)
+            self._seen[value] = self._seen.get(value, 0) + more
+
+    def result(self) -> NDArray[np.float64]:
+        """Return one number per object; NaN where there was none."""
+        found = np.full(self._count, np.nan)
+        total: NDArray[np.int64] = sum(self._seen.values(), np.zeros(self._count, np.int64))
+        so_far = np.zeros(self._count, np.int64)
+        for value in sorted(self._seen):
+            so_far = so_far + self._seen[value]
+            is_reached = np.isnan(found) & (total > 0) & (2 * so_far >= total)
+            found[is_reached] = value
+        return found
+
+
+# --- the numbers of pixels ----------------------------------------------------------------------
+
+
+def _ndvi(role: Role) -> Callable[[View, Places], NDArray[np.int64]]:
+    def numbers(view: View, at: Places) -> NDArray[np.int64]:
+        layer, codes = view.layer(role, "ndvi"), view.codes(role)
+        if layer is None or codes is None:
+            return np.full(len(at.row), NONE)
+        here = layer[at.row, at.column].astype(np.int64)
+        is_seen = (codes[at.row, at.column] != CODE_NODATA) & (here != CUBE_NODATA)
+        return np.where(is_seen, here, NONE)
+
+    return numbers
+
+
+def _brightness(role: Role) -> Callable[[View, Places], NDArray[np.int64]]:
+    """Return the sum of red, green and blue, as stored."""
+
+    def numbers(view: View, at: Places) -> NDArray[np.int64]:
+        layer, codes = view.layer(role, "true_colour"), view.codes(role)
+        if layer is None or codes is None:
+            return np.full(len(at.row), NONE)
+        here = layer[:, at.row, at.column].astype(np.int64)
+        is_seen = (codes[at.row, at.column] != CODE_NODATA) & (here > 0).all(axis=0)
+        return np.where(is_seen, here.sum(axis=0), NONE)
+
+    return numbers
+
+
+def _difference(
+    one: Callable[[View, Places], NDArray[np.int64]],
+    other: Callable[[View, Places], NDArray[np.int64]],
+) -> Callable[[View, Places], NDArray[np.int64]]:
+    """Return one minus other, where both are known."""
+
+    def numbers(view: View, at: Places) -> NDArray[np.int64]:
+        first, second = one(view, at), other(view, at)
+        is_both = (first != NONE) & (second != NONE)
+        return np.where(is_both, np.where(is_both, first, 0) - np.where(is_both, second, 0), NONE)
+
+    return numbers
+
+
+def _day(role: Role) -> Callable[[View, Places], NDArray[np.int64]]:
+    def numbers(view: View, at: Places) -> NDArray[np.int64]:
+        layer, codes = view.layer(role, "acquired"), view.codes(role)
+        if layer is None or codes is None:
+            return np.full(len(at.row), NONE)
+        here = layer[at.row, at.column].astype(np.int64)
+        return np.where((codes[at.row, at.column] != CODE_NODATA) & (here > 0), here, NONE)
+
+    return numbers
+
+
+def _is_class(view: View, at: Places, name: str) -> NDArray[np.int64]:
+    """Return 1 where a scene class is that on either date, 0 where another is known."""
+    found = np.full(len(at.row), NONE)
+    for role in ("before", "after"):
+        layer = view.layer(role, "scl")
+        if layer is not None:
+            here = layer[at.row, at.column]
+            is_it = (here == SCL_CLASSES[name]).astype(np.int64)
+            found = np.maximum(found, np.where(here == SCL_CLASSES["nodata"], NONE, is_it))
+    return found
+
+
+def _snow(view: View, at: Places) -> NDArray[np.int64]:
+    return _is_class(view, at, "snow")
+
+
+def _persistent(view: View, at: Places) -> NDArray[np.int64]:
+    """Return 1 where the pixel is of a persistent object; unknown in a map of one date."""
+    if view.tile.before is None:
+        return np.full(len(at.row), NONE)
+    kinds = view.tile.kinds[view.strip.rows][at.row, at.column]
+    is_it: NDArray[np.int64] = (kinds == Kind.PERSISTENT).astype(np.int64)
+    return is_it
+
+
+def _to_water(view: View, at: Places) -> NDArray[np.int64]:
+    """Return the squared distance to water on either date.
+
+    A pixel without a class says nothing where no water was found: there may be some.
+    """
+    water = np.zeros((view.wide.stop - view.wide.start, view.tile.labels.shape[1]), bool)
+    for role in ("before", "after"):
+        layer = view.tile.layers(role, "scl", view.wide)
+        if layer is not None:
+            water |= layer == SCL_CLASSES["water"]
+    distance = squared_distances(at, water, view.lead)
+    is_known = (_is_class(view, at, "water") != NONE) | (distance < FARTHEST_PX**2)
+    return np.where(is_known, distance, NONE)
+
+
+def _to_area_edge(view: View, at: Places) -> NDArray[np.int64]:
+    """Return the squared distance to what lies outside of the area."""
+    if view.tile.area is None:
+        return np.full(len(at.row), NONE)
+    return squared_distances(at, ~view.tile.area[view.wide], view.lead)
+
+
+def _to_tile_edge(view: View, at: Places) -> NDArray[np.int64]:
+    """Return the squared distance to the first pixel outside of the tile."""
+    height, width = view.tile.labels.shape
+    row = at.row + view.strip.rows.start
+    tall = np.minimum(row + 1, height - row)
+    broad = np.minimum(at.column + 1, width - at.column)
+    nearest: NDArray[np.int64] = np.minimum(np.minimum(tall, broad), FARTHEST_PX)
+    return nearest**2
+
+
+# --- the table ----------------------------------------------------------------------------------
+
+
+def _times(step: float) -> Callable[[NDArray[np.float64], float], NDArray[np.float64]]:
+    return lambda numbers, _: numbers * step
+
+
+def _metres(numbers: NDArray[np.float64], pixel_m: float) -> NDArray[np.float64]:
+    return np.sqrt(numbers) * pixel_m
+
+
+def _date(numbers: NDArray[np.float64], _: float) -> Any:
+    return pd.to_datetime(pd.Series(numbers), unit="D", utc=True)
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """A column: the numbers of some pixels of an object, and how they become one."""
+
+    numbers: Callable[[View, Places], NDArray[np.int64]]
+    """One for each place; `NONE` = it says nothing."""
+    where: Literal["inside", "around", "sides"]
+    """Pixels of the object; with their neighbours; or beyond the sides of its edge."""
+    reduce: type[Mean | Least | Median]
+    unit: Callable[[NDArray[np.float64], float], Any]
+    """The number of each object and the edge of a pixel in metres -> the column."""
+    joined: Literal["mean", "least", "largest"] = "mean"
+    """Of an object in several tiles: mean by pixels, least, or that of its largest part."""
+
+
+EVIDENCE: Mapping[str, Evidence] = {
+    "ndvi_before": Evidence(_ndvi("before"), "inside", Mean, _times(1e-4)),
+    "ndvi_after": Evidence(_ndvi("after"), "inside", Mean, _times(1e-4)),
+    "ndvi_drop": Evidence(
+        _difference(_ndvi("before"), _ndvi("after")), "inside", Mean, _times(1e-4)
+    ),
+    "brightness_change": Evidence(
+        _difference(_brightness("after"), _brightness("before")),
+        "inside",
+        Mean,
+        _times(TRUE_COLOUR_STEP / 3),
+    ),
+    "persistent_edge": Evidence(_persistent, "sides", Mean, _times(1)),
+    "snow_share": Evidence(_snow, "around", Mean, _times(1)),
+    "water_m": Evidence(_to_water, "inside", Least, _metres, "least"),
+    "tile_edge_m": Evidence(_to_tile_edge, "inside", Least, _metres, "least"),
+    "aoi_edge_m": Evidence(_to_area_edge, "inside", Least, _metres, "least"),
+    "acquired_before": Evidence(_day("before"), "inside", Median, _date, "largest"),
+    "acquired_after": Evidence(_day("after"), "inside", Median, _date, "largest"),
+}
+"""Every column of evidence, in order; units and meanings are in `schema.columns`."""
+
+
+def gather(tile: Surveyed, count: int, *, rows: int) -> pd.DataFrame:
+    """Measure the evidence of every object of a tile.
+
+    Args:
+        tile: objects labelled 1..count, and what was stored.
+        count: number of objects.
+        rows: of a strip; never changes the result.
+
+    Returns:
+        A row per object, in the order of the labels, with the columns of `EVIDENCE`; NaN, or no
+        time, where nothing says.
+    """
+    sums = {name: column.reduce(count) for name, column in EVIDENCE.items()}
+    for strip in strips(tile.labels, rows):
+        view = View(tile, strip)
+        for name, column in EVIDENCE.items():
+            places: Places = getattr(strip, column.where)
+            numbers = column.numbers(view, places)
+            is_there = numbers != NONE
+            sums[name].add(places.index[is_there], numbers[is_there])
+    return pd.DataFrame(
+        {name: EVIDENCE[name].unit(one.result(), tile.pixel_m) for name, one in sums.items()}
+    )
