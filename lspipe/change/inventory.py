@@ -25,6 +25,7 @@ from scipy import ndimage
 from lspipe.change.classified import Classified, classify
 from lspipe.change.components import BLOCK, Components, label
 from lspipe.change.evidence import EVIDENCE, Mean, Surveyed, gather
+from lspipe.change.growth import mark_grown
 from lspipe.change.neighbours import strips
 from lspipe.change.objects import select, summarise
 from lspipe.change.outlines import measures, outlines
@@ -75,7 +76,8 @@ def delineate(
     Args:
         map_or_change: probability map of one date, a DataArray (y, x) (status `detected`), or a
             Dataset of `compare` with `before`, `after`, `state` and its rules as attributes
-            (statuses `new`, `persistent`, `vanished`, `undetermined`). Float 0..1 with NaN = not
+            (statuses `new`, `grown`, `persistent`,
+            `vanished`, `undetermined`). Float 0..1 with NaN = not
             observed, or uint16 codes with 65535. Needs a projected CRS in metres, in a coordinate
             of any name, and evenly spaced pixels. Other orders of the axes, and the names latitude,
             longitude or lat, lon, are taken too.
@@ -136,7 +138,8 @@ def delineate(
     table["confidence"] = table["evidence"] * (1 - table["undetermined_fraction"])
     table = _describe(table, provenance or _dates_of(map_or_change), scene.crs)
     table = table[table["area_m2"] >= min_area_m2].sort_values("id", ignore_index=True)
-    return as_inventory(table, more=more, crs=scene.crs)
+    listed = as_inventory(table, more=more, crs=scene.crs)
+    return mark_grown(listed, pixel=abs(scene.transform.a))
 
 
 def as_inventory(table: pd.DataFrame, *, more: list[str], crs: CRS | int) -> gpd.GeoDataFrame:

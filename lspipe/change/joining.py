@@ -33,6 +33,7 @@ from pyproj import CRS, Transformer
 
 from lspipe.change.components import group
 from lspipe.change.evidence import EVIDENCE
+from lspipe.change.growth import as_new, mark_grown
 from lspipe.change.inventory import as_inventory
 from lspipe.change.neighbours import FARTHEST_PX
 from lspipe.change.outlines import WGS84, measures, polygons_of
@@ -95,7 +96,8 @@ def join_tiles(
     more = [name for name in inventories[0].columns if name not in INVENTORY_COLUMNS]
     order = sorted(range(len(tiles)), key=lambda index: tiles[index].name)
     tiles = [tiles[index] for index in order]
-    tables = [inventories[index] for index in order]
+    # What a landslide grew from may lie on one of two tiles only.
+    tables = [as_new(inventories[index]) for index in order]
     starts = np.cumsum([0, *(len(table) for table in tables)])
     owner = np.repeat(np.arange(len(tables)), np.diff(starts))
     groups = group(int(starts[-1]), _pairs(tables, tiles, starts))
@@ -119,7 +121,7 @@ def join_tiles(
             done += _one_object(parts, tiles)
     joined = pd.DataFrame(pd.concat([table for table in done if len(table)] or done[:1]))
     joined = joined[joined["area_m2"] >= min_area_m2].sort_values("id", ignore_index=True)
-    return as_inventory(joined, more=more, crs=4326)
+    return mark_grown(as_inventory(joined, more=more, crs=4326))
 
 
 def _pairs(

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from lspipe.workflow import Workflow
 
-CLAIMED = ("new", "detected")
+CLAIMED = ("new", "grown", "detected")
 """Statuses of the rows that claim a landslide of the event: of two dates, and of one."""
 
 

@@ -36,7 +36,7 @@ def write(run: Run, path: Path) -> None:
 
     The event is dated by the first scene that shows it; `event_description` has both bounds.
     """
-    listed = run.inventory[run.inventory["status"].isin(["new", "detected"])]
+    listed = run.inventory[run.inventory["status"].isin(["new", "grown", "detected"])]
     table = pd.DataFrame(index=listed.index, columns=list(COLUMNS), dtype="string")
     first, last = (_days(listed[name]) for name in ("event_date_min", "event_date_max"))
     table["source_name"] = "lspipe"

@@ -85,8 +85,8 @@ def test_subtract_lists_a_single_pixel_beside_an_old_one() -> None:
     before[1:4, 1:3] = after[1:4, 1:4] = 9000
     for method, tolerance, found in (
         ("hysteresis", 1, ["persistent"]),
-        ("hysteresis", 0, ["new", "persistent"]),
-        ("subtract", 1, ["new", "persistent"]),
+        ("hysteresis", 0, ["grown", "persistent"]),
+        ("subtract", 1, ["grown", "persistent"]),
     ):
         change = compare(dataarray(before), dataarray(after), method=method, tolerance_px=tolerance)
         assert sorted(delineate(change)["status"]) == found

@@ -189,7 +189,10 @@ def test_swapping_the_dates_mirrors_the_evidence(pair, seed, area) -> None:
     names = {"ndvi_before": "ndvi_after", "acquired_before": "acquired_after"}
     back = back.rename(columns=names | {after: before for before, after in names.items()})
     back[["ndvi_drop", "brightness_change"]] *= -1
-    back["status"] = back["status"].replace({"new": "vanished", "vanished": "new"})
+    there["status"] = there["status"].replace({"grown": "new"})
+    back["status"] = back["status"].replace(
+        {"new": "vanished", "grown": "vanished", "vanished": "new"}
+    )
     key = ["status", "lon", "lat", "n_px"]
     one, two = (
         pd.DataFrame(table)[[*key, *EVIDENCE]].sort_values(key, ignore_index=True)
@@ -292,7 +295,7 @@ def test_an_object_beside_an_old_one_says_how_much_of_its_edge_they_share() -> N
     # Of fourteen sides, the three to the west.
     pair[:, 3:6, 0:2] = 9000
     found = delineate(change(pair), layers=reading(layers)).set_index("status")
-    assert found.loc["new", "persistent_edge"] == pytest.approx(3 / 14)
+    assert found.loc["grown", "persistent_edge"] == pytest.approx(3 / 14)
     assert found.loc["persistent", "persistent_edge"] == 0
 
 

@@ -115,9 +115,9 @@ PLAIN = {
         ("threshold=0.96", dict.fromkeys(PLAIN)),
         ("before_below=0.1", {"faint before": "persistent", "barely": "persistent"}),
         ("before_below=0.45", {"half there before": "new"}),
-        ("tolerance_px=0", {"grown": "new"}),
+        ("tolerance_px=0", {"grown": "grown"}),
         ("min_gain=0.4", {"barely": "persistent"}),
-        ("method=subtract", {"half there before": "new", "grown": "new"}),
+        ("method=subtract", {"half there before": "new", "grown": "grown"}),
     ],
 )
 def test_every_rule_of_change_alone_decides_the_list_and_the_stored_states(

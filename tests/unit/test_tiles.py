@@ -164,7 +164,7 @@ def test_where_no_tile_saw_all_the_status_of_most_pixels_comes_first() -> None:
     there_before[5:9, 13:18] = there_after[5:9, 13:18] = 9000
     there_after[4, 13] = CODE_NODATA
     found = join(part("A", before, after, LEFT), part("B", there_before, there_after, RIGHT))
-    assert found.set_index("status")["n_px"].to_dict() == {"new": 24, "persistent": 4}
+    assert found.set_index("status")["n_px"].to_dict() == {"grown": 24, "persistent": 4}
     # What has another status overlaps nothing.
     assert outline(found).area == pytest.approx(found.to_crs(32633).area.sum(), abs=1)
 
@@ -185,7 +185,7 @@ def test_a_small_object_within_a_large_one_of_another_status_is_not_it() -> None
     there = scene()[0]
     there[4:10, 13:18] = 9000
     found = join(part("A", before, after, LEFT), part("B", there, there, RIGHT))
-    assert found.set_index("status")["n_px"].to_dict() == {"new": 4, "persistent": 30}
+    assert found.set_index("status")["n_px"].to_dict() == {"grown": 4, "persistent": 30}
 
 
 def test_half_of_the_larger_in_common_makes_one_object_of_two_statuses() -> None:
@@ -222,7 +222,7 @@ def test_each_pair_of_parts_is_measured_by_its_own_sizes() -> None:
     there_after[15:19, 13:17] = 9000
     found = join(part("A", clouded, after, LEFT), part("B", there_before, there_after, RIGHT))
     assert sorted(zip(found["status"], found["n_px"], strict=True)) == [
-        ("new", 4), ("new", 16), ("new", 48), ("persistent", 4),
+        ("grown", 48), ("new", 4), ("new", 16), ("persistent", 4),
     ]  # fmt: skip
 
 
@@ -346,3 +346,15 @@ def test_tiles_without_objects_give_an_empty_inventory() -> None:
     assert found.crs.to_epsg() == 4326
     with pytest.raises(ValueError, match="1 inventories of 2 tiles"):
         join_tiles([found], [TileMap("A", WORLD)] * 2)
+
+
+def test_a_landslide_grew_also_where_only_one_tile_shows_the_old_one() -> None:
+    before, after = scene()
+    after[5:9, 12:18] = 9000
+    there_before, there_after = scene()
+    there_before[5:9, 18:21] = there_after[5:9, 18:21] = 9000
+    there_after[5:9, 12:18] = 9000
+    found = join(part("A", before, after, LEFT), part("B", there_before, there_after, RIGHT))
+    assert found.set_index("status")["n_px"].to_dict() == {"grown": 24, "persistent": 12}
+    assert found["id"].str.contains("_grown_").tolist() == [True, False]
+    assert found["id"].is_monotonic_increasing
