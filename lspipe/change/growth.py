@@ -15,6 +15,10 @@ import shapely
 if TYPE_CHECKING:
     import geopandas as gpd
 
+LEAST_OLD = 0.2
+"""A new part grew from what it touches if that is at least this share of both together; a large new
+landslide beside a speck of old ground is new."""
+
 _NEAR = 0.01
 """Share of a pixel within which outlines touch: the same corner, projected from two tiles, differs
 by far less."""
@@ -23,19 +27,20 @@ _METRES_PER_DEGREE = 111_320
 
 
 def mark_grown(table: gpd.GeoDataFrame, *, pixel: float = 10.0) -> gpd.GeoDataFrame:
-    """Return a list in which new objects that touch a persistent one, by a corner too, are grown.
+    """Return a list in which new objects are grown that touch, by a corner too, persistent ones.
 
-    Their id says so too. The mirror of both is `vanished`.
+    These must be `LEAST_OLD` of both together. The id of a grown object says so too. The mirror of
+    new and of grown is vanished.
 
     Args:
-        table: with `id`, `status` and outlines along pixel edges, in metres or in degrees.
+        table: with `id`, `status`, `n_px` and outlines along pixel edges, in metres or in degrees.
         pixel: edge of a pixel, metres.
 
     Examples:
         >>> import geopandas as gpd
         >>> from shapely import box
         >>> outlines = [box(0, 0, 20, 20), box(20, 20, 50, 50), box(80, 0, 99, 20)]
-        >>> facts = {"id": ["A_persistent_0", "A_new_1", "A_new_2"]}
+        >>> facts = {"id": ["A_persistent_0", "A_new_1", "A_new_2"], "n_px": [4, 9, 4]}
         >>> table = gpd.GeoDataFrame(facts, geometry=outlines, crs=32718)
         >>> table["status"] = ["persistent", "new", "new"]
         >>> mark_grown(table)[["id", "status"]].to_numpy().tolist()[1:]
@@ -45,10 +50,13 @@ def mark_grown(table: gpd.GeoDataFrame, *, pixel: float = 10.0) -> gpd.GeoDataFr
     new, old = np.flatnonzero(status == "new"), np.flatnonzero(status == "persistent")
     outlines = table.geometry.to_numpy()
     metres = 1.0 if table.crs is None or table.crs.is_projected else _METRES_PER_DEGREE
-    touching, _ = shapely.STRtree(outlines[old]).query(
+    touching, touched = shapely.STRtree(outlines[old]).query(
         outlines[new], predicate="dwithin", distance=_NEAR * pixel / metres
     )
-    return _renamed(table, new[np.unique(touching)], "new", "grown")
+    n_px = table["n_px"].to_numpy()
+    there = np.bincount(touching, n_px[old][touched], minlength=len(new))
+    has_grown = (there > 0) & (there >= LEAST_OLD * (there + n_px[new]))
+    return _renamed(table, new[has_grown], "new", "grown")
 
 
 def as_new(table: gpd.GeoDataFrame) -> gpd.GeoDataFrame:

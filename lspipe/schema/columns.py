@@ -33,8 +33,9 @@ _DIGITS = {"m²": 0, "m": 1, "1": 2, "0 to 1": 3, "-1 to 1": 3, "-2 to 2": 3, "r
 STATUSES = {
     "new": "above the threshold after, with a core that was clearly below it before, away from "
     "what was there",
-    "grown": "a new part that touches what was there: its outline is that of the new part, and the "
-    "old one is `persistent` beside it; what grew by little is `persistent` as a whole",
+    "grown": "a new part that touches an old landslide, which is a fifth or more of both: its "
+    "outline is that of the new part, and the old one is `persistent` beside it; what grew by "
+    "little is `persistent` as a whole",
     "persistent": "there on both dates, or a change too small to count",
     "vanished": "the mirror of `new` and `grown`",
     "undetermined": "seen on one date, under cloud or without data on the other",

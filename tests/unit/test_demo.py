@@ -275,7 +275,7 @@ def test_clouds_darken_what_lies_away_from_the_sun():
 def test_the_workflow_of_the_project_is_that_of_the_archive(archive):
     expected = workflow_text()
     expected = expected.replace("catalog: items", "catalog: ../runs/demo-archive/items")
-    expected = expected.replace("path: run,", "path: ../runs/demo,")
+    expected = expected.replace("path: run}", "path: ../runs/demo}")
     expected = expected.replace("truth: truth", "truth: ../runs/demo-archive/truth")
     assert (ROOT / "workflows" / "demo.yaml").read_text() == expected
     assert (archive / "demo.yaml").read_text() == workflow_text()

@@ -52,6 +52,8 @@ OLD = (slice(5, 9), slice(5, 9))
         ((slice(5, 9), slice(9, 15)), "grown"),  # side by side
         ((slice(9, 14), slice(9, 14)), "grown"),  # by a corner
         ((slice(5, 9), slice(10, 15)), "new"),  # a pixel between
+        ((slice(5, 9), slice(9, 25)), "grown"),  # 16 of 80 px are old
+        ((slice(5, 9), slice(9, 26)), "new"),  # 16 of 84
         ((slice(5, 9), slice(9, 10)), None),  # a rim within the tolerance: no object of its own
     ],
 )
