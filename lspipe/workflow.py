@@ -398,7 +398,7 @@ change:
 
 output:
   path: runs/villa-santa-lucia
-  write: [geoparquet, gpkg, cog]    # cog: maps in layers; also geojson
+  write: [geoparquet, gpkg, cog, report]    # cog: maps in layers; report: a page; also geojson
 
 cluster: {kind: local, workers: auto}
 execution: {block: auto, retries: 3}

@@ -7,7 +7,7 @@
     evaluation   `lspipe model evaluate`
     adapting     `lspipe model adapt`
     reviewing    `lspipe review`
-    exporting    `lspipe export`
+    exporting    `lspipe export`, `lspipe report`
     summaries    facts as text for people
     cards        a model item and its scorecard as text
     transfer     scores across regions, in the layout of paper 003

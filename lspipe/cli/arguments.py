@@ -83,6 +83,7 @@ def parser() -> argparse.ArgumentParser:
     status.add_argument("run", help="run directory")
     _review(group)
     _export(group)
+    _report(group)
     _model_verbs(group)
     demo = _add(group, verbs.demo, "write a simulated archive", example="demo runs/demo-archive")
     demo.add_argument("folder", help="folder to write the archive and its workflow into")
@@ -124,6 +125,17 @@ def _export(group: Any) -> None:
         "--to", default="cog", metavar="KIND", help="cog: cloud-optimised GeoTIFF (cog)"
     )
     export.add_argument("--output", metavar="FOLDER", help="where to write (RUN/layers)")
+
+
+def _report(group: Any) -> None:
+    report = _add(
+        group,
+        exporting.report,
+        "write a page that shows the run in a browser, offline",
+        example="report runs/demo",
+    )
+    report.add_argument("run", help="run directory, of a run that is finished or not")
+    report.add_argument("--output", metavar="FILE", help="file (RUN/report.html)")
 
 
 def _model_verbs(root: Any) -> None:

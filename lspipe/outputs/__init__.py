@@ -39,6 +39,7 @@ OUTPUTS = {
     "geojson": "lspipe.outputs.geojson:write",
     "gpkg": "lspipe.outputs.gpkg:write",
     "cog": "lspipe.outputs.layers:write",
+    "report": "lspipe.outputs.report:write",
 }
 """Formats by name."""
 
@@ -53,8 +54,10 @@ class OutputSpec(Spec):
         "geoparquet",
         "gpkg",
         "cog",
+        "report",
     )
-    """Formats: geoparquet, gpkg, geojson of the list; cog = maps and pictures in `layers`."""
+    """Formats: geoparquet, gpkg, geojson of the list; cog = maps and pictures in `layers`; report =
+    one page to look through."""
 
 
 class Run(Protocol):
