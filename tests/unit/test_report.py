@@ -340,6 +340,12 @@ def test_a_chip_beyond_the_edge_of_a_tile_is_transparent_there(run: Run) -> None
     assert (opacity[22:, 22:] == 255).all()
 
 
+def test_a_chip_of_an_object_outside_of_its_tile_is_empty(run: Run) -> None:
+    away = shapely.affinity.translate(run.inventory.geometry.iloc[0], -1, 1)
+    (found,) = chips.chips_of(run, run.inventory.iloc[:1].set_geometry([away], crs=4326))
+    assert not pixels(found["after"])[..., 3].any()
+
+
 def test_a_large_object_is_shown_with_every_second_pixel() -> None:
     window = chips.window_of(shapely.box(0, 0, 170, 40))
     assert (window.edge, window.step) == (289, 2)

@@ -2,6 +2,8 @@
 
     page.html            its structure, a template; page.css its look
     map.js               pictures, gaps and outlines on a canvas
+    marks.js             hatching, days and the bar of the scale on the map
+    hands.js             what mouse, fingers and keys do to the map
     list.js              the list: pages, order, filters
     review.js            what a person decides, kept by the browser
     page.js              connects the three, and the keyboard
@@ -49,7 +51,7 @@ ROWS = 100
 
 _FOLDER = Path(__file__).parent
 
-_SCRIPTS = ("map.js", "list.js", "review.js", "page.js")
+_SCRIPTS = ("hands.js", "marks.js", "map.js", "list.js", "review.js", "page.js")
 
 
 def write(run: Run, path: Path) -> None:

@@ -118,17 +118,16 @@ def _opened(run: Run, tile: str) -> xr.Dataset | None:
 
 def _cut(colours: xr.DataArray, windows: list[Window]) -> list[NDArray[np.uint8]]:
     """Return the pixels of each window (y, x, RGBA), black and transparent beyond the tile."""
-    rows, columns = colours.sizes["y"], colours.sizes["x"]
     parts = [
-        colours[
-            :,
-            max(0, one.row) : min(rows, one.row + one.edge),
-            max(0, one.column) : min(columns, one.column + one.edge),
-        ].data
-        for one in windows
+        colours[:, _span(one.row, one.edge), _span(one.column, one.edge)].data for one in windows
     ]
     # Together, so that a chunk with several objects is read once.
     return [_framed(part, one) for part, one in zip(dask.compute(*parts), windows, strict=True)]
+
+
+def _span(first: int, edge: int) -> slice:
+    """Return the pixels of an axis that a window may show: none before its begin."""
+    return slice(max(0, first), max(0, first + edge))
 
 
 def _framed(pixels: NDArray[np.uint8], window: Window) -> NDArray[np.uint8]:

@@ -40,9 +40,9 @@ def head(run: Run, listed: gpd.GeoDataFrame) -> dict[str, Any]:
         "name": run.name,
         "dates": _dates(run),
         "newest": newest,
-        "new": len(new),
-        "new_ha": f"{new['area_m2'].sum() / 10_000:.1f}",
-        "total": len(listed),
+        "new": f"{len(new):,}",
+        "new_ha": f"{new['area_m2'].sum() / 10_000:,.1f}",
+        "total": f"{len(listed):,}",
         "observed": None if share is None else f"{100 * share:.1f}",
         "observed_on": "on both dates" if run.is_two_date else "",
         "partial": _partial(run),
@@ -229,7 +229,7 @@ def _gaps(run: Run) -> list[dict[str, Any]]:
             "date": date,
             "reason": reason,
             "meaning": REASONS.get(reason, ""),
-            "ha": f"{area / 10_000:.1f}",
+            "ha": f"{area / 10_000:,.1f}",
             "width": round(100 * area / most, 1),
         }
         for (date, reason), area in areas.items()

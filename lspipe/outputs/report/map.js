@@ -1,5 +1,3 @@
-"use strict";
-
 // The map: pictures of the dates, what was not observed, and outlines, drawn on a canvas.
 //
 // Its plane: x to the east and y to the north, both in degrees of latitude from the origin of
@@ -8,6 +6,7 @@
 
 const METRES_PER_DEGREE = 111195;
 const SMALL = 5; // pixels: what is smaller on the screen is drawn as a dot of this size
+const MANY = 1500; // objects on the screen: from here on, quick to draw counts more than fine lines
 
 class LandslideMap {
   constructor(box, data, listed) {
@@ -23,7 +22,7 @@ class LandslideMap {
     this.cut = 0.5;
     this.chosen = -1;
     this.onPick = () => {};
-    this.listen();
+    this.hands = new Hands(this);
     new ResizeObserver(() => this.resize()).observe(box);
     this.resize();
     this.showAll();
@@ -141,7 +140,7 @@ class LandslideMap {
       context.fillStyle = "#fff";
       context.fillRect(cut - 1, 0, 2, height);
     }
-    this.tell(cut, width);
+    tell(this, cut, width);
   }
 
   // Pictures and gaps of one date between two columns of a canvas.
@@ -159,7 +158,7 @@ class LandslideMap {
     this.veil.height = height;
     for (const { gaps, bounds } of shown) this.place(veil, view, gaps, bounds);
     veil.globalCompositeOperation = "source-in";
-    veil.fillStyle = this.hatching(veil);
+    veil.fillStyle = hatching(veil);
     veil.fillRect(0, 0, width, height);
     context.drawImage(this.veil, 0, 0);
     context.restore();
@@ -177,25 +176,6 @@ class LandslideMap {
     return view.dense || context.canvas.width / this.box.clientWidth;
   }
 
-  hatching(context) {
-    const tile = document.createElement("canvas");
-    tile.width = tile.height = 8;
-    const lines = tile.getContext("2d");
-    lines.fillStyle = "rgba(255, 255, 255, 0.28)";
-    lines.fillRect(0, 0, 8, 8);
-    for (const [colour, shift] of [["#111", 0], ["#fff", 1.5]]) {
-      lines.strokeStyle = colour;
-      lines.lineWidth = 1.2;
-      lines.beginPath();
-      for (const start of [-8, 0, 8]) {
-        lines.moveTo(start + shift, 8);
-        lines.lineTo(start + 8 + shift, 0);
-      }
-      lines.stroke();
-    }
-    return context.createPattern(tile, "repeat");
-  }
-
   paintShapes(context) {
     const { x, y, scale } = this.view;
     const { width, height } = this.canvas;
@@ -205,19 +185,22 @@ class LandslideMap {
     context.save();
     context.setTransform(s, 0, 0, -s, width / 2 - x * s, height / 2 + y * s);
     const edges = [x - width / 2 / s, y - height / 2 / s, x + width / 2 / s, y + height / 2 / s];
-    for (let index = this.shapes.length - 1; index >= 0; index--) {
-      const [left, bottom, right, top] = this.shapes[index].bounds;
-      const isAway = right < edges[0] || left > edges[2] || top < edges[1] || bottom > edges[3];
-      if (isAway || (!this.listed[index] && index !== this.chosen)) continue;
+    const isHere = ({ bounds: [left, bottom, right, top] }, index) =>
+      this.listed[index] && index !== this.chosen &&
+      right > edges[0] && left < edges[2] && top > edges[1] && bottom < edges[3];
+    const here = this.shapes.flatMap((shape, index) => (isHere(shape, index) ? [index] : []));
+    const isMany = here.length > MANY;
+    const small = isMany ? 3 * SMALL : SMALL;
+    for (const index of here.reverse()) { // the first of the list on top
+      const { path, bounds: [left, bottom, right, top] } = this.shapes[index];
       const colour = this.data.colours[status[index]];
-      if (index === this.chosen) continue;
-      if (Math.max(right - left, top - bottom) * scale < SMALL) {
+      if (Math.max(right - left, top - bottom) * scale < small) {
         const edge = SMALL / scale;
         context.fillStyle = colour;
         context.fillRect((left + right - edge) / 2, (bottom + top - edge) / 2, edge, edge);
       } else {
-        this.stroke(context, this.shapes[index].path, "#fff8", 3.5 / scale);
-        this.stroke(context, this.shapes[index].path, colour, 2 / scale);
+        if (!isMany) this.stroke(context, path, "#fff8", 3.5 / scale);
+        this.stroke(context, path, colour, 2 / scale);
       }
     }
     if (this.chosen >= 0) {
@@ -235,80 +218,7 @@ class LandslideMap {
     context.stroke(path);
   }
 
-  // Days and the bar of the scale.
-  tell(cut, width) {
-    const day = (role) => {
-      const days = new Set(this.pictures.filter((p) => p.role === role).map((p) => p.day));
-      return days.size ? `${role} ${[...days].sort().join(", ")}` : "";
-    };
-    this.box.querySelector(".left").textContent = cut > 0 ? day("before") : "";
-    this.box.querySelector(".right").textContent = cut < width ? day("after") : "";
-    const metres = (100 / this.view.scale) * METRES_PER_DEGREE;
-    const power = 10 ** Math.floor(Math.log10(metres));
-    const nice = [5, 2, 1].find((n) => n * power <= metres) * power;
-    const bar = this.box.querySelector(".scale");
-    bar.querySelector("i").style.width = `${(nice / METRES_PER_DEGREE) * this.view.scale}px`;
-    bar.querySelector("span").textContent = nice >= 1000 ? `${nice / 1000} km` : `${nice} m`;
-  }
-
-  // --- hands -----------------------------------------------------------------------------------
-
-  listen() {
-    const pointers = new Map();
-    let moved = 0;
-    let isCutting = false;
-    const canvas = this.canvas;
-    const at = (event) => [event.offsetX, event.offsetY];
-    canvas.addEventListener("pointerdown", (event) => {
-      canvas.setPointerCapture(event.pointerId);
-      pointers.set(event.pointerId, at(event));
-      moved = 0;
-      const line = this.cut * this.box.clientWidth;
-      isCutting = this.dates.length > 1 && Math.abs(event.offsetX - line) < 9;
-      this.box.classList.add("moving");
-    });
-    canvas.addEventListener("pointermove", (event) => {
-      const last = pointers.get(event.pointerId);
-      if (!last) return;
-      const here = at(event);
-      const [dx, dy] = [here[0] - last[0], here[1] - last[1]];
-      moved += Math.abs(dx) + Math.abs(dy);
-      if (isCutting) this.swipe(here[0] / this.box.clientWidth);
-      else if (pointers.size === 2) this.pinch(pointers, event.pointerId, here);
-      else this.move(dx, dy);
-      pointers.set(event.pointerId, here);
-    });
-    const end = (event) => {
-      const isClick = pointers.has(event.pointerId) && event.type === "pointerup" && moved < 5;
-      pointers.delete(event.pointerId);
-      this.box.classList.remove("moving");
-      if (isClick && !isCutting) this.pick(...at(event));
-    };
-    canvas.addEventListener("pointerup", end);
-    canvas.addEventListener("pointercancel", end);
-    canvas.addEventListener("wheel", (event) => {
-      event.preventDefault();
-      this.zoom(Math.exp(-event.deltaY * (event.deltaMode ? 0.05 : 0.0015)), ...at(event));
-    }, { passive: false });
-    this.box.addEventListener("keydown", (event) => this.press(event));
-  }
-
-  pinch(pointers, moving, here) {
-    const [id] = [...pointers.keys()].filter((one) => one !== moving);
-    const [still, last] = [pointers.get(id), pointers.get(moving)];
-    const far = (a, b) => Math.hypot(a[0] - b[0], a[1] - b[1]) || 1;
-    this.zoom(far(still, here) / far(still, last), ...still);
-  }
-
-  press(event) {
-    const step = 60;
-    const moves = { ArrowLeft: [step, 0], ArrowRight: [-step, 0], ArrowUp: [0, step], ArrowDown: [0, -step] };
-    if (event.key in moves) this.move(...moves[event.key]);
-    else if (event.key === "+" || event.key === "=") this.zoom(1.5);
-    else if (event.key === "-") this.zoom(1 / 1.5);
-    else return;
-    event.preventDefault();
-  }
+  // --- what hands ask for ------------------------------------------------------------------------
 
   swipe(share) {
     this.cut = Math.min(Math.max(share, 0), 1);

@@ -18,7 +18,7 @@
     for (const role of ["before", "after"]) {
       const figure = element(`chip-${role}`);
       if (!figure) continue;
-      const day = named[`date_${role}`]?.[index] ?? "";
+      const day = (times[`date_${role}`][index] ?? "").slice(0, 10);
       const isNative = Boolean(chip?.[role]);
       const picture = isNative ? imageOf(chip[role], `${role} ${day}`) : partOfMap(role, index);
       figure.firstElementChild.replaceChildren(picture, outlineOf(index, isNative ? chip : null));
