@@ -40,6 +40,7 @@ OUTPUTS = {
     "gpkg": "lspipe.outputs.gpkg:write",
     "cog": "lspipe.outputs.layers:write",
     "report": "lspipe.outputs.report:write",
+    "sheet": "lspipe.outputs.sheet:write",
 }
 """Formats by name."""
 
@@ -57,7 +58,7 @@ class OutputSpec(Spec):
         "report",
     )
     """Formats: geoparquet, gpkg, geojson of the list; cog = maps and pictures in `layers`; report =
-    one page to look through."""
+    a page for the browser; sheet = the first landslides on one page, PDF."""
 
 
 class Run(Protocol):

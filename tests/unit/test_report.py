@@ -335,7 +335,8 @@ def test_a_chip_beyond_the_edge_of_a_tile_is_transparent_there(run: Run) -> None
     outside = gpd.GeoSeries([shape], crs=32718).to_crs(4326)
     table = run.inventory.iloc[:1].set_geometry(outside.to_numpy(), crs=4326)
     (found,) = chips.chips_of(run, table)
-    opacity = pixels(found["after"])[..., 3]
+    assert found is not None
+    opacity = found.pictures["after"][..., 3]
     assert (opacity[:22] == 0).all()
     assert (opacity[22:, 22:] == 255).all()
 
@@ -343,7 +344,8 @@ def test_a_chip_beyond_the_edge_of_a_tile_is_transparent_there(run: Run) -> None
 def test_a_chip_of_an_object_outside_of_its_tile_is_empty(run: Run) -> None:
     away = shapely.affinity.translate(run.inventory.geometry.iloc[0], -1, 1)
     (found,) = chips.chips_of(run, run.inventory.iloc[:1].set_geometry([away], crs=4326))
-    assert not pixels(found["after"])[..., 3].any()
+    assert found is not None
+    assert not found.pictures["after"].any()
 
 
 def test_a_large_object_is_shown_with_every_second_pixel() -> None:

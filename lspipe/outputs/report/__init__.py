@@ -33,7 +33,7 @@ import jinja2
 
 from lspipe.outputs.colours import REASONS, STATUSES, as_hex
 from lspipe.outputs.report import charts, facts, rows
-from lspipe.outputs.report.chips import chips_of
+from lspipe.outputs.report.chips import as_json, chips_of
 from lspipe.outputs.report.outlines import Plane
 from lspipe.outputs.report.pictures import pictures_of
 
@@ -78,7 +78,7 @@ def page(run: Run) -> str:
         "outlines": plane.outlines(listed),
         "plane": {"lon": plane.lon, "lat": plane.lat},
         "pictures": [asdict(one) | {"bounds": plane.bounds(one.bounds)} for one in pictures],
-        "chips": chips_of(run, listed.head(CHIPS)),
+        "chips": [chip and as_json(chip) for chip in chips_of(run, listed.head(CHIPS))],
         "colours": {status: as_hex(colour) for status, colour in STATUSES.items()},
         "rows": ROWS,
     }

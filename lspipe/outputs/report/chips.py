@@ -10,10 +10,11 @@ import dask
 import numpy as np
 import shapely
 
-from lspipe.errors import StoreError
-from lspipe.outputs.report.pictures import data_uri, lightened, steps_of
+from lspipe.outputs.report.pictures import data_uri, lightened, opened, steps_of
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
     import geopandas as gpd
     import xarray as xr
     from numpy.typing import NDArray
@@ -40,34 +41,44 @@ class Window:
     """Every so many pixels are shown."""
 
 
-def chips_of(run: Run, objects: gpd.GeoDataFrame) -> list[dict[str, Any] | None]:
-    """Return the chips of objects, in their order; None where their tile has no pictures.
+@dataclass(frozen=True)
+class Chip:
+    """The pictures of one object."""
 
-    Returns:
-        Each with an image per date (`before`, `after`; data:), its `edge` in pixels, the `metres`
-        of a pixel, and the `outline` as the path of an SVG in pixels of the chip.
-    """
-    found: list[dict[str, Any] | None] = [None] * len(objects)
+    pictures: Mapping[str, NDArray[np.uint8]]
+    """(y, x, RGBA) of each date, `before` and `after`; transparent where there is no data."""
+    metres: int
+    """Edge of a pixel."""
+    rings: list[NDArray[np.float64]]
+    """The outline: corners (n, 2) of each ring, column and row in pixels of the chip."""
+
+
+def chips_of(run: Run, objects: gpd.GeoDataFrame) -> list[Chip | None]:
+    """Return the chips of objects, in their order; None where their tile has no pictures."""
+    objects = objects.reset_index(drop=True)
+    found: list[Chip | None] = [None] * len(objects)
     for tile, rows in objects.groupby("tile", sort=True):
-        maps = _opened(run, str(tile))
+        maps = opened(run, str(tile))
         if maps is None:
             continue
         shapes = to_pixels(rows, maps)
         windows = [window_of(shape) for shape in shapes]
-        dates = steps_of(run, str(tile))
-        pictures = {
+        cut = {
             role: _cut(maps["true_colour"].isel(time=index), windows)
-            for role, index in dates.items()
+            for role, index in steps_of(run, str(tile)).items()
         }
         for number, place in enumerate(rows.index):
             window = windows[number]
-            images = {role: data_uri(cut[number], quality=85) for role, cut in pictures.items()}
-            found[place] = images | {
-                "edge": math.ceil(window.edge / window.step),
-                "metres": 10 * window.step,
-                "outline": path_of(shapes[number], window),
-            }
+            pictures = {role: some[number] for role, some in cut.items()}
+            found[place] = Chip(pictures, 10 * window.step, list(rings_of(shapes[number], window)))
     return found
+
+
+def as_json(chip: Chip) -> dict[str, Any]:
+    """Return a chip for the page: pictures as data: addresses, the outline as path of an SVG."""
+    pictures = {role: data_uri(pixels, quality=85) for role, pixels in chip.pictures.items()}
+    edge = next(iter(chip.pictures.values())).shape[0]
+    return pictures | {"edge": edge, "metres": chip.metres, "outline": path_of(chip.rings)}
 
 
 def to_pixels(objects: gpd.GeoDataFrame, maps: xr.Dataset) -> list[Any]:
@@ -90,30 +101,26 @@ def window_of(shape: Any) -> Window:
     return Window(row, column, edge, step)
 
 
-def path_of(shape: Any, window: Window) -> str:
-    """Return an outline as the path of an SVG, in pixels of a chip.
+def rings_of(shape: Any, window: Window) -> Iterator[NDArray[np.float64]]:
+    """Yield the rings of an outline in pixels of a chip, each without its last corner.
 
-    >>> path_of(shapely.box(10, 10, 12, 11), Window(9, 8, 48, 1))
-    'M4 1L4 2L2 2L2 1Z'
+    >>> [ring.tolist() for ring in rings_of(shapely.box(10, 10, 12, 11), Window(9, 8, 48, 1))]
+    [[[4.0, 1.0], [4.0, 2.0], [2.0, 2.0], [2.0, 1.0]]]
     """
-    path = ""
     for part in shapely.get_parts(shape):
         for ring in (part.exterior, *part.interiors):
-            points = shapely.get_coordinates(ring)[:-1] - (window.column, window.row)
+            corners = shapely.get_coordinates(ring)[:-1] - (window.column, window.row)
             # Corners of pixels are whole numbers, but for the way through degrees.
-            places = np.round(np.round(points, 2) / window.step, 1)
-            path += "M" + "L".join(f"{x:g} {y:g}" for x, y in places) + "Z"
-    return path
+            yield np.round(np.round(corners, 2) / window.step, 1)
 
 
-def _opened(run: Run, tile: str) -> xr.Dataset | None:
-    if tile not in run.tiles:
-        return None
-    try:
-        maps = run[tile]
-    except StoreError:
-        return None
-    return maps if "true_colour" in maps else None
+def path_of(rings: Iterable[NDArray[np.float64]]) -> str:
+    """Return rings as the path of an SVG.
+
+    >>> path_of([np.array([[4, 1], [4, 2.5], [2, 2]])])
+    'M4 1L4 2.5L2 2Z'
+    """
+    return "".join(f"M{'L'.join(f'{x:g} {y:g}' for x, y in ring)}Z" for ring in rings)
 
 
 def _cut(colours: xr.DataArray, windows: list[Window]) -> list[NDArray[np.uint8]]:

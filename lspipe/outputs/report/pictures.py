@@ -62,7 +62,7 @@ class Picture:
 def pictures_of(run: Run) -> list[Picture]:
     """Return the pictures of a run; those of tiles that nothing was computed of are left out."""
     gaps = _gaps(run)
-    tiles = {tile: maps for tile in run.tiles if (maps := _opened(run, tile)) is not None}
+    tiles = {tile: maps for tile in run.tiles if (maps := opened(run, tile)) is not None}
     edge = _edge(2 * len(tiles))
     return [
         picture
@@ -94,7 +94,10 @@ def data_uri(pixels: NDArray[np.uint8], *, quality: int | None) -> str:
     return "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
-def _opened(run: Run, tile: str) -> xr.Dataset | None:
+def opened(run: Run, tile: str) -> xr.Dataset | None:
+    """Return the maps of a tile; None where the run has no pictures of it."""
+    if tile not in run.tiles:
+        return None
     try:
         maps = run[tile]
     except StoreError:
@@ -189,12 +192,18 @@ def shrunk(colours: xr.DataArray, factor: int) -> NDArray[np.uint8]:
 def _means(pixels: NDArray[np.uint8], factor: int) -> NDArray[np.uint8]:
     beyond = [(0, -length % factor) for length in pixels.shape[1:]]
     whole = np.pad(pixels, [(0, 0), *beyond])
-    rows, columns = (length // factor for length in whole.shape[1:])
-    cells = whole.reshape(3, rows, factor, columns, factor)
-    count = cells.any(axis=0).sum(axis=(1, 3))
-    means = cells.sum(axis=(2, 4), dtype=np.float32) / np.maximum(count, 1)
+    count = _sums((whole != 0).any(axis=0)[None], factor)
+    means = _sums(whole, factor) / np.maximum(count, 1)
     is_seen = np.where(count * 2 >= factor * factor, 255, 0)
-    return np.concatenate([np.rint(means), is_seen[None]]).astype(np.uint8)
+    return np.concatenate([np.rint(means), is_seen]).astype(np.uint8)
+
+
+def _sums(pixels: NDArray[Any], factor: int) -> NDArray[np.uint32]:
+    """Return sums of cells; first along columns: three times as fast as both at once."""
+    bands, height, width = pixels.shape
+    rows = pixels.reshape(bands, -1, factor, width).sum(axis=2, dtype=np.uint32)
+    sums: NDArray[np.uint32] = rows.reshape(bands, height // factor, -1, factor).sum(axis=3)
+    return sums.astype(np.uint32)
 
 
 def _is_of(gaps: gpd.GeoDataFrame, tile: str, role: str) -> Any:
