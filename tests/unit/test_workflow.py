@@ -315,7 +315,7 @@ def test_what_is_refused_is_marked_by_an_editor(content, key):
         ("inference", "preset", {"paper", "balanced", "fast", "preview"}, False),
         ("inference", "runtime", {"auto", "eager", "compiled", "openvino", "cudagraph"}, False),
         ("change", "method", {"hysteresis", "subtract"}, False),
-        ("output", "write", {"geoparquet", "geojson", "gpkg"}, True),
+        ("output", "write", {"geoparquet", "geojson", "gpkg", "cog", "report", "sheet"}, True),
         ("cluster", "kind", {"local", "address"}, True),
     ],
 )

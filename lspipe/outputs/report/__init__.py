@@ -136,4 +136,4 @@ def _colours() -> str:
     """Return the colours of statuses and reasons as CSS."""
     known = {**{f"status-{name}": colour for name, colour in STATUSES.items()}}
     known |= {f"reason-{name}": colour for name, colour in REASONS.items()}
-    return "".join(f".{name}{{--colour:{as_hex(value)}}}\n" for name, value in known.items())
+    return "".join(f".{name}{{color:{as_hex(value)}}}\n" for name, value in known.items())
