@@ -93,15 +93,21 @@ def _move_the_map(page, seen):
     page.keyboard.press("ArrowLeft")
     page.keyboard.press("+")
     seen["keys_move_the_map"] = page.get_attribute("#map", "data-view") != before
-    pixels = "document.querySelector('#map canvas').toDataURL()"
-    shown = page.evaluate(f"new Promise(r => requestAnimationFrame(() => r({pixels})))")
+    before = page.get_attribute("#map", "data-view")
     page.mouse.move(*middle)
     page.mouse.wheel(0, 300)
+    page.wait_for_function(f"document.querySelector('#map').dataset.view !== '{before}'")
+    shown = _picture(page)
     page.fill("#swipe", "0")
-    again = page.evaluate(f"new Promise(r => requestAnimationFrame(() => r({pixels})))")
-    seen["swipe_changes_the_picture"] = shown != again
+    seen["swipe_changes_the_picture"] = _picture(page) != shown
     page.click("#zoom-all")
     seen["view_at_last"] = page.get_attribute("#map", "data-view")
+
+
+def _picture(page):
+    """What the map shows, once it has been drawn anew."""
+    drawn = "new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))"
+    return page.evaluate(f"{drawn}.then(() => document.querySelector('#map canvas').toDataURL())")
 
 
 def _decide(page, seen):
