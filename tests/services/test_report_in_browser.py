@@ -14,7 +14,7 @@ import pytest
 from lspipe import outputs
 from lspipe.runs.opened import Run, open_run
 from tests.services.servers import ROOT, missing
-from tests.worlds import NEW_SCAR, OLD_SCAR, ground, lspipe, make_world
+from tests.worlds import NEW_SCAR, OLD_SCAR, ground, lspipe, make_world, quick_world
 
 BROWSING = Path(__file__).with_name("browsing.py")
 PYTHON = ROOT / ".venv-browser" / "bin" / "python"
@@ -136,6 +136,24 @@ def test_what_was_downloaded_is_what_review_reads(seen, run, listed):
     assert set(kept["who"]) == {"Ana"}
     for name, shape in kept.geometry.items():
         assert shape.symmetric_difference(before[name]).area < 1e-3 * before[name].area
+
+
+def test_decisions_on_the_date_line_come_back_where_they_were(tmp_path, cluster):
+    world = quick_world(
+        tmp_path / "world",
+        tile="01KAB",
+        aoi={"bbox": [179.98, -16.93, -179.98, -16.89]},
+        cluster=cluster,
+        output={"path": "run", "write": ["geoparquet", "report"]},
+    )
+    assert lspipe("run", world.workflow).returncode == 0
+    file = tmp_path / "decisions.geojson"
+    look_through(world.run / "report.html", file)
+    shapes = gpd.read_parquet(world.run / "inventory.parquet").set_index("id").geometry
+    found = gpd.read_file(file).set_index("id").geometry
+    assert shapes.bounds["minx"].min() == -180
+    for name, shape in found.items():
+        assert shape.symmetric_difference(shapes[name]).area < 1e-3 * shapes[name].area
 
 
 def test_an_id_that_is_a_script_stays_a_text(run, tmp_path):

@@ -27,7 +27,7 @@ from lspipe.outputs.report import CHIPS, ROWS, chips, page, rows
 from lspipe.outputs.report.charts import charts
 from lspipe.outputs.report.facts import grouped
 from lspipe.outputs.report.outlines import Plane
-from lspipe.outputs.report.pictures import lightened, pictures_of, shrunk, steps_of
+from lspipe.outputs.report.pictures import _mask, lightened, pictures_of, shrunk, steps_of
 from lspipe.runs import pipeline, store
 from lspipe.runs.opened import Run, open_run
 from lspipe.runs.reporting import report
@@ -290,8 +290,11 @@ def test_the_date_line_does_not_tear_the_map() -> None:
     west, east = shapely.box(179.9, 1, 179.99, 1.1), shapely.box(-179.99, 1, -179.9, 1.1)
     table = gpd.GeoDataFrame(geometry=[west, east], crs=4326)
     plane = Plane.of([(179.5, 0.5, 180.5, 1.5)], table)
-    firsts = [polygons[0][0][0] for polygons in plane.outlines(table)]
-    assert np.ptp(firsts) < 0.3e6
+    on_it = shapely.MultiPolygon([shapely.box(179.99, 1, 180, 2), shapely.box(-180, 1, -179.99, 2)])
+    table = pd.concat([table, gpd.GeoDataFrame(geometry=[on_it], crs=4326)])
+    for polygons in plane.outlines(table):
+        for (ring,) in polygons:
+            assert (np.abs(np.cumsum(np.reshape(ring, (-1, 2)), axis=0)[:, 0]) <= 0.1e6).all()
     assert plane.bounds((-180.2, 0, -179.8, 1)) == (179.8, 0, 180.2, 1)
 
 
@@ -382,6 +385,26 @@ def test_gaps_are_those_of_the_list_of_gaps(run: Run) -> None:
     west, south, east, north = after.bounds
     assert mask.mean() == pytest.approx(degrees / ((east - west) * (north - south)), rel=0.02)
     assert mask[: SIZE // 3, : SIZE // 3].sum() == mask.sum()
+
+
+def test_gaps_on_both_sides_of_the_date_line_are_on_one_picture() -> None:
+    parts = [shapely.box(179.9, 1, 180, 2), shapely.box(-180, 1, -179.9, 1.5)]
+    address = _mask(gpd.GeoSeries([shapely.MultiPolygon(parts)]), (179.8, 1, 180.2, 2), (20, 40))
+    is_gap = pixels(address)[..., 3] > 0
+    expected = np.zeros((20, 40), bool)
+    expected[:, 10:20] = expected[10:, 20:30] = True
+    np.testing.assert_array_equal(is_gap, expected)
+
+
+def test_a_date_that_is_not_done_yet_is_still_one_of_the_two(run: Run) -> None:
+    class OneDate(Run):
+        def __getitem__(self, tile: str) -> xr.Dataset:
+            maps = super().__getitem__(tile)
+            return maps.assign(quality=maps["quality"].where(maps["time"] < maps["time"][1], 255))
+
+    shown = Page(page(OneDate(run.path, run.record))).data
+    assert [one["role"] for one in shown["pictures"]] == ["before"]
+    assert shown["dates"] == ["before", "after"]
 
 
 @pytest.mark.parametrize("factor", [1, 2, 3, 7])

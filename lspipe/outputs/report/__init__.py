@@ -80,6 +80,7 @@ def page(run: Run) -> str:
         "pictures": [asdict(one) | {"bounds": plane.bounds(one.bounds)} for one in pictures],
         "chips": [chip and as_json(chip) for chip in chips_of(run, listed.head(CHIPS))],
         "colours": {status: as_hex(colour) for status, colour in STATUSES.items()},
+        "dates": ["before", "after"] if run.is_two_date else ["after"],
         "rows": ROWS,
     }
     scripts = "\n".join((_FOLDER / name).read_text("utf-8") for name in _SCRIPTS)

@@ -46,16 +46,17 @@ class Chart:
 def charts(listed: gpd.GeoDataFrame) -> list[Chart]:
     """Return the charts of the new landslides; of all objects where none is new."""
     wanted = listed[listed["status"].isin(["new", "detected"])]
-    name = "new landslides" if (listed["status"] == "new").any() else "landslides"
+    name = "new landslide" if (listed["status"] == "new").any() else "landslide"
     if not len(wanted):
-        wanted, name = listed, "objects"
+        wanted, name = listed, "object"
     if not len(wanted):
         return []
+    many = f"{len(wanted):,} {name}{'' if len(wanted) == 1 else 's'}"
     areas = wanted["area_m2"].to_numpy(float) / 10_000
     sure = wanted["confidence"].to_numpy(float)
     return [
-        histogram(f"Area of {len(wanted)} {name}", "ha", areas, _AREAS_HA),
-        histogram(f"Confidence of {len(wanted)} {name}", "0 to 1", sure, _CONFIDENCES),
+        histogram(f"Area of {many}", "ha", areas, _AREAS_HA),
+        histogram(f"Confidence of {many}", "0 to 1", sure, _CONFIDENCES),
     ]
 
 

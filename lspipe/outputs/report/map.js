@@ -18,7 +18,7 @@ class LandslideMap {
     this.narrow = Math.cos((data.plane.lat * Math.PI) / 180);
     this.shapes = data.outlines.map((polygons) => this.shapeOf(polygons));
     this.pictures = data.pictures.map((picture) => this.pictureOf(picture));
-    this.dates = ["before", "after"].filter((role) => data.pictures.some((p) => p.role === role));
+    this.dates = data.dates;
     this.cut = 0.5;
     this.chosen = -1;
     this.onPick = () => {};

@@ -62,7 +62,8 @@ class Plane:
 
     def _ring(self, coordinates: Any) -> list[int]:
         points = shapely.get_coordinates(shapely.LineString(coordinates))[:-1]
-        lon = points[:, 0] + 360 * np.round((self.lon - points[:, 0]) / 360)
+        # As a whole: a part that the date line has cut has corners on it.
+        lon = points[:, 0] + 360 * np.round((self.lon - points[:, 0].mean()) / 360)
         steps = np.rint(np.column_stack([lon - self.lon, points[:, 1] - self.lat]) / STEP)
         moved = np.diff(steps, axis=0, prepend=0).astype(int)
         return [int(value) for value in moved.ravel()]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import rasterio
+import shapely
 from PIL import Image
 from rasterio.enums import Resampling
 from rasterio.features import rasterize
@@ -212,9 +213,19 @@ def _is_of(gaps: gpd.GeoDataFrame, tile: str, role: str) -> Any:
 
 def _mask(shapes: Any, bounds: Bounds, shape: tuple[int, int]) -> str | None:
     """Return a mask of polygons in degrees as an image."""
-    found = [one for one in shapes if one is not None and not one.is_empty]
+    found = [
+        shapely.transform(part, lambda corners: _beside(corners, bounds))
+        for part in shapely.get_parts(shapes.to_numpy())
+    ]
     if not found:
         return None
     grid = from_bounds(*bounds, shape[1], shape[0])
     is_gap = rasterize(found, out_shape=shape, transform=grid, default_value=255, dtype="uint8")
     return data_uri(np.repeat(is_gap[..., None], 4, axis=2), quality=None)
+
+
+def _beside(corners: NDArray[np.float64], bounds: Bounds) -> NDArray[np.float64]:
+    """Move a part, which the date line has cut off, by a turn to where a picture lies."""
+    turn = 360 * round(((bounds[0] + bounds[2]) / 2 - float(corners[:, 0].mean())) / 360)
+    moved: NDArray[np.float64] = corners + np.array([turn, 0.0])
+    return moved
