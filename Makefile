@@ -20,7 +20,7 @@ $(VENV)/.installed: pyproject.toml constraints-cpu.txt lspipe/__init__.py
 demo: install
 	$(BIN)/lspipe demo runs/demo-archive
 	$(BIN)/lspipe run runs/demo-archive/demo.yaml --output runs/demo
-	@echo "next: open runs/demo/inventory.gpkg and the maps in runs/demo/layers in QGIS"
+	@echo "next: open runs/demo/report.html in a browser; inventory.gpkg and layers beside it in QGIS"
 
 test: check unit
 

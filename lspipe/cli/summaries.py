@@ -197,7 +197,9 @@ def summary_text(summary: Summary, score: ListScore | None) -> str:
             f"found {score.found} of {score.known} known landslides; "
             f"{score.right} of {score.listed} listed ones are right",
         )
-    if summary.outputs:
+    if "report" in summary.outputs:
+        lines.append(f"open next      {summary.outputs['report']} in a browser")
+    elif summary.outputs:
         best = summary.outputs.get("gpkg", summary.outputs["geoparquet"])
         lines.append(f"open next      {best} in QGIS")
     for text in summary.warnings:

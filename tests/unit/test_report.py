@@ -258,7 +258,8 @@ def test_the_order_is_that_of_the_rank_or_else_of_status_and_confidence(run: Run
 
 
 def test_evidence_and_flags_are_shown_where_the_list_has_them(run: Run) -> None:
-    more = run.inventory.assign(ndvi_drop=[0.42, np.nan], river_bank=[False, True])
+    banks = pd.array([None, True], dtype="boolean")
+    more = run.inventory.assign(ndvi_drop=[0.42, np.inf], river_bank=banks)
     found = {one.name: one for one in rows.columns(more, is_two_date=True)}
     assert found["ndvi_drop"].is_shown
     assert [found["ndvi_drop"].text(row) for row in (0, 1)] == ["0.42", "-"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +34,9 @@ _SHORT = {
     "gain_mean": "mean gain of probability",
     "probability_mean": "mean probability",
     "probability_max": "largest probability",
+    "ndvi_before": "NDVI before",
+    "ndvi_after": "NDVI after",
+    "ndvi_drop": "NDVI drop",
     "n_px": "size",
     "undetermined_fraction": "share hidden",
     "lon": "longitude",
@@ -45,7 +49,7 @@ _SHORT = {
 _IN_LIST = ("rank", "id", "status", "area_m2", "confidence", "date_before", "date_after")
 """Columns of the page's list, where a list has them; `_EVIDENCE` and flags follow."""
 
-_EVIDENCE = ("ndvi_drop", "slope_mean_deg", "vv_change_db")
+_EVIDENCE = ("ndvi_drop",)
 
 _LEFT_OUT = ("geometry", "reviewed", "model_id", "model_sha256", "utm_epsg")
 """Not among the facts of an object: shown elsewhere on the page."""
@@ -196,7 +200,7 @@ def _plain(values: pd.Series[Any]) -> Iterator[Any]:
     is_time = pd.api.types.is_datetime64_any_dtype(values.dtype)
     is_number = pd.api.types.is_numeric_dtype(values.dtype)
     for value in values:
-        if pd.isna(value):
+        if pd.isna(value) or (is_number and math.isinf(value)):
             yield None
         elif is_time:
             yield f"{value:%Y-%m-%d}"
@@ -213,10 +217,12 @@ def _decimals(values: pd.Series[Any], name: str, unit: str) -> int | None:
 
 
 def _flags(listed: gpd.GeoDataFrame, flags: list[str]) -> Column:
+    """Return a column that names the columns of yes or no that are yes; missing is no."""
     words = [name.replace("_", " ") for name in flags]
+    answers = listed[flags].astype("boolean").fillna(value=False)
     values = [
         ", ".join(word for word, is_set in zip(words, row, strict=True) if is_set) or None
-        for row in listed[flags].itertuples(index=False)
+        for row in answers.itertuples(index=False)
     ]
     meaning = "; ".join(
         f"{word}: {COLUMNS[name].meaning}"
