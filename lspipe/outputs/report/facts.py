@@ -140,7 +140,7 @@ def _candidates(tile: str, entry: Mapping[str, Any]) -> Iterable[dict[str, Any]]
             "tile": tile,
             "date": scene["role"],
             "time": scene["time"][:16].replace("T", " "),
-            "masked": "not needed" if share is None else f"{100 * share:.0f} %",
+            "masked": "not measured" if share is None else f"{100 * share:.0f} %",
             "use": "used" if scene["chosen"] else "not used",
             "scenes": ", ".join(scene["items"]),
         }
