@@ -20,7 +20,7 @@ $(VENV)/.installed: pyproject.toml constraints-cpu.txt lspipe/__init__.py
 demo: install
 	$(BIN)/lspipe demo runs/demo-archive
 	$(BIN)/lspipe run runs/demo-archive/demo.yaml --output runs/demo
-	@echo "next: open runs/demo/project.qgz in QGIS"
+	@echo "next: open runs/demo/report.html in a browser, or runs/demo/project.qgz in QGIS"
 
 test: check unit
 
@@ -76,4 +76,4 @@ format: install
 	$(BIN)/ruff check --fix .
 
 clean:
-	rm -rf $(VENV) $(LOWEST) .venv-services .venv-gdal build runs/demo runs/demo-archive
+	rm -rf $(VENV) $(LOWEST) .venv-services .venv-gdal .venv-browser build runs/demo runs/demo-archive

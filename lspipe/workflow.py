@@ -417,7 +417,8 @@ flags: {}                           # or {layers: [{name: roads, path: roads.gpk
 
 output:
   path: runs/villa-santa-lucia
-  write: [geoparquet, gpkg, cog, qgis]   # also geojson, kml, shapefile, stac, coolr
+  # also geojson, kml, shapefile, stac, coolr, sheet
+  write: [geoparquet, gpkg, cog, qgis, report]
 
 cluster: {kind: local, workers: auto}
 execution: {block: auto, retries: 3}

@@ -8,7 +8,9 @@
     adapting     `lspipe model adapt`
     reviewing    `lspipe review`
     scores       `lspipe evaluate`
-    exporting    `lspipe export`
+    exporting    `lspipe export`, `lspipe report`
+    changing     `lspipe change`
+    summarizing  `lspipe summarize`
     summaries    facts as text for people
     cards        a model item and its scorecard as text
     transfer     scores across regions, in the layout of paper 003

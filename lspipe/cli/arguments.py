@@ -94,6 +94,7 @@ def parser() -> argparse.ArgumentParser:
     status.add_argument("run", help="run directory")
     _review(group)
     _export(group)
+    _report(group)
     _change(group)
     _evaluate_run(group)
     _summarize(group)
@@ -226,6 +227,17 @@ def _summarize(group: Any) -> None:
         "--grid", type=float, metavar="KM", help="squares with this edge, instead of --by"
     )
     parser.add_argument("--output", metavar="FOLDER", help="write a layer, tables and a picture")
+
+
+def _report(group: Any) -> None:
+    report = _add(
+        group,
+        exporting.report,
+        "write a page that shows the run in a browser, offline",
+        example="report runs/demo",
+    )
+    report.add_argument("run", help="run directory, of a run that is finished or not")
+    report.add_argument("--output", metavar="FILE", help="file (RUN/report.html)")
 
 
 def _model_verbs(root: Any) -> None:

@@ -1,4 +1,4 @@
-"""`lspipe export`: pictures of a run for QGIS, and what was written as text."""
+"""`lspipe export` and `lspipe report`: what shows a run, and what was written as text."""
 
 from __future__ import annotations
 
@@ -20,4 +20,13 @@ def export(options: argparse.Namespace) -> int:
         {"files": [str(path) for path in files]},
         lambda: "\n".join(f"wrote {path}" for path in files),
     )
+    return 0
+
+
+def report(options: argparse.Namespace) -> int:
+    """Write the report of a run."""
+    from lspipe.runs.reporting import report
+
+    file = report(options.run, file=options.output)
+    show(options, {"file": str(file)}, lambda: f"wrote {file}; open it in a browser")
     return 0

@@ -197,6 +197,8 @@ def summary_text(summary: Summary, score: ListScore | None) -> str:
             f"found {score.found} of {score.known} known landslides; "
             f"{score.right} of {score.listed} listed ones are right",
         )
+    if "report" in summary.outputs:
+        lines.append(f"open next      {summary.outputs['report']} in a browser")
     if summary.outputs:
         ready = [summary.outputs[name] for name in ("qgis", "gpkg") if name in summary.outputs]
         best = [*ready, summary.outputs["geoparquet"]][0]

@@ -44,6 +44,8 @@ OUTPUTS = {
     "qgis": "lspipe.outputs.qgis:write",
     "stac": "lspipe.outputs.stac:write",
     "coolr": "lspipe.outputs.coolr:write",
+    "report": "lspipe.outputs.report:write",
+    "sheet": "lspipe.outputs.sheet:write",
 }
 """Formats by name, in the order in which they are written: the project opens the others."""
 
@@ -59,9 +61,11 @@ class OutputSpec(Spec):
         "gpkg",
         "cog",
         "qgis",
+        "report",
     )
     """Formats: geoparquet, gpkg, geojson, kml, shapefile, coolr of the list; cog = maps and
-    pictures in `layers`; qgis = a project, and stac = a collection, of what the others wrote."""
+    pictures in `layers`; qgis = a project, and stac = a collection, of what the others wrote;
+    report = a page for the browser; sheet = the first landslides on one page, PDF."""
 
 
 class Run(Protocol):

@@ -44,7 +44,7 @@ def export(
     opened, targets = open_run(run), files_of(to)
     check_folder(opened.path if folder is None else folder)
     target = opened.path if folder is None else Path(folder)
-    _check_begun(opened)
+    check_begun(opened)
     try:
         target.mkdir(parents=True, exist_ok=True)
         if target.resolve() == opened.path.resolve():
@@ -60,7 +60,7 @@ def export(
     return [path for file in targets.values() for path in _files(target / file)]
 
 
-def _check_begun(run: Run) -> None:
+def check_begun(run: Run) -> None:
     """Raise where nothing of any tile was computed."""
     if not any((run.path / store.DETECTIONS / tile).exists() for tile in run.tiles):
         raise StoreError(f"{run.path}: nothing was computed of it yet; run its workflow first")

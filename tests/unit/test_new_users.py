@@ -167,7 +167,7 @@ MISTAKES = [
     Mistake("a tile that is not in the run", ("--tiles 18GYT: not in this run; it has 18GYS",),
             verb="run", words=("--tiles", "18GYT")),
     Mistake("status of no run", ("none: no run.json here",), verb="status", words=("none",)),
-    Mistake("export before a run", ("holds nothing of tile 18GYS yet; run its workflow first",),
+    Mistake("export before a run", ("nothing was computed of it yet; run its workflow first",),
             verb="export", words=("run",), before=_plan),
     Mistake("review before a run", ("no such file; decisions are about the list of a run",),
             verb="review", words=("run", "afile"), before=_plan),

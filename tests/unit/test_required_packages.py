@@ -21,14 +21,14 @@ USED_BY = {
     "dask": (
         "dask",
         "cli.__init__ clusters.__init__ clusters.local cube.composite cube.loaders "
-        "cube.masked cube.offsets cube.opening cube.scene inference.detect runs.frozen "
-        "runs.guard runs.plan runs.worker",
+        "cube.masked cube.offsets cube.opening cube.scene inference.detect outputs.report "
+        "runs.frozen runs.guard runs.plan runs.worker",
     ),
     "distributed": ("distributed", "clusters.address clusters.local runs.stream"),
     "xarray": (
         "xarray",
         "change.classified change.compare change.inventory cube.loaders cube.opening "
-        "inference.given runs.listing runs.store",
+        "inference.given outputs.layers runs.listing runs.store",
     ),
     "rioxarray": ("rioxarray", "change.grids"),
     "zarr": ("zarr", "runs.store"),

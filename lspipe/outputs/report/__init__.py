@@ -1,0 +1,140 @@
+"""The report: one HTML file for the person who looks at the list, without network or programs.
+
+    page.html            its structure, a template; page.css its look
+    map.js               pictures, gaps and outlines on a canvas
+    marks.js             hatching, days and the bar of the scale on the map
+    hands.js             what mouse, fingers and keys do to the map
+    list.js              the list: pages, order, filters
+    review.js            what a person decides, kept by the browser
+    page.js              connects the three, and the keyboard
+
+    facts.py             the record of a run -> texts of the page
+    rows.py              the list -> its rows in order, and its columns
+    outlines.py          outlines -> small whole numbers
+    pictures.py          maps of a tile -> small pictures, and the gaps in them
+    chips.py             an object -> its two pictures at full resolution
+    charts.py            numbers -> bars
+
+The page has no address to load anything from, and its policy forbids it; the same policy lets only
+the script run that is named by its hash. Every text of the run is escaped; what the template takes
+as it is (`safe`) are the files above, and JSON without a `<`.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import jinja2
+
+from lspipe.outputs.colours import REASONS, STATUSES, as_hex
+from lspipe.outputs.report import charts, facts, rows
+from lspipe.outputs.report.chips import as_json, chips_of
+from lspipe.outputs.report.outlines import Plane
+from lspipe.outputs.report.pictures import pictures_of
+
+if TYPE_CHECKING:
+    from lspipe.outputs import Run
+
+FILE = "report.html"
+
+CHIPS = 600
+"""Objects, the first of the list, whose two pictures at full resolution are in the file: about 5 kB
+each. For others the page shows a part of the map."""
+
+ROWS = 100
+"""Rows of the list on the page at a time."""
+
+_FOLDER = Path(__file__).parent
+
+_SCRIPTS = ("hands.js", "marks.js", "map.js", "list.js", "review.js", "page.js")
+
+
+def write(run: Run, path: Path) -> None:
+    """Write the report of a run, finished or not; see the contract in `lspipe.outputs`."""
+    path.write_text(page(run), encoding="utf-8")
+
+
+def page(run: Run) -> str:
+    """Return the report as HTML.
+
+    Args:
+        run: finished or not; without a list, the report shows what was computed so far.
+    """
+    listed = rows.listed(run)
+    pictures = pictures_of(run)
+    plane = Plane.of([one.bounds for one in pictures], listed)
+    columns = rows.columns(listed, is_two_date=run.is_two_date)
+    shown = [column for column in columns if column.is_shown]
+    data = {
+        "run": facts.key(run),
+        "name": run.name,
+        "columns": [column.as_json() for column in columns],
+        "times": rows.times(listed),
+        "outlines": plane.outlines(listed),
+        "plane": {"lon": plane.lon, "lat": plane.lat},
+        "pictures": [asdict(one) | {"bounds": plane.bounds(one.bounds)} for one in pictures],
+        "chips": [chip and as_json(chip) for chip in chips_of(run, listed.head(CHIPS))],
+        "colours": {status: as_hex(colour) for status, colour in STATUSES.items()},
+        "dates": ["before", "after"] if run.is_two_date else ["after"],
+        "rows": ROWS,
+    }
+    scripts = "\n".join((_FOLDER / name).read_text("utf-8") for name in _SCRIPTS)
+    style = (_FOLDER / "page.css").read_text("utf-8") + _colours()
+    text: str = _template().render(
+        head=facts.head(run, listed),
+        facts=facts.details(run),
+        columns=shown,
+        id_at=next(place for place, column in enumerate(shown) if column.name == "id"),
+        first=range(min(ROWS, len(listed))),
+        total=len(listed),
+        statuses=rows.statuses(listed),
+        charts=charts.charts(listed),
+        is_two_date=run.is_two_date,
+        data=embedded(data),
+        script=scripts,
+        style=style,
+        script_hash=_hash(scripts),
+        style_hash=_hash(style),
+    )
+    return text
+
+
+def embedded(data: Any) -> str:
+    r"""Return data as JSON that can stand between `<script>` tags, whatever texts it holds.
+
+    >>> embedded("</script><!--")
+    '"\\u003c/script\\u003e\\u003c!--"'
+    """
+    text = json.dumps(data, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
+    for sign in "<>&":
+        text = text.replace(sign, f"\\u{ord(sign):04x}")
+    return text
+
+
+def _template() -> jinja2.Template:
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(_FOLDER),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template("page.html")
+
+
+def _hash(text: str) -> str:
+    """Return the name of an inline script or style in a content security policy."""
+    digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+    return f"'sha256-{digest}'"
+
+
+def _colours() -> str:
+    """Return the colours of statuses and reasons as CSS."""
+    known = {**{f"status-{name}": colour for name, colour in STATUSES.items()}}
+    known |= {f"reason-{name}": colour for name, colour in REASONS.items()}
+    return "".join(f".{name}{{color:{as_hex(value)}}}\n" for name, value in known.items())

@@ -1,0 +1,231 @@
+"""The maps of a tile -> small pictures of both dates in longitude and latitude, and their gaps."""
+
+from __future__ import annotations
+
+import base64
+import io
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import rasterio
+import shapely
+from PIL import Image
+from rasterio.enums import Resampling
+from rasterio.features import rasterize
+from rasterio.transform import from_bounds
+from rasterio.warp import reproject, transform_bounds
+
+from lspipe.errors import StoreError
+from lspipe.outputs.report.outlines import Bounds  # noqa: TC001  # dataclasses read it
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import geopandas as gpd
+    import xarray as xr
+    from numpy.typing import NDArray
+
+    from lspipe.outputs import Run
+    from lspipe.schema import Part
+
+PIXELS = 10_000_000
+"""Of all pictures of a report together: a few MB."""
+
+LARGEST = 1600
+"""Pixels along the longer edge of a picture."""
+
+_OUTSIDE = 64
+"""Bit of the quality: outside the area of interest."""
+
+GAMMA = 0.65
+"""Lightens the dark: a forest reflects 3 % of red light, and the brightest stored pixel 30 %."""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One tile on one date."""
+
+    tile: str
+    role: str
+    """`before` or `after`."""
+    day: str
+    bounds: Bounds
+    image: str
+    """Address that holds the image itself (data:)."""
+    gaps: str | None
+    """The same of a mask, opaque where the tile was not observed; None = nothing, or not known."""
+    metres: int
+    """Edge of a pixel."""
+
+
+def pictures_of(run: Run) -> list[Picture]:
+    """Return the pictures of a run; those of tiles that nothing was computed of are left out."""
+    gaps = _gaps(run)
+    tiles = {tile: maps for tile in run.tiles if (maps := opened(run, tile)) is not None}
+    edge = _edge(2 * len(tiles))
+    return [
+        picture
+        for tile, maps in tiles.items()
+        for picture in _pictures(run, tile, maps, gaps, edge=edge)
+    ]
+
+
+def steps_of(run: Run, tile: str) -> dict[str, int]:
+    """Return the step of each date that is shown: the last one before, the first one after."""
+    found: dict[str, int] = {}
+    for index, step in enumerate(run.record["tiles"][tile]["steps"]):
+        if step["role"] == "before" or step["role"] not in found:
+            found[step["role"]] = index
+    return found
+
+
+def lightened(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return true colour (..., band) as a person sees it best; 0 stays 0."""
+    table = np.rint(255 * (np.arange(256) / 255) ** GAMMA).astype(np.uint8)
+    return table[pixels]
+
+
+def data_uri(pixels: NDArray[np.uint8], *, quality: int | None) -> str:
+    """Return an image (y, x, band) as an address that holds it; quality None = exact."""
+    buffer = io.BytesIO()
+    options: dict[str, Any] = {"lossless": True} if quality is None else {"quality": quality}
+    Image.fromarray(pixels).save(buffer, "WEBP", method=3, **options)
+    return "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+def opened(run: Run, tile: str) -> xr.Dataset | None:
+    """Return the maps of a tile; None where the run has no pictures of it."""
+    if tile not in run.tiles:
+        return None
+    try:
+        maps = run[tile]
+    except StoreError:
+        return None
+    return maps if "true_colour" in maps else None
+
+
+def _gaps(run: Run) -> gpd.GeoDataFrame | None:
+    try:
+        return run.unobserved
+    except StoreError:
+        return None
+
+
+def _edge(pictures: int) -> int:
+    return min(LARGEST, math.isqrt(PIXELS // max(1, pictures)))
+
+
+def _pictures(
+    run: Run, tile: str, maps: xr.Dataset, gaps: gpd.GeoDataFrame | None, *, edge: int
+) -> Iterator[Picture]:
+    steps = run.record["tiles"][tile]["steps"]
+    for role, index in steps_of(run, tile).items():
+        part = _part(maps["quality"].isel(time=index))
+        if part is None:
+            continue
+        colours = maps["true_colour"].isel(time=index, y=part[0], x=part[1])
+        factor = max(1, math.ceil(max(colours.sizes["y"], colours.sizes["x"]) / edge))
+        image, bounds = _turned(colours, factor)
+        rows = None if gaps is None else gaps[_is_of(gaps, tile, role)].geometry
+        yield Picture(
+            tile,
+            role,
+            steps[index]["time"][:10],
+            bounds,
+            data_uri(image, quality=80),
+            None if rows is None else _mask(rows, bounds, (image.shape[0], image.shape[1])),
+            round(factor * abs(float(colours.rio.resolution()[0]))),
+        )
+
+
+def _part(quality: xr.DataArray) -> Part | None:
+    """Return the smallest part of a tile with all pixels that were computed; None = no pixel."""
+    values = quality.to_numpy()
+    is_there = (values & _OUTSIDE) == 0  # of a pixel that is not processed all bits are set
+    if not is_there.any():
+        return None
+    spans = [np.flatnonzero(is_there.any(axis=axis)) for axis in (1, 0)]
+    rows, columns = (slice(int(span[0]), int(span[-1]) + 1) for span in spans)
+    return rows, columns
+
+
+def _turned(colours: xr.DataArray, factor: int) -> tuple[NDArray[np.uint8], Bounds]:
+    """Return a picture (y, x, RGBA), `factor` times smaller, in degrees; transparent = no data."""
+    small = shrunk(colours, factor)
+    rows, columns = small.shape[1:]
+    origin = colours.rio.transform(recalc=True) * rasterio.Affine.scale(factor)
+    crs = colours.rio.crs
+    box = rasterio.transform.array_bounds(rows, columns, origin)
+    west, south, east, north = transform_bounds(crs, 4326, *box)
+    east += 360 if east < west else 0
+    # As many rows as there were; columns so that a pixel stays about square on the ground.
+    narrow = math.cos(math.radians((south + north) / 2))
+    height = max(1, round(rows * (north - south) * 111_195 / (box[3] - box[1])))
+    width = max(1, round(height * (east - west) * narrow / (north - south)))
+    turned = np.zeros((4, height, width), np.uint8)
+    reproject(
+        small, turned, src_transform=origin, src_crs=crs, dst_crs="EPSG:4326",
+        dst_transform=from_bounds(west, south, east, north, width, height),
+        resampling=Resampling.nearest if factor == 1 else Resampling.bilinear,
+    )  # fmt: skip
+    turned[3] = np.where(turned[3] > 127, 255, 0)
+    turned[:3] = lightened(turned[:3]) * (turned[3] > 0)
+    return np.ascontiguousarray(np.moveaxis(turned, 0, -1)), (west, south, east, north)
+
+
+def shrunk(colours: xr.DataArray, factor: int) -> NDArray[np.uint8]:
+    """Return means of `factor` x `factor` pixels that have data: (RGBA, y, x).
+
+    Args:
+        colours: (band, y, x) uint8, lazy, 0 = no data; read some rows at a time.
+        factor: how many times smaller; beyond the lower and right edge there is no data.
+    """
+    at_a_time = max(1, 1024 // factor) * factor
+    parts = [
+        _means(colours.isel(y=slice(top, top + at_a_time)).to_numpy(), factor)
+        for top in range(0, colours.sizes["y"], at_a_time)
+    ]
+    return np.concatenate(parts, axis=1)
+
+
+def _means(pixels: NDArray[np.uint8], factor: int) -> NDArray[np.uint8]:
+    beyond = [(0, -length % factor) for length in pixels.shape[1:]]
+    whole = np.pad(pixels, [(0, 0), *beyond])
+    count = _sums((whole != 0).any(axis=0)[None], factor)
+    means = _sums(whole, factor) / np.maximum(count, 1)
+    is_seen = np.where(count * 2 >= factor * factor, 255, 0)
+    return np.concatenate([np.rint(means), is_seen]).astype(np.uint8)
+
+
+def _sums(pixels: NDArray[Any], factor: int) -> NDArray[np.uint32]:
+    """Return sums of cells; first along columns: three times as fast as both at once."""
+    bands, height, width = pixels.shape
+    rows = pixels.reshape(bands, -1, factor, width).sum(axis=2, dtype=np.uint32)
+    sums: NDArray[np.uint32] = rows.reshape(bands, height // factor, -1, factor).sum(axis=3)
+    return sums.astype(np.uint32)
+
+
+def _is_of(gaps: gpd.GeoDataFrame, tile: str, role: str) -> Any:
+    return (gaps["date"] == role) & ((gaps["tile"] == tile) | gaps["tile"].isna())
+
+
+def _mask(shapes: Any, bounds: Bounds, shape: tuple[int, int]) -> str | None:
+    """Return a mask of polygons in degrees as an image."""
+    found = [
+        shapely.transform(part, lambda corners: _beside(corners, bounds))
+        for part in shapely.get_parts(shapes.to_numpy())
+    ]
+    if not found:
+        return None
+    grid = from_bounds(*bounds, shape[1], shape[0])
+    is_gap = rasterize(found, out_shape=shape, transform=grid, default_value=255, dtype="uint8")
+    return data_uri(np.repeat(is_gap[..., None], 4, axis=2), quality=None)
+
+
+def _beside(corners: NDArray[np.float64], bounds: Bounds) -> NDArray[np.float64]:
+    """Move a part, which the date line has cut off, by a turn to where a picture lies."""
+    turn = 360 * round(((bounds[0] + bounds[2]) / 2 - float(corners[:, 0].mean())) / 360)
+    moved: NDArray[np.float64] = corners + np.array([turn, 0.0])
+    return moved

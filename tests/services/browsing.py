@@ -1,0 +1,139 @@
+"""Look through a report as a person does, in a browser; needs Playwright and Chromium, no lspipe.
+
+    python browsing.py CHROMIUM REPORT.html DECISIONS.geojson
+
+prints JSON: what was seen at each step, every message of the console, every request, and every
+dialog; the decisions that were downloaded go into the file.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+
+from playwright.sync_api import sync_playwright
+
+VIEW = {"width": 1400, "height": 900}
+
+CHIPS = "#detail .chip img"
+ROWS = "#list tbody tr"
+
+
+def look_through(chromium: str, report: str, decisions: str) -> dict[str, object]:
+    """Open a report, sort, filter, choose, decide, open it again, and download the decisions."""
+    seen: dict[str, object] = {"console": [], "requests": [], "dialogs": [], "errors": []}
+    with sync_playwright() as playwright:
+        # Chromium has no sandbox for root.
+        words = ["--no-sandbox"] if os.geteuid() == 0 else []
+        browser = playwright.chromium.launch(executable_path=chromium, args=words)
+        context = browser.new_context(viewport=VIEW, offline=True, accept_downloads=True)
+        page = context.new_page()
+        page.on("console", lambda message: seen["console"].append(message.text))
+        page.on("pageerror", lambda error: seen["errors"].append(str(error)))
+        page.on("request", lambda request: seen["requests"].append(request.url))
+        page.on("dialog", lambda dialog: (seen["dialogs"].append(dialog.message), dialog.dismiss()))
+        address = Path(report).resolve().as_uri()
+        page.goto(address)
+        _sort_and_filter(page, seen)
+        _choose(page, seen)
+        _move_the_map(page, seen)
+        _decide(page, seen)
+        page.goto(address)
+        seen["after_reload"] = _decided(page)
+        with page.expect_download() as waiting:
+            page.click("#download")
+        seen["download"] = waiting.value.suggested_filename
+        waiting.value.save_as(decisions)
+        browser.close()
+    return seen
+
+
+def _sort_and_filter(page, seen):
+    seen["ids"] = _ids(page)
+    for name in ("ascending", "descending"):
+        for _ in range(2):
+            if page.get_attribute("th[data-column=area_m2]", "aria-sort") != name:
+                page.click("th[data-column=area_m2] button")
+        at = page.eval_on_selector("th[data-column=area_m2]", "head => head.cellIndex")
+        cells = page.locator(f"{ROWS} td:nth-child({at + 1})").all_text_contents()
+        seen[f"areas_{name}"] = [float(text) for text in cells]
+    page.fill("#least", "0.5")
+    seen["from_half_a_hectare"] = _ids(page)
+    page.fill("#least", "")
+    page.fill("#words", "persistent")
+    seen["persistent_by_text"] = _ids(page)
+    page.fill("#words", "")
+    page.uncheck("[name=status][value=persistent]")
+    seen["without_persistent"] = _ids(page)
+    page.check("[name=status][value=persistent]")
+    seen["count"] = page.text_content("#count")
+
+
+def _choose(page, seen):
+    seen["view_at_first"] = page.get_attribute("#map", "data-view")
+    page.click(f"{ROWS}:nth-child(2)")
+    page.wait_for_function(f"document.querySelectorAll('{CHIPS}').length === 2")
+    seen["view_of_second"] = page.get_attribute("#map", "data-view")
+    seen["chosen"] = page.get_attribute(f"{ROWS}[aria-current=true]", "data-landslide-id")
+    seen["second"] = page.get_attribute(f"{ROWS}:nth-child(2)", "data-landslide-id")
+    page.wait_for_function(f"[...document.querySelectorAll('{CHIPS}')].every(i => i.complete)")
+    seen["chip_widths"] = page.eval_on_selector_all(CHIPS, "all => all.map(i => i.naturalWidth)")
+    seen["outlines"] = page.locator("#detail .chip svg path.over").count()
+    seen["heading"] = page.text_content("#which")
+
+
+def _move_the_map(page, seen):
+    # In the middle of the map is the object that was chosen.
+    box = page.locator("#map canvas").bounding_box()
+    middle = (box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    page.focus("#map")
+    before = page.get_attribute("#map", "data-view")
+    page.keyboard.press("ArrowLeft")
+    page.keyboard.press("+")
+    seen["keys_move_the_map"] = page.get_attribute("#map", "data-view") != before
+    before = page.get_attribute("#map", "data-view")
+    page.mouse.move(*middle)
+    page.mouse.wheel(0, 300)
+    page.wait_for_function(f"document.querySelector('#map').dataset.view !== '{before}'")
+    shown = _picture(page)
+    page.fill("#swipe", "0")
+    seen["swipe_changes_the_picture"] = _picture(page) != shown
+    page.click("#zoom-all")
+    seen["view_at_last"] = page.get_attribute("#map", "data-view")
+
+
+def _picture(page):
+    """What the map shows, once it has been drawn anew."""
+    drawn = "new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))"
+    return page.evaluate(f"{drawn}.then(() => document.querySelector('#map canvas').toDataURL())")
+
+
+def _decide(page, seen):
+    page.reload()
+    page.keyboard.press("n")
+    for answer in "tfu":
+        page.keyboard.press(answer)
+        page.keyboard.press("n")
+    page.keyboard.press("p")
+    # Letters that are typed into a field decide nothing.
+    page.fill("#words", "")
+    page.focus("#words")
+    page.keyboard.press("f")
+    page.fill("#words", "")
+    seen["decided"] = _decided(page)
+
+
+def _decided(page):
+    at = page.eval_on_selector("th[data-column=reviewed]", "head => head.cellIndex")
+    cells = page.locator(f"{ROWS} td:nth-child({at + 1})").all_text_contents()
+    return dict(zip(_ids(page), cells, strict=True))
+
+
+def _ids(page):
+    return page.eval_on_selector_all(ROWS, "rows => rows.map(row => row.dataset.landslideId)")
+
+
+if __name__ == "__main__":
+    print(json.dumps(look_through(*sys.argv[1:])))  # noqa: T201

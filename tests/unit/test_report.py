@@ -1,0 +1,481 @@
+"""The report: what stands on the page, what cannot break out of it, and what its pictures show."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import io
+import json
+import re
+import shutil
+from dataclasses import replace
+from html.parser import HTMLParser
+from typing import TYPE_CHECKING, Any
+
+import geopandas as gpd
+import numpy as np
+import pandas as pd
+import pytest
+import rioxarray  # noqa: F401  # registers the .rio accessor
+import shapely
+import xarray as xr
+from PIL import Image
+
+import lspipe
+from lspipe.cli import main
+from lspipe.outputs.report import CHIPS, ROWS, chips, page, rows
+from lspipe.outputs.report.charts import charts
+from lspipe.outputs.report.facts import grouped
+from lspipe.outputs.report.outlines import Plane
+from lspipe.outputs.report.pictures import _mask, lightened, pictures_of, shrunk, steps_of
+from lspipe.runs import pipeline, store
+from lspipe.runs.opened import Run, open_run
+from lspipe.runs.reporting import report
+from lspipe.schema.columns import FLAGS
+from tests.stored import compute_here
+from tests.worlds import NEW_SCAR, make_world
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+SIZE = 200
+"""Rows and columns of the world."""
+
+HOSTILE = "</script><script>alert(1)</script><!--"
+
+
+class Page(HTMLParser):
+    """A parsed page: its elements, and the text in each kind of element."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.texts: list[tuple[str, str]] = []
+        self._inside = ""
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+        self._inside = tag
+
+    def handle_data(self, data: str) -> None:
+        if data.strip():
+            self.texts.append((self._inside, data.strip()))
+
+    def all(self, tag: str) -> list[dict[str, str | None]]:
+        return [attrs for name, attrs in self.elements if name == tag]
+
+    @property
+    def words(self) -> str:
+        """What a person reads."""
+        return " ".join(text for tag, text in self.texts if tag not in {"script", "style"})
+
+    @property
+    def ids(self) -> list[str | None]:
+        """Objects of the rows of the list."""
+        return [one["data-landslide-id"] for one in self.all("tr") if "data-landslide-id" in one]
+
+    @property
+    def data(self) -> Any:
+        """What the script reads."""
+        (text,) = (text for tag, text in self.texts if tag == "script" and text.startswith("{"))
+        return json.loads(text)
+
+
+@pytest.fixture(scope="module")
+def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run of two dates, with a cloud after."""
+    world = make_world(
+        tmp_path_factory.mktemp("world"),
+        size=SIZE,
+        after={"clouds": ((20, 20, 10),)},
+        cluster={"kind": "tests.stored:here"},
+        output={"path": "run", "write": ["geoparquet", "report"]},
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pipeline.stream, "compute", compute_here)
+        lspipe.run(world.workflow)
+    return world.run
+
+
+@pytest.fixture(scope="module")
+def run(directory: Path) -> Run:
+    return open_run(directory)
+
+
+@pytest.fixture(scope="module")
+def whole(directory: Path) -> Page:
+    """The report that the run wrote."""
+    return Page((directory / "report.html").read_text("utf-8"))
+
+
+def with_list(run: Run, inventory: gpd.GeoDataFrame, **record: Any) -> Run:
+    """The same run with another list."""
+    lists = {"inventory": inventory, "unobserved": run.unobserved}
+    return Run(run.path, {**run.record, **record}, lists)
+
+
+def many(run: Run, count: int) -> gpd.GeoDataFrame:
+    """The first object again and again, on a grid of places."""
+    one = run.inventory.iloc[[0] * count].reset_index(drop=True)
+    at = np.arange(count)
+    shapes = [
+        shapely.affinity.translate(shape, 1e-4 * (i % 50), 1e-4 * (i // 50))
+        for i, shape in enumerate(one.geometry)
+    ]
+    return one.assign(id=[f"o{i}" for i in at], confidence=1 - at / count).set_geometry(shapes)
+
+
+# --- what stands on the page ----------------------------------------------------------------------
+
+
+def test_each_object_is_a_row_with_its_id(whole: Page, run: Run) -> None:
+    assert sorted(whole.ids) == sorted(run.inventory["id"])
+    assert run.inventory["id"].size == 2
+
+
+def test_the_head_says_what_is_new_how_large_and_how_much_was_seen(whole: Page, run: Run) -> None:
+    new = run.inventory.query("status == 'new'")
+    assert "new landslides 1 their area" in whole.words
+    assert f"their area {new['area_m2'].sum() / 1e4:.1f} ha" in whole.words
+    assert f"{100 * run.record['observed_share']:.1f} % of the area" in whole.words
+    assert "before 2017-01-15 after 2018-01-20" in whole.words
+    assert "Contains modified Copernicus Sentinel data 2017, 2018" in whole.words
+
+
+def test_what_was_run_can_be_read(whole: Page, run: Run) -> None:
+    assert "baseline 04.00" in whole.words
+    assert "reflectance = 0.0001 x number - 0.1" in whole.words
+    assert "before_below: 0.3" in whole.words
+    assert run.model["sha256"] in whole.words
+    assert "cloud" in [text for tag, text in whole.texts if tag == "i"]
+
+
+def test_a_finished_run_has_no_stamp_and_real_scenes_none_either(whole: Page) -> None:
+    assert "PARTIAL" not in whole.words
+    assert "SIMULATED" not in whole.words
+
+
+def test_made_up_scenes_are_called_so(run: Run) -> None:
+    text = json.dumps(run.record).replace("S2A_18GYS", "S2A_SIMULATED_18GYS")
+    assert "SIMULATED" in Page(page(replace(run, record=json.loads(text)))).words
+
+
+def test_failures_with_the_same_message_are_one() -> None:
+    failures = [{"error": "LoadError: 403", "tile": tile} for tile in ("18GYS", "18GYT", "18GYS")]
+    assert grouped([*failures, {"error": "other", "tile": "18GYS"}]) == [
+        {"error": "LoadError: 403", "blocks": 3, "tiles": "18GYS, 18GYT"},
+        {"error": "other", "blocks": 1, "tiles": "18GYS"},
+    ]
+
+
+def test_failures_and_warnings_stand_on_the_page(run: Run) -> None:
+    failed = {"failures": [{"error": "LoadError: HTTP 403", "tile": "18GYS"}], "state": "partial"}
+    warned = failed | {"warnings": ["18GYS: seasons differ"]}
+    words = Page(page(replace(run, record={**run.record, **warned}))).words
+    assert "1 block failed in 18GYS: LoadError: HTTP 403" in words
+    assert "18GYS: seasons differ" in words
+    assert "PARTIAL the run is partial; blocks: 18GYS: 18 of 18 done" in words
+
+
+def test_a_run_without_lists_shows_its_pictures(directory: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(directory, tmp_path / "run")
+    for path in copy.glob("*.parquet"):
+        path.unlink()
+    record = store.read_json(copy / "run.json") | {"state": "interrupted"}
+    for key in ("counts", "observed_share", "failures", "windows", "seconds", "warnings"):
+        record.pop(key)
+    store.write_json(copy / "run.json", record)
+    shown = Page(page(open_run(copy)))
+    assert "PARTIAL the run is interrupted" in shown.words
+    assert "There is no list yet" in shown.words
+    assert shown.ids == []
+    assert [one["role"] for one in shown.data["pictures"]] == ["before", "after"]
+
+
+def test_a_run_of_one_date_has_no_before(run: Run) -> None:
+    record = json.loads(json.dumps(run.record))
+    record["workflow"]["dates"] = {"after": record["workflow"]["dates"]["after"]}
+    found = run.inventory.assign(status="detected", date_before=pd.NaT, items_before=None)
+    shown = Page(page(with_list(run, found, **record)))
+    assert "detected landslides 2" in shown.words
+    assert "chip-before" not in [one.get("id") for one in shown.all("figure")]
+    assert not [one for one in shown.all("input") if one.get("id") == "swipe"]
+
+
+# --- nothing comes in, nothing breaks out ---------------------------------------------------------
+
+
+def test_nothing_is_loaded_from_anywhere(whole: Page) -> None:
+    assert {tag for tag, _ in whole.elements} & {
+        "link",
+        "iframe",
+        "object",
+        "embed",
+        "img",
+    } == set()
+    for _, attrs in whole.elements:
+        assert not {"src", "href", "action", "style"} & set(attrs)
+        assert not [name for name in attrs if name.startswith("on")]
+
+
+def test_the_policy_lets_only_the_script_of_the_page_run(whole: Page) -> None:
+    (policy,) = (one["content"] for one in whole.all("meta") if one.get("http-equiv") is not None)
+    assert policy is not None
+    rules = dict(rule.strip().split(" ", 1) for rule in policy.split(";"))
+    assert rules["default-src"] == "'none'"
+    assert rules["img-src"] == "data:"
+    (script,) = (
+        text for tag, text in whole.texts if tag == "script" and "addEventListener" in text
+    )
+    # Stripped above: the hash is of the text with its last line break.
+    digest = hashlib.sha256(f"{script}\n".encode()).digest()
+    assert rules["script-src"] == f"'sha256-{base64.b64encode(digest).decode()}'"
+
+
+def test_texts_of_others_stay_texts(run: Run) -> None:
+    found = run.inventory.copy()
+    found.loc[0, "id"] = HOSTILE
+    record = json.loads(json.dumps(run.record))
+    record["name"] = record["workflow"]["name"] = HOSTILE
+    record["failures"] = [{"error": HOSTILE, "tile": HOSTILE}]
+    record["warnings"] = [HOSTILE]
+    shown = Page(page(with_list(run, found, **record)))
+    assert len(shown.all("script")) == 2
+    assert HOSTILE in shown.ids
+    assert HOSTILE in shown.words
+    (ids,) = (one for one in shown.data["columns"] if one["name"] == "id")
+    assert HOSTILE in ids["values"]
+    assert shown.data["run"].startswith(HOSTILE)
+
+
+# --- the list -------------------------------------------------------------------------------------
+
+
+def test_the_order_is_that_of_the_rank_or_else_of_status_and_confidence(run: Run) -> None:
+    table = many(run, 4).assign(status=["persistent", "new", "new", "vanished"])
+    table = table.drop(columns="rank")  # as of runs of earlier versions
+    assert list(rows.listed(with_list(run, table))["id"]) == ["o1", "o2", "o3", "o0"]
+    ranked = table.assign(rank=[2, 4, 1, 3])
+    assert list(rows.listed(with_list(run, ranked))["id"]) == ["o2", "o0", "o3", "o1"]
+
+
+def test_evidence_and_flags_are_shown_where_the_list_has_them(run: Run) -> None:
+    banks = pd.array([None, True], dtype="boolean")
+    plain = run.inventory.drop(columns=list(FLAGS))
+    more = plain.assign(ndvi_drop=[0.42, np.inf], river_bank=banks)
+    found = {one.name: one for one in rows.columns(more, is_two_date=True)}
+    assert found["ndvi_drop"].is_shown
+    assert [found["ndvi_drop"].text(row) for row in (0, 1)] == ["0.42", "-"]
+    assert found["flags"].values == [None, "river bank"]
+    assert found["area_m2"].unit == "ha"
+    assert not found["perimeter_m"].is_shown
+    assert found["perimeter_m"].unit == "m"
+
+
+def test_a_page_holds_so_many_rows_and_the_data_all_objects(run: Run) -> None:
+    table = many(run, CHIPS + 5)
+    shown = Page(page(with_list(run, table)))
+    assert shown.ids == [f"o{i}" for i in range(ROWS)]
+    assert len(shown.data["outlines"]) == len(table)
+    assert len(shown.data["chips"]) == CHIPS
+
+
+def test_outlines_are_the_same_after_the_way_through_whole_numbers(whole: Page, run: Run) -> None:
+    plane, shapes = whole.data["plane"], rows.listed(run).geometry
+    for polygons, shape in zip(whole.data["outlines"], shapes, strict=True):
+        (ring,) = (
+            np.cumsum(np.reshape(ring, (-1, 2)), axis=0) for part in polygons for ring in part
+        )
+        found = shapely.Polygon(ring * 1e-6 + (plane["lon"], plane["lat"]))
+        assert found.symmetric_difference(shape).area < 1e-3 * shape.area
+
+
+def test_the_date_line_does_not_tear_the_map() -> None:
+    west, east = shapely.box(179.9, 1, 179.99, 1.1), shapely.box(-179.99, 1, -179.9, 1.1)
+    table = gpd.GeoDataFrame(geometry=[west, east], crs=4326)
+    plane = Plane.of([(179.5, 0.5, 180.5, 1.5)], table)
+    on_it = shapely.MultiPolygon([shapely.box(179.99, 1, 180, 2), shapely.box(-180, 1, -179.99, 2)])
+    table = pd.concat([table, gpd.GeoDataFrame(geometry=[on_it], crs=4326)])
+    for polygons in plane.outlines(table):
+        for (ring,) in polygons:
+            assert (np.abs(np.cumsum(np.reshape(ring, (-1, 2)), axis=0)[:, 0]) <= 0.1e6).all()
+    assert plane.bounds((-180.2, 0, -179.8, 1)) == (179.8, 0, 180.2, 1)
+
+
+def test_charts_count_every_new_landslide_once(run: Run) -> None:
+    table = many(run, 20).assign(area_m2=np.geomspace(100, 9e6, 20), status="new")
+    for chart in charts(table):
+        assert sum(bar.count for bar in chart.bars) == 20
+        assert max(bar.height for bar in chart.bars) == pytest.approx(120)
+
+
+# --- pictures -------------------------------------------------------------------------------------
+
+
+def pixels(address: str) -> np.ndarray:
+    """Decode an image that stands in an address."""
+    kind, text = address.split(",", 1)
+    assert kind == "data:image/webp;base64"
+    return np.asarray(Image.open(io.BytesIO(base64.b64decode(text))).convert("RGBA"))
+
+
+def test_both_chips_show_the_object_inside_of_the_outline(whole: Page) -> None:
+    first = whole.data["chips"][0]
+    before, after = (pixels(first[role])[..., 0].astype(int) for role in ("before", "after"))
+    assert before.shape == (first["edge"], first["edge"])
+    numbers = [float(text) for text in re.findall(r"[\d.]+", first["outline"])]
+    columns, lines = numbers[::2], numbers[1::2]
+    # Whole pixels: the outline lies on their edges.
+    assert all(value == int(value) for value in numbers)
+    assert max(lines) - min(lines) == NEW_SCAR[2]
+    assert max(columns) - min(columns) == NEW_SCAR[3]
+    inside = (slice(int(min(lines)), int(max(lines))), slice(int(min(columns)), int(max(columns))))
+    is_lighter = after - before > 30
+    assert is_lighter[inside].mean() > 0.9
+    is_lighter[inside] = False
+    assert is_lighter.mean() < 0.02
+
+
+def test_a_chip_beyond_the_edge_of_a_tile_is_transparent_there(run: Run) -> None:
+    corner = run["18GYS"].rio.transform() * (2, 2)
+    shape = shapely.box(corner[0] - 20, corner[1] - 20, corner[0] + 20, corner[1] + 20)
+    outside = gpd.GeoSeries([shape], crs=32718).to_crs(4326)
+    table = run.inventory.iloc[:1].set_geometry(outside.to_numpy(), crs=4326)
+    (found,) = chips.chips_of(run, table)
+    assert found is not None
+    opacity = found.pictures["after"][..., 3]
+    assert (opacity[:22] == 0).all()
+    assert (opacity[22:, 22:] == 255).all()
+
+
+def test_a_chip_of_an_object_outside_of_its_tile_is_empty(run: Run) -> None:
+    away = shapely.affinity.translate(run.inventory.geometry.iloc[0], -0.025, 0.02)
+    (found,) = chips.chips_of(run, run.inventory.iloc[:1].set_geometry([away], crs=4326))
+    assert found is not None
+    assert not found.pictures["after"].any()
+
+
+def test_a_large_object_is_shown_with_every_second_pixel() -> None:
+    window = chips.window_of(shapely.box(0, 0, 170, 40))
+    assert (window.edge, window.step) == (289, 2)
+    assert window.edge / window.step <= chips.LARGEST
+
+
+def test_an_object_of_a_tile_without_pictures_has_no_chips(run: Run) -> None:
+    assert chips.chips_of(run, run.inventory.assign(tile="33TWN")) == [None, None]
+
+
+def test_pictures_lie_where_the_tile_lies(run: Run) -> None:
+    before, after = pictures_of(run)
+    maps = run["18GYS"]
+    box = gpd.GeoSeries([shapely.box(*maps.rio.bounds())], crs=maps.rio.crs).to_crs(4326)
+    np.testing.assert_allclose(after.bounds, box.total_bounds, atol=1e-6)
+    assert (before.role, before.day, before.metres) == ("before", "2017-01-15", 10)
+    # The new scar is lighter after; its place by the outline in degrees.
+    west, south, east, north = after.bounds
+    shape = run.inventory.query("status == 'new'").geometry.iloc[0]
+    images = [pixels(one.image).astype(int) for one in (before, after)]
+    height, width = images[0].shape[:2]
+    row = int((north - shape.centroid.y) / (north - south) * height)
+    column = int((shape.centroid.x - west) / (east - west) * width)
+    assert images[1][row, column, 0] - images[0][row, column, 0] > 30
+
+
+def test_gaps_are_those_of_the_list_of_gaps(run: Run) -> None:
+    before, after = pictures_of(run)
+    assert before.gaps is None
+    mask = pixels(after.gaps)[..., 3] > 0
+    degrees = run.unobserved.geometry.union_all().area
+    west, south, east, north = after.bounds
+    assert mask.mean() == pytest.approx(degrees / ((east - west) * (north - south)), rel=0.02)
+    assert mask[: SIZE // 3, : SIZE // 3].sum() == mask.sum()
+
+
+def test_gaps_on_both_sides_of_the_date_line_are_on_one_picture() -> None:
+    parts = [shapely.box(179.9, 1, 180, 2), shapely.box(-180, 1, -179.9, 1.5)]
+    address = _mask(gpd.GeoSeries([shapely.MultiPolygon(parts)]), (179.8, 1, 180.2, 2), (20, 40))
+    is_gap = pixels(address)[..., 3] > 0
+    expected = np.zeros((20, 40), bool)
+    expected[:, 10:20] = expected[10:, 20:30] = True
+    np.testing.assert_array_equal(is_gap, expected)
+
+
+def test_a_date_that_is_not_done_yet_is_still_one_of_the_two(run: Run) -> None:
+    class OneDate(Run):
+        def __getitem__(self, tile: str) -> xr.Dataset:
+            maps = super().__getitem__(tile)
+            return maps.assign(quality=maps["quality"].where(maps["time"] < maps["time"][1], 255))
+
+    shown = Page(page(OneDate(run.path, run.record))).data
+    assert [one["role"] for one in shown["pictures"]] == ["before"]
+    assert shown["dates"] == ["before", "after"]
+
+
+@pytest.mark.parametrize("factor", [1, 2, 3, 7])
+def test_a_smaller_picture_holds_means_of_what_has_data(factor: int) -> None:
+    values = np.random.default_rng(1).integers(1, 256, (3, 20, 31)).astype(np.uint8)
+    values[:, :8, :8] = 0
+    found = shrunk(xr.DataArray(values, dims=("band", "y", "x")), factor)
+    assert found.shape == (4, -(-20 // factor), -(-31 // factor))
+    for row, column in np.ndindex(found.shape[1:]):
+        cell = (
+            slice(row * factor, (row + 1) * factor),
+            slice(column * factor, (column + 1) * factor),
+        )
+        has_data = values[(0, *cell)] > 0
+        assert found[3, row, column] == (255 if 2 * has_data.sum() >= factor**2 else 0)
+        if has_data.any():
+            expected = values[(slice(None), *cell)][:, has_data].mean(axis=1)
+            np.testing.assert_allclose(found[:3, row, column], expected, atol=0.51)
+
+
+def test_of_several_acquisitions_those_around_the_event_are_shown(run: Run) -> None:
+    steps = [{"role": role} for role in ("before", "before", "after", "after")]
+    record = {**run.record, "tiles": {"18GYS": {"steps": steps}}}
+    assert steps_of(replace(run, record=record), "18GYS") == {"before": 1, "after": 2}
+
+
+def test_the_dark_is_lightened_and_no_data_stays_none() -> None:
+    shown = lightened(np.arange(256, dtype=np.uint8))
+    assert (shown[0], shown[255]) == (0, 255)
+    assert shown[20] > 40
+    assert (np.diff(shown.astype(int)) >= 0).all()
+
+
+# --- the command ----------------------------------------------------------------------------------
+
+
+def test_the_command_writes_into_the_run_or_where_it_is_told(
+    directory: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    copy = shutil.copytree(directory, tmp_path / "run")
+    (copy / "report.html").unlink()
+    assert main(["report", str(copy)]) == 0
+    other = tmp_path / "new" / "of-today.html"
+    assert main(["report", str(copy), "--output", str(other)]) == 0
+    assert str(other) in capsys.readouterr().out
+    assert (copy / "report.html").read_bytes() == other.read_bytes()
+
+
+def test_the_report_of_a_run_that_goes_on_does_not_wait_for_it(
+    directory: Path, tmp_path: Path
+) -> None:
+    copy = shutil.copytree(directory, tmp_path / "run")
+    with store.lock(copy):
+        assert report(copy) == copy / "report.html"
+    # The run knows it as one that a run wrote: no copy is kept of it.
+    report(copy)
+    assert [path.name for path in copy.glob("report*")] == ["report.html"]
+
+
+def test_a_decision_that_is_taken_in_is_shown(directory: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(directory, tmp_path / "run")
+    name = open_run(copy).inventory["id"][0]
+    feature = {"geometry": None, "properties": {"id": name, "reviewed": "unsure"}}
+    (tmp_path / "mine.geojson").write_text(json.dumps({"features": [feature]}))
+    assert main(["review", str(copy), str(tmp_path / "mine.geojson")]) == 0
+    data = Page((copy / "report.html").read_text("utf-8")).data
+    (decided,) = (one for one in data["columns"] if one["name"] == "reviewed")
+    assert "unsure" in decided.get("values", decided.get("words"))
