@@ -22,7 +22,7 @@ from lspipe.change.unobserved import unobserved
 from lspipe.cube.composite import lower_median
 from lspipe.outputs import geoparquet
 from lspipe.outputs.credit import credit
-from lspipe.runs import edits, review, store
+from lspipe.runs import edits, registration, review, store
 from lspipe.runs.opened import Run
 from lspipe.runs.publish import publish
 from lspipe.runs.record import run_json
@@ -55,6 +55,8 @@ class Listed:
     """Counts of a person's decisions; see `review.Taken`."""
     notes: tuple[str, ...]
     """Notes for the person about their edits."""
+    registration: Mapping[str, Any]
+    """How far the dates of each tile lie apart; of `registration.facts`."""
 
 
 def write(run: Path, plan: Plan) -> Listed:
@@ -65,11 +67,17 @@ def write(run: Path, plan: Plan) -> Listed:
     Args:
         run: a run directory whose blocks are all, or in part, done.
         plan: of the run.
+
+    Raises:
+        UsageError: the dates of a tile lie too far apart; nothing was written.
     """
+    # Of all tiles, before anything is written.
+    shifts = registration.measure(run, plan)
     tables, gaps, failed_reads = [], [], 0
     for tile in plan.tiles:
         codes = _codes(run, plan, tile)
-        tables.append(_objects(run, plan, tile, codes))
+        fitting = registration.on_one_ground(plan, codes, shifts.get(tile.tile.name))
+        tables.append(_objects(run, plan, tile, fitting))
         quality = store.read(run, DETECTIONS, tile.tile.name, "quality")
         failed_reads += _failed_reads(quality)
         gaps.append(_gaps(tile, quality, codes))
@@ -93,6 +101,7 @@ def write(run: Path, plan: Plan) -> Listed:
         failed_reads=failed_reads,
         reviews=taken.counts(),
         notes=(*taken.notes, *notes),
+        registration=registration.facts(plan, shifts),
     )
 
 

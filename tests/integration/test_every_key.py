@@ -121,6 +121,7 @@ class Looking:
             "files": sorted(path.name for path in self.output.glob("inventory.*")),
             "items": sorted({*found["items_before"], *found["items_after"]} - {None}),
             "failed reads": summary.failed_reads,
+            "measured": summary.registration,
             "warned": any(text.startswith(LIKE_TRAINING) for text in summary.warnings),
             **arrays,
         }
@@ -388,6 +389,7 @@ ROWS: dict[str, list[Row]] = {
     "change.before_below": [Row("0.2", in_run("state"))],
     "change.tolerance_px": [Row("40", in_run("list"))],
     "change.min_gain": [Row("0.45", in_run("state"))],
+    "change.register": [Row("none", in_run("measured"))],
     "change.min_area_m2": [Row("1e6", in_run("list"))],
     "output.path": [Row("another", lambda looking: looking.workflow().run_directory.name)],
     "output.write": [Row("[geoparquet, geojson]", in_run("files"))],

@@ -13,7 +13,7 @@ See also: `runs/cost.py`, the cost of a plan.
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from lspipe.errors import NothingFound
@@ -22,7 +22,7 @@ from lspipe.inference.settings import AUTO_BATCH_SIZE, NUMERICS
 from lspipe.runs.model import read_model
 from lspipe.runs.plan.canonical import fingerprint
 from lspipe.runs.plan.nouns import BYTES_PER_PIXEL, Plan, TilePlan, outer_pixels
-from lspipe.runs.plan.recorded import THREADS, detection_inputs, record
+from lspipe.runs.plan.recorded import THREADS, change_inputs, detection_inputs, record
 from lspipe.runs.plan.tiles import BLOCK_SIZES, open_step, plan_tile
 from lspipe.search.acquisitions import thaw
 from lspipe.search.areas import area_on_grid, read_area
@@ -114,7 +114,7 @@ def make(
             reference=reference,
             numerics=NUMERICS,
         ),
-        change_inputs={"change": asdict(workflow.change) | {"threshold": limit}},
+        change_inputs=change_inputs(workflow, limit),
         threshold=limit,
         notes=tuple(frozen.get("lspipe:notes", ())),  # not there before they were written
     )

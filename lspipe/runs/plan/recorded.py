@@ -53,6 +53,14 @@ def detection_inputs(
     return dict(json.loads(json.dumps(content, default=str)))
 
 
+def change_inputs(workflow: Workflow, limit: float) -> dict[str, Any]:
+    """Return what decides the list besides the maps; `limit` is the threshold that counts."""
+    change = asdict(workflow.change) | {"threshold": limit}
+    if change["register"] == "auto":
+        del change["register"]  # so that runs from before there was such a key are equal
+    return {"change": change}
+
+
 def _search_inputs(workflow: Workflow) -> dict[str, Any]:
     search = asdict(workflow.search) | {"catalog": without_query(workflow.search.catalog)}
     del search["page_size"]  # how a server is asked; it decides no scene
