@@ -56,7 +56,7 @@ def measure(run: Path, plan: Plan) -> Shifts:
     """
     if not plan.is_two_date or plan.workflow.change.register == "none":
         return {}
-    shifts = {tile.tile.name: _of_tile(run, tile) for tile in plan.tiles}
+    shifts = {tile.tile.name: of_tile(run, tile) for tile in plan.tiles}
     far = [
         f"{name} by {_words(shift)}"
         for name, shift in shifts.items()
@@ -69,6 +69,15 @@ def measure(run: Path, plan: Plan) -> Shifts:
             "compare them as they are with `change: {register: none}`"
         )
     return shifts
+
+
+def of_tile(run: Path, tile: TilePlan) -> Shift | None:
+    """Estimate how far `after` lies from `before` on one tile; None where it cannot be told."""
+    roles = np.array(tile.grid.roles)
+    steps = [np.flatnonzero(roles == role) for role in ("before", "after")]
+    if not all(each.size for each in steps):
+        return None
+    return estimate(_pictures(run, tile, steps))
 
 
 def on_one_ground(
@@ -121,14 +130,6 @@ def _words(shift: Shift) -> str:
         f"{shift.length_px:.2f} px ({abs(right):.2f} {'west' if right < 0 else 'east'}, "
         f"{abs(down):.2f} {'north' if down < 0 else 'south'}; {shift.windows} windows)"
     )
-
-
-def _of_tile(run: Path, tile: TilePlan) -> Shift | None:
-    roles = np.array(tile.grid.roles)
-    steps = [np.flatnonzero(roles == role) for role in ("before", "after")]
-    if not all(each.size for each in steps):
-        return None
-    return estimate(_pictures(run, tile, steps))
 
 
 def _pictures(
