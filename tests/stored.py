@@ -49,6 +49,7 @@ def store_run(
     *overrides: str,
     probability: NDArray[np.uint16] | Mapping[str, NDArray[np.uint16]],
     quality: NDArray[np.uint8] | Mapping[str, NDArray[np.uint8]] | None = None,
+    pictures: NDArray[np.uint8] | None = None,
     only: int | None = None,
 ) -> Stored:
     """Plan a workflow and fill its store.
@@ -59,6 +60,7 @@ def store_run(
         overrides: of the workflow's keys.
         probability: codes (step, y, x) of the tile, or per tile where there are several.
         quality: bits likewise; none = `NODATA` where a code is not observed.
+        pictures: grey (step, y, x) of the tile, 1..255; none = not written.
         only: so many blocks of each step; none = all.
     """
     plan = prepare(Workflow.from_file(world.workflow, overrides=overrides), run).plan
@@ -80,7 +82,9 @@ def store_run(
                         "probability": codes[step][block.core],
                         "quality": bits[step][block.core],
                     },
-                    evidence={},
+                    evidence={}
+                    if pictures is None
+                    else {"true_colour": np.stack([pictures[step][block.core]] * 3)},
                 )
     return Stored(run, plan)
 

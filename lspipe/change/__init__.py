@@ -2,6 +2,8 @@
 
     spec         when a pixel counts as new; the section `change:`
     grids        a map as it was given -> the same on its grid, its CRS found
+    registration pictures of two dates -> the shift between them
+    moving       a map of codes and a shift -> the map on the ground of the other date
     compare      two maps -> the state of each pixel
     classified   a map or a change -> kinds of pixels on a grid
     objects      codes and states -> which pixels make an object, of which kind

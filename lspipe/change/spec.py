@@ -8,6 +8,10 @@ from typing import Annotated, Any, Literal
 from lspipe.spec import Bounds, Probability, Spec
 
 Method = Literal["hysteresis", "subtract"]
+Registering = Literal["auto", "none"]
+
+OF_A_RUN = frozenset({"register", "min_area_m2"})
+"""Keys that decide nothing about a pixel of two given maps."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +33,9 @@ class ChangeSpec(Spec):
     mis-registration of two dates must not look like a landslide."""
     min_gain: Probability | None = None
     """Every pixel of a new object must have gained at least this much probability."""
+    register: Registering = "auto"
+    """`auto` measures how far the two dates of a tile lie apart; beyond 0.3 pixels the map of the
+    later one is moved, beyond 2 it is refused. `none` compares the maps as they are."""
     min_area_m2: Annotated[float, Bounds(ge=0, noun="square metres")] = 900.0
     """Smallest object listed, square metres, counted after joining over blocks and tiles."""
 
@@ -42,7 +49,7 @@ class ChangeSpec(Spec):
 
         `subtract` is written as what it equals: `before_below` = `threshold` and tolerance 0.
         """
-        rules = {k: v for k, v in asdict(self).items() if v is not None and k != "min_area_m2"}
+        rules = {k: v for k, v in asdict(self).items() if v is not None and k not in OF_A_RUN}
         if self.method == "subtract":
             rules |= {"before_below": self.limit, "tolerance_px": 0}
         return rules

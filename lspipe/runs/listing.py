@@ -25,7 +25,7 @@ from lspipe.change.unobserved import unobserved
 from lspipe.cube.composite import lower_median
 from lspipe.outputs import geoparquet
 from lspipe.outputs.credit import credit
-from lspipe.runs import edits, review, store
+from lspipe.runs import edits, registration, review, store
 from lspipe.runs.opened import Run
 from lspipe.runs.publish import publish
 from lspipe.runs.record import run_json
@@ -60,6 +60,8 @@ class Listed:
     """Counts of a person's decisions; see `review.Taken`."""
     notes: tuple[str, ...]
     """Notes for the person about their edits."""
+    registration: Mapping[str, Any]
+    """How far the dates of each tile lie apart; of `registration.facts`."""
 
 
 def write(run: Path, plan: Plan) -> Listed:
@@ -73,13 +75,16 @@ def write(run: Path, plan: Plan) -> Listed:
 
     Raises:
         WorkflowError: a layer of flags cannot be read.
+        UsageError: the dates of a tile lie too far apart; nothing was written.
     """
     # Before anything is written: a file may have gone since it was checked.
     layers = read_layers(plan.workflow.flags, plan.workflow.folder, plan.area.geometry)
+    shifts = registration.measure(run, plan)
     tables, gaps, failed_reads = [], [], 0
     for tile in plan.tiles:
         codes = _codes(run, plan, tile)
-        tables.append(_objects(run, plan, tile, codes))
+        fitting = registration.on_one_ground(plan, codes, shifts.get(tile.tile.name))
+        tables.append(_objects(run, plan, tile, fitting))
         quality = store.read(run, DETECTIONS, tile.tile.name, "quality")
         failed_reads += _failed_reads(quality)
         gaps.append(_gaps(tile, quality, codes))
@@ -104,6 +109,7 @@ def write(run: Path, plan: Plan) -> Listed:
         failed_reads=failed_reads,
         reviews=taken.counts(),
         notes=(*taken.notes, *notes),
+        registration=registration.facts(plan, shifts),
     )
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lspipe.errors import BlockError
-from lspipe.runs import guard, listing, store
+from lspipe.runs import guard, listing, registration, store
 from lspipe.runs.caution import warnings as plan_warnings
 from lspipe.runs.log import read_log
 from lspipe.runs.publish import files_of
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from lspipe.runs.events import Failure
     from lspipe.runs.listing import Listed
+    from lspipe.runs.plan import Plan
     from lspipe.runs.prepare import Prepared
     from lspipe.runs.selection import Todo
     from lspipe.runs.stream import Outcome
@@ -42,9 +43,12 @@ class Summary:
     """Number of objects per status."""
     outputs: Mapping[str, str] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
-    """Those of the plan (`caution.warnings`), then pixels unlike the training data of the model."""
+    """Those of the plan (`caution.warnings`), then dates that do not lie on each other, then pixels
+    unlike the training data of the model."""
     reviews: Mapping[str, int] = field(default_factory=dict)
     """Counts of a person's decisions about the list; see `review.Taken`."""
+    registration: Mapping[str, Any] = field(default_factory=dict)
+    """How far the two dates of each tile lie apart; see `registration.facts`."""
 
     @property
     def exit_code(self) -> int:
@@ -69,6 +73,7 @@ class Summary:
             "outputs": dict(self.outputs),
             "warnings": list(self.warnings),
             "reviews": dict(self.reviews),
+            "registration": dict(self.registration),
         }
 
 
@@ -105,8 +110,9 @@ def summarise(prepared: Prepared, outcome: Outcome, listed: Listed) -> Summary:
         failed_reads=listed.failed_reads,
         statuses=listed.statuses,
         outputs={name: str(prepared.run / path) for name, path in outputs.items()},
-        warnings=(*plan_warnings(prepared.plan), *guard.warnings(inputs)),
+        warnings=_warnings(prepared.plan, listed.registration, inputs),
         reviews=listed.reviews,
+        registration=listed.registration,
     )
 
 
@@ -125,7 +131,10 @@ def summary_json(
     earlier = prepared.previous or {}
     tried = {(tile, step, *block.index) for (tile, step), some in todo.items() for block in some}
     outputs = {name: Path(path).relative_to(prepared.run) for name, path in summary.outputs.items()}
-    return run_json(prepared.plan, state=summary.state) | {
+    content = run_json(prepared.plan, state=summary.state)
+    for name, shift in summary.registration.items():
+        content["tiles"][name]["registration"] = shift
+    return content | {
         "counts": summary.as_json()["blocks"] | {"objects": dict(summary.statuses)},
         "observed_share": summary.observed_share,
         "failed_reads": summary.failed_reads,
@@ -155,6 +164,8 @@ def earlier_summary(prepared: Prepared) -> Summary:
     """Return the summary of a run that an earlier call finished."""
     previous = prepared.previous or {}
     total = previous["counts"]["total"]
+    tiles = previous["tiles"].items()
+    shifts = {tile: it["registration"] for tile, it in tiles if "registration" in it}
     return Summary(
         run=prepared.run,
         state=previous["state"],
@@ -167,10 +178,15 @@ def earlier_summary(prepared: Prepared) -> Summary:
         failed_reads=previous["failed_reads"],
         statuses=previous["counts"]["objects"],
         outputs={name: str(prepared.run / path) for name, path in previous["outputs"].items()},
-        # Of runs that were finished before anything was counted, there is none.
-        warnings=(*plan_warnings(prepared.plan), *guard.warnings(previous.get("inputs", {}))),
+        # Of runs that were finished before anything was counted or measured, there is none.
+        warnings=_warnings(prepared.plan, shifts, previous.get("inputs", {})),
         reviews=previous.get("reviews", {}),
+        registration=shifts,
     )
+
+
+def _warnings(plan: Plan, shifts: Mapping[str, Any], inputs: Mapping[str, Any]) -> tuple[str, ...]:
+    return (*plan_warnings(plan), *registration.warnings(shifts), *guard.warnings(inputs))
 
 
 def _entries(failures: list[Failure]) -> list[dict[str, Any]]:

@@ -127,6 +127,7 @@ class Looking:
             "files": sorted(path.name for path in self.output.glob("inventory.*")),
             "items": sorted({*found["items_before"], *found["items_after"]} - {None}),
             "failed reads": summary.failed_reads,
+            "measured": summary.registration,
             "warned": any(text.startswith(LIKE_TRAINING) for text in summary.warnings),
             **arrays,
         }
@@ -411,6 +412,7 @@ ROWS: dict[str, list[Row]] = {
     "change.before_below": [Row("0.2", in_run("state"))],
     "change.tolerance_px": [Row("40", in_run("list"))],
     "change.min_gain": [Row("0.45", in_run("state"))],
+    "change.register": [Row("none", in_run("measured"))],
     "change.min_area_m2": [Row("1e6", in_run("list"))],
     "flags.edge_of_observation": [Row("false", in_run("columns"))],
     "flags.bare_before": [

@@ -61,11 +61,14 @@ def change_inputs(workflow: Workflow, threshold: float) -> dict[str, Any]:
     Raises:
         WorkflowError: the file of a layer of flags is not there.
     """
-    change = {"change": asdict(workflow.change) | {"threshold": threshold}}
+    # Keys of later versions count only where they are not the default: earlier runs are equal then.
+    change = asdict(workflow.change) | {"threshold": threshold}
+    if change["register"] == "auto":
+        del change["register"]
     if workflow.flags == FlagsSpec():
-        return change  # so that runs from before there were flags are equal
+        return {"change": change}
     found = digests(workflow.flags, workflow.folder)
-    return change | {"flags": asdict(workflow.flags), "flag_layers": found}
+    return {"change": change, "flags": asdict(workflow.flags), "flag_layers": found}
 
 
 def _search_inputs(workflow: Workflow) -> dict[str, Any]:

@@ -1,0 +1,175 @@
+"""Pictures that a run stores -> how far the dates of a tile lie apart, and what is done about it.
+
+Up to `TOLERATED_PX` nothing is done. Up to `LARGEST_PX` the map of the later date is moved onto the
+ground of the earlier one before the two are compared; what is stored stays as it is. Beyond, the
+comparison is refused: so large a shift is rarely the same all over a tile.
+
+`change.register: none` measures nothing and moves nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lspipe.change.moving import moved
+from lspipe.change.registration import LEAST_SHARE, Shift, estimate, places
+from lspipe.cube.composite import lower_median
+from lspipe.errors import UsageError, first_few
+from lspipe.runs import store
+from lspipe.runs.store import DETECTIONS, EVIDENCE
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from lspipe.runs.plan import Plan, TilePlan
+    from lspipe.schema import Part
+
+TOLERATED_PX = 0.3
+"""Between refined products of Sentinel-2 this is what their makers aim for (docs/numerics.md,
+Registration); `tolerance_px` covers it."""
+
+LARGEST_PX = 2.0
+"""Shifts beyond this are refused."""
+
+RED = 0
+"""Place of B04 in `true_colour`: a band of 10 m. NDVI would mix in how two bands fit each other."""
+
+Shifts = dict[str, Shift | None]
+"""Per tile how far `after` lies from `before`; None where it cannot be told."""
+
+
+def measure(run: Path, plan: Plan) -> Shifts:
+    """Estimate the shift between the two dates of every tile; empty where none is asked for.
+
+    Args:
+        run: a run directory whose blocks are all, or in part, done.
+        plan: of the run.
+
+    Raises:
+        UsageError: the dates of a tile lie too far apart to be compared.
+    """
+    if not plan.is_two_date or plan.workflow.change.register == "none":
+        return {}
+    shifts = {tile.tile.name: of_tile(run, tile) for tile in plan.tiles}
+    far = [
+        f"{name} by {_words(shift)}"
+        for name, shift in shifts.items()
+        if shift is not None and shift.length_px > LARGEST_PX
+    ]
+    if far:
+        raise UsageError(
+            f"change: the two dates do not lie on each other: {first_few(far, 3, between='; ')}; "
+            f"expected at most {LARGEST_PX:g} px; take other scenes (dates, search.exclude), or "
+            "compare them as they are with `change: {register: none}`"
+        )
+    return shifts
+
+
+def of_tile(run: Path, tile: TilePlan) -> Shift | None:
+    """Estimate how far `after` lies from `before` on one tile; None where it cannot be told."""
+    roles = np.array(tile.grid.roles)
+    steps = [np.flatnonzero(roles == role) for role in ("before", "after")]
+    if not all(each.size for each in steps):
+        return None
+    return estimate(_pictures(run, tile, steps))
+
+
+def on_one_ground(
+    plan: Plan, codes: Mapping[str, NDArray[np.uint16]], shift: Shift | None
+) -> dict[str, NDArray[np.uint16]]:
+    """Return the maps of a tile as they are compared: the later one moved where it must be."""
+    if shift is None or shift.length_px <= TOLERATED_PX:
+        return dict(codes)
+    if plan.workflow.dates.is_swapped:
+        return {**codes, "before": moved(codes["before"], shift.reversed())}
+    return {**codes, "after": moved(codes["after"], shift)}
+
+
+def facts(plan: Plan, shifts: Shifts) -> dict[str, dict[str, Any] | None]:
+    """Return the shift of each tile as plain values, in pixels and metres, for `run.json`."""
+    sizes = {tile.tile.name: abs(tile.tile.geobox.resolution.x) for tile in plan.tiles}
+    return {
+        name: None if shift is None else _as_json(shift, sizes[name])
+        for name, shift in shifts.items()
+    }
+
+
+def _as_json(shift: Shift, size: float) -> dict[str, Any]:
+    metres = {"east_m": round(shift.dx_px * size, 1), "north_m": round(-shift.dy_px * size, 1)}
+    return asdict(shift) | metres
+
+
+def warnings(found: Mapping[str, Mapping[str, Any] | None]) -> list[str]:
+    """Return a line for every tile whose map was moved.
+
+    Args:
+        found: of `facts`.
+    """
+    shifts = {
+        name: Shift(**{key: entry[key] for key in Shift.__dataclass_fields__})
+        for name, entry in found.items()
+        if entry is not None
+    }
+    return [
+        f"{name}: the two dates do not lie on each other, by {_words(shift)}; the map of the later "
+        "one was moved onto the earlier one before they were compared"
+        for name, shift in shifts.items()
+        if shift.length_px > TOLERATED_PX
+    ]
+
+
+def _words(shift: Shift) -> str:
+    right, down = shift.dx_px, shift.dy_px
+    return (
+        f"{shift.length_px:.2f} px ({abs(right):.2f} {'west' if right < 0 else 'east'}, "
+        f"{abs(down):.2f} {'north' if down < 0 else 'south'}; {shift.windows} windows)"
+    )
+
+
+def _pictures(
+    run: Path, tile: TilePlan, steps: list[NDArray[np.intp]]
+) -> Iterator[tuple[NDArray[np.float32], NDArray[np.float32]]]:
+    """Yield both pictures of each window in which enough was observed."""
+    seen = _observed(run, tile, steps)
+    for place in places(_frame(seen)):
+        if seen[place].mean() >= LEAST_SHARE:
+            before, after = (_picture(run, tile.tile.name, each, place) for each in steps)
+            yield before, after
+
+
+def _observed(run: Path, tile: TilePlan, steps: list[NDArray[np.intp]]) -> NDArray[np.bool_]:
+    """Return the pixels that both dates observed."""
+    seen = np.ones(tile.tile.geobox.shape, bool)
+    for top in range(0, len(seen), tile.grid.chunk):
+        rows = slice(top, top + tile.grid.chunk)
+        quality = store.read(run, DETECTIONS, tile.tile.name, "quality", (slice(None), rows))
+        for each in steps:
+            seen[rows] &= (quality[each] == 0).any(axis=0)
+    return seen
+
+
+def _frame(seen: NDArray[np.bool_]) -> Part:
+    """Return the rows and columns between the first and the last observed pixel."""
+    rows, columns = (np.flatnonzero(seen.any(axis=axis)) for axis in (1, 0))
+    if not rows.size:
+        return slice(0, 0), slice(0, 0)
+    return slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
+
+
+def _picture(run: Path, tile: str, steps: NDArray[np.intp], place: Part) -> NDArray[np.float32]:
+    """Return the red band of a date; of several acquisitions the lower median, as their codes."""
+    span = slice(steps.min(), steps.max() + 1)
+    layers = store.read(run, EVIDENCE, tile, "true_colour", (span, RED, *place))
+    quality = store.read(run, DETECTIONS, tile, "quality", (span, *place))
+    layers, quality = layers[steps - span.start], quality[steps - span.start]
+    is_clear = (quality == 0) & (layers > 0)
+    # int16, so that white (255) is below the largest number.
+    picture = lower_median(layers.astype(np.int16), is_clear).astype(np.float32)
+    picture[~is_clear.any(axis=0)] = np.nan
+    return picture

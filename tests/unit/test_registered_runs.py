@@ -1,0 +1,282 @@
+"""Two dates that do not lie on each other: what a run measures, mends, warns of and refuses."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from dataclasses import replace
+
+import geopandas as gpd
+import numpy as np
+import pytest
+from geopandas.testing import assert_geodataframe_equal
+from scipy import ndimage
+
+import lspipe
+from lspipe.errors import UsageError
+from lspipe.runs import listing, pipeline, registration, store
+from lspipe.schema import CODE_NODATA, Quality
+from lspipe.workflow import Workflow
+from tests.stored import compute_here, store_run
+from tests.worlds import FOREST, SCAR, add_scene, fingerprints, make_world
+
+SIZE = 264
+"""Room for three by three windows of 128 pixels."""
+
+TILE = "18GYS"
+SCARS = {"old": np.s_[60:80, 60:80], "new": np.s_[150:170, 100:120], "gone": np.s_[200:216, 30:50]}
+PLAIN = {"new": 1, "persistent": 1, "vanished": 1}
+OFF = (0.3, -1.6)
+"""Down and right: 1.6 pixels."""
+
+
+def sampled(ground, shift):
+    """Ground as a date shows it that lies down and right of where it should be."""
+    return ndimage.shift(ground, shift, order=1, mode="reflect")
+
+
+def codes(*shown, shift=(0, 0)):
+    ground = np.zeros((SIZE, SIZE))
+    for name in shown:
+        ground[SCARS[name]] = 9500
+    return np.rint(sampled(ground, shift)).astype(np.uint16)
+
+
+def picture(shift=(0, 0), *, seed=0):
+    noise = np.random.default_rng(seed).standard_normal((SIZE + 64,) * 2)
+    smooth = ndimage.gaussian_filter(noise, 1.2)
+    ground = 100 + 20 * smooth / smooth.std()
+    shown = ndimage.shift(ground, shift, order=3)[32:-32, 32:-32]
+    return np.clip(np.rint(shown), 1, 255).astype(np.uint8)
+
+
+def two_dates(shift):
+    """Codes and pictures before and after, the later ones moved."""
+    return {
+        "probability": np.stack([codes("old", "gone"), codes("old", "new", shift=shift)]),
+        "pictures": np.stack([picture(), picture(shift)]),
+    }
+
+
+@pytest.fixture(scope="module")
+def archive(tmp_path_factory):
+    return make_world(
+        tmp_path_factory.mktemp("archive"),
+        size=SIZE,
+        inference={"window": 32, "stride": 32, "tta": "none"},
+        execution={"block": SIZE},
+    )
+
+
+@pytest.fixture
+def listed(archive, tmp_path):
+    """Store maps and pictures, and list them; the workflow's keys first."""
+
+    def make(*overrides, name="run", **arrays):
+        made = store_run(archive, tmp_path / name, *overrides, **arrays)
+        found = listing.write(made.run, made.plan)
+        return made, found
+
+    return make
+
+
+def table(made):
+    return gpd.read_parquet(made.run / "inventory.parquet")
+
+
+# --- what is compared ---------------------------------------------------------------------------
+
+
+def test_a_rim_of_one_pixel_is_no_landslide_and_needs_no_registration(listed):
+    _, found = listed("change.register=none", **two_dates((0, 1)))
+    assert found.statuses == PLAIN
+
+
+def test_a_rim_of_more_is_a_landslide_only_where_the_dates_are_not_registered(listed):
+    _, alone = listed("change.register=none", name="alone", **two_dates(OFF))
+    assert alone.statuses["new"] > 1
+    made, found = listed(**two_dates(OFF))
+    assert found.statuses == PLAIN
+    shift = found.registration[TILE]
+    assert (shift["dy_px"], shift["dx_px"]) == pytest.approx(OFF, abs=0.06)
+    assert (shift["east_m"], shift["north_m"]) == pytest.approx((-16, -3), abs=0.7)
+    assert (shift["windows"], shift["spread_px"]) == (9, pytest.approx(0, abs=0.1))
+    # What was detected is kept as it was detected.
+    stored = store.read(made.run, store.DETECTIONS, TILE, "probability")
+    np.testing.assert_array_equal(stored, two_dates(OFF)["probability"])
+
+
+def test_new_ground_lies_where_the_earlier_date_shows_it(listed):
+    made, _ = listed(**two_dates((1, -1)))
+    state = store.read(made.run, store.CHANGE, TILE, "state")
+    expected = np.zeros((SIZE, SIZE), bool)
+    expected[SCARS["new"]] = True
+    # A hundredth of a pixel off one, edges are mixed a little, and stay on their side of 0.5.
+    np.testing.assert_array_equal(state == 1, expected)
+
+
+@pytest.mark.parametrize("shift", [(0, 0), (0.2, -0.2)])
+def test_dates_that_lie_on_each_other_are_compared_as_they_are(listed, shift):
+    plain, alone = listed("change.register=none", name="alone", **two_dates(shift))
+    made, found = listed(**two_dates(shift))
+    assert alone.registration == {}
+    assert (found.registration[TILE]["dy_px"], found.registration[TILE]["dx_px"]) == pytest.approx(
+        shift, abs=0.03
+    )
+    assert registration.warnings(found.registration) == []
+    assert_geodataframe_equal(table(made), table(plain))
+    arrays = (fingerprints(each.run) for each in (made, plain))
+    first, second = ({k: v for k, v in one.items() if "change.zarr" in k} for one in arrays)
+    assert first == second
+
+
+@pytest.mark.parametrize("block", [88, 132])
+def test_the_block_size_changes_neither_the_shift_nor_the_list(listed, block):
+    whole, one = listed(**two_dates(OFF))
+    cut, other = listed(f"execution.block={block}", name="cut", **two_dates(OFF))
+    assert other.registration == one.registration
+    assert_geodataframe_equal(table(cut), table(whole))
+
+
+def test_exchanging_the_dates_mirrors_the_shift_and_the_list(listed):
+    arrays = two_dates(OFF)
+    there, one = listed(**arrays)
+    back, other = listed(
+        "dates={before: {start: 2018-01-01, end: 2018-03-31}, "
+        "after: {start: 2017-01-01, end: 2017-03-31}}",
+        name="back",
+        **{name: values[::-1] for name, values in arrays.items()},
+    )
+    assert [step.role for step in back.plan.tiles[0].steps] == ["before", "after"]
+    ahead, behind = one.registration[TILE], other.registration[TILE]
+    assert (behind["dx_px"], behind["dy_px"]) == (-ahead["dx_px"], -ahead["dy_px"])
+    mirror = {"new": "vanished", "vanished": "new", "persistent": "persistent"}
+    outlines = {s: set(table(there)[table(there)["status"] == s].geometry.to_wkb()) for s in mirror}
+    mirrored = table(back)
+    for status, other_status in mirror.items():
+        found = set(mirrored[mirrored["status"] == other_status].geometry.to_wkb())
+        assert found == outlines[status]
+
+
+# --- what cannot be measured, and what is too much ----------------------------------------------
+
+
+def test_without_pictures_nothing_is_measured_or_moved(listed):
+    arrays = two_dates(OFF)
+    _, found = listed(probability=arrays["probability"])
+    assert found.registration == {TILE: None}
+    assert registration.warnings(found.registration) == []
+    assert found.statuses["new"] > 1
+
+
+def test_pictures_are_looked_at_only_where_both_dates_were_observed(listed):
+    arrays = two_dates(OFF)
+    # Where a cloud hid the ground, the picture shows something that has not moved.
+    quality = np.zeros((2, SIZE, SIZE), np.uint8)
+    quality[1, :100, 150:] = Quality.CLOUD
+    arrays["pictures"][1, :100, 150:] = arrays["pictures"][0, :100, 150:]
+    arrays["probability"][1, :100, 150:] = CODE_NODATA
+    _, found = listed(quality=quality, **arrays)
+    shift = found.registration[TILE]
+    assert (shift["dy_px"], shift["dx_px"]) == pytest.approx(OFF, abs=0.06)
+    assert shift["spread_px"] < 0.1
+    quality[1] = Quality.CLOUD
+    _, found = listed(name="hidden", quality=quality, **arrays)
+    assert found.registration == {TILE: None}
+
+
+def test_more_than_two_pixels_are_refused_before_anything_is_written(archive, tmp_path):
+    made = store_run(archive, tmp_path / "run", **two_dates((-1.5, 2)))
+    before = fingerprints(made.run)
+    with pytest.raises(UsageError) as refused:
+        listing.write(made.run, made.plan)
+    message = str(refused.value)
+    for part in (TILE, "2.5", "east", "north", "2 px", "search.exclude", "register: none"):
+        assert part in message
+    assert fingerprints(made.run) == before
+    assert not (made.run / "change.zarr").exists()
+    # The way out that it names.
+    spec = replace(made.plan.workflow.change, register="none")
+    workflow = made.plan.workflow.model_copy(update={"change": spec})
+    assert listing.write(made.run, replace(made.plan, workflow=workflow)).statuses["new"] > 1
+
+
+# --- a whole run --------------------------------------------------------------------------------
+
+
+def real_ground(shift, *shown):
+    """Forest with texture and scars, seen by a date that lies off."""
+    noise = np.random.default_rng(3).standard_normal((SIZE + 64,) * 2)
+    smooth = ndimage.gaussian_filter(noise, 1.5)
+    texture = 1 + 0.15 * smooth / smooth.std()
+    bare = np.zeros_like(texture)
+    for name in shown:
+        bare[32:-32, 32:-32][SCARS[name]] = 1
+
+    def values(band, rows, columns):
+        forest, scar = FOREST.get(band, 0.1), SCAR.get(band, 0.2)
+        ground = (forest + (scar - forest) * bare) * texture
+        at = [rows - 0.5 + 32 - shift[0], columns - 0.5 + 32 - shift[1]]
+        return ndimage.map_coordinates(ground, at, order=1)
+
+    return values
+
+
+@pytest.fixture
+def off(tmp_path, monkeypatch):
+    """An archive whose later scene lies off, computed in this process."""
+    monkeypatch.setattr(pipeline.stream, "compute", compute_here)
+    return make_world(
+        tmp_path,
+        size=SIZE,
+        before={"values": real_ground((0, 0), "old")},
+        after={"values": real_ground(OFF, "old", "new")},
+        inference={"window": 32, "stride": 32, "tta": "none"},
+        cluster={"kind": "tests.stored:here"},
+        execution={"block": SIZE, "retries": 0},
+    )
+
+
+def test_a_run_says_by_how_much_its_dates_lie_off_and_what_it_did(off):
+    summary = lspipe.run(Workflow.from_file(off.workflow))
+    assert (summary.state, summary.statuses) == ("finished", {"new": 1, "persistent": 1})
+    recorded = json.loads((off.run / "run.json").read_text("utf-8"))
+    shift = recorded["tiles"][TILE]["registration"]
+    assert (shift["dy_px"], shift["dx_px"]) == pytest.approx(OFF, abs=0.1)
+    assert shift == summary.registration[TILE] == summary.as_json()["registration"][TILE]
+    (said,) = (text for text in summary.warnings if "moved" in text)
+    assert said.startswith(f"{TILE}: ")
+    assert said in recorded["warnings"]
+    again = lspipe.run(Workflow.from_file(off.workflow))
+    assert (again.done, again.warnings) == (0, summary.warnings)
+    assert again.registration == summary.registration
+
+
+def test_a_run_that_was_refused_is_listed_once_its_workflow_allows_it(off):
+    far = add_scene(
+        off.folder,
+        size=SIZE,
+        time="2018-01-20T14:37:51Z",
+        baseline="04.00",
+        values=real_ground((3, 0), "old", "new"),
+    )
+    assert far.exists()
+    with pytest.raises(UsageError, match="do not lie on each other"):
+        lspipe.run(Workflow.from_file(off.workflow))
+    allowed = Workflow.from_file(off.workflow, overrides=("change.register=none",))
+    summary = lspipe.run(allowed)
+    # Nothing is detected again.
+    assert (summary.state, summary.done, summary.registration) == ("finished", 0, {})
+
+
+def test_several_acquisitions_of_a_date_are_measured_as_one(off):
+    add_scene(
+        off.folder, size=SIZE, time="2018-02-19T14:37:51Z", values=real_ground(OFF, "old", "new"),
+        clouds=[(60, 200, 40)],
+    )  # fmt: skip
+    each = Workflow.from_file(off.workflow, overrides=("cube.composite=each",))
+    summary = lspipe.run(each)
+    assert summary.total == 3
+    shift = summary.registration[TILE]
+    assert (shift["dy_px"], shift["dx_px"]) == pytest.approx(OFF, abs=0.1)
+    assert Counter(summary.statuses) == {"new": 1, "persistent": 1}
