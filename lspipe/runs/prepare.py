@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lspipe.change.flag_spec import FlagsSpec
+from lspipe.change.spec import ChangeSpec
 from lspipe.errors import (
     CatalogError,
     LoadError,
@@ -298,11 +299,12 @@ def whats_left(prepared: Prepared) -> str:
 def _edited(earlier: Mapping[str, Any], workflow: Workflow) -> str:
     """Return in words what changed of the sections that decide the list."""
     asked = workflow.model_dump(mode="json")
-    # A run that an earlier lspipe made has no such section.
-    without = {"flags": json.loads(json.dumps(asdict(FlagsSpec())))}
+    # A run that an earlier lspipe made lacks newer keys and sections: their defaults held.
+    specs = {"change": ChangeSpec(), "flags": FlagsSpec()}
     found = []
-    for section in ("change", "flags"):
-        lines = store.differences({**without, **earlier}[section], asked[section])
+    for section, spec in specs.items():
+        plain = json.loads(json.dumps(asdict(spec)))
+        lines = store.differences(plain | earlier.get(section, {}), asked[section])
         found += [f"{section}: {'; '.join(lines)}"] if lines else []
     layers = " or the file of a layer of flags" if workflow.flags.layers else ""
     return "; ".join(found) or f"change: the model item{layers}"

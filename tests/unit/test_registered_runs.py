@@ -94,7 +94,7 @@ def test_a_rim_of_one_pixel_is_no_landslide_and_needs_no_registration(listed):
 
 def test_a_rim_of_more_is_a_landslide_only_where_the_dates_are_not_registered(listed):
     _, alone = listed("change.register=none", name="alone", **two_dates(OFF))
-    assert alone.statuses["new"] > 1
+    assert alone.statuses["grown"] > 0
     made, found = listed(**two_dates(OFF))
     assert found.statuses == PLAIN
     shift = found.registration[TILE]
@@ -166,7 +166,7 @@ def test_without_pictures_nothing_is_measured_or_moved(listed):
     _, found = listed(probability=arrays["probability"])
     assert found.registration == {TILE: None}
     assert registration.warnings(found.registration) == []
-    assert found.statuses["new"] > 1
+    assert found.statuses["grown"] > 0
 
 
 def test_pictures_are_looked_at_only_where_both_dates_were_observed(listed):
@@ -198,7 +198,7 @@ def test_more_than_two_pixels_are_refused_before_anything_is_written(archive, tm
     # The way out that it names.
     spec = replace(made.plan.workflow.change, register="none")
     workflow = made.plan.workflow.model_copy(update={"change": spec})
-    assert listing.write(made.run, replace(made.plan, workflow=workflow)).statuses["new"] > 1
+    assert listing.write(made.run, replace(made.plan, workflow=workflow)).statuses["grown"] > 0
 
 
 # --- a whole run --------------------------------------------------------------------------------
