@@ -40,7 +40,7 @@ LEAST = 5
 """Windows that must see the same shift."""
 
 LEAST_SHARE = 0.5
-"""Of the windows with a shift that must agree, and of a window's pixels that must be observed."""
+"""Of the windows with a shift that must agree, and of a window that must be observed."""
 
 AGREED_PX = 1.0
 """How far from the median a window may be and still agree, pixels."""
@@ -173,17 +173,27 @@ def window_shift(
 def _spectrum(picture: NDArray[np.float32]) -> NDArray[np.complex64] | None:
     """Return the spectrum of the detail of a picture; None where there is none."""
     seen = ~np.isnan(picture)
-    if seen.mean() < LEAST_SHARE:
+    fade = _fade(seen)
+    if fade.mean() < LEAST_SHARE:
         return None
     share = ndimage.uniform_filter(seen.astype(np.float32), DETAIL_PX)
     level = ndimage.uniform_filter(np.where(seen, picture, 0).astype(np.float32), DETAIL_PX)
     detail = np.where(seen, picture - level / np.maximum(share, 1e-6), 0).astype(np.float32)
     if detail[seen].std() < LEAST_TEXTURE:
         return None
-    # Fades out towards what was not observed: an edge that stays in place would count as a shift
-    # of zero.
-    fade = np.clip(2 * share - 1, 0, 1) * _hann(picture.shape)
-    return np.asarray(fft.fft2(detail * fade), np.complex64)
+    return np.asarray(fft.fft2(detail * fade * _hann(picture.shape)), np.complex64)
+
+
+def _fade(seen: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """Return weights that fade to zero, smoothly, towards what was not observed.
+
+    An edge that stays in place, such as that of the area, would count as a shift of zero, and so
+    would a kink of the weights.
+    """
+    weights = ndimage.minimum_filter(seen.astype(np.float32), DETAIL_PX)
+    for _ in range(2):
+        weights = ndimage.uniform_filter(weights, DETAIL_PX // 2 + 1)
+    return np.asarray(weights, np.float32)
 
 
 def _hann(shape: tuple[int, ...]) -> NDArray[np.float32]:

@@ -171,17 +171,26 @@ def test_without_pictures_nothing_is_measured_or_moved(listed):
 
 def test_pictures_are_looked_at_only_where_both_dates_were_observed(listed):
     arrays = two_dates(OFF)
-    # Where a cloud hid the ground, the picture shows something that has not moved.
+    # In every window a part is hidden, whose picture shows something bright that has not moved.
     quality = np.zeros((2, SIZE, SIZE), np.uint8)
-    quality[1, :100, 150:] = Quality.CLOUD
-    arrays["pictures"][1, :100, 150:] = arrays["pictures"][0, :100, 150:]
-    arrays["probability"][1, :100, 150:] = CODE_NODATA
+    for top in (48, 112, 192):
+        quality[1, top : top + 16] = Quality.CLOUD
+    hidden = quality[1] != 0
+    bright = 3 * (picture(seed=9).astype(int) - 100)
+    for shown in arrays["pictures"]:
+        shown[hidden] = np.clip(shown.astype(int) + bright, 1, 255)[hidden]
+    arrays["probability"][1, hidden] = CODE_NODATA
     _, found = listed(quality=quality, **arrays)
     shift = found.registration[TILE]
     assert (shift["dy_px"], shift["dx_px"]) == pytest.approx(OFF, abs=0.06)
     assert shift["spread_px"] < 0.1
-    quality[1] = Quality.CLOUD
-    _, found = listed(name="hidden", quality=quality, **arrays)
+
+
+@pytest.mark.parametrize("rows", [SIZE, SIZE - 255])
+def test_of_too_little_ground_that_both_dates_observed_nothing_is_measured(listed, rows):
+    quality = np.zeros((2, SIZE, SIZE), np.uint8)
+    quality[1, :rows] = Quality.CLOUD
+    _, found = listed(quality=quality, **two_dates(OFF))
     assert found.registration == {TILE: None}
 
 
