@@ -14,6 +14,8 @@ HINTS = {
     "item=...": "--parent",
     "labels=...": "--labels",
     "layer=...": "--layer",
+    "by=FILE": "--by FILE",
+    "grid_km=KM": "--grid KM",
     "points=True": "--points",
 }
 """Whole hints, wherever a message gives them."""
@@ -27,7 +29,6 @@ STARTS = {
     "line_buffer_m ": "--buffer ",
     "iou ": "--iou ",
     "grid_km ": "--grid ",
-    "by, grid_km: ": "--by, --grid: ",
     "share ": "--share ",
 }
 """What a message starts with where it is about a value that was given."""

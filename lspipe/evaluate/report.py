@@ -79,7 +79,7 @@ class RunScores:
     truth: str | None
     """The file of known landslides; None = a person's decisions alone."""
     scored: str
-    """Status of the listed landslides that are scored: "new" or "detected"."""
+    """What is scored: "new", with those that grew, or "detected"."""
     km2: float
     """Ground that counts."""
     listed: int

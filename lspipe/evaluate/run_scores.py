@@ -1,7 +1,7 @@
 """A finished run and an inventory of known landslides -> scores by pixels, objects or points.
 
 Only the run directory and the inventory are read, and nothing is written (`score_files.py` does).
-Of a two-date run the new landslides are scored, of a one-date run the detected ones.
+Of a two-date run the new and grown landslides are scored, of a one-date run the detected ones.
 
 The known landslides should be those of the event, or of the time between the dates: one that was
 there before counts as missed in a two-date run.
@@ -94,8 +94,10 @@ def score_run(
     grounds = ground_of(
         opened, without=[read_shapes(path) for path in without], line_buffer_m=line_buffer_m
     )
-    status = CLAIMED[0] if opened.is_two_date else CLAIMED[1]
-    listed = inventory[inventory["status"] == status].reset_index(drop=True)
+    status = "new" if opened.is_two_date else "detected"
+    # What grew is new too; a run of one date has detected ones only.
+    wanted = [one for one in CLAIMED if (one == "detected") != opened.is_two_date]
+    listed = inventory[inventory["status"].isin(wanted)].reset_index(drop=True)
     ours = _Side.of(listed, grounds)
     scores = RunScores(
         run=opened.path,

@@ -84,7 +84,9 @@ def summarise(
         ... # doctest: +SKIP
     """
     if (by is None) == (grid_km is None):
-        raise UsageError("by, grid_km: expected one of them: a file of units, or a square's edge")
+        raise UsageError(
+            "expected one of by=FILE, polygons of units, and grid_km=KM, edge of squares"
+        )
     opened = open_run(run)
     listed = opened.inventory[opened.inventory["status"].isin(CLAIMED)]
     grounds = ground_of(opened)

@@ -678,7 +678,7 @@ def test_a_model_is_an_item_or_a_callable():
 
 
 def test_the_examples_of_detect_are_so():
-    for name in ("lspipe.inference.detect", "lspipe.schema"):
+    for name in ("lspipe.inference.detect", "lspipe.schema.channels"):
         found = doctest.testmod(importlib.import_module(name))
         assert found.attempted > 0
         assert found.failed == 0

@@ -97,8 +97,8 @@ def test_the_column_of_names_can_be_chosen(run: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "told"),
     [
-        ({}, "expected one of them"),
-        ({"by": "x.gpkg", "grid_km": 1}, "expected one of them"),
+        ({}, "expected one of by=FILE"),
+        ({"by": "x.gpkg", "grid_km": 1}, "expected one of by=FILE"),
         ({"by": "x.gpkg"}, r"x\.gpkg: no such file"),
         ({"grid_km": 0}, "grid_km 0: expected the edge of a square"),
         ({"grid_km": float("nan")}, "expected the edge of a square"),
@@ -139,7 +139,7 @@ def test_the_verb_prints_the_units_and_writes_files(
     assert main(["summarize", str(run), "--grid", "0.2", "--json"]) == 0
     assert sum(row["landslides"] for row in json.loads(capsys.readouterr().out)["units"]) == 3
     assert main(["summarize", str(run)]) == 2
-    assert "--by, --grid: expected one of them" in capsys.readouterr().err
+    assert "expected one of --by FILE, polygons of units, and --grid KM" in capsys.readouterr().err
 
 
 @given(st.lists(st.floats(100, 1e6), min_size=1, max_size=60), st.integers(1, 10))

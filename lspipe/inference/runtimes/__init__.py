@@ -276,7 +276,7 @@ def _obstacle(runtime: str, device: torch.device, precision: str) -> str:
     return ""
 
 
-_runtimes: dict[tuple[str, str, _Target, int], Runtime] = {}
+_runtimes: dict[tuple[str, str, str, _Target, int], Runtime] = {}
 _runtimes_lock = threading.Lock()
 
 
@@ -284,9 +284,11 @@ def _loaded(item: ModelItem, target: _Target) -> Runtime:
     """Return the network of an item as a runtime, from the cache of this process if it is there.
 
     With a plain lru_cache two threads of a worker could load the same weights at once. The number
-    of threads is part of the key, because compiled networks have it built in.
+    of threads is part of the key, because compiled networks have it built in; so is the path, as a
+    copy of a known model may have other weights than its item says.
     """
-    key = (item.item_sha256, digest(item), target, torch.get_num_threads())
+    known = (str(item.reference), item.item_sha256, digest(item))
+    key = (*known, target, torch.get_num_threads())
     with _runtimes_lock:
         if key not in _runtimes:
             while len(_runtimes) >= _CACHE_SIZE:
