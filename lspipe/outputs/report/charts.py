@@ -45,7 +45,7 @@ class Chart:
 
 def charts(listed: gpd.GeoDataFrame) -> list[Chart]:
     """Return the charts of the new landslides; of all objects where none is new."""
-    wanted = listed[listed["status"].isin(["new", "detected"])]
+    wanted = listed[listed["status"].isin(["new", "grown", "detected"])]
     name = "new landslide" if (listed["status"] == "new").any() else "landslide"
     if not len(wanted):
         wanted, name = listed, "object"

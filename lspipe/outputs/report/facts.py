@@ -34,7 +34,8 @@ def head(run: Run, listed: gpd.GeoDataFrame) -> dict[str, Any]:
     """Return what stands first: totals, what is unfinished, failed or made up."""
     record = run.record
     newest = "new" if run.is_two_date else "detected"
-    new = listed[listed["status"] == newest]
+    # What grew is new ground too.
+    new = listed[listed["status"].isin([newest, "grown"])]
     share = record.get("observed_share")
     return {
         "name": run.name,

@@ -97,7 +97,7 @@
       name.textContent = column.label;
       name.title = column.meaning;
       const value = document.createElement("dd");
-      const unit = ["", "yes or no", "0 to 1", "-1 to 1"].includes(column.unit) ? "" : ` ${column.unit}`;
+      const unit = /^$|yes or no| to |,/.test(column.unit) ? "" : ` ${column.unit}`;
       value.textContent = text + unit;
       about.append(name, value);
     }

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from lspipe.outputs import Run
 
-ORDER = ("new", "detected", "grown", "undetermined", "vanished", "persistent")
+ORDER = ("new", "grown", "detected", "undetermined", "vanished", "persistent")
 """Statuses, the first to look at first, where a list has no `rank`."""
 
 _SHORT = {
@@ -181,7 +181,7 @@ def short_id(name: str) -> str:
 
 def _column(listed: gpd.GeoDataFrame, name: str, *, is_shown: bool) -> Column:
     known = COLUMNS.get(name)
-    unit = "" if known is None or known.unit in {"text", "time", "1"} else known.unit
+    unit = "" if known is None or known.unit in {"text", "time", "1", "1, 2, ..."} else known.unit
     values, decimals = list(_plain(listed[name])), _decimals(listed[name], name, unit)
     label = _SHORT.get(name, name.replace("_", " "))
     if name == "area_m2":
