@@ -30,9 +30,8 @@ check: install
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-# By the groups and in the order of tests/conftest.py. Two processes keep two cores busy: four took
-# a fifth longer.
-SHARED := --numprocesses 2 --dist loadfile --no-loadscope-reorder
+# By the groups and in the order of tests/conftest.py. Three processes, as tests wait for others.
+SHARED := --numprocesses 3 --dist loadfile --no-loadscope-reorder
 
 unit: install
 	$(BIN)/python -m pytest $(SHARED) --durations 25

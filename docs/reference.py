@@ -36,18 +36,28 @@ TOLD = {"title", "description", "default"}
 """Keywords that other columns show."""
 
 
-def pages() -> dict[str, str]:
-    """Return the text that each reference page should have, by its name."""
-    tables = {
-        "workflow.md": {"keys": sections(json_schema())},
-        "inventory.md": {
-            "statuses": _words("status", columns.STATUSES),
-            "columns": _columns(columns.COLUMNS),
-            "unobserved": _columns(columns.UNOBSERVED),
-            "reasons": _words("reason", columns.REASONS),
-        },
+def workflow_tables() -> dict[str, Iterable[str]]:
+    """Return the tables of the keys of a workflow."""
+    return {"keys": sections(json_schema())}
+
+
+def list_tables() -> dict[str, Iterable[str]]:
+    """Return the tables of what a list holds."""
+    return {
+        "statuses": _words("status", columns.STATUSES),
+        "columns": _columns(columns.COLUMNS),
+        "unobserved": _columns(columns.UNOBSERVED),
+        "reasons": _words("reason", columns.REASONS),
     }
-    return {name: page((FOLDER / name).read_text("utf-8"), parts) for name, parts in tables.items()}
+
+
+PAGES = {"workflow.md": workflow_tables, "inventory.md": list_tables}
+"""What makes the tables of each page."""
+
+
+def text_of(name: str) -> str:
+    """Return the text that a reference page should have."""
+    return page((FOLDER / name).read_text("utf-8"), PAGES[name]())
 
 
 def page(text: str, tables: Mapping[str, Iterable[str]]) -> str:
@@ -236,8 +246,8 @@ def _bounds(told: dict[str, Any]) -> str:
 
 def main() -> None:
     """Write the pages anew."""
-    for name, text in pages().items():
-        (FOLDER / name).write_text(text, encoding="utf-8")
+    for name in PAGES:
+        (FOLDER / name).write_text(text_of(name), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -22,13 +22,18 @@ import xarray as xr
 import yaml
 
 import lspipe
+from lspipe.evaluate.run_scores import score_run
 from lspipe.evaluate.scorecard import read
+from lspipe.evaluate.units import summarise
 from lspipe.models import read_item
+from lspipe.outputs import OUTPUTS, file_of
 from lspipe.runs import store
 from lspipe.runs.caution import warnings
+from lspipe.runs.export import export
 from lspipe.samples.chips import chips
 from lspipe.schema import quantise
 from lspipe.workflow import Workflow
+from tests.readers import READERS
 from tests.real_scenes import COLLECTION, write_scene
 from tests.rgbn_model import BareSoil, write_item
 from tests.worlds import lspipe as command_line
@@ -220,6 +225,32 @@ def test_a_second_run_of_the_real_pair_writes_nothing(finished) -> None:
     again = lspipe.run(Workflow.from_file(folder / "workflow.yaml"))
     assert (again.done, again.skipped) == (0, again.total)
     assert {path: path.stat().st_mtime_ns for path in (folder / "run").rglob("*")} == before
+
+
+def test_every_output_is_read_by_programs_that_lspipe_did_not_write(finished, tmp_path) -> None:
+    folder, _ = finished
+    found = listed(folder)
+    new = int(found["status"].isin(["new", "grown"]).sum())
+    assert len(found) > new > 0
+    export(folder / "run", to=tuple(OUTPUTS), folder=tmp_path)
+    counts = {name: READERS[name](tmp_path / file_of(name)) for name in OUTPUTS}
+    rows = ("geoparquet", "geojson", "gpkg", "kml", "shapefile", "report")
+    assert counts == dict.fromkeys(rows, len(found)) | {
+        # Seven maps of the tile and a mosaic of each; these with the list and the gaps.
+        "cog": 14, "qgis": 9, "stac": 1, "coolr": new, "sheet": 1,
+    }  # fmt: skip
+
+
+def test_a_list_scored_against_itself_is_all_right(finished, tmp_path) -> None:
+    folder, _ = finished
+    found = listed(folder)
+    truth = tmp_path / "truth.gpkg"
+    found[found["status"].isin(["new", "grown"])][["geometry"]].to_file(truth)
+    scores = score_run(folder / "run", truth)
+    assert scores.pixels.scores.f1 == pytest.approx(1, abs=1e-3)
+    assert scores.objects.scores.precision == scores.objects.scores.recall == 1
+    units = summarise(folder / "run", grid_km=1)
+    assert units["landslides"].sum() == scores.listed + scores.listed_left_out
 
 
 def test_swapping_the_real_dates_swaps_new_and_vanished(finished, tmp_path, cluster) -> None:

@@ -273,11 +273,11 @@ def rows(page: str, title: str) -> dict[str, list[str]]:
     return {name: [cell.strip() for cell in rest.split(" |")] for name, rest in found}
 
 
-@pytest.mark.parametrize("name", ["workflow.md", "inventory.md"])
+@pytest.mark.parametrize("name", docs.reference.PAGES)
 def test_a_reference_page_is_what_the_code_says(name) -> None:
     if name == "workflow.md" and "description" not in json_schema()["$defs"]["AreaSpec"]:
         pytest.skip("this old pydantic leaves the docstrings of sections out of the schema")
-    assert docs.reference.pages()[name] == (DOCS / name).read_text(), (
+    assert docs.reference.text_of(name) == (DOCS / name).read_text(), (
         "run: python docs/reference.py"
     )
 

@@ -1,0 +1,102 @@
+"""What each output holds, as programs read it that lspipe did not write."""
+
+from __future__ import annotations
+
+import csv
+import json
+import sqlite3
+import zipfile
+from contextlib import closing
+from html.parser import HTMLParser
+from typing import TYPE_CHECKING
+from xml.etree import ElementTree
+
+import geopandas as gpd
+import pyarrow.parquet
+import pystac
+import rasterio
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+
+def _geopackage(path: Path) -> int:
+    with closing(sqlite3.connect(path)) as file:
+        return int(file.execute("SELECT count(*) FROM inventory").fetchone()[0])
+
+
+def _kml(path: Path) -> int:
+    with zipfile.ZipFile(path) as archive:
+        root = ElementTree.fromstring(archive.read("doc.kml"))
+    return len(root.findall(".//{http://www.opengis.net/kml/2.2}Placemark"))
+
+
+def _project(path: Path) -> int:
+    with zipfile.ZipFile(path) as archive:
+        root = ElementTree.fromstring(archive.read("project.qgs"))
+    return len(root.findall("projectlayers/maplayer"))
+
+
+class _Page(HTMLParser):
+    """Reads the list out of the data of a page."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._is_data = False
+        self.text = ""
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self._is_data = tag == "script" and ("type", "application/json") in attrs
+
+    def handle_data(self, data: str) -> None:
+        if self._is_data:
+            self.text += data
+
+
+def _page(path: Path) -> int:
+    page = _Page()
+    page.feed(path.read_text(encoding="utf-8"))
+    (ids,) = (column for column in json.loads(page.text)["columns"] if column["name"] == "id")
+    return len(ids["values"])
+
+
+def _maps(path: Path) -> int:
+    found = 0
+    for file in sorted(path.iterdir()):
+        with rasterio.open(file) as opened:
+            opened.read(1, out_shape=(1, 64, 64))
+            found += 1
+    return found
+
+
+def _collection(path: Path) -> int:
+    collection = pystac.Collection.from_file(str(path / "collection.json"))
+    return len(list(collection.get_items()))
+
+
+def _table(path: Path) -> int:
+    with path.open(encoding="utf-8", newline="") as file:
+        return len(list(csv.DictReader(file)))
+
+
+def _pages(path: Path) -> int:
+    content = path.read_bytes()
+    assert content.startswith(b"%PDF-")
+    return content.count(b"/Type /Page\n")
+
+
+READERS: dict[str, Callable[[Path], int]] = {
+    "geoparquet": lambda path: pyarrow.parquet.read_table(path).num_rows,
+    "geojson": lambda path: len(json.loads(path.read_text(encoding="utf-8"))["features"]),
+    "gpkg": _geopackage,
+    "kml": _kml,
+    "shapefile": lambda path: len(gpd.read_file(f"/vsizip/{path}/inventory.shp")),
+    "cog": _maps,
+    "qgis": _project,
+    "stac": _collection,
+    "coolr": _table,
+    "report": _page,
+    "sheet": _pages,
+}
+"""How many rows, maps, layers, items or pages an output has, by the name of the output."""
