@@ -53,7 +53,7 @@ class EveryKind(nn.Module):
     def forward(self, windows):
         skip = self.plain(windows)
         units = skip + self.depthwise(skip)
-        pooled = functional.max_pool2d(units, 2, stride=2)
+        pooled = functional.max_pool2d(units, 2)
         halved = self.dilated(self.strided(units) + pooled)
         shape = windows.shape[-2:]
         bilinear = functional.interpolate(halved, shape, mode="bilinear", align_corners=False)
