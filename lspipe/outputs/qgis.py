@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree as ET
 
+import numpy as np
 import pyogrio
-from pyproj import CRS, Transformer
+from pyproj import CRS
 
 from lspipe.outputs import colours, gpkg, layers, qgis_styles
 from lspipe.outputs.credit import credit
@@ -179,14 +180,12 @@ def _extent(bounds: Bounds) -> ET.Element:
 def _bounds(run: Run, crs: CRS) -> Bounds:
     """Return what is shown first: the objects of the list, else all that was not observed."""
     for table in (run.inventory, run.unobserved):
-        if len(table):
-            west, south, east, north = table.to_crs(4326).total_bounds
-            edges = Transformer.from_crs(4326, crs, always_xy=True).transform_bounds(
-                west, south, east, north
-            )
+        # In metres: what lies on both sides of 180 degrees is close together there.
+        edges = table.to_crs(crs).total_bounds if len(table) else np.array([np.nan])
+        if np.isfinite(edges).all():
             margin = 0.05 * max(edges[2] - edges[0], edges[3] - edges[1]) + 100
-            low, high = [edge - margin for edge in edges[:2]], [edge + margin for edge in edges[2:]]
-            return low[0], low[1], high[0], high[1]
+            west, south, east, north = (edges + np.array([-1, -1, 1, 1]) * margin).tolist()
+            return west, south, east, north
     return crs.area_of_use.bounds if crs.area_of_use else (-180.0, -90.0, 180.0, 90.0)
 
 

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from odc.geo.geobox import GeoBox
 from odc.geo.xr import xr_coords
-from pyproj import Geod, Transformer
+from pyproj import CRS, Geod, Transformer
 from xarray import DataArray
 
 from lspipe import outputs
@@ -22,6 +22,7 @@ from lspipe.change.coverage import coverage
 from lspipe.change.inventory import delineate
 from lspipe.change.joining import TileMap, join_tiles
 from lspipe.change.unobserved import unobserved
+from lspipe.outputs.qgis import _bounds
 from lspipe.schema import Quality
 from lspipe.search.areas import Area, footprint, split_at_date_line
 from lspipe.search.degrees import in_degrees
@@ -156,6 +157,12 @@ def test_every_format_holds_the_landslide_in_two_parts(name: str, tmp_path: Path
     assert all(is_cut(shape) for shape in read.geometry)
     for before, after in zip(table["area_m2"], read.geometry, strict=True):
         assert geodesic(after) == pytest.approx(before, rel=1e-3)
+
+
+def test_a_project_of_qgis_opens_on_the_landslide_and_not_on_the_globe() -> None:
+    listed = in_degrees(new_in(grid(ZONE_1), ACROSS, WEST))
+    west, south, east, north = _bounds(run_of(listed), CRS.from_epsg(ZONE_1))
+    assert max(east - west, north - south) < 20_000
 
 
 def test_a_belt_from_elsewhere_is_cut_where_a_list_is_written(tmp_path: Path) -> None:
