@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from lspipe.cli.progress import Progress
 from lspipe.cli.text import show
 
 if TYPE_CHECKING:
@@ -11,10 +12,15 @@ if TYPE_CHECKING:
 
 
 def export(options: argparse.Namespace) -> int:
-    """Write the pictures of a run."""
+    """Write outputs of a run."""
     from lspipe.runs.export import export
 
-    files = export(options.run, to=options.to.split(","), folder=options.output)
+    files = export(
+        options.run,
+        to=options.to.split(","),
+        folder=options.output,
+        report=Progress().report,
+    )
     show(
         options,
         {"files": [str(path) for path in files]},

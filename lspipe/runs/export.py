@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,17 +10,23 @@ from lspipe import outputs
 from lspipe.errors import StoreError, UsageError
 from lspipe.machine import check_folder
 from lspipe.runs import review, store
+from lspipe.runs.events import Note, ignore
 from lspipe.runs.opened import open_run
 from lspipe.runs.publish import files_of, publish
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from lspipe.runs.events import Report
     from lspipe.runs.opened import Run
 
 
 def export(
-    run: Path | str, *, to: Sequence[str] = ("cog",), folder: Path | str | None = None
+    run: Path | str,
+    *,
+    to: Sequence[str] = ("cog",),
+    folder: Path | str | None = None,
+    report: Report = ignore,
 ) -> list[Path]:
     """Write outputs of a run, as if its workflow had asked for them.
 
@@ -27,7 +34,9 @@ def export(
         run: run directory, of a run that is finished or not.
         to: names of `outputs.OUTPUTS`, or "package.module:write".
         folder: where to write; None = the run directory. Made if it is not there; files of the same
-            names are replaced. In the run directory, edits of a person are kept in a copy.
+            names are replaced. In the run directory, decisions in the lists are taken in first, and
+            other edits of a person are kept in a copy.
+        report: called with a `Note` for each message for the person, such as where a copy is.
 
     Returns:
         The files: `inventory.gpkg`, those in `layers`, ...; see the modules of `outputs`.
@@ -49,7 +58,7 @@ def export(
         target.mkdir(parents=True, exist_ok=True)
         if target.resolve() == opened.path.resolve():
             with store.lock(opened.path):
-                publish(opened, to, taken=review.take_in(opened.path).found)
+                _publish(opened, to, report)
         else:
             for name, file in targets.items():
                 outputs.write(name, opened, target / file)
@@ -58,6 +67,17 @@ def export(
             f"{target}: cannot be written: {error.strerror or error}; choose another folder"
         ) from error
     return [path for file in targets.values() for path in _files(target / file)]
+
+
+def _publish(run: Run, to: Sequence[str], report: Report) -> None:
+    """Write outputs into the run directory, with the decisions that stand in its lists."""
+    taken = review.take_in(run.path)
+    if (run.path / review.LIST).exists():
+        shown, taken = review.shown(run.path, run.inventory, taken)
+        run = replace(run, lists={"inventory": shown})
+    _, notes = publish(run, to, taken=taken.found)
+    for text in (*taken.notes, *notes):
+        report(Note(text))
 
 
 def check_begun(run: Run) -> None:

@@ -39,6 +39,7 @@ from lspipe.runs.export import export
 from lspipe.runs.opened import Run, open_run
 from lspipe.schema import CODE_NODATA, Quality, State, quantise
 from lspipe.schema.maps import REASON_NAMES
+from tests.reviewing import decide, shown
 from tests.stored import compute_here, store_run
 from tests.worlds import make_world
 
@@ -225,6 +226,29 @@ def test_the_command_writes_beside_the_lists_and_names_its_files(
     written = [copy / "inventory.geojson", *(copy / "layers" / name for name in sorted(LAYERS))]
     assert capsys.readouterr().out.split("\n")[:-1] == [f"wrote {path}" for path in written]
     assert all(path.exists() for path in written)
+
+
+def test_what_a_person_decided_in_a_list_stands_in_what_is_exported(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    copy = shutil.copytree(run, tmp_path / "run")
+    name = open_run(copy).inventory["id"].iloc[0]
+    decide(copy / "inventory.gpkg", {name: "true"})
+    assert main(["export", str(copy), "--to", "gpkg,geojson"]) == 0
+    assert "note:" not in capsys.readouterr().err
+    assert shown(copy / "inventory.gpkg") == shown(copy / "inventory.geojson") == {name: "true"}
+
+
+def test_a_file_that_a_person_changed_is_kept_and_named(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    copy = shutil.copytree(run, tmp_path / "run")
+    export(copy, to=("qgis",))
+    (copy / "project.qgz").write_bytes(b"my own styles")
+    assert main(["export", str(copy), "--to", "qgis"]) == 0
+    (kept,) = copy.glob("project.edited-*.qgz")
+    assert kept.read_bytes() == b"my own styles"
+    assert f"kept as {kept.name}" in capsys.readouterr().err
 
 
 def test_what_cannot_be_exported_is_named(run: Path, tmp_path: Path) -> None:
