@@ -38,9 +38,7 @@ def check_installed() -> None:
     try:
         import matplotlib  # noqa: F401
     except ModuleNotFoundError as error:
-        raise MissingExtra(
-            "pictures of scores need matplotlib: pip install 'lspipe[train]'"
-        ) from error
+        raise MissingExtra("pictures need matplotlib: pip install 'lspipe[train]'") from error
 
 
 def draw_shapes(table: gpd.GeoDataFrame, path: Path, *, title: str) -> None:

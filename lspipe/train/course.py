@@ -23,6 +23,7 @@ import numpy as np
 import torch
 
 from lspipe.errors import ModelError, SamplesError, UsageError
+from lspipe.evaluate import figures
 from lspipe.evaluate.scorecard import Scorecard, limits_of
 from lspipe.evaluate.scoring import choose_threshold, measure, predict
 from lspipe.inference.runtimes import resolve_device
@@ -139,7 +140,7 @@ def train(
         )
     # Everything that may fail, before hours of training.
     _check_haze(course, recipe)
-    curve.check_installed()
+    figures.check_installed()
     statistics = statistics_of(training, pairs)
     network = first_network(course, recipe).to(resolve_device("auto"))
     began = _first_weights(course)

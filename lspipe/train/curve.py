@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from lspipe.errors import MissingExtra
+from lspipe.evaluate.figures import check_installed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -14,20 +14,6 @@ if TYPE_CHECKING:
 
 # Colours for readers with red-green colour blindness. Source: Okabe and Ito 2008.
 _BLUE, _ORANGE, _GREEN, _GREY = "#0072B2", "#D55E00", "#009E73", "#666666"
-
-
-def check_installed() -> None:
-    """Check that a curve can be drawn.
-
-    Raises:
-        MissingExtra: matplotlib is not installed.
-    """
-    try:
-        import matplotlib  # noqa: F401
-    except ModuleNotFoundError as error:
-        raise MissingExtra(
-            "a learning curve needs matplotlib: pip install 'lspipe[train]'"
-        ) from error
 
 
 def draw(epochs: Sequence[Epoch], path: Path, *, title: str) -> None:

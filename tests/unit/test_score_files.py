@@ -179,7 +179,7 @@ def test_without_matplotlib_the_layer_is_written_and_it_is_said(made, tmp_path, 
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     files, note = write_scores(score_run(*made), tmp_path / "scores")
     assert [path.name for path in files] == ["scores.json", "scores.gpkg"]
-    assert note == "no pictures: pictures of scores need matplotlib: pip install 'lspipe[train]'"
+    assert note == "no pictures: pictures need matplotlib: pip install 'lspipe[train]'"
 
 
 def test_the_scatter_shows_each_object_at_its_ratios(made, monkeypatch, tmp_path):
