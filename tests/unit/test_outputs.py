@@ -154,6 +154,21 @@ def test_geojson_follows_rfc_7946(tmp_path: Path) -> None:
                 assert all(round(value, 7) == value for point in ring for value in point)
 
 
+def test_formats_for_people_begin_with_what_to_look_at_first(name: str, tmp_path: Path) -> None:
+    table = inventory().assign(rank=[3, 1, 2])
+    path = outputs.write(name, run_of(table), tmp_path / outputs.file_of(name))
+    expected = [3, 1, 2] if name == "geoparquet" else [1, 2, 3]
+    assert READERS[name](path)["rank"].tolist() == expected
+
+
+def test_numbers_for_people_have_the_digits_that_they_mean(name: str, tmp_path: Path) -> None:
+    table = inventory().assign(area_m2=1234.5678, confidence=0.123456)
+    path = outputs.write(name, run_of(table), tmp_path / outputs.file_of(name))
+    found = READERS[name](path)[["area_m2", "confidence"]].to_numpy()
+    expected = [1234.5678, 0.123456] if name == "geoparquet" else [1235, 0.123]
+    np.testing.assert_array_equal(found, [expected] * 3)
+
+
 def test_a_shapefile_has_short_names_that_it_explains(tmp_path: Path) -> None:
     table = inventory()
     path = outputs.write("shapefile", run_of(table), tmp_path / outputs.file_of("shapefile"))
