@@ -97,7 +97,8 @@ def summarise(prepared: Prepared, outcome: Outcome, listed: Listed) -> Summary:
     # From the store and not from the events: a block is finished if it can be read back.
     left = prepared.again().left
     inputs = guard.inputs(prepared.plan, _blocks_of(prepared.run))
-    outputs = listed.outputs | files_of(listing.others_of(prepared.plan))
+    others = files_of(listing.others_of(prepared.plan))
+    outputs = listed.outputs | {name: prepared.run / file for name, file in others.items()}
     return Summary(
         run=prepared.run,
         state="finished" if left == 0 else "failed" if outcome.failures else "partial",
@@ -109,7 +110,7 @@ def summarise(prepared: Prepared, outcome: Outcome, listed: Listed) -> Summary:
         is_two_date=prepared.plan.is_two_date,
         failed_reads=listed.failed_reads,
         statuses=listed.statuses,
-        outputs={name: str(prepared.run / path) for name, path in outputs.items()},
+        outputs={name: str(path) for name, path in outputs.items()},
         warnings=_warnings(prepared.plan, listed.registration, inputs),
         reviews=listed.reviews,
         registration=listed.registration,

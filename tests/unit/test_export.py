@@ -150,6 +150,27 @@ def test_a_run_writes_its_layers_unless_it_is_told_otherwise(run: Path) -> None:
     assert store.read_json(run / "run.json")["outputs"]["cog"] == "layers"
 
 
+def test_a_run_in_a_relative_folder_names_its_files_and_is_finished(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = make_world(
+        tmp_path / "world",
+        size=96,
+        inference=SMALL,
+        execution={"block": 48},
+        cluster={"kind": "tests.stored:here"},
+        output={"path": "run"},
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(pipeline.stream, "compute", compute_here)
+    summary = lspipe.run(world.workflow, output="runs/mine")
+    assert all(Path(path).exists() for path in summary.outputs.values())
+    assert store.read_json(Path("runs/mine/run.json"))["outputs"]["gpkg"] == "inventory.gpkg"
+    before = {path: path.stat().st_mtime_ns for path in Path("runs/mine").rglob("*")}
+    assert lspipe.run(world.workflow, output="runs/mine").done == 0
+    assert {path: path.stat().st_mtime_ns for path in Path("runs/mine").rglob("*")} == before
+
+
 def test_the_layers_are_what_the_run_stored(run: Path, tmp_path: Path) -> None:
     folder = tmp_path / "new" / "folder"
     assert export(run, folder=folder) == [folder / "layers" / name for name in sorted(LAYERS)]
