@@ -67,13 +67,14 @@ from lspipe import clusters
 from lspipe.clusters import ClusterSpec, ExecutionSpec, local
 from lspipe.models.pack import pack
 from lspipe.runs import store, stream, worker
+from lspipe.runs.crew import Crew
 from lspipe.runs.events import ignore
 from lspipe.runs.plan import THREADS, open_step
 from lspipe.runs.worker import BlockResult, StepJob
 from lspipe.workflow import Workflow
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     from distributed import Client
 
@@ -302,7 +303,7 @@ def planned(place: Path, case: Case, addresses: dict[str, str]) -> Plan:
 
 
 def read_tasks(
-    client: Client, plan: Plan, job: StepJob, *, work: Callable[..., BlockResult]
+    plan: Plan, job: StepJob, slot: Mapping[str, int], *, work: Callable[..., BlockResult]
 ) -> list[Any]:
     """Build the graph of a step as a run does, with `work` for each block once it is read."""
     (tile,) = plan.tiles
@@ -317,20 +318,18 @@ def read_tasks(
             tile.blocks,
             bands=plan.model.bands,
             area=tile.area,
-            resources=clusters.inference_slot(client),
+            resources=slot,
         )
 
 
-def compute_tasks(client: Client, plan: Plan, job: StepJob) -> list[Any]:
+def compute_tasks(plan: Plan, job: StepJob, slot: Mapping[str, int]) -> list[Any]:
     """Build a task for each block of a step, which reads nothing."""
-    del client
+    del slot
     task = dask.delayed(only_compute, pure=False)
     return [task(block=block, job=job, shown=SHOWN) for block in plan.tiles[0].blocks]
 
 
-def timed_run(
-    client: Client, plan: Plan, run: Path, tasks: Callable[[Client, Plan, StepJob], list[Any]]
-) -> Timing:
+def timed_run(client: Client, plan: Plan, run: Path, tasks: Callable[..., list[Any]]) -> Timing:
     """Do all steps of a plan as a run does, and take the time of that alone.
 
     Args:
@@ -345,12 +344,23 @@ def timed_run(
     store.create(run, [tile.grid], fingerprint=plan.detection_fingerprint)
     indices = tuple(block.index for block in tile.blocks)
     batches = [
-        stream.StepTasks(TILE, step, indices, partial(tasks, client, plan, _job(plan, run, step)))
+        stream.StepTasks(TILE, step, indices, partial(tasks, plan, _job(plan, run, step)))
         for step in range(len(tile.steps))
     ]
-    cpu, wall = processor_time(client), time.perf_counter()
-    outcome = stream.compute(client, batches, retries=0, max_in_flight=None, report=ignore)
-    timing = Timing(time.perf_counter() - wall, processor_time(client) - cpu)
+    crew = Crew(
+        client,
+        cluster=ClusterSpec(),
+        execution=ExecutionSpec(),
+        model=plan.reference,
+        run=run,
+        report=ignore,
+    )
+    with crew:
+        cpu, wall = processor_time(client), time.perf_counter()
+        outcome = stream.compute(
+            client, batches, crew=crew, retries=0, max_in_flight=None, report=ignore
+        )
+        timing = Timing(time.perf_counter() - wall, processor_time(client) - cpu)
     assert outcome.done == len(indices) * len(batches), outcome.failures[:1]
     return timing
 

@@ -16,6 +16,7 @@
     │   ├── LoadError                       a read failed: item, asset, block
     │   │   └── UnfitAsset                  a file is whole, and not what lspipe can take
     │   └── InferenceError                  the network failed: window, batch
+    │       └── DeviceError                 the GPU failed, and would fail again
     └── NothingFound               exit 4   the search answered, and there was nothing
 
 Messages name what was found, what was expected, where, and what to do. They are one or two lines,
@@ -112,6 +113,10 @@ class UnfitAsset(LoadError):
 
 class InferenceError(BlockError):
     """A network that failed on a batch of windows."""
+
+
+class DeviceError(InferenceError):
+    """A GPU that failed: its process can compute nothing more, and other workers can."""
 
 
 class NothingFound(LspipeError):

@@ -12,7 +12,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 # What a worker imports for its first block.
-OF_A_WORKER = ["distributed", "lspipe.runs.worker", "lspipe.runs.store", "rioxarray", "odc.stac"]
+OF_A_WORKER = [
+    "distributed",
+    "lspipe.runs.worker",
+    "lspipe.runs.handshake",
+    "lspipe.runs.store",
+    "rioxarray",
+    "odc.stac",
+]
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
+from unittest.mock import Mock
 
 import dask
 import numpy as np
@@ -97,7 +98,12 @@ def _of(arrays: Any, tile: str) -> Any:
 def here(spec: Any, execution: Any) -> Iterator[Any]:
     """A kind of cluster without workers: "tests.stored:here" in a workflow."""
     del spec, execution
-    yield SimpleNamespace(dashboard_link="", scheduler_info=lambda: {"workers": {}})
+    yield SimpleNamespace(
+        dashboard_link="",
+        id="",
+        register_plugin=Mock(),
+        run_on_scheduler=Mock(),
+    )
 
 
 def compute_here(
@@ -107,7 +113,7 @@ def compute_here(
     del client, asked
     outcome = stream.Outcome()
     for batch in batches:
-        for index, task in zip(batch.indices, batch.build(), strict=True):
+        for index, task in zip(batch.indices, batch.build({}), strict=True):
             try:
                 (result,) = dask.compute(task, scheduler="synchronous")
             except LspipeError as error:

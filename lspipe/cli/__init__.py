@@ -27,13 +27,20 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import sys
+import threading
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from lspipe.cli.arguments import parser
 from lspipe.cli.flags import as_typed
 from lspipe.cli.text import say
 from lspipe.errors import LspipeError
 from lspipe.machine import ignore_what_others_left
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 OK, UNFORESEEN, INTERRUPTED = 0, 1, 130
 
@@ -44,8 +51,9 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser().parse_args(arguments)
     _set_up_logging(options.verbose)
     try:
-        code: int = options.verb(options)
-        return code
+        with _ended_like_ctrl_c():
+            code: int = options.verb(options)
+            return code
     except KeyboardInterrupt:
         say("interrupted; the same command continues where it stopped")
         return INTERRUPTED
@@ -63,6 +71,19 @@ def main(arguments: list[str] | None = None) -> int:
             f"unforeseen {type(error).__name__}: {error}\nhint: repeat with --verbose and report it"
         )
         return UNFORESEEN
+
+
+@contextmanager
+def _ended_like_ctrl_c() -> Iterator[None]:
+    """End in order when a batch system or a service manager asks this process to (SIGTERM)."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # only the main thread gets signals
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 LEVELS = (logging.WARNING, logging.INFO, logging.DEBUG)

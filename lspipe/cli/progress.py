@@ -45,6 +45,13 @@ class Progress:
                 self._line(f"warning: {text}")
             case events.Dashboard(link):
                 self._line(f"dashboard {link}")
+            case events.WorkerMet(worker, host, device, role, reason):
+                text = f"worker {worker} on {host or '?'}, {device or '?'}: {role}"
+                (self._line if reason else self._tell)(f"{text}: it {reason}" if reason else text)
+            case events.WorkerLeft(worker, reason):
+                self._line(f"worker {worker} gets nothing more to do: it {reason}")
+            case events.Waiting(reason, seconds):
+                self._line(f"waiting: {reason} (for {duration(seconds)} more)")
             case events.Start(total):
                 self._start(total)
             case events.Look(tile, step, pixels, error):

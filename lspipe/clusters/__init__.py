@@ -19,7 +19,21 @@ from lspipe.spec.plugins import resolve
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from lspipe.clusters.admission import Worker
+
 KINDS = {"local": "lspipe.clusters.local:start", "address": "lspipe.clusters.address:start"}
+
+HERE = ("local",)
+"""Kinds whose workers are processes of this machine, of the same packages."""
+
+JOINED = ("address",)
+"""Kinds whose workers somebody else started."""
+
+WHERE_TO_LOOK = {
+    "local": "look at the memory of this machine",
+    "address": "look at the machines on which `dask worker` was started",
+}
+"""Where a person sees why no worker comes."""
 
 USABLE_MEMORY = 0.9
 """Share of a worker's memory from which on it takes no new task until some is free."""
@@ -56,6 +70,11 @@ class ExecutionSpec(Spec):
     """How often a failed read or block is tried again."""
     max_in_flight: Count | Literal["auto"] = "auto"
     """While so many blocks are not finished, no other tile is begun; auto is three per worker."""
+    strict: bool = False
+    """Whether a worker that differs (another lspipe, model or run directory) ends the run; by
+    default it is left out, and the others go on."""
+    patience: Count = 600
+    """Seconds that a run waits while no worker can compute; more for a busy queue of a cluster."""
 
 
 @contextmanager
@@ -99,16 +118,21 @@ def worker_memory(spec: ClusterSpec) -> int | None:
     return machine.memory() // worker_count(spec) if spec.kind == "local" else None
 
 
-def inference_slot(client: Any) -> dict[str, int]:
-    """Return what the task that computes a block asks of a worker of this cluster.
+def has_slot(worker: Worker) -> bool:
+    """Return whether a worker declares the slot for inference."""
+    return set(INFERENCE_SLOT) <= set(worker.resources)
 
-    Args:
-        client: of the cluster, as it is now.
 
-    Returns:
-        `INFERENCE_SLOT`, or nothing if no worker declares that resource: tasks that ask for what
-        no worker has wait for ever.
-    """
-    workers = client.scheduler_info()["workers"].values()
-    declared = any(set(INFERENCE_SLOT) <= set(worker["resources"]) for worker in workers)
-    return dict(INFERENCE_SLOT) if declared else {}
+def declares_slot(spec: ClusterSpec) -> bool:
+    """Return whether lspipe starts the workers: these declare the slot as soon as they come."""
+    return spec.kind in KINDS and spec.kind not in JOINED
+
+
+def is_here(spec: ClusterSpec) -> bool:
+    """Return whether the workers are processes that this one starts on its own machine."""
+    return spec.kind in HERE
+
+
+def where_to_look(spec: ClusterSpec) -> str:
+    """Return in words where a person sees why no worker comes."""
+    return WHERE_TO_LOOK.get(spec.kind, "look at what starts its workers")

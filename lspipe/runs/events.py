@@ -86,6 +86,40 @@ class Dashboard(Event):
 
 
 @dataclass(frozen=True)
+class WorkerMet(Event):
+    """A worker joined and was asked what it is."""
+
+    kind: ClassVar[str] = "worker"
+    worker: str
+    host: str
+    device: str
+    """Name of its GPU or processor."""
+    role: str
+    """"computes", "reads" or "left out"."""
+    reason: str = ""
+    """Why it is left out."""
+
+
+@dataclass(frozen=True)
+class WorkerLeft(Event):
+    """A worker gets nothing more to do in this run."""
+
+    kind: ClassVar[str] = "retired"
+    worker: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Waiting(Event):
+    """No worker can compute at the moment."""
+
+    kind: ClassVar[str] = "waiting"
+    reason: str
+    seconds: float
+    """How much longer the run waits, before it ends."""
+
+
+@dataclass(frozen=True)
 class Start(Event):
     """The first block is about to be submitted."""
 

@@ -19,6 +19,7 @@ from lspipe.machine import check_folder
 from lspipe.runs import guard, listing, store, stream
 from lspipe.runs.caution import warnings
 from lspipe.runs.cost import estimate
+from lspipe.runs.crew import Crew
 from lspipe.runs.describe import describe_plan
 from lspipe.runs.events import (
     Caution,
@@ -229,11 +230,22 @@ def _detect(prepared: Prepared, todo: Todo, log: Log) -> stream.Outcome:
     workflow = prepared.plan.workflow
     in_flight = workflow.execution.max_in_flight
     cluster = clusters.sized(workflow.cluster, device=prepared.plan.reference.device)
-    with clusters.start(cluster, workflow.execution) as client:
+    with (
+        clusters.start(cluster, workflow.execution) as client,
+        Crew(
+            client,
+            cluster=cluster,
+            execution=workflow.execution,
+            model=prepared.plan.reference,
+            run=prepared.run,
+            report=log,
+        ) as crew,
+    ):
         log(Dashboard(client.dashboard_link))
         return stream.compute(
             client,
-            tasks_of(prepared, todo, client),
+            tasks_of(prepared, todo),
+            crew=crew,
             retries=workflow.execution.retries,
             max_in_flight=None if in_flight == "auto" else in_flight,
             report=log,

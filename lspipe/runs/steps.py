@@ -6,12 +6,11 @@ import math
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from lspipe import clusters
 from lspipe.runs import guard, stream, worker
 from lspipe.runs.plan import THREADS, open_step
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from lspipe.inference.windows import Block
     from lspipe.runs.plan import TilePlan
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
     from lspipe.runs.selection import Todo
 
 
-def tasks_of(prepared: Prepared, todo: Todo, client: Any) -> Iterator[stream.StepTasks]:
+def tasks_of(prepared: Prepared, todo: Todo) -> Iterator[stream.StepTasks]:
     """Yield the tasks of each (tile, step); their graph is built when they are submitted."""
     first = 0
     for tile in prepared.plan.tiles:
@@ -31,7 +30,7 @@ def tasks_of(prepared: Prepared, todo: Todo, client: Any) -> Iterator[stream.Ste
                 tile.tile.name,
                 number,
                 tuple(block.index for block in blocks),
-                partial(_tasks, prepared, tile, number, blocks, first=first, client=client),
+                partial(_tasks, prepared, tile, number, blocks, first=first),
             )
             first += math.prod(map(len, tile.chunks))
 
@@ -41,11 +40,20 @@ def _tasks(
     tile: TilePlan,
     number: int,
     blocks: list[Block],
+    slot: Mapping[str, int],
     *,
     first: int,
-    client: Any,
 ) -> list[Any]:
-    """Build the graph of one step; `first` counts the blocks of the steps before it."""
+    """Build the graph of one step.
+
+    Args:
+        prepared: the plan.
+        tile: of the step.
+        number: of the step.
+        blocks: to do.
+        slot: what the task of a block asks of a worker.
+        first: counts the blocks of the steps before it.
+    """
     plan = prepared.plan
     with worker.in_turn(first, len(tile.chunks[1])):
         return worker.block_tasks(
@@ -54,8 +62,7 @@ def _tasks(
             blocks,
             bands=plan.model.bands,
             area=tile.area,
-            # Read at every step: workers come and go.
-            resources=clusters.inference_slot(client),
+            resources=slot,
         )
 
 

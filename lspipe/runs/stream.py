@@ -7,18 +7,23 @@ each worker has a few blocks: memory and the graph of the scheduler do not grow 
 from __future__ import annotations
 
 import logging
+import time
 from collections import deque
+from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from queue import Empty, SimpleQueue
+from typing import TYPE_CHECKING, Any, Protocol
 
-from distributed import as_completed
 from distributed.scheduler import KilledWorker
 
-from lspipe.errors import BlockError, ClusterError, LspipeError
-from lspipe.runs.events import BlockDone, BlockFailed, Failure
+from lspipe.clusters import admission
+from lspipe.errors import BlockError, ClusterError, DeviceError, LspipeError
+from lspipe.runs.crew import GONE
+from lspipe.runs.events import BlockDone, BlockFailed, Failure, Note
+from lspipe.runs.tries import Tries
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Mapping
 
     from distributed import Client, Future
 
@@ -30,7 +35,33 @@ BLOCKS_PER_WORKER = 3
 """Blocks in flight per worker: one computing, one ready, one being read
 (docs/performance.md, Blocks in flight)."""
 
-GONE = "the cluster went away; the same command resumes the run"
+SECONDS_BETWEEN_LOOKS = 1.0
+"""How often the workers are looked after while no block ends."""
+
+
+class Workers(Protocol):
+    """Who computes; `crew.Crew` is one."""
+
+    @property
+    def computing(self) -> tuple[str, ...]:
+        """Addresses of the workers that compute."""
+
+    @property
+    def slot(self) -> Mapping[str, int]:
+        """What the task that computes a block asks of a worker."""
+
+    @property
+    def devices(self) -> Mapping[str, int]:
+        """Names of what computes, and how many workers have each."""
+
+    def gather(self) -> None:
+        """Wait for the first."""
+
+    def look(self) -> None:
+        """Take in those that joined; raise where none is left."""
+
+    def retire(self, address: str, reason: str) -> None:
+        """Give one nothing more to do."""
 
 
 @dataclass(frozen=True)
@@ -40,8 +71,9 @@ class StepTasks:
     tile: str
     step: int
     indices: tuple[tuple[int, int], ...]
-    build: Callable[[], list[Any]]
-    """Makes the delayed tasks; called only when there is room, so graphs do not pile up."""
+    build: Callable[[Mapping[str, int]], list[Any]]
+    """Makes the delayed tasks, each of which asks for a slot on its worker; called only when there
+    is room, so graphs do not pile up."""
 
 
 @dataclass
@@ -50,93 +82,163 @@ class Outcome:
 
     done: int = 0
     failures: list[Failure] = field(default_factory=list)
+    stopped: str = ""
+    """Why no more blocks were tried; "" = all were."""
+    devices: Mapping[str, int] = field(default_factory=dict)
+    """Names of the GPUs or processors that computed, and how many workers had each."""
+
+
+@dataclass(frozen=True)
+class _Block:
+    """One block in flight."""
+
+    tile: str
+    step: int
+    index: tuple[int, int]
 
 
 def compute(
     client: Client,
     steps: Iterable[StepTasks],
     *,
+    crew: Workers,
     retries: int,
     max_in_flight: int | None,
     report: Report,
 ) -> Outcome:
     """Run every step to its end, even if blocks fail.
 
+    A block that fails is tried again, on another worker where there is one. A worker on which
+    several blocks fail alike gets no more, and so does one whose device failed. Where all blocks
+    fail alike, the others are not tried (`tries.py`).
+
     Args:
         client: of the cluster.
         steps: in the order in which they start.
-        retries: how often dask repeats a failed task.
+        crew: who computes.
+        retries: how often a failed block is tried again.
         max_in_flight: no further step is submitted while so many blocks are unfinished;
             None = `BLOCKS_PER_WORKER` per worker.
         report: called after each block: `BlockDone` or `BlockFailed`.
 
     Raises:
-        ClusterError: the cluster went away.
+        ClusterError: the cluster went away, or no worker can compute.
         LspipeError: an error that all blocks would have (the model, the workflow).
     """
     waiting = deque(steps)
-    outcome = Outcome()
-    running: dict[Future, tuple[StepTasks, tuple[int, int]]] = {}
-    # The loop of this client: else dask takes that of the default client.
-    finished = as_completed([], loop=client.loop, raise_errors=False)
-    try:
-        while waiting or running:
-            limit = max_in_flight or BLOCKS_PER_WORKER * _workers(client)
-            while waiting and len(running) < limit:
-                tasks = waiting.popleft()
-                for index, future in _submit(client, tasks, retries):
-                    running[future] = (tasks, index)
-                    finished.add(future)
-            if not running:
-                continue
-            future = next(finished)
-            tasks, index = running.pop(future)
-            _settle(future, tasks, index, outcome, report)
-    finally:
-        client.cancel(list(running))
-    return outcome
+    if not waiting:
+        return Outcome()
+    crew.gather()
+    return _Stream(client, crew, Tries(retries), report).drain(waiting, max_in_flight)
 
 
-def _workers(client: Client) -> int:
-    try:
-        return max(1, len(client.nthreads()))
-    except OSError as error:
-        raise ClusterError(GONE) from error
+class _Stream:
+    """The blocks in flight, and what became of those that ended."""
+
+    def __init__(self, client: Client, crew: Workers, tries: Tries, report: Report) -> None:
+        self._client, self._crew, self._tries, self._report = client, crew, tries, report
+        self._running: dict[Future, _Block] = {}
+        self._ended: SimpleQueue[Future] = SimpleQueue()
+        self._outcome = Outcome()
+
+    def drain(self, waiting: deque[StepTasks], max_in_flight: int | None) -> Outcome:
+        try:
+            while waiting or self._running:
+                limit = max_in_flight or BLOCKS_PER_WORKER * max(1, len(self._crew.computing))
+                while waiting and len(self._running) < limit:
+                    self._submit(waiting.popleft())
+                self._settle_next()
+                if self._outcome.stopped:
+                    self._report(Note(self._outcome.stopped))
+                    break
+        finally:
+            self._client.cancel(list(self._running))
+        self._outcome.devices = self._crew.devices
+        return self._outcome
+
+    def _submit(self, tasks: StepTasks) -> None:
+        logger.info("%s step %d: %d blocks", tasks.tile, tasks.step, len(tasks.indices))
+        # Not retried by dask, which does so on the same worker: see `_try_again`.
+        futures = self._client.compute(tasks.build(self._crew.slot), optimize_graph=True)
+        for index, future in zip(tasks.indices, futures, strict=True):
+            self._running[future] = _Block(tasks.tile, tasks.step, index)
+            future.add_done_callback(self._ended.put)
+
+    def _settle_next(self) -> None:
+        """Wait for a block to end, and look after the workers meanwhile."""
+        self._crew.look()
+        with suppress(Empty):
+            future = self._ended.get(timeout=SECONDS_BETWEEN_LOOKS)
+            if not future.done():  # another block had its read tried again
+                future.add_done_callback(self._ended.put)
+            else:
+                self._settle(future)
+
+    def _settle(self, future: Future) -> None:
+        """Count one block; try it again or record its failure; raise any other error."""
+        block = self._running[future]
+        try:
+            # If the worker with the result died meanwhile, this computes the block again and waits.
+            result = future.result()
+        except Exception as error:
+            if future.status != "error":
+                raise ClusterError(GONE) from error
+            if isinstance(error, LspipeError) and not isinstance(error, BlockError):
+                raise
+            try:
+                self._failed(future, block, error)
+            except OSError as gone:
+                raise ClusterError(GONE) from gone
+        else:
+            del self._running[future]
+            self._retire(self._tries.succeeded(block))
+            self._outcome.done += 1
+            self._report(BlockDone(result))
+
+    def _failed(self, future: Future, block: _Block, error: Exception) -> None:
+        """Try a block again, or record its failure."""
+        fault = admission.fault_of(self._client, future.key)
+        if fault is None:
+            # With another block, which needs the same read; this client is about to hear of it.
+            time.sleep(0.01)
+            self._ended.put(future)
+        elif isinstance(error, DeviceError) and self._retire(
+            dict.fromkeys(fault.workers, str(error))
+        ):
+            # Not a try of this block: any other would have failed there too.
+            self._try_again(future)
+        # Dask itself has tried again what killed its worker.
+        elif not isinstance(error, KilledWorker) and self._tries.may_try_again(block, error, fault):
+            self._try_again(future, avoid=fault.workers)
+        else:
+            del self._running[future]
+            self._give_up(block, error)
+
+    def _try_again(self, future: Future, *, avoid: tuple[str, ...] = ()) -> None:
+        # Before the scheduler hears of it: afterwards the next try may have ended already.
+        self._client.futures[future.key].retry()
+        admission.try_again(self._client, future.key, avoid=avoid)
+        future.add_done_callback(self._ended.put)
+
+    def _give_up(self, block: _Block, error: Exception) -> None:
+        failure = Failure(block.tile, block.step, block.index, reason_of(error))
+        self._outcome.failures.append(failure)
+        self._report(BlockFailed(failure))
+        step, workers = (block.tile, block.step), len(self._crew.computing)
+        self._outcome.stopped = self._tries.given_up(block, error, step=step, workers=workers)
+
+    def _retire(self, bad: Mapping[str, str]) -> bool:
+        """Give up workers for a reason each, but not the last one; return whether any was."""
+        is_retired = False
+        for address, reason in bad.items():
+            if set(self._crew.computing) - {address}:
+                self._crew.retire(address, reason)
+                is_retired = True
+        return is_retired
 
 
-def _submit(
-    client: Client, tasks: StepTasks, retries: int
-) -> Iterator[tuple[tuple[int, int], Future]]:
-    logger.info("%s step %d: %d blocks", tasks.tile, tasks.step, len(tasks.indices))
-    futures = client.compute(tasks.build(), retries=retries, optimize_graph=True)
-    return zip(tasks.indices, futures, strict=True)
-
-
-def _settle(
-    future: Future,
-    tasks: StepTasks,
-    index: tuple[int, int],
-    outcome: Outcome,
-    report: Report,
-) -> None:
-    """Count one future; record the failure of a block, raise any other error."""
-    try:
-        # If the worker with the result died meanwhile, this computes the block again and waits.
-        result = future.result()
-    except Exception as error:
-        if future.status != "error":
-            raise ClusterError(GONE) from error
-        if isinstance(error, LspipeError) and not isinstance(error, BlockError):
-            raise
-        failure = Failure(tasks.tile, tasks.step, index, _reason(error))
-        outcome.failures.append(failure)
-        report(BlockFailed(failure))
-    else:
-        outcome.done += 1
-        report(BlockDone(result))
-
-
-def _reason(error: Exception) -> str:
+def reason_of(error: Exception) -> str:
+    """Return why a block failed, for a person."""
     if isinstance(error, KilledWorker):
         return (
             "its worker died repeatedly, which is nearly always memory: "

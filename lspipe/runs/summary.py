@@ -111,7 +111,10 @@ def summarise(prepared: Prepared, outcome: Outcome, listed: Listed) -> Summary:
         failed_reads=listed.failed_reads,
         statuses=listed.statuses,
         outputs={name: str(path) for name, path in outputs.items()},
-        warnings=_warnings(prepared.plan, listed.registration, inputs),
+        warnings=(
+            *((outcome.stopped,) if outcome.stopped else ()),
+            *_warnings(prepared.plan, listed.registration, inputs),
+        ),
         reviews=listed.reviews,
         registration=listed.registration,
     )
@@ -143,6 +146,7 @@ def summary_json(
         "inputs": guard.inputs(prepared.plan, blocks),
         "warnings": list(summary.warnings),
         "windows": _window_counts(blocks),
+        "devices": earlier.get("devices", {}) | dict(outcome.devices),
         "outputs": {name: str(path) for name, path in outputs.items()},
         "failures": _not_tried(earlier, tried) + _entries(outcome.failures),
         "seconds": earlier.get("seconds", 0.0),

@@ -20,11 +20,12 @@ import dask.array as da
 import numpy as np
 
 from lspipe.cube import evidence
-from lspipe.errors import InferenceError, LspipeError
+from lspipe.errors import DeviceError, InferenceError, LspipeError
 from lspipe.inference import familiarity
 from lspipe.inference.block import run_block
 from lspipe.inference.observed import observed
 from lspipe.inference.runtimes import use_threads
+from lspipe.inference.runtimes.devices import is_broken
 from lspipe.runs import store
 from lspipe.schema import Quality, quantise, relative
 
@@ -237,10 +238,12 @@ def infer_and_write(
             fill_masked=job.fill_masked,
             report=lambda *count: counts.append(count),
         )
-    except LspipeError:
-        raise
-    except RuntimeError as error:
+    except (LspipeError, RuntimeError) as error:
         # The record of the failure names the block.
+        if is_broken(error):
+            raise DeviceError(str(error)) from error
+        if isinstance(error, LspipeError):
+            raise
         raise InferenceError(str(error)) from error
     within = relative(block.core, (block.outer[0].start, block.outer[1].start))
     bits = quality[within].copy()

@@ -103,17 +103,17 @@ from lspipe.cli import main
 
 # Before dask is imported, as only then what is said of its messages counts.
 assert main(["validate", sys.argv[1]]) == 0
-from lspipe.runs import stream
+from lspipe.runs.crew import Crew
 
-workers_of = stream._workers
+connected = Crew._connected
 
-def interrupted_meanwhile(client):
-    client.loop.add_callback(time.sleep, 1)
+def interrupted_meanwhile(crew):
+    crew._client.loop.add_callback(time.sleep, 1)
     time.sleep(0.1)
     threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT)).start()
-    return workers_of(client)
+    return connected(crew)
 
-stream._workers = interrupted_meanwhile
+Crew._connected = interrupted_meanwhile
 sys.exit(main(["run", sys.argv[1]]))
 """
 

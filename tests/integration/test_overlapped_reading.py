@@ -24,6 +24,7 @@ from lspipe.inference.reference import ModelReference
 from lspipe.inference.settings import Setting
 from lspipe.runs import stream, worker
 from lspipe.runs.worker import StepJob
+from tests.crews import Everyone
 from tests.forking import forking
 
 SIDE = 5
@@ -105,10 +106,9 @@ def run(client, folder, compute, *, retries=0):
     blocks = list(windows.blocks((EDGE, EDGE), BLOCK, WINDOW - 1))
     computed: list[Span] = []
 
-    def build():
+    def build(slot):
         with pytest.MonkeyPatch.context() as patch, worker.in_turn(0, SIDE):
             patch.setattr(worker, "infer_and_write", partial(compute, folder=str(folder)))
-            slot = clusters.inference_slot(client)
             opened = cube(folder)
             return worker.block_tasks(opened, job, blocks, bands=BANDS, area=None, resources=slot)
 
@@ -116,6 +116,7 @@ def run(client, folder, compute, *, retries=0):
     outcome = stream.compute(
         client,
         [batch],
+        crew=Everyone(client),
         retries=retries,
         max_in_flight=None,
         report=lambda event: computed.append(Span(**event.facts())),

@@ -12,10 +12,10 @@ from contextlib import contextmanager
 import dask
 import psutil
 import pytest
-from distributed import Client, LocalCluster, Scheduler, SpecCluster, Worker
+from distributed import LocalCluster, Scheduler
 
 from lspipe import clusters, machine
-from lspipe.clusters import ClusterSpec, ExecutionSpec, address, local
+from lspipe.clusters import ClusterSpec, ExecutionSpec, address, admission, local
 from lspipe.errors import ClusterError, UsageError
 
 NOTHING = ExecutionSpec()
@@ -30,7 +30,7 @@ def running():
 
 def test_a_local_worker_has_a_thread_to_compute_and_one_to_read(running):
     assert sorted(running.nthreads().values()) == [2, 2]
-    assert clusters.inference_slot(running) == {"inference": 1}
+    assert all(map(clusters.has_slot, admission.present(running).values()))
     pids = set(running.run(os.getpid).values())
     assert len(pids) == 2
     assert os.getpid() not in pids
@@ -89,20 +89,6 @@ def test_a_gpu_gets_one_worker_unless_told_otherwise(asked, device, workers):
 def test_what_workers_are_given_is_what_a_plan_counts_on(running):
     given = {worker["memory_limit"] for worker in running.scheduler_info()["workers"].values()}
     assert given == {clusters.worker_memory(ClusterSpec(workers=2))}
-
-
-@pytest.mark.parametrize(
-    ("declared", "asked"), [(({}, {}), {}), (({}, {"inference": 1}), {"inference": 1})]
-)
-def test_a_slot_is_asked_for_only_where_a_worker_declares_it(declared, asked):
-    workers = {
-        number: {"cls": Worker, "options": {"nthreads": 1, "resources": resources}}
-        for number, resources in enumerate(declared)
-    }
-    scheduler = {"cls": Scheduler, "options": {"dashboard": False, "port": 0, "host": "127.0.0.1"}}
-    with SpecCluster(workers=workers, scheduler=scheduler) as cluster, Client(cluster) as client:
-        client.wait_for_workers(2, timeout=20)
-        assert clusters.inference_slot(client) == asked
 
 
 def test_a_local_cluster_listens_on_loopback_only(running):

@@ -24,7 +24,7 @@ EXIT_CODES = {
     "LspipeError": 1, "CatalogError": 1, "ClusterError": 1,
     "UsageError": 2, "WorkflowError": 2, "AreaError": 2, "RadiometryError": 2, "ModelError": 2,
     "SamplesError": 2, "DecisionsError": 2, "MissingExtra": 2, "StoreError": 2,
-    "BlockError": 3, "LoadError": 3, "UnfitAsset": 3, "InferenceError": 3,
+    "BlockError": 3, "LoadError": 3, "UnfitAsset": 3, "InferenceError": 3, "DeviceError": 3,
     "NothingFound": 4,
 }  # fmt: skip
 

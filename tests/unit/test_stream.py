@@ -17,6 +17,7 @@ from lspipe.errors import ClusterError, InferenceError, LoadError, ModelError
 from lspipe.runs import stream
 from lspipe.runs.events import Failure
 from lspipe.runs.stream import StepTasks, compute
+from tests.crews import Everyone
 
 
 @pytest.fixture(scope="module")
@@ -97,7 +98,8 @@ def batch(tile, work=name, *, step=0, count=3, on_build=lambda: None):
     """A batch of `count` blocks, each of which does `work(tile, column)`."""
     indices = tuple((0, column) for column in range(count))
 
-    def build():
+    def build(slot):
+        del slot
         on_build()
         return [dask.delayed(work, pure=False)(tile, column) for _, column in indices]
 
@@ -109,6 +111,7 @@ def run(client, batches, *, retries=0, max_in_flight=None):
     outcome = compute(
         client,
         batches,
+        crew=Everyone(client),
         retries=retries,
         max_in_flight=max_in_flight,
         report=lambda event: events.append((event.kind, getattr(event, "result", event).__dict__)),
@@ -147,7 +150,14 @@ def test_no_batch_is_built_while_enough_blocks_are_in_flight(client, limit, firs
         ended += 1
 
     batches = [batch("A", step=step, on_build=on_build) for step in range(6)]
-    outcome = compute(client, batches, retries=0, max_in_flight=limit, report=report)
+    outcome = compute(
+        client,
+        batches,
+        crew=Everyone(client),
+        retries=0,
+        max_in_flight=limit,
+        report=report,
+    )
     assert (outcome.done, len(in_flight)) == (18, 6)
     # What there is room for is submitted at once, and never more.
     assert in_flight[: len(first)] == first
@@ -193,7 +203,8 @@ def test_a_block_is_tried_again_as_often_as_asked(client, retries, done):
 
 
 def test_a_read_that_a_block_needs_is_tried_again_too(client):
-    def build():
+    def build(slot):
+        del slot
         read = dask.delayed(fails_twice, pure=False)("a read", 0)
         return [dask.delayed(needs, pure=False)(read)]
 
@@ -239,7 +250,12 @@ def test_results_that_died_with_their_worker_before_they_were_fetched_are_comput
     GATE.set()
     with own_client() as client:
         outcome = compute(
-            client, [batch("A", gated, count=6)], retries=2, max_in_flight=None, report=report
+            client,
+            [batch("A", gated, count=6)],
+            crew=Everyone(client),
+            retries=2,
+            max_in_flight=None,
+            report=report,
         )
     assert (outcome.done, outcome.failures) == (6, [])
     assert sorted(names) == ["A0", "A1", "A2", "A3", "A4", "A5"]
@@ -272,7 +288,14 @@ def test_a_cluster_that_goes_away_stops_the_run_and_fails_no_block(limit):
         own_client() as client,
         pytest.raises(ClusterError, match="the same command resumes the run"),
     ):
-        compute(client, [batch("A", count=6)], retries=2, max_in_flight=limit, report=report)
+        compute(
+            client,
+            [batch("A", count=6)],
+            crew=Everyone(client),
+            retries=2,
+            max_in_flight=limit,
+            report=report,
+        )
     assert set(told) == {"block"}
 
 
@@ -285,22 +308,5 @@ def until(holds, timeout=30):
 
 def test_a_worker_that_dies_again_and_again_is_explained():
     error = KilledWorker("block-A", SimpleNamespace(address="tcp://127.0.0.1:1"), 3)
-    outcome, told = stream.Outcome(), []
-    stream._settle(
-        OfAFailure(error), batch("A"), (0, 2), outcome, lambda event: told.append(event.kind)
-    )
-    (failure,) = outcome.failures
-    assert str(failure).startswith("block (0, 2) of A: its worker died repeatedly")
-    assert "smaller execution.block" in failure.error
-    assert told == ["failure"]
-
-
-@dataclass(frozen=True)
-class OfAFailure:
-    """As much of a future as settling needs."""
-
-    error: Exception
-    status: str = "error"
-
-    def result(self):
-        raise self.error
+    assert stream.reason_of(error).startswith("its worker died repeatedly")
+    assert "smaller execution.block" in stream.reason_of(error)

@@ -183,15 +183,12 @@ def test_every_batch_is_of_its_own_date_and_numbered_after_the_ones_before(world
     monkeypatch.setattr(
         steps.worker, "in_turn", lambda *numbers: turns.append(numbers) or original(*numbers)
     )
-    client = SimpleNamespace(
-        scheduler_info=lambda: {"workers": {"a": {"resources": {"inference": 1}}}}
-    )
-    batches = list(steps.tasks_of(prepared, todo, client))
+    batches = list(steps.tasks_of(prepared, todo))
     assert [(b.tile, b.step, b.indices) for b in batches] == [
         ("18GYS", 0, ((0, 1), (1, 0))), ("18GYS", 1, ((0, 0),)),
     ]  # fmt: skip
     for batch in batches:
-        batch.build()
+        batch.build({"inference": 1})
     # All blocks of a date count, also those that are done.
     assert turns == [(0, 2), (4, 2)]
     assert [step for step, *_ in asked] == [0, 1]
@@ -209,7 +206,7 @@ def test_a_second_tile_goes_after_all_blocks_of_the_first(tmp_path):
         add_scene(tmp_path, tile="18GYT", size=SIZE, time=when, values=ground())
     prepared = prepare(Workflow.from_file(world.workflow), world.run)
     todo = {(t.tile.name, step): list(t.blocks) for t in prepared.plan.tiles for step in (0, 1)}
-    batches = list(steps.tasks_of(prepared, todo, None))
+    batches = list(steps.tasks_of(prepared, todo))
     assert [(b.tile, b.step) for b in batches] == [
         ("18GYS", 0), ("18GYS", 1), ("18GYT", 0), ("18GYT", 1),
     ]  # fmt: skip

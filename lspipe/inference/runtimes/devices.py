@@ -83,6 +83,20 @@ _NO_MEMORY = (
 )
 
 
+_BROKEN = (
+    "CUDA error",  # all that follows in this process fails too: its CUDA context is lost
+    "CUDNN_STATUS_EXECUTION_FAILED",
+    "CUDNN_STATUS_INTERNAL_ERROR",
+    "CUBLAS_STATUS_EXECUTION_FAILED",
+    "CUBLAS_STATUS_NOT_INITIALIZED",
+)
+
+
+def is_broken(error: BaseException) -> bool:
+    """Return whether a GPU failed, so that this process can compute nothing more on it."""
+    return not is_out_of_memory(error) and any(words in str(error) for words in _BROKEN)
+
+
 def is_out_of_memory(error: BaseException) -> bool:
     """Return whether memory ran out in torch or Python; many errors of torch have no own type."""
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(

@@ -100,7 +100,7 @@ _LISTS = ".lists.json"
 _KEPT = ("reviews.parquet", "*.edited-*", "sample.gpkg")
 """Files with the work of a person; never removed."""
 
-_PARTIALS = (".*.partial", ".*.partial.*", "inventory.next.*")
+_PARTIALS = (".hello-*", ".*.partial", ".*.partial.*", "inventory.next.*")
 
 
 def check_directory(run: Path) -> None:

@@ -1,0 +1,224 @@
+"""What an operator meets: workers that differ, fail, vanish or never come, as real processes.
+
+Each case ends with the bytes of an undisturbed run, or with one line that says what is missing.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import pytest
+
+import lspipe
+from lspipe.clusters import ClusterSpec
+from lspipe.errors import ClusterError
+from lspipe.workflow import Workflow
+from tests.services.dask_processes import NO_LSPIPE, Processes, edited_copy, events, patched
+from tests.worlds import fingerprints, make_world
+
+CUT = {"block": 80, "retries": 2, "patience": 5}
+BLOCKS = 18
+
+BROKEN_DISK = patched(
+    "lspipe.runs.store",
+    "def write_block(*_, **__): raise OSError(5, 'Input/output error')",
+)
+BROKEN_GPU = patched(
+    "lspipe.inference.block",
+    "def run_block(*_, **__): raise RuntimeError('CUDA error: an illegal memory access')",
+)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory, cluster):
+    world = make_world(tmp_path_factory.mktemp("whole"), cluster=cluster, execution=CUT)
+    assert lspipe.run(world.workflow).done == BLOCKS
+    return fingerprints(world.run)
+
+
+@pytest.fixture
+def dask(tmp_path):
+    (tmp_path / "dask").mkdir()
+    with Processes(tmp_path / "dask") as running:
+        yield running
+
+
+def world_on(dask, folder, **execution):
+    return make_world(folder, cluster=dask.cluster, execution={**CUT, **execution})
+
+
+def left_out(world):
+    return {each["worker"].split(" ")[0]: each["reason"] for each in events(world.run, "worker")
+            if each["role"] == "left out"}  # fmt: skip
+
+
+def in_background(world):
+    """Start a run in a thread, and return it with a list that gets its outcome."""
+    ended = []
+
+    def work():
+        try:
+            ended.append(lspipe.run(world.workflow))
+        except ClusterError as error:
+            ended.append(error)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    return thread, ended
+
+
+def until(holds, seconds=60):
+    end = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+def blocks_of(world):
+    return len(events(world.run, "block"))
+
+
+def test_workers_with_another_lspipe_or_none_are_left_out_by_name(tmp_path, dask, undisturbed):
+    dask.worker("fit")
+    dask.worker("edited", code=edited_copy(tmp_path / "edited"))
+    dask.worker("bare", startup=NO_LSPIPE)
+    world = world_on(dask, tmp_path)
+    assert lspipe.run(world.workflow).exit_code == 0
+    assert fingerprints(world.run) == undisturbed
+    # Those that were still starting as the run ended are not in its log.
+    reasons = left_out(world)
+    assert reasons.keys() <= {"edited", "bare"}
+    assert "has another lspipe" in reasons.get("edited", "has another lspipe")
+    assert "has no lspipe" in reasons.get("bare", "has no lspipe")
+
+
+@pytest.mark.parametrize(
+    ("startup", "says"), [(NO_LSPIPE, "has no lspipe; install the same one there")]
+)
+def test_a_run_is_refused_where_every_worker_differs(tmp_path, dask, startup, says):
+    dask.worker("bare", startup=startup)
+    until(lambda: "Registered to" in dask.said("bare"))
+    with pytest.raises(ClusterError, match=f"no worker can compute: bare .* {says}"):
+        lspipe.run(world_on(dask, tmp_path).workflow)
+
+
+def test_a_strict_run_ends_at_the_first_worker_that_differs(tmp_path, dask):
+    dask.worker("fit")
+    dask.worker("edited", code=edited_copy(tmp_path / "edited"))
+    until(lambda: all("Registered to" in dask.said(name) for name in ("fit", "edited")))
+    with pytest.raises(ClusterError, match="worker edited .* has another lspipe"):
+        lspipe.run(world_on(dask, tmp_path, strict=True).workflow)
+
+
+def test_a_scheduler_without_lspipe_is_named(tmp_path):
+    (tmp_path / "dask").mkdir()
+    with Processes(tmp_path / "dask", startup=NO_LSPIPE) as dask:
+        dask.worker("fit")
+        with pytest.raises(ClusterError, match="the scheduler has no lspipe"):
+            lspipe.run(world_on(dask, tmp_path).workflow)
+
+
+def test_a_worker_that_sees_another_disk_is_left_out(tmp_path, dask, undisturbed):
+    world = world_on(dask, tmp_path)
+    world.run.mkdir(parents=True)
+    # A machine of its own name, with an empty disk where the run directory is.
+    hide = f'hostname elsewhere && mount -t tmpfs none {world.run} && exec "$@"'
+    dask.worker("elsewhere", within=["unshare", "-Urmu", "sh", "-c", hide, "sh"])
+    dask.worker("fit")
+    until(lambda: all("Registered to" in dask.said(name) for name in ("fit", "elsewhere")))
+    assert lspipe.run(world.workflow).exit_code == 0
+    assert fingerprints(world.run) == undisturbed
+    assert "mount the same folder under this path" in left_out(world)["elsewhere"]
+    (met,) = (each for each in events(world.run, "worker") if each["role"] == "left out")
+    assert met["host"] == "elsewhere"
+
+
+def test_a_worker_without_the_slot_that_comes_first_only_reads(tmp_path, dask, undisturbed):
+    dask.worker("reader", slot=False)
+    dask.worker("fit")
+    until(lambda: all("Registered to" in dask.said(name) for name in ("fit", "reader")))
+    world = world_on(dask, tmp_path)
+    assert lspipe.run(world.workflow).exit_code == 0
+    roles = {each["worker"].split(" ")[0]: each["role"] for each in events(world.run, "worker")}
+    assert roles == {"reader": "reads", "fit": "computes"}
+    assert fingerprints(world.run) == undisturbed
+
+
+def test_a_cluster_without_workers_says_so_and_ends(tmp_path, dask):
+    world = world_on(dask, tmp_path, patience=2)
+    with pytest.raises(
+        ClusterError, match=r"no worker is connected.*waited 2 s .execution.patience"
+    ):
+        lspipe.run(world.workflow)
+    assert [each["reason"] for each in events(world.run, "waiting")]
+
+
+def test_a_worker_that_comes_late_does_the_run(tmp_path, dask, undisturbed):
+    world = world_on(dask, tmp_path, patience=60)
+    thread, ended = in_background(world)
+    until(lambda: (world.run / "log.jsonl").exists() and events(world.run, "waiting"))
+    dask.worker("late")
+    thread.join(timeout=120)
+    assert ended[0].done == BLOCKS
+    assert fingerprints(world.run) == undisturbed
+
+
+def test_all_workers_killed_is_said_and_the_same_command_goes_on(tmp_path, dask, undisturbed):
+    dask.worker("only")
+    world = world_on(dask, tmp_path, patience=2)
+    thread, ended = in_background(world)
+    until(lambda: (world.run / "log.jsonl").exists() and blocks_of(world) >= 3)
+    dask.kill("only")
+    thread.join(timeout=60)
+    assert "no worker is connected" in str(ended[0])
+    dask.worker("another")
+    assert lspipe.run(world.workflow).skipped >= 3
+    assert fingerprints(world.run) == undisturbed
+
+
+def test_a_killed_scheduler_is_said_and_the_same_command_goes_on(tmp_path, dask, undisturbed):
+    dask.worker("one")
+    world = world_on(dask, tmp_path)
+    thread, ended = in_background(world)
+    until(lambda: (world.run / "log.jsonl").exists() and blocks_of(world) >= 2)
+    dask.kill("scheduler")
+    thread.join(timeout=90)
+    assert "the cluster went away; the same command resumes the run" in str(ended[0])
+    (tmp_path / "second").mkdir()
+    with Processes(tmp_path / "second") as other:
+        other.worker("one")
+        asked = ClusterSpec(**other.cluster)
+        workflow = Workflow.from_file(world.workflow).model_copy(update={"cluster": asked})
+        assert lspipe.run(workflow).skipped >= 2
+    assert fingerprints(world.run) == undisturbed
+
+
+@pytest.mark.parametrize(
+    ("startup", "says"),
+    [(BROKEN_DISK, "blocks that others did"), (BROKEN_GPU, "CUDA error")],
+    ids=["disk", "gpu"],
+)
+def test_a_worker_that_fails_fast_is_retired_and_spoils_nothing(
+    tmp_path, dask, undisturbed, startup, says
+):
+    dask.worker("broken", startup=startup)
+    dask.worker("fit")
+    until(lambda: all("Registered to" in dask.said(name) for name in ("fit", "broken")))
+    world = world_on(dask, tmp_path)
+    assert lspipe.run(world.workflow).exit_code == 0
+    assert fingerprints(world.run) == undisturbed
+    (left,) = events(world.run, "retired")
+    assert left["worker"].startswith("broken ")
+    assert says in left["reason"]
+
+
+def test_a_disk_that_is_full_for_all_stops_the_run_early(tmp_path, dask):
+    full = "def write_block(*_, **__): raise OSError(28, 'No space left on device')"
+    for name in ("one", "two"):
+        dask.worker(name, startup=patched("lspipe.runs.store", full))
+    until(lambda: all("Registered to" in dask.said(name) for name in ("one", "two")))
+    summary = lspipe.run(world_on(dask, tmp_path, retries=0).workflow)
+    assert (summary.done, summary.exit_code) == (0, 3)
+    assert 6 <= len(summary.failures) < BLOCKS
+    assert "blocks in a row failed alike" in summary.warnings[0]
