@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from lspipe import clusters
-from lspipe.clusters.admission import present
+from lspipe.clusters.admission import WENT_AWAY, present
 from lspipe.errors import ClusterError
 from lspipe.runs.crew import GONE
 
@@ -26,7 +26,7 @@ class Everyone:
         """All but the retired ones."""
         try:
             return tuple(each for each in self.client.nthreads() if each not in self.retired)
-        except OSError as error:
+        except WENT_AWAY as error:
             raise ClusterError(GONE) from error
 
     @property

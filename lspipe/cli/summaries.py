@@ -231,7 +231,8 @@ def summary_text(summary: Summary, score: ListScore | None) -> str:
 
 def status_text(facts: dict[str, Any]) -> str:
     """Describe how far a run is."""
-    lines = [f"{facts['name']}: {facts['state']}"]
+    where = f" ({facts['holder']})" if facts["state"] == "running" and facts["holder"] else ""
+    lines = [f"{facts['name']}: {facts['state']}{where}"]
     if facts["state"] == "running" and not facts["is_running"]:
         lines = [f"{facts['name']}: stopped (the process is gone; the same command resumes)"]
     lines += [
@@ -242,6 +243,12 @@ def status_text(facts: dict[str, Any]) -> str:
         lines.append(f"  {facts['blocks_per_minute']:.1f} blocks per minute")
     if facts["eta_seconds"]:
         lines.append(f"  about {duration(facts['eta_seconds'])} left")
+    if facts["seconds_per_block"]:
+        seconds = facts["seconds_per_block"]
+        lines.append(
+            f"  a block takes {seconds['network']:.1f} s in the network and "
+            f"{seconds['writing']:.1f} s to write"
+        )
     for reason, count in facts["failures"].items():
         lines.append(f"  failed {count} x {reason}")
     lines.append(f"blocks {facts['total']}: done {facts['done']}")

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
     from distributed import Client, Scheduler
 
+WENT_AWAY = (OSError, RuntimeError)
+"""What a client raises that has lost its scheduler: no connection, or no more connections."""
+
 _EXTENSION = "lspipe-gate"
 
 
@@ -153,7 +156,7 @@ class Door:
 
     def __exit__(self, *_: object) -> None:
         # A scheduler that went away keeps nobody out.
-        with suppress(OSError, ValueError, TimeoutError):
+        with suppress(*WENT_AWAY):
             self._client.run_on_scheduler(_leave, name=self._name)
 
     def let_in(self, workers: Iterable[str]) -> None:

@@ -186,7 +186,7 @@ class Crew:
             raise ClusterError(GONE)
         try:
             return admission.present(self._client)
-        except OSError:
+        except admission.WENT_AWAY:
             return self._present
 
     def _asked(

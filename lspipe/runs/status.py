@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from datetime import datetime
+from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from lspipe.errors import StoreError
@@ -44,16 +45,19 @@ def read_status(run: Path, content: Mapping[str, Any], done: Mapping[str, int]) 
     }
     total = sum(counts["total"] for counts in tiles.values())
     finished = sum(counts["done"] for counts in tiles.values())
-    rate = _blocks_per_minute(read_log(run / "log.jsonl"))
+    events = read_log(run / "log.jsonl")
+    rate, holder = _blocks_per_minute(events), store.holder(run)
     return {
         "name": content["name"],
         "state": content["state"],
-        "is_running": store.is_locked(run),
+        "is_running": holder is not None,
+        "holder": str(holder) if holder else None,
         "tiles": tiles,
         "total": total,
         "done": finished,
         "blocks_per_minute": rate,
         "eta_seconds": round((total - finished) / rate * 60) if rate and total > finished else None,
+        "seconds_per_block": _seconds_per_block(events),
         "failures": dict(Counter(entry["error"] for entry in content["failures"])),
     }
 
@@ -70,6 +74,16 @@ def _blocks_per_minute(events: list[dict[str, Any]]) -> float | None:
         return None
     seconds = (times[-1] - times[0]).total_seconds()
     return (len(times) - 1) / seconds * 60 if seconds > 0 else None
+
+
+def _seconds_per_block(events: list[dict[str, Any]]) -> dict[str, float] | None:
+    """Return the middle seconds of a block in the network and in writing; None before the first."""
+    blocks = [event for event in events if event["event"] == "block" and "network" in event]
+    if not blocks:
+        return None
+    return {
+        name: round(median(event[name] for event in blocks), 2) for name in ("network", "writing")
+    }
 
 
 def check_run_directory(run: Path) -> None:

@@ -17,10 +17,12 @@ from typing import TYPE_CHECKING, Any, Protocol
 from distributed.scheduler import KilledWorker
 
 from lspipe.clusters import admission
+from lspipe.clusters.timing import Stopwatch
 from lspipe.errors import BlockError, ClusterError, DeviceError, LspipeError
 from lspipe.runs.crew import GONE
 from lspipe.runs.events import BlockDone, BlockFailed, Failure, Note
 from lspipe.runs.tries import Tries
+from lspipe.runs.worker import BLOCK
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -84,6 +86,8 @@ class Outcome:
     failures: list[Failure] = field(default_factory=list)
     stopped: str = ""
     """Why no more blocks were tried; "" = all were."""
+    reading: float = 0.0
+    """Seconds of all workers on reading, and on cutting what was read."""
     devices: Mapping[str, int] = field(default_factory=dict)
     """Names of the GPUs or processors that computed, and how many workers had each."""
 
@@ -129,7 +133,10 @@ def compute(
     if not waiting:
         return Outcome()
     crew.gather()
-    return _Stream(client, crew, Tries(retries), report).drain(waiting, max_in_flight)
+    with Stopwatch(client, without=BLOCK) as reading:
+        outcome = _Stream(client, crew, Tries(retries), report).drain(waiting, max_in_flight)
+        outcome.reading, outcome.devices = reading.seconds(), crew.devices
+    return outcome
 
 
 class _Stream:
@@ -153,7 +160,6 @@ class _Stream:
                     break
         finally:
             self._client.cancel(list(self._running))
-        self._outcome.devices = self._crew.devices
         return self._outcome
 
     def _submit(self, tasks: StepTasks) -> None:
@@ -187,7 +193,7 @@ class _Stream:
                 raise
             try:
                 self._failed(future, block, error)
-            except OSError as gone:
+            except admission.WENT_AWAY as gone:
                 raise ClusterError(GONE) from gone
         else:
             del self._running[future]

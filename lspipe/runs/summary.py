@@ -146,6 +146,7 @@ def summary_json(
         "inputs": guard.inputs(prepared.plan, blocks),
         "warnings": list(summary.warnings),
         "windows": _window_counts(blocks),
+        "work": _work(blocks, earlier.get("work", {}), outcome),
         "devices": earlier.get("devices", {}) | dict(outcome.devices),
         "outputs": {name: str(path) for name, path in outputs.items()},
         "failures": _not_tried(earlier, tried) + _entries(outcome.failures),
@@ -221,6 +222,20 @@ def _blocks_of(run: Path) -> list[dict[str, Any]]:
         if event["event"] == "block"
     }
     return list(blocks.values())
+
+
+def _work(
+    blocks: list[dict[str, Any]], earlier: Mapping[str, float], outcome: Outcome
+) -> dict[str, float]:
+    """Sum the seconds of all workers: in the network (of a GPU where one computes), and beside it.
+
+    Blocks of runs from before they were counted add nothing.
+    """
+    return {
+        "network_seconds": round(sum(event.get("network", 0.0) for event in blocks), 1),
+        "writing_seconds": round(sum(event.get("writing", 0.0) for event in blocks), 1),
+        "reading_seconds": round(earlier.get("reading_seconds", 0.0) + outcome.reading, 1),
+    }
 
 
 def _window_counts(blocks: list[dict[str, Any]]) -> dict[str, int]:

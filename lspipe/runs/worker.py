@@ -45,6 +45,10 @@ if TYPE_CHECKING:
     from lspipe.schema import Part
 
 
+BLOCK = "block-"
+"""How the names of tasks begin that compute a block."""
+
+
 class TileMask(Protocol):
     """A bool for each pixel of a tile, packed or an array."""
 
@@ -85,6 +89,10 @@ class BlockResult:
     """Pixels of the core that a failed read left without data (`on_read_error: nodata`)."""
     seconds: float
     """Wall clock of computing and writing; reading is another task."""
+    network: float = 0.0
+    """Of these, cutting windows, the network, and averaging."""
+    writing: float = 0.0
+    """Of these, writing maps and evidence."""
     inputs: Mapping[str, Any] | None = None
     """Pixels compared with training (`familiarity.count`); None = not counted."""
 
@@ -157,7 +165,7 @@ def block_tasks(
     chunks = [layer.to_delayed(optimize_graph=False) for layer in layers]
     # A scheduler runs a task of one name once for all clients: with two runs of one tile, a block
     # would be written by one of them and count as done in both.
-    name = f"block-{job.tile}-{job.step}-{uuid4().hex}"
+    name = f"{BLOCK}{job.tile}-{job.step}-{uuid4().hex}"
     # Only these tasks need the resources: any free thread may read the layers above.
     with dask.annotate(**({"resources": dict(resources)} if resources else {})):
         return [
@@ -245,6 +253,7 @@ def infer_and_write(
         if isinstance(error, LspipeError):
             raise
         raise InferenceError(str(error)) from error
+    computed = time.perf_counter()
     within = relative(block.core, (block.outer[0].start, block.outer[1].start))
     bits = quality[within].copy()
     # A channel may have no data where the scene class is valid: the quality bit records it.
@@ -253,6 +262,7 @@ def infer_and_write(
         bits[~inside[within]] = np.uint8(Quality.OUTSIDE)
     # Before the block is written: every block that is done was counted too.
     inputs = _tally(pixels, quality, inside, block=block, job=job, scaling=runtime.scaling)
+    ready = time.perf_counter()
     store.write_block(
         job.run,
         job.tile,
@@ -262,6 +272,7 @@ def infer_and_write(
         detections={"probability": quantise(probability), "quality": bits},
         evidence={"scl": scl, "acquired": acquired, **_pictures(seen, shown)},
     )
+    written = time.perf_counter()
     needed, run = counts[-1]
     return BlockResult(
         tile=job.tile,
@@ -270,7 +281,9 @@ def infer_and_write(
         windows=needed,
         windows_run=run,
         failed_reads=int(np.count_nonzero(bits & np.uint8(Quality.READ_ERROR))),
-        seconds=time.perf_counter() - began,
+        seconds=written - began,
+        network=computed - began,
+        writing=written - ready,
         inputs=inputs,
     )
 

@@ -37,7 +37,7 @@ from lspipe.runs.store.documents import (
     written,
 )
 from lspipe.runs.store.layers import CHANGE, DETECTIONS, EVIDENCE, NOT_PROCESSED
-from lspipe.runs.store.lock import is_locked, lock
+from lspipe.runs.store.locks import holder, is_locked, lock
 from lspipe.runs.store.template import Grid, create, create_change
 
 __all__ = [
@@ -55,6 +55,7 @@ __all__ = [
     "create_change",
     "differences",
     "done",
+    "holder",
     "is_locked",
     "layout",
     "lock",

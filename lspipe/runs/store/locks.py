@@ -1,0 +1,228 @@
+"""One process at a time in a run directory, also where several machines share it.
+
+The file `.lock` says who works in the directory, with a beat that its process keeps up. On one
+machine the kernel decides (`flock`), and lets go of a process that was killed. Between machines it
+may not: some mounts lock for their own machine only, and some know no locks. There the beat
+decides: who wants a directory that another machine left watches whether it goes on, so that the
+clocks of both need not agree.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import json
+import logging
+import os
+import socket
+import threading
+import time
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+from uuid import uuid4
+
+from lspipe.errors import StoreError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+logger = logging.getLogger(__name__)
+
+SECONDS_BETWEEN_BEATS = 10.0
+
+SECONDS_TO_WATCH = 2.5 * SECONDS_BETWEEN_BEATS
+"""How long another machine's beat is watched; one beat may be late, as its disk may be slow."""
+
+SECONDS_OF_SILENCE = 6 * SECONDS_BETWEEN_BEATS
+"""After this a process of another machine counts as gone, for `status`, which does not watch."""
+
+SECONDS_TO_SETTLE = 1.0
+"""Without locks: how long one waits to see whether somebody else took the directory meanwhile."""
+
+NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL, errno.ENOTTY)
+"""Error numbers of file systems that know no `flock` (flock(2), and what Lustre and NFS add)."""
+
+_LENGTH = 512
+"""Bytes of the file, padded, so that each beat is one write and nobody reads half of one."""
+
+
+@dataclass(frozen=True)
+class Holder:
+    """The process that works in a run directory."""
+
+    host: str
+    process: int
+    nonce: str
+    since: str
+    """UTC, ISO 8601."""
+    beat: int = 0
+    last: str = ""
+    """When it last said that it lives, by its own clock; UTC, ISO 8601."""
+
+    def __str__(self) -> str:
+        return f"process {self.process} on {self.host}"
+
+    @property
+    def is_elsewhere(self) -> bool:
+        """Whether it is on another machine."""
+        return self.host != socket.gethostname()
+
+
+def holder(run: Path) -> Holder | None:
+    """Return who works in a run directory, also from another machine; nothing is written."""
+    found = _read(run / ".lock")
+    if _is_locked_here(run / ".lock"):
+        return found or Holder("this machine", 0, "", "")
+    if found is None or not found.is_elsewhere:
+        return None
+    silent = datetime.now(UTC) - datetime.fromisoformat(found.last)
+    return found if abs(silent.total_seconds()) < SECONDS_OF_SILENCE else None
+
+
+def is_locked(run: Path) -> bool:
+    """Return whether a process works in the run directory; nothing is written."""
+    return holder(run) is not None
+
+
+@contextmanager
+def lock(run: Path) -> Iterator[None]:
+    """Lock the run directory for this process; it is free again if the process is killed.
+
+    Raises:
+        StoreError: another process has locked it.
+    """
+    path = run / ".lock"
+    with path.open("a+b") as file:
+        has_locks = _take(path, file.fileno(), run)
+        own = Holder(socket.gethostname(), os.getpid(), uuid4().hex, _now(), 0, _now())
+        _write(path, own)
+        if not has_locks:
+            time.sleep(SECONDS_TO_SETTLE)
+            _refuse_unless(own, path, run)
+        ended = threading.Event()
+        beats = threading.Thread(target=_beat, args=(path, own, ended), daemon=True)
+        beats.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            beats.join()
+            # Emptied, not removed: another process may have it open, and would lock a deleted file.
+            if _is_own(own, path):
+                path.write_bytes(b"")
+
+
+def _take(path: Path, descriptor: int, run: Path) -> bool:
+    """Take the kernel's lock, and make sure that no other machine has the directory.
+
+    Returns:
+        Whether the file system knows locks.
+    """
+    has_locks = True
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise _held(run, _read(path)) from None
+    except OSError as error:
+        if error.errno not in NO_LOCKS:
+            raise
+        has_locks = False
+    found = _read(path)
+    if found is not None and (found.is_elsewhere or not has_locks):
+        _refuse_if_alive(found, path, run)
+    return has_locks
+
+
+def _refuse_if_alive(found: Holder, path: Path, run: Path) -> None:
+    """Refuse a directory whose holder goes on beating; one of this machine is simply asked."""
+    if not found.is_elsewhere and not _exists(found.process):
+        return
+    logger.warning(
+        "%s: %s did not say that it ended; watching for %.0f s whether it works", run, found,
+        SECONDS_TO_WATCH,
+    )  # fmt: skip
+    until = time.monotonic() + SECONDS_TO_WATCH
+    while time.monotonic() < until:
+        time.sleep(min(1.0, SECONDS_TO_WATCH / 5))
+        now = _read(path)
+        if now is None:
+            return
+        if (now.nonce, now.beat) != (found.nonce, found.beat):
+            raise _held(run, now)
+
+
+def _refuse_unless(own: Holder, path: Path, run: Path) -> None:
+    if not _is_own(own, path):
+        raise _held(run, _read(path))
+
+
+def _held(run: Path, found: Holder | None) -> StoreError:
+    return StoreError(
+        f"{run}: in use by {found or 'another process'}; wait for it to end, or choose another "
+        "output"
+    )
+
+
+def _beat(path: Path, own: Holder, ended: threading.Event) -> None:
+    """Say every few seconds that this process lives, until it ends or another one took over."""
+    count = 0
+    while not ended.wait(SECONDS_BETWEEN_BEATS):
+        try:
+            if not _is_own(own, path):
+                logger.warning("%s: another process took this directory over", path.parent)
+                return
+            count += 1
+            _write(path, Holder(**asdict(own) | {"beat": count, "last": _now()}))
+        except OSError as error:  # a disk that is away for a moment
+            logger.debug("%s: no beat (%s)", path, error)
+
+
+def _is_own(own: Holder, path: Path) -> bool:
+    found = _read(path)
+    return found is not None and found.nonce == own.nonce
+
+
+def _read(path: Path) -> Holder | None:
+    """Return what the file says; None if nobody is in it, or an earlier lspipe wrote it."""
+    try:
+        content = json.loads(path.read_bytes() or b"null")
+        return None if content is None else Holder(**content)
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def _write(path: Path, content: Holder) -> None:
+    line = json.dumps(asdict(content)).encode()
+    # In place, as the kernel's lock is that of this very file.
+    with path.open("r+b") as file:
+        file.write(line.ljust(_LENGTH - 1) + b"\n")
+
+
+def _is_locked_here(path: Path) -> bool:
+    try:
+        # For reading, as the directory may be another person's.
+        with path.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError as error:
+        found = _read(path) if error.errno in NO_LOCKS else None
+        return found is not None and not found.is_elsewhere and _exists(found.process)
+    return False
+
+
+def _exists(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
