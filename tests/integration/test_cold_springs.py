@@ -289,8 +289,12 @@ def test_what_a_person_decides_with_the_outline_is_in_lists_report_and_scores(
     assert reviewed["carried"] == reviewed["sample"]["drawn"] == len(answers)
     assert reviewed["sample"]["precision"] == np.mean(is_burnt)
     assert shown(run / "inventory.parquet") == answers
-    page = columns_of(Path(asked(capsys, "report", run)["file"]))
+    report = Path(asked(capsys, "report", run)["file"])
+    page = columns_of(report)
     in_page = dict(zip(page["id"], page["reviewed"], strict=True))
     assert {name: answer for name, answer in in_page.items() if answer} == answers
+    assert "4 true, 2 false, 0 unsure, 0 to decide; 67 % are landslides" in report.read_text(
+        "utf-8"
+    )
     scored = asked(capsys, "evaluate", run)["calibration"]
     assert (scored["right"], scored["wrong"]) == (sum(is_burnt), len(answers) - sum(is_burnt))
