@@ -71,9 +71,14 @@ class Prepared:
             and self.previous["state"] == "finished"
             and self.previous["fingerprints"]["change"] == self.plan.change_fingerprint
             and set(self.plan.workflow.output.write) <= set(self.previous["outputs"])
-            and all((self.run / path).exists() for path in self.previous["outputs"].values())
+            and all((self.run / path).exists() for path in self._asked(self.previous["outputs"]))
             and self.left == 0
         )
+
+    def _asked(self, outputs: Mapping[str, str]) -> list[str]:
+        """Return the outputs that a run writes; others were exported, and may be gone again."""
+        names = {*self.plan.workflow.output.write, "geoparquet", "unobserved"}
+        return [path for name, path in outputs.items() if name in names]
 
     @property
     def total(self) -> int:

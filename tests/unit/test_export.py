@@ -37,8 +37,10 @@ from lspipe.outputs.mosaic import write_mosaic
 from lspipe.runs import pipeline, store
 from lspipe.runs.export import export
 from lspipe.runs.opened import Run, open_run
+from lspipe.runs.prepare import prepare
 from lspipe.schema import CODE_NODATA, Quality, State, quantise
 from lspipe.schema.maps import REASON_NAMES
+from lspipe.workflow import Workflow
 from tests.reviewing import decide, shown
 from tests.stored import compute_here, store_run
 from tests.worlds import make_world
@@ -258,6 +260,39 @@ def test_what_a_person_decided_in_a_list_stands_in_what_is_exported(
     assert main(["export", str(copy), "--to", "gpkg,geojson"]) == 0
     assert "note:" not in capsys.readouterr().err
     assert shown(copy / "inventory.gpkg") == shown(copy / "inventory.geojson") == {name: "true"}
+
+
+def test_a_review_writes_its_decisions_into_what_was_exported_before(
+    run: Path, tmp_path: Path
+) -> None:
+    copy = shutil.copytree(run, tmp_path / "run")
+    export(copy, to=("shapefile", "geojson"))
+    outputs = store.read_json(copy / "run.json")["outputs"]
+    assert outputs.keys() == {"geoparquet", "gpkg", "cog", "qgis", "report", "unobserved"} | {
+        "shapefile", "geojson",
+    }  # fmt: skip
+    name = open_run(copy).inventory["id"].iloc[0]
+    decide(copy / "inventory.gpkg", {name: "unsure"})
+    assert main(["review", str(copy)]) == 0
+    rows = gpd.read_file(f"/vsizip/{copy}/inventory.shp.zip/inventory.shp").set_index("id")
+    assert rows["reviewed"].dropna().to_dict() == {name: "unsure"}
+    assert shown(copy / "inventory.geojson") == {name: "unsure"}
+
+
+def test_a_run_is_finished_without_what_was_exported(run: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(run, tmp_path / "run")
+    (written,) = export(copy, to=("shapefile",))
+    written.unlink()
+    workflow = Workflow.from_file(run.parent / "workflow.yaml")
+    assert prepare(workflow, copy).is_finished
+    (copy / "inventory.gpkg").unlink()
+    assert not prepare(workflow, copy).is_finished
+
+
+def test_an_export_elsewhere_is_none_of_the_run(run: Path, tmp_path: Path) -> None:
+    before = (run / "run.json").read_bytes()
+    export(run, to=("shapefile",), folder=tmp_path / "elsewhere")
+    assert (run / "run.json").read_bytes() == before
 
 
 def test_a_file_that_a_person_changed_is_kept_and_named(
