@@ -244,6 +244,7 @@ def status_text(facts: dict[str, Any]) -> str:
         lines.append(f"  about {duration(facts['eta_seconds'])} left")
     for reason, count in facts["failures"].items():
         lines.append(f"  failed {count} x {reason}")
+    lines += [f"  {tile}: {reason}" for tile, reason in facts["not_compared"].items()]
     lines.append(f"blocks {facts['total']}: done {facts['done']}")
     return "\n".join(lines)
 

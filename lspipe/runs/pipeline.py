@@ -152,7 +152,8 @@ def run(
         report: called with each event (`lspipe.runs.events`).
 
     Raises:
-        LspipeError: the run is not possible; failed blocks do not raise, they are in the summary.
+        LspipeError: the run is not possible; failed blocks, and tiles that cannot be compared, do
+            not raise, they are in the summary.
 
     Examples:
         >>> import lspipe

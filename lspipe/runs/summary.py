@@ -51,9 +51,14 @@ class Summary:
     """How far the two dates of each tile lie apart; see `registration.facts`."""
 
     @property
+    def not_compared(self) -> dict[str, str]:
+        """Why the two dates of a tile were not compared, by its name; also among the warnings."""
+        return registration.not_compared(self.registration)
+
+    @property
     def exit_code(self) -> int:
-        """0, or 3 when blocks failed."""
-        return BlockError.exit_code if self.failures else 0
+        """0, or 3 when blocks failed or a tile was not compared."""
+        return BlockError.exit_code if self.failures or self.not_compared else 0
 
     def as_json(self) -> dict[str, Any]:
         """Return plain values."""
@@ -67,6 +72,7 @@ class Summary:
                 "failed": len(self.failures),
             },
             "failures": list(self.failures),
+            "not_compared": self.not_compared,
             "observed_share": self.observed_share,
             "failed_reads": self.failed_reads,
             "statuses": dict(self.statuses),
@@ -145,6 +151,7 @@ def summary_json(
         "windows": _window_counts(blocks),
         "outputs": {name: str(path) for name, path in outputs.items()},
         "failures": _not_tried(earlier, tried) + _entries(outcome.failures),
+        "not_compared": summary.not_compared,
         "seconds": earlier.get("seconds", 0.0),
     }
 
