@@ -55,6 +55,8 @@ def read_status(run: Path, content: Mapping[str, Any], done: Mapping[str, int]) 
         "blocks_per_minute": rate,
         "eta_seconds": round((total - finished) / rate * 60) if rate and total > finished else None,
         "failures": dict(Counter(entry["error"] for entry in content["failures"])),
+        "seconds": content.get("seconds"),
+        "timings": dict(content.get("timings", {})),
         "not_compared": dict(content.get("not_compared", {})),
     }
 

@@ -12,6 +12,7 @@ from lspipe.runs.caution import warnings as plan_warnings
 from lspipe.runs.log import read_log
 from lspipe.runs.publish import files_of
 from lspipe.runs.record import run_json
+from lspipe.runs.timings import added
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from lspipe.runs.prepare import Prepared
     from lspipe.runs.selection import Todo
     from lspipe.runs.stream import Outcome
+    from lspipe.runs.timings import Clock
 
 
 @dataclass(frozen=True)
@@ -86,9 +88,11 @@ class Summary:
 def note_state(prepared: Prepared, state: str) -> None:
     """Write the state into `run.json`; earlier failures stay until they are retried."""
     content = run_json(prepared.plan, state=state)
+    earlier = prepared.previous or {}
     for name in ("failures", "seconds"):
-        if prepared.previous and name in prepared.previous:
-            content[name] = prepared.previous[name]
+        if name in earlier:
+            content[name] = earlier[name]
+    content["timings"] = added(earlier.get("timings", {}), prepared.seconds)
     store.write_json(prepared.run / "run.json", content)
 
 
@@ -152,20 +156,28 @@ def summary_json(
         "outputs": {name: str(path) for name, path in outputs.items()},
         "failures": _not_tried(earlier, tried) + _entries(outcome.failures),
         "not_compared": summary.not_compared,
-        "seconds": earlier.get("seconds", 0.0),
     }
 
 
-def write_summary(prepared: Prepared, content: Mapping[str, Any], *, seconds: float) -> None:
-    """Write the content of `run.json`.
+def timed(prepared: Prepared, content: Mapping[str, Any], clock: Clock) -> dict[str, Any]:
+    """Add how long the calls of a run took to the content of `run.json`.
 
     Args:
-        prepared: at the begin of the run.
+        prepared: at the begin of this call.
         content: of `summary_json`.
-        seconds: duration of this call, which is added to that of earlier calls.
+        clock: of this call, up to now.
     """
-    whole = {**content, "seconds": round(content["seconds"] + seconds, 1)}
-    store.write_json(prepared.run / "run.json", whole)
+    earlier = prepared.previous or {}
+    return {
+        **content,
+        "seconds": round(earlier.get("seconds", 0.0) + clock.seconds, 1),
+        "timings": added(earlier.get("timings", {}), clock.stages),
+    }
+
+
+def write_summary(prepared: Prepared, content: Mapping[str, Any]) -> None:
+    """Write the content of `run.json`."""
+    store.write_json(prepared.run / "run.json", content)
 
 
 def earlier_summary(prepared: Prepared) -> Summary:

@@ -171,6 +171,12 @@ def test_failures_with_the_same_message_are_one() -> None:
     ]
 
 
+def test_how_long_each_stage_took_stands_on_the_page(run: Run) -> None:
+    took = {"seconds": 4000, "timings": {"search": 2.4, "blocks": 3900.0}}
+    words = Page(page(replace(run, record={**run.record, **took}))).words
+    assert "time 1 h 7 min of which search 2 s, blocks 1 h 5 min" in words
+
+
 def test_failures_and_warnings_stand_on_the_page(run: Run) -> None:
     failed = {"failures": [{"error": "LoadError: HTTP 403", "tile": "18GYS"}], "state": "partial"}
     warned = failed | {"warnings": ["18GYS: seasons differ"]}

@@ -218,6 +218,9 @@ def _timings(run: Run) -> list[tuple[str, str]]:
     rows = []
     if record.get("seconds"):
         rows.append(("time", _duration(record["seconds"])))
+    if record.get("timings"):
+        stages = [f"{name} {_duration(each)}" for name, each in record["timings"].items()]
+        rows.append(("of which", ", ".join(stages)))
     windows = record.get("windows")
     if windows:
         rows.append(("windows", f"{windows['run']} of {windows['needed']} through the network"))
