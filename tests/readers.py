@@ -18,6 +18,7 @@ import rasterio
 
 from lspipe.outputs import OUTPUTS, file_of
 from lspipe.runs.export import export
+from tests import stac_fields
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -82,7 +83,10 @@ def _maps(path: Path) -> int:
 
 def _collection(path: Path) -> int:
     collection = pystac.Collection.from_file(str(path / "collection.json"))
-    return len(list(collection.get_items()))
+    items = list(collection.get_items())
+    for one in (collection, *items):
+        stac_fields.check(one.to_dict())
+    return len(items)
 
 
 def _table(path: Path) -> int:

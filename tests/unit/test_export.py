@@ -12,6 +12,7 @@ from typing import Any
 
 import dask.array as da
 import geopandas as gpd
+import jsonschema
 import numpy as np
 import pandas as pd
 import pystac
@@ -41,6 +42,7 @@ from lspipe.runs.prepare import prepare
 from lspipe.schema import CODE_NODATA, Quality, State, quantise
 from lspipe.schema.maps import REASON_NAMES
 from lspipe.workflow import Workflow
+from tests import stac_fields
 from tests.reviewing import decide, shown
 from tests.stored import compute_here, store_run
 from tests.worlds import make_world
@@ -368,6 +370,44 @@ def test_a_run_is_a_valid_stac_collection_of_what_it_wrote(run: Path, tmp_path: 
     scenes = {scene["id"] for scene in store.read_json(copy / "items.json")["features"]}
     assert {link.href.partition("#")[2] for link in origins} == {*scenes, "model"}
     assert str(tmp_path) not in (copy / "stac" / "world_18GYS.json").read_text()
+
+
+def test_fields_of_extensions_are_what_their_extensions_ask_for(run: Path, tmp_path: Path) -> None:
+    outputs.write("cog", open_run(run), tmp_path / "layers")
+    outputs.write("geoparquet", open_run(run), tmp_path / "inventory.parquet")
+    outputs.write("stac", open_run(run), tmp_path / "stac")
+    item, collection = (
+        store.read_json(tmp_path / "stac" / f"{name}.json")
+        for name in ("world_18GYS", "collection")
+    )
+    assert stac_fields.check(item) == {name for one in stac_fields.FIELDS.values() for name in one}
+    assert stac_fields.check(collection) == {"file:size", "file:checksum"}
+    for asset in (*item["assets"].values(), *collection["assets"].values()):
+        assert {"file:size", "file:checksum"} <= asset.keys()
+    scaled = {name for name, one in item["assets"].items() if "raster:scale" in one["bands"][0]}
+    assert scaled == {"probability_before", "probability_after"}
+    classified = {
+        name for name, one in item["assets"].items() if "classification:classes" in one["bands"][0]
+    }
+    assert classified == {"change", "quality_before", "quality_after"}
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("proj:code", 32718), ("proj:shape", [240]), ("proj:transform", [10, 0, 0]),
+        ("grid:code", "18GYS"), ("processing:software", {}), ("eo:cloud_cover", 3),
+    ],
+)  # fmt: skip
+def test_a_field_that_its_extension_does_not_allow_is_found(
+    field: str, value: Any, run: Path, tmp_path: Path
+) -> None:
+    outputs.write("cog", open_run(run), tmp_path / "layers")
+    outputs.write("stac", open_run(run), tmp_path / "stac")
+    item = store.read_json(tmp_path / "stac" / "world_18GYS.json")
+    item["properties"][field] = value
+    with pytest.raises((AssertionError, jsonschema.ValidationError)):
+        stac_fields.check(item)
 
 
 def test_scenes_of_a_server_are_linked_there(run: Path, tmp_path: Path) -> None:
