@@ -8,7 +8,6 @@ so there is plenty of change, and every pixel's probability is known from the pu
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import geopandas as gpd
@@ -30,9 +29,9 @@ from lspipe.runs.caution import warnings
 from lspipe.samples.chips import chips
 from lspipe.schema import quantise
 from lspipe.workflow import Workflow
-from tests.pixel_models import BareSoil, write_item
+from tests.inn import DATES, JUNE, ORDER, SEPTEMBER, TILE, Pair, workflow_of, write_archive
+from tests.pixel_models import BareSoil
 from tests.readers import counts_of, read_every_output
-from tests.real_scenes import write_scene, write_workflow
 from tests.worlds import lspipe as command_line
 
 if TYPE_CHECKING:
@@ -42,64 +41,10 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.real
 
-TILE = "33UUP"
-ORDER = ("B04", "B03", "B02", "B08")
-"""Bands of each date in the file (R G B NIR), the June date first (see the data's README)."""
-
-JUNE, SEPTEMBER = "2021-06-17T10:00:00Z", "2021-09-25T10:00:00Z"
-DATES = {
-    "before": {"start": "2021-06-01", "end": "2021-06-30"},
-    "after": {"start": "2021-09-01", "end": "2021-09-30"},
-}
-
-
-@dataclass(frozen=True)
-class Pair:
-    """The published file."""
-
-    june: dict[str, np.ndarray]
-    september: dict[str, np.ndarray]
-    grid: Any
-    shape: tuple[int, int]
-
 
 @pytest.fixture(scope="module")
 def pair(real_data: Path) -> Pair:
-    with rasterio.open(real_data / "s2_l2a_pair_inn_2021" / "inference-img.tif") as file:
-        assert file.crs.to_epsg() == 32633
-        pixels = file.read()
-        return Pair(
-            june=dict(zip(ORDER, pixels[:4], strict=True)),
-            september=dict(zip(ORDER, pixels[4:], strict=True)),
-            grid=file.transform,
-            shape=file.shape,
-        )
-
-
-def write_archive(folder: Path, pair: Pair, *, september_shift: int = 0) -> None:
-    """Write both scenes; a shift of 1000 is what baselines from 04.00 on add to the numbers."""
-    place = {"tile": TILE, "corner": pair.grid, "epsg": 32633}
-    write_scene(folder, time=JUNE, baseline="03.00", bands=pair.june, **place)
-    shifted = {band: layer + np.uint16(september_shift) for band, layer in pair.september.items()}
-    baseline = "04.00" if september_shift else "03.01"
-    write_scene(folder, time=SEPTEMBER, baseline=baseline, bands=shifted, **place)
-    write_item(folder / "bare-soil.json")
-
-
-def workflow_of(
-    folder: Path,
-    archive: Path,
-    cluster: dict[str, str],
-    *,
-    dates: dict[str, dict[str, str]] = DATES,
-    model: str = "bare-soil.json",
-    **sections: Any,
-) -> Path:
-    return write_workflow(
-        folder / "inn.yaml", archive, tile=TILE, dates=dates, model=model, cluster=cluster,
-        cube={"mask": {"scl": []}},  # the file has no scene classes
-        **sections,
-    )  # fmt: skip
+    return Pair.of(real_data)
 
 
 def listed(folder: Path) -> gpd.GeoDataFrame:
