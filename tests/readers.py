@@ -74,7 +74,7 @@ def _values(column: dict[str, Any]) -> list[Any]:
 
 def _maps(path: Path) -> int:
     found = 0
-    for file in sorted(path.iterdir()):
+    for file in sorted(file for file in path.iterdir() if file.suffix in {".tif", ".vrt"}):
         with rasterio.open(file) as opened:
             opened.read(1, out_shape=(1, 64, 64))
             found += 1

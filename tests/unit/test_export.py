@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+import subprocess
+import sys
 import zipfile
 from dataclasses import replace
 from pathlib import Path
@@ -46,6 +48,8 @@ from tests import stac_fields
 from tests.reviewing import decide, shown
 from tests.stored import compute_here, store_run
 from tests.worlds import make_world
+
+GDAL = Path(__file__).parent.parent / "gdal_raster.py"
 
 SMALL = {"window": 16, "stride": 16, "tta": "none"}
 
@@ -147,6 +151,7 @@ LAYERS = [
         "quality_before",
     )
 ]  # fmt: skip
+LAYERS += [f"18GYS_{name}.tif.aux.xml" for name in ("change", "quality_after", "quality_before")]
 
 
 def test_a_run_writes_its_layers_unless_it_is_told_otherwise(run: Path) -> None:
@@ -206,6 +211,17 @@ def test_why_a_pixel_was_not_observed_is_a_class_with_a_colour() -> None:
         "cloud", "cloud", "outside", "not_processed", "",
     ]  # fmt: skip
     assert set(QUALITY.colours) == set(range(len(names)))
+
+
+@pytest.mark.parametrize("file", ["18GYS_{}.tif", "{}_32718.vrt"])
+def test_gdal_names_the_classes_of_a_map(run: Path, file: str) -> None:
+    states = ["none", "gain", "loss", "both", "weak_gain", "weak_loss"]
+    expected = {"change": states, "quality_after": ["observed", *REASON_NAMES], "before": []}
+    for layer, names in expected.items():
+        # Another GDAL than that which wrote them.
+        words = [sys.executable, str(GDAL), str(run / "layers" / file.format(layer))]
+        answer = subprocess.run(words, capture_output=True, text=True, check=True)
+        assert json.loads(answer.stdout)["classes"] == names
 
 
 def test_a_mosaic_shows_the_tiles_of_a_zone_as_one_map(tmp_path: Path) -> None:
