@@ -21,6 +21,7 @@ LONGEST_FIRST = (
     "test_front_door", "test_demo", "test_docs", "test_overlapped_reading", "test_detect",
     "test_bad_input", "test_samples_runs", "test_model_train", "test_inn_pair",
     "test_architectures", "test_tiles", "test_declared_files", "test_cube", "test_inference",
+    "test_cold_springs",
     "test_summary", "test_new_users", "test_learning", "test_surroundings", "test_loaders",
     "test_openvino", "test_plan_tiles", "test_inventory", "test_plan", "test_date_line",
     "test_unfamiliar", "test_shipped_network", "test_earlier_runs",

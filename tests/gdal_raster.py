@@ -4,7 +4,7 @@ Run as a program in a process of its own (two GDALs in one process share global 
 
     python gdal_raster.py 'ZARR:"/path/store.zarr":/tile/probability:0'
 
-prints JSON: driver, shape, geotransform, epsg, nodata, scale, and the pixels.
+prints JSON: driver, shape, geotransform, epsg, nodata, scale, names of classes, and the pixels.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ def _library() -> ctypes.CDLL:
         "GDALGetRasterBand": (pointer, [pointer, ctypes.c_int]),
         "GDALGetRasterNoDataValue": (ctypes.c_double, [pointer, pointer]),
         "GDALGetRasterScale": (ctypes.c_double, [pointer, pointer]),
+        "GDALGetRasterCategoryNames": (ctypes.POINTER(text), [pointer]),
         "GDALGetGeoTransform": (ctypes.c_int, [pointer, pointer]),
         "CPLGetLastErrorMsg": (text, []),
     }
@@ -70,8 +71,17 @@ def read(source: str) -> dict[str, object]:
         "wkt": gdal.GDALGetProjectionRef(dataset).decode(),
         "nodata": nodata if has_nodata else None,
         "scale": scale,
+        "classes": _texts(gdal.GDALGetRasterCategoryNames(band)),
         "pixels": [list(buffer[row * columns : (row + 1) * columns]) for row in range(rows)],
     }
+
+
+def _texts(found: object) -> list[str]:
+    """Return the texts of a list that ends with a null pointer."""
+    texts: list[str] = []
+    while found and found[len(texts)] is not None:
+        texts.append(found[len(texts)].decode())
+    return texts
 
 
 if __name__ == "__main__":

@@ -8,13 +8,17 @@ import sqlite3
 import zipfile
 from contextlib import closing
 from html.parser import HTMLParser
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree
 
 import geopandas as gpd
 import pyarrow.parquet
 import pystac
 import rasterio
+
+from lspipe.outputs import OUTPUTS, file_of
+from lspipe.runs.export import export
+from tests import stac_fields
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -54,16 +58,23 @@ class _Page(HTMLParser):
             self.text += data
 
 
-def _page(path: Path) -> int:
+def columns_of(report: Path) -> dict[str, list[Any]]:
+    """The list of a report, by the names of its columns."""
     page = _Page()
-    page.feed(path.read_text(encoding="utf-8"))
-    (ids,) = (column for column in json.loads(page.text)["columns"] if column["name"] == "id")
-    return len(ids["values"])
+    page.feed(report.read_text(encoding="utf-8"))
+    return {column["name"]: _values(column) for column in json.loads(page.text)["columns"]}
+
+
+def _values(column: dict[str, Any]) -> list[Any]:
+    if "values" in column:
+        return list(column["values"])
+    # Words that repeat stand there once.
+    return [column["words"][place] for place in column["places"]]
 
 
 def _maps(path: Path) -> int:
     found = 0
-    for file in sorted(path.iterdir()):
+    for file in sorted(file for file in path.iterdir() if file.suffix in {".tif", ".vrt"}):
         with rasterio.open(file) as opened:
             opened.read(1, out_shape=(1, 64, 64))
             found += 1
@@ -72,7 +83,10 @@ def _maps(path: Path) -> int:
 
 def _collection(path: Path) -> int:
     collection = pystac.Collection.from_file(str(path / "collection.json"))
-    return len(list(collection.get_items()))
+    items = list(collection.get_items())
+    for one in (collection, *items):
+        stac_fields.check(one.to_dict())
+    return len(items)
 
 
 def _table(path: Path) -> int:
@@ -96,7 +110,23 @@ READERS: dict[str, Callable[[Path], int]] = {
     "qgis": _project,
     "stac": _collection,
     "coolr": _table,
-    "report": _page,
+    "report": lambda path: len(columns_of(path)["id"]),
     "sheet": _pages,
 }
 """How many rows, maps, layers, items or pages an output has, by the name of the output."""
+
+
+def read_every_output(run: Path, folder: Path) -> dict[str, int]:
+    """Export a run to every format there is, and count what a reader of each finds."""
+    export(run, to=tuple(OUTPUTS), folder=folder)
+    return {name: READERS[name](folder / file_of(name)) for name in OUTPUTS}
+
+
+def counts_of(listed: gpd.GeoDataFrame) -> dict[str, int]:
+    """What the outputs of a run of one tile and two dates have to hold, by its list."""
+    rows = ("geoparquet", "geojson", "gpkg", "kml", "shapefile", "report")
+    new = int(listed["status"].isin(["new", "grown"]).sum())
+    return dict.fromkeys(rows, len(listed)) | {
+        # Seven maps of the tile and a mosaic of each; these with the list and the gaps.
+        "cog": 14, "qgis": 9, "stac": 1, "coolr": new, "sheet": 1,
+    }  # fmt: skip

@@ -1,4 +1,4 @@
-"""Real pixels as an archive: a COG per band, and the STAC item of them.
+"""Real pixels as an archive: a COG per band, the STAC item of them, and a workflow that reads them.
 
 Digital numbers are written as they came, so that what a run makes of a pixel can be worked out from
 the file that somebody else published.
@@ -10,6 +10,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import shapely
+import yaml
 from pyproj import Transformer
 from shapely.geometry import box, mapping
 
@@ -84,3 +85,41 @@ def write_scene(
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(item), encoding="utf-8")
     return name
+
+
+def write_workflow(
+    path: Path,
+    archive: Path,
+    *,
+    tile: str,
+    dates: Mapping[str, Mapping[str, str]],
+    model: str,
+    cluster: Mapping[str, str],
+    **sections: Any,
+) -> Path:
+    """Write a workflow that runs a whole tile of an archive into `run` beside it.
+
+    Args:
+        path: of the workflow, named after the file.
+        archive: folder of `write_scene`.
+        tile: MGRS name.
+        dates: section of the workflow.
+        model: file of the model item in the archive, or the name of a shipped one.
+        cluster: section of the workflow.
+        sections: others, replacing or adding to the usual ones.
+    """
+    item = model if model.startswith("shipped:") else str(archive / model)
+    content = {
+        "name": path.stem,
+        "aoi": {"tiles": [tile]},
+        "dates": dates,
+        "search": {"catalog": str(archive / "items"), "collection": COLLECTION},
+        "model": {"item": item},
+        "output": {"path": "run", "write": ["geoparquet"]},
+        "cluster": cluster,
+        "execution": {"block": 290, "retries": 0},
+        **sections,
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(yaml.safe_dump(content), encoding="utf-8")
+    return path

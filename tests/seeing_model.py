@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from tests import rgbn_model
+from tests import pixel_models
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -37,7 +37,7 @@ class Seeing(nn.Module):
 
 def write_item(path: Path, *, window: int = 16, **properties: Any) -> Path:
     """Write the model item of `Seeing`, with further properties, such as "lspipe:threshold"."""
-    rgbn_model.write_item(path, window=window)
+    pixel_models.write_item(path, window=window)
     document = json.loads(path.read_text(encoding="utf-8"))
     document["id"] = path.stem
     document["properties"] |= {

@@ -35,7 +35,8 @@ class ChangeSpec(Spec):
     """Every pixel of a new object must have gained at least this much probability."""
     register: Registering = "auto"
     """`auto` measures how far the two dates of a tile lie apart; beyond 0.3 pixels the map of the
-    later one is moved, beyond 2 it is refused. `none` compares the maps as they are."""
+    later one is moved, beyond 2 the tile is not compared. `none` compares the maps as they
+    are."""
     min_area_m2: Annotated[float, Bounds(ge=0, noun="square metres")] = 900.0
     """Smallest object listed, square metres, counted after joining over blocks and tiles."""
 

@@ -19,8 +19,8 @@
     text         what is printed where
 
 Data goes to stdout, everything else to stderr. Exit codes: 0 done; 1 unforeseen, or a server out of
-reach; 2 usage, workflow, locked or foreign run directory; 3 some blocks failed; 4 nothing found;
-130 interrupted.
+reach; 2 usage, workflow, locked or foreign run directory; 3 some blocks failed, or a tile could not
+be compared; 4 nothing found; 130 interrupted.
 """
 
 from __future__ import annotations

@@ -10,13 +10,13 @@ from lspipe.cli.text import counted, entry, say, show
 if TYPE_CHECKING:
     import argparse
 
-    from lspipe.evaluate.sample import Sample
     from lspipe.runs.review import Taken
+    from lspipe.schema.sampled import Sample
 
 
 def review(options: argparse.Namespace) -> int:
     """Take in what a person decided about the list of a run, or draw a sample to decide about."""
-    from lspipe.evaluate.sample import implied
+    from lspipe.runs.opened import open_run
     from lspipe.runs.review import review
 
     run = Path(options.run)
@@ -25,7 +25,7 @@ def review(options: argparse.Namespace) -> int:
     taken = review(run, options.file, who=options.who)
     for text in taken.notes:
         say(f"note: {text}")
-    sample = implied(run)
+    sample = open_run(run).sample
     facts: dict[str, Any] = {**taken.counts(), "notes": list(taken.notes)}
     if sample is not None:
         facts["sample"] = sample.as_json()

@@ -251,6 +251,10 @@ def status_text(facts: dict[str, Any]) -> str:
         )
     for reason, count in facts["failures"].items():
         lines.append(f"  failed {count} x {reason}")
+    lines += [f"  {tile}: {reason}" for tile, reason in facts["not_compared"].items()]
+    if facts["seconds"]:
+        stages = ", ".join(f"{name} {duration(each)}" for name, each in facts["timings"].items())
+        lines.append(f"  took {duration(facts['seconds'])}{stages and f': {stages}'}")
     lines.append(f"blocks {facts['total']}: done {facts['done']}")
     return "\n".join(lines)
 

@@ -19,7 +19,7 @@ from scipy.optimize import minimize
 from scipy.special import expit, logit
 
 from lspipe.change.decisions import answer_of
-from lspipe.evaluate.spread import wilson
+from lspipe.schema.sampled import wilson
 
 if TYPE_CHECKING:
     import geopandas as gpd

@@ -15,8 +15,8 @@ import numpy as np
 import shapely
 
 from lspipe.errors import UsageError
-from lspipe.evaluate.spread import wilson
 from lspipe.samples.marks import Marks
+from lspipe.schema.sampled import wilson
 from lspipe.search.areas import footprint
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import geopandas as gpd
 import numpy as np
 
-from lspipe.evaluate.spread import wilson
+from lspipe.schema.sampled import wilson
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

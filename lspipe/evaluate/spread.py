@@ -1,12 +1,12 @@
 """Counts -> the spread of a score: what another draw of the same ground could have given.
 
-Source: percentile intervals of the bootstrap, Efron and Tibshirani 1993, chapter 13; the interval
-of a share, Wilson 1927, recommended for small counts by Brown, Cai and DasGupta 2001.
+See also: `schema/sampled.py` (the interval of a share).
+
+Source: percentile intervals of the bootstrap, Efron and Tibshirani 1993, chapter 13.
 """
 
 from __future__ import annotations
 
-import math
 from dataclasses import astuple
 from typing import TYPE_CHECKING
 
@@ -26,9 +26,6 @@ PERCENTILES = (2.5, 97.5)
 
 _NUMBERS = 4_000_000
 """Numbers of a bootstrap that are held at a time, 32 MB."""
-
-_Z = 1.959963984540054
-"""97.5 % quantile of the normal distribution."""
 
 
 def intervals(
@@ -71,24 +68,3 @@ def intervals(
             low, high = np.percentile(values, PERCENTILES).tolist()
             ends[name] = (low, high)
     return Intervals(**ends)
-
-
-def wilson(count: int, of: int) -> tuple[float, float] | None:
-    """Return the 95 % interval of a share by Wilson's score; None of nothing.
-
-    Args:
-        count: how many have the property.
-        of: how many there are.
-
-    Examples:
-        >>> low, high = wilson(14, 15)
-        >>> round(low, 3), round(high, 3)
-        (0.702, 0.988)
-    """
-    if of == 0:
-        return None
-    share, z2 = count / of, _Z * _Z / of
-    middle = (share + z2 / 2) / (1 + z2)
-    half = math.sqrt(share * (1 - share) * z2 + z2 * z2 / 4) / (1 + z2)
-    # At no and at all, rounding would leave an end a hair beyond 0 or 1.
-    return max(0.0, middle - half), min(1.0, middle + half)

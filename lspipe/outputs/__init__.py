@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     import xarray as xr
 
     from lspipe.schema import Part
+    from lspipe.schema.sampled import Sample
 
 OUTPUTS = {
     "geoparquet": "lspipe.outputs.geoparquet:write",
@@ -106,6 +107,10 @@ class Run(Protocol):
     @property
     def unobserved(self) -> gpd.GeoDataFrame:
         """What was not observed, EPSG:4326."""
+
+    @property
+    def sample(self) -> Sample | None:
+        """A random part of the list, and what a person decided about it; None = none was drawn."""
 
     def __getitem__(self, tile: str) -> xr.Dataset:
         """Open the maps of a tile, lazily."""

@@ -15,6 +15,7 @@ import rasterio.shutil
 from rasterio.windows import Window
 
 from lspipe.errors import StoreError
+from lspipe.outputs.categories import write_category_names
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -43,6 +44,8 @@ class Look:
     """How pixels become those of an overview: "average", or "mode" for classes."""
     colours: Mapping[int, Colour] | None = None
     """Of each class."""
+    names: Mapping[int, str] | None = None
+    """Of each class, without that of no data."""
     scale: float | None = None
     """Physical value of one step of the codes; None = 1."""
 
@@ -56,7 +59,7 @@ def write_map(
         array: (y, x) or (band, y, x), NumPy- or dask-backed, with a CRS (`.rio`) and `_FillValue`
             in attrs; three bands of uint8 are red, green and blue.
         path: of the file; replaced if it exists.
-        look: its colours, its scale, and how it shrinks.
+        look: its colours, its scale, and how it shrinks; names of classes go into a file beside it.
         tags: what else the file is to say of itself.
 
     Returns:
@@ -76,6 +79,8 @@ def write_map(
             rasterio.shutil.copy(
                 plain, whole, overview_resampling=look.overviews, bigtiff="if_safer", **_COG
             )
+        if look.names:
+            write_category_names(look.names, path)
         whole.replace(path)
     except rasterio.errors.RasterioIOError as error:
         raise StoreError(

@@ -46,6 +46,7 @@ REASONS: dict[str, Colour] = {
     "other": (230, 200, 120, 255),
     "not_processed": (20, 20, 20, 255),
     "no_scene": (60, 60, 60, 255),
+    "not_compared": (240, 130, 180, 255),
 }
 """Of what was not observed, by reason."""
 

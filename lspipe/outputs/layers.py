@@ -1,8 +1,8 @@
 """The maps of a run as cloud-optimised GeoTIFFs, for QGIS and any GDAL from 3.4 on.
 
 For each tile and date: true colour, probability, and what was not observed; for two dates the
-change. A mosaic (VRT) per layer and UTM zone shows all tiles at once, and reads the same files. The
-Zarr stores stay the source.
+change. A mosaic (VRT) per layer and UTM zone shows all tiles at once, and reads the same files.
+Names of classes are in `TILE_change.tif.aux.xml` and the like. The Zarr stores stay the source.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from lspipe.outputs import colours
 from lspipe.outputs.cog import Look, write_map
 from lspipe.outputs.credit import credit
 from lspipe.outputs.mosaic import write_mosaic
-from lspipe.schema import CODE_NODATA, CODE_SCALE, Quality, quantise
+from lspipe.schema import CODE_NODATA, CODE_SCALE, Quality, State, quantise
 from lspipe.schema.maps import REASON_NAMES, reasons
 
 if TYPE_CHECKING:
@@ -37,7 +37,11 @@ count from 1, in the order of `schema.maps.REASON_NAMES`."""
 
 PICTURE = Look(overviews="average")
 PROBABILITY = Look(overviews="average", scale=1 / CODE_SCALE)
-CHANGE = Look(overviews="mode", colours=colours.STATES)
+CHANGE = Look(
+    overviews="mode",
+    colours=colours.STATES,
+    names={int(state): state.name.lower() for state in State if state != State.UNDETERMINED},
+)
 SECONDS_PER_MEGAPIXEL, BYTES_PER_PIXEL = 0.20, 2.2
 """Of all layers of one date, on one core of an Intel Xeon at 2.1 GHz: docs/performance.md."""
 
@@ -45,6 +49,7 @@ QUALITY = Look(
     overviews="mode",
     colours={number: colours.REASONS[name] for number, name in enumerate(REASON_NAMES, start=1)}
     | {0: (0, 0, 0, 0)},
+    names={0: "observed", **dict(enumerate(REASON_NAMES, start=1))},
 )
 
 
@@ -80,7 +85,8 @@ def write(run: Run, path: Path) -> None:
             by_zone[layer.name, layer.array.rio.crs.to_epsg()].append(file)
             looks[layer.name] = layer.look
     for (name, zone), files in by_zone.items():
-        write_mosaic(files, path / f"{name}_{zone}.vrt", colours=looks[name].colours)
+        look = looks[name]
+        write_mosaic(files, path / f"{name}_{zone}.vrt", colours=look.colours, names=look.names)
 
 
 def layers_of(run: Run, tile: str) -> Iterator[Layer]:

@@ -8,6 +8,8 @@ from xml.etree import ElementTree as ET
 import rasterio
 from rasterio.enums import ColorInterp
 
+from lspipe.outputs.categories import category_names
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
@@ -22,7 +24,11 @@ _TYPES = {"uint8": "Byte", "uint16": "UInt16", "int16": "Int16", "float32": "Flo
 
 
 def write_mosaic(
-    files: Sequence[Path], path: Path, *, colours: Mapping[int, Colour] | None = None
+    files: Sequence[Path],
+    path: Path,
+    *,
+    colours: Mapping[int, Colour] | None = None,
+    names: Mapping[int, str] | None = None,
 ) -> Path:
     """Write a VRT, whose paths are relative: the folder can be moved as a whole.
 
@@ -33,6 +39,7 @@ def write_mosaic(
             coincide, as those of Sentinel-2 tiles of one UTM zone do.
         path: of the VRT.
         colours: of classes; a GeoTIFF keeps them without their opacity.
+        names: of classes.
 
     Returns:
         `path`.
@@ -44,10 +51,10 @@ def write_mosaic(
     """
     opened = [rasterio.open(file) for file in files]
     try:
-        path.write_text(
-            ET.tostring(_dataset(opened, files, colours or {}), encoding="unicode"),
-            encoding="utf-8",
-        )
+        root = _dataset(opened, files, colours or {})
+        if names:
+            root.findall("VRTRasterBand")[0].append(category_names(names))
+        path.write_text(ET.tostring(root, encoding="unicode"), encoding="utf-8")
     finally:
         for file in opened:
             file.close()

@@ -37,7 +37,7 @@ EXTENSIONS = {
     name: _EXTENSION.format(f"{name}/{version}")
     for name, version in {
         "projection": "v2.0.0", "raster": "v2.0.0", "file": "v2.1.0", "processing": "v1.2.0",
-        "classification": "v2.0.0",
+        "classification": "v2.0.0", "grid": "v1.1.0",
     }.items()
 }  # fmt: skip
 """Addresses that say which fields an Item has; nothing is read from there."""

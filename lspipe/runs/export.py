@@ -15,7 +15,7 @@ from lspipe.runs.opened import open_run
 from lspipe.runs.publish import files_of, publish
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from lspipe.runs.events import Report
     from lspipe.runs.opened import Run
@@ -34,8 +34,9 @@ def export(
         run: run directory, of a run that is finished or not.
         to: names of `outputs.OUTPUTS`, or "package.module:write".
         folder: where to write; None = the run directory. Made if it is not there; files of the same
-            names are replaced. In the run directory, decisions in the lists are taken in first, and
-            other edits of a person are kept in a copy.
+            names are replaced. In the run directory, decisions in the lists are taken in first,
+            other edits of a person are kept in a copy, and `review` keeps what was written up to
+            date.
         report: called with a `Note` for each message for the person, such as where a copy is.
 
     Returns:
@@ -75,9 +76,17 @@ def _publish(run: Run, to: Sequence[str], report: Report) -> None:
     if (run.path / review.LIST).exists():
         shown, taken = review.shown(run.path, run.inventory, taken)
         run = replace(run, lists={"inventory": shown})
-    _, notes = publish(run, to, taken=taken.found)
+    written, notes = publish(run, to, taken=taken.found)
+    _record(run.path, written)
     for text in (*taken.notes, *notes):
         report(Note(text))
+
+
+def _record(run: Path, written: Mapping[str, Path]) -> None:
+    """Add outputs to those of the run, so that a later review writes its decisions into them."""
+    content = store.read_json(run / "run.json")
+    names = {name: path.name for name, path in written.items()}
+    store.write_json(run / "run.json", content | {"outputs": content["outputs"] | names})
 
 
 def check_begun(run: Run) -> None:

@@ -75,7 +75,6 @@ def write(run: Path, plan: Plan) -> Listed:
 
     Raises:
         WorkflowError: a layer of flags cannot be read.
-        UsageError: the dates of a tile lie too far apart; nothing was written.
     """
     # Before anything is written: a file may have gone since it was checked.
     layers = read_layers(plan.workflow.flags, plan.workflow.folder, plan.area.geometry)
@@ -83,11 +82,13 @@ def write(run: Path, plan: Plan) -> Listed:
     tables, gaps, failed_reads = [], [], 0
     for tile in plan.tiles:
         codes = _codes(run, plan, tile)
-        fitting = registration.on_one_ground(plan, codes, shifts.get(tile.tile.name))
+        shift = shifts.get(tile.tile.name)
+        fitting = registration.on_one_ground(plan, codes, shift)
         tables.append(_objects(run, plan, tile, fitting))
         quality = store.read(run, DETECTIONS, tile.tile.name, "quality")
         failed_reads += _failed_reads(quality)
-        gaps.append(_gaps(tile, quality, codes))
+        missed = _gaps(tile, quality, codes)
+        gaps.append(registration.with_not_compared(missed, tile, codes, shift))
     maps = [TileMap(tile.tile.name, tile.tile.geobox) for tile in plan.tiles]
     inventory = join_tiles(tables, maps, min_area_m2=plan.workflow.change.min_area_m2)
     inventory = _flagged(inventory, plan, layers)

@@ -16,6 +16,7 @@ import numpy as np
 from lspipe.errors import StoreError, UsageError
 from lspipe.runs import store
 from lspipe.runs.store.lazy import open_lazily
+from lspipe.schema.sampled import Sample
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
     import xarray as xr
 
     from lspipe.schema import Part
+
+SAMPLE = "sample.json"
+"""Which rows of the list were drawn as a sample, for a person to decide about."""
 
 
 @dataclass(frozen=True)
@@ -86,6 +90,24 @@ class Run:
             StoreError: the run has no list yet.
         """
         return self._table("unobserved")
+
+    @property
+    def sample(self) -> Sample | None:
+        """A random part of the list, and what a person decided about it; None = none was drawn.
+
+        Raises:
+            StoreError: the run has no list yet, or the record of the sample is damaged.
+        """
+        path = self.path / SAMPLE
+        drawn = store.peek_json(path)
+        if drawn is None:
+            return None
+        if not {"ids", "of", "seed"} <= drawn.keys():
+            raise StoreError(
+                f"{path}: expected ids, of and seed, as lspipe writes them; move the file away to "
+                "go on without the sample"
+            )
+        return counted(drawn, self.inventory)
 
     def __getitem__(self, tile: str) -> xr.Dataset:
         """Open the maps of a tile, lazily.
@@ -165,6 +187,28 @@ class Run:
                 f"{path}: not there yet, the run is {self.state}; run its workflow to the end first"
             )
         return gpd.read_parquet(path)
+
+
+def counted(drawn: Mapping[str, Any], listed: gpd.GeoDataFrame) -> Sample:
+    """Count what was decided about a sample.
+
+    Args:
+        drawn: `ids` of its rows, `of` how many they were drawn, and the `seed`.
+        listed: the list as it is now.
+    """
+    from lspipe.change.decisions import answer_of
+
+    rows = listed[listed["id"].isin(drawn["ids"])]
+    answers = [answer_of(value) for value in rows["reviewed"]]
+    return Sample(
+        drawn=len(drawn["ids"]),
+        of=drawn["of"],
+        seed=drawn["seed"],
+        true=answers.count("true"),
+        false=answers.count("false"),
+        unsure=answers.count("unsure"),
+        gone=len(drawn["ids"]) - len(rows),
+    )
 
 
 def open_run(path: Path | str) -> Run:

@@ -7,7 +7,6 @@ Nothing is printed: everything that happens is an event (`events.py`), sent to `
 from __future__ import annotations
 
 import errno
-import time
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -44,8 +43,10 @@ from lspipe.runs.summary import (
     note_state,
     summarise,
     summary_json,
+    timed,
     write_summary,
 )
+from lspipe.runs.timings import Clock
 from lspipe.runs.validation import check_before_search
 from lspipe.workflow import Workflow, check_output
 
@@ -153,7 +154,8 @@ def run(
         report: called with each event (`lspipe.runs.events`).
 
     Raises:
-        LspipeError: the run is not possible; failed blocks do not raise, they are in the summary.
+        LspipeError: the run is not possible; failed blocks, and tiles that cannot be compared, do
+            not raise, they are in the summary.
 
     Examples:
         >>> import lspipe
@@ -196,19 +198,22 @@ def _run_locked(prepared: Prepared, selection: Selection, report: Report) -> Sum
 
 
 def _run(prepared: Prepared, todo: Todo, log: Log) -> Summary:
-    plan, began = prepared.plan, time.time()
+    plan, clock = prepared.plan, Clock(prepared.seconds)
     for text in warnings(plan):
         log(Caution(text))
     wanted = (key for key, blocks in todo.items() if blocks)
-    guard.check_before_run(plan, wanted, run=prepared.run, report=log)
+    with clock.stage("look"):
+        guard.check_before_run(plan, wanted, run=prepared.run, report=log)
     note_state(prepared, "running")
     store.create(
         prepared.run, [tile.grid for tile in plan.tiles], fingerprint=plan.detection_fingerprint
     )
     log(Start(sum(map(len, todo.values()))))
-    outcome = _detect(prepared, todo, log) if any(todo.values()) else stream.Outcome()
+    with clock.stage("blocks"):
+        outcome = _detect(prepared, todo, log) if any(todo.values()) else stream.Outcome()
     log(Stage("listing landslides"))
-    listed = listing.write(prepared.run, plan)
+    with clock.stage("listing"):
+        listed = listing.write(prepared.run, plan)
     for text in listed.notes:
         log(Note(text))
     summary = summarise(prepared, outcome, listed)
@@ -217,10 +222,12 @@ def _run(prepared: Prepared, todo: Todo, log: Log) -> Summary:
     others = listing.others_of(plan)
     if others:
         log(Stage(f"writing {', '.join(others)}"))
-    _, notes = publish(replace(listed.run, record=content), others)
+    with clock.stage("outputs"):
+        record = timed(prepared, content, clock)
+        _, notes = publish(replace(listed.run, record=record), others)
     for text in notes:
         log(Note(text))
-    write_summary(prepared, content, seconds=time.time() - began)
+    write_summary(prepared, timed(prepared, content, clock))
     log(End(summary.state))
     return summary
 

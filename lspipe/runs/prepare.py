@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import logging
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -29,6 +29,7 @@ from lspipe.runs import review, store
 from lspipe.runs.events import Note, ignore
 from lspipe.runs.plan import Plan, TilePlan, make
 from lspipe.runs.record import run_json
+from lspipe.runs.timings import Clock, added
 from lspipe.search.acquisitions import freeze
 from lspipe.search.areas import read_area
 from lspipe.search.find import find_tiles
@@ -62,6 +63,8 @@ class Prepared:
     """Whether a store exists, so that the block size is fixed."""
     replaced: Mapping[str, Any] | None = None
     """`run.json` of a plan of another workflow, of which nothing was computed: this replaces it."""
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    """How long its stages took, of `timings.STAGES`."""
 
     @property
     def is_finished(self) -> bool:
@@ -71,9 +74,14 @@ class Prepared:
             and self.previous["state"] == "finished"
             and self.previous["fingerprints"]["change"] == self.plan.change_fingerprint
             and set(self.plan.workflow.output.write) <= set(self.previous["outputs"])
-            and all((self.run / path).exists() for path in self.previous["outputs"].values())
+            and all((self.run / path).exists() for path in self._asked(self.previous["outputs"]))
             and self.left == 0
         )
+
+    def _asked(self, outputs: Mapping[str, str]) -> list[str]:
+        """Return the outputs that a run writes; others were exported, and may be gone again."""
+        names = {*self.plan.workflow.output.write, "geoparquet", "unobserved"}
+        return [path for name, path in outputs.items() if name in names]
 
     @property
     def total(self) -> int:
@@ -140,25 +148,32 @@ def prepare(workflow: Workflow, run: Path, *, fresh: bool = False) -> Prepared:
 
 def _anew(workflow: Workflow, run: Path, *, replaced: Mapping[str, Any] | None = None) -> Prepared:
     """Search, and plan from what is found."""
-    frozen = _searched(workflow)
-    made = make(workflow, frozen=frozen)
-    return Prepared(run, made, None, frozen, _nothing_done(made), replaced=replaced)
+    clock = Clock({})
+    with clock.stage("search"):
+        frozen = _searched(workflow)
+    with clock.stage("plan"):
+        made = make(workflow, frozen=frozen)
+    return Prepared(
+        run, made, None, frozen, _nothing_done(made), replaced=replaced, seconds=clock.stages
+    )
 
 
 def _resumed(workflow: Workflow, run: Path, previous: Mapping[str, Any]) -> Prepared:
     """Plan with the items and decisions of the directory, which no search repeats."""
     frozen = store.read_json(run / "items.json")
-    laid_out = _laid_out(run, previous)
-    made = make(
-        workflow,
-        frozen=frozen,
-        decided=previous["tiles"],
-        blocks={name: found.block for name, found in laid_out.items()},
-        batch_size=previous["detection_inputs"]["inference"]["batch_size"],
-    )
+    laid_out, clock = _laid_out(run, previous), Clock({})
+    with clock.stage("plan"):
+        made = make(
+            workflow,
+            frozen=frozen,
+            decided=previous["tiles"],
+            blocks={name: found.block for name, found in laid_out.items()},
+            batch_size=previous["detection_inputs"]["inference"]["batch_size"],
+        )
     _refuse_another(previous, made, run)
     logger.info("taking the scenes that %s has frozen; no search", run)
-    return Prepared(run, made, previous, frozen, _done(made, laid_out), bool(laid_out))
+    done, is_laid_out = _done(made, laid_out), bool(laid_out)
+    return Prepared(run, made, previous, frozen, done, is_laid_out, seconds=clock.stages)
 
 
 def _planned(workflow: Workflow, run: Path, previous: Mapping[str, Any]) -> Prepared:
@@ -264,7 +279,8 @@ def opened(
             store.clear(run)
         if prepared.previous is None:
             store.write_json(run / "items.json", prepared.frozen, indent=None)
-            store.write_json(run / "run.json", run_json(prepared.plan, state="planned"))
+            planned = run_json(prepared.plan, state="planned")
+            store.write_json(run / "run.json", planned | {"timings": added({}, prepared.seconds)})
         yield prepared
 
 

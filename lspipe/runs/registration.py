@@ -2,7 +2,8 @@
 
 Up to `TOLERATED_PX` nothing is done. Up to `LARGEST_PX` the map of the later date is moved onto the
 ground of the earlier one before the two are compared; what is stored stays as it is. Beyond, the
-comparison is refused: so large a shift is rarely the same all over a tile.
+tile is not compared, as so large a shift is rarely the same all over a tile: its date before counts
+as not observed, for the reason `NOT_COMPARED`, and the other tiles are listed as they are.
 
 `change.register: none` measures nothing and moves nothing.
 """
@@ -12,14 +13,17 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+import geopandas as gpd
 import numpy as np
+import pandas as pd
 
 from lspipe.change.moving import moved
 from lspipe.change.registration import LEAST_SHARE, Shift, estimate, places
+from lspipe.change.unobserved import unobserved
 from lspipe.cube.composite import lower_median
-from lspipe.errors import UsageError, first_few
 from lspipe.runs import store
 from lspipe.runs.store import DETECTIONS, EVIDENCE
+from lspipe.schema import CODE_NODATA, Quality
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -35,7 +39,10 @@ TOLERATED_PX = 0.3
 Registration); `tolerance_px` covers it."""
 
 LARGEST_PX = 2.0
-"""Shifts beyond this are refused."""
+"""Beyond this the dates of a tile are not compared."""
+
+NOT_COMPARED = "not_compared"
+"""Reason of the ground of such a tile, on the date before."""
 
 RED = 0
 """Place of B04 in `true_colour`: a band of 10 m. NDVI would mix in how two bands fit each other."""
@@ -50,25 +57,10 @@ def measure(run: Path, plan: Plan) -> Shifts:
     Args:
         run: a run directory whose blocks are all, or in part, done.
         plan: of the run.
-
-    Raises:
-        UsageError: the dates of a tile lie too far apart to be compared.
     """
     if not plan.is_two_date or plan.workflow.change.register == "none":
         return {}
-    shifts = {tile.tile.name: of_tile(run, tile) for tile in plan.tiles}
-    far = [
-        f"{name} by {_words(shift)}"
-        for name, shift in shifts.items()
-        if shift is not None and shift.length_px > LARGEST_PX
-    ]
-    if far:
-        raise UsageError(
-            f"change: the two dates do not lie on each other: {first_few(far, 3, between='; ')}; "
-            f"expected at most {LARGEST_PX:g} px; take other scenes (dates, search.exclude), or "
-            "compare them as they are with `change: {register: none}`"
-        )
-    return shifts
+    return {tile.tile.name: of_tile(run, tile) for tile in plan.tiles}
 
 
 def of_tile(run: Path, tile: TilePlan) -> Shift | None:
@@ -83,12 +75,39 @@ def of_tile(run: Path, tile: TilePlan) -> Shift | None:
 def on_one_ground(
     plan: Plan, codes: Mapping[str, NDArray[np.uint16]], shift: Shift | None
 ) -> dict[str, NDArray[np.uint16]]:
-    """Return the maps of a tile as they are compared: the later one moved where it must be."""
+    """Return the maps of a tile as they are compared: the later one moved where it must be.
+
+    Of a tile that is not compared, nothing is observed before.
+    """
     if shift is None or shift.length_px <= TOLERATED_PX:
         return dict(codes)
+    if shift.length_px > LARGEST_PX:
+        return {**codes, "before": np.full_like(codes["before"], CODE_NODATA)}
     if plan.workflow.dates.is_swapped:
         return {**codes, "before": moved(codes["before"], shift.reversed())}
     return {**codes, "after": moved(codes["after"], shift)}
+
+
+def with_not_compared(
+    gaps: gpd.GeoDataFrame,
+    tile: TilePlan,
+    codes: Mapping[str, NDArray[np.uint16]],
+    shift: Shift | None,
+) -> gpd.GeoDataFrame:
+    """Add what a tile observed before, and could not be compared, to what it did not observe."""
+    if shift is None or shift.length_px <= LARGEST_PX:
+        return gaps
+    seen = np.where(codes["before"] != CODE_NODATA, Quality.NODATA, 0).astype(np.uint8)
+    found = unobserved(
+        {"before": seen},
+        geobox=tile.tile.geobox,
+        tile=tile.tile.name,
+        area=None if tile.area is None else tile.area[:, :],
+        acquired={step.role: step.time for step in reversed(tile.steps)},
+    ).assign(reason=NOT_COMPARED)
+    tables = [table for table in (gaps, found) if len(table)] or [gaps]
+    joined = pd.concat(tables, ignore_index=True).astype({"reason": "string"})
+    return gpd.GeoDataFrame(joined, crs=gaps.crs)
 
 
 def facts(plan: Plan, shifts: Shifts) -> dict[str, dict[str, Any] | None]:
@@ -106,22 +125,41 @@ def _as_json(shift: Shift, size: float) -> dict[str, Any]:
 
 
 def warnings(found: Mapping[str, Mapping[str, Any] | None]) -> list[str]:
-    """Return a line for every tile whose map was moved.
+    """Return a line for every tile whose map was moved, or that was not compared.
 
     Args:
         found: of `facts`.
     """
-    shifts = {
+    moved_maps = [
+        f"{name}: the two dates do not lie on each other, by {_words(shift)}; the map of the later "
+        "one was moved onto the earlier one before they were compared"
+        for name, shift in _shifts(found).items()
+        if TOLERATED_PX < shift.length_px <= LARGEST_PX
+    ]
+    return [*moved_maps, *(f"{name}: {text}" for name, text in not_compared(found).items())]
+
+
+def not_compared(found: Mapping[str, Mapping[str, Any] | None]) -> dict[str, str]:
+    """Return why a tile was not compared, and what to do, by its name.
+
+    Args:
+        found: of `facts`.
+    """
+    return {
+        name: f"the two dates do not lie on each other, by {_words(shift)}: expected at most "
+        f"{LARGEST_PX:g} px, so they were not compared; take other scenes (dates, "
+        "search.exclude), or compare them as they are with `change: {register: none}`"
+        for name, shift in _shifts(found).items()
+        if shift.length_px > LARGEST_PX
+    }
+
+
+def _shifts(found: Mapping[str, Mapping[str, Any] | None]) -> dict[str, Shift]:
+    return {
         name: Shift(**{key: entry[key] for key in Shift.__dataclass_fields__})
         for name, entry in found.items()
         if entry is not None
     }
-    return [
-        f"{name}: the two dates do not lie on each other, by {_words(shift)}; the map of the later "
-        "one was moved onto the earlier one before they were compared"
-        for name, shift in shifts.items()
-        if shift.length_px > TOLERATED_PX
-    ]
 
 
 def _words(shift: Shift) -> str:

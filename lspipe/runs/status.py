@@ -59,6 +59,9 @@ def read_status(run: Path, content: Mapping[str, Any], done: Mapping[str, int]) 
         "eta_seconds": round((total - finished) / rate * 60) if rate and total > finished else None,
         "seconds_per_block": _seconds_per_block(events),
         "failures": dict(Counter(entry["error"] for entry in content["failures"])),
+        "seconds": content.get("seconds"),
+        "timings": dict(content.get("timings", {})),
+        "not_compared": dict(content.get("not_compared", {})),
     }
 
 

@@ -12,6 +12,7 @@ from lspipe.runs.caution import warnings as plan_warnings
 from lspipe.runs.log import read_log
 from lspipe.runs.publish import files_of
 from lspipe.runs.record import run_json
+from lspipe.runs.timings import added
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from lspipe.runs.prepare import Prepared
     from lspipe.runs.selection import Todo
     from lspipe.runs.stream import Outcome
+    from lspipe.runs.timings import Clock
 
 
 @dataclass(frozen=True)
@@ -51,9 +53,14 @@ class Summary:
     """How far the two dates of each tile lie apart; see `registration.facts`."""
 
     @property
+    def not_compared(self) -> dict[str, str]:
+        """Why the two dates of a tile were not compared, by its name; also among the warnings."""
+        return registration.not_compared(self.registration)
+
+    @property
     def exit_code(self) -> int:
-        """0, or 3 when blocks failed."""
-        return BlockError.exit_code if self.failures else 0
+        """0, or 3 when blocks failed or a tile was not compared."""
+        return BlockError.exit_code if self.failures or self.not_compared else 0
 
     def as_json(self) -> dict[str, Any]:
         """Return plain values."""
@@ -67,6 +74,7 @@ class Summary:
                 "failed": len(self.failures),
             },
             "failures": list(self.failures),
+            "not_compared": self.not_compared,
             "observed_share": self.observed_share,
             "failed_reads": self.failed_reads,
             "statuses": dict(self.statuses),
@@ -80,9 +88,11 @@ class Summary:
 def note_state(prepared: Prepared, state: str) -> None:
     """Write the state into `run.json`; earlier failures stay until they are retried."""
     content = run_json(prepared.plan, state=state)
+    earlier = prepared.previous or {}
     for name in ("failures", "seconds"):
-        if prepared.previous and name in prepared.previous:
-            content[name] = prepared.previous[name]
+        if name in earlier:
+            content[name] = earlier[name]
+    content["timings"] = added(earlier.get("timings", {}), prepared.seconds)
     store.write_json(prepared.run / "run.json", content)
 
 
@@ -150,20 +160,29 @@ def summary_json(
         "devices": earlier.get("devices", {}) | dict(outcome.devices),
         "outputs": {name: str(path) for name, path in outputs.items()},
         "failures": _not_tried(earlier, tried) + _entries(outcome.failures),
-        "seconds": earlier.get("seconds", 0.0),
+        "not_compared": summary.not_compared,
     }
 
 
-def write_summary(prepared: Prepared, content: Mapping[str, Any], *, seconds: float) -> None:
-    """Write the content of `run.json`.
+def timed(prepared: Prepared, content: Mapping[str, Any], clock: Clock) -> dict[str, Any]:
+    """Add how long the calls of a run took to the content of `run.json`.
 
     Args:
-        prepared: at the begin of the run.
+        prepared: at the begin of this call.
         content: of `summary_json`.
-        seconds: duration of this call, which is added to that of earlier calls.
+        clock: of this call, up to now.
     """
-    whole = {**content, "seconds": round(content["seconds"] + seconds, 1)}
-    store.write_json(prepared.run / "run.json", whole)
+    earlier = prepared.previous or {}
+    return {
+        **content,
+        "seconds": round(earlier.get("seconds", 0.0) + clock.seconds, 1),
+        "timings": added(earlier.get("timings", {}), clock.stages),
+    }
+
+
+def write_summary(prepared: Prepared, content: Mapping[str, Any]) -> None:
+    """Write the content of `run.json`."""
+    store.write_json(prepared.run / "run.json", content)
 
 
 def earlier_summary(prepared: Prepared) -> Summary:

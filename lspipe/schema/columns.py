@@ -213,6 +213,8 @@ REASONS = {
     "other": "another masked class: saturated, dark, water",
     "not_processed": "a block that is not done yet",
     "no_scene": "no tile of the run lies there; `tile` is empty",
+    "not_compared": "the two dates of the tile lie more than 2 pixels apart, so what was seen "
+    "before was not compared",
 }
 """Why a pixel was not observed; where several hold, the first counts."""
 

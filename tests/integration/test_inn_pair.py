@@ -8,7 +8,6 @@ so there is plenty of change, and every pixel's probability is known from the pu
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import geopandas as gpd
@@ -19,23 +18,20 @@ import rioxarray  # noqa: F401  # adds .rio
 import shapely
 import torch
 import xarray as xr
-import yaml
 
 import lspipe
 from lspipe.evaluate.run_scores import score_run
 from lspipe.evaluate.scorecard import read
 from lspipe.evaluate.units import summarise
 from lspipe.models import read_item
-from lspipe.outputs import OUTPUTS, file_of
 from lspipe.runs import store
 from lspipe.runs.caution import warnings
-from lspipe.runs.export import export
 from lspipe.samples.chips import chips
 from lspipe.schema import quantise
 from lspipe.workflow import Workflow
-from tests.readers import READERS
-from tests.real_scenes import COLLECTION, write_scene
-from tests.rgbn_model import BareSoil, write_item
+from tests.inn import DATES, JUNE, ORDER, SEPTEMBER, TILE, Pair, workflow_of, write_archive
+from tests.pixel_models import BareSoil
+from tests.readers import counts_of, read_every_output
 from tests.worlds import lspipe as command_line
 
 if TYPE_CHECKING:
@@ -45,66 +41,10 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.real
 
-TILE = "33UUP"
-ORDER = ("B04", "B03", "B02", "B08")
-"""Bands of each date in the file (R G B NIR), the June date first (see the data's README)."""
-
-JUNE, SEPTEMBER = "2021-06-17T10:00:00Z", "2021-09-25T10:00:00Z"
-DATES = {
-    "before": {"start": "2021-06-01", "end": "2021-06-30"},
-    "after": {"start": "2021-09-01", "end": "2021-09-30"},
-}
-
-
-@dataclass(frozen=True)
-class Pair:
-    """The published file."""
-
-    june: dict[str, np.ndarray]
-    september: dict[str, np.ndarray]
-    grid: Any
-    shape: tuple[int, int]
-
 
 @pytest.fixture(scope="module")
 def pair(real_data: Path) -> Pair:
-    with rasterio.open(real_data / "s2_l2a_pair_inn_2021" / "inference-img.tif") as file:
-        assert file.crs.to_epsg() == 32633
-        pixels = file.read()
-        return Pair(
-            june=dict(zip(ORDER, pixels[:4], strict=True)),
-            september=dict(zip(ORDER, pixels[4:], strict=True)),
-            grid=file.transform,
-            shape=file.shape,
-        )
-
-
-def write_archive(folder: Path, pair: Pair, *, september_shift: int = 0) -> None:
-    """Write both scenes; a shift of 1000 is what baselines from 04.00 on add to the numbers."""
-    place = {"tile": TILE, "corner": pair.grid, "epsg": 32633}
-    write_scene(folder, time=JUNE, baseline="03.00", bands=pair.june, **place)
-    shifted = {band: layer + np.uint16(september_shift) for band, layer in pair.september.items()}
-    baseline = "04.00" if september_shift else "03.01"
-    write_scene(folder, time=SEPTEMBER, baseline=baseline, bands=shifted, **place)
-    write_item(folder / "bare-soil.json")
-
-
-def write_workflow(path: Path, archive: Path, cluster: dict[str, str], **sections: Any) -> Path:
-    content = {
-        "name": "inn",
-        "aoi": {"tiles": [TILE]},
-        "dates": DATES,
-        "search": {"catalog": str(archive / "items"), "collection": COLLECTION},
-        "cube": {"mask": {"scl": []}},  # the file has no scene classes
-        "model": {"item": str(archive / "bare-soil.json")},
-        "output": {"path": "run", "write": ["geoparquet"]},
-        "cluster": cluster,
-        "execution": {"block": 290, "retries": 0},
-        **sections,
-    }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(yaml.safe_dump(content), encoding="utf-8")
-    return path
+    return Pair.of(real_data)
 
 
 def listed(folder: Path) -> gpd.GeoDataFrame:
@@ -122,7 +62,7 @@ def finished(
     """A finished run, before = June; tests only read it."""
     folder = tmp_path_factory.mktemp("inn")
     write_archive(folder, pair)
-    workflow = write_workflow(folder / "workflow.yaml", folder, cluster)
+    workflow = workflow_of(folder, folder, cluster)
     return folder, lspipe.run(Workflow.from_file(workflow))
 
 
@@ -222,7 +162,7 @@ def test_patches_of_the_run_are_the_published_pixels_under_its_own_outlines(fini
 def test_a_second_run_of_the_real_pair_writes_nothing(finished) -> None:
     folder, _ = finished
     before = {path: path.stat().st_mtime_ns for path in (folder / "run").rglob("*")}
-    again = lspipe.run(Workflow.from_file(folder / "workflow.yaml"))
+    again = lspipe.run(Workflow.from_file(folder / "inn.yaml"))
     assert (again.done, again.skipped) == (0, again.total)
     assert {path: path.stat().st_mtime_ns for path in (folder / "run").rglob("*")} == before
 
@@ -230,15 +170,8 @@ def test_a_second_run_of_the_real_pair_writes_nothing(finished) -> None:
 def test_every_output_is_read_by_programs_that_lspipe_did_not_write(finished, tmp_path) -> None:
     folder, _ = finished
     found = listed(folder)
-    new = int(found["status"].isin(["new", "grown"]).sum())
-    assert len(found) > new > 0
-    export(folder / "run", to=tuple(OUTPUTS), folder=tmp_path)
-    counts = {name: READERS[name](tmp_path / file_of(name)) for name in OUTPUTS}
-    rows = ("geoparquet", "geojson", "gpkg", "kml", "shapefile", "report")
-    assert counts == dict.fromkeys(rows, len(found)) | {
-        # Seven maps of the tile and a mosaic of each; these with the list and the gaps.
-        "cog": 14, "qgis": 9, "stac": 1, "coolr": new, "sheet": 1,
-    }  # fmt: skip
+    assert len(found) > found["status"].isin(["new", "grown"]).sum() > 0
+    assert read_every_output(folder / "run", tmp_path) == counts_of(found)
 
 
 def test_a_list_scored_against_itself_is_all_right(finished, tmp_path) -> None:
@@ -256,7 +189,7 @@ def test_a_list_scored_against_itself_is_all_right(finished, tmp_path) -> None:
 def test_swapping_the_real_dates_swaps_new_and_vanished(finished, tmp_path, cluster) -> None:
     folder, _ = finished
     swapped = {"before": DATES["after"], "after": DATES["before"]}
-    workflow = write_workflow(tmp_path / "workflow.yaml", folder, cluster, dates=swapped)
+    workflow = workflow_of(tmp_path, folder, cluster, dates=swapped)
     # Through the command line, whose process finds the model's module by PYTHONPATH.
     answer = command_line("run", workflow)
     assert answer.returncode == 0, answer.stderr
@@ -293,7 +226,7 @@ def test_a_scene_of_baseline_4_with_its_1000_gives_the_same_list(
 ) -> None:
     folder, _ = finished
     write_archive(tmp_path, pair, september_shift=1000)
-    workflow = write_workflow(tmp_path / "workflow.yaml", tmp_path, cluster)
+    workflow = workflow_of(tmp_path, tmp_path, cluster)
     summary = lspipe.run(Workflow.from_file(workflow))
     assert summary.state == "finished"
     offsets = {scene: entry["offset"] for (scene, _), entry in decisions(tmp_path).items()}
@@ -310,11 +243,11 @@ def test_the_shipped_network_runs_on_the_real_pair_and_its_level_is_warned_of(
     pair, tmp_path, cluster
 ) -> None:
     write_archive(tmp_path, pair)
-    path = write_workflow(
-        tmp_path / "workflow.yaml",
+    path = workflow_of(
+        tmp_path,
         tmp_path,
         cluster,
-        model={"item": "shipped:l4s-rgb"},
+        model="shipped:l4s-rgb",
         inference={"overlap": 0.0, "tta": "none"},
     )
     plan = lspipe.plan(Workflow.from_file(path))

@@ -36,6 +36,9 @@ def look_through(chromium: str, report: str, decisions: str) -> dict[str, object
         page.on("dialog", lambda dialog: (seen["dialogs"].append(dialog.message), dialog.dismiss()))
         address = Path(report).resolve().as_uri()
         page.goto(address)
+        seen["at_first"] = _decided(page)
+        sampled = page.locator("#sampled")
+        seen["sampled"] = sampled.text_content() if sampled.count() else None
         _sort_and_filter(page, seen)
         _choose(page, seen)
         _move_the_map(page, seen)

@@ -13,6 +13,8 @@ import pytest
 
 from lspipe import outputs
 from lspipe.runs.opened import Run, open_run
+from tests.inn import Pair, workflow_of, write_archive
+from tests.reviewing import shown
 from tests.services.servers import ROOT, missing
 from tests.worlds import NEW_SCAR, OLD_SCAR, ground, lspipe, make_world, quick_world
 
@@ -154,6 +156,31 @@ def test_decisions_on_the_date_line_come_back_where_they_were(tmp_path, cluster)
     assert shapes.bounds["minx"].min() == -180
     for name, shape in found.items():
         assert shape.symmetric_difference(shapes[name]).area < 1e-3 * shapes[name].area
+
+
+@pytest.mark.real
+def test_a_real_run_is_reviewed_in_its_report_and_a_sample_of_it_is_told(
+    real_data, tmp_path, cluster
+):
+    write_archive(tmp_path, Pair.of(real_data))
+    output = {"path": "run", "write": ["geoparquet", "gpkg", "report"]}
+    assert lspipe("run", workflow_of(tmp_path, tmp_path, cluster, output=output)).returncode == 0
+    run, file = tmp_path / "run", tmp_path / "decisions.geojson"
+    assert lspipe("review", run, "--sample", "1").returncode == 0
+    seen = look_through(run / "report.html", file)
+    assert seen["console"] == seen["errors"] == seen["dialogs"] == []
+    listed = gpd.read_parquet(run / "inventory.parquet").sort_values("rank")
+    # The page shows the first hundred, in the order to look at them.
+    assert seen["ids"] == listed["id"].tolist()[:100]
+    decided = {name: text for name, text in seen["decided"].items() if text != "-"}
+    assert list(decided.values()) == ["true", "false", "unsure"]
+    assert seen["sampled"] is None
+    assert lspipe("review", run, file).returncode == 0
+    assert shown(run / "inventory.gpkg") == decided
+    # The report shows what was taken in, and the browser keeps what it had.
+    again = look_through(run / "report.html", file)
+    assert again["at_first"] == seen["decided"]
+    assert again["sampled"] == "50 %, 9 to 91"
 
 
 def test_an_id_that_is_a_script_stays_a_text(run, tmp_path):

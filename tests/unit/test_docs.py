@@ -27,6 +27,7 @@ from lspipe.change.coverage import NO_SCENE
 from lspipe.cli import arguments, main
 from lspipe.evaluate import scorecard
 from lspipe.runs import store
+from lspipe.runs.registration import NOT_COMPARED
 from lspipe.schema import columns, maps
 from lspipe.workflow import Workflow, json_schema
 from tests.worlds import FOREST, NEW_SCAR, OLD_SCAR, SCAR, environment, quick_world
@@ -290,7 +291,7 @@ def test_a_word_of_the_schema_that_the_reference_does_not_know_is_an_error() -> 
 
 
 def test_every_reason_has_a_meaning() -> None:
-    assert (*maps.REASON_NAMES, NO_SCENE) == tuple(columns.REASONS)
+    assert (*maps.REASON_NAMES, NO_SCENE, NOT_COMPARED) == tuple(columns.REASONS)
 
 
 def test_every_error_is_described_with_its_exit_code() -> None:

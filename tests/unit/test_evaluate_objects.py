@@ -13,7 +13,8 @@ from shapely import box
 
 from lspipe.evaluate.metrics import Confusion, match_objects
 from lspipe.evaluate.objects import Rule, match, score_matches
-from lspipe.evaluate.spread import intervals, wilson
+from lspipe.evaluate.spread import intervals
+from lspipe.schema.sampled import wilson
 from tests.properties import examples
 
 MASKS = st.builds(

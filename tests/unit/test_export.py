@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+import subprocess
+import sys
 import zipfile
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +14,7 @@ from typing import Any
 
 import dask.array as da
 import geopandas as gpd
+import jsonschema
 import numpy as np
 import pandas as pd
 import pystac
@@ -37,11 +40,16 @@ from lspipe.outputs.mosaic import write_mosaic
 from lspipe.runs import pipeline, store
 from lspipe.runs.export import export
 from lspipe.runs.opened import Run, open_run
+from lspipe.runs.prepare import prepare
 from lspipe.schema import CODE_NODATA, Quality, State, quantise
 from lspipe.schema.maps import REASON_NAMES
+from lspipe.workflow import Workflow
+from tests import stac_fields
 from tests.reviewing import decide, shown
 from tests.stored import compute_here, store_run
 from tests.worlds import make_world
+
+GDAL = Path(__file__).parent.parent / "gdal_raster.py"
 
 SMALL = {"window": 16, "stride": 16, "tta": "none"}
 
@@ -143,6 +151,7 @@ LAYERS = [
         "quality_before",
     )
 ]  # fmt: skip
+LAYERS += [f"18GYS_{name}.tif.aux.xml" for name in ("change", "quality_after", "quality_before")]
 
 
 def test_a_run_writes_its_layers_unless_it_is_told_otherwise(run: Path) -> None:
@@ -204,6 +213,17 @@ def test_why_a_pixel_was_not_observed_is_a_class_with_a_colour() -> None:
     assert set(QUALITY.colours) == set(range(len(names)))
 
 
+@pytest.mark.parametrize("file", ["18GYS_{}.tif", "{}_32718.vrt"])
+def test_gdal_names_the_classes_of_a_map(run: Path, file: str) -> None:
+    states = ["none", "gain", "loss", "both", "weak_gain", "weak_loss"]
+    expected = {"change": states, "quality_after": ["observed", *REASON_NAMES], "before": []}
+    for layer, names in expected.items():
+        # Another GDAL than that which wrote them.
+        words = [sys.executable, str(GDAL), str(run / "layers" / file.format(layer))]
+        answer = subprocess.run(words, capture_output=True, text=True, check=True)
+        assert json.loads(answer.stdout)["classes"] == names
+
+
 def test_a_mosaic_shows_the_tiles_of_a_zone_as_one_map(tmp_path: Path) -> None:
     west, east = a_map(3, "uint8", shape=(60, 80)), a_map(3, "uint8", shape=(60, 80))
     east = east.assign_coords(x=east.x + 500, y=east.y - 100)
@@ -258,6 +278,39 @@ def test_what_a_person_decided_in_a_list_stands_in_what_is_exported(
     assert main(["export", str(copy), "--to", "gpkg,geojson"]) == 0
     assert "note:" not in capsys.readouterr().err
     assert shown(copy / "inventory.gpkg") == shown(copy / "inventory.geojson") == {name: "true"}
+
+
+def test_a_review_writes_its_decisions_into_what_was_exported_before(
+    run: Path, tmp_path: Path
+) -> None:
+    copy = shutil.copytree(run, tmp_path / "run")
+    export(copy, to=("shapefile", "geojson"))
+    outputs = store.read_json(copy / "run.json")["outputs"]
+    assert outputs.keys() == {"geoparquet", "gpkg", "cog", "qgis", "report", "unobserved"} | {
+        "shapefile", "geojson",
+    }  # fmt: skip
+    name = open_run(copy).inventory["id"].iloc[0]
+    decide(copy / "inventory.gpkg", {name: "unsure"})
+    assert main(["review", str(copy)]) == 0
+    rows = gpd.read_file(f"/vsizip/{copy}/inventory.shp.zip/inventory.shp").set_index("id")
+    assert rows["reviewed"].dropna().to_dict() == {name: "unsure"}
+    assert shown(copy / "inventory.geojson") == {name: "unsure"}
+
+
+def test_a_run_is_finished_without_what_was_exported(run: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(run, tmp_path / "run")
+    (written,) = export(copy, to=("shapefile",))
+    written.unlink()
+    workflow = Workflow.from_file(run.parent / "workflow.yaml")
+    assert prepare(workflow, copy).is_finished
+    (copy / "inventory.gpkg").unlink()
+    assert not prepare(workflow, copy).is_finished
+
+
+def test_an_export_elsewhere_is_none_of_the_run(run: Path, tmp_path: Path) -> None:
+    before = (run / "run.json").read_bytes()
+    export(run, to=("shapefile",), folder=tmp_path / "elsewhere")
+    assert (run / "run.json").read_bytes() == before
 
 
 def test_a_file_that_a_person_changed_is_kept_and_named(
@@ -333,6 +386,44 @@ def test_a_run_is_a_valid_stac_collection_of_what_it_wrote(run: Path, tmp_path: 
     scenes = {scene["id"] for scene in store.read_json(copy / "items.json")["features"]}
     assert {link.href.partition("#")[2] for link in origins} == {*scenes, "model"}
     assert str(tmp_path) not in (copy / "stac" / "world_18GYS.json").read_text()
+
+
+def test_fields_of_extensions_are_what_their_extensions_ask_for(run: Path, tmp_path: Path) -> None:
+    outputs.write("cog", open_run(run), tmp_path / "layers")
+    outputs.write("geoparquet", open_run(run), tmp_path / "inventory.parquet")
+    outputs.write("stac", open_run(run), tmp_path / "stac")
+    item, collection = (
+        store.read_json(tmp_path / "stac" / f"{name}.json")
+        for name in ("world_18GYS", "collection")
+    )
+    assert stac_fields.check(item) == {name for one in stac_fields.FIELDS.values() for name in one}
+    assert stac_fields.check(collection) == {"file:size", "file:checksum"}
+    for asset in (*item["assets"].values(), *collection["assets"].values()):
+        assert {"file:size", "file:checksum"} <= asset.keys()
+    scaled = {name for name, one in item["assets"].items() if "raster:scale" in one["bands"][0]}
+    assert scaled == {"probability_before", "probability_after"}
+    classified = {
+        name for name, one in item["assets"].items() if "classification:classes" in one["bands"][0]
+    }
+    assert classified == {"change", "quality_before", "quality_after"}
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("proj:code", 32718), ("proj:shape", [240]), ("proj:transform", [10, 0, 0]),
+        ("grid:code", "18GYS"), ("processing:software", {}), ("eo:cloud_cover", 3),
+    ],
+)  # fmt: skip
+def test_a_field_that_its_extension_does_not_allow_is_found(
+    field: str, value: Any, run: Path, tmp_path: Path
+) -> None:
+    outputs.write("cog", open_run(run), tmp_path / "layers")
+    outputs.write("stac", open_run(run), tmp_path / "stac")
+    item = store.read_json(tmp_path / "stac" / "world_18GYS.json")
+    item["properties"][field] = value
+    with pytest.raises((AssertionError, jsonschema.ValidationError)):
+        stac_fields.check(item)
 
 
 def test_scenes_of_a_server_are_linked_there(run: Path, tmp_path: Path) -> None:

@@ -197,3 +197,10 @@ def test_a_process_that_is_gone_is_told_from_one_that_works(tmp_path, is_running
     first = status_text(facts).splitlines()[0]
     assert ("the process is gone; the same command resumes" in first) is not is_running
     assert not store.is_locked(tmp_path)
+
+
+def test_how_long_a_run_took_is_said_stage_by_stage(tmp_path):
+    took = {"seconds": 4000.0, "timings": {"search": 2.4, "blocks": 3900.0}}
+    said = status_text(read_status(tmp_path, content() | took, {}))
+    assert "  took 1 h 06 min: search 2 s, blocks 1 h 05 min\n" in said
+    assert "took" not in status_text(read_status(tmp_path, content(), {}))

@@ -1,4 +1,4 @@
-"""Two dates that do not lie on each other: what a run measures, mends, warns of and refuses."""
+"""Two dates that do not lie on each other: what a run measures, mends, warns of and leaves out."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from geopandas.testing import assert_geodataframe_equal
 from scipy import ndimage
 
 import lspipe
-from lspipe.errors import UsageError
+from lspipe.cli import main
 from lspipe.runs import listing, pipeline, registration, store
-from lspipe.schema import CODE_NODATA, Quality
+from lspipe.schema import CODE_NODATA, Quality, State
 from lspipe.workflow import Workflow
 from tests.stored import compute_here, store_run
-from tests.worlds import FOREST, SCAR, add_scene, fingerprints, make_world
+from tests.worlds import FOREST, SCAR, add_scene, change_workflow, fingerprints, make_world
 
 SIZE = 264
 """Room for three by three windows of 128 pixels."""
@@ -194,17 +194,35 @@ def test_of_too_little_ground_that_both_dates_observed_nothing_is_measured(liste
     assert found.registration == {TILE: None}
 
 
-def test_more_than_two_pixels_are_refused_before_anything_is_written(archive, tmp_path):
-    made = store_run(archive, tmp_path / "run", **two_dates((-1.5, 2)))
-    before = fingerprints(made.run)
-    with pytest.raises(UsageError) as refused:
-        listing.write(made.run, made.plan)
-    message = str(refused.value)
-    for part in (TILE, "2.5", "east", "north", "2 px", "search.exclude", "register: none"):
-        assert part in message
-    assert fingerprints(made.run) == before
-    assert not (made.run / "change.zarr").exists()
-    # The way out that it names.
+FAR = (-1.5, 2)
+"""Down and right: 2.5 pixels."""
+
+
+def test_of_a_tile_more_than_two_pixels_off_nothing_is_compared_and_the_gap_says_so(
+    archive, tmp_path
+):
+    arrays = two_dates(FAR)
+    # A cloud before has its own reason, and what lies under it is not compared either.
+    quality = np.zeros((2, SIZE, SIZE), np.uint8)
+    quality[0, :8] = Quality.CLOUD
+    arrays["probability"][0, :8] = CODE_NODATA
+    made = store_run(archive, tmp_path / "run", quality=quality, **arrays)
+    found = listing.write(made.run, made.plan)
+    (text,) = registration.not_compared(found.registration).values()
+    for part in ("2.5", "east", "north", "at most 2 px", "search.exclude", "register: none"):
+        assert part in text
+    assert registration.warnings(found.registration) == [f"{TILE}: {text}"]
+    # What is there after may have been there before.
+    assert found.statuses == {"undetermined": 2}
+    assert (store.read(made.run, store.CHANGE, TILE, "state") == State.UNDETERMINED).all()
+    gaps = found.run.unobserved.set_index(["date", "reason"])["area_m2"]
+    assert gaps.to_dict() == {
+        ("before", "cloud"): pytest.approx(8 * SIZE * 100, rel=1e-2),
+        ("before", "not_compared"): pytest.approx((SIZE - 8) * SIZE * 100, rel=1e-2),
+    }
+    assert found.run.unobserved["acquired"].notna().all()
+    assert found.observed_share < 1e-5
+    # The way out that the message names.
     spec = replace(made.plan.workflow.change, register="none")
     workflow = made.plan.workflow.model_copy(update={"change": spec})
     assert listing.write(made.run, replace(made.plan, workflow=workflow)).statuses["grown"] > 0
@@ -243,6 +261,7 @@ def off(tmp_path, monkeypatch):
         inference={"window": 32, "stride": 32, "tta": "none"},
         cluster={"kind": "tests.stored:here"},
         execution={"block": SIZE, "retries": 0},
+        output={"path": "run", "write": ["geoparquet", "report"]},
     )
 
 
@@ -261,7 +280,35 @@ def test_a_run_says_by_how_much_its_dates_lie_off_and_what_it_did(off):
     assert again.registration == summary.registration
 
 
-def test_a_run_that_was_refused_is_listed_once_its_workflow_allows_it(off):
+def test_a_tile_that_lies_too_far_off_does_not_keep_the_others_from_the_list(off, capsys):
+    for time, shown in (("2017-01-15", ()), ("2018-01-20", ("new",))):
+        place = (3, 0) if shown else (0, 0)
+        add_scene(
+            off.folder, tile="18GYT", size=SIZE, time=f"{time}T14:37:51Z",
+            values=real_ground(place, "old", *shown),
+        )  # fmt: skip
+    change_workflow(off, aoi={"tiles": [TILE, "18GYT"]})
+    assert main(["run", str(off.workflow)]) == 3
+    said = " ".join(capsys.readouterr().out.split())
+    assert "18GYT: the two dates do not lie on each other, by" in said
+    recorded = json.loads((off.run / "run.json").read_text("utf-8"))
+    assert (recorded["state"], recorded["failures"]) == ("finished", [])
+    assert recorded["not_compared"].keys() == {"18GYT"}
+    assert "search.exclude" in recorded["not_compared"]["18GYT"]
+    rows = gpd.read_parquet(off.run / "inventory.parquet")
+    assert Counter(zip(rows["tile"], rows["status"], strict=True)) == {
+        (TILE, "new"): 1, (TILE, "persistent"): 1, ("18GYT", "undetermined"): 2,
+    }  # fmt: skip
+    assert "18GYT: the two dates do not lie" in (off.run / "report.html").read_text("utf-8")
+    # A run that is asked again says the same, and computes nothing.
+    assert main(["run", str(off.workflow), "--json"]) == 3
+    again = json.loads(capsys.readouterr().out)
+    assert (again["not_compared"], again["blocks"]["done"]) == (recorded["not_compared"], 0)
+    assert main(["status", str(off.run)]) == 0
+    assert "18GYT: the two dates do not lie on each other" in capsys.readouterr().out
+
+
+def test_a_run_that_could_not_compare_is_listed_once_its_workflow_allows_it(off):
     far = add_scene(
         off.folder,
         size=SIZE,
@@ -270,12 +317,14 @@ def test_a_run_that_was_refused_is_listed_once_its_workflow_allows_it(off):
         values=real_ground((3, 0), "old", "new"),
     )
     assert far.exists()
-    with pytest.raises(UsageError, match="do not lie on each other"):
-        lspipe.run(Workflow.from_file(off.workflow))
+    summary = lspipe.run(Workflow.from_file(off.workflow))
+    assert (summary.state, summary.exit_code, summary.failures) == ("finished", 3, ())
+    assert summary.not_compared.keys() == {TILE}
     allowed = Workflow.from_file(off.workflow, overrides=("change.register=none",))
     summary = lspipe.run(allowed)
     # Nothing is detected again.
     assert (summary.state, summary.done, summary.registration) == ("finished", 0, {})
+    assert summary.exit_code == 0
 
 
 def test_several_acquisitions_of_a_date_are_measured_as_one(off):

@@ -36,6 +36,7 @@ from tests.stored import compute_here
 from tests.worlds import NEW_SCAR, make_world
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 SIZE = 200
@@ -170,6 +171,12 @@ def test_failures_with_the_same_message_are_one() -> None:
     ]
 
 
+def test_how_long_each_stage_took_stands_on_the_page(run: Run) -> None:
+    took = {"seconds": 4000, "timings": {"search": 2.4, "blocks": 3900.0}}
+    words = Page(page(replace(run, record={**run.record, **took}))).words
+    assert "time 1 h 7 min of which search 2 s, blocks 1 h 5 min" in words
+
+
 def test_failures_and_warnings_stand_on_the_page(run: Run) -> None:
     failed = {"failures": [{"error": "LoadError: HTTP 403", "tile": "18GYS"}], "state": "partial"}
     warned = failed | {"warnings": ["18GYS: seasons differ"]}
@@ -177,6 +184,50 @@ def test_failures_and_warnings_stand_on_the_page(run: Run) -> None:
     assert "1 block failed in 18GYS: LoadError: HTTP 403" in words
     assert "18GYS: seasons differ" in words
     assert "PARTIAL the run is partial; blocks: 18GYS: 18 of 18 done" in words
+
+
+# --- what a random sample implies -----------------------------------------------------------------
+
+
+@pytest.fixture
+def sampled(directory: Path, tmp_path: Path) -> Callable[..., Page]:
+    """The page of a run of 20 new objects, of which a sample was drawn."""
+    copy = shutil.copytree(directory, tmp_path / "run")
+    objects = many(open_run(copy), 20).assign(status="new")
+
+    def make(answers: list[str | None], *, seed: Any = 7) -> Page:
+        drawn = objects["id"].tolist()[: len(answers)]
+        store.write_json(copy / "sample.json", {"ids": drawn, "of": 20, "seed": seed})
+        reviewed = [*answers, *["false"] * (20 - len(answers))]
+        return Page(page(with_list(open_run(copy), objects.assign(reviewed=reviewed))))
+
+    return make
+
+
+def test_the_page_tells_what_a_random_sample_implies(sampled: Callable[..., Page]) -> None:
+    words = sampled([*["true"] * 6, *["false"] * 2, "unsure", None]).words
+    assert "of them right, by a sample 75 %, 41 to 93" in words
+    assert (
+        "10 of 20 drawn by chance (seed 7): 6 true, 2 false, 1 unsure, 1 to decide; 75 % are "
+        "landslides, 95 % interval of the whole list 41 to 93 % (Wilson)"
+    ) in words
+
+
+def test_a_sample_that_nobody_decided_about_implies_nothing(sampled: Callable[..., Page]) -> None:
+    words = sampled([None, None]).words
+    assert "of them right, by a sample - %" in words
+    assert "2 of 20 drawn by chance (seed 7): 0 true, 0 false, 0 unsure, 2 to decide" in words
+    assert "interval of the whole list" not in words
+
+
+def test_a_page_without_a_sample_has_no_share(whole: Page) -> None:
+    assert "sample" not in whole.words
+
+
+def test_what_stands_in_the_record_of_a_sample_is_a_text(sampled: Callable[..., Page]) -> None:
+    found = sampled(["true"], seed="<b>7</b>")
+    assert "(seed <b>7</b>)" in found.words
+    assert found.all("b") == []
 
 
 def test_a_run_without_lists_shows_its_pictures(directory: Path, tmp_path: Path) -> None:

@@ -12,8 +12,9 @@ import pytest
 
 from lspipe.cli import main
 from lspipe.errors import StoreError, UsageError
-from lspipe.evaluate.sample import draw, implied
-from lspipe.evaluate.spread import wilson
+from lspipe.evaluate.sample import draw
+from lspipe.runs.opened import open_run
+from lspipe.schema.sampled import wilson
 from tests.reviewing import decide, inventory_of, make_run
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ def test_what_was_decided_about_the_sample_holds_for_the_list(
             file.execute("UPDATE sample SET reviewed = ? WHERE id = ?", (answer, name))
         file.commit()
     assert main(["review", str(run), str(run / "sample.gpkg")]) == 0
-    sample = implied(run)
+    sample = open_run(run).sample
     assert (sample.true, sample.false, sample.unsure, sample.left) == (6, 2, 1, 1)
     assert sample.precision == 0.75
     assert sample.interval == wilson(6, 8)
@@ -80,7 +81,7 @@ def test_decisions_about_other_rows_do_not_count(run: Path) -> None:
     others = sorted(set(gpd.read_parquet(run / "inventory.parquet")["id"]) - set(rows(path)))
     decide(run / "inventory.gpkg", dict.fromkeys(others, "false"))
     assert main(["review", str(run)]) == 0
-    assert implied(run).left == 5
+    assert open_run(run).sample.left == 5
 
 
 def test_a_second_sample_would_let_a_person_choose(run: Path) -> None:
@@ -105,4 +106,10 @@ def test_a_list_without_new_landslides_has_no_sample(tmp_path: Path) -> None:
 
 
 def test_without_a_sample_nothing_is_implied(run: Path) -> None:
-    assert implied(run) is None
+    assert open_run(run).sample is None
+
+
+def test_a_damaged_record_of_a_sample_is_named(run: Path) -> None:
+    (run / "sample.json").write_text('{"ids": []}')
+    with pytest.raises(StoreError, match=r"sample\.json: expected ids, of and seed"):
+        _ = open_run(run).sample

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from types import SimpleNamespace
 
 import geopandas as gpd
@@ -11,8 +10,9 @@ import pytest
 import shapely
 
 import lspipe
-from lspipe.runs import pipeline, steps, stream, summary
+from lspipe.runs import pipeline, steps, stream, summary, timings
 from lspipe.runs.prepare import prepare
+from lspipe.runs.status import status
 from lspipe.workflow import Workflow
 from tests.stored import compute_here
 from tests.worlds import add_scene, ground, make_world
@@ -39,6 +39,27 @@ def test_windows_are_added_up_over_killed_calls_and_blocks_done_twice(tmp_path):
         "needed": 10 + 21 + 30 + 40,
         "run": 10 + 6 + 3 + 4,
     }
+
+
+def test_a_clock_adds_up_its_stages_and_what_lies_between_them(monkeypatch):
+    moments = iter([10, 11, 14, 20, 21, 25])
+    monkeypatch.setattr(timings, "time", SimpleNamespace(perf_counter=lambda: next(moments)))
+    clock = timings.Clock({"search": 2})
+    for _ in range(2):
+        with clock.stage("blocks"):
+            pass
+    assert clock.stages == {"search": 2, "blocks": 3 + 1}
+    assert clock.seconds == 2 + (25 - 10)
+
+
+def test_a_plan_that_was_made_before_the_run_counts(world):
+    lspipe.plan(Workflow.from_file(world.workflow))
+    planned = run_json(world)
+    assert planned["timings"].keys() == {"search", "plan"}
+    planned["timings"]["search"] = 9.0
+    (world.run / "run.json").write_text(json.dumps(planned))
+    run(world)
+    assert run_json(world)["timings"]["search"] == 9.0
 
 
 def test_a_run_without_blocks_ran_no_windows(tmp_path):
@@ -120,18 +141,31 @@ def test_a_run_warns_of_what_the_plan_warns_of(world):
 def test_calls_add_up_to_a_run(world, monkeypatch):
     part = run(world, limit=1)
     assert (part.state, part.done, part.skipped, part.total) == ("partial", 2, 0, 8)
-    clock = time.time
-    # It jumps by an hour between the beginning and the end of the second call.
-    jumps = iter([0])
-    jumping = SimpleNamespace(time=lambda: clock() + next(jumps, 3600))
-    monkeypatch.setattr(pipeline, "time", jumping)
     content = run_json(world)
     assert content["seconds"] >= 0
-    (world.run / "run.json").write_text(json.dumps(content | {"seconds": 5000.0}))
+    assert set(content["timings"]) == set(timings.STAGES)
+    earlier = {
+        "seconds": 5000.0,
+        "timings": {**content["timings"], "search": 70.0, "blocks": 400.0},
+    }
+    (world.run / "run.json").write_text(json.dumps(content | earlier))
+    # The listing of the second call takes an hour.
+    moment, write = [0.0], pipeline.listing.write
+    monkeypatch.setattr(timings, "time", SimpleNamespace(perf_counter=lambda: moment[0]))
+
+    def slow(*asked):
+        moment[0] += 3600
+        return write(*asked)
+
+    monkeypatch.setattr(pipeline.listing, "write", slow)
     rest = run(world)
     assert (rest.state, rest.done, rest.skipped, rest.total) == ("finished", 6, 2, 8)
     content = run_json(world)
-    assert content["seconds"] == pytest.approx(5000 + 3600, abs=200)
+    assert content["seconds"] == 5000 + 3600
+    assert content["timings"]["listing"] == earlier["timings"]["listing"] + 3600
+    # A call that resumes does not search.
+    assert (content["timings"]["search"], content["timings"]["blocks"]) == (70, 400)
+    assert status(world.run)["timings"] == content["timings"]
     assert content["windows"]["needed"] == content["windows"]["run"] > 8
     assert content["counts"] == {
         "total": 8, "done": 6, "skipped": 2, "failed": 0, "objects": {"new": 1, "persistent": 1},

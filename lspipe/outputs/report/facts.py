@@ -46,6 +46,7 @@ def head(run: Run, listed: gpd.GeoDataFrame) -> dict[str, Any]:
         "total": f"{len(listed):,}",
         "observed": None if share is None else f"{100 * share:.1f}",
         "observed_on": "on both dates" if run.is_two_date else "",
+        "sample": _sampled(run),
         "partial": _partial(run),
         "is_listed": _is_listed(run),
         "simulated": any(SIMULATED in name.upper() for name in _scenes(run)),
@@ -53,6 +54,28 @@ def head(run: Run, listed: gpd.GeoDataFrame) -> dict[str, Any]:
         "failures": grouped(record.get("failures", [])),
         "credit": credit(run),
         "made": f"lspipe {record.get('versions', {}).get('lspipe', '')}".strip(),
+    }
+
+
+def _sampled(run: Run) -> dict[str, str] | None:
+    """Return the share of landslides that a random sample implies, in percent, and how."""
+    sample = run.sample if _is_listed(run) else None
+    if sample is None:
+        return None
+    told = (
+        f"{sample.drawn:,} of {sample.of:,} drawn by chance (seed {sample.seed}): {sample.true:,} "
+        f"true, {sample.false:,} false, {sample.unsure:,} unsure, {sample.left:,} to decide"
+    )
+    if sample.gone:
+        told += f", {sample.gone:,} not in the list any more"
+    if sample.precision is None or sample.interval is None:
+        return {"told": told, "share": "-", "between": ""}
+    low, high = sample.interval
+    return {
+        "told": f"{told}; {100 * sample.precision:.0f} % are landslides, 95 % interval of the "
+        f"whole list {100 * low:.0f} to {100 * high:.0f} % (Wilson)",
+        "share": f"{100 * sample.precision:.0f}",
+        "between": f"{100 * low:.0f} to {100 * high:.0f}",
     }
 
 
@@ -176,12 +199,16 @@ def _model(run: Run) -> list[tuple[str, str]]:
         item = models.read_item(name if is_shipped else Path(run.record["folder"]) / name)
     except (LspipeError, KeyError):
         return rows
+    threshold = run.workflow.get("change", {}).get("threshold")
     if models.digest(item) == facts.get("sha256"):
         rows[1:1] = [
             ("what it is", item.description),
             ("not for", item.not_for),
             ("channels", " ".join(item.bands)),
-            ("landslide", f"probability above {item.threshold:g}"),
+            (
+                "landslide",
+                f"probability above {item.threshold if threshold is None else threshold:g}",
+            ),
         ]
     return rows
 
@@ -191,6 +218,9 @@ def _timings(run: Run) -> list[tuple[str, str]]:
     rows = []
     if record.get("seconds"):
         rows.append(("time", _duration(record["seconds"])))
+    if record.get("timings"):
+        stages = [f"{name} {_duration(each)}" for name, each in record["timings"].items()]
+        rows.append(("of which", ", ".join(stages)))
     windows = record.get("windows")
     if windows:
         rows.append(("windows", f"{windows['run']} of {windows['needed']} through the network"))

@@ -1,0 +1,102 @@
+"""Models for real scenes that lack bands of the shipped ones: each judges a pixel by itself.
+
+They stand for what a user brings: a torch module in a module of their own, named in a model item as
+"tests.pixel_models:BareSoil", which the workers of a run import by that name.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import torch
+from torch import nn
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+class BareSoil(nn.Module):
+    """A logistic of NDVI, pixel by pixel: 0.5 where NDVI is `middle`, more where it is lower."""
+
+    bands: ClassVar = ("B02", "B03", "B04", "B08")
+
+    def __init__(self, in_channels: int, *, steepness: float = 15.0, middle: float = 0.4) -> None:
+        super().__init__()
+        if in_channels != len(self.bands):
+            raise ValueError(f"found {in_channels} channels: expected {', '.join(self.bands)}")
+        self.steepness = steepness
+        self.middle = middle
+
+    def forward(self, reflectance: torch.Tensor) -> torch.Tensor:
+        """Turn (N, 4, w, w) surface reflectance into (N, 1, w, w) probabilities."""
+        red, near = reflectance[:, 2:3].clamp(min=0), reflectance[:, 3:4].clamp(min=0)
+        ndvi = (near - red) / (near + red).clamp(min=1e-3)
+        return torch.sigmoid(self.steepness * (self.middle - ndvi))
+
+
+class BurnScore(nn.Module):
+    """Half of 1 - NBR, the normalised burn ratio (NIR - SWIR2) / (NIR + SWIR2), pixel by pixel."""
+
+    bands: ClassVar = ("B08", "B12")
+
+    def __init__(self, in_channels: int) -> None:
+        super().__init__()
+        if in_channels != len(self.bands):
+            raise ValueError(f"found {in_channels} channels: expected {', '.join(self.bands)}")
+
+    def forward(self, reflectance: torch.Tensor) -> torch.Tensor:
+        """Turn (N, 2, w, w) surface reflectance into (N, 1, w, w) scores, 0..1."""
+        near, short = reflectance[:, :1], reflectance[:, 1:]
+        burn_ratio = (near - short) / (near + short).clamp(min=1e-4)
+        return ((1 - burn_ratio) / 2).clamp(0, 1)
+
+
+Model = type[BareSoil] | type[BurnScore]
+
+
+def write_item(path: Path, model: Model = BareSoil, *, window: int = 64) -> Path:
+    """Write the item of one of these models; its id is the name of the file."""
+    bands = list(model.bands)
+    layout = {"data_type": "float32", "dim_order": ["batch", "bands", "height", "width"]}
+    properties: dict[str, Any] = {
+        "description": str(model.__doc__),
+        "datetime": None,
+        "start_datetime": "2015-06-23T00:00:00Z",
+        "end_datetime": "2100-01-01T00:00:00Z",
+        "mlm:name": path.stem,
+        "mlm:architecture": "an index of each pixel",
+        "mlm:tasks": ["semantic-segmentation"],
+        "mlm:input": [
+            {
+                "name": "surface reflectance",
+                "bands": bands,
+                "input": {"shape": [-1, len(bands), window, window], **layout},
+            }
+        ],
+        "mlm:output": [
+            {
+                "name": "probability",
+                "tasks": ["semantic-segmentation"],
+                "result": {"shape": [-1, 1, window, window], **layout},
+                "classification:classes": [{"value": 1, "name": "found"}],
+            }
+        ],
+        "lspipe:architecture": f"{__name__}:{model.__name__}",
+        "lspipe:scaling": {"kind": "identity"},
+        "lspipe:overlap": 0.25,
+        "lspipe:tta": "d4",
+        "lspipe:not_for": "anything but tests",
+    }
+    document = {
+        "type": "Feature",
+        "stac_version": "1.1.0",
+        "stac_extensions": ["https://stac-extensions.github.io/mlm/v1.5.0/schema.json"],
+        "id": path.stem,
+        "geometry": None,
+        "properties": properties,
+        "links": [],
+        "assets": {"model": {"href": "pixel_models.py", "roles": ["mlm:model", "mlm:source_code"]}},
+    }
+    path.write_text(json.dumps(document), encoding="utf-8")
+    return path
