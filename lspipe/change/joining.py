@@ -23,7 +23,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import combinations
+from itertools import combinations, islice
 from typing import TYPE_CHECKING
 
 import geopandas as gpd
@@ -66,6 +66,37 @@ class TileMap:
     name: str
     geobox: GeoBox
     """Its grid, in its native UTM."""
+
+
+@dataclass(frozen=True)
+class _Facts:
+    """What decides how the parts of a tile are joined, (n,) each.
+
+    They are asked for object by object, which takes a table a hundred times as long.
+    """
+
+    table: gpd.GeoDataFrame
+    """The inventory of the tile."""
+    status: NDArray[np.str_]
+    n_px: NDArray[np.int64]
+    lon: NDArray[np.float64]
+    lat: NDArray[np.float64]
+    is_whole: NDArray[np.bool_]
+    """Neither cut by the edge of the tile, nor with or beside a pixel that was not observed."""
+
+    @classmethod
+    def of(cls, table: gpd.GeoDataFrame) -> _Facts:
+        """Take them from the inventory of a tile."""
+        is_cut = table["tile_edge"].to_numpy(bool)
+        is_hidden = table["undetermined_fraction"].to_numpy() > 0
+        return cls(
+            table=table,
+            status=table["status"].to_numpy(str),
+            n_px=table["n_px"].to_numpy(),
+            lon=table["lon"].to_numpy(),
+            lat=table["lat"].to_numpy(),
+            is_whole=~is_cut & ~is_hidden,
+        )
 
 
 def join_tiles(
@@ -113,13 +144,14 @@ def join_tiles(
     is_large = (np.bincount(groups, area) * 1.01 >= min_area_m2)[groups]
     members = np.flatnonzero(~is_lone & is_large)
     members = members[np.argsort(groups[members], kind="stable")]
+    facts = [_Facts.of(table) for table in tables]
     for inside in np.split(members, np.flatnonzero(np.diff(groups[members])) + 1):
         parts = {
-            int(tile): tables[tile].iloc[inside[owner[inside] == tile] - starts[tile]]
+            int(tile): inside[owner[inside] == tile] - starts[tile]
             for tile in np.unique(owner[inside])
         }
         if parts:
-            done += _one_object(parts, tiles)
+            done += _one_object(parts, facts, tiles)
     joined = pd.DataFrame(pd.concat([table for table in done if len(table)] or done[:1]))
     joined = joined[joined["area_m2"] >= min_area_m2].sort_values("id", ignore_index=True)
     return mark_grown(as_inventory(joined, more=more, crs=4326))
@@ -160,42 +192,64 @@ def _same_objects(one: gpd.GeoDataFrame, two: gpd.GeoDataFrame) -> NDArray[np.in
 
 
 def _one_object(
-    parts: Mapping[int, gpd.GeoDataFrame], tiles: Sequence[TileMap]
+    parts: Mapping[int, NDArray[np.int64]], facts: Sequence[_Facts], tiles: Sequence[TileMap]
 ) -> list[gpd.GeoDataFrame]:
-    """Return the row, in EPSG:4326, for the parts of one object by tile number.
+    """Return the row, in EPSG:4326, for the parts of one object: rows of tables by tile number.
 
     Several rows where the chosen tile shows parts of different status side by side, or where no
     tile shows the whole object: then the status with the most pixels comes first, and each next
     one keeps only what the earlier rows do not cover.
     """
-    known = {tile: table[table["status"] != "undetermined"] for tile, table in parts.items()}
-    known = {tile: table for tile, table in known.items() if len(table)} or dict(parts)
-    plain = pd.concat([pd.DataFrame(table.drop(columns="geometry")) for table in known.values()])
-    if np.ptp(plain["lon"]) > HALF_GLOBE:  # parts on both sides of the date line
-        plain["lon"] %= 360
-    lon, lat = (float(np.average(plain[axis], weights=plain["n_px"])) for axis in ("lon", "lat"))
+    known = {tile: rows[facts[tile].status[rows] != "undetermined"] for tile, rows in parts.items()}
+    known = {tile: rows for tile, rows in known.items() if len(rows)} or dict(parts)
+    lon, lat = _middle(known, facts)
     nearest = sorted(known, key=lambda tile: (_distance(tiles[tile], lon, lat), tiles[tile].name))
-    whole = [tile for tile in nearest if _is_whole(known[tile], tiles[tile], known)]
-    chosen = whole[:1] or nearest
-    statuses = plain.groupby("status")["n_px"].sum().sort_values(ascending=False, kind="stable")
-    rows: list[gpd.GeoDataFrame] = []
-    for status in statuses.index:
-        same = {tile: known[tile][known[tile]["status"] == status] for tile in chosen}
-        same = {tile: table for tile, table in same.items() if len(table)}
-        if same:
-            rows += _merged(same, tiles, without=rows if len(chosen) > 1 else [])
-    return rows
+    whole = (tile for tile in nearest if _is_whole(tile, known, facts, tiles))
+    chosen = list(islice(whole, 1)) or nearest
+    found: list[gpd.GeoDataFrame] = []
+    for status in _by_pixels(known, facts):
+        same = {tile: known[tile][facts[tile].status[known[tile]] == status] for tile in chosen}
+        tables = {tile: facts[tile].table.iloc[rows] for tile, rows in same.items() if len(rows)}
+        if tables:
+            found += _merged(tables, tiles, without=found if len(chosen) > 1 else [])
+    return found
+
+
+def _middle(parts: Mapping[int, NDArray[np.int64]], facts: Sequence[_Facts]) -> tuple[float, float]:
+    """Return longitude and latitude in the middle of parts, weighted by their pixels."""
+    lon, lat, n_px = (
+        np.concatenate([getattr(facts[tile], name)[rows] for tile, rows in parts.items()])
+        for name in ("lon", "lat", "n_px")
+    )
+    if np.ptp(lon) > HALF_GLOBE:  # parts on both sides of the date line
+        lon %= 360
+    return float(np.average(lon, weights=n_px)), float(np.average(lat, weights=n_px))
+
+
+def _by_pixels(parts: Mapping[int, NDArray[np.int64]], facts: Sequence[_Facts]) -> list[str]:
+    """Return the statuses of parts, that with the most pixels first, else by name."""
+    pixels: dict[str, int] = {}
+    for tile, rows in parts.items():
+        for status, n_px in zip(facts[tile].status[rows], facts[tile].n_px[rows], strict=True):
+            pixels[str(status)] = pixels.get(str(status), 0) + int(n_px)
+    return sorted(pixels, key=lambda status: (-pixels[status], status))
 
 
 def _is_whole(
-    table: gpd.GeoDataFrame, tile: TileMap, parts: Mapping[int, gpd.GeoDataFrame]
+    tile: int,
+    parts: Mapping[int, NDArray[np.int64]],
+    facts: Sequence[_Facts],
+    tiles: Sequence[TileMap],
 ) -> bool:
     """Return whether a tile observed all of an object and its rim on both dates."""
-    if table["tile_edge"].any() or (table["undetermined_fraction"] > 0).any():
+    if not facts[tile].is_whole[parts[tile]].all():
         return False
-    grid = _grid_outline(tile, table.crs).buffer(abs(tile.geobox.resolution.x) / 2)
-    moved = [part.geometry.to_crs(table.crs).to_numpy() for part in parts.values()]
-    return bool(shapely.covers(grid, np.concatenate(moved)).all())
+    crs, geobox = facts[tile].table.crs, tiles[tile].geobox
+    grid = _grid_outline(geobox, crs).buffer(abs(geobox.resolution.x) / 2)
+    return all(
+        shapely.covers(grid, facts[other].table.geometry.iloc[rows].to_crs(crs).to_numpy()).all()
+        for other, rows in parts.items()
+    )
 
 
 def _merged(
@@ -235,7 +289,7 @@ def _merged(
         row[name] = pd.array([",".join(sorted(names)) or None], dtype="string")
     if "aoi_edge" in row:
         row["aoi_edge"] = table["aoi_edge"].any()
-    grids = shapely.union_all([_grid_outline(tiles[number], crs) for number in parts])
+    grids = shapely.union_all([_grid_outline(tiles[number].geobox, crs) for number in parts])
     row["tile_edge"] = shapely.dwithin(outline, grids.boundary, math.sqrt(pixel) / 2)
     if "tile_edge_m" in row:
         _join_evidence(row, table)
@@ -256,12 +310,13 @@ def _join_evidence(row: gpd.GeoDataFrame, table: gpd.GeoDataFrame) -> None:
             row[name] = table[name].min()
 
 
-def _grid_outline(tile: TileMap, crs: CRS) -> shapely.Polygon:
-    """Return the outline of a tile's grid in another CRS."""
-    west, south, east, north = tile.geobox.extent.boundingbox
+@lru_cache(maxsize=4096)
+def _grid_outline(geobox: GeoBox, crs: CRS) -> shapely.Polygon:
+    """Return the outline of a grid in another CRS."""
+    west, south, east, north = geobox.extent.boundingbox
     # Straight edges of one zone bend in another: 1 km apart, vertices follow to a millimetre.
     grid = shapely.segmentize(shapely.box(west, south, east, north), 1000)
-    native = gpd.GeoSeries([grid], crs=tile.geobox.crs)
+    native = gpd.GeoSeries([grid], crs=geobox.crs)
     moved: shapely.Polygon = native.to_crs(crs).iloc[0]
     return moved
 
