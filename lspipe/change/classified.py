@@ -38,11 +38,17 @@ class Classified:
     """Codes of the later, or only, date."""
     kinds: NDArray[np.uint8]
     """`objects.Kind` numbers."""
-    is_unseen: NDArray[np.bool_]
-    """True = not observed on both dates, or on the only one."""
+    state: NDArray[np.uint8] | None
+    """`State` numbers; None for a map of one date."""
     transform: Affine
     """Pixel (column, row) corners to coordinates; north up."""
     crs: CRS
+
+    def is_unseen(self, rows: slice) -> NDArray[np.bool_]:
+        """Return which pixels of some rows were not observed on both dates, or the only one."""
+        if self.state is None:
+            return np.asarray(self.after[rows] == CODE_NODATA)
+        return np.asarray(self.state[rows] == State.UNDETERMINED)
 
 
 def classify(
@@ -70,7 +76,7 @@ def classify(
         before=None,
         after=codes,
         kinds=kinds_of_detection(codes, threshold=threshold_code(threshold)),
-        is_unseen=codes == CODE_NODATA,
+        state=None,
         transform=transform,
         crs=crs,
     )
@@ -101,7 +107,7 @@ def _change(change: xr.Dataset, *, connectivity: int, block: int | tuple[int, in
         before=before,
         after=after,
         kinds=kinds,
-        is_unseen=state == State.UNDETERMINED,
+        state=state,
         transform=transform,
         crs=crs,
     )

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from lspipe.change.components import Components
+
 Role = Literal["before", "after"]
 
 NONE = np.iinfo(np.int64).min
@@ -51,7 +53,7 @@ class Layers(Protocol):
 class Surveyed:
     """One tile: its objects, its maps, and what was stored of its dates; arrays are (y, x)."""
 
-    labels: NDArray[np.int32]
+    objects: Components
     kinds: NDArray[np.uint8]
     """`objects.Kind` numbers."""
     before: NDArray[np.uint16] | None
@@ -90,7 +92,7 @@ class View:
     @cached_property
     def wide(self) -> slice:
         """The rows of this strip and all rows from which a distance may count."""
-        height = self.tile.labels.shape[0]
+        height = self.tile.objects.shape[0]
         rows = self.strip.rows
         return slice(max(rows.start - FARTHEST_PX, 0), min(rows.stop + FARTHEST_PX, height))
 
@@ -246,7 +248,7 @@ def _to_water(view: View, at: Places) -> NDArray[np.int64]:
 
     A pixel without a class says nothing where no water was found: there may be some.
     """
-    water = np.zeros((view.wide.stop - view.wide.start, view.tile.labels.shape[1]), bool)
+    water = np.zeros((view.wide.stop - view.wide.start, view.tile.objects.shape[1]), bool)
     for role in ("before", "after"):
         layer = view.tile.layers(role, "scl", view.wide)
         if layer is not None:
@@ -265,7 +267,7 @@ def _to_area_edge(view: View, at: Places) -> NDArray[np.int64]:
 
 def _to_tile_edge(view: View, at: Places) -> NDArray[np.int64]:
     """Return the squared distance to the first pixel outside of the tile."""
-    height, width = view.tile.labels.shape
+    height, width = view.tile.objects.shape
     row = at.row + view.strip.rows.start
     tall = np.minimum(row + 1, height - row)
     broad = np.minimum(at.column + 1, width - at.column)
@@ -339,7 +341,7 @@ def gather(tile: Surveyed, count: int, *, rows: int) -> pd.DataFrame:
         time, where nothing says.
     """
     sums = {name: column.reduce(count) for name, column in EVIDENCE.items()}
-    for strip in strips(tile.labels, rows):
+    for strip in strips(tile.objects, rows):
         view = View(tile, strip)
         for name, column in EVIDENCE.items():
             places: Places = getattr(strip, column.where)

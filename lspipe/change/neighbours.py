@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from lspipe.change.components import Components
+
 FARTHEST_PX = 50
 """Distances are measured up to this many pixels, 500 m: a strip needs no more rows than these
 around it."""
@@ -41,25 +43,23 @@ class Places:
 
 @dataclass(frozen=True)
 class Strip:
-    """Some rows of a raster of labels, and the pixels of its objects there."""
+    """Some rows of a tile, and the pixels of its objects there."""
 
-    labels: NDArray[np.int32]
-    """(y, x) of the whole tile, 0 = no object."""
+    objects: Components
+    """Of the whole tile."""
     rows: slice
 
     @cached_property
     def inside(self) -> Places:
         """The pixels of each object."""
-        flat = self.labels[self.rows].ravel()
-        pixels = np.flatnonzero(flat)
-        row, column = np.divmod(pixels, self.labels.shape[1])
-        return Places(flat[pixels].astype(np.int64) - 1, row, column)
+        index, pixels = self.objects.pixels(self.rows)
+        return Places(index, *np.divmod(pixels, self.objects.shape[1]))
 
     @cached_property
     def around(self) -> Places:
         """The pixels of each object and their eight neighbours, each once."""
         rim = _joined([self._beside(step) for step in _SIDES + _CORNERS])
-        height, width = self.rows.stop - self.rows.start, self.labels.shape[1]
+        height, width = self.rows.stop - self.rows.start, self.objects.shape[1]
         # Sorted, and not np.unique, which takes six times as long by hashes (numpy 2.3).
         key = np.sort((rim.index * height + rim.row) * width + rim.column)
         rest, column = np.divmod(key[np.diff(key, prepend=-1) > 0], width)
@@ -72,31 +72,34 @@ class Strip:
         return _joined([self._beside(step) for step in _SIDES])
 
     @cached_property
-    def _near(self) -> tuple[NDArray[np.int32], NDArray[np.int64], NDArray[np.int64]]:
-        """Owner, row in the strip, and column of object pixels here and one row on both sides."""
-        first = max(self.rows.start - 1, 0)
-        flat = self.labels[first : self.rows.stop + 1].ravel()
-        pixels = np.flatnonzero(flat)
-        row, column = np.divmod(pixels, self.labels.shape[1])
-        return flat[pixels], row + (first - self.rows.start), column
+    def _labels(self) -> NDArray[np.int32]:
+        """(y, x) of the strip: 0 = no object, else its number from 1."""
+        return self.objects.painted(self.rows)
+
+    @cached_property
+    def _near(self) -> Places:
+        """Object pixels here and one row on both sides."""
+        height, width = self.objects.shape
+        near = slice(max(self.rows.start - 1, 0), min(self.rows.stop + 1, height))
+        index, pixels = self.objects.pixels(near)
+        row, column = np.divmod(pixels, width)
+        return Places(index, row + (near.start - self.rows.start), column)
 
     def _beside(self, step: tuple[int, int]) -> Places:
         """Return the pixels of this strip that are one step from an object and not in it."""
-        owner, row, column = self._near
-        row, column = row + step[0], column + step[1]
-        here = self.labels[self.rows]
-        height, width = here.shape
+        index, row, column = self._near.index, self._near.row + step[0], self._near.column + step[1]
+        height, width = self._labels.shape
         is_here = (row >= 0) & (row < height) & (column >= 0) & (column < width)
-        owner, row, column = owner[is_here], row[is_here], column[is_here]
-        is_other = here[row, column] != owner
-        return Places(owner[is_other].astype(np.int64) - 1, row[is_other], column[is_other])
+        index, row, column = index[is_here], row[is_here], column[is_here]
+        is_other = self._labels[row, column] != index + 1
+        return Places(index[is_other], row[is_other], column[is_other])
 
 
-def strips(labels: NDArray[np.int32], rows: int) -> Iterator[Strip]:
+def strips(objects: Components, rows: int) -> Iterator[Strip]:
     """Yield strips of at most so many rows, from north to south."""
-    height = labels.shape[0]
+    height = objects.shape[0]
     for start in range(0, height, rows):
-        yield Strip(labels, slice(start, min(start + rows, height)))
+        yield Strip(objects, slice(start, min(start + rows, height)))
 
 
 def squared_distances(

@@ -9,20 +9,28 @@ See also: `components.py` (which pixels belong together), `inventory.py` (the ta
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 import rasterio.features
 import shapely
+from affine import Affine
 from pyproj import CRS, Geod, Proj, Transformer
 
+from lspipe.change.components import label
 from lspipe.errors import UsageError
 
 if TYPE_CHECKING:
-    from affine import Affine
     from numpy.typing import NDArray
     from shapely.geometry.base import BaseGeometry
+
+    from lspipe.change.components import Components
+
+ROWS = 1024
+"""Rows in which objects begin that are traced at a time: 45 MB of labels on a Sentinel-2 tile,
+more only for an object that is taller."""
 
 WGS84 = Geod(ellps="WGS84")
 
@@ -44,38 +52,33 @@ def outline(mask: NDArray[np.bool_], transform: Affine) -> shapely.Polygon | sha
         mask: (y, x) bool, at least one True.
         transform: pixel (column, row) corners to coordinates.
     """
-    whole = np.array([[0, 0, *mask.shape]])
-    count = np.array([np.count_nonzero(mask)])
-    found: shapely.Polygon = outlines(mask.astype(np.int32), whole, count, transform)[0]
+    pixels = label(mask)
+    whole = replace(pixels, owner=np.zeros_like(pixels.owner), first=pixels.first[:1])
+    found: shapely.Polygon = outlines(whole, transform)[0]
     return found
 
 
-def outlines(
-    labels: NDArray[np.int32],
-    boxes: NDArray[np.int64],
-    n_px: NDArray[np.int64],
-    transform: Affine,
-) -> NDArray[np.object_]:
-    """Return the valid polygon of each label, with holes, along the pixel edges.
+def outlines(objects: Components, transform: Affine) -> NDArray[np.object_]:
+    """Return the valid polygon of each object, with holes, along the pixel edges.
 
     Parts that touch only at a corner become parts of a MultiPolygon; a ring that touches itself at
     a corner is split, so the result is valid and its area is exactly that of the pixels.
 
     Args:
-        labels: (y, x), 0 = nothing, else 1..n.
-        boxes: (n, 4) first row and column of each label, and those after its last.
-        n_px: (n,) pixels of each label.
+        objects: of a raster.
         transform: pixel (column, row) corners to coordinates.
     """
+    boxes = objects.boxes()
     top, left, bottom, right = boxes.T
     a, e = transform.a, transform.e
     west, north = a * left + transform.c, e * top + transform.f
     # True of most small objects: they need no tracing.
-    is_full = n_px == (bottom - top) * (right - left)
+    is_full = objects.n_px == (bottom - top) * (right - left)
     found: NDArray[np.object_] = np.asarray(
         shapely.box(west, e * (bottom - top) + north, a * (right - left) + west, north)
     )
-    owner, pieces = _traced(labels, is_full)
+    owner, pieces = _traced(objects.select(~is_full), boxes[~is_full])
+    owner = np.flatnonzero(~is_full)[owner]
 
     def place(corners: NDArray[np.float64], of: NDArray[np.int64]) -> NDArray[np.float64]:
         # From the corner of each object, so that it has the same coordinates wherever it is traced.
@@ -95,30 +98,43 @@ def outlines(
 
 
 def _traced(
-    labels: NDArray[np.int32], is_full: NDArray[np.bool_]
+    objects: Components, boxes: NDArray[np.int64]
 ) -> tuple[NDArray[np.int64], NDArray[np.object_]]:
-    """Return the 4-connected pieces of the labels that are not full, in pixels, and whose they are.
+    """Return the 4-connected pieces of objects, in pixels, and the index of the object of each.
 
     4-connected: an 8-connected polygon of GDAL may cross itself at a diagonal contact.
     """
-    wanted = np.concatenate([[False], ~is_full])
-    mask = np.empty(labels.shape, np.bool_)
-    for row in range(len(labels)):  # an index array for the whole would be 1 GB on a tile
-        mask[row] = wanted[labels[row]]
-    owner: list[int] = []
-    piece_of_ring: list[int] = []
-    ring_of_corner: list[int] = []
-    corners: list[tuple[float, float]] = []
-    for geometry, value in rasterio.features.shapes(labels, mask=mask, connectivity=4):
-        for ring in geometry["coordinates"]:
-            ring_of_corner += [len(piece_of_ring)] * len(ring)
-            piece_of_ring.append(len(owner))
-            corners += ring
-        owner.append(int(value) - 1)
-    rings = np.asarray(
-        shapely.linearrings(np.array(corners).reshape(-1, 2), indices=ring_of_corner)
-    )
-    return np.array(owner, np.int64), np.asarray(shapely.polygons(rings, indices=piece_of_ring))
+    owners, pieces = [np.zeros(0, np.int64)], [np.zeros(0, np.object_)]
+    top, bottom = boxes[:, 0], boxes[:, 2]
+    # By the row in which objects begin, so that none is cut and no raster of the whole is needed.
+    for start in range(0, objects.shape[0], ROWS):
+        begins_here = (top >= start) & (top < start + ROWS)
+        if begins_here.any():
+            here = objects.select(begins_here)
+            labels = here.painted(slice(start, int(bottom[begins_here].max())))
+            value, outline = _shapes(labels, Affine.translation(0, start))
+            owners.append(np.flatnonzero(begins_here)[value - 1])
+            pieces.append(outline)
+    return np.concatenate(owners), np.concatenate(pieces)
+
+
+def _shapes(
+    values: NDArray[Any], transform: Affine
+) -> tuple[NDArray[np.int64], NDArray[np.object_]]:
+    """Return the value and the polygon of each 4-connected piece of what is not zero."""
+    found: list[int] = []
+    rings, piece_of_ring = [np.zeros((0, 2))], []
+    for geometry, value in rasterio.features.shapes(
+        values, mask=values > 0, connectivity=4, transform=transform
+    ):
+        # An array for each ring: lists of all corners would take ten times the memory.
+        rings += [np.array(ring) for ring in geometry["coordinates"]]
+        piece_of_ring += [len(found)] * len(geometry["coordinates"])
+        found.append(int(value))
+    ring_of_corner = np.repeat(np.arange(len(rings) - 1), [len(ring) for ring in rings[1:]])
+    lines = shapely.linearrings(np.concatenate(rings), indices=ring_of_corner)
+    polygons = np.asarray(shapely.polygons(np.asarray(lines), indices=piece_of_ring), np.object_)
+    return np.array(found, np.int64), polygons
 
 
 def outlines_by_value(
@@ -130,15 +146,17 @@ def outlines_by_value(
         values: (y, x) uint8, 0 = nothing.
         transform: pixel (column, row) corners to coordinates.
     """
-    pieces: dict[int, list[BaseGeometry]] = {}
-    for geometry, value in rasterio.features.shapes(
-        values, mask=values > 0, connectivity=4, transform=transform
-    ):
-        pieces.setdefault(int(value), []).append(shapely.geometry.shape(geometry))
-    return {
-        value: shapely.MultiPolygon(shapely.get_parts([_polygonal(found)]).tolist())
-        for value, found in sorted(pieces.items())
-    }
+    value, pieces = _shapes(values, transform)
+    is_valid = shapely.is_valid(pieces)
+    found: dict[int, shapely.MultiPolygon] = {}
+    for one in np.unique(value).tolist():
+        same = value == one
+        if is_valid[same].all():
+            found[one] = shapely.multipolygons(shapely.orient_polygons(pieces[same]))
+        else:
+            whole = _polygonal(pieces[same].tolist())
+            found[one] = shapely.MultiPolygon(shapely.get_parts([whole]).tolist())
+    return found
 
 
 def measures(geometries: NDArray[Any], crs: CRS) -> pd.DataFrame:
