@@ -85,6 +85,15 @@ class View:
             known[role, name] = self.tile.layers(role, name, self.strip.rows)
         return known[role, name]
 
+    def scene_classes(self, role: Role) -> tuple[NDArray[Any] | None, NDArray[Any] | None]:
+        """Return the scene classes of a date on the rows of this strip, and on those of `wide`."""
+        known = self._layers
+        if (role, "wide") not in known:
+            known[role, "wide"] = self.tile.layers(role, "scl", self.wide)
+        wide = known[role, "wide"]
+        rows = self.strip.rows
+        return (None if wide is None else wide[self.lead :][: rows.stop - rows.start]), wide
+
     @cached_property
     def _layers(self) -> dict[tuple[str, str], NDArray[Any] | None]:
         return {}
@@ -222,7 +231,7 @@ def _is_class(view: View, at: Places, name: str) -> NDArray[np.int64]:
     """Return 1 where a scene class is that on either date, 0 where another is known."""
     found = np.full(len(at.row), NONE)
     for role in ("before", "after"):
-        layer = view.layer(role, "scl")
+        layer, _ = view.scene_classes(role)
         if layer is not None:
             here = layer[at.row, at.column]
             is_it = (here == SCL_CLASSES[name]).astype(np.int64)
@@ -250,7 +259,7 @@ def _to_water(view: View, at: Places) -> NDArray[np.int64]:
     """
     water = np.zeros((view.wide.stop - view.wide.start, view.tile.objects.shape[1]), bool)
     for role in ("before", "after"):
-        layer = view.tile.layers(role, "scl", view.wide)
+        _, layer = view.scene_classes(role)
         if layer is not None:
             water |= layer == SCL_CLASSES["water"]
     distance = squared_distances(at, water, view.lead)
@@ -342,6 +351,8 @@ def gather(tile: Surveyed, count: int, *, rows: int) -> pd.DataFrame:
     """
     sums = {name: column.reduce(count) for name, column in EVIDENCE.items()}
     for strip in strips(tile.objects, rows):
+        if not len(strip.around.index):
+            continue
         view = View(tile, strip)
         for name, column in EVIDENCE.items():
             places: Places = getattr(strip, column.where)

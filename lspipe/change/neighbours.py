@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.spatial import cKDTree
 
+from lspipe.preprocess.masks import spread
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -116,17 +118,31 @@ def squared_distances(
         (n,) at most `FARTHEST_PX` squared, which also stands for farther and for none.
     """
     found = np.full(len(places.row), FARTHEST_PX**2, np.int64)
+    if not targets.any() or not len(found):
+        return found
+    row, column = places.row + first_row, places.column
+    asked = np.flatnonzero(_is_in_reach(targets)[row // FARTHEST_PX, column // FARTHEST_PX])
     # The nearest target of a pixel outside lies on the rim of the targets.
     rim = np.argwhere(targets & ~_is_surrounded(targets))
-    if not len(rim) or not len(found):
-        return found
-    points = np.stack([places.row + first_row, places.column], axis=1)
+    points = np.stack([row[asked], column[asked]], axis=1)
     distance = np.asarray(cKDTree(rim).query(points, distance_upper_bound=FARTHEST_PX)[0])
     is_near = np.isfinite(distance)
     # Squares of pixels are whole numbers, so that no rounding is left.
-    found[is_near] = np.rint(distance[is_near] ** 2).astype(np.int64)
-    found[targets[points[:, 0], points[:, 1]]] = 0
+    found[asked[is_near]] = np.rint(distance[is_near] ** 2).astype(np.int64)
+    found[targets[row, column]] = 0
     return found
+
+
+def _is_in_reach(targets: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Return, by cells of `FARTHEST_PX`, where a target lies in the cell or in one beside it.
+
+    In all others each pixel is farther from a target than counts, as most of a tile is.
+    """
+    cells = np.zeros([-(-length // FARTHEST_PX) for length in targets.shape], np.bool_)
+    for row in range(cells.shape[0]):
+        has_target = targets[row * FARTHEST_PX : (row + 1) * FARTHEST_PX].any(axis=0)
+        cells[row] = np.logical_or.reduceat(has_target, np.arange(0, len(has_target), FARTHEST_PX))
+    return spread(cells, 1)
 
 
 def _is_surrounded(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:

@@ -102,7 +102,7 @@ def _seeds(
 
 
 def _is_above(codes: NDArray[np.uint16], threshold: int) -> NDArray[np.bool_]:
-    return (codes > threshold) & (codes != CODE_NODATA)
+    return np.asarray((codes > threshold) & (codes != CODE_NODATA))
 
 
 def _paint(kinds: NDArray[np.uint8], found: Components, kind: Kind) -> None:
@@ -114,7 +114,7 @@ def _paint(kinds: NDArray[np.uint8], found: Components, kind: Kind) -> None:
 def kinds_of_detection(codes: NDArray[np.uint16], *, threshold: int) -> NDArray[np.uint8]:
     """Return DETECTED where a map of one date is above the threshold and observed."""
     found = (codes > threshold) & (codes != CODE_NODATA)
-    return found * np.uint8(Kind.DETECTED)
+    return np.asarray(found * np.uint8(Kind.DETECTED))
 
 
 def summarise(

@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from lspipe.runs.plan import Plan, TilePlan
+    from lspipe.runs.plan import Plan
+    from lspipe.runs.store import Grid
     from lspipe.schema import Part
 
 TOLERATED_PX = 0.3
@@ -44,23 +45,19 @@ Shifts = dict[str, Shift | None]
 """Per tile how far `after` lies from `before`; None where it cannot be told."""
 
 
-def measure(run: Path, plan: Plan) -> Shifts:
-    """Estimate the shift between the two dates of every tile; empty where none is asked for.
+def refuse(shifts: Shifts) -> None:
+    """Refuse dates that lie too far apart.
 
     Args:
-        run: a run directory whose blocks are all, or in part, done.
-        plan: of the run.
+        shifts: of `of_tile`, per tile.
 
     Raises:
         UsageError: the dates of a tile lie too far apart to be compared.
     """
-    if not plan.is_two_date or plan.workflow.change.register == "none":
-        return {}
-    shifts = {tile.tile.name: of_tile(run, tile) for tile in plan.tiles}
     far = [
         f"{name} by {_words(shift)}"
         for name, shift in shifts.items()
-        if shift is not None and shift.length_px > LARGEST_PX
+        if shift is not None and is_too_far(shift)
     ]
     if far:
         raise UsageError(
@@ -68,25 +65,34 @@ def measure(run: Path, plan: Plan) -> Shifts:
             f"expected at most {LARGEST_PX:g} px; take other scenes (dates, search.exclude), or "
             "compare them as they are with `change: {register: none}`"
         )
-    return shifts
 
 
-def of_tile(run: Path, tile: TilePlan) -> Shift | None:
-    """Estimate how far `after` lies from `before` on one tile; None where it cannot be told."""
-    roles = np.array(tile.grid.roles)
+def is_too_far(shift: Shift | None) -> bool:
+    """Return whether two dates must not be compared."""
+    return shift is not None and shift.length_px > LARGEST_PX
+
+
+def of_tile(run: Path, grid: Grid) -> Shift | None:
+    """Estimate how far `after` lies from `before` on one tile; None where it cannot be told.
+
+    Args:
+        run: a run directory in which the blocks of the tile are all, or in part, done.
+        grid: of the tile.
+    """
+    roles = np.array(grid.roles)
     steps = [np.flatnonzero(roles == role) for role in ("before", "after")]
     if not all(each.size for each in steps):
         return None
-    return estimate(_pictures(run, tile, steps))
+    return estimate(_pictures(run, grid, steps))
 
 
 def on_one_ground(
-    plan: Plan, codes: Mapping[str, NDArray[np.uint16]], shift: Shift | None
+    codes: Mapping[str, NDArray[np.uint16]], shift: Shift | None, *, is_swapped: bool
 ) -> dict[str, NDArray[np.uint16]]:
     """Return the maps of a tile as they are compared: the later one moved where it must be."""
     if shift is None or shift.length_px <= TOLERATED_PX:
         return dict(codes)
-    if plan.workflow.dates.is_swapped:
+    if is_swapped:
         return {**codes, "before": moved(codes["before"], shift.reversed())}
     return {**codes, "after": moved(codes["after"], shift)}
 
@@ -133,22 +139,22 @@ def _words(shift: Shift) -> str:
 
 
 def _pictures(
-    run: Path, tile: TilePlan, steps: list[NDArray[np.intp]]
+    run: Path, grid: Grid, steps: list[NDArray[np.intp]]
 ) -> Iterator[tuple[NDArray[np.float32], NDArray[np.float32]]]:
     """Yield both pictures of each window in which enough was observed."""
-    seen = _observed(run, tile, steps)
+    seen = _observed(run, grid, steps)
     for place in places(_frame(seen)):
         if seen[place].mean() >= LEAST_SHARE:
-            before, after = (_picture(run, tile.tile.name, each, place) for each in steps)
+            before, after = (_picture(run, grid.tile, each, place) for each in steps)
             yield before, after
 
 
-def _observed(run: Path, tile: TilePlan, steps: list[NDArray[np.intp]]) -> NDArray[np.bool_]:
+def _observed(run: Path, grid: Grid, steps: list[NDArray[np.intp]]) -> NDArray[np.bool_]:
     """Return the pixels that both dates observed."""
-    seen = np.ones(tile.tile.geobox.shape, bool)
-    for top in range(0, len(seen), tile.grid.chunk):
-        rows = slice(top, top + tile.grid.chunk)
-        quality = store.read(run, DETECTIONS, tile.tile.name, "quality", (slice(None), rows))
+    seen = np.ones(grid.geobox.shape, bool)
+    for top in range(0, len(seen), grid.chunk):
+        rows = slice(top, top + grid.chunk)
+        quality = store.read(run, DETECTIONS, grid.tile, "quality", (slice(None), rows))
         for each in steps:
             seen[rows] &= (quality[each] == 0).any(axis=0)
     return seen
