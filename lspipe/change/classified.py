@@ -6,7 +6,7 @@ See also: `objects.py` (the kinds), `inventory.py` (from here to a table).
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
@@ -18,6 +18,8 @@ from lspipe.errors import UsageError
 from lspipe.schema import CODE_NODATA, State, threshold_code, to_codes
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from affine import Affine
     from numpy.typing import NDArray
     from pyproj import CRS
@@ -38,11 +40,17 @@ class Classified:
     """Codes of the later, or only, date."""
     kinds: NDArray[np.uint8]
     """`objects.Kind` numbers."""
-    is_unseen: NDArray[np.bool_]
-    """True = not observed on both dates, or on the only one."""
+    state: NDArray[np.uint8] | None
+    """`State` numbers; None for a map of one date."""
     transform: Affine
     """Pixel (column, row) corners to coordinates; north up."""
     crs: CRS
+
+    def is_unseen(self, rows: slice) -> NDArray[np.bool_]:
+        """Return which pixels of some rows were not observed on both dates, or the only one."""
+        if self.state is None:
+            return np.asarray(self.after[rows] == CODE_NODATA)
+        return np.asarray(self.state[rows] == State.UNDETERMINED)
 
 
 def classify(
@@ -66,13 +74,57 @@ def classify(
     array = on_grid(map_or_change, name=_MAP)
     codes = _codes(array)
     crs, transform = _grid(array)
+    return classified_detection(codes, threshold=threshold, transform=transform, crs=crs)
+
+
+def classified_detection(
+    codes: NDArray[np.uint16], *, threshold: float, transform: Affine, crs: CRS
+) -> Classified:
+    """Classify the map of one date; threshold is a probability."""
     return Classified(
         before=None,
         after=codes,
         kinds=kinds_of_detection(codes, threshold=threshold_code(threshold)),
-        is_unseen=codes == CODE_NODATA,
+        state=None,
         transform=transform,
         crs=crs,
+    )
+
+
+def classified_change(
+    before: NDArray[np.uint16],
+    after: NDArray[np.uint16],
+    state: NDArray[np.uint8],
+    rules: Mapping[str, Any],
+    *,
+    transform: Affine,
+    crs: CRS,
+    connectivity: int = 8,
+    block: int | tuple[int, int] = BLOCK,
+) -> Classified:
+    """Classify two dates of one grid.
+
+    Args:
+        before: (y, x) codes, 65535 = not observed.
+        after: likewise.
+        state: (y, x) `State` numbers of both.
+        rules: `ChangeSpec.attrs` of the comparison: `threshold` and `tolerance_px`.
+        transform: pixel (column, row) corners to coordinates; north up.
+        crs: projected, in metres.
+        connectivity: 8 or 4.
+        block: pixels labelled at a time; never changes the result.
+    """
+    kinds = kinds_of_change(
+        before,
+        after,
+        state,
+        threshold=threshold_code(rules["threshold"]),
+        tolerance_px=int(rules["tolerance_px"]),
+        connectivity=connectivity,
+        block=block,
+    )
+    return Classified(
+        before=before, after=after, kinds=kinds, state=state, transform=transform, crs=crs
     )
 
 
@@ -87,23 +139,15 @@ def _change(change: xr.Dataset, *, connectivity: int, block: int | tuple[int, in
     maps = {name: on_grid(change[name], name=_MAP) for name in ("before", "after", "state")}
     crs, transform = _grid(maps["after"])
     before, after = _codes(maps["before"]), _codes(maps["after"])
-    state = np.asarray(maps["state"].values)
-    kinds = kinds_of_change(
+    return classified_change(
         before,
         after,
-        state,
-        threshold=threshold_code(change.attrs["threshold"]),
-        tolerance_px=int(change.attrs["tolerance_px"]),
-        connectivity=connectivity,
-        block=block,
-    )
-    return Classified(
-        before=before,
-        after=after,
-        kinds=kinds,
-        is_unseen=state == State.UNDETERMINED,
+        np.asarray(maps["state"].values),
+        {str(name): value for name, value in change.attrs.items()},
         transform=transform,
         crs=crs,
+        connectivity=connectivity,
+        block=block,
     )
 
 

@@ -64,6 +64,22 @@ def change_codes(
     return state
 
 
+def changes(
+    before: NDArray[np.uint16], after: NDArray[np.uint16], spec: ChangeSpec
+) -> tuple[NDArray[np.uint8], NDArray[np.int16]]:
+    """Return what happened to each pixel, and after - before.
+
+    Args:
+        before: as in `change_codes`.
+        after: as in `change_codes`.
+        spec: the rules.
+
+    Returns:
+        `State` numbers, uint8, and gain, int16 x 1e-4 with -32768 where a date was not observed.
+    """
+    return change_codes(before, after, spec), _gain_codes(before, after)
+
+
 def compare(
     before: xr.DataArray,
     after: xr.DataArray,

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from lspipe.change.components import Components
+
 Role = Literal["before", "after"]
 
 NONE = np.iinfo(np.int64).min
@@ -51,7 +53,7 @@ class Layers(Protocol):
 class Surveyed:
     """One tile: its objects, its maps, and what was stored of its dates; arrays are (y, x)."""
 
-    labels: NDArray[np.int32]
+    objects: Components
     kinds: NDArray[np.uint8]
     """`objects.Kind` numbers."""
     before: NDArray[np.uint16] | None
@@ -83,6 +85,15 @@ class View:
             known[role, name] = self.tile.layers(role, name, self.strip.rows)
         return known[role, name]
 
+    def scene_classes(self, role: Role) -> tuple[NDArray[Any] | None, NDArray[Any] | None]:
+        """Return the scene classes of a date on the rows of this strip, and on those of `wide`."""
+        known = self._layers
+        if (role, "wide") not in known:
+            known[role, "wide"] = self.tile.layers(role, "scl", self.wide)
+        wide = known[role, "wide"]
+        rows = self.strip.rows
+        return (None if wide is None else wide[self.lead :][: rows.stop - rows.start]), wide
+
     @cached_property
     def _layers(self) -> dict[tuple[str, str], NDArray[Any] | None]:
         return {}
@@ -90,7 +101,7 @@ class View:
     @cached_property
     def wide(self) -> slice:
         """The rows of this strip and all rows from which a distance may count."""
-        height = self.tile.labels.shape[0]
+        height = self.tile.objects.shape[0]
         rows = self.strip.rows
         return slice(max(rows.start - FARTHEST_PX, 0), min(rows.stop + FARTHEST_PX, height))
 
@@ -220,7 +231,7 @@ def _is_class(view: View, at: Places, name: str) -> NDArray[np.int64]:
     """Return 1 where a scene class is that on either date, 0 where another is known."""
     found = np.full(len(at.row), NONE)
     for role in ("before", "after"):
-        layer = view.layer(role, "scl")
+        layer, _ = view.scene_classes(role)
         if layer is not None:
             here = layer[at.row, at.column]
             is_it = (here == SCL_CLASSES[name]).astype(np.int64)
@@ -246,9 +257,9 @@ def _to_water(view: View, at: Places) -> NDArray[np.int64]:
 
     A pixel without a class says nothing where no water was found: there may be some.
     """
-    water = np.zeros((view.wide.stop - view.wide.start, view.tile.labels.shape[1]), bool)
+    water = np.zeros((view.wide.stop - view.wide.start, view.tile.objects.shape[1]), bool)
     for role in ("before", "after"):
-        layer = view.tile.layers(role, "scl", view.wide)
+        _, layer = view.scene_classes(role)
         if layer is not None:
             water |= layer == SCL_CLASSES["water"]
     distance = squared_distances(at, water, view.lead)
@@ -265,7 +276,7 @@ def _to_area_edge(view: View, at: Places) -> NDArray[np.int64]:
 
 def _to_tile_edge(view: View, at: Places) -> NDArray[np.int64]:
     """Return the squared distance to the first pixel outside of the tile."""
-    height, width = view.tile.labels.shape
+    height, width = view.tile.objects.shape
     row = at.row + view.strip.rows.start
     tall = np.minimum(row + 1, height - row)
     broad = np.minimum(at.column + 1, width - at.column)
@@ -339,7 +350,9 @@ def gather(tile: Surveyed, count: int, *, rows: int) -> pd.DataFrame:
         time, where nothing says.
     """
     sums = {name: column.reduce(count) for name, column in EVIDENCE.items()}
-    for strip in strips(tile.labels, rows):
+    for strip in strips(tile.objects, rows):
+        if not len(strip.around.index):
+            continue
         view = View(tile, strip)
         for name, column in EVIDENCE.items():
             places: Places = getattr(strip, column.where)

@@ -20,14 +20,13 @@ import geopandas as gpd
 import numpy as np
 import pandas as pd
 import xarray as xr
-from scipy import ndimage
 
-from lspipe.change.classified import Classified, classify
-from lspipe.change.components import BLOCK, Components, label
+from lspipe.change.classified import classify
+from lspipe.change.components import BLOCK, label
 from lspipe.change.evidence import EVIDENCE, Mean, Surveyed, gather
 from lspipe.change.growth import mark_grown
 from lspipe.change.neighbours import strips
-from lspipe.change.objects import select, summarise
+from lspipe.change.objects import summarise
 from lspipe.change.outlines import measures, outlines
 from lspipe.schema import INVENTORY_COLUMNS, check_inventory
 from lspipe.schema.columns import COLUMNS
@@ -38,6 +37,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from pyproj import CRS
 
+    from lspipe.change.classified import Classified
+    from lspipe.change.components import Components
     from lspipe.change.evidence import Layers
 
 
@@ -119,15 +120,35 @@ def delineate(
         0  detected    12
     """
     scene = classify(map_or_change, threshold=threshold, connectivity=connectivity, block=block)
+    return whole_objects(
+        scene,
+        min_area_m2=min_area_m2,
+        connectivity=connectivity,
+        provenance=provenance or _dates_of(map_or_change),
+        area=area,
+        layers=layers,
+        block=block,
+    )
+
+
+def whole_objects(
+    scene: Classified,
+    *,
+    min_area_m2: float = 0,
+    connectivity: int = 8,
+    provenance: Provenance,
+    area: NDArray[np.bool_] | None = None,
+    layers: Layers | None = None,
+    block: int | tuple[int, int] = BLOCK,
+) -> gpd.GeoDataFrame:
+    """Turn classified pixels into whole objects; arguments and result are those of `delineate`."""
     found = label(scene.kinds, block=block, connectivity=connectivity)
-    statistics = summarise(found, scene.kinds, scene.before, scene.after)
     pixel_m2 = abs(scene.transform.a * scene.transform.e)
     # 3 % of slack over the grid's area: the geodesic area is known once there is an outline.
-    wanted = statistics["n_px"].to_numpy() * pixel_m2 * 1.03 >= min_area_m2
-    found = select(found, wanted)
-    statistics = statistics[wanted].reset_index(drop=True)
+    found = found.select(found.n_px * pixel_m2 * 1.03 >= min_area_m2)
     rows = block if isinstance(block, int) else block[0]
-    traced = _trace(scene, found, statistics["n_px"].to_numpy(), area, rows)
+    statistics = summarise(found, scene.kinds, scene.before, scene.after)
+    traced = _trace(scene, found, area, rows)
     measured = measures(traced["geometry"].to_numpy(), scene.crs)
     columns = [statistics, traced, measured]
     more = ["tile_edge"] if area is None else ["tile_edge", "aoi_edge"]
@@ -136,7 +157,7 @@ def delineate(
         more += EVIDENCE
     table = pd.concat(columns, axis=1)
     table["confidence"] = table["evidence"] * (1 - table["undetermined_fraction"])
-    table = _describe(table, provenance or _dates_of(map_or_change), scene.crs)
+    table = _describe(table, provenance, scene.crs)
     table = table[table["area_m2"] >= min_area_m2].sort_values("id", ignore_index=True)
     listed = as_inventory(table, more=more, crs=scene.crs)
     return mark_grown(listed, pixel=abs(scene.transform.a))
@@ -159,29 +180,22 @@ def as_inventory(table: pd.DataFrame, *, more: list[str], crs: CRS | int) -> gpd
 
 
 def _trace(
-    scene: Classified,
-    found: Components,
-    n_px: NDArray[np.int64],
-    area: NDArray[np.bool_] | None,
-    rows: int,
+    scene: Classified, found: Components, area: NDArray[np.bool_] | None, rows: int
 ) -> pd.DataFrame:
     """Return outline, corner of the first pixel, edge flags and unobserved share per object."""
     height, width = scene.kinds.shape
     grid = scene.transform
-    spans = ndimage.find_objects(found.labels)
-    boxes = np.array([(y.start, x.start, y.stop, x.stop) for y, x in spans], np.int64).reshape(
-        -1, 4
-    )
+    boxes = found.boxes()
     row, column = np.divmod(found.first, width)
     unseen, leaves = Mean(found.count), np.zeros(found.count, bool)
-    for strip in strips(found.labels, rows):
+    for strip in strips(found, rows):
         at = strip.around
-        unseen.add(at.index, scene.is_unseen[strip.rows][at.row, at.column].astype(np.int64))
+        unseen.add(at.index, scene.is_unseen(strip.rows)[at.row, at.column].astype(np.int64))
         if area is not None:
             leaves[at.index[~area[strip.rows][at.row, at.column]]] = True
     return pd.DataFrame(
         {
-            "geometry": outlines(found.labels, boxes, n_px, grid),
+            "geometry": outlines(found, grid),
             "x": grid.c + column * grid.a,
             "y": grid.f + row * grid.e,
             "tile_edge": (boxes[:, :2] == 0).any(axis=1)
@@ -201,7 +215,7 @@ def _evidence(
     rows: int,
 ) -> pd.DataFrame:
     tile = Surveyed(
-        labels=found.labels,
+        objects=found,
         kinds=scene.kinds,
         before=scene.before,
         after=scene.after,

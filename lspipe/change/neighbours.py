@@ -15,10 +15,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.spatial import cKDTree
 
+from lspipe.preprocess.masks import spread
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from numpy.typing import NDArray
+
+    from lspipe.change.components import Components
 
 FARTHEST_PX = 50
 """Distances are measured up to this many pixels, 500 m: a strip needs no more rows than these
@@ -41,25 +45,23 @@ class Places:
 
 @dataclass(frozen=True)
 class Strip:
-    """Some rows of a raster of labels, and the pixels of its objects there."""
+    """Some rows of a tile, and the pixels of its objects there."""
 
-    labels: NDArray[np.int32]
-    """(y, x) of the whole tile, 0 = no object."""
+    objects: Components
+    """Of the whole tile."""
     rows: slice
 
     @cached_property
     def inside(self) -> Places:
         """The pixels of each object."""
-        flat = self.labels[self.rows].ravel()
-        pixels = np.flatnonzero(flat)
-        row, column = np.divmod(pixels, self.labels.shape[1])
-        return Places(flat[pixels].astype(np.int64) - 1, row, column)
+        index, pixels = self.objects.pixels(self.rows)
+        return Places(index, *np.divmod(pixels, self.objects.shape[1]))
 
     @cached_property
     def around(self) -> Places:
         """The pixels of each object and their eight neighbours, each once."""
         rim = _joined([self._beside(step) for step in _SIDES + _CORNERS])
-        height, width = self.rows.stop - self.rows.start, self.labels.shape[1]
+        height, width = self.rows.stop - self.rows.start, self.objects.shape[1]
         # Sorted, and not np.unique, which takes six times as long by hashes (numpy 2.3).
         key = np.sort((rim.index * height + rim.row) * width + rim.column)
         rest, column = np.divmod(key[np.diff(key, prepend=-1) > 0], width)
@@ -72,31 +74,34 @@ class Strip:
         return _joined([self._beside(step) for step in _SIDES])
 
     @cached_property
-    def _near(self) -> tuple[NDArray[np.int32], NDArray[np.int64], NDArray[np.int64]]:
-        """Owner, row in the strip, and column of object pixels here and one row on both sides."""
-        first = max(self.rows.start - 1, 0)
-        flat = self.labels[first : self.rows.stop + 1].ravel()
-        pixels = np.flatnonzero(flat)
-        row, column = np.divmod(pixels, self.labels.shape[1])
-        return flat[pixels], row + (first - self.rows.start), column
+    def _labels(self) -> NDArray[np.int32]:
+        """(y, x) of the strip: 0 = no object, else its number from 1."""
+        return self.objects.painted(self.rows)
+
+    @cached_property
+    def _near(self) -> Places:
+        """Object pixels here and one row on both sides."""
+        height, width = self.objects.shape
+        near = slice(max(self.rows.start - 1, 0), min(self.rows.stop + 1, height))
+        index, pixels = self.objects.pixels(near)
+        row, column = np.divmod(pixels, width)
+        return Places(index, row + (near.start - self.rows.start), column)
 
     def _beside(self, step: tuple[int, int]) -> Places:
         """Return the pixels of this strip that are one step from an object and not in it."""
-        owner, row, column = self._near
-        row, column = row + step[0], column + step[1]
-        here = self.labels[self.rows]
-        height, width = here.shape
+        index, row, column = self._near.index, self._near.row + step[0], self._near.column + step[1]
+        height, width = self._labels.shape
         is_here = (row >= 0) & (row < height) & (column >= 0) & (column < width)
-        owner, row, column = owner[is_here], row[is_here], column[is_here]
-        is_other = here[row, column] != owner
-        return Places(owner[is_other].astype(np.int64) - 1, row[is_other], column[is_other])
+        index, row, column = index[is_here], row[is_here], column[is_here]
+        is_other = self._labels[row, column] != index + 1
+        return Places(index[is_other], row[is_other], column[is_other])
 
 
-def strips(labels: NDArray[np.int32], rows: int) -> Iterator[Strip]:
+def strips(objects: Components, rows: int) -> Iterator[Strip]:
     """Yield strips of at most so many rows, from north to south."""
-    height = labels.shape[0]
+    height = objects.shape[0]
     for start in range(0, height, rows):
-        yield Strip(labels, slice(start, min(start + rows, height)))
+        yield Strip(objects, slice(start, min(start + rows, height)))
 
 
 def squared_distances(
@@ -113,17 +118,32 @@ def squared_distances(
         (n,) at most `FARTHEST_PX` squared, which also stands for farther and for none.
     """
     found = np.full(len(places.row), FARTHEST_PX**2, np.int64)
+    if not targets.any() or not len(found):
+        return found
+    row, column = places.row + first_row, places.column
+    asked = np.flatnonzero(_is_in_reach(targets)[row // FARTHEST_PX, column // FARTHEST_PX])
     # The nearest target of a pixel outside lies on the rim of the targets.
     rim = np.argwhere(targets & ~_is_surrounded(targets))
-    if not len(rim) or not len(found):
-        return found
-    points = np.stack([places.row + first_row, places.column], axis=1)
+    points = np.stack([row[asked], column[asked]], axis=1)
     distance = np.asarray(cKDTree(rim).query(points, distance_upper_bound=FARTHEST_PX)[0])
     is_near = np.isfinite(distance)
     # Squares of pixels are whole numbers, so that no rounding is left.
-    found[is_near] = np.rint(distance[is_near] ** 2).astype(np.int64)
-    found[targets[points[:, 0], points[:, 1]]] = 0
+    found[asked[is_near]] = np.rint(distance[is_near] ** 2).astype(np.int64)
+    found[targets[row, column]] = 0
     return found
+
+
+def _is_in_reach(targets: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Return, by cells of `FARTHEST_PX`, where a target lies in the cell or in one beside it.
+
+    In all others each pixel is farther from a target than counts, as most of a tile is.
+    """
+    cells = np.zeros([-(-length // FARTHEST_PX) for length in targets.shape], np.bool_)
+    columns = np.arange(0, targets.shape[1], FARTHEST_PX)
+    for row in range(cells.shape[0]):
+        has_target = targets[row * FARTHEST_PX : (row + 1) * FARTHEST_PX].any(axis=0)
+        cells[row] = np.logical_or.reduceat(has_target, columns)
+    return spread(cells, 1)
 
 
 def _is_surrounded(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:

@@ -64,25 +64,57 @@ def kinds_of_change(
         connectivity: 8 or 4.
         block: pixels labelled at a time; never changes the result.
     """
-    is_before = (before > threshold) & (before != CODE_NODATA)
-    is_after = (after > threshold) & (after != CODE_NODATA)
     kinds = np.full(state.shape, Kind.NONE, np.uint8)
-    kinds[is_before | is_after] = Kind.PERSISTENT
-    kinds[(state == State.UNDETERMINED) & (kinds > 0)] = Kind.UNDETERMINED
+    for rows in _strips(state.shape):
+        is_there = _is_above(before[rows], threshold) | _is_above(after[rows], threshold)
+        kinds[rows][is_there] = Kind.PERSISTENT
+        kinds[rows][is_there & (state[rows] == State.UNDETERMINED)] = Kind.UNDETERMINED
     for kind, strong, weak, other in (
-        (Kind.NEW, State.GAIN, State.WEAK_GAIN, is_before),
-        (Kind.VANISHED, State.LOSS, State.WEAK_LOSS, is_after),
+        (Kind.NEW, State.GAIN, State.WEAK_GAIN, before),
+        (Kind.VANISHED, State.LOSS, State.WEAK_LOSS, after),
     ):
-        changed = (state == strong) | (state == weak)
-        seeds = (state == strong) & ~spread(other, tolerance_px)
-        kinds[_reached(changed, seeds, connectivity, block)] = kind
+        changed = np.empty(state.shape, np.bool_)
+        for rows in _strips(state.shape):
+            changed[rows] = (state[rows] == strong) | (state[rows] == weak)
+        found = label(changed, block=block, connectivity=connectivity)
+        has_seed = np.zeros(found.count, np.bool_)
+        has_seed[found.at(_seeds(state, strong, other, threshold, tolerance_px))] = True
+        _paint(kinds, found.select(has_seed), kind)
     return kinds
+
+
+def _seeds(
+    state: NDArray[np.uint8],
+    strong: State,
+    other: NDArray[np.uint16],
+    threshold: int,
+    reach: int,
+) -> NDArray[np.int64]:
+    """Return the flat indices of changed pixels that are far from what the other date shows."""
+    height, width = state.shape
+    found = [np.zeros(0, np.int64)]
+    for rows in _strips(state.shape):
+        top, bottom = max(rows.start - reach, 0), min(rows.stop + reach, height)
+        near = spread(_is_above(other[top:bottom], threshold), reach)
+        is_seed = (state[rows] == strong) & ~near[rows.start - top : rows.stop - top]
+        found.append(np.flatnonzero(is_seed) + rows.start * width)
+    return np.concatenate(found)
+
+
+def _is_above(codes: NDArray[np.uint16], threshold: int) -> NDArray[np.bool_]:
+    return np.asarray((codes > threshold) & (codes != CODE_NODATA))
+
+
+def _paint(kinds: NDArray[np.uint8], found: Components, kind: Kind) -> None:
+    """Write the kind of components into a raster of kinds, in place."""
+    for rows in _strips(kinds.shape):
+        kinds[rows].reshape(-1)[found.pixels(rows)[1]] = kind
 
 
 def kinds_of_detection(codes: NDArray[np.uint16], *, threshold: int) -> NDArray[np.uint8]:
     """Return DETECTED where a map of one date is above the threshold and observed."""
     found = (codes > threshold) & (codes != CODE_NODATA)
-    return np.where(found, Kind.DETECTED, Kind.NONE).astype(np.uint8)
+    return np.asarray(found * np.uint8(Kind.DETECTED))
 
 
 def summarise(
@@ -107,12 +139,11 @@ def summarise(
         a(1-b), vanished b(1-a), persistent ab, else the one probability there is.
     """
     count = found.count
-    kind = kinds.ravel()[found.first]
+    kind = kinds.reshape(-1)[found.first]
     n_px, total, both, gain, evidence = np.zeros((5, count), np.int64)
     largest = np.zeros(count, np.int64)
     for rows in _strips(kinds.shape):
-        pixels = np.flatnonzero(found.labels[rows])
-        index = found.labels[rows].ravel()[pixels] - 1
+        index, pixels = found.pixels(rows)
         a = after[rows].ravel()[pixels].astype(np.int64)
         b = a if before is None else before[rows].ravel()[pixels].astype(np.int64)
         is_both = (a != CODE_NODATA) & (b != CODE_NODATA)
@@ -139,42 +170,10 @@ def summarise(
     )
 
 
-def select(found: Components, wanted: NDArray[np.bool_]) -> Components:
-    """Return only the wanted components, renumbered in order; `found.labels` is overwritten.
-
-    Args:
-        found: all components.
-        wanted: (count,) which to keep.
-    """
-    table = np.zeros(found.count + 1, np.int32)
-    table[1:][wanted] = np.arange(1, np.count_nonzero(wanted) + 1)
-    # In place, strip by strip: a second raster of labels would be 480 MB on a Sentinel-2 tile.
-    for rows in _strips(found.labels.shape):
-        found.labels[rows] = table[found.labels[rows]]
-    return Components(found.labels, found.first[wanted])
-
-
-def _reached(
-    mask: NDArray[np.bool_],
-    seeds: NDArray[np.bool_],
-    connectivity: int,
-    block: int | tuple[int, int],
-) -> NDArray[np.bool_]:
-    """Return the components of a mask that hold a seed."""
-    found = label(mask, block=block, connectivity=connectivity)
-    has_seed = np.zeros(found.count + 1, np.bool_)
-    has_seed[found.labels[seeds]] = True
-    reached = np.zeros(mask.shape, np.bool_)
-    # By strips: an index array is copied to int64, which is 1 GB on a Sentinel-2 tile.
-    for rows in _strips(mask.shape):
-        reached[rows] = has_seed[found.labels[rows]]
-    return reached
-
-
 def _strips(shape: tuple[int, ...]) -> Iterator[slice]:
-    """Yield rows at a time, so that temporaries of 8 bytes a pixel stay under 200 MB a tile."""
+    """Yield rows at a time, so that temporaries of a byte a pixel stay under 12 MB a tile."""
     for start in range(0, shape[0], BLOCK):
-        yield slice(start, start + BLOCK)
+        yield slice(start, min(start + BLOCK, shape[0]))
 
 
 def _sums(index: NDArray[Any], values: NDArray[Any], count: int) -> NDArray[np.int64]:

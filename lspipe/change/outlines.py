@@ -9,20 +9,28 @@ See also: `components.py` (which pixels belong together), `inventory.py` (the ta
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 import rasterio.features
 import shapely
+from affine import Affine
 from pyproj import CRS, Geod, Proj, Transformer
 
+from lspipe.change.components import label
 from lspipe.errors import UsageError
 
 if TYPE_CHECKING:
-    from affine import Affine
     from numpy.typing import NDArray
     from shapely.geometry.base import BaseGeometry
+
+    from lspipe.change.components import Components
+
+ROWS = 1024
+"""Rows in which objects begin that are traced at a time: 45 MB of labels on a Sentinel-2 tile,
+more only for an object that is taller."""
 
 WGS84 = Geod(ellps="WGS84")
 
@@ -44,38 +52,33 @@ def outline(mask: NDArray[np.bool_], transform: Affine) -> shapely.Polygon | sha
         mask: (y, x) bool, at least one True.
         transform: pixel (column, row) corners to coordinates.
     """
-    whole = np.array([[0, 0, *mask.shape]])
-    count = np.array([np.count_nonzero(mask)])
-    found: shapely.Polygon = outlines(mask.astype(np.int32), whole, count, transform)[0]
+    pixels = label(mask)
+    whole = replace(pixels, owner=np.zeros_like(pixels.owner), first=pixels.first[:1])
+    found: shapely.Polygon = outlines(whole, transform)[0]
     return found
 
 
-def outlines(
-    labels: NDArray[np.int32],
-    boxes: NDArray[np.int64],
-    n_px: NDArray[np.int64],
-    transform: Affine,
-) -> NDArray[np.object_]:
-    """Return the valid polygon of each label, with holes, along the pixel edges.
+def outlines(objects: Components, transform: Affine) -> NDArray[np.object_]:
+    """Return the valid polygon of each object, with holes, along the pixel edges.
 
     Parts that touch only at a corner become parts of a MultiPolygon; a ring that touches itself at
     a corner is split, so the result is valid and its area is exactly that of the pixels.
 
     Args:
-        labels: (y, x), 0 = nothing, else 1..n.
-        boxes: (n, 4) first row and column of each label, and those after its last.
-        n_px: (n,) pixels of each label.
+        objects: of a raster.
         transform: pixel (column, row) corners to coordinates.
     """
+    boxes = objects.boxes()
     top, left, bottom, right = boxes.T
     a, e = transform.a, transform.e
     west, north = a * left + transform.c, e * top + transform.f
     # True of most small objects: they need no tracing.
-    is_full = n_px == (bottom - top) * (right - left)
+    is_full = objects.n_px == (bottom - top) * (right - left)
     found: NDArray[np.object_] = np.asarray(
         shapely.box(west, e * (bottom - top) + north, a * (right - left) + west, north)
     )
-    owner, pieces = _traced(labels, is_full)
+    owner, pieces = _traced(objects.select(~is_full), boxes[~is_full])
+    owner = np.flatnonzero(~is_full)[owner]
 
     def place(corners: NDArray[np.float64], of: NDArray[np.int64]) -> NDArray[np.float64]:
         # From the corner of each object, so that it has the same coordinates wherever it is traced.
@@ -95,30 +98,43 @@ def outlines(
 
 
 def _traced(
-    labels: NDArray[np.int32], is_full: NDArray[np.bool_]
+    objects: Components, boxes: NDArray[np.int64]
 ) -> tuple[NDArray[np.int64], NDArray[np.object_]]:
-    """Return the 4-connected pieces of the labels that are not full, in pixels, and whose they are.
+    """Return the 4-connected pieces of objects, in pixels, and the index of the object of each.
 
     4-connected: an 8-connected polygon of GDAL may cross itself at a diagonal contact.
     """
-    wanted = np.concatenate([[False], ~is_full])
-    mask = np.empty(labels.shape, np.bool_)
-    for row in range(len(labels)):  # an index array for the whole would be 1 GB on a tile
-        mask[row] = wanted[labels[row]]
-    owner: list[int] = []
-    piece_of_ring: list[int] = []
-    ring_of_corner: list[int] = []
-    corners: list[tuple[float, float]] = []
-    for geometry, value in rasterio.features.shapes(labels, mask=mask, connectivity=4):
-        for ring in geometry["coordinates"]:
-            ring_of_corner += [len(piece_of_ring)] * len(ring)
-            piece_of_ring.append(len(owner))
-            corners += ring
-        owner.append(int(value) - 1)
-    rings = np.asarray(
-        shapely.linearrings(np.array(corners).reshape(-1, 2), indices=ring_of_corner)
-    )
-    return np.array(owner, np.int64), np.asarray(shapely.polygons(rings, indices=piece_of_ring))
+    owners, pieces = [np.zeros(0, np.int64)], [np.zeros(0, np.object_)]
+    top, bottom = boxes[:, 0], boxes[:, 2]
+    # By the row in which objects begin, so that none is cut and no raster of the whole is needed.
+    for start in range(0, objects.shape[0], ROWS):
+        begins_here = (top >= start) & (top < start + ROWS)
+        if begins_here.any():
+            here = objects.select(begins_here)
+            labels = here.painted(slice(start, int(bottom[begins_here].max())))
+            value, outline = _shapes(labels, Affine.translation(0, start))
+            owners.append(np.flatnonzero(begins_here)[value - 1])
+            pieces.append(outline)
+    return np.concatenate(owners), np.concatenate(pieces)
+
+
+def _shapes(
+    values: NDArray[Any], transform: Affine
+) -> tuple[NDArray[np.int64], NDArray[np.object_]]:
+    """Return the value and the polygon of each 4-connected piece of what is not zero."""
+    found: list[int] = []
+    rings, piece_of_ring = [np.zeros((0, 2))], []
+    for geometry, value in rasterio.features.shapes(
+        values, mask=values > 0, connectivity=4, transform=transform
+    ):
+        # An array for each ring: lists of all corners would take ten times the memory.
+        rings += [np.array(ring) for ring in geometry["coordinates"]]
+        piece_of_ring += [len(found)] * len(geometry["coordinates"])
+        found.append(int(value))
+    ring_of_corner = np.repeat(np.arange(len(rings) - 1), [len(ring) for ring in rings[1:]])
+    lines = shapely.linearrings(np.concatenate(rings), indices=ring_of_corner)
+    polygons = np.asarray(shapely.polygons(np.asarray(lines), indices=piece_of_ring), np.object_)
+    return np.array(found, np.int64), polygons
 
 
 def outlines_by_value(
@@ -130,15 +146,17 @@ def outlines_by_value(
         values: (y, x) uint8, 0 = nothing.
         transform: pixel (column, row) corners to coordinates.
     """
-    pieces: dict[int, list[BaseGeometry]] = {}
-    for geometry, value in rasterio.features.shapes(
-        values, mask=values > 0, connectivity=4, transform=transform
-    ):
-        pieces.setdefault(int(value), []).append(shapely.geometry.shape(geometry))
-    return {
-        value: shapely.MultiPolygon(shapely.get_parts([_polygonal(found)]).tolist())
-        for value, found in sorted(pieces.items())
-    }
+    value, pieces = _shapes(values, transform)
+    is_valid = shapely.is_valid(pieces)
+    found: dict[int, shapely.MultiPolygon] = {}
+    for one in np.unique(value).tolist():
+        same = value == one
+        if is_valid[same].all():
+            found[one] = shapely.multipolygons(shapely.orient_polygons(pieces[same]))
+        else:
+            whole = _polygonal(pieces[same].tolist())
+            found[one] = shapely.MultiPolygon(shapely.get_parts([whole]).tolist())
+    return found
 
 
 def measures(geometries: NDArray[Any], crs: CRS) -> pd.DataFrame:
@@ -160,8 +178,7 @@ def measures(geometries: NDArray[Any], crs: CRS) -> pd.DataFrame:
     """
     area, lon, lat = geodesic_areas(geometries, crs)
     perimeter = shapely.length(geometries)
-    sides = np.array([_rectangle(hull) for hull in shapely.convex_hull(geometries)])
-    length, width = sides.reshape(-1, 2).T
+    length, width = _rectangles(shapely.convex_hull(geometries)).T
     return pd.DataFrame(
         {
             "area_m2": area,
@@ -209,20 +226,35 @@ def minimum_rectangle(geometry: shapely.Geometry) -> tuple[float, float]:
     Source: Freeman & Shapira 1975. QGIS 3.10 and GEOS before 3.12 give larger rectangles (QGIS
     issue 33532), so it is computed here, whatever GEOS is installed.
     """
-    return _rectangle(shapely.convex_hull(geometry))
+    ((length, width),) = _rectangles(np.array([shapely.convex_hull(geometry)])).tolist()
+    return length, width
 
 
-def _rectangle(hull: shapely.Geometry) -> tuple[float, float]:
-    points = shapely.get_coordinates(hull)
+def _rectangles(hulls: NDArray[Any]) -> NDArray[np.float64]:
+    """Return (n, 2) length and width of the smallest-area rectangle around each convex hull."""
+    found = np.empty((len(hulls), 2))
+    corners = shapely.get_num_coordinates(hulls)
+    # Hulls of so many corners at once: one by one takes six times as long.
+    for count in np.unique(corners).tolist():
+        same = np.flatnonzero(corners == count)
+        # In parts, so that many hulls of many corners need no memory of their square.
+        for part in np.array_split(same, -(-len(same) * count**2 // 2**22)):
+            points = shapely.get_coordinates(hulls[part]).reshape(-1, count, 2)
+            found[part] = _sides(points)
+    return found
+
+
+def _sides(points: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return (n, 2) length and width for the corners (n, corners, 2) of closed convex hulls."""
     # Near the origin, so that coordinates of 5 000 000 m cost no digits.
-    points = points - points[0]
-    edges = np.diff(points, axis=0)
-    unit = edges / np.hypot(edges[:, 0], edges[:, 1])[:, None]
-    along = points @ unit.T
-    across = points @ np.stack([-unit[:, 1], unit[:, 0]])
-    sides = np.stack([np.ptp(along, axis=0), np.ptp(across, axis=0)])
-    best = sides[:, np.argmin(sides.prod(axis=0))]
-    return float(best.max()), float(best.min())
+    points = points - points[:, :1]
+    edges = np.diff(points, axis=1)
+    unit = edges / np.hypot(edges[..., 0], edges[..., 1])[..., None]
+    across = np.stack([-unit[..., 1], unit[..., 0]], axis=1)
+    spans = [np.ptp(points @ side, axis=1) for side in (np.swapaxes(unit, 1, 2), across)]
+    best = np.argmin(spans[0] * spans[1], axis=1)[:, None]
+    sides = np.concatenate([np.take_along_axis(span, best, axis=1) for span in spans], axis=1)
+    return np.stack([sides.max(axis=1), sides.min(axis=1)], axis=1)
 
 
 def _polygonal(pieces: list[BaseGeometry]) -> shapely.Polygon | shapely.MultiPolygon:

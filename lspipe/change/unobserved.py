@@ -18,7 +18,7 @@ from lspipe.schema.maps import REASON_NAMES, reasons
 from lspipe.search.degrees import in_degrees
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     import numpy as np
     from numpy.typing import NDArray
@@ -50,12 +50,31 @@ def unobserved(
         (geodesic), `geometry` (MultiPolygon along the pixel edges). Pixels outside the area of
         interest are left out.
     """
+    why = {date: reasons(bits, not_processed=not_processed) for date, bits in quality.items()}
+    if area is not None:
+        for number in why.values():
+            number[~area] = 0
+    return outlined(why, geobox=geobox, tile=tile, acquired=acquired)
+
+
+def outlined(
+    why: Mapping[str, NDArray[np.uint8]],
+    *,
+    geobox: GeoBox,
+    tile: str | None = None,
+    acquired: Mapping[str, Any] | None = None,
+) -> gpd.GeoDataFrame:
+    """Outline pixels by date and reason; arguments and result are those of `unobserved`.
+
+    Args:
+        why: (y, x) uint8 numbers of `schema.maps.reasons` by date, 0 = none.
+        geobox: the tile's grid.
+        tile: its name.
+        acquired: sensing time by date.
+    """
     crs = CRS.from_user_input(geobox.crs)
     rows: list[tuple[Any, ...]] = []
-    for date, bits in quality.items():
-        number = reasons(bits, not_processed=not_processed)
-        if area is not None:
-            number[~area] = 0
+    for date, number in why.items():
         for value, outline in outlines_by_value(number, geobox.affine).items():
             rows.append((tile, date, (acquired or {}).get(date), REASON_NAMES[value - 1], outline))
     table = pd.DataFrame(rows, columns=[name for name in UNOBSERVED if name != "area_m2"])
@@ -67,3 +86,9 @@ def unobserved(
     typed = table.astype({"tile": "string", "date": "string", "reason": "string"})
     found = gpd.GeoDataFrame(typed, geometry=outlines, crs=crs)
     return in_degrees(found[list(UNOBSERVED)])
+
+
+def joined(tables: Sequence[pd.DataFrame]) -> gpd.GeoDataFrame:
+    """Return tables of `unobserved` as one, in order."""
+    filled = [table for table in tables if len(table)] or tables[:1]
+    return gpd.GeoDataFrame(pd.concat(filled, ignore_index=True), geometry="geometry", crs=4326)

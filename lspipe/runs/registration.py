@@ -13,17 +13,14 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-import geopandas as gpd
 import numpy as np
-import pandas as pd
 
 from lspipe.change.moving import moved
 from lspipe.change.registration import LEAST_SHARE, Shift, estimate, places
-from lspipe.change.unobserved import unobserved
 from lspipe.cube.composite import lower_median
 from lspipe.runs import store
 from lspipe.runs.store import DETECTIONS, EVIDENCE
-from lspipe.schema import CODE_NODATA, Quality
+from lspipe.schema import CODE_NODATA
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -31,7 +28,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from lspipe.runs.plan import Plan, TilePlan
+    from lspipe.runs.plan import Plan
+    from lspipe.runs.store import Grid
     from lspipe.schema import Part
 
 TOLERATED_PX = 0.3
@@ -51,29 +49,27 @@ Shifts = dict[str, Shift | None]
 """Per tile how far `after` lies from `before`; None where it cannot be told."""
 
 
-def measure(run: Path, plan: Plan) -> Shifts:
-    """Estimate the shift between the two dates of every tile; empty where none is asked for.
+def is_too_far(shift: Shift | None) -> bool:
+    """Return whether two dates must not be compared."""
+    return shift is not None and shift.length_px > LARGEST_PX
+
+
+def of_tile(run: Path, grid: Grid) -> Shift | None:
+    """Estimate how far `after` lies from `before` on one tile; None where it cannot be told.
 
     Args:
-        run: a run directory whose blocks are all, or in part, done.
-        plan: of the run.
+        run: a run directory in which the blocks of the tile are all, or in part, done.
+        grid: of the tile.
     """
-    if not plan.is_two_date or plan.workflow.change.register == "none":
-        return {}
-    return {tile.tile.name: of_tile(run, tile) for tile in plan.tiles}
-
-
-def of_tile(run: Path, tile: TilePlan) -> Shift | None:
-    """Estimate how far `after` lies from `before` on one tile; None where it cannot be told."""
-    roles = np.array(tile.grid.roles)
+    roles = np.array(grid.roles)
     steps = [np.flatnonzero(roles == role) for role in ("before", "after")]
     if not all(each.size for each in steps):
         return None
-    return estimate(_pictures(run, tile, steps))
+    return estimate(_pictures(run, grid, steps))
 
 
 def on_one_ground(
-    plan: Plan, codes: Mapping[str, NDArray[np.uint16]], shift: Shift | None
+    codes: Mapping[str, NDArray[np.uint16]], shift: Shift | None, *, is_swapped: bool
 ) -> dict[str, NDArray[np.uint16]]:
     """Return the maps of a tile as they are compared: the later one moved where it must be.
 
@@ -81,33 +77,11 @@ def on_one_ground(
     """
     if shift is None or shift.length_px <= TOLERATED_PX:
         return dict(codes)
-    if shift.length_px > LARGEST_PX:
+    if is_too_far(shift):
         return {**codes, "before": np.full_like(codes["before"], CODE_NODATA)}
-    if plan.workflow.dates.is_swapped:
+    if is_swapped:
         return {**codes, "before": moved(codes["before"], shift.reversed())}
     return {**codes, "after": moved(codes["after"], shift)}
-
-
-def with_not_compared(
-    gaps: gpd.GeoDataFrame,
-    tile: TilePlan,
-    codes: Mapping[str, NDArray[np.uint16]],
-    shift: Shift | None,
-) -> gpd.GeoDataFrame:
-    """Add what a tile observed before, and could not be compared, to what it did not observe."""
-    if shift is None or shift.length_px <= LARGEST_PX:
-        return gaps
-    seen = np.where(codes["before"] != CODE_NODATA, Quality.NODATA, 0).astype(np.uint8)
-    found = unobserved(
-        {"before": seen},
-        geobox=tile.tile.geobox,
-        tile=tile.tile.name,
-        area=None if tile.area is None else tile.area[:, :],
-        acquired={step.role: step.time for step in reversed(tile.steps)},
-    ).assign(reason=NOT_COMPARED)
-    tables = [table for table in (gaps, found) if len(table)] or [gaps]
-    joined = pd.concat(tables, ignore_index=True).astype({"reason": "string"})
-    return gpd.GeoDataFrame(joined, crs=gaps.crs)
 
 
 def facts(plan: Plan, shifts: Shifts) -> dict[str, dict[str, Any] | None]:
@@ -150,7 +124,7 @@ def not_compared(found: Mapping[str, Mapping[str, Any] | None]) -> dict[str, str
         f"{LARGEST_PX:g} px, so they were not compared; take other scenes (dates, "
         "search.exclude), or compare them as they are with `change: {register: none}`"
         for name, shift in _shifts(found).items()
-        if shift.length_px > LARGEST_PX
+        if is_too_far(shift)
     }
 
 
@@ -171,22 +145,22 @@ def _words(shift: Shift) -> str:
 
 
 def _pictures(
-    run: Path, tile: TilePlan, steps: list[NDArray[np.intp]]
+    run: Path, grid: Grid, steps: list[NDArray[np.intp]]
 ) -> Iterator[tuple[NDArray[np.float32], NDArray[np.float32]]]:
     """Yield both pictures of each window in which enough was observed."""
-    seen = _observed(run, tile, steps)
+    seen = _observed(run, grid, steps)
     for place in places(_frame(seen)):
         if seen[place].mean() >= LEAST_SHARE:
-            before, after = (_picture(run, tile.tile.name, each, place) for each in steps)
+            before, after = (_picture(run, grid.tile, each, place) for each in steps)
             yield before, after
 
 
-def _observed(run: Path, tile: TilePlan, steps: list[NDArray[np.intp]]) -> NDArray[np.bool_]:
+def _observed(run: Path, grid: Grid, steps: list[NDArray[np.intp]]) -> NDArray[np.bool_]:
     """Return the pixels that both dates observed."""
-    seen = np.ones(tile.tile.geobox.shape, bool)
-    for top in range(0, len(seen), tile.grid.chunk):
-        rows = slice(top, top + tile.grid.chunk)
-        quality = store.read(run, DETECTIONS, tile.tile.name, "quality", (slice(None), rows))
+    seen = np.ones(grid.geobox.shape, bool)
+    for top in range(0, len(seen), grid.chunk):
+        rows = slice(top, top + grid.chunk)
+        quality = store.read(run, DETECTIONS, grid.tile, "quality", (slice(None), rows))
         for each in steps:
             seen[rows] &= (quality[each] == 0).any(axis=0)
     return seen

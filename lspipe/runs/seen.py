@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from lspipe.runs.plan import TilePlan
+    from lspipe.runs.store import Grid
 
 _FILLS = {layer.name: layer.fill for layer in EVIDENCE_LAYERS}
 
@@ -30,7 +30,7 @@ class Seen:
     """What was seen of a tile; see `change.evidence.Layers`."""
 
     run: Path
-    tile: TilePlan
+    grid: Grid
 
     def __call__(self, role: str, name: str, rows: slice) -> NDArray[Any] | None:
         """Return some rows of a layer of a date; None if the run has no such layer.
@@ -39,7 +39,7 @@ class Seen:
         observed it; of scene classes, water where any has it, else snow, else the first that is
         known.
         """
-        steps = np.flatnonzero(np.array(self.tile.grid.roles) == role)
+        steps = np.flatnonzero(np.array(self.grid.roles) == role)
         if not steps.size:
             return None
         part = slice(int(steps[0]), int(steps[-1]) + 1)
@@ -51,16 +51,14 @@ class Seen:
             return np.asarray(layers[0])
         if name == "scl":
             return _merged_classes(layers)
-        quality = store.read(
-            self.run, store.DETECTIONS, self.tile.tile.name, "quality", (part, rows)
-        )[steps - steps[0]]
+        quality = store.read(self.run, store.DETECTIONS, self.grid.tile, "quality", (part, rows))[
+            steps - steps[0]
+        ]
         return _middle(layers, quality, fill=_FILLS[name])
 
     def _read(self, which: str, name: str, part: slice, rows: slice) -> NDArray[Any] | None:
         try:
-            return store.read(
-                self.run, which, self.tile.tile.name, name, (part, ..., rows, slice(None))
-            )
+            return store.read(self.run, which, self.grid.tile, name, (part, ..., rows, slice(None)))
         # A run that an earlier lspipe made, or a store of which a layer was removed.
         except (FileNotFoundError, KeyError):
             return None

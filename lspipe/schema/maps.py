@@ -88,11 +88,14 @@ def reasons(quality: NDArray[np.uint8], *, not_processed: int = 255) -> NDArray[
 
     A failed read without `NODATA` is observed: another item of the acquisition has the pixel.
     """
-    number = np.zeros(quality.shape, np.uint8)
+    # Decided for each of the 256 numbers, and looked up.
+    bits = np.arange(256)
+    table = np.zeros(256, np.uint8)
     for index in range(len(REASON_BITS), 0, -1):
-        number[(quality & REASON_BITS[index - 1]) != 0] = index
-    number[(quality == Quality.READ_ERROR) | ((quality & Quality.OUTSIDE) != 0)] = 0
-    number[quality == not_processed] = len(REASON_NAMES)
+        table[(bits & REASON_BITS[index - 1]) != 0] = index
+    table[(bits == Quality.READ_ERROR) | ((bits & Quality.OUTSIDE) != 0)] = 0
+    table[not_processed] = len(REASON_NAMES)
+    number: NDArray[np.uint8] = table[quality]
     return number
 
 

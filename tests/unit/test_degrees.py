@@ -18,13 +18,13 @@ from xarray import DataArray
 
 from lspipe import outputs
 from lspipe.change.compare import compare
-from lspipe.change.coverage import coverage
+from lspipe.change.coverage import counted, observed_share, outside_of_tiles
 from lspipe.change.inventory import delineate
 from lspipe.change.joining import TileMap, join_tiles
 from lspipe.change.unobserved import unobserved
 from lspipe.outputs.qgis import _bounds
 from lspipe.schema import Quality
-from lspipe.search.areas import Area, footprint, split_at_date_line
+from lspipe.search.areas import Area, centres_on_grid, footprint, split_at_date_line
 from lspipe.search.degrees import in_degrees
 from tests.open_runs import run_of
 from tests.properties import examples
@@ -144,7 +144,9 @@ def test_what_was_not_observed_and_its_share_of_the_area_are_right_on_the_line()
     gaps = unobserved({"before": quality, "after": quality}, geobox=geobox)
     assert all(is_cut(shape) for shape in gaps.geometry)
     area = Area(footprint(geobox), None, "the grid")
-    assert coverage(area, [geobox], [gaps]).observed_share == pytest.approx(0.5, abs=1e-3)
+    count = counted(geobox, lambda part: quality[part] > 0, area=centres_on_grid(area, geobox))
+    no_scene = outside_of_tiles(area, [geobox])
+    assert observed_share([count], 0, no_scene) == pytest.approx(0.5, abs=1e-3)
 
 
 @pytest.mark.parametrize("name", ["geojson", "geoparquet", "gpkg"])

@@ -18,7 +18,7 @@ from lspipe.change.compare import change_codes
 from lspipe.change.spec import ChangeSpec
 from lspipe.models import read_item
 from lspipe.runs import listing, store
-from lspipe.runs.listing import merge_acquisitions
+from lspipe.runs.maps import merge_acquisitions
 from lspipe.schema import CODE_NODATA, Quality
 from tests.stored import store_run
 from tests.worlds import add_scene, ground, make_world

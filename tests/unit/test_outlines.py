@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from unittest.mock import patch
+
 import numpy as np
 import pytest
 import rasterio.features
@@ -13,6 +15,7 @@ from hypothesis.extra import numpy as hnp
 from pyproj import CRS, Geod, Transformer
 from scipy import ndimage
 
+from lspipe.change import outlines as module
 from lspipe.change.components import label
 from lspipe.change.outlines import (
     measures,
@@ -76,13 +79,16 @@ def alone(mask, transform):
 @given(
     hnp.arrays(bool, (8, 9), fill=st.nothing()),
     st.sampled_from([GRID, Affine(9.87, 0, 0.1, 0, -10.03, 1 / 3)]),
+    st.integers(1, 9),
 )
-def test_objects_traced_together_have_the_outlines_of_each_alone_to_the_bit(mask, grid) -> None:
-    labels = label(mask).labels
+def test_objects_traced_together_have_the_outlines_of_each_alone_to_the_bit(
+    mask, grid, rows
+) -> None:
+    objects = label(mask)
+    labels = objects.labels
     spans = ndimage.find_objects(labels)
-    boxes = np.array([(y.start, x.start, y.stop, x.stop) for y, x in spans]).reshape(-1, 4)
-    count = np.bincount(labels.ravel(), minlength=len(spans) + 1)[1:]
-    found = outlines(labels, boxes, count, grid)
+    with patch.object(module, "ROWS", rows):
+        found = outlines(objects, grid)
     for number, span in enumerate(spans):
         corner = grid * Affine.translation(span[1].start, span[0].start)
         expected = alone(labels[span] == number + 1, corner)

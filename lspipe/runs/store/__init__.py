@@ -5,6 +5,7 @@
     detections.zarr  group per tile: probability, quality, done
     evidence.zarr    group per tile: what a person checks a detection with
     change.zarr      group per tile: state, gain (two-date runs)
+    objects/         per tile: its objects and gaps, before tiles are joined
 
 A block is a whole number of Zarr chunks. One task writes it, and its cell of `done` last of all, so
 a block that is marked as done is complete even after a kill.
@@ -36,7 +37,7 @@ from lspipe.runs.store.documents import (
     write_json,
     written,
 )
-from lspipe.runs.store.layers import CHANGE, DETECTIONS, EVIDENCE, NOT_PROCESSED
+from lspipe.runs.store.layers import CHANGE, DETECTIONS, EVIDENCE, NOT_PROCESSED, OBJECTS
 from lspipe.runs.store.locks import holder, is_locked, lock
 from lspipe.runs.store.template import Grid, create, create_change
 
@@ -45,6 +46,7 @@ __all__ = [
     "DETECTIONS",
     "EVIDENCE",
     "NOT_PROCESSED",
+    "OBJECTS",
     "RESERVED",
     "Grid",
     "Layout",

@@ -118,8 +118,10 @@ def read(run: Path, store: str, tile: str, name: str, part: Any = ...) -> NDArra
     return np.asarray(zarr.open_group(run / store / tile, mode="r", zarr_format=3)[name][part])
 
 
-def write_change(run: Path, tile: str, state: NDArray[np.uint8], gain: NDArray[np.int16]) -> None:
-    """Write the change arrays (y, x) of one tile."""
+def write_change(
+    run: Path, tile: str, rows: slice, *, state: NDArray[np.uint8], gain: NDArray[np.int16]
+) -> None:
+    """Write some rows of the change arrays (y, x) of one tile: whole rows of chunks."""
     group = zarr.open_group(run / CHANGE / tile, mode="r+", zarr_format=3)
-    group["state"][...] = state
-    group["gain"][...] = gain
+    group["state"][rows] = state
+    group["gain"][rows] = gain

@@ -9,7 +9,7 @@ from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 from lspipe.errors import StoreError
-from lspipe.runs.store.layers import CHANGE, DETECTIONS, EVIDENCE
+from lspipe.runs.store.layers import CHANGE, DETECTIONS, EVIDENCE, OBJECTS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -87,7 +87,7 @@ _FILES = (
 )
 RESERVED = (
     "run.json", "items.json", "log.jsonl", "reviews.parquet", "unobserved.parquet", DETECTIONS,
-    EVIDENCE, CHANGE,
+    EVIDENCE, CHANGE, OBJECTS,
 )  # fmt: skip
 """What no output may be called."""
 
@@ -111,7 +111,7 @@ def check_directory(run: Path) -> None:
     """
     if not run.exists() or any((run / name).exists() for name in MARKERS):
         return
-    ours = {*_FILES, DETECTIONS, EVIDENCE, CHANGE, _WRITTEN, ".lock", *outputs_of(run)}
+    ours = {*_FILES, DETECTIONS, EVIDENCE, CHANGE, OBJECTS, _WRITTEN, ".lock", *outputs_of(run)}
     others = sorted(
         path.name
         for path in run.iterdir()
@@ -145,7 +145,7 @@ def clear(run: Path) -> None:
     for name, files in folders.items():
         _empty(run / name, [run / file for file in files])
     (run / _WRITTEN).unlink(missing_ok=True)
-    for name in (DETECTIONS, EVIDENCE, CHANGE):
+    for name in (DETECTIONS, EVIDENCE, CHANGE, OBJECTS):
         if (run / name).exists():
             shutil.rmtree(run / name)
 

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 DETECTIONS = "detections.zarr"
 EVIDENCE = "evidence.zarr"
 CHANGE = "change.zarr"
+OBJECTS = "objects"
+"""Folder of the objects and gaps of each tile, before tiles are joined."""
 
 NOT_PROCESSED = 255
 """Fill value of `quality`: every bit set, as in no processed pixel."""

@@ -1,0 +1,340 @@
+"""One tile whose blocks are done -> its change, objects and gaps as files, and a few numbers.
+
+All that is asked is in a `Tail`, which is small and travels; all that is read is the run directory.
+So a tile can be ended in any process, and as soon as its blocks are done.
+
+    change.zarr                        state and gain per pixel (two-date runs)
+    objects/TILE.parquet               its objects, in its UTM, before tiles are joined
+    objects/TILE.unobserved.parquet    what was not observed on it, EPSG:4326
+
+Does not cover: what depends on other tiles (`listing.py`), except which places these observed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import geopandas as gpd
+import numpy as np
+import pandas as pd
+from pyproj import CRS
+from shapely import STRtree
+
+from lspipe import outputs
+from lspipe.change.classified import classified_change, classified_detection
+from lspipe.change.compare import changes
+from lspipe.change.coverage import Counted, counted, seen_by_others
+from lspipe.change.inventory import Provenance, whole_objects
+from lspipe.change.unobserved import joined, outlined
+from lspipe.runs import maps, registration, store
+from lspipe.runs.seen import Seen
+from lspipe.search.areas import centres_on_grid, footprint, near_grid
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from datetime import datetime
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+    from odc.geo.geobox import GeoBox
+
+    from lspipe.change.classified import Classified
+    from lspipe.change.registration import Shift
+    from lspipe.change.spec import ChangeSpec
+    from lspipe.runs.plan import Plan, TilePlan
+    from lspipe.runs.store import Grid
+    from lspipe.schema import Part
+    from lspipe.search.areas import Area, PackedMask
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tail:
+    """What is asked of one tile."""
+
+    grid: Grid
+    rules: ChangeSpec
+    """With its threshold."""
+    dates: tuple[str, ...]
+    """Roles of the workflow: "before" and "after", or "after" alone."""
+    is_swapped: bool
+    """Whether `before` is the later date."""
+    who: Provenance
+    acquired: Mapping[str, datetime]
+    """Time of the first step of each date that has a scene here."""
+    area: PackedMask | None
+    """Pixels that the area of interest touches; None = all."""
+    near: Area | None
+    """The area around this tile; None = all of the tile is inside."""
+    earlier: tuple[GeoBox, ...]
+    """Grids of earlier tiles of the run that overlap this one."""
+    later: tuple[str, ...]
+    """Names of later tiles that do."""
+
+    @property
+    def is_registered(self) -> bool:
+        """Whether it is measured how far the dates lie apart."""
+        return len(self.dates) == 2 and self.rules.register != "none"
+
+
+@dataclass(frozen=True)
+class Tailed:
+    """What the run needs to know of a tile, beside its files."""
+
+    shift: Shift | None
+    """How far its dates lie apart; None where it cannot be told or is not asked."""
+    counted: Counted
+    failed_reads: int
+
+
+def tails_of(plan: Plan) -> dict[str, Tail]:
+    """Return what is asked of every tile of a plan, by name."""
+    grids = [tile.grid.geobox for tile in plan.tiles]
+    outlines = [footprint(grid) for grid in grids]
+    pairs = STRtree(outlines).query(outlines, predicate="intersects").T.tolist()
+    earlier: list[list[GeoBox]] = [[] for _ in grids]
+    later: list[list[str]] = [[] for _ in grids]
+    for one, two in sorted(pairs):
+        if two < one:
+            earlier[one].append(grids[two])
+            later[two].append(plan.tiles[one].grid.tile)
+    return {
+        tile.grid.tile: _tail(plan, tile, tuple(before), tuple(after))
+        for tile, before, after in zip(plan.tiles, earlier, later, strict=True)
+    }
+
+
+def _tail(plan: Plan, tile: TilePlan, earlier: tuple[GeoBox, ...], later: tuple[str, ...]) -> Tail:
+    dates = plan.workflow.dates
+    return Tail(
+        grid=tile.grid,
+        rules=replace(plan.workflow.change, threshold=plan.threshold),
+        dates=tuple(dates.ranges()),
+        is_swapped=dates.is_swapped,
+        who=_provenance(plan, tile),
+        acquired={step.role: step.time for step in reversed(tile.steps)},
+        area=tile.area,
+        near=None if tile.area is None else near_grid(plan.area, tile.grid.geobox),
+        earlier=earlier,
+        later=later,
+    )
+
+
+def _provenance(plan: Plan, tile: TilePlan) -> Provenance:
+    by_role = {
+        role: [step for step in tile.steps if step.role == role] for role in ("before", "after")
+    }
+    times = {role: [step.time for step in steps] for role, steps in by_role.items()}
+    seen = {
+        role: [acquisition.time for step in steps for acquisition in step.acquisitions]
+        for role, steps in by_role.items()
+    }
+    is_swapped = plan.workflow.dates.is_swapped
+    items = {
+        role: tuple(item.id for step in steps for item in step.items)
+        for role, steps in by_role.items()
+    }
+    return Provenance(
+        tile=tile.tile.name,
+        date_before=max(times["before"]) if times["before"] else None,
+        date_after=min(times["after"]) if times["after"] else None,
+        # Composites: a pixel may have been clear only in the first scene before and the last after.
+        event_after=min(seen["before"]) if seen["before"] and not is_swapped else None,
+        event_by=max(seen["after"]) if seen["after"] else None,
+        model_id=plan.model.id,
+        model_sha256=plan.reference.sha256,
+        items_before=items["before"],
+        items_after=items["after"],
+    )
+
+
+# --- a tile -------------------------------------------------------------------------------------
+
+
+def write(run: Path, tail: Tail) -> Tailed:
+    """Compare the dates of a tile, list its objects and gaps, and write them.
+
+    Args:
+        run: a run directory in which the blocks of the tile are all, or in part, done.
+        tail: what is asked.
+    """
+    shift = registration.of_tile(run, tail.grid) if tail.is_registered else None
+    area = None if tail.area is None else tail.area[:, :]
+    _keep(_objects(run, tail, shift, area), _objects_path(run, tail.grid.tile))
+    # Last: outlines of ragged clouds leave many small pieces of memory, which stay with a process.
+    is_compared = not registration.is_too_far(shift)
+    count, failed_reads = _write_gaps(run, tail, area, is_compared=is_compared)
+    return Tailed(shift, count, failed_reads)
+
+
+def seen_elsewhere(run: Path, tail: Tail, others: Mapping[str, Tail]) -> float:
+    """Return the square metres that a tile counts and missed, and that later tiles observed.
+
+    Args:
+        run: a run directory in which the blocks of the tile and of its neighbours are done.
+        tail: of the tile.
+        others: of the tiles of the run whose dates were compared, by name.
+    """
+    area = None if tail.area is None else tail.area[:, :]
+    return seen_by_others(
+        tail.grid.geobox,
+        # Of a tile that was not compared, all is missed.
+        _Unseen(run, tail) if tail.grid.tile in others else _all,
+        [
+            (others[name].grid.geobox, _Unseen(run, others[name]))
+            for name in tail.later
+            if name in others
+        ],
+        area=_counting(tail, area),
+        earlier=tail.earlier,
+    )
+
+
+def objects(run: Path, tile: str) -> gpd.GeoDataFrame:
+    """Read the objects of a tile, in its UTM."""
+    return gpd.read_parquet(_objects_path(run, tile))
+
+
+def gaps(run: Path, tile: str) -> gpd.GeoDataFrame:
+    """Read what was not observed on a tile, EPSG:4326."""
+    return gpd.read_parquet(_gaps_path(run, tile))
+
+
+def _objects_path(run: Path, tile: str) -> Path:
+    return run / store.OBJECTS / f"{tile}.parquet"
+
+
+def _gaps_path(run: Path, tile: str) -> Path:
+    return run / store.OBJECTS / f"{tile}.unobserved.parquet"
+
+
+def _keep(table: gpd.GeoDataFrame, path: Path) -> None:
+    """Write a table as it is, in the CRS it has."""
+    path.parent.mkdir(exist_ok=True)
+    with outputs.whole(path) as partial:
+        table.to_parquet(partial, index=False, compression="zstd", schema_version="1.1.0")
+
+
+@dataclass(frozen=True)
+class _Unseen:
+    """What a tile did not observe; see `change.coverage.Unseen`."""
+
+    run: Path
+    tail: Tail
+
+    def __call__(self, part: Part) -> NDArray[np.bool_]:
+        grid = self.tail.grid
+        dates = [maps.why_unseen(self.run, grid, role, part)[0] for role in self.tail.dates]
+        return np.asarray(np.any(dates, axis=0))
+
+
+def _counting(tail: Tail, touched: NDArray[np.bool_] | None) -> NDArray[np.bool_] | None:
+    """Return the pixels whose centre is in the area; all touched ones if there is none."""
+    if tail.near is None:
+        return touched
+    centres = centres_on_grid(tail.near, tail.grid.geobox)
+    return centres if centres.any() else touched
+
+
+def _all(part: Part) -> NDArray[np.bool_]:
+    """Miss every pixel."""
+    rows, columns = part
+    return np.ones((rows.stop - rows.start, columns.stop - columns.start), np.bool_)
+
+
+def _write_gaps(
+    run: Path, tail: Tail, area: NDArray[np.bool_] | None, *, is_compared: bool
+) -> tuple[Counted, int]:
+    """Write what was not observed, or not compared; return what was, and pixels of failed reads."""
+    grid = tail.grid
+    unseen = np.zeros(grid.geobox.shape, np.bool_)
+    failed_reads = 0
+    tables = []
+    for role in tail.dates:
+        why, failed = _why_unseen(run, grid, role)
+        failed_reads += failed
+        unseen |= why > 0
+        tables.append(_outlined(tail, role, why, area))
+        if role == "before" and not is_compared:
+            seen = (why == 0).astype(np.uint8)
+            not_compared = _outlined(tail, role, seen, area)
+            why_not = pd.array([registration.NOT_COMPARED] * len(not_compared), dtype="string")
+            tables.append(not_compared.assign(reason=why_not))
+            unseen[:] = True
+    _keep(joined(tables), _gaps_path(run, grid.tile))
+    count = counted(
+        grid.geobox, lambda part: unseen[part], area=_counting(tail, area), earlier=tail.earlier
+    )
+    return count, failed_reads
+
+
+def _outlined(
+    tail: Tail, role: str, why: NDArray[np.uint8], area: NDArray[np.bool_] | None
+) -> gpd.GeoDataFrame:
+    grid = tail.grid
+    inside = why if area is None else np.where(area, why, np.uint8(0))
+    return outlined({role: inside}, geobox=grid.geobox, tile=grid.tile, acquired=tail.acquired)
+
+
+def _why_unseen(run: Path, grid: Grid, role: str) -> tuple[NDArray[np.uint8], int]:
+    """Read why a date has gaps, and count its failed reads."""
+    why = np.empty(grid.geobox.shape, np.uint8)
+    failed_reads = 0
+    for rows, part in _chunk_rows(grid):
+        why[rows], failed = maps.why_unseen(run, grid, role, part)
+        failed_reads += failed
+    return why, failed_reads
+
+
+def _codes(run: Path, tail: Tail) -> dict[str, NDArray[np.uint16]]:
+    """Read the maps of all dates."""
+    codes = {role: np.empty(tail.grid.geobox.shape, np.uint16) for role in tail.dates}
+    for rows, part in _chunk_rows(tail.grid):
+        for role, whole in codes.items():
+            whole[rows] = maps.codes(run, tail.grid, role, part)
+    return codes
+
+
+def _chunk_rows(grid: Grid) -> Iterator[tuple[slice, Part]]:
+    """Yield the rows of a row of chunks, and the same rows with all columns."""
+    height, width = grid.geobox.shape
+    for top in range(0, height, grid.chunk):
+        rows = slice(top, min(top + grid.chunk, height))
+        yield rows, (rows, slice(0, width))
+
+
+def _objects(
+    run: Path, tail: Tail, shift: Shift | None, area: NDArray[np.bool_] | None
+) -> gpd.GeoDataFrame:
+    """Return the objects of a tile, and write its change arrays."""
+    codes = registration.on_one_ground(_codes(run, tail), shift, is_swapped=tail.is_swapped)
+    if area is None:
+        # Also if the whole tile is inside: the tables of all tiles need the same flags.
+        area = np.broadcast_to(np.True_, tail.grid.geobox.shape)
+    return whole_objects(
+        _classified(run, tail, codes),
+        provenance=tail.who,
+        area=area,
+        layers=Seen(run, tail.grid),
+        # A whole row of chunks, so that none is read twice.
+        block=tail.grid.chunk,
+    )
+
+
+def _classified(run: Path, tail: Tail, codes: Mapping[str, NDArray[np.uint16]]) -> Classified:
+    geobox = tail.grid.geobox
+    place: dict[str, Any] = {"transform": geobox.affine, "crs": CRS.from_user_input(geobox.crs)}
+    if "before" not in codes:
+        return classified_detection(codes["after"], threshold=tail.rules.limit, **place)
+    state = _compared(run, tail, codes)
+    return classified_change(codes["before"], codes["after"], state, tail.rules.attrs(), **place)
+
+
+def _compared(run: Path, tail: Tail, codes: Mapping[str, NDArray[np.uint16]]) -> NDArray[np.uint8]:
+    """Write state and gain of a tile, a row of chunks at a time, and return the states."""
+    store.create_change(run, tail.grid)
+    state = np.empty(tail.grid.geobox.shape, np.uint8)
+    for rows, _ in _chunk_rows(tail.grid):
+        state[rows], gain = changes(codes["before"][rows], codes["after"][rows], tail.rules)
+        store.write_change(run, tail.grid.tile, rows, state=state[rows], gain=gain)
+    return state
