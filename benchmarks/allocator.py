@@ -7,7 +7,7 @@ Dask starts workers with MALLOC_TRIM_THRESHOLD_=65536, so that the memory of dro
 stay with them. A network frees and takes some megabytes in each of its layers: every one
 is then fetched from the system again, page by page. Windows go through the network in a thread of a
 fresh process, as in a worker, with the C library's own settings, with dask's, and with those that
-local workers of lspipe get (`lspipe.clusters.local.ALLOCATOR`).
+workers of lspipe get (`lspipe.clusters.settings.ALLOCATOR`).
 
 Result, 2026-11-21, an AMD EPYC with AVX512-bf16, one thread, 3 rounds: eager PyTorch takes 4.3 s
 with lspipe's settings, 4.7 s with the C library's own, 7.0 s with dask's: 1.64 times as fast (1.52
@@ -39,7 +39,7 @@ from harness import (
     write_result,
 )
 
-from lspipe.clusters.local import ALLOCATOR
+from lspipe.clusters.settings import ALLOCATOR
 from lspipe.inference.runtimes import use_threads
 
 SETTINGS = {

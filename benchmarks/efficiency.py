@@ -9,7 +9,7 @@ layout, on the same device, but ready-made, and with nothing done with the answe
 turns. Efficiency = time of the network alone / time of the map. The faster the network, the more
 the rest shows: every runtime and precision is measured for itself.
 
-Both are done with the C library's settings of a local worker (`clusters.local.ALLOCATOR`); without
+Both are done with the C library's settings of a worker (`clusters.settings.ALLOCATOR`); without
 them eager PyTorch fetches memory anew for every layer, and what else is taken decides how often.
 
 Targets: >= 95 % on a CPU, >= 92 % on a GPU.
@@ -48,7 +48,7 @@ from harness import (
     write_result,
 )
 
-from lspipe.clusters.local import ALLOCATOR
+from lspipe.clusters.settings import ALLOCATOR
 from lspipe.inference.runtimes import use_threads
 from lspipe.inference.settings import AUTO_BATCH_SIZE, Setting
 

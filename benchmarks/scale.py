@@ -36,9 +36,10 @@ from lspipe import clusters
 from lspipe.clusters import ClusterSpec, ExecutionSpec
 from lspipe.runs import stream, worker
 from lspipe.runs.worker import BlockResult
+from tests.crews import Everyone
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     from distributed import Client
     from harness import Timing
@@ -96,7 +97,6 @@ def stream_tiles(tiles: int) -> Callable[[], dict[str, float]]:
 
     def work() -> dict[str, float]:
         with clusters.start(ClusterSpec(kind="local", workers=2), EXECUTION) as client:
-            slot = clusters.inference_slot(client)
             # Workers import what a task is made of before the clock runs.
             client.gather(client.map(tiny_read, range(100), pure=False))
             client.run(tiny_block, 0, "nothing")
@@ -104,7 +104,8 @@ def stream_tiles(tiles: int) -> Callable[[], dict[str, float]]:
             began = time.perf_counter()
             outcome = stream.compute(
                 client,
-                _batches(tiles, slot),
+                _batches(tiles),
+                crew=Everyone(client),
                 retries=0,
                 max_in_flight=None,
                 report=lambda *_, **__: known.append(_known_tasks(client)),
@@ -120,15 +121,15 @@ def _known_tasks(client: Client) -> int:
     return len(client.cluster.scheduler.tasks)
 
 
-def _batches(tiles: int, slot: dict[str, int]) -> Iterator[stream.StepTasks]:
+def _batches(tiles: int) -> Iterator[stream.StepTasks]:
     indices = tuple(divmod(number, SIDE) for number in range(SIDE**2))
     for tile in range(tiles):
-        yield stream.StepTasks(f"tile-{tile}", 0, indices, partial(_tasks, f"tile-{tile}", slot))
+        yield stream.StepTasks(f"tile-{tile}", 0, indices, partial(_tasks, f"tile-{tile}"))
 
 
-def _tasks(tile: str, slot: dict[str, int]) -> list[Any]:
+def _tasks(tile: str, slot: Mapping[str, int]) -> list[Any]:
     reads = [dask.delayed(tiny_read, pure=False)(number) for number in range(SIDE**2)]
-    with dask.annotate(resources=slot):
+    with dask.annotate(resources=dict(slot)):
         return [dask.delayed(tiny_block, pure=False)(read, tile) for read in reads]
 
 

@@ -29,7 +29,7 @@ WORDS = {
     "object": "keys and values",
 }  # fmt: skip
 
-EXAMPLES = ("package.module:name", "my-valley", "roads", "18GYS", "4GiB")
+EXAMPLES = ("package.module:name", "my-valley", "roads", "18GYS", "4GiB", "04:00:00")
 """A pattern is shown as the first of these that it takes; regular expressions are hard to read."""
 
 TOLD = {"title", "description", "default"}

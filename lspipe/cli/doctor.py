@@ -32,8 +32,11 @@ if TYPE_CHECKING:
 
 EXTRAS: Mapping[str, str] = {
     "completion": "shtab",
+    "gateway": "dask_gateway",
+    "kubernetes": "dask_kubernetes",
     "openvino": "openvino",
     "planetary-computer": "planetary_computer",
+    "slurm": "dask_jobqueue",
     "smp": "segmentation_models_pytorch",
     "train": "pytorch_lightning",
 }

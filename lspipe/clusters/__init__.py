@@ -8,11 +8,14 @@ worker declares it, every thread of a worker takes whatever comes.
 
 from __future__ import annotations
 
+import math
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from lspipe import machine
+from lspipe.clusters import gpus, kinds
+from lspipe.errors import UsageError
 from lspipe.spec import Bounds, Count, Named, Pixels, Spec, plugin
 from lspipe.spec.plugins import resolve
 
@@ -21,19 +24,17 @@ if TYPE_CHECKING:
 
     from lspipe.clusters.admission import Worker
 
-KINDS = {"local": "lspipe.clusters.local:start", "address": "lspipe.clusters.address:start"}
-
-HERE = ("local",)
-"""Kinds whose workers are processes of this machine, of the same packages."""
-
-JOINED = ("address",)
-"""Kinds whose workers somebody else started."""
-
-WHERE_TO_LOOK = {
-    "local": "look at the memory of this machine",
-    "address": "look at the machines on which `dask worker` was started",
+KINDS = {
+    "local": "lspipe.clusters.local:start",
+    "cuda": "lspipe.clusters.cuda:start",
+    "address": "lspipe.clusters.address:start",
+    "slurm": "lspipe.clusters.slurm:start",
+    "kubernetes": "lspipe.clusters.kubernetes:start",
+    "gateway": "lspipe.clusters.gateway:start",
 }
-"""Where a person sees why no worker comes."""
+
+EXTRAS = {"slurm": "slurm", "kubernetes": "kubernetes", "gateway": "gateway"}
+"""Set of packages (`pip install 'lspipe[NAME]'`) that a kind needs."""
 
 USABLE_MEMORY = 0.9
 """Share of a worker's memory from which on it takes no new task until some is free."""
@@ -45,19 +46,57 @@ a time, so that memory, torch threads and a GPU are those of one block."""
 MEMORY = Named(("auto",), "a size such as 4GiB", r"^(?=.*[1-9])\d+(\.\d+)? ?([kKMGTP]i?)?B?$")
 """What `memory_per_worker` may be; `dask.utils.parse_bytes` reads all of it."""
 
+NAME = Named((), "a name without blanks", r"^[\w.,+-]+$")
+
+WALLTIME = Named((), 'a time in quotes, such as "04:00:00"', r"^(\d+-)?\d+(:\d{2}){0,2}$")
+"""As SLURM writes it: minutes, hours:minutes:seconds, days-hours and so on."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class ClusterSpec(Spec):
     """Which cluster computes the blocks."""
 
     kind: Annotated[str, plugin(KINDS, "start")] = "local"
-    """Kind of cluster: local, or address (a dask cluster that runs already)."""
+    """Kind of cluster: local, cuda (a worker for each GPU of this machine), address (a dask cluster
+    that runs already), slurm, kubernetes or gateway (dask-gateway)."""
     address: str | None = None
-    """Scheduler of a running cluster, such as tcp://127.0.0.1:8786; with kind address."""
+    """Scheduler of a running cluster, such as tcp://127.0.0.1:8786, with kind address; the server's
+    URL with kind gateway, where dask's own configuration does not name it."""
     workers: Count | Literal["auto"] = "auto"
-    """Worker processes; auto is one per processor core, and one where a GPU computes."""
+    """Worker processes: jobs of slurm, pods of kubernetes; auto, on this machine only, is one per
+    processor core, and one per GPU where GPUs compute."""
     memory_per_worker: Annotated[str, MEMORY] = "auto"
-    """Memory of one worker, such as 4GiB; auto shares the machine's memory evenly."""
+    """Memory of one worker, such as 4GiB; auto shares this machine's memory evenly."""
+    cores: Count | None = None
+    """Processor cores of a job or pod; two, unless given."""
+    gpus: Annotated[int, Bounds(ge=0, le=1)] | None = None
+    """GPUs of a job or pod, 0 or 1; none, unless given."""
+    queue: Annotated[str, NAME] | None = None
+    """Partition of SLURM. This key and the next three, left out, are those of dask-jobqueue's own
+    configuration."""
+    account: Annotated[str, NAME] | None = None
+    """Account that SLURM charges."""
+    walltime: Annotated[str, WALLTIME] | None = None
+    """Longest time of a job of SLURM, such as "04:00:00", in quotes; workers leave before it ends,
+    and new jobs take their places."""
+    interface: Annotated[str, NAME] | None = None
+    """Network interface between the nodes of SLURM, such as ib0."""
+    image: str | None = None
+    """Container image of scheduler and workers on Kubernetes, with lspipe."""
+    namespace: Annotated[str, NAME] | None = None
+    """Namespace of Kubernetes; that of this process or of the current context, unless given."""
+    volumes: dict[str, str] = field(default_factory=dict)
+    """Persistent volume claims of Kubernetes, and the folder where each pod sees one, such as
+    {runs: /runs}; run directory and files are there."""
+    options: dict[str, Any] = field(default_factory=dict)
+    """More for the library that starts the cluster: arguments of dask-jobqueue's SLURMCluster,
+    of dask-kubernetes's KubeCluster (and `pod` and `container`, which are added to each worker's),
+    or options of the gateway. No secrets: a run keeps them."""
+
+    def __post_init__(self) -> None:
+        """Refuse keys that the kind does not use, or lacks."""
+        super().__post_init__()
+        kinds.check(self)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,29 +119,53 @@ class ExecutionSpec(Spec):
 @contextmanager
 def start(spec: ClusterSpec, execution: ExecutionSpec) -> Iterator[Any]:
     """Start the cluster of a workflow and yield a connected `distributed.Client`."""
-    factory = resolve(spec.kind, KINDS, kind="cluster")
+    factory = resolve(spec.kind, KINDS, kind="cluster", extra=EXTRAS.get(spec.kind, ""))
     with factory(spec, execution) as client:
         yield client
 
 
 def sized(spec: ClusterSpec, *, device: str) -> ClusterSpec:
-    """Decide how many workers a local cluster has: one per core, or one where a GPU computes.
+    """Decide how many workers a cluster of this machine has: one per core, or one per GPU.
 
-    Each worker keeps a network and a block on the GPU, with a batch that was tried on it alone.
+    Each worker keeps a network and a block on its GPU, with a batch that was tried on it alone.
 
     Args:
         spec: of the workflow.
         device: where networks run, "cpu" or "cuda".
+
+    Returns:
+        The cluster; local becomes cuda where GPUs compute.
+
+    Raises:
+        UsageError: kind cuda, and networks run on the CPU.
     """
-    if spec.kind != "local" or spec.workers != "auto":
+    if spec.kind not in kinds.HERE:
         return spec
-    return replace(spec, workers=1 if device.startswith("cuda") else machine.cores())
+    if not device.startswith("cuda"):
+        if spec.kind == "cuda":
+            raise UsageError(
+                "cluster.kind: found cuda, and networks run on the CPU here; use local, or "
+                "inference.device: cuda, which says why no GPU is seen"
+            )
+        return spec if spec.workers != "auto" else replace(spec, workers=machine.cores())
+    own = gpus.visible()
+    workers = spec.workers if spec.workers != "auto" else len(own) or 1
+    return replace(spec, kind="cuda" if own else spec.kind, workers=workers)
+
+
+def workers_per_gpu(spec: ClusterSpec) -> int:
+    """Return how many workers of this machine would share a GPU; 1 on other clusters."""
+    if spec.kind not in kinds.HERE:
+        return 1
+    return math.ceil(worker_count(spec) / (len(gpus.visible()) or 1))
 
 
 def worker_count(spec: ClusterSpec) -> int:
     """Return how many workers compute; 1 for an external cluster whose size is unknown."""
     if spec.workers != "auto":
         return spec.workers
+    if spec.kind == "cuda":
+        return len(gpus.visible()) or 1
     return machine.cores() if spec.kind == "local" else 1
 
 
@@ -115,7 +178,16 @@ def worker_memory(spec: ClusterSpec) -> int | None:
         from dask.utils import parse_bytes
 
         return int(parse_bytes(spec.memory_per_worker))
-    return machine.memory() // worker_count(spec) if spec.kind == "local" else None
+    return machine.memory() // worker_count(spec) if spec.kind in kinds.HERE else None
+
+
+def declares_slot(spec: ClusterSpec) -> bool:
+    """Return whether every worker of such a cluster declares `INFERENCE_SLOT`.
+
+    True where lspipe writes the command of the workers. At an address or a gateway, others do, and
+    a kind of one's own may do either.
+    """
+    return spec.kind in (*kinds.HERE, "slurm", "kubernetes")
 
 
 def has_slot(worker: Worker) -> bool:
@@ -123,16 +195,11 @@ def has_slot(worker: Worker) -> bool:
     return set(INFERENCE_SLOT) <= set(worker.resources)
 
 
-def declares_slot(spec: ClusterSpec) -> bool:
-    """Return whether lspipe starts the workers: these declare the slot as soon as they come."""
-    return spec.kind in KINDS and spec.kind not in JOINED
-
-
 def is_here(spec: ClusterSpec) -> bool:
     """Return whether the workers are processes that this one starts on its own machine."""
-    return spec.kind in HERE
+    return spec.kind in kinds.HERE
 
 
 def where_to_look(spec: ClusterSpec) -> str:
     """Return in words where a person sees why no worker comes."""
-    return WHERE_TO_LOOK.get(spec.kind, "look at what starts its workers")
+    return kinds.WHERE_TO_LOOK.get(spec.kind, "look at what starts its workers")

@@ -7,7 +7,7 @@ threads and one slot for inference, each reads the next block while it computes 
     dask worker tcp://HOST:8786 --nthreads 2 --resources inference=1
 
 The first line keeps freed memory in the worker: eager PyTorch is then 1.6 times as fast (see
-`local.ALLOCATOR`).
+`settings.ALLOCATOR`).
 Where only some declare the slot (those with a GPU, say), blocks are computed there and the others
 help to read. The cluster is left running afterwards.
 """
@@ -34,16 +34,15 @@ def start(spec: ClusterSpec, execution: ExecutionSpec) -> Iterator[Client]:
     """Yield a client of a running cluster.
 
     Raises:
-        UsageError: no address, or no scheduler answers there.
+        UsageError: no scheduler answers there.
     """
     del execution  # such a cluster was configured when it was started
     from distributed import Client
 
-    if not spec.address:
-        raise UsageError("cluster.address: missing; expected such as tcp://127.0.0.1:8786")
+    address = str(spec.address)
     try:
-        _shake_hands(spec.address)
-        client = Client(spec.address, timeout=SECONDS_TO_ANSWER)
+        _shake_hands(address)
+        client = Client(address, timeout=SECONDS_TO_ANSWER)
     # ValueError: an address of another scheme, or none at all.
     except (OSError, TimeoutError, ValueError) as error:
         raise UsageError(

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import dask
 
-from lspipe.clusters import INFERENCE_SLOT, USABLE_MEMORY, worker_count, worker_memory
+from lspipe.clusters import INFERENCE_SLOT, settings, worker_count, worker_memory
+from lspipe.clusters.connection import cause_of, connected
 from lspipe.errors import ClusterError, UsageError
 from lspipe.machine import check_folder, kept_environment
 
@@ -21,21 +22,6 @@ if TYPE_CHECKING:
     from distributed import Client, LocalCluster
 
     from lspipe.clusters import ClusterSpec, ExecutionSpec
-
-logger = logging.getLogger(__name__)
-
-THREADS = 2
-"""Threads of a worker: one computes a block, the other reads and cuts pixels of the next ones."""
-
-
-ALLOCATOR = {
-    "MALLOC_TRIM_THRESHOLD_": str(2**30),
-    "MALLOC_MMAP_THRESHOLD_": str(2**25),
-    "MALLOC_ARENA_MAX": "1",
-}
-"""How a worker's C library (glibc) keeps freed memory: up to 1 GiB, but for pieces above 32 MiB,
-the largest it accepts. Dask has workers give every 64 KiB back, so that each layer of a network
-fetches its memory anew: eager PyTorch took 1.6 times as long (benchmarks/allocator.py)."""
 
 _KEPT = ("comm.timeouts", "dashboard", "worker.multiprocessing-method")
 """Settings of a person that count: how slow this machine is, and how it makes processes."""
@@ -49,40 +35,41 @@ def start(spec: ClusterSpec, execution: ExecutionSpec) -> Iterator[Client]:
         ClusterError: the workers do not start.
         UsageError: dask cannot write its temporary files.
     """
-    from distributed import Client, LocalCluster
+    from distributed import LocalCluster
 
-    environment = {
-        **ALLOCATOR,
-        # rasterio silences this warning, meaningless here, but not for two threads at once.
-        "PYTHONWARNINGS": _also_ignored("Dataset has no geotransform"),
-    }
+    with running(spec, execution, LocalCluster) as client:
+        yield client
+
+
+@contextmanager
+def running(
+    spec: ClusterSpec, execution: ExecutionSpec, make: Callable[..., LocalCluster]
+) -> Iterator[Client]:
+    """Yield a client of a cluster of this machine, which `make` makes.
+
+    Raises:
+        ClusterError: the workers do not start.
+        UsageError: dask cannot write its temporary files.
+    """
+    from distributed import Client
+
+    environment = settings.environment()
     _check_temporary_folder()
-    settings = {
+    here = {
         "distributed": _plain_settings(),
-        # A task that kills its worker is tried as often as one that fails; read at scheduler start.
-        "distributed.scheduler.allowed-failures": execution.retries,
-        # Reads are handed out to a worker that has fewer tasks than threads, and a block that waits
-        # for its turn is such a task: one block computes, and one is ready or being read. Dask's
-        # own 1.1, rounded up, would let a worker hold the pixels of one block more.
-        "distributed.scheduler.worker-saturation": 1.0,
+        **settings.scheduler(execution),
+        **settings.WORKER,
         **{f"distributed.nanny.pre-spawn-environ.{key}": v for key, v in environment.items()},
-        # What a worker holds is the pixels of the next blocks: written to disk and read again, as
-        # dask would from 60 % on, they would cost more than they free.
-        "distributed.worker.memory.target": False,
-        "distributed.worker.memory.spill": False,
-        "distributed.worker.memory.pause": USABLE_MEMORY,
-        # A worker that holds the interpreter for long is busy, not dead.
-        "distributed.scheduler.worker-ttl": "15 minutes",
     }
     with (
-        dask.config.set(settings),
+        dask.config.set(here),
         _set(environment),
         _interrupts_held_back() as let_interrupts_through,
     ):
         cluster = _started(
-            LocalCluster,
+            make,
             n_workers=worker_count(spec),
-            threads_per_worker=THREADS,
+            threads_per_worker=settings.THREADS,
             resources=INFERENCE_SLOT,
             # Not dask's own "auto", a share by threads: two of them, on as many cores, take it all.
             memory_limit=worker_memory(spec),
@@ -91,14 +78,9 @@ def start(spec: ClusterSpec, execution: ExecutionSpec) -> Iterator[Client]:
             # Failures reach the person through lspipe, named; not as tracebacks of every worker.
             silence_logs=logging.CRITICAL,
         )
-        started: list[Client | LocalCluster] = [cluster]
-        try:
-            client = Client(cluster)
-            started.insert(0, client)
+        with connected(cluster, Client) as client:
             let_interrupts_through()
             yield client
-        finally:
-            _close(started)
 
 
 def _plain_settings() -> dict[str, Any]:
@@ -157,26 +139,10 @@ def _started(cluster: Callable[..., LocalCluster], **settings: Any) -> LocalClus
     try:
         return cluster(**settings)
     except RuntimeError as error:  # what distributed raises, whatever the cause
-        cause: BaseException = error
-        while cause.__cause__ is not None:
-            cause = cause.__cause__
         raise ClusterError(
-            f"the worker processes of this machine do not start: {type(cause).__name__}: {cause}; "
+            f"the worker processes of this machine do not start: {cause_of(error)}; "
             "check free memory, the folder of temporary files, and cluster.workers"
         ) from error
-
-
-def _close(started: list[Client | LocalCluster]) -> None:
-    """Close a client and its cluster.
-
-    What takes too long to end, on a machine that is busy, is left to the end of this process: the
-    blocks are computed, and their list must not be lost.
-    """
-    for part in started:
-        try:
-            part.close()
-        except TimeoutError:
-            logger.warning("%s did not end in time; it ends with this process", part)
 
 
 @contextmanager
@@ -209,13 +175,3 @@ def _set(variables: dict[str, str]) -> Iterator[None]:
 
 def _restore(mask: set[Any]) -> None:
     signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-
-
-def _also_ignored(message: str) -> str:
-    """Return PYTHONWARNINGS as the person set it, without errors and warnings that begin so.
-
-    A warning of a library that ends a worker would end the run.
-    """
-    asked = os.environ.get("PYTHONWARNINGS", "").split(",")
-    kept = [option for option in asked if option and not option.startswith("error")]
-    return ",".join([*kept, f"ignore:{message}"])

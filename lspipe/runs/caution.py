@@ -34,11 +34,11 @@ def _setting_warnings(plan: Plan) -> Iterator[str]:
             f"screen: its first pass has a stride of {setting.first_pass.stride} px, the setting "
             f"one of {setting.stride}; it can save little"
         )
-    on_gpu = plan.reference.device.startswith("cuda")
-    if on_gpu and cluster.kind == "local" and clusters.worker_count(cluster) > 1:
+    shared = clusters.workers_per_gpu(cluster)
+    if plan.reference.device.startswith("cuda") and shared > 1:
         yield (
-            f"{clusters.worker_count(cluster)} workers share a GPU on which the batch size was "
-            "tried for one: it may run out of memory; set cluster.workers to 1"
+            f"{shared} workers share a GPU on which the batch size was tried for one: it may run "
+            f"out of memory; set cluster.workers to {clusters.worker_count(cluster) // shared}"
         )
 
 

@@ -143,7 +143,7 @@ def block_tasks(
         blocks: the blocks to do.
         bands: the model's bands, in its order.
         area: bool (y, x) of the whole tile, True inside the area; None = everywhere.
-        resources: that a block needs on a worker, of `clusters.inference_slot`; reading needs
+        resources: that a block needs on a worker, of `clusters.INFERENCE_SLOT`; reading needs
             none.
 
     Returns:

@@ -21,7 +21,7 @@ import pytest
 
 import lspipe
 from lspipe import clusters
-from lspipe.clusters import address, local
+from lspipe.clusters import address, kubernetes, local, slurm
 from lspipe.cube import loaders
 from lspipe.errors import LspipeError, NothingFound
 from lspipe.evaluate import truth
@@ -272,6 +272,41 @@ def workers_started(looking: Looking) -> dict[str, Any]:
     return asked
 
 
+A_JOB = ("cluster={kind: slurm, workers: 1, memory_per_worker: 1GiB}",)
+A_POD = ("cluster={kind: kubernetes, workers: 1, memory_per_worker: 1GiB, image: 'lspipe:1'}",)
+
+
+def job(looking: Looking) -> dict[str, Any]:
+    """What a job of SLURM is made of."""
+    workflow = looking.workflow()
+    return slurm.arguments(workflow.cluster, workflow.execution)
+
+
+def pod(looking: Looking) -> dict[str, Any]:
+    """What Kubernetes is asked for."""
+    workflow = looking.workflow()
+    return kubernetes.manifest(workflow.cluster, workflow.execution, "lspipe-test")
+
+
+def namespace_asked(looking: Looking) -> Any:
+    """The namespace in which pods are started."""
+    asked = []
+
+    def cluster(**options: Any) -> Any:
+        asked.append(options["namespace"])
+        raise ValueError("asked")
+
+    workflow = looking.workflow()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(kubernetes, "KubeCluster", cluster)
+        with (
+            pytest.raises(LspipeError, match="asked"),
+            kubernetes.start(workflow.cluster, workflow.execution),
+        ):
+            pass
+    return asked
+
+
 def address_asked(looking: Looking) -> Any:
     """The address at which a scheduler is looked for."""
     asked = []
@@ -451,6 +486,19 @@ ROWS: dict[str, list[Row]] = {
     "cluster.memory_per_worker": [
         Row("3GiB", workers_started, given=("cluster={kind: local, workers: 1}",)),
         Row("100MB", in_run("refused")),
+    ],
+    "cluster.cores": [Row("3", job, given=A_JOB), Row("3", pod, given=A_POD)],
+    "cluster.gpus": [Row("1", job, given=A_JOB), Row("1", pod, given=A_POD)],
+    "cluster.queue": [Row("long", job, given=A_JOB)],
+    "cluster.account": [Row("mine", job, given=A_JOB)],
+    "cluster.walltime": [Row("'07:00:00'", job, given=A_JOB)],
+    "cluster.interface": [Row("ib0", job, given=A_JOB)],
+    "cluster.image": [Row("other:1", pod, given=A_POD)],
+    "cluster.namespace": [Row("mine", namespace_asked, given=A_POD)],
+    "cluster.volumes": [Row("{runs: /runs}", pod, given=A_POD)],
+    "cluster.options": [
+        Row("{job_name: mine}", job, given=A_JOB),
+        Row("{pod: {nodeSelector: {gpu: a100}}}", pod, given=A_POD),
     ],
     "execution.block": [Row("32", in_plan(lambda plan: len(plan.tiles[0].blocks)))],
     "execution.retries": [

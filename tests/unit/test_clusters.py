@@ -15,7 +15,15 @@ import pytest
 from distributed import LocalCluster, Scheduler
 
 from lspipe import clusters, machine
-from lspipe.clusters import ClusterSpec, ExecutionSpec, address, admission, local
+from lspipe.clusters import (
+    ClusterSpec,
+    ExecutionSpec,
+    address,
+    admission,
+    connection,
+    local,
+    settings,
+)
 from lspipe.errors import ClusterError, UsageError
 
 NOTHING = ExecutionSpec()
@@ -41,8 +49,9 @@ def test_a_worker_has_its_share_of_the_machine_or_what_is_said():
     assert clusters.worker_memory(ClusterSpec()) == machine.memory() // machine.cores()
     assert clusters.worker_memory(ClusterSpec(memory_per_worker="4GiB")) == 4 * 2**30
     # Whoever started that cluster knows.
-    assert clusters.worker_memory(ClusterSpec(kind="address")) is None
-    assert clusters.worker_memory(ClusterSpec(kind="address", memory_per_worker="4GB")) == 4 * 10**9
+    there = {"kind": "address", "address": "tcp://127.0.0.1:8786"}
+    assert clusters.worker_memory(ClusterSpec(**there)) is None
+    assert clusters.worker_memory(ClusterSpec(**there, memory_per_worker="4GB")) == 4 * 10**9
 
 
 def how_memory_is_kept():
@@ -50,7 +59,7 @@ def how_memory_is_kept():
 
     limits = dask.config.get("distributed.worker.memory")
     return [limits[key] for key in ("target", "spill", "pause")], {
-        key: os.environ.get(key) for key in local.ALLOCATOR
+        key: os.environ.get(key) for key in settings.ALLOCATOR
     }
 
 
@@ -60,7 +69,7 @@ def test_workers_keep_freed_memory_after_another_cluster_of_this_process(monkeyp
     monkeypatch.delenv("PYTHONWARNINGS", raising=False)
     with clusters.start(ClusterSpec(workers=1), ExecutionSpec()) as client:
         ((_, allocator),) = client.run(how_memory_is_kept).values()
-    assert allocator == local.ALLOCATOR
+    assert allocator == settings.ALLOCATOR
     assert os.environ["MALLOC_TRIM_THRESHOLD_"] == "65536"
     assert "PYTHONWARNINGS" not in os.environ
 
@@ -68,7 +77,7 @@ def test_workers_keep_freed_memory_after_another_cluster_of_this_process(monkeyp
 def test_workers_keep_freed_memory_and_write_no_pixels_to_disk(running):
     for fractions, allocator in running.run(how_memory_is_kept).values():
         assert fractions == [False, False, clusters.USABLE_MEMORY]
-        assert allocator == local.ALLOCATOR
+        assert allocator == settings.ALLOCATOR
 
 
 @pytest.mark.parametrize(
@@ -142,7 +151,7 @@ def test_a_cluster_that_is_slow_to_end_loses_nothing(monkeypatch):
         raise TimeoutError
 
     monkeypatch.setattr(LocalCluster, "close", slow)
-    monkeypatch.setattr(local.logger, "warning", lambda text, _: warned.append(text))
+    monkeypatch.setattr(connection.logger, "warning", lambda text, _: warned.append(text))
     with clusters.start(ClusterSpec(kind="local", workers=1), NOTHING) as client:
         answer = client.submit(sum, [1, 2]).result()
     assert answer == 3
@@ -268,14 +277,6 @@ def test_what_is_no_address_is_refused(text):
         join(text)
 
 
-def test_an_address_cluster_without_an_address_is_refused():
-    with (
-        pytest.raises(UsageError, match=r"cluster\.address: missing"),
-        clusters.start(ClusterSpec(kind="address"), NOTHING),
-    ):
-        pass
-
-
 @contextmanager
 def my_cluster(spec, execution):
     """A cluster of a user's own."""
@@ -293,7 +294,7 @@ def test_a_cluster_of_ones_own_is_named_by_module_and_function():
     [
         (
             lambda: ClusterSpec(kind="lokal"),
-            r"kind: found 'lokal' \(did you mean 'local'\?\), expected local, address or",
+            r"kind: found 'lokal' \(did you mean 'local'\?\), expected local, cuda, address,",
         ),
         (
             lambda: ClusterSpec(workers=0),

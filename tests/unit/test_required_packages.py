@@ -20,11 +20,15 @@ USED_BY = {
     # package: (name of its import, modules of lspipe that use it when they run)
     "dask": (
         "dask",
-        "cli.__init__ clusters.__init__ clusters.local cube.composite cube.loaders "
+        "cli.__init__ clusters.__init__ clusters.local clusters.slurm cube.composite cube.loaders "
         "cube.masked cube.offsets cube.opening cube.scene inference.detect outputs.report "
         "runs.frozen runs.guard runs.plan runs.worker",
     ),
-    "distributed": ("distributed", "clusters.address clusters.local runs.stream"),
+    "distributed": (
+        "distributed",
+        "clusters.address clusters.admission clusters.cuda clusters.kubernetes clusters.local "
+        "clusters.slurm clusters.timing runs.stream",
+    ),
     "xarray": (
         "xarray",
         "change.classified change.compare change.inventory cube.loaders cube.opening "

@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from lspipe.change.spec import ChangeSpec
+from lspipe.clusters import KINDS
 from lspipe.demo import workflow_text
 from lspipe.errors import WorkflowError
 from lspipe.outputs import OUTPUTS
@@ -317,7 +318,7 @@ def test_what_is_refused_is_marked_by_an_editor(content, key):
         ("inference", "runtime", {"auto", "eager", "compiled", "openvino", "cudagraph"}, False),
         ("change", "method", {"hysteresis", "subtract"}, False),
         ("output", "write", set(OUTPUTS), True),
-        ("cluster", "kind", {"local", "address"}, True),
+        ("cluster", "kind", set(KINDS), True),
     ],
 )
 def test_an_editor_completes_the_names_and_takes_a_plug_in(section, key, names, is_open):
