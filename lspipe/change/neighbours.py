@@ -138,12 +138,9 @@ def _is_in_reach(targets: NDArray[np.bool_]) -> NDArray[np.bool_]:
 
     In all others each pixel is farther from a target than counts, as most of a tile is.
     """
-    cells = np.zeros([-(-length // FARTHEST_PX) for length in targets.shape], np.bool_)
-    columns = np.arange(0, targets.shape[1], FARTHEST_PX)
-    for row in range(cells.shape[0]):
-        has_target = targets[row * FARTHEST_PX : (row + 1) * FARTHEST_PX].any(axis=0)
-        cells[row] = np.logical_or.reduceat(has_target, columns)
-    return spread(cells, 1)
+    down, right = (np.arange(0, length, FARTHEST_PX) for length in targets.shape)
+    has_target = np.logical_or.reduceat(targets, down, axis=0)
+    return spread(np.logical_or.reduceat(has_target, right, axis=1), 1)
 
 
 def _is_surrounded(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:

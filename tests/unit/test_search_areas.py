@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 import sqlite3
 
 import geopandas as gpd
@@ -20,10 +21,13 @@ from shapely.geometry import Point, Polygon, box
 from lspipe import catalogs
 from lspipe.errors import AreaError, CatalogError
 from lspipe.search.areas import (
+    Area,
     PackedMask,
     area_on_grid,
     bounding_window,
+    centres_on_grid,
     footprint,
+    near_grid,
     read_area,
     split_at_date_line,
 )
@@ -555,6 +559,28 @@ def test_a_packed_mask_gives_back_every_rectangle(data):
     np.testing.assert_array_equal(packed[part], mask[part])
     np.testing.assert_array_equal(packed[:, :], mask)
     assert packed.bits.nbytes == rows * -(-columns // 8)
+
+
+def test_a_packed_mask_travels_small_and_whole():
+    mask = np.zeros((2000, 2001), bool)
+    mask[100:900, 3:1700] = True
+    sent = pickle.dumps(PackedMask.of(mask))
+    assert len(sent) < mask.size / 100
+    arrived = pickle.loads(sent)  # noqa: S301  # of our own
+    np.testing.assert_array_equal(arrived[:, :], mask)
+
+
+def test_pixels_by_their_centre_are_as_many_as_the_area_has():
+    west, south, _, _ = GRID.extent.boundingbox
+    # From behind the middle of a pixel to behind the middle of another.
+    corners = west + 106, south + 106, west + 507, south + 307
+    shape = gpd.GeoSeries([box(*corners)], crs=GRID.crs.epsg).to_crs(4326).iloc[0]
+    area = Area(shape, None, "a box")
+    assert np.count_nonzero(centres_on_grid(area, GRID)) == 40 * 20
+    assert np.count_nonzero(area_on_grid(area, GRID)) == 41 * 21
+    assert (centres_on_grid(area, GRID) <= area_on_grid(area, GRID)).all()
+    near = near_grid(Area(shapely.union(shape, box(0, 0, 1, 1)), None, "two"), GRID)
+    assert near.geometry.equals(shape)
 
 
 def test_a_packed_mask_has_no_steps():

@@ -208,6 +208,8 @@ def test_clearing_removes_all_of_a_run_and_first_what_says_that_there_is_one(tmp
     store.create(tmp_path, [grid()], fingerprint="f")
     store.create_change(tmp_path, grid())
     names = ("run.json", "items.json", "log.jsonl", "inventory.parquet", "unobserved.parquet")
+    (tmp_path / store.OBJECTS).mkdir()
+    names = (*names, "objects/18GYS.parquet", "objects/18GYS.unobserved.parquet")
     for name in (*names, ".inventory.ab.partial.gpkg", "notes.txt"):
         (tmp_path / name).touch()
     left = []
