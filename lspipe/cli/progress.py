@@ -45,13 +45,10 @@ class Progress:
                 self._line(f"warning: {text}")
             case events.Dashboard(link):
                 self._line(f"dashboard {link}")
-            case events.WorkerMet(worker, host, device, role, reason):
-                text = f"worker {worker} on {host or '?'}, {device or '?'}: {role}"
-                (self._line if reason else self._tell)(f"{text}: it {reason}" if reason else text)
-            case events.WorkerLeft(worker, reason):
-                self._line(f"worker {worker} gets nothing more to do: it {reason}")
-            case events.Waiting(reason, seconds):
-                self._line(f"waiting: {reason} (for {duration(seconds)} more)")
+            case events.TileEnded(tile):
+                self._tell(f"{tile} is listed")
+            case events.WorkerMet() | events.WorkerLeft() | events.Waiting():
+                self._tell_of_workers(event)
             case events.Start(total):
                 self._start(total)
             case events.Look(tile, step, pixels, error):
@@ -69,6 +66,17 @@ class Progress:
                 self._failed += 1
                 self._line(f"failed: {failure}")
                 self._advance()
+
+    def _tell_of_workers(self, event: Event) -> None:
+        match event:
+            case events.WorkerMet(worker, host, device, role, ""):
+                self._tell(f"worker {worker} on {host}, {device}: {role}")
+            case events.WorkerMet(worker, role=role, reason=reason):
+                self._line(f"worker {worker} is {role}: it {reason}")
+            case events.WorkerLeft(worker, reason):
+                self._line(f"worker {worker} gets nothing more to do: it {reason}")
+            case events.Waiting(reason, seconds):
+                self._line(f"waiting: {reason} (for {duration(seconds)} more)")
 
     def _start(self, total: int) -> None:
         self._total, self._began = total, time.monotonic()

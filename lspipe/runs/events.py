@@ -170,6 +170,14 @@ class BlockFailed(Event):
 
 
 @dataclass(frozen=True)
+class TileEnded(Event):
+    """The dates of a tile were compared, and its objects written."""
+
+    kind: ClassVar[str] = "tile"
+    tile: str
+
+
+@dataclass(frozen=True)
 class Interrupted(Event):
     """A person stopped the run."""
 

@@ -18,6 +18,7 @@ from lspipe.change.ranking import rank
 from lspipe.outputs import geoparquet
 from lspipe.outputs.credit import credit
 from lspipe.runs import edits, registration, review, tail
+from lspipe.runs.ended import end
 from lspipe.runs.opened import Run
 from lspipe.runs.publish import publish
 from lspipe.runs.record import run_json
@@ -68,7 +69,8 @@ def write(run: Path, plan: Plan) -> Listed:
     # Before anything is written: a file may have gone since it was checked.
     layers = read_layers(plan.workflow.flags, plan.workflow.folder, plan.area.geometry)
     tails = tail.tails_of(plan)
-    ended = {name: tail.write(run, asked) for name, asked in tails.items()}
+    fingerprint = plan.detection_fingerprint
+    ended = {name: end(run, asked, fingerprint) for name, asked in tails.items()}
     shifts = {name: one.shift for name, one in ended.items() if tails[name].is_registered}
     maps = [TileMap(name, asked.grid.geobox) for name, asked in tails.items()]
     tables = [tail.objects(run, name) for name in tails]

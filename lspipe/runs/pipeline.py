@@ -36,7 +36,7 @@ from lspipe.runs.memory import check_memory
 from lspipe.runs.prepare import opened, prepare, whats_left
 from lspipe.runs.publish import publish
 from lspipe.runs.selection import Selection, select
-from lspipe.runs.steps import tasks_of
+from lspipe.runs.steps import endings, tasks_of
 from lspipe.runs.summary import (
     Summary,
     earlier_summary,
@@ -210,7 +210,7 @@ def _run(prepared: Prepared, todo: Todo, log: Log) -> Summary:
     )
     log(Start(sum(map(len, todo.values()))))
     with clock.stage("blocks"):
-        outcome = _detect(prepared, todo, log) if any(todo.values()) else stream.Outcome()
+        outcome = _on_the_cluster(prepared, todo, endings(prepared), log)
     log(Stage("listing landslides"))
     with clock.stage("listing"):
         listed = listing.write(prepared.run, plan)
@@ -232,8 +232,12 @@ def _run(prepared: Prepared, todo: Todo, log: Log) -> Summary:
     return summary
 
 
-def _detect(prepared: Prepared, todo: Todo, log: Log) -> stream.Outcome:
-    """Compute the blocks on the workflow's cluster."""
+def _on_the_cluster(
+    prepared: Prepared, todo: Todo, tails: stream.Endings, log: Log
+) -> stream.Outcome:
+    """Compute the blocks on the workflow's cluster, and end the tiles there."""
+    if not any(todo.values()) and not tails.tiles:
+        return stream.Outcome()
     workflow = prepared.plan.workflow
     in_flight = workflow.execution.max_in_flight
     cluster = clusters.sized(workflow.cluster, device=prepared.plan.reference.device)
@@ -256,4 +260,5 @@ def _detect(prepared: Prepared, todo: Todo, log: Log) -> stream.Outcome:
             retries=workflow.execution.retries,
             max_in_flight=None if in_flight == "auto" else in_flight,
             report=log,
+            endings=tails,
         )

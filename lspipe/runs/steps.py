@@ -1,4 +1,4 @@
-"""Blocks to do -> tasks, grouped by tile and date, built when they are submitted."""
+"""Blocks to do -> tasks, grouped by tile and date, built when they are submitted; ends of tiles."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from lspipe.runs import guard, stream, worker
+from lspipe.runs import ended, guard, stream, tail, worker
 from lspipe.runs.plan import THREADS, open_step
 
 if TYPE_CHECKING:
@@ -79,4 +79,36 @@ def _job(prepared: Prepared, tile: TilePlan, step: int) -> worker.StepJob:
         fill_masked=plan.workflow.cube.mask.apply == "input",
         threads=THREADS,
         trained=guard.trained_on(plan),
+    )
+
+
+SMALL = 10_000_000
+"""Pixels of the blocks of a tile up to which it is ended by the client, within seconds: a worker
+would first import what that takes, which it needs for nothing else."""
+
+
+def endings(prepared: Prepared) -> stream.Endings:
+    """Return what workers do with a tile once its blocks are done: compare its dates, and list.
+
+    Left to the client: small tiles, and those that are ended already.
+    """
+    plan, run = prepared.plan, prepared.run.resolve()
+    large = {tile.tile.name for tile in plan.tiles if _pixels(tile) > SMALL}
+    if not large:
+        return stream.Endings()
+    tails, fingerprint = tail.tails_of(plan), plan.detection_fingerprint
+    return stream.Endings(
+        tiles=frozenset(
+            name for name in large if not ended.is_ended(run, tails[name], fingerprint)
+        ),
+        end=lambda name: partial(ended.end, run, tails[name], fingerprint),
+        # A GPU is not to wait for a processor meanwhile.
+        takes_slot=not plan.reference.device.startswith("cuda"),
+    )
+
+
+def _pixels(tile: TilePlan) -> int:
+    return sum(
+        (rows.stop - rows.start) * (columns.stop - columns.start)
+        for rows, columns in (block.core for block in tile.blocks)
     )

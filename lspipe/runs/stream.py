@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import logging
 import time
-from collections import deque
-from contextlib import suppress
+from collections import Counter, deque
 from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, Protocol
+from uuid import uuid4
 
 from distributed.scheduler import KilledWorker
 
@@ -20,7 +20,7 @@ from lspipe.clusters import admission
 from lspipe.clusters.timing import Stopwatch
 from lspipe.errors import BlockError, ClusterError, DeviceError, LspipeError
 from lspipe.runs.crew import GONE
-from lspipe.runs.events import BlockDone, BlockFailed, Failure, Note
+from lspipe.runs.events import BlockDone, BlockFailed, Failure, Note, TileEnded
 from lspipe.runs.tries import Tries
 from lspipe.runs.worker import BLOCK
 
@@ -36,6 +36,9 @@ logger = logging.getLogger(__name__)
 BLOCKS_PER_WORKER = 3
 """Blocks in flight per worker: one computing, one ready, one being read
 (docs/performance.md, Blocks in flight)."""
+
+TAIL = "tail-"
+"""How the names of tasks begin that end a tile."""
 
 SECONDS_BETWEEN_LOOKS = 1.0
 """How often the workers are looked after while no block ends."""
@@ -78,6 +81,18 @@ class StepTasks:
     is room, so graphs do not pile up."""
 
 
+@dataclass(frozen=True)
+class Endings:
+    """What is done with a tile once its blocks are: one task each."""
+
+    tiles: frozenset[str] = frozenset()
+    """Those to end, also those that have no block to do."""
+    end: Callable[[str], Callable[[], Any]] = lambda tile: lambda: tile
+    """The task of a tile; what it returns is not used."""
+    takes_slot: bool = True
+    """Whether it is done in place of a block, so that a worker's memory is that of one of both."""
+
+
 @dataclass
 class Outcome:
     """Counts and failures of the submitted blocks."""
@@ -109,8 +124,9 @@ def compute(
     retries: int,
     max_in_flight: int | None,
     report: Report,
+    endings: Endings = Endings(),
 ) -> Outcome:
-    """Run every step to its end, even if blocks fail.
+    """Run every step to its end, even if blocks fail, and end each tile when its blocks are.
 
     A block that fails is tried again, on another worker where there is one. A worker on which
     several blocks fail alike gets no more, and so does one whose device failed. Where all blocks
@@ -123,18 +139,21 @@ def compute(
         retries: how often a failed block is tried again.
         max_in_flight: no further step is submitted while so many blocks are unfinished;
             None = `BLOCKS_PER_WORKER` per worker.
-        report: called after each block: `BlockDone` or `BlockFailed`.
+        report: called after each block: `BlockDone` or `BlockFailed`; and after each tile:
+            `TileEnded`.
+        endings: what is done with a tile afterwards. One that fails is told and left.
 
     Raises:
         ClusterError: the cluster went away, or no worker can compute.
         LspipeError: an error that all blocks would have (the model, the workflow).
     """
     waiting = deque(steps)
-    if not waiting:
+    if not waiting and not endings.tiles:
         return Outcome()
     crew.gather()
     with Stopwatch(client, without=BLOCK) as reading:
-        outcome = _Stream(client, crew, Tries(retries), report).drain(waiting, max_in_flight)
+        running = _Stream(client, crew, Tries(retries), report, endings)
+        outcome = running.drain(waiting, max_in_flight)
         outcome.reading, outcome.devices = reading.seconds(), crew.devices
     return outcome
 
@@ -142,15 +161,29 @@ def compute(
 class _Stream:
     """The blocks in flight, and what became of those that ended."""
 
-    def __init__(self, client: Client, crew: Workers, tries: Tries, report: Report) -> None:
+    def __init__(
+        self,
+        client: Client,
+        crew: Workers,
+        tries: Tries,
+        report: Report,
+        endings: Endings,
+    ) -> None:
         self._client, self._crew, self._tries, self._report = client, crew, tries, report
+        self._endings = endings
+        self._left: Counter[str] = Counter()
+        self._tails: dict[Future, str] = {}
         self._running: dict[Future, _Block] = {}
         self._ended: SimpleQueue[Future] = SimpleQueue()
         self._outcome = Outcome()
 
     def drain(self, waiting: deque[StepTasks], max_in_flight: int | None) -> Outcome:
+        for tasks in waiting:
+            self._left[tasks.tile] += len(tasks.indices)
         try:
-            while waiting or self._running:
+            for tile in sorted(self._endings.tiles - self._left.keys()):
+                self._end(tile)
+            while waiting or self._running or self._tails:
                 limit = max_in_flight or BLOCKS_PER_WORKER * max(1, len(self._crew.computing))
                 while waiting and len(self._running) < limit:
                     self._submit(waiting.popleft())
@@ -159,7 +192,7 @@ class _Stream:
                     self._report(Note(self._outcome.stopped))
                     break
         finally:
-            self._client.cancel(list(self._running))
+            self._client.cancel([*self._running, *self._tails])
         return self._outcome
 
     def _submit(self, tasks: StepTasks) -> None:
@@ -173,10 +206,15 @@ class _Stream:
     def _settle_next(self) -> None:
         """Wait for a block to end, and look after the workers meanwhile."""
         self._crew.look()
-        with suppress(Empty):
+        try:
             future = self._ended.get(timeout=SECONDS_BETWEEN_LOOKS)
+        except Empty:
+            admission.allow_anywhere(self._client)
+        else:
             if not future.done():  # another block had its read tried again
                 future.add_done_callback(self._ended.put)
+            elif future in self._tails:
+                self._settle_tail(future)
             else:
                 self._settle(future)
 
@@ -200,6 +238,7 @@ class _Stream:
             self._retire(self._tries.succeeded(block))
             self._outcome.done += 1
             self._report(BlockDone(result))
+            self._count_off(block)
 
     def _failed(self, future: Future, block: _Block, error: Exception) -> None:
         """Try a block again, or record its failure."""
@@ -232,6 +271,43 @@ class _Stream:
         self._report(BlockFailed(failure))
         step, workers = (block.tile, block.step), len(self._crew.computing)
         self._outcome.stopped = self._tries.given_up(block, error, step=step, workers=workers)
+        self._count_off(block)
+
+    # --- tiles ------------------------------------------------------------------------------------
+
+    def _count_off(self, block: _Block) -> None:
+        """Take a block from those that its tile waits for."""
+        self._left[block.tile] -= 1
+        if not self._left[block.tile] and block.tile in self._endings.tiles:
+            self._end(block.tile)
+
+    def _end(self, tile: str) -> None:
+        slot = self._crew.slot if self._endings.takes_slot else {}
+        future = self._client.submit(
+            self._endings.end(tile),
+            key=f"{TAIL}{tile}-{uuid4().hex}",
+            pure=False,
+            # Those that only read may not see the run directory.
+            workers=None if slot else list(self._crew.computing),
+            resources=slot or None,
+        )
+        self._tails[future] = tile
+        future.add_done_callback(self._ended.put)
+
+    def _settle_tail(self, future: Future) -> None:
+        """Tell of a tile that is ended; the list will end one that failed in this process."""
+        tile = self._tails.pop(future)
+        try:
+            future.result()
+        except Exception as error:
+            if future.status != "error":
+                raise ClusterError(GONE) from error
+            reason = reason_of(error)
+            self._report(Note(f"{tile}: not ended on the cluster, but here afterwards: {reason}"))
+        else:
+            self._report(TileEnded(tile))
+
+    # --- workers ----------------------------------------------------------------------------------
 
     def _retire(self, bad: Mapping[str, str]) -> bool:
         """Give up workers for a reason each, but not the last one; return whether any was."""

@@ -190,6 +190,12 @@ def seen_elsewhere(run: Path, tail: Tail, others: Mapping[str, Tail]) -> float:
     )
 
 
+def is_written(run: Path, tail: Tail) -> bool:
+    """Return whether the files of a tile are there."""
+    tile = tail.grid.tile
+    return _objects_path(run, tile).exists() and _gaps_path(run, tile).exists()
+
+
 def objects(run: Path, tile: str) -> gpd.GeoDataFrame:
     """Read the objects of a tile, in its UTM."""
     return gpd.read_parquet(_objects_path(run, tile))

@@ -16,7 +16,8 @@ from affine import Affine
 
 import lspipe
 from lspipe.errors import StoreError, UsageError
-from lspipe.runs import store
+from lspipe.runs import steps, store
+from lspipe.runs.log import read_log
 from lspipe.runs.plan import open_step
 from lspipe.schema import CUBE_NODATA, quantise
 from lspipe.workflow import Workflow
@@ -236,6 +237,16 @@ def test_the_block_size_never_changes_a_pixel_or_a_polygon(finished, tmp_path, b
             store.read(world.run, store.DETECTIONS, "18GYS", name),
         )
     assert inventory(other).equals(inventory(world))
+
+
+def test_tiles_that_workers_end_are_listed_with_the_same_bytes(
+    finished, tmp_path, cluster, monkeypatch
+):
+    monkeypatch.setattr(steps, "SMALL", 0)
+    world = make_world(tmp_path, cluster=cluster)
+    run(world)
+    assert "tile" in {event["event"] for event in read_log(world.run / "log.jsonl")}
+    assert fingerprints(world.run) == fingerprints(finished.run)
 
 
 def test_a_screened_run_may_be_cut_and_finds_the_same_in_fewer_windows(finished, tmp_path, cluster):

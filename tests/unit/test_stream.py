@@ -6,6 +6,7 @@ import threading
 import time
 from collections import Counter
 from dataclasses import dataclass
+from functools import partial
 from types import SimpleNamespace
 
 import dask
@@ -16,7 +17,7 @@ from distributed.scheduler import KilledWorker
 from lspipe.errors import ClusterError, InferenceError, LoadError, ModelError
 from lspipe.runs import stream
 from lspipe.runs.events import Failure
-from lspipe.runs.stream import StepTasks, compute
+from lspipe.runs.stream import Endings, StepTasks, compute
 from tests.crews import Everyone
 
 
@@ -310,3 +311,51 @@ def test_a_worker_that_dies_again_and_again_is_explained():
     error = KilledWorker("block-A", SimpleNamespace(address="tcp://127.0.0.1:1"), 3)
     assert stream.reason_of(error).startswith("its worker died repeatedly")
     assert "smaller execution.block" in stream.reason_of(error)
+
+
+# --- tiles --------------------------------------------------------------------------------------
+
+
+def noted(tile):
+    return Done(f"end of {tile}")
+
+
+def fails(tile):
+    raise ZeroDivisionError(tile)
+
+
+def end_tiles(client, batches, *, tiles, end=noted):
+    told = []
+    outcome = compute(
+        client,
+        batches,
+        crew=Everyone(client),
+        retries=0,
+        max_in_flight=None,
+        report=lambda event: told.append((event.kind, event.facts().get("tile"))),
+        endings=Endings(frozenset(tiles), lambda tile: partial(end, tile)),
+    )
+    return outcome, told
+
+
+def test_a_tile_is_ended_after_its_last_block_of_all_dates(client):
+    batches = [batch("A", step=0), batch("B"), batch("A", unforeseen, step=1)]
+    outcome, told = end_tiles(client, batches, tiles=["A", "B"])
+    assert (outcome.done, len(outcome.failures)) == (6, 3)
+    # One that has failed blocks is ended too.
+    assert {("tile", "A"), ("tile", "B")} <= set(told)
+    assert told.index(("tile", "A")) > max(
+        number for number, (kind, _) in enumerate(told) if kind == "failure"
+    )
+
+
+def test_tiles_without_blocks_to_do_are_ended_alone(client):
+    outcome, told = end_tiles(client, [], tiles=["A", "B"])
+    assert outcome.done == 0
+    assert sorted(told) == [("tile", "A"), ("tile", "B")]
+
+
+def test_a_tile_that_cannot_be_ended_is_told_and_no_failure(client):
+    outcome, told = end_tiles(client, [batch("A")], tiles=["A"], end=fails)
+    assert (outcome.done, outcome.failures) == (3, [])
+    assert told[-1] == ("note", None)
