@@ -246,7 +246,7 @@ def test_tiles_that_workers_end_are_listed_with_the_same_bytes(
     world = make_world(tmp_path, cluster=cluster)
     run(world)
     assert "tile" in {event["event"] for event in read_log(world.run / "log.jsonl")}
-    assert fingerprints(world.run) == fingerprints(finished.run)
+    assert fingerprints(world.run) == fingerprints(finished[0].run)
 
 
 def test_a_screened_run_may_be_cut_and_finds_the_same_in_fewer_windows(finished, tmp_path, cluster):
