@@ -106,6 +106,9 @@ def here(spec: Any, execution: Any) -> Iterator[Any]:
     )
 
 
+here.is_here = True  # type: ignore[attr-defined]
+
+
 def compute_here(
     client: Any, batches: Any, *, report: Callable[..., None], **asked: Any
 ) -> stream.Outcome:

@@ -9,7 +9,7 @@ worker declares it, every thread of a worker takes whatever comes.
 from __future__ import annotations
 
 import math
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -20,7 +20,7 @@ from lspipe.spec import Bounds, Count, Named, Pixels, Spec, plugin
 from lspipe.spec.plugins import resolve
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from lspipe.clusters.admission import Worker
 
@@ -124,6 +124,20 @@ def start(spec: ClusterSpec, execution: ExecutionSpec) -> Iterator[Any]:
         yield client
 
 
+@contextmanager
+def starting(spec: ClusterSpec, execution: ExecutionSpec) -> Iterator[Callable[[], Any]]:
+    """Yield what starts the cluster when it is first called, and returns its client each time."""
+    with ExitStack() as stack:
+        clients: list[Any] = []
+
+        def client() -> Any:
+            if not clients:
+                clients.append(stack.enter_context(start(spec, execution)))
+            return clients[0]
+
+        yield client
+
+
 def sized(spec: ClusterSpec, *, device: str) -> ClusterSpec:
     """Decide how many workers a cluster of this machine has: one per core, or one per GPU.
 
@@ -196,8 +210,13 @@ def has_slot(worker: Worker) -> bool:
 
 
 def is_here(spec: ClusterSpec) -> bool:
-    """Return whether the workers are processes that this one starts on its own machine."""
-    return spec.kind in kinds.HERE
+    """Return whether the workers are processes that this one starts on its own machine.
+
+    A kind of one's own says so by an attribute `is_here` of its function.
+    """
+    if spec.kind in KINDS:
+        return spec.kind in kinds.HERE
+    return bool(getattr(resolve(spec.kind, KINDS, kind="cluster"), "is_here", False))
 
 
 def where_to_look(spec: ClusterSpec) -> str:

@@ -53,6 +53,11 @@ class ModelReference:
             runtime=opened.name,
         )
 
+    @classmethod
+    def unopened(cls, item: ModelItem) -> ModelReference:
+        """Refer to the network of an item on the CPU; nothing is read but the item."""
+        return cls(item.reference, digest(item), item.item_sha256, "cpu", "fp32", "eager")
+
     def open(self) -> Runtime:
         """Load the network, once per process.
 

@@ -18,7 +18,7 @@ from lspipe.errors import UsageError, first_few
 from lspipe.machine import check_folder
 from lspipe.runs import pipeline, store
 from lspipe.runs.events import ignore
-from lspipe.runs.plan import make
+from lspipe.runs.plan import make, settled
 from lspipe.runs.prepare import Prepared, opened
 from lspipe.search.acquisitions import Tile, freeze, thaw
 from lspipe.search.dates import DatesSpec
@@ -190,7 +190,7 @@ def _assemble(
         frozen=frozen,
         decided={name: _decided(before, after, name) for name in tiles},
         blocks={name: found.block for name, found in laid_out.items() if found is not None},
-        batch_size=after.record["detection_inputs"]["inference"]["batch_size"],
+        settled=settled.frozen(after.record),
     )
     with opened(Prepared(run, plan, None, frozen, {}), report=report):
         store.create(

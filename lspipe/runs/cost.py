@@ -17,6 +17,7 @@ from lspipe.inference.presets import (
     compare_presets,
     is_measured_reference,
 )
+from lspipe.inference.reference import ModelReference
 from lspipe.inference.runtimes import use_threads
 from lspipe.outputs import layers
 from lspipe.runs.memory import cluster_of, peak_bytes
@@ -213,7 +214,13 @@ def _time_a_pass(plan: Plan) -> float:
     """Measure a forward pass as in a worker of the plan, after one batch to warm up."""
     earlier = use_threads(THREADS)
     try:
-        runtime = plan.reference.open()
+        reference = plan.reference
+        if not clusters.is_here(plan.workflow.cluster):
+            # Of this machine, which may have no GPU where the workers have one.
+            reference = ModelReference.of(
+                plan.model, device="auto", precision="auto", runtime="auto"
+            )
+        runtime = reference.open()
         seconds_per_pass(runtime, plan.setting, len(plan.model.bands))
         return seconds_per_pass(runtime, plan.setting, len(plan.model.bands))
     finally:

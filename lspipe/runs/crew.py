@@ -56,7 +56,7 @@ class Crew:
         *,
         cluster: ClusterSpec,
         execution: ExecutionSpec,
-        model: ModelReference,
+        model: ModelReference | None,
         run: Path,
         report: Report,
     ) -> None:
@@ -66,7 +66,7 @@ class Crew:
             client: of the cluster.
             cluster: the section of the workflow.
             execution: the section of the workflow.
-            model: what computes.
+            model: what computes; None = not to be opened yet.
             run: the run directory.
             report: called with `WorkerMet`, `WorkerLeft` and `Waiting`.
         """

@@ -18,7 +18,6 @@ from lspipe.machine import check_folder
 from lspipe.runs import guard, listing, store, stream
 from lspipe.runs.caution import warnings
 from lspipe.runs.cost import estimate
-from lspipe.runs.crew import Crew
 from lspipe.runs.describe import describe_plan
 from lspipe.runs.events import (
     Caution,
@@ -31,8 +30,9 @@ from lspipe.runs.events import (
     Start,
     ignore,
 )
+from lspipe.runs.hiring import crew_of, settled_on
 from lspipe.runs.log import Log
-from lspipe.runs.memory import check_memory
+from lspipe.runs.memory import check_memory, cluster_of
 from lspipe.runs.prepare import opened, prepare, whats_left
 from lspipe.runs.publish import publish
 from lspipe.runs.selection import Selection, select
@@ -51,6 +51,8 @@ from lspipe.runs.validation import check_before_search
 from lspipe.workflow import Workflow, check_output
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from lspipe.runs.events import Report
     from lspipe.runs.plan import Plan
     from lspipe.runs.prepare import Prepared
@@ -187,17 +189,22 @@ def run(
 def _run_locked(prepared: Prepared, selection: Selection, report: Report) -> Summary:
     if prepared.is_finished:
         return earlier_summary(prepared)
-    todo = select(prepared, selection)
-    with closing(Log(prepared.run / "log.jsonl", report)) as log:
+    select(prepared, selection)  # refused before anything starts
+    spec, execution = cluster_of(prepared.plan), prepared.plan.workflow.execution
+    with (
+        closing(Log(prepared.run / "log.jsonl", report)) as log,
+        clusters.starting(spec, execution) as client,
+    ):
         try:
-            return _run(prepared, todo, log)
+            prepared = settled_on(client, prepared, log)
+            return _run(prepared, select(prepared, selection), client, log)
         except KeyboardInterrupt:
             log(Interrupted())
             note_state(prepared, "interrupted")
             raise
 
 
-def _run(prepared: Prepared, todo: Todo, log: Log) -> Summary:
+def _run(prepared: Prepared, todo: Todo, client: Callable[[], Any], log: Log) -> Summary:
     plan, clock = prepared.plan, Clock(prepared.seconds)
     for text in warnings(plan):
         log(Caution(text))
@@ -210,7 +217,7 @@ def _run(prepared: Prepared, todo: Todo, log: Log) -> Summary:
     )
     log(Start(sum(map(len, todo.values()))))
     with clock.stage("blocks"):
-        outcome = _on_the_cluster(prepared, todo, endings(prepared), log)
+        outcome = _on_the_cluster(prepared, todo, client, log)
     log(Stage("listing landslides"))
     with clock.stage("listing"):
         listed = listing.write(prepared.run, plan)
@@ -233,31 +240,21 @@ def _run(prepared: Prepared, todo: Todo, log: Log) -> Summary:
 
 
 def _on_the_cluster(
-    prepared: Prepared, todo: Todo, tails: stream.Endings, log: Log
+    prepared: Prepared, todo: Todo, start: Callable[[], Any], log: Log
 ) -> stream.Outcome:
-    """Compute the blocks on the workflow's cluster, and end the tiles there."""
+    """Compute the blocks on the workflow's cluster, and end large tiles there."""
+    tails, execution = endings(prepared), prepared.plan.workflow.execution
     if not any(todo.values()) and not tails.tiles:
         return stream.Outcome()
-    workflow = prepared.plan.workflow
-    in_flight = workflow.execution.max_in_flight
-    cluster = clusters.sized(workflow.cluster, device=prepared.plan.reference.device)
-    with (
-        clusters.start(cluster, workflow.execution) as client,
-        Crew(
-            client,
-            cluster=cluster,
-            execution=workflow.execution,
-            model=prepared.plan.reference,
-            run=prepared.run,
-            report=log,
-        ) as crew,
-    ):
-        log(Dashboard(client.dashboard_link))
+    client = start()
+    log(Dashboard(client.dashboard_link))
+    in_flight = execution.max_in_flight
+    with crew_of(client, prepared, model=prepared.plan.reference, report=log) as crew:
         return stream.compute(
             client,
             tasks_of(prepared, todo),
             crew=crew,
-            retries=workflow.execution.retries,
+            retries=execution.retries,
             max_in_flight=None if in_flight == "auto" else in_flight,
             report=log,
             endings=tails,

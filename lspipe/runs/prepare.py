@@ -27,7 +27,7 @@ from lspipe.errors import (
 )
 from lspipe.runs import review, store
 from lspipe.runs.events import Note, ignore
-from lspipe.runs.plan import Plan, TilePlan, make
+from lspipe.runs.plan import Plan, TilePlan, make, record, settled
 from lspipe.runs.record import run_json
 from lspipe.runs.timings import Clock, added
 from lspipe.search.acquisitions import freeze
@@ -152,7 +152,7 @@ def _anew(workflow: Workflow, run: Path, *, replaced: Mapping[str, Any] | None =
     with clock.stage("search"):
         frozen = _searched(workflow)
     with clock.stage("plan"):
-        made = make(workflow, frozen=frozen)
+        made = make(workflow, frozen=frozen, settled=settled.known(workflow, None))
     return Prepared(
         run, made, None, frozen, _nothing_done(made), replaced=replaced, seconds=clock.stages
     )
@@ -169,6 +169,7 @@ def _resumed(workflow: Workflow, run: Path, previous: Mapping[str, Any]) -> Prep
             decided=previous["tiles"],
             blocks={name: found.block for name, found in laid_out.items()},
             batch_size=previous["detection_inputs"]["inference"]["batch_size"],
+            settled=settled.known(workflow, previous),
         )
     _refuse_another(previous, made, run)
     logger.info("taking the scenes that %s has frozen; no search", run)
@@ -239,6 +240,24 @@ def _refuse_another(previous: Mapping[str, Any], made: Plan, run: Path) -> None:
         f"{run}: made by another workflow: {first_few(changed, 3, between='; ')}\n"
         "hint: choose another output, or run it with fresh=True, which starts over"
     )
+
+
+def resettled(prepared: Prepared, found: settled.Settled) -> Prepared:
+    """Plan a run anew with what a worker decided, and write that into its directory.
+
+    Args:
+        prepared: of a run of which nothing is computed; the caller holds its directory.
+        found: of `settled.decide`.
+    """
+    plan = make(
+        prepared.plan.workflow,
+        frozen=prepared.frozen,
+        decided={tile.tile.name: record(tile) for tile in prepared.plan.tiles},
+        settled=found,
+    )
+    content = run_json(plan, state="planned")
+    store.write_json(prepared.run / "run.json", content)
+    return replace(prepared, plan=plan, previous=content, done=_nothing_done(plan))
 
 
 @contextmanager

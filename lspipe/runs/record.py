@@ -67,6 +67,7 @@ def run_json(plan: Plan, *, state: str) -> dict[str, Any]:
             "detection": plan.detection_fingerprint,
             "change": plan.change_fingerprint,
         },
+        "settled": plan.is_settled,
         "detection_inputs": dict(plan.detection_inputs),
         "versions": versions(),
         "model": {

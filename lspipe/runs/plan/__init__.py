@@ -5,6 +5,7 @@ reflectance, cuts blocks, and computes the two fingerprints.
 
     nouns        the types of a plan
     tiles        one tile: scenes, bands, blocks, radiometry
+    settled      device, precision, runtime, batch size: of this machine, or of a worker
     recorded     the decisions as JSON
     canonical    JSON to its hash
 
@@ -18,11 +19,12 @@ from typing import TYPE_CHECKING, Any
 
 from lspipe.errors import NothingFound
 from lspipe.inference.reference import ModelReference
-from lspipe.inference.settings import AUTO_BATCH_SIZE, NUMERICS
+from lspipe.inference.settings import NUMERICS
 from lspipe.runs.model import read_model
 from lspipe.runs.plan.canonical import fingerprint
 from lspipe.runs.plan.nouns import BYTES_PER_PIXEL, Plan, TilePlan, outer_pixels
 from lspipe.runs.plan.recorded import THREADS, change_inputs, detection_inputs, record
+from lspipe.runs.plan.settled import largest_batch, reference_of
 from lspipe.runs.plan.tiles import BLOCK_SIZES, open_step, plan_tile
 from lspipe.search.acquisitions import thaw
 from lspipe.search.areas import area_on_grid, read_area
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from lspipe.models import ModelItem
+    from lspipe.runs.plan.settled import Settled
     from lspipe.search.acquisitions import Tile
     from lspipe.search.areas import Area
     from lspipe.workflow import Workflow
@@ -56,6 +59,7 @@ def make(
     decided: Mapping[str, Any] | None = None,
     blocks: Mapping[str, int] | None = None,
     batch_size: int | None = None,
+    settled: Settled | None = None,
 ) -> Plan:
     """Make the plan of a workflow.
 
@@ -66,6 +70,7 @@ def make(
             instead of deciding again, so that resuming needs no network.
         blocks: block size per tile of an existing store, instead of `execution.block`.
         batch_size: of an earlier `run.json`, which `auto` then keeps: nothing is probed.
+        settled: what blocks are computed on; None = this machine decides, and opens the model.
 
     Raises:
         NothingFound: no pixel of any tile lies in the area.
@@ -73,9 +78,12 @@ def make(
     """
     item, setting, sources = read_model(workflow)
     spec = workflow.inference
-    reference = ModelReference.of(
-        item, device=spec.device, precision=spec.precision, runtime=spec.runtime
-    )
+    if settled is None:
+        reference = ModelReference.of(
+            item, device=spec.device, precision=spec.precision, runtime=spec.runtime
+        )
+    else:
+        reference = reference_of(item, settled)
     asked = workflow.change.threshold
     limit = item.threshold if asked is None else asked
     area = read_area(workflow.aoi, workflow.folder)
@@ -92,7 +100,10 @@ def make(
         )
         for tile in tiles
     )
-    if sources["batch_size"] == "auto":
+    if sources["batch_size"] == "auto" and settled is not None:
+        size, sources["batch_size"] = settled.batch_size, "a worker"
+        setting = replace(setting, batch_size=size)
+    elif sources["batch_size"] == "auto":
         size, sources["batch_size"] = _batch_size(
             reference, item, plans, window=setting.window, earlier=batch_size
         )
@@ -117,6 +128,7 @@ def make(
         change_inputs=change_inputs(workflow, limit),
         threshold=limit,
         notes=tuple(frozen.get("lspipe:notes", ())),  # not there before they were written
+        is_settled=settled is None or settled.is_final,
     )
 
 
@@ -143,21 +155,5 @@ def _batch_size(
     """
     if earlier is not None:
         return earlier, "earlier run"
-    if not reference.device.startswith("cuda"):
-        return AUTO_BATCH_SIZE, "default"
-    from lspipe.inference import runtimes
-    from lspipe.inference.runtimes import probe
-
-    # Always eager: other runtimes would compile each size that is tried.
-    network = runtimes.load(
-        item.reference,
-        reference.sha256,
-        device="cuda",
-        precision=reference.precision,
-        runtime="eager",
-    )
-    # A block arrives as int16 and is kept as float32 in model units (`lspipe.inference.inputs`).
-    bytes_per_pixel = (2 + 4) * len(item.bands) + BYTES_PER_PIXEL
-    reserve = max(plan.largest_block for plan in plans) * bytes_per_pixel
-    size = probe.largest_batch(network, len(item.bands), window, reserve_bytes=reserve)
-    return size, "probed"
+    size = largest_batch(reference, item, window, max(plan.largest_block for plan in plans))
+    return size, "probed" if reference.device.startswith("cuda") else "default"

@@ -97,6 +97,8 @@ class Plan:
     """A pixel is landslide above it; of the workflow, else of the model item."""
     notes: tuple[str, ...] = ()
     """What the search said of scenes that may be missing."""
+    is_settled: bool = True
+    """Whether device, precision and batch size are decided; False until a worker was asked."""
 
     @property
     def detection_fingerprint(self) -> str:

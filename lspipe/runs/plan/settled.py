@@ -1,0 +1,132 @@
+"""Device, precision, runtime and batch size of a run: decided where it computes, once.
+
+On a cluster the client may have no GPU, or another one. Then the plan holds what is asked for and
+stand-ins for `auto`, and before the first block a worker that computes decides. What it decided is
+frozen in `run.json`, as it is part of the fingerprint.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from lspipe import clusters
+from lspipe.inference.reference import ModelReference
+from lspipe.inference.settings import AUTO_BATCH_SIZE
+from lspipe.runs.plan.nouns import BYTES_PER_PIXEL
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from lspipe.models import ModelItem
+    from lspipe.workflow import Workflow
+
+
+@dataclass(frozen=True)
+class Settled:
+    """What a network computes on, and how; no value is "auto"."""
+
+    device: str
+    precision: str
+    runtime: str
+    batch_size: int
+    is_final: bool = True
+    """False for a stand-in, until a worker was asked."""
+
+
+def known(workflow: Workflow, previous: Mapping[str, Any] | None) -> Settled | None:
+    """Return what is settled of a run; None where this machine decides, as it also computes.
+
+    Args:
+        workflow: of the run.
+        previous: its `run.json`; None = it is new.
+    """
+    if clusters.is_here(workflow.cluster):
+        return None
+    asked = _asked(workflow)
+    # Runs from before there was such an entry were settled by their client.
+    if previous is None or not previous.get("settled", True):
+        stand_in = {"device": "cpu", "precision": "fp32", "runtime": "eager"}
+        return Settled(**stand_in | asked, batch_size=AUTO_BATCH_SIZE, is_final=False)
+    return replace(frozen(previous), **asked)
+
+
+def frozen(previous: Mapping[str, Any]) -> Settled:
+    """Return what a run was computed with.
+
+    Args:
+        previous: its `run.json`.
+    """
+    inputs = previous["detection_inputs"]["inference"]
+    names = ("device", "precision", "runtime", "batch_size")
+    return Settled(**{name: inputs[name] for name in names})
+
+
+def _asked(workflow: Workflow) -> dict[str, Any]:
+    spec = workflow.inference
+    asked = {"device": spec.device, "precision": spec.precision, "runtime": spec.runtime}
+    return {name: value for name, value in asked.items() if value != "auto"}
+
+
+@dataclass(frozen=True)
+class Question:
+    """What a worker is asked; sent to it."""
+
+    item: str
+    device: str
+    precision: str
+    runtime: str
+    window: int
+    largest_block: int
+    """Pixels of the largest block with its halo."""
+
+
+def decide(question: Question) -> Settled:
+    """Settle a run on this machine.
+
+    Raises:
+        ModelError: what is asked for does not work here.
+    """
+    from lspipe import models
+
+    item = models.read_item(question.item)
+    reference = ModelReference.of(
+        item, device=question.device, precision=question.precision, runtime=question.runtime
+    )
+    size = largest_batch(reference, item, question.window, question.largest_block)
+    return Settled(reference.device, reference.precision, reference.runtime, size)
+
+
+def reference_of(item: ModelItem, settled: Settled) -> ModelReference:
+    """Return the reference of a model for what is settled; nothing is opened here."""
+    opened = ModelReference.unopened(item)
+    return replace(
+        opened,
+        device=settled.device,
+        precision=settled.precision,
+        runtime=settled.runtime,
+    )
+
+
+def largest_batch(
+    reference: ModelReference, item: ModelItem, window: int, largest_block: int
+) -> int:
+    """Return the batch size for `batch_size: auto` on this machine."""
+    if not reference.device.startswith("cuda"):
+        return AUTO_BATCH_SIZE
+    from lspipe.inference import runtimes
+    from lspipe.inference.runtimes import probe
+
+    # Always eager: other runtimes would compile each size that is tried.
+    network = runtimes.load(
+        item.reference,
+        reference.sha256,
+        device="cuda",
+        precision=reference.precision,
+        runtime="eager",
+    )
+    # A block arrives as int16 and is kept as float32 in model units (`lspipe.inference.inputs`).
+    bytes_per_pixel = (2 + 4) * len(item.bands) + BYTES_PER_PIXEL
+    return probe.largest_batch(
+        network, len(item.bands), window, reserve_bytes=largest_block * bytes_per_pixel
+    )
