@@ -16,7 +16,6 @@ import socket
 import subprocess
 import time
 from contextlib import ExitStack, contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -24,7 +23,8 @@ import pytest
 from tests.services.servers import free_port, missing
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
 
 PATH = "/usr/sbin:/usr/bin"
 SECONDS_TO_START = 30
@@ -56,7 +56,7 @@ SlurmdParameters=config_overrides
 ReturnToService=2
 KillWait=3
 GresTypes=gpu
-NodeName={host} NodeAddr=127.0.0.1 CPUs=4 RealMemory=8000 Gres=gpu:2
+NodeName={host} NodeAddr=127.0.0.1 CPUs=4 RealMemory=32000 Gres=gpu:2
 PartitionName=main Nodes={host} Default=YES MaxTime=INFINITE State=UP
 """
 
@@ -86,7 +86,7 @@ def slurm(folder: Path) -> Iterator[None]:
         patch.setenv("SLURM_CONF", str(folder / "slurm.conf"))
         patch.setenv("PATH", f"{os.environ['PATH']}{os.pathsep}{PATH}")
         stack.enter_context(_running([programs["munged"], *munged]))
-        _wait_for(folder, lambda: (folder / "munge.socket").exists())
+        _wait_for(folder, (folder / "munge.socket").exists)
         stack.enter_context(_running([programs["slurmctld"], "-D"]))
         stack.enter_context(_running([programs["slurmd"], "-D", "-N", host]))
         _wait_for(folder, lambda: "idle" in said("sinfo", "--noheader", "--format=%T"))
@@ -123,7 +123,7 @@ def _running(command: list[str]) -> Iterator[None]:
             process.wait()
 
 
-def _wait_for(folder: Path, is_so) -> None:
+def _wait_for(folder: Path, is_so: Callable[[], bool]) -> None:
     until = time.monotonic() + SECONDS_TO_START
     while not is_so():
         if time.monotonic() > until:
