@@ -31,6 +31,7 @@ LONGEST_FIRST = (
     "test_interruptions", "test_run", "compiled", "test_review", "test_run_directory",
     "test_every_key", "test_reviewing_a_run", "test_faults_of_peers", "test_networks",
     "test_front_door", "test_demo", "test_docs", "test_overlapped_reading", "test_detect",
+    "test_kinds_of_clusters",
     "test_bad_input", "test_samples_runs", "test_model_train", "test_inn_pair",
     "test_architectures", "test_tiles", "test_declared_files", "test_cube", "test_inference",
     "test_cold_springs",

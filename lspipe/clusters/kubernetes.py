@@ -40,6 +40,9 @@ CORES = 2
 OF_SCHEDULER = {"cpu": "1", "memory": "2Gi"}
 """What the scheduler's pod gets: it holds no pixels."""
 
+SECONDS_IDLE = 3600
+"""After this long without work the operator deletes a cluster whose owner was lost."""
+
 GROUP = 1000
 """Group of the image's user (`deploy/Dockerfile`): what it writes to a volume belongs to it."""
 
@@ -86,6 +89,7 @@ def manifest(spec: ClusterSpec, execution: ExecutionSpec, name: str) -> dict[str
         env=_variables(execution),
         worker_command=["dask", "worker", *settings.worker_options(), "--memory-limit", memory],
         resources={},
+        idle_timeout=SECONDS_IDLE,
     )
     scheduler, worker = (made["spec"][part]["spec"] for part in ("scheduler", "worker"))
     _restrict(scheduler, OF_SCHEDULER)

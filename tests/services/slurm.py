@@ -23,7 +23,7 @@ import pytest
 from tests.services.servers import free_port, missing
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 PATH = "/usr/sbin:/usr/bin"
@@ -56,7 +56,7 @@ SlurmdParameters=config_overrides
 ReturnToService=2
 KillWait=3
 GresTypes=gpu
-NodeName={host} NodeAddr=127.0.0.1 CPUs=4 RealMemory=8000 Gres=gpu:2
+NodeName={host} NodeAddr=127.0.0.1 CPUs=4 RealMemory=32000 Gres=gpu:2
 PartitionName=main Nodes={host} Default=YES MaxTime=INFINITE State=UP
 """
 
@@ -123,7 +123,7 @@ def _running(command: list[str]) -> Iterator[None]:
             process.wait()
 
 
-def _wait_for(folder: Path, is_so) -> None:
+def _wait_for(folder: Path, is_so: Callable[[], bool]) -> None:
     until = time.monotonic() + SECONDS_TO_START
     while not is_so():
         if time.monotonic() > until:

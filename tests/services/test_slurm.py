@@ -1,16 +1,20 @@
-"""A run whose workers are jobs of a real SLURM: the same bytes, whoever is cancelled meanwhile."""
+"""Runs on a real SLURM, by the scripts of deploy/slurm: the same bytes, whoever is lost."""
 
 from __future__ import annotations
 
 import subprocess
+import sys
 import time
 from pathlib import Path
 
 import psutil
 import pytest
 
+from tests.services.servers import ROOT
 from tests.services.slurm import said, slurm
-from tests.worlds import change_workflow, command, environment, fingerprints, lspipe, make_world
+from tests.worlds import change_workflow, environment, fingerprints, lspipe, make_world
+
+SCRIPTS = ROOT / "deploy" / "slurm"
 
 CLUSTER = {
     "kind": "slurm",
@@ -58,27 +62,45 @@ def jobs():
     return said("squeue", "--noheader", "--name=lspipe", "--format=%i").split()
 
 
-def start(world, output):
-    return subprocess.Popen(
-        command("run", world.workflow, "--output", output),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        env=environment(),
-    )
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory):
+    """A folder with the programs of a Python environment, as the scripts expect one."""
+    folder = tmp_path_factory.mktemp("environment")
+    (folder / "bin").mkdir()
+    for name, module in (("lspipe", "lspipe.cli"), ("dask", "dask")):
+        program = folder / "bin" / name
+        program.write_text(f'#!/bin/sh\nexec {sys.executable} -m {module} "$@"\n', encoding="utf-8")
+        program.chmod(0o755)
+    return folder
 
 
-def wait_until(is_so, process, *, seconds=90):
+def submit(script, installed, workflow, output, *options):
+    """Submit a script of deploy/slurm, with less than it asks for; returns its number."""
+    told = subprocess.run(
+        ["sbatch", "--parsable", "--cpus-per-task=1", "--mem=2G", "--gres=none",
+         f"--output={output}.txt", *options, SCRIPTS / script, installed, workflow,
+         "--output", output],
+        capture_output=True, text=True, env=environment(),
+    )  # fmt: skip
+    assert told.returncode == 0, told.stderr
+    return told.stdout.strip()
+
+
+def wait_until(is_so, output, *, seconds=120):
     until = time.monotonic() + seconds
     while not is_so():
-        assert process.poll() is None, process.communicate()[0]
-        assert time.monotonic() < until, printed()
-        time.sleep(0.05)
+        assert time.monotonic() < until, printed(output)
+        time.sleep(0.1)
 
 
-def printed():
+def is_over(job):
+    return lambda: not said("squeue", "--noheader", f"--jobs={job}").strip()
+
+
+def printed(output):
     """What the jobs printed, for a test that fails."""
-    return "\n".join(path.read_text() for path in Path.home().glob(".lspipe/slurm/*.err"))
+    files = [output.with_name(f"{output.name}.txt"), *Path.home().glob(".lspipe/slurm/*.err")]
+    return "\n".join(path.read_text() for path in files if path.exists())
 
 
 def workers():
@@ -100,25 +122,58 @@ def blocks_done(output):
     return log.read_text(encoding="utf-8").count('"event": "block"') if log.exists() else 0
 
 
-def test_a_job_that_is_cancelled_half_way_changes_nothing(world, expected, tmp_path):
+def test_a_workers_job_that_is_cancelled_half_way_changes_nothing(
+    world, expected, installed, tmp_path
+):
     output = tmp_path / "run"
-    process = start(world, output)
-    wait_until(lambda: blocks_done(output) >= 1, process)
+    client = submit("client.sbatch", installed, world.workflow, output)
+    wait_until(lambda: blocks_done(output) >= 1, output)
     assert workers() == {"127.0.0.1"}
     before = jobs()
     assert len(before) == 2
     said("scancel", before[0])
     assert blocks_done(output) < 18
-    told, _ = process.communicate(timeout=120)
-    assert process.returncode == 0, told + printed()
-    assert "failed 0" in told
+    wait_until(is_over(client), output)
+    assert "blocks 18: done 18, skipped 0, failed 0" in printed(output)
     assert fingerprints(output) == expected
     # It stops what it started.
-    until = time.monotonic() + 15
-    while jobs() and time.monotonic() < until:
-        time.sleep(0.2)
-    assert jobs() == []
+    wait_until(lambda: not jobs(), output, seconds=15)
     assert list(Path.home().rglob("*key*")) == []
+
+
+def test_a_client_that_is_killed_leaves_no_job(world, installed, tmp_path):
+    output = tmp_path / "run"
+    client = submit("client.sbatch", installed, world.workflow, output)
+    wait_until(lambda: blocks_done(output) >= 1, output)
+    said("scancel", "--signal=KILL", "--full", client)
+    wait_until(lambda: not jobs(), output, seconds=60)
+
+
+def test_an_array_whose_task_is_queued_again_ends_in_the_same_bytes(
+    world, expected, installed, tmp_path
+):
+    output = tmp_path / "run"
+    array = submit("array.sbatch", installed, world.workflow, output, "--array=0-2")
+    wait_until(lambda: blocks_done(output) >= 1, output)
+    place = world.workflow.parent / f".cluster-{array}"
+    assert [path.stat().st_mode & 0o77 for path in (place, *place.glob("*.pem"))] == [0, 0, 0]
+    said("scontrol", "requeue", f"{array}_1")
+    wait_until(is_over(f"{array}_0,{array}_2"), output)
+    assert "blocks 18: done 18, skipped 0, failed 0" in printed(output)
+    assert fingerprints(output) == expected
+    assert sorted(path.name for path in place.iterdir()) == ["done", "openssl.log"]
+    # It waits some minutes to be queued again.
+    said("scancel", array)
+
+
+@pytest.mark.parametrize("script", ["client.sbatch", "array.sbatch"])
+def test_slurm_takes_the_scripts_as_they_are(script):
+    told = subprocess.run(
+        ["sbatch", "--test-only", SCRIPTS / script, "env", "my.yaml"],
+        capture_output=True,
+        text=True,
+    )
+    assert told.returncode == 0, told.stderr
 
 
 def test_a_partition_that_is_not_there_is_told_and_nothing_is_left(world, tmp_path):

@@ -1,0 +1,97 @@
+"""What other programs say of the files in deploy/: linters, schemas of Kubernetes, systemd."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+
+import pytest
+import yaml
+
+from lspipe.clusters import ClusterSpec, ExecutionSpec, kubernetes
+from tests.services.servers import ROOT, missing
+
+DEPLOY = ROOT / "deploy"
+TOOLS = ROOT / ".venv-deploy" / "bin"
+
+
+def program(name):
+    return shutil.which(name, path=TOOLS) or shutil.which(name) or missing(
+        f"no {name} here; `.ci/run` installs it into {TOOLS.parent}"
+    )  # fmt: skip
+
+
+def refused(*command):
+    """What a program complains of; nothing where it is content."""
+    told = subprocess.run([program(command[0]), *command[1:]], capture_output=True, text=True)
+    return "" if told.returncode == 0 else told.stdout + told.stderr
+
+
+def test_the_dockerfile_is_one_that_hadolint_takes(tmp_path):
+    assert refused("hadolint", DEPLOY / "Dockerfile") == ""
+    bad = tmp_path / "Dockerfile"
+    bad.write_text("FROM python\nRUN pip install lspipe\n", encoding="utf-8")
+    assert "DL3006" in refused("hadolint", bad)
+
+
+def test_the_scripts_are_ones_that_shellcheck_takes():
+    scripts = sorted(DEPLOY.glob("slurm/*.sbatch"))
+    assert len(scripts) == 2
+    assert refused("shellcheck", *scripts, ROOT / ".ci" / "run") == ""
+
+
+@pytest.mark.parametrize("name", ["access", "job", "network", "volume"])
+def test_kubernetes_knows_what_the_files_ask_for(name, tmp_path):
+    path = DEPLOY / "kubernetes" / f"{name}.yaml"
+    assert refused("kubernetes-validate", "--strict", path) == ""
+    # Strict: a key that there is not is refused.
+    bad = tmp_path / path.name
+    text = path.read_text(encoding="utf-8").replace("spec:", "spce:").replace("rules:", "rule:")
+    bad.write_text(text, encoding="utf-8")
+    assert "Additional properties" in refused("kubernetes-validate", "--strict", bad)
+
+
+@pytest.mark.parametrize("part", ["scheduler", "worker"])
+@pytest.mark.parametrize("source", ["file", "kind"])
+def test_pods_of_dask_are_ones_that_kubernetes_takes(part, source, tmp_path):
+    if source == "file":
+        text = (DEPLOY / "kubernetes" / "daskcluster.yaml").read_text(encoding="utf-8")
+        made = yaml.safe_load(text)
+    else:
+        spec = ClusterSpec(
+            kind="kubernetes", workers=2, memory_per_worker="1GiB", image="lspipe:1",
+            options={"pod": {"tolerations": [{"key": "gpu", "operator": "Exists"}]}},
+        )  # fmt: skip
+        made = kubernetes.manifest(spec, ExecutionSpec(), "lspipe-test")
+    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": part}}
+    file = tmp_path / "pod.json"
+    file.write_text(json.dumps(pod | {"spec": made["spec"][part]["spec"]}), encoding="utf-8")
+    assert refused("kubernetes-validate", "--strict", file) == ""
+
+
+@pytest.fixture
+def units(tmp_path):
+    """The units as they are, but for a program that is here."""
+    if shutil.which("systemd-analyze") is None:
+        pytest.skip("no systemd here")
+    for path in sorted((DEPLOY / "systemd").glob("lspipe@.*")):
+        text = path.read_text(encoding="utf-8").replace("/opt/lspipe/bin/lspipe", "/bin/true")
+        for name in (path.name, path.name.replace("@", "@my-valley")):
+            (tmp_path / name).write_text(text, encoding="utf-8")
+    return tmp_path
+
+
+def test_systemd_takes_the_units(units):
+    names = [units / f"lspipe@my-valley.{kind}" for kind in ("service", "timer")]
+    told = subprocess.run(["systemd-analyze", "verify", *names], capture_output=True, text=True)
+    assert (told.returncode, told.stderr) == (0, "")
+
+
+def test_systemd_finds_the_service_well_confined(units):
+    told = subprocess.run(
+        ["systemd-analyze", "security", "--offline=true", "--threshold=20",
+         units / "lspipe@my-valley.service"],
+        capture_output=True, text=True,
+    )  # fmt: skip
+    assert told.returncode == 0, told.stdout[-300:]
