@@ -11,6 +11,7 @@
     │   ├── MissingExtra                    an optional package is not installed
     │   └── StoreError                      a run directory that is foreign, locked or damaged
     ├── CatalogError               exit 1   the server or file of items cannot be reached or read
+    ├── RemoteError                exit 1   an object store cannot be reached, or refuses
     ├── ClusterError               exit 1   the cluster went away, or did not start
     ├── BlockError                 exit 3   one block failed; the others continue
     │   ├── LoadError                       a read failed: item, asset, block
@@ -79,6 +80,10 @@ class StoreError(UsageError):
 
 class CatalogError(LspipeError):
     """A catalogue that cannot be reached, or whose answer cannot be read."""
+
+
+class RemoteError(LspipeError, OSError):
+    """An object store that cannot be reached, or refuses; also an `OSError`, as of a disk."""
 
 
 class ClusterError(LspipeError):

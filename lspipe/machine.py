@@ -15,6 +15,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lspipe import remote
 from lspipe.errors import UsageError
 
 if TYPE_CHECKING:
@@ -134,24 +135,33 @@ def ignore_what_others_left() -> None:
 
 
 _ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/")
-"""s3://bucket, and s3:/bucket, which a Path makes of it; one letter is a drive of Windows."""
+"""ftp://host, and s3:/bucket, which a Path makes of s3://; one letter is a drive of Windows."""
 
 
 def check_folder(path: Path | str) -> None:
     """Refuse a folder that could not be written, before anything is computed.
 
     Args:
-        path: it need not be there yet.
+        path: it need not be there yet; or an address in an object store.
 
     Raises:
-        UsageError: an address, or a place that cannot be written; says why.
+        UsageError: another address, or a place that cannot be written; says why.
     """
+    if remote.is_address(str(path)):
+        remote.check(str(path))
+        return
     address = _ADDRESS.match(str(path))
     if address is not None:
+        scheme = address[1].lower()
+        if scheme in remote.SCHEMES:
+            raise UsageError(
+                f"{path}: found {scheme}:/, expected {scheme}:// in a text, not a Path"
+            )
         advice = (
             "write the path without file://"
-            if address[1].lower() == "file"
-            else "give a folder of this machine, and copy it there afterwards"
+            if scheme == "file"
+            else "give a folder of this machine, or an address in an object store, such as "
+            "s3://bucket/folder"
         )
         raise UsageError(f"{path}: found an address, expected a folder; {advice}")
     try:

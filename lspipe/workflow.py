@@ -24,6 +24,7 @@ from lspipe.inference.settings import InferenceSpec
 from lspipe.machine import check_folder
 from lspipe.models import ModelSpec
 from lspipe.outputs import OutputSpec
+from lspipe.remote import is_address, place
 from lspipe.search.dates import DatesSpec
 from lspipe.search.places import missing_items
 from lspipe.search.spec import AreaSpec, SearchSpec
@@ -99,8 +100,9 @@ class Workflow(BaseModel):
 
     @property
     def run_directory(self) -> Path:
-        """Where the run's results go."""
-        return self._folder / (self.output.path or f"runs/{self.name}")
+        """Where the run's results go; for an address a `remote.RemotePath`."""
+        asked = self.output.path or f"runs/{self.name}"
+        return place(asked) if is_address(asked) else self._folder / asked
 
     @property
     def truth(self) -> Path | None:

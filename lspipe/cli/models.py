@@ -11,6 +11,7 @@ from lspipe.cli.text import say, show
 from lspipe.cli.training import assigned, samples_of
 from lspipe.errors import UsageError
 from lspipe.models.mlm import read_item
+from lspipe.remote import place
 
 if TYPE_CHECKING:
     import argparse
@@ -72,7 +73,7 @@ def _compared_data(item: Any, folder: str) -> list[dict[str, Any]]:
             f"{item.path}: lspipe:statistics: missing, so there is nothing to compare {folder} "
             "with; pack the model with --data, the patches that it was trained on"
         )
-    if (Path(folder) / "run.json").exists():
+    if (place(folder) / "run.json").exists():
         return _compared_run(item, folder)
     return [_compared_patches(item, folder)]
 

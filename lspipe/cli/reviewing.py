@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lspipe.cli.text import counted, entry, say, show
+from lspipe.remote import place
 
 if TYPE_CHECKING:
     import argparse
+    from pathlib import Path
 
     from lspipe.runs.review import Taken
     from lspipe.schema.sampled import Sample
@@ -19,7 +20,7 @@ def review(options: argparse.Namespace) -> int:
     from lspipe.runs.opened import open_run
     from lspipe.runs.review import review
 
-    run = Path(options.run)
+    run = place(options.run)
     if options.sample is not None:
         return _draw(options, run)
     taken = review(run, options.file, who=options.who)

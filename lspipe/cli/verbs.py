@@ -16,6 +16,7 @@ from lspipe.cli.summaries import (
     validate_text,
 )
 from lspipe.cli.text import say, show
+from lspipe.remote import place, readable
 
 if TYPE_CHECKING:
     import argparse
@@ -109,7 +110,7 @@ def status(options: argparse.Namespace) -> int:
     """Report how far a run is."""
     from lspipe.runs.status import status
 
-    facts = status(Path(options.run))
+    facts = status(place(options.run))
     show(options, facts, lambda: status_text(facts))
     return OK
 
@@ -130,7 +131,7 @@ def _score(run: Path, truth: gpd.GeoDataFrame) -> ListScore:
 
     from lspipe.evaluate.truth import score_list
 
-    return score_list(gpd.read_parquet(run / "inventory.parquet"), truth)
+    return score_list(gpd.read_parquet(readable(run / "inventory.parquet")), truth)
 
 
 def doctor(options: argparse.Namespace) -> int:
@@ -163,4 +164,4 @@ def _workflow(options: argparse.Namespace) -> Any:
 
 
 def _run_directory(workflow: Any, options: argparse.Namespace) -> Path:
-    return Path(options.output) if options.output else Path(workflow.run_directory)
+    return place(options.output or workflow.run_directory)

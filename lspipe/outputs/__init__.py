@@ -8,8 +8,9 @@ The contract of a format's module:
 
 A run has its lists, its lazy maps by tile, its workflow, its model and its record: what a format
 needs beyond that does not belong into one. `write` below gives it a temporary name beside the
-target and renames what it wrote, so that what has its final name is always complete. To add a
-format, write such a module and list it here.
+target and renames what it wrote, so that what has its final name is always complete. A format that
+reads what others wrote finds it in `remote.beside(path)`: of a run in an object store, `path` is in
+a temporary folder. To add a format, write such a module and list it here.
 """
 
 from __future__ import annotations
@@ -19,9 +20,10 @@ import uuid
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
-from typing import TYPE_CHECKING, Annotated, Any, Protocol
+from typing import TYPE_CHECKING, Annotated, Any, Protocol, cast
 
 from lspipe.errors import UsageError
+from lspipe.remote import is_remote, stored
 from lspipe.spec import Items, Spec, plugin
 from lspipe.spec.plugins import resolve
 
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
     import geopandas as gpd
     import xarray as xr
 
+    from lspipe.remote import RemotePath
     from lspipe.schema import Part
     from lspipe.schema.sampled import Sample
 
@@ -56,7 +59,8 @@ class OutputSpec(Spec):
     """Where the results go, and in which formats."""
 
     path: str | None = None
-    """Run directory, relative to the workflow file; none = runs/NAME beside it."""
+    """Run directory, relative to the workflow file; none = runs/NAME beside it. Or an address in an
+    object store: s3://bucket/folder, gs:// or az://."""
     write: Annotated[tuple[Annotated[str, plugin(OUTPUTS, "write")], ...], Items(unique=True)] = (
         "geoparquet",
         "gpkg",
@@ -177,8 +181,13 @@ def _write(name: str, run: Run, path: Path) -> None:
 def whole(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside a target; what was written there is renamed at the end.
 
-    The target of a file is replaced. Files of a folder are moved into the target one by one.
+    The target of a file is replaced. Files of a folder are moved into the target one by one. For a
+    target in an object store it is a path of this machine, whose files are stored at the end.
     """
+    if is_remote(path):
+        with stored(cast("RemotePath", path)) as partial:
+            yield partial
+        return
     # The suffix comes last, as GDAL chooses by it; the name is unique to this attempt.
     partial = path.with_name(f".{path.stem}.{uuid.uuid4().hex[:8]}.partial{path.suffix}")
     try:

@@ -18,6 +18,7 @@ from pyproj import CRS
 
 from lspipe.outputs import colours, gpkg, layers, qgis_styles
 from lspipe.outputs.credit import credit
+from lspipe.remote import beside, local
 from lspipe.schema import State
 from lspipe.schema.maps import REASON_NAMES
 
@@ -53,7 +54,7 @@ class Shown:
 
 def write(run: Run, path: Path) -> None:
     """Write the project; see the contract in `lspipe.outputs`."""
-    shown = list(_layers(path.parent))
+    shown = list(_layers(beside(path)))
     text = ET.tostring(_project(run, shown), encoding="unicode")
     inside = f"{FILE.removesuffix('.qgz')}.qgs"
     # A fixed time: the same run gives the same bytes.
@@ -67,7 +68,8 @@ def _layers(folder: Path) -> Iterator[Shown]:
     degrees = CRS.from_epsg(4326)
     if (folder / gpkg.FILE).exists():
         for table, style in gpkg.STYLES.items():
-            columns = list(pyogrio.read_info(folder / gpkg.FILE, layer=table)["fields"])
+            with local(folder / gpkg.FILE) as file:
+                columns = list(pyogrio.read_info(file, layer=table)["fields"])
             source = f"./{gpkg.FILE}|layername={table}"
             yield Shown(table, source, degrees, style(columns), is_raster=False, is_on=True)
     for name, renderer, is_on in _MAPS:

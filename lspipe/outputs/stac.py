@@ -19,6 +19,7 @@ import shapely
 
 from lspipe.outputs import geoparquet, gpkg, layers
 from lspipe.outputs.credit import credit
+from lspipe.remote import beside, local
 from lspipe.schema import State
 from lspipe.schema.maps import REASON_NAMES
 from lspipe.search.degrees import in_degrees
@@ -54,8 +55,9 @@ LISTS = {
 def write(run: Run, path: Path) -> None:
     """Write the Collection; see the contract in `lspipe.outputs`."""
     path.mkdir()
-    items = [_item(run, tile, files) for tile in run.tiles if (files := _files(path.parent, tile))]
-    collection = _collection(run, items, path.parent)
+    folder = beside(path)
+    items = [_item(run, tile, files) for tile in run.tiles if (files := _files(folder, tile))]
+    collection = _collection(run, items, folder)
     for item in items:
         collection.add_link(_link("item", f"./{item.id}.json", "application/geo+json"))
         for relation in ("collection", "parent", "root"):
@@ -103,7 +105,7 @@ def _collection(run: Run, items: list[pystac.Item], folder: Path) -> pystac.Coll
 
 
 def _item(run: Run, tile: str, files: list[Path]) -> pystac.Item:
-    with rasterio.open(files[0]) as first:
+    with local(files[0]) as file, rasterio.open(file) as first:
         grid = gpd.GeoSeries([shapely.box(*first.bounds)], crs=first.crs)
         place = {
             "proj:code": f"EPSG:{first.crs.to_epsg()}",
@@ -125,10 +127,11 @@ def _item(run: Run, tile: str, files: list[Path]) -> pystac.Item:
     )
     for file in files:
         name = file.stem.removeprefix(f"{tile}_")
+        with local(file) as read:
+            facts = _bands(read, name) | _checksum(read)
         asset = pystac.Asset(
             f"../{layers.FILE}/{file.name}", name.replace("_", " "),
-            media_type=str(pystac.MediaType.COG), roles=_roles(name),
-            extra_fields=_bands(file, name) | _checksum(file),
+            media_type=str(pystac.MediaType.COG), roles=_roles(name), extra_fields=facts,
         )  # fmt: skip
         item.add_asset(name, asset)
     for link in _origins(run, tile):

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from lspipe.errors import UsageError, first_few
 from lspipe.machine import check_folder
+from lspipe.remote import place
 from lspipe.runs import pipeline, store
 from lspipe.runs.events import ignore
 from lspipe.runs.plan import make, settled
@@ -113,7 +114,7 @@ def change(
         {'new': 12, 'persistent': 3}
     """
     check_folder(output)
-    run, sides = Path(output), (_Side.of(Path(before)), _Side.of(Path(after)))
+    run, sides = place(output), (_Side.of(place(before)), _Side.of(place(after)))
     tiles = _common(*sides)
     workflow = _workflow(*sides, run, overrides)
     if not (run / "run.json").exists():

@@ -8,7 +8,6 @@ the file and not by its time, as some programs write to a GeoPackage when they o
 from __future__ import annotations
 
 import hashlib
-import shutil
 import sqlite3
 from contextlib import closing
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ import shapely
 from lspipe import outputs
 from lspipe.change.decisions import LOCKED, Decisions, decisions_in, layer_of, read_table
 from lspipe.errors import DecisionsError, StoreError, first_few
+from lspipe.remote import copy, is_remote, local
 from lspipe.runs import store
 
 if TYPE_CHECKING:
@@ -175,7 +175,8 @@ def release(path: Path) -> None:
     Raises:
         StoreError: it is open elsewhere.
     """
-    if path.suffix != ".gpkg" or not path.exists():
+    # An object is stored whole: no program has it open.
+    if path.suffix != ".gpkg" or is_remote(path) or not path.exists():
         return
     try:
         with closing(sqlite3.connect(path, timeout=1, isolation_level=None)) as file:
@@ -211,10 +212,11 @@ def _content(path: Path) -> tuple[Decisions | None, str]:
     """Return decisions and a digest of the rest; for a file that is no list, a digest of bytes."""
     digest = hashlib.sha256()
     try:
-        table = read_table(path)
-        decisions = decisions_in(table, path)
-        if path.suffix == ".gpkg":
-            _add_further_tables(digest, path)
+        with local(path) as file:
+            table = read_table(file)
+            decisions = decisions_in(table, path)
+            if path.suffix == ".gpkg":
+                _add_further_tables(digest, file)
     except (DecisionsError, sqlite3.DatabaseError) as error:
         if LOCKED in f"{error} {error.__cause__}":
             raise StoreError(
@@ -289,11 +291,9 @@ def _kept(path: Path, taken: Found | None) -> list[str]:
     if is_safe:
         return []
     moment = datetime.now(UTC).strftime("%Y%m%dT%H%M%S")
-    copy = _free(path.with_name(f"{path.stem}.edited-{moment}{path.suffix}"))
-    partial = path.with_name(f".{copy.stem}.partial{path.suffix}")
-    shutil.copy2(path, partial)
-    partial.replace(copy)
-    return [f"{path.name} {_reason(now)}: kept as {copy.name}"]
+    free = _free(path.with_name(f"{path.stem}.edited-{moment}{path.suffix}"))
+    copy(path, free)
+    return [f"{path.name} {_reason(now)}: kept as {free.name}"]
 
 
 def _reason(found: Found) -> str:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lspipe import outputs
 from lspipe.errors import StoreError, UsageError
 from lspipe.machine import check_folder
+from lspipe.remote import is_remote, place
 from lspipe.runs import review, store
 from lspipe.runs.events import Note, ignore
 from lspipe.runs.opened import open_run
@@ -16,6 +16,7 @@ from lspipe.runs.publish import files_of, publish
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
     from lspipe.runs.events import Report
     from lspipe.runs.opened import Run
@@ -53,7 +54,7 @@ def export(
     """
     opened, targets = open_run(run), files_of(to)
     check_folder(opened.path if folder is None else folder)
-    target = opened.path if folder is None else Path(folder)
+    target = opened.path if folder is None else place(folder)
     check_begun(opened)
     try:
         target.mkdir(parents=True, exist_ok=True)
@@ -97,5 +98,5 @@ def check_begun(run: Run) -> None:
 
 def _files(path: Path) -> list[Path]:
     if path.is_dir():
-        return sorted(file for file in path.rglob("*") if file.is_file())
+        return sorted(file for file in path.rglob("*") if is_remote(file) or file.is_file())
     return [path]

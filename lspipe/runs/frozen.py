@@ -21,6 +21,7 @@ from lspipe.inference.observed import observed_range
 from lspipe.models.item import SHIPPED_PREFIX, ModelItem
 from lspipe.models.mlm import read_item
 from lspipe.models.recipes import check_item
+from lspipe.remote import place
 from lspipe.runs import store
 from lspipe.schema import grown, relative
 from lspipe.search.acquisitions import thaw
@@ -86,7 +87,7 @@ class FrozenRun:
             StoreError: it is no run directory, or a damaged one.
             AreaError: the file of its area cannot be read, or has changed.
         """
-        path = Path(run)
+        path = place(run)
         content = store.read_json(path / "run.json")
         try:
             workflow = content["workflow"]

@@ -20,8 +20,9 @@ from typing import TYPE_CHECKING
 from uuid import uuid4
 
 from lspipe import machine
-from lspipe.errors import LspipeError
+from lspipe.errors import LspipeError, MissingExtra
 from lspipe.inference.settings import NUMERICS
+from lspipe.remote import is_remote
 from lspipe.runs.record import versions
 
 if TYPE_CHECKING:
@@ -131,12 +132,19 @@ def _echo(run: Path, nonce: str) -> tuple[str, str]:
     try:
         if not _appears(asked):
             what = "does not have this run in it" if run.is_dir() else "is not there"
-            return "", f"the run directory {run} {what}; mount the same folder under this path"
+            return "", f"the run directory {run} {what}; {_advice(run)}"
         own = f"{_hello(nonce)}.{uuid4().hex}"
         (run / own).write_text(nonce, encoding="ascii")
-    except OSError as error:
-        return "", f"the run directory {run} cannot be written: {error.strerror or error}"
+    except (OSError, MissingExtra) as error:
+        reason = getattr(error, "strerror", None) or error
+        return "", f"the run directory {run} cannot be written: {reason}"
     return own, ""
+
+
+def _advice(run: Path) -> str:
+    if is_remote(run):
+        return "give its environment the endpoint and the credentials that are used here"
+    return "mount the same folder under this path"
 
 
 def _open(model: ModelReference | None, threads: int) -> tuple[str, str]:

@@ -5,11 +5,16 @@ from __future__ import annotations
 import json
 import os
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
+
+from lspipe.remote import is_remote
+from lspipe.runs.copied_log import CopiedLog
+from lspipe.runs.events import BlockDone
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from lspipe.remote import RemotePath
     from lspipe.runs.events import Event, Report
 
 
@@ -18,8 +23,10 @@ class Log:
 
     def __init__(self, path: Path, report: Report) -> None:
         self._report = report
-        self._file = path.open("a", encoding="utf-8")
-        if not _ends_a_line(path):
+        self._copied = None if not is_remote(path) else CopiedLog(cast("RemotePath", path))
+        file = path if self._copied is None else self._copied.file
+        self._file = file.open("a", encoding="utf-8")
+        if not _ends_a_line(file):
             self._file.write("\n")  # a kill cut off the last line
 
     def __call__(self, event: Event) -> None:
@@ -27,11 +34,16 @@ class Log:
         line = {"time": datetime.now(UTC).isoformat(timespec="milliseconds"), "event": event.kind}
         self._file.write(json.dumps(line | event.facts(), default=str) + "\n")
         self._file.flush()
+        if self._copied is not None:
+            # Of what comes by thousands, the last ones may wait.
+            self._copied.grew(may_wait=isinstance(event, BlockDone))
         self._report(event)
 
     def close(self) -> None:
         """Close the file."""
         self._file.close()
+        if self._copied is not None:
+            self._copied.close()
 
 
 def _ends_a_line(path: Path) -> bool:

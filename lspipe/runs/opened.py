@@ -8,18 +8,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from lspipe.errors import StoreError, UsageError
+from lspipe.remote import place, readable
 from lspipe.runs import store
 from lspipe.runs.store.lazy import open_lazily
 from lspipe.schema.sampled import Sample
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+    from pathlib import Path
 
     import geopandas as gpd
     import xarray as xr
@@ -186,7 +187,7 @@ class Run:
             raise StoreError(
                 f"{path}: not there yet, the run is {self.state}; run its workflow to the end first"
             )
-        return gpd.read_parquet(path)
+        return gpd.read_parquet(readable(path))
 
 
 def counted(drawn: Mapping[str, Any], listed: gpd.GeoDataFrame) -> Sample:
@@ -215,7 +216,7 @@ def open_run(path: Path | str) -> Run:
     """Open a run directory; no pixel is read.
 
     Args:
-        path: the run directory; the run may be unfinished.
+        path: the run directory, or its address; the run may be unfinished.
 
     Raises:
         StoreError: it is no run directory, or a damaged one.
@@ -228,7 +229,7 @@ def open_run(path: Path | str) -> Run:
         >>> after = run["18GYS"]["probability"].isel(time=-1)  # doctest: +SKIP
         >>> after.rio.to_raster("probability.tif")  # doctest: +SKIP
     """
-    path = Path(path)
+    path = place(path)
     record = store.read_json(path / "run.json")
     lacking = [key for key in ("name", "state", "workflow", "tiles") if key not in record]
     if lacking:

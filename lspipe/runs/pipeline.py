@@ -9,12 +9,12 @@ from __future__ import annotations
 import errno
 from contextlib import closing
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lspipe import clusters
 from lspipe.errors import StoreError
 from lspipe.machine import check_folder
+from lspipe.remote import place
 from lspipe.runs import guard, listing, store, stream
 from lspipe.runs.caution import warnings
 from lspipe.runs.cost import estimate
@@ -52,6 +52,7 @@ from lspipe.workflow import Workflow, check_output
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from lspipe.runs.events import Report
     from lspipe.runs.plan import Plan
@@ -115,7 +116,7 @@ def _asked(workflow: Workflow | Path | str, output: Path | str | None) -> tuple[
         directory = asked.run_directory
     else:
         check_folder(output)
-        directory = Path(output)
+        directory = place(output)
     check_before_search(asked, directory)
     return asked, directory
 

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from lspipe import outputs
 from lspipe.errors import UsageError
 from lspipe.machine import check_folder
+from lspipe.remote import place
 from lspipe.runs import edits, store
 from lspipe.runs.export import check_begun, export
 from lspipe.runs.opened import open_run
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 NAME = "report"
 
@@ -33,8 +37,8 @@ def report(run: Path | str, *, file: Path | str | None = None) -> Path:
         >>> report("runs/demo")  # doctest: +SKIP
         PosixPath('runs/demo/report.html')
     """
-    run = Path(run)
-    target = run / outputs.file_of(NAME) if file is None else Path(file)
+    run = place(run)
+    target = run / outputs.file_of(NAME) if file is None else place(file)
     if file is None and not store.is_locked(run):
         return export(run, to=(NAME,))[0]
     opened = open_run(run)

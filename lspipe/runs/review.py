@@ -25,6 +25,7 @@ import geopandas as gpd
 import numpy as np
 import pandas as pd
 
+from lspipe import outputs, remote
 from lspipe.change.carrying import carry
 from lspipe.change.decisions import TEXTS, TIMES, Answer, Decisions, read_decisions
 from lspipe.errors import DecisionsError, first_few
@@ -99,12 +100,12 @@ def review(run: Path | str, file: Path | str | None = None, *, who: str | None =
         StoreError: not a run directory, in use, or a list is open in another program.
         DecisionsError: no list yet; a row that cannot be understood; a file of another run.
     """
-    run = Path(run)
+    run = remote.place(run)
     store.read_json(run / "run.json")
     with store.lock(run):
         content = store.read_json(run / "run.json")
         inventory = read_inventory(run)
-        if file is None or _is_own(run, Path(file)):
+        if file is None or _is_own(run, remote.place(file)):
             taken = take_in(run, who=who, is_strict=True)
         else:
             taken = _take_in_file(run, Path(file), inventory, who=who)
@@ -127,7 +128,7 @@ def read_inventory(run: Path) -> gpd.GeoDataFrame:
     """
     path = run / LIST
     try:
-        return check_inventory(gpd.read_parquet(path))
+        return check_inventory(gpd.read_parquet(remote.readable(path)))
     except FileNotFoundError as error:
         raise DecisionsError(
             f"{path}: no such file; decisions are about the list of a run: finish it first"
@@ -406,7 +407,7 @@ def _read_all(run: Path) -> gpd.GeoDataFrame:
     if not path.exists():
         return _none()
     try:
-        return _typed(gpd.read_parquet(path))
+        return _typed(gpd.read_parquet(remote.readable(path)))
     except (ValueError, KeyError, OSError) as error:
         raise DecisionsError(
             f"{path}: cannot be read ({error}), and is not overwritten: repair it or move it away"
@@ -430,12 +431,10 @@ def _save(run: Path, rows: gpd.GeoDataFrame, before: gpd.GeoDataFrame) -> None:
     """Write the file atomically, unless nothing has changed."""
     if rows.equals(before):
         return
-    path = run / REVIEWS
-    partial = path.with_name(f"{path.name}.partial")
-    geoparquet.write_table(rows, partial)
-    with partial.open("rb") as file:
-        os.fsync(file.fileno())
-    partial.replace(path)
+    with outputs.whole(run / REVIEWS) as partial:
+        geoparquet.write_table(rows, partial)
+        with partial.open("rb") as file:
+            os.fsync(file.fileno())
 
 
 def _user() -> str:

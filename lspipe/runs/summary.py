@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lspipe.errors import BlockError
+from lspipe.remote import place
 from lspipe.runs import guard, listing, registration, store
 from lspipe.runs.caution import warnings as plan_warnings
 from lspipe.runs.log import read_log
@@ -16,6 +16,7 @@ from lspipe.runs.timings import added
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
     from lspipe.runs.events import Failure
     from lspipe.runs.listing import Listed
@@ -144,7 +145,9 @@ def summary_json(
     blocks = _blocks_of(prepared.run)
     earlier = prepared.previous or {}
     tried = {(tile, step, *block.index) for (tile, step), some in todo.items() for block in some}
-    outputs = {name: Path(path).relative_to(prepared.run) for name, path in summary.outputs.items()}
+    outputs = {
+        name: place(path).relative_to(prepared.run) for name, path in summary.outputs.items()
+    }
     content = run_json(prepared.plan, state=summary.state)
     for name, shift in summary.registration.items():
         content["tiles"][name]["registration"] = shift

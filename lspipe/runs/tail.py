@@ -27,6 +27,7 @@ from lspipe.change.compare import changes
 from lspipe.change.coverage import Counted, counted, seen_by_others
 from lspipe.change.inventory import Provenance, whole_objects
 from lspipe.change.unobserved import joined, outlined
+from lspipe.remote import readable
 from lspipe.runs import maps, registration, store
 from lspipe.runs.seen import Seen
 from lspipe.search.areas import centres_on_grid, footprint, near_grid
@@ -198,12 +199,12 @@ def is_written(run: Path, tail: Tail) -> bool:
 
 def objects(run: Path, tile: str) -> gpd.GeoDataFrame:
     """Read the objects of a tile, in its UTM."""
-    return gpd.read_parquet(_objects_path(run, tile))
+    return gpd.read_parquet(readable(_objects_path(run, tile)))
 
 
 def gaps(run: Path, tile: str) -> gpd.GeoDataFrame:
     """Read what was not observed on a tile, EPSG:4326."""
-    return gpd.read_parquet(_gaps_path(run, tile))
+    return gpd.read_parquet(readable(_gaps_path(run, tile)))
 
 
 def _objects_path(run: Path, tile: str) -> Path:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urljoin, urlsplit
 
 from lspipe.errors import CatalogError
+from lspipe.remote import is_address
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -94,6 +95,9 @@ def _located(href: str, folders: list[str]) -> str:
 
 
 def _joined(folder: str, path: str) -> str:
+    if is_address(folder) and not path.startswith("/"):
+        scheme, _, rest = folder.partition("://")
+        return f"{scheme}://{os.path.normpath(f'{rest}/{path}')}"
     return os.path.normpath(path if path.startswith("/") else f"{folder}/{path}")
 
 

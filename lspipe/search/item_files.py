@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lspipe.errors import CatalogError
+from lspipe.remote import is_remote, readable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,7 +30,7 @@ def read_items(path: Path) -> Iterator[tuple[dict[str, Any], Path]]:
     file must hold some item.
 
     Args:
-        path: file or folder, there or not.
+        path: file or folder, there or not; also of an object store.
 
     Yields:
         Item dicts, with asset addresses as they are written, each with the file that holds it.
@@ -54,6 +55,8 @@ def read_items(path: Path) -> Iterator[tuple[dict[str, Any], Path]]:
 
 def _files(folder: Path) -> list[Path]:
     """Return the files that may hold items, each folder once however it is linked."""
+    if is_remote(folder):
+        return sorted(file for file in folder.rglob("*") if _may_hold_items(file, folder))
     found, seen = list[Path](), set[str]()
     for place, folders, names in os.walk(folder, followlinks=True):
         real = os.path.realpath(place)
@@ -65,6 +68,11 @@ def _files(folder: Path) -> list[Path]:
         files = (Path(place, name) for name in names if not _is_side_file(name))
         found += [file for file in files if file.suffix.lower() in SUFFIXES]
     return sorted(found)
+
+
+def _may_hold_items(file: Path, folder: Path) -> bool:
+    parts = file.relative_to(folder).parts
+    return file.suffix.lower() in SUFFIXES and not any(map(_is_side_file, parts))
 
 
 def _is_side_file(name: str) -> bool:
@@ -128,7 +136,7 @@ def _read_table(file: Path) -> Iterator[dict[str, Any]]:
     import pyarrow.parquet as pq
     from stac_geoparquet.arrow import stac_table_to_items
 
-    table = pq.read_table(file)
+    table = pq.read_table(readable(file))
     if not {"id", "assets", "geometry"} <= set(table.column_names):
         return
     for item in stac_table_to_items(table):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from lspipe.catalogs import CATALOGS
 from lspipe.errors import WorkflowError
+from lspipe.remote import is_address, place
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -28,7 +29,7 @@ def missing_items(spec: SearchSpec, folder: Path) -> Path | None:
     Raises:
         WorkflowError: it looks like the misspelt name of a known catalogue.
     """
-    path = folder / spec.catalog
+    path = _path(spec.catalog, folder)
     if api_url(spec.catalog) is not None or path.exists():
         return None
     if difflib.get_close_matches(spec.catalog, CATALOGS, n=1):
@@ -42,7 +43,7 @@ def item_path(catalog: str, folder: Path) -> Path:
     Raises:
         WorkflowError: there is no such file or folder; names the nearest known catalogue.
     """
-    path = folder / catalog
+    path = _path(catalog, folder)
     if path.exists():
         return path
     near = difflib.get_close_matches(catalog, CATALOGS, n=1)
@@ -51,3 +52,7 @@ def item_path(catalog: str, folder: Path) -> Path:
         f"search.catalog: found {catalog!r}: {hint}expected {', '.join(CATALOGS)}, "
         f"the URL of a STAC API, or a path (no such file or folder: {path})"
     )
+
+
+def _path(catalog: str, folder: Path) -> Path:
+    return place(catalog) if is_address(catalog) else folder / catalog

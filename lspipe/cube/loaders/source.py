@@ -29,6 +29,7 @@ from lspipe.cube.loaders.declared import (
     rewritten,
 )
 from lspipe.errors import LoadError, UnfitAsset, UsageError, hide_queries, without_queries
+from lspipe.remote import gdal_settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -295,7 +296,8 @@ def _refuse_other_crs(item: pystac.Item, asset: pystac.Asset, geobox: GeoBox) ->
 
 def _settings() -> dict[str, str]:
     # Variables that a person set in the environment of a worker are kept.
-    return {name: value for name, value in GDAL_SETTINGS.items() if name not in os.environ}
+    wanted = GDAL_SETTINGS | gdal_settings()
+    return {name: value for name, value in wanted.items() if name not in os.environ}
 
 
 def _gdal_path(href: str) -> str | None:

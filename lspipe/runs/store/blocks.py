@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import zarr
 
+from lspipe.runs.store.groups import open_group
 from lspipe.runs.store.layers import (
     CHANGE,
     DETECTION_LAYERS,
@@ -47,7 +47,7 @@ def write_block(
         evidence: arrays (y, x) or (band, y, x) of the core, by layer name.
     """
     for store, arrays in ((EVIDENCE, evidence), (DETECTIONS, detections)):
-        group = zarr.open_group(run / store / tile, mode="r+", zarr_format=3)
+        group = open_group(run / store / tile, "r+")
         for name, values in arrays.items():
             # Chunks of only fill values are written too: a missing file is never a result.
             target = group[name].with_config({"write_empty_chunks": True})
@@ -66,8 +66,8 @@ def copy_step(source: Path, run: Path, tile: str, step: int, target: int) -> Non
         target: index on the time axis of this one.
     """
     for name, layers in ((EVIDENCE, EVIDENCE_LAYERS), (DETECTIONS, DETECTION_LAYERS)):
-        old = zarr.open_group(source / name / tile, mode="r", zarr_format=3)
-        new = zarr.open_group(run / name / tile, mode="r+", zarr_format=3)
+        old = open_group(source / name / tile, "r")
+        new = open_group(run / name / tile, "r+")
         for layer in layers:
             values = new[layer.name].with_config({"write_empty_chunks": True})
             height = values.chunks[-2]
@@ -78,7 +78,7 @@ def copy_step(source: Path, run: Path, tile: str, step: int, target: int) -> Non
 
 def mark_done(run: Path, tile: str, blocks: Sequence[tuple[int, int]]) -> None:
     """Mark blocks (row, column) of every time step of a tile as written completely."""
-    cells = zarr.open_group(run / DETECTIONS / tile, mode="r+", zarr_format=3)["done"]
+    cells = open_group(run / DETECTIONS / tile, "r+")["done"]
     for step in range(cells.shape[0]):
         for index in blocks:
             cells[(step, *index)] = 1
@@ -86,7 +86,7 @@ def mark_done(run: Path, tile: str, blocks: Sequence[tuple[int, int]]) -> None:
 
 def done(run: Path, tile: str) -> NDArray[np.bool_]:
     """Return which blocks of a tile are done: bool (time, block_y, block_x)."""
-    group = zarr.open_group(run / DETECTIONS / tile, mode="r", zarr_format=3)
+    group = open_group(run / DETECTIONS / tile, "r")
     return np.asarray(group["done"][...]).astype(bool)
 
 
@@ -105,7 +105,7 @@ class Layout:
 def layout(run: Path, tile: str) -> Layout | None:
     """Read the block size and the finished blocks of a tile; None if it is not in the store yet."""
     try:
-        group = zarr.open_group(run / DETECTIONS / tile, mode="r", zarr_format=3)
+        group = open_group(run / DETECTIONS / tile, "r")
         cells = group["done"]
         shape = group["probability"].shape[1:]
         return Layout(int(cells.attrs["block"]), np.asarray(cells[...]).astype(bool), shape)
@@ -115,13 +115,13 @@ def layout(run: Path, tile: str) -> Layout | None:
 
 def read(run: Path, store: str, tile: str, name: str, part: Any = ...) -> NDArray[Any]:
     """Read an array of a tile's group as stored, or a part of it."""
-    return np.asarray(zarr.open_group(run / store / tile, mode="r", zarr_format=3)[name][part])
+    return np.asarray(open_group(run / store / tile, "r")[name][part])
 
 
 def write_change(
     run: Path, tile: str, rows: slice, *, state: NDArray[np.uint8], gain: NDArray[np.int16]
 ) -> None:
     """Write some rows of the change arrays (y, x) of one tile: whole rows of chunks."""
-    group = zarr.open_group(run / CHANGE / tile, mode="r+", zarr_format=3)
+    group = open_group(run / CHANGE / tile, "r+")
     group["state"][rows] = state
     group["gain"][rows] = gain

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import rioxarray  # noqa: F401  # so that the Dataset has .rio
 import xarray as xr
-import zarr
 
 from lspipe.errors import StoreError
+from lspipe.runs.store.groups import open_group, source
 from lspipe.runs.store.layers import (
     CHANGE,
     CHANGE_LAYERS,
@@ -68,13 +68,17 @@ def open_lazily(run: Path, tile: str, *, is_two_date: bool) -> xr.Dataset:
 def _part(store: Path, tile: str, layers: tuple[Layer, ...]) -> xr.Dataset | None:
     """Open the layers of one store; None if the group of the tile is missing or incomplete."""
     try:
-        group = zarr.open_group(store / tile, mode="r", zarr_format=3)
+        group = open_group(store / tile, "r")
     except FileNotFoundError:
         return None
     if not group.attrs.get("lspipe:complete"):
         return None
     opened = xr.open_zarr(
-        store / tile, consolidated=False, zarr_format=3, mask_and_scale=False, decode_coords="all"
+        source(store / tile),
+        consolidated=False,
+        zarr_format=3,
+        mask_and_scale=False,
+        decode_coords="all",
     )
     arrays = {layer.name: _decoded(opened[layer.name], layer) for layer in layers}
     attrs = {key: value for key, value in opened.attrs.items() if not key.startswith("lspipe:")}

@@ -4,26 +4,22 @@ The file `.lock` says who works in the directory, with a beat that its process k
 machine the kernel decides (`flock`), and lets go of a process that was killed. Between machines it
 may not: some mounts lock for their own machine only, and some know no locks. There the beat
 decides: who wants a directory that another machine left watches whether it goes on, so that the
-clocks of both need not agree.
+clocks of both need not agree. In an object store there are no locks at all: see `leases.py`.
 """
 
 from __future__ import annotations
 
 import errno
 import fcntl
-import json
 import logging
-import os
-import socket
 import threading
 import time
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
-from uuid import uuid4
 
-from lspipe.errors import StoreError
+from lspipe.remote import is_remote
+from lspipe.runs.store import leases
+from lspipe.runs.store.holders import Holder, held, holder_in, this_process
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -45,41 +41,17 @@ SECONDS_TO_SETTLE = 1.0
 NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL, errno.ENOTTY)
 """Error numbers of file systems that know no `flock` (flock(2), and what Lustre and NFS add)."""
 
-_LENGTH = 512
-"""Bytes of the file, padded, so that each beat is one write and nobody reads half of one."""
-
-
-@dataclass(frozen=True)
-class Holder:
-    """The process that works in a run directory."""
-
-    host: str
-    process: int
-    nonce: str
-    since: str
-    """UTC, ISO 8601."""
-    beat: int = 0
-    last: str = ""
-    """When it last said that it lives, by its own clock; UTC, ISO 8601."""
-
-    def __str__(self) -> str:
-        return f"process {self.process} on {self.host}"
-
-    @property
-    def is_elsewhere(self) -> bool:
-        """Whether it is on another machine."""
-        return self.host != socket.gethostname()
-
 
 def holder(run: Path) -> Holder | None:
     """Return who works in a run directory, also from another machine; nothing is written."""
+    if is_remote(run):
+        return leases.holder(run, SECONDS_OF_SILENCE)
     found = _read(run / ".lock")
     if _is_locked_here(run / ".lock"):
         return found or Holder("this machine", 0, "", "")
     if found is None or not found.is_elsewhere:
         return None
-    silent = datetime.now(UTC) - datetime.fromisoformat(found.last)
-    return found if abs(silent.total_seconds()) < SECONDS_OF_SILENCE else None
+    return found if found.seconds_silent < SECONDS_OF_SILENCE else None
 
 
 def is_locked(run: Path) -> bool:
@@ -94,10 +66,14 @@ def lock(run: Path) -> Iterator[None]:
     Raises:
         StoreError: another process has locked it.
     """
+    if is_remote(run):
+        with leases.lease(run, between=SECONDS_BETWEEN_BEATS, watch=SECONDS_TO_WATCH):
+            yield
+        return
     path = run / ".lock"
     with path.open("a+b") as file:
         has_locks = _take(path, file.fileno(), run)
-        own = Holder(socket.gethostname(), os.getpid(), uuid4().hex, _now(), 0, _now())
+        own = this_process()
         _write(path, own)
         if not has_locks:
             time.sleep(SECONDS_TO_SETTLE)
@@ -125,7 +101,7 @@ def _take(path: Path, descriptor: int, run: Path) -> bool:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        raise _held(run, _read(path)) from None
+        raise held(run, _read(path)) from None
     except OSError as error:
         if error.errno not in NO_LOCKS:
             raise
@@ -138,7 +114,7 @@ def _take(path: Path, descriptor: int, run: Path) -> bool:
 
 def _refuse_if_alive(found: Holder, path: Path, run: Path) -> None:
     """Refuse a directory whose holder goes on beating; one of this machine is simply asked."""
-    if not found.is_elsewhere and not _exists(found.process):
+    if not found.is_elsewhere and not found.exists_here:
         return
     logger.warning(
         "%s: %s did not say that it ended; watching for %.0f s whether it works", run, found,
@@ -151,19 +127,12 @@ def _refuse_if_alive(found: Holder, path: Path, run: Path) -> None:
         if now is None:
             return
         if (now.nonce, now.beat) != (found.nonce, found.beat):
-            raise _held(run, now)
+            raise held(run, now)
 
 
 def _refuse_unless(own: Holder, path: Path, run: Path) -> None:
     if not _is_own(own, path):
-        raise _held(run, _read(path))
-
-
-def _held(run: Path, found: Holder | None) -> StoreError:
-    return StoreError(
-        f"{run}: in use by {found or 'another process'}; wait for it to end, or choose another "
-        "output"
-    )
+        raise held(run, _read(path))
 
 
 def _beat(path: Path, own: Holder, ended: threading.Event) -> None:
@@ -175,7 +144,7 @@ def _beat(path: Path, own: Holder, ended: threading.Event) -> None:
                 logger.warning("%s: another process took this directory over", path.parent)
                 return
             count += 1
-            _write(path, Holder(**asdict(own) | {"beat": count, "last": _now()}))
+            _write(path, own.after(count))
         except OSError as error:  # a disk that is away for a moment
             logger.debug("%s: no beat (%s)", path, error)
 
@@ -186,19 +155,16 @@ def _is_own(own: Holder, path: Path) -> bool:
 
 
 def _read(path: Path) -> Holder | None:
-    """Return what the file says; None if nobody is in it, or an earlier lspipe wrote it."""
     try:
-        content = json.loads(path.read_bytes() or b"null")
-        return None if content is None else Holder(**content)
-    except (OSError, ValueError, TypeError):
+        return holder_in(path.read_bytes())
+    except OSError:
         return None
 
 
 def _write(path: Path, content: Holder) -> None:
-    line = json.dumps(asdict(content)).encode()
     # In place, as the kernel's lock is that of this very file.
     with path.open("r+b") as file:
-        file.write(line.ljust(_LENGTH - 1) + b"\n")
+        file.write(content.as_bytes())
 
 
 def _is_locked_here(path: Path) -> bool:
@@ -210,19 +176,5 @@ def _is_locked_here(path: Path) -> bool:
         return True
     except OSError as error:
         found = _read(path) if error.errno in NO_LOCKS else None
-        return found is not None and not found.is_elsewhere and _exists(found.process)
+        return found is not None and not found.is_elsewhere and found.exists_here
     return False
-
-
-def _exists(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import zarr
 
 from lspipe.errors import StoreError
+from lspipe.remote import is_remote
+from lspipe.runs.store.groups import open_group
 from lspipe.runs.store.layers import (
     CHANGE,
     CHANGE_LAYERS,
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    import zarr
     from numpy.typing import NDArray
     from odc.geo.geobox import GeoBox
 
@@ -59,9 +61,10 @@ def create(run: Path, grids: Sequence[Grid], *, fingerprint: str) -> None:
         StoreError: the stores are of another fingerprint.
     """
     for name, layers in ((DETECTIONS, DETECTION_LAYERS), (EVIDENCE, EVIDENCE_LAYERS)):
-        for partial in (run / name).rglob("*.partial"):
+        # An object store has none, and listing millions of chunks takes long.
+        for partial in () if is_remote(run) else (run / name).rglob("*.partial"):
             partial.unlink()
-        root = zarr.open_group(run / name, mode="a", zarr_format=3)
+        root = open_group(run / name, "a")
         found = str(root.attrs.get("lspipe:fingerprint", fingerprint))
         if found != fingerprint:
             raise StoreError(
@@ -76,7 +79,7 @@ def create(run: Path, grids: Sequence[Grid], *, fingerprint: str) -> None:
 
 def create_change(run: Path, grid: Grid) -> None:
     """Create the change group of one tile, and replace an earlier one."""
-    root = zarr.open_group(run / CHANGE, mode="a", zarr_format=3)
+    root = open_group(run / CHANGE, "a")
     _create_group(root, grid, CHANGE_LAYERS, with_done=False, with_time=False)
 
 
