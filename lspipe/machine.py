@@ -135,33 +135,42 @@ def ignore_what_others_left() -> None:
 
 
 _ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/")
-"""ftp://host, and s3:/bucket, which a Path makes of s3://; one letter is a drive of Windows."""
+"""s3://bucket, and s3:/bucket, which a Path makes of it; one letter is a drive of Windows."""
+
+
+def check_place(path: Path | str) -> None:
+    """Refuse a folder, or an address in an object store, that could not be written.
+
+    Args:
+        path: it need not be there yet.
+
+    Raises:
+        UsageError: a place that cannot be written; says why.
+    """
+    found = _ADDRESS.match(str(path))
+    if remote.is_address(str(path)):
+        remote.check(str(path))
+    elif found is not None and found[1] in remote.SCHEMES:
+        raise UsageError(f"{path}: an address was made a Path, which has no //; give it as a text")
+    else:
+        check_folder(path)
 
 
 def check_folder(path: Path | str) -> None:
     """Refuse a folder that could not be written, before anything is computed.
 
     Args:
-        path: it need not be there yet; or an address in an object store.
+        path: it need not be there yet.
 
     Raises:
-        UsageError: another address, or a place that cannot be written; says why.
+        UsageError: an address, or a place that cannot be written; says why.
     """
-    if remote.is_address(str(path)):
-        remote.check(str(path))
-        return
     address = _ADDRESS.match(str(path))
     if address is not None:
-        scheme = address[1].lower()
-        if scheme in remote.SCHEMES:
-            raise UsageError(
-                f"{path}: found {scheme}:/, expected {scheme}:// in a text, not a Path"
-            )
         advice = (
             "write the path without file://"
-            if scheme == "file"
-            else "give a folder of this machine, or an address in an object store, such as "
-            "s3://bucket/folder"
+            if address[1].lower() == "file"
+            else "give a folder of this machine, and copy it there afterwards"
         )
         raise UsageError(f"{path}: found an address, expected a folder; {advice}")
     try:

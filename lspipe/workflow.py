@@ -21,7 +21,7 @@ from lspipe.clusters import ClusterSpec, ExecutionSpec
 from lspipe.cube.spec import CubeSpec
 from lspipe.errors import UsageError, WorkflowError
 from lspipe.inference.settings import InferenceSpec
-from lspipe.machine import check_folder
+from lspipe.machine import check_place
 from lspipe.models import ModelSpec
 from lspipe.outputs import OutputSpec
 from lspipe.remote import is_address, place
@@ -224,7 +224,7 @@ def check_output(workflow: Workflow) -> None:
     """
     asked = workflow.output.path
     try:
-        check_folder(asked if asked and "://" in asked else workflow.run_directory)
+        check_place(asked if asked and "://" in asked else workflow.run_directory)
     except UsageError as error:
         raise WorkflowError(f"output.path: {error}") from error
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lspipe.errors import UsageError, first_few
-from lspipe.machine import check_folder
+from lspipe.machine import check_place
 from lspipe.remote import place
 from lspipe.runs import pipeline, store
 from lspipe.runs.events import ignore
@@ -113,7 +113,7 @@ def change(
         >>> dict(summary.statuses)  # doctest: +SKIP
         {'new': 12, 'persistent': 3}
     """
-    check_folder(output)
+    check_place(output)
     run, sides = place(output), (_Side.of(place(before)), _Side.of(place(after)))
     tiles = _common(*sides)
     workflow = _workflow(*sides, run, overrides)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from lspipe import outputs
 from lspipe.errors import StoreError, UsageError
-from lspipe.machine import check_folder
+from lspipe.machine import check_place
 from lspipe.remote import is_remote, place
 from lspipe.runs import review, store
 from lspipe.runs.events import Note, ignore
@@ -53,7 +53,7 @@ def export(
         [PosixPath('runs/demo/layers/18GYS_after.tif'), ...]
     """
     opened, targets = open_run(run), files_of(to)
-    check_folder(opened.path if folder is None else folder)
+    check_place(opened.path if folder is None else folder)
     target = opened.path if folder is None else place(folder)
     check_begun(opened)
     try:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from lspipe import clusters
 from lspipe.errors import StoreError
-from lspipe.machine import check_folder
+from lspipe.machine import check_place
 from lspipe.remote import place
 from lspipe.runs import guard, listing, store, stream
 from lspipe.runs.caution import warnings
@@ -115,7 +115,7 @@ def _asked(workflow: Workflow | Path | str, output: Path | str | None) -> tuple[
         check_output(asked)
         directory = asked.run_directory
     else:
-        check_folder(output)
+        check_place(output)
         directory = place(output)
     check_before_search(asked, directory)
     return asked, directory

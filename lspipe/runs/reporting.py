@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from lspipe import outputs
 from lspipe.errors import UsageError
-from lspipe.machine import check_folder
+from lspipe.machine import check_place
 from lspipe.remote import place
 from lspipe.runs import edits, store
 from lspipe.runs.export import check_begun, export
@@ -43,7 +43,7 @@ def report(run: Path | str, *, file: Path | str | None = None) -> Path:
         return export(run, to=(NAME,))[0]
     opened = open_run(run)
     check_begun(opened)
-    check_folder(target.parent)
+    check_place(target.parent)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         if file is None:

@@ -1,4 +1,4 @@
-"""Real servers of the service tests: nginx for COGs, rustac for a STAC API, both on loopback only.
+"""Real servers of the service tests: nginx for COGs, rustac for STAC, moto for S3; loopback only.
 
     with web_server(folder) as web, stac_server(items) as url: ...
 
@@ -114,6 +114,18 @@ def stac_server(items: Path) -> Iterator[str]:
         return [program, "serve", str(items), "--use-duckdb", "false", "--addr", address(port)]
 
     with _running(command) as port:
+        yield f"http://{address(port)}"
+
+
+@contextmanager
+def object_store() -> Iterator[str]:
+    """Serve empty S3 storage with moto until the block ends; yields its URL."""
+    program = _program(
+        "moto_server",
+        f"`.ci/run` installs it into {ROOT / '.venv-services'}; or: pip install 'moto[server]'",
+        str(ROOT / ".venv-services" / "bin"),
+    )
+    with _running(lambda port: [program, "-H", "127.0.0.1", "-p", str(port)]) as port:
         yield f"http://{address(port)}"
 
 

@@ -517,5 +517,5 @@ def test_an_address_is_no_folder_wherever_something_is_written(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UsageError, match="found an address, expected a folder"):
-        write(run.absolute(), "s3://bucket/place")
+        write(run.absolute(), "ftp://host/place")
     assert list(tmp_path.iterdir()) == []

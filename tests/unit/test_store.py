@@ -16,6 +16,7 @@ import zarr
 from affine import Affine
 from odc.geo.geobox import GeoBox
 
+from lspipe import remote
 from lspipe.errors import StoreError
 from lspipe.runs import store
 from lspipe.schema import CODE_NODATA, CUBE_NODATA
@@ -213,13 +214,13 @@ def test_clearing_removes_all_of_a_run_and_first_what_says_that_there_is_one(tmp
     for name in (*names, ".inventory.ab.partial.gpkg", "notes.txt"):
         (tmp_path / name).touch()
     left = []
-    original = store.documents.shutil.rmtree
+    original = remote.shutil.rmtree
 
     def remove(path):
         left.append({file.name for file in tmp_path.iterdir()})
         original(path)
 
-    monkeypatch.setattr(store.documents.shutil, "rmtree", remove)
+    monkeypatch.setattr(remote.shutil, "rmtree", remove)
     store.clear(tmp_path)
     assert [file.name for file in tmp_path.iterdir()] == ["notes.txt"]
     assert len(left) == 3
