@@ -53,17 +53,15 @@ class CopiedLog:
         """Store the last lines, and remove the file of this machine."""
         self._ended.set()
         self._thread.join()
-        try:
-            self._store(is_last=True)
-        finally:
-            self._folder.cleanup()
+        self._store()
+        self._folder.cleanup()
 
     def _copy_again_and_again(self) -> None:
         while not self._ended.wait(max(SECONDS_BETWEEN_COPIES, 10 * self._seconds)):
             self._store()
 
-    def _store(self, *, is_last: bool = False) -> None:
-        """Store the file if it has grown; raise only for the last time."""
+    def _store(self) -> None:
+        """Store the file if it has grown; a failure is tried again, and never ends a run."""
         with self._storing:
             if not self._has_grown.is_set():
                 return
@@ -73,7 +71,5 @@ class CopiedLog:
                 self._path.upload(self.file)
             except RemoteError as error:
                 self._has_grown.set()
-                if is_last:
-                    raise
                 logger.warning("%s", error)
             self._seconds = time.monotonic() - began

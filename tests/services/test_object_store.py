@@ -227,21 +227,15 @@ def test_a_run_that_is_killed_goes_on_and_ends_in_the_same_bytes(world):
     assert has_what_a_folder_has(output, world)
 
 
-def test_a_second_process_is_refused_while_the_first_one_works(world):
-    output = "s3://maps/twice"
-    process = start(world, output)
-    try:
-        wait_for_blocks(output, 1, process)
-        os.killpg(process.pid, signal.SIGSTOP)  # so that it does not end meanwhile
-        holder = store.holder(remote.place(output))
-        assert holder is not None
-        assert holder.process == process.pid
-        os.killpg(process.pid, signal.SIGCONT)
-        second = lspipe("review", output)
-        assert second.returncode == 2
-        assert f"in use by process {process.pid} on " in second.stderr
-    finally:
-        kill(process)
+def test_a_second_process_is_refused_while_the_first_one_works(there):
+    with store.lock(remote.place(there)):
+        second = lspipe("review", there)
+        status = json.loads(lspipe("status", there, "--json").stdout)
+    assert second.returncode == 2
+    assert f"{there}: in use by process {os.getpid()} on " in second.stderr
+    assert status["is_running"]
+    assert status["holder"].startswith(f"process {os.getpid()} on ")
+    assert store.holder(remote.place(there)) is None
 
 
 def test_a_fresh_start_removes_what_the_run_wrote_and_no_other_object(world):
