@@ -400,6 +400,8 @@ def told(path: RemotePath, done: str) -> Iterator[Any]:
     try:
         yield obstore
     except FileNotFoundError as error:
+        if done == "written":  # the bucket is gone
+            raise failed(path, done, error) from None
         raise FileNotFoundError(f"{path}: no such object") from error
     except obstore.exceptions.BaseError as error:
         raise failed(path, done, error) from None

@@ -21,7 +21,7 @@ CLASSES = {
 
 EXIT_CODES = {
     # As in README.md: 1 unforeseen or a server out of reach, 2 usage, 3 blocks, 4 nothing found.
-    "LspipeError": 1, "CatalogError": 1, "ClusterError": 1,
+    "LspipeError": 1, "CatalogError": 1, "ClusterError": 1, "RemoteError": 1,
     "UsageError": 2, "WorkflowError": 2, "AreaError": 2, "RadiometryError": 2, "ModelError": 2,
     "SamplesError": 2, "DecisionsError": 2, "MissingExtra": 2, "StoreError": 2,
     "BlockError": 3, "LoadError": 3, "UnfitAsset": 3, "InferenceError": 3, "DeviceError": 3,
@@ -42,7 +42,7 @@ def test_the_drawn_tree_is_the_tree_of_the_classes():
     parents: dict[int, str] = {}
     for depth, name in drawn:
         parents[depth] = name
-        parent = CLASSES[name].__base__
+        parent = CLASSES[name].__bases__[0]
         assert parent.__name__ == (parents[depth - 1] if depth else "Exception"), name
     assert {name for _, name in drawn} == set(CLASSES)
 

@@ -13,7 +13,7 @@ import pytest
 from obstore.store import MemoryStore
 
 from lspipe import outputs, remote
-from lspipe.errors import MissingExtra, StoreError, UsageError
+from lspipe.errors import MissingExtra, RemoteError, StoreError, UsageError
 from lspipe.machine import check_place
 from lspipe.remote import RemotePath, place
 from lspipe.runs import store
@@ -21,6 +21,7 @@ from lspipe.runs.copied_log import CopiedLog
 from lspipe.runs.events import BlockDone, Note
 from lspipe.runs.log import Log, read_log
 from lspipe.runs.store import leases, locks
+from lspipe.runs.store.groups import source
 from lspipe.runs.store.holders import this_process
 from lspipe.runs.worker import BlockResult
 from lspipe.search.addresses import _joined
@@ -366,6 +367,22 @@ def test_what_may_be_secret_is_not_in_an_error():
     assert "PUT https://a.org/b" in text
     assert "secret" not in text
     assert "word" not in text
+
+
+def test_an_error_of_the_store_is_one_of_a_disk_too_and_comes_back_from_a_worker():
+    error = pickle.loads(pickle.dumps(RemoteError("s3://maps: cannot be read")))  # noqa: S301 ours
+    assert isinstance(error, OSError)
+    assert (str(error), error.errno) == ("s3://maps: cannot be read", None)
+
+
+@pytest.mark.parametrize("root", ["s3://maps", "gs://maps", "az://maps"])
+def test_arrays_of_each_kind_of_store_are_told_and_sent_by_their_address(monkeypatch, root):
+    monkeypatch.setenv("AZURE_STORAGE_ACCOUNT_NAME", "somebody")
+    monkeypatch.setenv("AZURE_STORAGE_ACCOUNT_KEY", "aHVudGVyMg==")
+    opened = source(place(f"{root}/runs/detections.zarr"))
+    sent = pickle.dumps(opened)
+    assert str(pickle.loads(sent)) == str(opened) == f"{root}/runs/detections.zarr"  # noqa: S301 ours
+    assert b"aHVudGVyMg" not in sent
 
 
 @pytest.mark.parametrize(

@@ -43,6 +43,10 @@ class _Objects(zarr.storage.ObjectStore):  # type: ignore[misc]  # zarr comes wi
         super().__init__(bucket_of(path.root, path.key), read_only=read_only)
         self._path = path
 
+    def __str__(self) -> str:
+        # Not what obstore says, which panics for a container of Azure (0.12.1).
+        return str(self._path)
+
     def with_read_only(self, read_only: bool = False) -> _Objects:
         return _Objects(self._path, read_only=read_only)
 
