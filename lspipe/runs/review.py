@@ -108,7 +108,7 @@ def review(run: Path | str, file: Path | str | None = None, *, who: str | None =
         if file is None or _is_own(run, remote.place(file)):
             taken = take_in(run, who=who, is_strict=True)
         else:
-            taken = _take_in_file(run, Path(file), inventory, who=who)
+            taken = _take_in_file(run, remote.place(file), inventory, who=who)
         taken = _show(run, inventory, content, taken)
         store.write_json(run / "run.json", content | {"reviews": taken.counts()})
     return taken
@@ -153,7 +153,7 @@ def answers(
     if file is None:
         given = read(run)
     else:
-        decided = read_decisions(file).checked()
+        decided = _decisions_of(remote.place(file)).checked()
         given = _all_placed(decided, [inventory, _read_all(run)])
         given = given[given["decision"].notna()].reset_index(drop=True)
     carried = carry(given, inventory)
@@ -214,7 +214,7 @@ def take_in(run: Path, *, who: str | None = None, is_strict: bool = False) -> Ta
 
 def _take_in_file(run: Path, file: Path, inventory: gpd.GeoDataFrame, *, who: str | None) -> Taken:
     """Read the lists of the run, then another file, and keep all decisions."""
-    decided = read_decisions(file).checked()
+    decided = _decisions_of(file).checked()
     taken = take_in(run, who=who, is_strict=True)
     before = _read_all(run)
     rows = _all_placed(decided, [inventory, before])
@@ -234,6 +234,13 @@ def _take_in_file(run: Path, file: Path, inventory: gpd.GeoDataFrame, *, who: st
     return replace(
         more, new=taken.new + more.new, removed=taken.removed, notes=taken.notes + more.notes
     )
+
+
+def _decisions_of(file: Path) -> Decisions:
+    if remote.is_remote(file) and not file.is_file():
+        raise DecisionsError(f"{file}: no such file")
+    with remote.local(file) as copy:
+        return replace(read_decisions(copy), path=file)
 
 
 class _Book:

@@ -169,7 +169,7 @@ def test_a_run_that_is_finished_is_not_begun_again(world, there):
 # --- verbs ----------------------------------------------------------------------------------------
 
 
-def test_the_verbs_of_a_run_take_its_address(there, tmp_path):
+def test_the_verbs_of_a_run_take_its_address(world, there, tmp_path):
     status = json.loads(lspipe("status", there, "--json").stdout)
     assert (status["state"], status["done"], status["is_running"]) == ("finished", 8, False)
     exported = lspipe("export", there, "--to", "qgis,stac", "--output", tmp_path / "out")
@@ -177,6 +177,8 @@ def test_the_verbs_of_a_run_take_its_address(there, tmp_path):
     again = lspipe("export", there, "--to", "kml,stac", "--json")
     assert again.returncode == 0, again.stderr
     assert f"{there}/stac/collection.json" in again.stdout
+    scored = lspipe("evaluate", there, "--truth", world.run / "inventory.geojson", "--json")
+    assert scored.returncode == 0, scored.stderr
     report = lspipe("report", there)
     assert report.returncode == 0, report.stderr
     summed = lspipe("summarize", there, "--grid", "1", "--json")
@@ -191,7 +193,7 @@ def test_an_open_run_reads_its_maps_and_lists_from_the_store(world, there):
     assert "s3://maps/whole" in repr(also)
 
 
-def test_decisions_are_taken_from_the_list_in_the_store_and_from_a_file(there, tmp_path):
+def test_decisions_are_taken_from_the_list_in_the_store_and_from_another_object(there, tmp_path):
     kept = remote.place(there) / "inventory.gpkg"
     file = tmp_path / "inventory.gpkg"
     kept.download(file)
@@ -203,9 +205,9 @@ def test_decisions_are_taken_from_the_list_in_the_store_and_from_a_file(there, t
     assert answer.returncode == 0, answer.stderr
     assert json.loads(answer.stdout)["taken_in"] == len(table)
     assert set(library.open_run(there).inventory["reviewed"]) == {"true"}
-    decided = tmp_path / "mine.gpkg"
-    table.assign(reviewed="false").to_file(decided, layer="inventory", driver="GPKG")
-    answer = lspipe("review", there, decided, "--json")
+    table.assign(reviewed="false").to_file(file, layer="inventory", driver="GPKG")
+    remote.place("s3://maps/mine.gpkg").upload(file)
+    answer = lspipe("review", there, "s3://maps/mine.gpkg", "--json")
     assert answer.returncode == 0, answer.stderr
     assert set(library.open_run(there).inventory["reviewed"]) == {"false"}
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import sys
 import threading
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
@@ -16,7 +17,7 @@ from lspipe import outputs, remote
 from lspipe.errors import MissingExtra, RemoteError, StoreError, UsageError
 from lspipe.machine import check_place
 from lspipe.remote import RemotePath, place
-from lspipe.runs import store
+from lspipe.runs import handshake, store
 from lspipe.runs.copied_log import CopiedLog
 from lspipe.runs.events import BlockDone, Note
 from lspipe.runs.log import Log, read_log
@@ -102,10 +103,19 @@ def test_no_library_takes_an_address_for_a_file():
 
 
 def test_without_obstore_the_extra_is_named(monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "obstore", None)
+    monkeypatch.setitem(sys.modules, "obstore", None)
     remote.bucket_of.cache_clear()
     with pytest.raises(MissingExtra, match=r"lspipe\[objectstore\]"):
         RemotePath("s3://maps/runs").exists()
+
+
+def test_a_worker_without_obstore_says_what_it_lacks(run, monkeypatch):
+    (run / ".hello-1").write_text("1")
+    assert handshake._echo(run, "1")[1] == ""
+    monkeypatch.setitem(sys.modules, "obstore", None)
+    name, why = handshake._echo(run, "1")
+    assert name == ""
+    assert "pip install 'lspipe[objectstore]'" in why
 
 
 # --- objects --------------------------------------------------------------------------------------
