@@ -5,6 +5,7 @@ Each case ends with the bytes of an undisturbed run, or with one line that says 
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 
@@ -222,3 +223,35 @@ def test_a_disk_that_is_full_for_all_stops_the_run_early(tmp_path, dask):
     assert (summary.done, summary.exit_code) == (0, 3)
     assert 6 <= len(summary.failures) < BLOCKS
     assert "blocks in a row failed alike" in summary.warnings[0]
+
+
+HAS_BF16 = patched(
+    "lspipe.inference.runtimes.devices",
+    "import torch\n"
+    "def resolve_precision(asked, device): return 'bf16' if asked == 'auto' else asked",
+)
+
+
+def test_a_worker_decides_what_the_run_computes_on_and_not_the_client(tmp_path, dask):
+    dask.worker("unlike the client", startup=HAS_BF16)
+    world = world_on(dask, tmp_path)
+    plan = lspipe.plan(world.workflow)
+    assert not plan.is_settled
+    assert lspipe.run(world.workflow).done == BLOCKS
+    record = json.loads((world.run / "run.json").read_text(encoding="utf-8"))
+    assert record["settled"]
+    assert record["detection_inputs"]["inference"]["precision"] == "bf16"
+    # The same numbers as where it is asked for.
+    asked = make_world(
+        tmp_path / "asked", execution=CUT, inference={"precision": "bf16"}, cluster=dask.cluster
+    )
+    lspipe.run(asked.workflow)
+    one, two = (
+        {name: value for name, value in fingerprints(run).items() if "/c/" in name}
+        for run in (world.run, asked.run)
+    )
+    assert one == two
+    # What is settled stays, whatever the next worker would decide.
+    dask.kill("unlike the client")
+    dask.worker("plain")
+    assert lspipe.run(world.workflow).skipped == BLOCKS
