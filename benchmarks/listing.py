@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from lspipe.runs.store import Grid
-    from lspipe.runs.tail import Tail
+    from lspipe.runs.tail_plan import Tail
 
 SIZE, CHUNK, TILE = 10980, 610, "33TWN"
 OBJECTS = (50_000, 100_000)
@@ -170,7 +170,7 @@ def asked(size: int) -> Tail:
     """Return what a run would ask of the tile."""
     from lspipe.change.inventory import Provenance
     from lspipe.change.spec import ChangeSpec
-    from lspipe.runs.tail import Tail
+    from lspipe.runs.tail_plan import Tail
 
     grid = grid_of(size)
     before, after = (datetime.fromtimestamp(seconds, UTC) for seconds in grid.times)
