@@ -28,7 +28,7 @@ USED_BY = {
     "xarray": (
         "xarray",
         "change.classified change.compare change.inventory cube.loaders cube.opening "
-        "inference.given outputs.layers runs.listing runs.store",
+        "inference.given outputs.layers runs.store",
     ),
     "rioxarray": ("rioxarray", "change.grids"),
     "zarr": ("zarr", "runs.store"),
