@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from lspipe.clusters import admission
 from lspipe.errors import ClusterError, LspipeError
 from lspipe.runs.crew import Crew
-from lspipe.runs.events import Note, Stage
+from lspipe.runs.events import Stage
 from lspipe.runs.memory import check_memory, cluster_of
 from lspipe.runs.plan import settled
 from lspipe.runs.prepare import resettled
@@ -56,7 +56,7 @@ def settled_on(start: Callable[[], Any], prepared: Prepared, report: Report) -> 
     with crew_of(client, prepared, model=None, report=report) as crew:
         crew.gather()
         found = _answered(client, crew, _question(prepared.plan))
-    report(Note(f"computes on {found.device} in {found.precision}, with runtime {found.runtime}"))
+    report(Stage(f"blocks are computed on {found.device} in {found.precision}, {found.runtime}"))
     prepared = resettled(prepared, found)
     check_memory(prepared.plan, is_laid_out=prepared.is_laid_out)
     return prepared

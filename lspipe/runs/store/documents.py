@@ -145,7 +145,7 @@ def clear(run: Path) -> None:
     for name, files in folders.items():
         _empty(run / name, [run / file for file in files])
     (run / _WRITTEN).unlink(missing_ok=True)
-    _empty(run / OBJECTS, [*(run / OBJECTS).glob("*.parquet")])
+    _empty(run / OBJECTS, [*(run / OBJECTS).glob("*.parquet"), *(run / OBJECTS).glob("*.json")])
     for name in (DETECTIONS, EVIDENCE, CHANGE):
         if (run / name).exists():
             shutil.rmtree(run / name)
