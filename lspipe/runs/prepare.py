@@ -55,8 +55,8 @@ class Prepared:
     plan: Plan
     previous: Mapping[str, Any] | None
     """`run.json` of an earlier run in this directory."""
-    frozen: Mapping[str, Any]
-    """Content of `items.json`."""
+    frozen: Mapping[str, Any] | None
+    """What `items.json` will hold; None = it is there already."""
     done: Mapping[str, NDArray[np.bool_]]
     """Which blocks of each tile are done: bool (step, block), in the order of `TilePlan.blocks`."""
     is_laid_out: bool = False
@@ -160,12 +160,11 @@ def _anew(workflow: Workflow, run: Path, *, replaced: Mapping[str, Any] | None =
 
 def _resumed(workflow: Workflow, run: Path, previous: Mapping[str, Any]) -> Prepared:
     """Plan with the items and decisions of the directory, which no search repeats."""
-    frozen = store.read_json(run / "items.json")
     laid_out, clock = _laid_out(run, previous), Clock({})
     with clock.stage("plan"):
         made = make(
             workflow,
-            frozen=frozen,
+            frozen=store.read_json(run / "items.json"),
             decided=previous["tiles"],
             blocks={name: found.block for name, found in laid_out.items()},
             batch_size=previous["detection_inputs"]["inference"]["batch_size"],
@@ -173,7 +172,7 @@ def _resumed(workflow: Workflow, run: Path, previous: Mapping[str, Any]) -> Prep
     _refuse_another(previous, made, run)
     logger.info("taking the scenes that %s has frozen; no search", run)
     done, is_laid_out = _done(made, laid_out), bool(laid_out)
-    return Prepared(run, made, previous, frozen, done, is_laid_out, seconds=clock.stages)
+    return Prepared(run, made, previous, None, done, is_laid_out, seconds=clock.stages)
 
 
 def _planned(workflow: Workflow, run: Path, previous: Mapping[str, Any]) -> Prepared:
@@ -277,7 +276,7 @@ def opened(
             for text in review.rescue(run):
                 report(Note(text))
             store.clear(run)
-        if prepared.previous is None:
+        if prepared.frozen is not None:
             store.write_json(run / "items.json", prepared.frozen, indent=None)
             planned = run_json(prepared.plan, state="planned")
             store.write_json(run / "run.json", planned | {"timings": added({}, prepared.seconds)})

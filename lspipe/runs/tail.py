@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from lspipe.runs.store import Grid
     from lspipe.schema import Part
     from lspipe.search.areas import Area, PackedMask
+    from lspipe.search.on_grid import AreaOnGrid
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,7 +63,7 @@ class Tail:
     who: Provenance
     acquired: Mapping[str, datetime]
     """Time of the first step of each date that has a scene here."""
-    area: PackedMask | None
+    area: AreaOnGrid | PackedMask | None
     """Pixels that the area of interest touches; None = all."""
     near: Area | None
     """The area around this tile; None = all of the tile is inside."""
