@@ -206,7 +206,10 @@ def _run(prepared: Prepared, todo: Todo, log: Log) -> Summary:
         guard.check_before_run(plan, wanted, run=prepared.run, report=log)
     note_state(prepared, "running")
     store.create(
-        prepared.run, [tile.grid for tile in plan.tiles], fingerprint=plan.detection_fingerprint
+        prepared.run,
+        [tile.grid for tile in plan.tiles],
+        fingerprint=plan.detection_fingerprint,
+        finished={name for name, cells in prepared.done.items() if cells.all()},
     )
     log(Start(sum(map(len, todo.values()))))
     with clock.stage("blocks"):

@@ -138,9 +138,10 @@ def prepare(workflow: Workflow, run: Path, *, fresh: bool = False) -> Prepared:
     try:
         if previous is None:
             return _anew(workflow, run)
-        if _is_begun(run, previous):
-            return _resumed(workflow, run, previous)
-        return _planned(workflow, run, previous)
+        laid_out = _laid_out(run, previous)
+        if any(found.done.any() for found in laid_out.values()):
+            return _resumed(workflow, run, previous, laid_out)
+        return _planned(workflow, run, previous, laid_out)
     except LoadError as error:
         # No block was tried yet, so this is not a run with failed blocks.
         raise UsageError(f"while choosing scenes: {error}") from error
@@ -158,9 +159,14 @@ def _anew(workflow: Workflow, run: Path, *, replaced: Mapping[str, Any] | None =
     )
 
 
-def _resumed(workflow: Workflow, run: Path, previous: Mapping[str, Any]) -> Prepared:
+def _resumed(
+    workflow: Workflow,
+    run: Path,
+    previous: Mapping[str, Any],
+    laid_out: Mapping[str, store.Layout],
+) -> Prepared:
     """Plan with the items and decisions of the directory, which no search repeats."""
-    laid_out, clock = _laid_out(run, previous), Clock({})
+    clock = Clock({})
     with clock.stage("plan"):
         made = make(
             workflow,
@@ -175,13 +181,18 @@ def _resumed(workflow: Workflow, run: Path, previous: Mapping[str, Any]) -> Prep
     return Prepared(run, made, previous, None, done, is_laid_out, seconds=clock.stages)
 
 
-def _planned(workflow: Workflow, run: Path, previous: Mapping[str, Any]) -> Prepared:
+def _planned(
+    workflow: Workflow,
+    run: Path,
+    previous: Mapping[str, Any],
+    laid_out: Mapping[str, store.Layout],
+) -> Prepared:
     """Keep the plan of the directory if it is of this workflow, else replace it.
 
     Nothing would be lost, and who corrects a workflow should not have to know of directories.
     """
     try:
-        return _resumed(workflow, run, previous)
+        return _resumed(workflow, run, previous, laid_out)
     except (NothingFound, UsageError, CatalogError, KeyError):
         # Another area, model or date may not even fit the frozen items.
         return _anew(workflow, run, replaced=previous)
