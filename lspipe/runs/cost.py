@@ -100,7 +100,7 @@ def estimate(plan: Plan) -> Estimate:
     choices = compare_presets(plan.workflow.inference, plan.model.inference_defaults())
     (count, passes), *others = work(plan, plan.setting, *(choice.setting for choice in choices))
     scenes = {scene.id for tile in plan.tiles for step in tile.steps for scene in step.items}
-    pass_seconds = _time_a_pass(plan)
+    pass_seconds = timed_pass(plan)
     pixels = _layer_pixels(plan)
     return Estimate(
         scenes=len(scenes),
@@ -239,7 +239,7 @@ GPU_BATCHES = 16
 """Batches that are timed on a GPU."""
 
 
-def _time_a_pass(plan: Plan) -> float:
+def timed_pass(plan: Plan) -> float:
     """Measure a forward pass as in a worker of the plan, after one batch to warm up."""
     earlier = use_threads(THREADS)
     try:

@@ -16,6 +16,7 @@ from lspipe import clusters
 from lspipe.errors import StoreError
 from lspipe.machine import check_folder
 from lspipe.runs import guard, listing, store, stream
+from lspipe.runs.budget import Spent, check_budget
 from lspipe.runs.caution import warnings
 from lspipe.runs.cost import estimate
 from lspipe.runs.crew import Crew
@@ -51,7 +52,7 @@ from lspipe.runs.validation import check_before_search
 from lspipe.workflow import Workflow, check_output
 
 if TYPE_CHECKING:
-    from lspipe.runs.events import Report
+    from lspipe.runs.events import Event, Report
     from lspipe.runs.plan import Plan
     from lspipe.runs.prepare import Prepared
     from lspipe.runs.selection import Todo
@@ -83,8 +84,8 @@ def plan(
 
     Raises:
         NothingFound: the search answered, and a date has no scene.
-        UsageError: the workflow cannot be run, or its blocks do not fit into memory; in the latter
-            case the plan is stored nevertheless.
+        UsageError: the workflow cannot be run, or its blocks do not fit into memory or into its
+            budget; in the latter cases the plan is stored nevertheless.
         StoreError: the directory holds blocks of another workflow, or other files, or is in use.
 
     Examples:
@@ -102,6 +103,7 @@ def plan(
         report(Planned(_describe(prepared), estimate(prepared.plan), warnings(prepared.plan)))
     if prepared.left:
         check_memory(prepared.plan, is_laid_out=prepared.is_laid_out)
+        check_budget(prepared, prepared.left)
     return prepared.plan
 
 
@@ -172,6 +174,7 @@ def run(
         return earlier_summary(prepared)
     if prepared.left:
         check_memory(prepared.plan, is_laid_out=prepared.is_laid_out)
+        check_budget(prepared, sum(map(len, select(prepared, selection).values())))
     try:
         with opened(prepared, fresh=fresh, report=report) as current:
             return _run_locked(current, selection, report)
@@ -238,7 +241,12 @@ def _run(prepared: Prepared, todo: Todo, log: Log) -> Summary:
 def _detect(prepared: Prepared, todo: Todo, log: Log) -> stream.Outcome:
     """Compute the blocks on the workflow's cluster."""
     workflow = prepared.plan.workflow
-    in_flight = workflow.execution.max_in_flight
+    in_flight, spent = workflow.execution.max_in_flight, Spent.of(prepared)
+
+    def told(event: Event) -> None:
+        spent.count(event)
+        log(event)
+
     cluster = clusters.sized(workflow.cluster, device=prepared.plan.reference.device)
     with (
         clusters.start(cluster, workflow.execution) as client,
@@ -258,5 +266,6 @@ def _detect(prepared: Prepared, todo: Todo, log: Log) -> stream.Outcome:
             crew=crew,
             retries=workflow.execution.retries,
             max_in_flight=None if in_flight == "auto" else in_flight,
-            report=log,
+            report=told,
+            why_stop=spent.why_stop,
         )

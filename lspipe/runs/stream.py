@@ -86,6 +86,8 @@ class Outcome:
     failures: list[Failure] = field(default_factory=list)
     stopped: str = ""
     """Why no more blocks were tried; "" = all were."""
+    is_over_budget: bool = False
+    """Whether that is because the budget of the run is spent."""
     reading: float = 0.0
     """Seconds of all workers on reading, and on cutting what was read."""
     devices: Mapping[str, int] = field(default_factory=dict)
@@ -109,6 +111,7 @@ def compute(
     retries: int,
     max_in_flight: int | None,
     report: Report,
+    why_stop: Callable[[], str] = str,
 ) -> Outcome:
     """Run every step to its end, even if blocks fail.
 
@@ -124,6 +127,7 @@ def compute(
         max_in_flight: no further step is submitted while so many blocks are unfinished;
             None = `BLOCKS_PER_WORKER` per worker.
         report: called after each block: `BlockDone` or `BlockFailed`.
+        why_stop: asked after each block; a reason ends the run, "" does not.
 
     Raises:
         ClusterError: the cluster went away, or no worker can compute.
@@ -134,7 +138,9 @@ def compute(
         return Outcome()
     crew.gather()
     with Stopwatch(client, without=BLOCK) as reading:
-        outcome = _Stream(client, crew, Tries(retries), report).drain(waiting, max_in_flight)
+        outcome = _Stream(client, crew, Tries(retries), report, why_stop).drain(
+            waiting, max_in_flight
+        )
         outcome.reading, outcome.devices = reading.seconds(), crew.devices
     return outcome
 
@@ -142,7 +148,15 @@ def compute(
 class _Stream:
     """The blocks in flight, and what became of those that ended."""
 
-    def __init__(self, client: Client, crew: Workers, tries: Tries, report: Report) -> None:
+    def __init__(
+        self,
+        client: Client,
+        crew: Workers,
+        tries: Tries,
+        report: Report,
+        why_stop: Callable[[], str],
+    ) -> None:
+        self._why_stop = why_stop
         self._client, self._crew, self._tries, self._report = client, crew, tries, report
         self._running: dict[Future, _Block] = {}
         self._ended: SimpleQueue[Future] = SimpleQueue()
@@ -155,6 +169,8 @@ class _Stream:
                 while waiting and len(self._running) < limit:
                     self._submit(waiting.popleft())
                 self._settle_next()
+                if (waiting or self._running) and (reason := self._why_stop()):
+                    self._outcome.stopped, self._outcome.is_over_budget = reason, True
                 if self._outcome.stopped:
                     self._report(Note(self._outcome.stopped))
                     break

@@ -505,6 +505,7 @@ ROWS: dict[str, list[Row]] = {
         Row("7", lambda looking: looking.run()["retries"]),
         Row("7", workers_started, given=("cluster={kind: local, workers: 1}",)),
     ],
+    "budget.gpu_hours": [Row("0.0000001", in_run("refused"))],
     "evaluate.truth": [Row("east.geojson", scored, given=("evaluate={truth: west.geojson}",))],
     "execution.max_in_flight": [Row("2", lambda looking: looking.run()["max_in_flight"])],
 }  # fmt: skip
