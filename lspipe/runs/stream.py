@@ -101,6 +101,8 @@ class Outcome:
     failures: list[Failure] = field(default_factory=list)
     stopped: str = ""
     """Why no more blocks were tried; "" = all were."""
+    is_over_budget: bool = False
+    """Whether that is because the budget of the run is spent."""
     reading: float = 0.0
     """Seconds of all workers on reading, and on cutting what was read."""
     devices: Mapping[str, int] = field(default_factory=dict)
@@ -125,6 +127,7 @@ def compute(
     max_in_flight: int | None,
     report: Report,
     endings: Endings = Endings(),
+    why_stop: Callable[[], str] = str,
 ) -> Outcome:
     """Run every step to its end, even if blocks fail, and end each tile when its blocks are.
 
@@ -142,6 +145,7 @@ def compute(
         report: called after each block: `BlockDone` or `BlockFailed`; and after each tile:
             `TileEnded`.
         endings: what is done with a tile afterwards. One that fails is told and left.
+        why_stop: asked after each block; a reason ends the run, "" does not.
 
     Raises:
         ClusterError: the cluster went away, or no worker can compute.
@@ -152,7 +156,7 @@ def compute(
         return Outcome()
     crew.gather()
     with Stopwatch(client, without=BLOCK) as reading:
-        running = _Stream(client, crew, Tries(retries), report, endings)
+        running = _Stream(client, crew, Tries(retries), report, endings=endings, why_stop=why_stop)
         outcome = running.drain(waiting, max_in_flight)
         outcome.reading, outcome.devices = reading.seconds(), crew.devices
     return outcome
@@ -167,8 +171,11 @@ class _Stream:
         crew: Workers,
         tries: Tries,
         report: Report,
+        *,
         endings: Endings,
+        why_stop: Callable[[], str],
     ) -> None:
+        self._why_stop = why_stop
         self._client, self._crew, self._tries, self._report = client, crew, tries, report
         self._endings = endings
         self._left: Counter[str] = Counter()
@@ -188,6 +195,8 @@ class _Stream:
                 while waiting and len(self._running) < limit:
                     self._submit(waiting.popleft())
                 self._settle_next()
+                if (waiting or self._running) and (reason := self._why_stop()):
+                    self._outcome.stopped, self._outcome.is_over_budget = reason, True
                 if self._outcome.stopped:
                     self._report(Note(self._outcome.stopped))
                     break

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from lspipe.runs.plan import Plan, TilePlan
     from lspipe.runs.store import Grid
     from lspipe.search.areas import Area, PackedMask
+    from lspipe.search.on_grid import AreaOnGrid
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +40,7 @@ class Tail:
     who: Provenance
     acquired: Mapping[str, datetime]
     """Time of the first step of each date that has a scene here."""
-    area: PackedMask | None
+    area: AreaOnGrid | PackedMask | None
     """Pixels that the area of interest touches; None = all."""
     near: Area | None
     """The area around this tile; None = all of the tile is inside."""

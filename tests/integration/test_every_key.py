@@ -508,6 +508,7 @@ ROWS: dict[str, list[Row]] = {
         Row("7", lambda looking: looking.run()["retries"]),
         Row("7", workers_started, given=("cluster={kind: local, workers: 1}",)),
     ],
+    "budget.gpu_hours": [Row("0.0000001", in_run("refused"))],
     "evaluate.truth": [Row("east.geojson", scored, given=("evaluate={truth: west.geojson}",))],
     "execution.patience": [Row("7", lambda looking: looking.run()["crew"]._execution.patience)],
     "execution.strict": [Row("true", lambda looking: looking.run()["crew"]._execution.strict)],
