@@ -278,7 +278,11 @@ def status(folder: Path) -> dict[str, Any]:
         check=True,
         capture_output=True,
     )
-    return {"seconds": round(time.perf_counter() - began, 2)}
+    took = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return {
+        "seconds": round(time.perf_counter() - began, 2),
+        "cpu_seconds": round(took.ru_utime + took.ru_stime, 2),
+    }
 
 
 def part(*arguments: Any) -> str:

@@ -37,6 +37,9 @@ BLOCKS_PER_WORKER = 3
 """Blocks in flight per worker: one computing, one ready, one being read
 (docs/performance.md, Blocks in flight)."""
 
+SECONDS_TO_FETCH = 5.0
+"""How long fetching a result may take, a few hundred bytes, before the workers are looked after."""
+
 TAIL = "tail-"
 """How the names of tasks begin that end a tile."""
 
@@ -231,9 +234,10 @@ class _Stream:
         """Count one block; try it again or record its failure; raise any other error."""
         block = self._running[future]
         try:
-            # If the worker with the result died meanwhile, this computes the block again and waits.
-            result = future.result()
+            result = future.result(timeout=SECONDS_TO_FETCH)
         except Exception as error:
+            if self._is_late(future, error):
+                return
             if future.status != "error":
                 raise ClusterError(GONE) from error
             if isinstance(error, LspipeError) and not isinstance(error, BlockError):
@@ -248,6 +252,19 @@ class _Stream:
             self._outcome.done += 1
             self._report(BlockDone(result))
             self._count_off(block)
+
+    def _is_late(self, future: Future, error: Exception) -> bool:
+        """Wait on for a result whose worker died before it was fetched; it is computed again.
+
+        Not in `result`, which would wait for ever where no worker is left.
+        """
+        if not isinstance(error, TimeoutError) or future.status == "error":
+            return False
+        if future.done():
+            self._ended.put(future)
+        else:
+            future.add_done_callback(self._ended.put)
+        return True
 
     def _failed(self, future: Future, block: _Block, error: Exception) -> None:
         """Try a block again, or record its failure."""
@@ -305,15 +322,19 @@ class _Stream:
 
     def _settle_tail(self, future: Future) -> None:
         """Tell of a tile that is ended; the list will end one that failed in this process."""
-        tile = self._tails.pop(future)
+        tile = self._tails[future]
         try:
-            future.result()
+            future.result(timeout=SECONDS_TO_FETCH)
         except Exception as error:
+            if self._is_late(future, error):
+                return
             if future.status != "error":
                 raise ClusterError(GONE) from error
+            del self._tails[future]
             reason = reason_of(error)
             self._report(Note(f"{tile}: not ended on the cluster, but here afterwards: {reason}"))
         else:
+            del self._tails[future]
             self._report(TileEnded(tile))
 
     # --- workers ----------------------------------------------------------------------------------

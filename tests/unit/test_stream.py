@@ -304,6 +304,33 @@ def lose_a_worker(client):
     threading.Timer(0.5, GATE.set).start()
 
 
+def test_results_that_no_worker_is_left_to_compute_again_are_not_waited_for_for_ever(monkeypatch):
+    monkeypatch.setattr(stream, "SECONDS_TO_FETCH", 0.2)
+
+    class Complaining(Everyone):
+        def look(self):
+            if not self.computing:
+                raise ClusterError("no worker is connected")
+
+    def report(event):
+        del event
+        blocks = [client.futures[key] for key in client.futures if key.startswith("gated")]
+        until(lambda: all(block.status == "finished" for block in blocks))
+        for address in client.nthreads():
+            client.run_on_scheduler(remove_worker, address)
+
+    GATE.set()
+    with own_client() as client, pytest.raises(ClusterError, match="no worker is connected"):
+        compute(
+            client,
+            [batch("A", gated, count=6)],
+            crew=Complaining(client),
+            retries=0,
+            max_in_flight=None,
+            report=report,
+        )
+
+
 async def remove_worker(address, dask_scheduler):
     await dask_scheduler.remove_worker(address, stimulus_id="test")
 
