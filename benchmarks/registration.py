@@ -16,7 +16,6 @@ import argparse
 import tempfile
 import time
 from pathlib import Path
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -34,8 +33,8 @@ if TYPE_CHECKING:
 TILE, CHUNK = "18GYS", 610
 
 
-def filled(run: Path, size: int) -> Any:
-    """Write two pictures of one tile, and return what is needed of its plan."""
+def filled(run: Path, size: int) -> Grid:
+    """Write two pictures of one tile, and return its grid."""
     box = GeoBox.from_bbox((699960, 5200000 - 10 * size, 699960 + 10 * size, 5200000),
                            "EPSG:32718", resolution=10)  # fmt: skip
     blocks = -(-size // CHUNK)
@@ -53,7 +52,7 @@ def filled(run: Path, size: int) -> Any:
             detections={"quality": np.zeros((size, size), np.uint8)},
             evidence={"true_colour": np.stack([whole] * 3)},
         )  # fmt: skip
-    return SimpleNamespace(tile=SimpleNamespace(name=TILE, geobox=box), grid=grid)
+    return grid
 
 
 def timed(name: str, call: Callable[[], Any]) -> Any:
@@ -69,8 +68,8 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="a small tile")
     size = 1220 if parser.parse_args().quick else 10980
     with tempfile.TemporaryDirectory() as folder:
-        tile = filled(Path(folder), size)
-        shift = timed("measured", lambda: registration.of_tile(Path(folder), tile))
+        grid = filled(Path(folder), size)
+        shift = timed("measured", lambda: registration.of_tile(Path(folder), grid))
     print(shift)
     assert (shift.dx_px, shift.dy_px) == (1, 0), shift
     codes = np.random.default_rng(0).integers(0, 10001, (size, size)).astype(np.uint16)

@@ -28,12 +28,23 @@ from lspipe.remote import is_address, place
 from lspipe.search.dates import DatesSpec
 from lspipe.search.places import missing_items
 from lspipe.search.spec import AreaSpec, SearchSpec
-from lspipe.spec import Named, Spec, SpecError, read, schema
+from lspipe.spec import Bounds, Named, Spec, SpecError, read, schema
 
 NAME = Named(
     other="letters, digits, dots, dashes and underscores, the first a letter or digit",
     pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$",
 )
+
+
+# Here and not in `runs/`, which is built on workflows.
+@dataclass(frozen=True, kw_only=True)
+class BudgetSpec(Spec):
+    """How much a run may compute; it decides no pixel."""
+
+    gpu_hours: Annotated[float, Bounds(gt=0)] | None = None
+    """Hours that the networks of all workers may take together, of GPUs where they compute; no
+    limit, unless given. A plan that would take more is refused; a run that has spent it ends, and
+    goes on with a larger one."""
 
 
 # Here and not in `evaluate/`, which is built on runs, as runs are on workflows.
@@ -80,6 +91,8 @@ class Workflow(BaseModel):
     """Who computes."""
     execution: ExecutionSpec = ExecutionSpec()
     """How the work is cut; never changes a pixel."""
+    budget: BudgetSpec = BudgetSpec()
+    """How much it may compute."""
     evaluate: EvaluateSpec = EvaluateSpec()
     """What the list is compared with."""
 
@@ -424,6 +437,7 @@ output:
 
 cluster: {kind: local, workers: auto}
 execution: {block: auto, retries: 3}
+budget: {}                          # or {gpu_hours: 20}
 
 evaluate: {}                        # or {truth: known.geojson}: the list is scored at the end
 """

@@ -110,7 +110,12 @@ here.is_here = True  # type: ignore[attr-defined]
 
 
 def compute_here(
-    client: Any, batches: Any, *, report: Callable[..., None], **asked: Any
+    client: Any,
+    batches: Any,
+    *,
+    report: Callable[..., None],
+    why_stop: Callable[[], str] = str,
+    **asked: Any,
 ) -> stream.Outcome:
     """Do what `stream.compute` does, in this process and one block after the other."""
     del client, asked
@@ -126,4 +131,7 @@ def compute_here(
             else:
                 outcome.done += 1
                 report(BlockDone(result))
+            if reason := why_stop():
+                outcome.stopped, outcome.is_over_budget = reason, True
+                return outcome
     return outcome

@@ -6,15 +6,16 @@ from dataclasses import dataclass
 from statistics import median_low
 from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
+
 from lspipe.cube.masked import masked_shares
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from datetime import datetime
 
-    import numpy as np
     import pystac
-    from numpy.typing import NDArray
+    from numpy.typing import ArrayLike
 
     from lspipe.cube.spec import CubeSpec
     from lspipe.search.acquisitions import Acquisition, Tile
@@ -50,7 +51,7 @@ class ChosenSteps:
     not needed for the choice), chosen."""
 
 
-def choose(tile: Tile, role: Role, spec: CubeSpec, *, area_mask: NDArray[np.bool_]) -> ChosenSteps:
+def choose(tile: Tile, role: Role, spec: CubeSpec, *, area_mask: ArrayLike) -> ChosenSteps:
     """Choose the acquisitions of a role, for the whole tile at once.
 
     `best` reads the scene classes of all candidates (20 m) over the area's bounding box and counts
@@ -60,7 +61,8 @@ def choose(tile: Tile, role: Role, spec: CubeSpec, *, area_mask: NDArray[np.bool
         tile: with acquisitions of this role.
         role: "before" or "after".
         spec: the composite and the mask.
-        area_mask: bool (y, x) of the tile, True inside the area.
+        area_mask: bool (y, x) of the tile, True inside the area; an array is made of it only where
+            pixels decide.
 
     Raises:
         UsageError: the mask needs scene classes that an item lacks.
@@ -69,7 +71,7 @@ def choose(tile: Tile, role: Role, spec: CubeSpec, *, area_mask: NDArray[np.bool
     ordered = tuple(sorted(tile.acquisitions[role], key=_order))
     shares: list[float | None] = [None] * len(ordered)
     if spec.composite == "best" and len(ordered) > 1:
-        shares = list(masked_shares(ordered, tile.geobox, spec, area_mask=area_mask))
+        shares = list(masked_shares(ordered, tile.geobox, spec, area_mask=np.asarray(area_mask)))
     groups = _groups(ordered, shares, spec.composite)
     chosen = {id(acquisition) for group in groups for acquisition in group}
     return ChosenSteps(

@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.optimize import minimize
 from scipy.special import expit, logit
 
 from lspipe.change.decisions import answer_of
@@ -136,18 +135,20 @@ def fit_confidence(confidence: NDArray[np.float64], is_right: NDArray[np.bool_])
         confidence: (n,) 0..1.
         is_right: (n,).
     """
+    # A second or two, and only where there are decisions.
+    from sklearn.linear_model import LogisticRegression
+
     right, wrong = int(is_right.sum()), int((~is_right).sum())
     # Not 1 and 0: if all high ones are right, the slope would have no end.
     targets = np.where(is_right, (right + 1) / (right + 2), 1 / (wrong + 2))
-    x = _log_odds(confidence)
-
-    def loss(numbers: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
-        z = numbers[0] * x + numbers[1]
-        off = expit(z) - targets
-        return float(np.sum(np.logaddexp(0, z) - targets * z)), np.array([off @ x, off.sum()])
-
-    found = minimize(loss, np.array([1.0, 0.0]), jac=True, method="BFGS")
-    return Fit(float(found.x[0]), float(found.x[1]), len(x))
+    x = _log_odds(confidence)[:, None]
+    # A target between 0 and 1 is a case of each kind, weighted by it. Not regularised.
+    fitted = LogisticRegression(C=np.inf, tol=1e-9, max_iter=1000).fit(
+        np.concatenate([x, x]),
+        np.repeat([1, 0], len(x)),
+        sample_weight=np.concatenate([targets, 1 - targets]),
+    )
+    return Fit(float(fitted.coef_[0, 0]), float(fitted.intercept_[0]), len(x))
 
 
 def _lack(right: int, count: int) -> str:

@@ -188,7 +188,12 @@ def steps_by_role(tile: Mapping[str, Any], *, is_two_date: bool) -> dict[str, ND
 
 
 def _observed(run: Run, tile: str, shape: tuple[int, int]) -> NDArray[np.bool_]:
-    """Return the pixels that some acquisition of every date observed, bool (y, x)."""
+    """Return the pixels that some acquisition of every date observed, bool (y, x).
+
+    None of a tile whose dates lie too far apart to be compared.
+    """
+    if tile in run.record.get("not_compared", {}):
+        return np.zeros(shape, bool)
     dates = steps_by_role(run.record["tiles"][tile], is_two_date=run.is_two_date)
     mask = np.zeros(shape, bool)
     for rows in _strips(shape[0]):

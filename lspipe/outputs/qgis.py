@@ -70,8 +70,9 @@ def _layers(folder: Path) -> Iterator[Shown]:
         for table, style in gpkg.STYLES.items():
             with local(folder / gpkg.FILE) as file:
                 columns = list(pyogrio.read_info(file, layer=table)["fields"])
-            source = f"./{gpkg.FILE}|layername={table}"
-            yield Shown(table, source, degrees, style(columns), is_raster=False, is_on=True)
+            for name, rows in _PARTS.get(table, {table: ""}).items():
+                source = f"./{gpkg.FILE}|layername={table}{rows}"
+                yield Shown(name, source, degrees, style(columns), is_raster=False, is_on=True)
     for name, renderer, is_on in _MAPS:
         for file in sorted((folder / layers.FILE).glob(f"{name}*.vrt")):
             stem, _, zone = file.stem.rpartition("_")
@@ -83,6 +84,16 @@ def _layers(folder: Path) -> Iterator[Shown]:
                     title, source, CRS.from_epsg(int(zone)), [_pipe(renderer())],
                     is_raster=True, is_on=is_on,
                 )  # fmt: skip
+
+
+_PARTS = {
+    gpkg.LAYER: {
+        gpkg.LAYER: "|subset=\"status\" <> 'undetermined'",
+        "candidates": "|subset=\"status\" = 'undetermined'",
+    }
+}
+"""Layers of one table, and their rows: what lies under cloud or shadow on a date is no landslide
+yet, and is not lost."""
 
 
 def _change() -> ET.Element:

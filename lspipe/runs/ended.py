@@ -21,7 +21,7 @@ from lspipe.runs.tail import Tailed
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from lspipe.runs.tail import Tail
+    from lspipe.runs.tail_plan import Tail
 
 
 def end(run: Path, asked: Tail, fingerprint: str) -> Tailed:

@@ -25,7 +25,8 @@ from lspipe.remote import place
 from lspipe.runs import store
 from lspipe.schema import grown, relative
 from lspipe.search.acquisitions import thaw
-from lspipe.search.areas import PackedMask, area_on_grid, read_area
+from lspipe.search.areas import read_area
+from lspipe.search.on_grid import AreaOnGrid
 from lspipe.search.spec import AreaSpec
 from lspipe.spec import SpecError
 from lspipe.spec import read as read_spec
@@ -55,7 +56,7 @@ class FrozenTile:
     name: str
     geobox: GeoBox
     """10 m grid in the tile's own UTM zone."""
-    area: PackedMask | None
+    area: AreaOnGrid | None
     """Pixels inside the area; None = everywhere."""
     steps: tuple[Step, ...]
     radiometry: Mapping[tuple[str, str], Radiometry]
@@ -244,11 +245,11 @@ def _decided(scene: Any, asset: str, tile: FrozenTile) -> Radiometry:
 
 
 def _tile(tile: Tile, decided: Mapping[str, Any], area: Area) -> FrozenTile:
-    inside = area_on_grid(area, tile.geobox)
+    inside = AreaOnGrid(area, tile.geobox)
     return FrozenTile(
         name=tile.name,
         geobox=tile.geobox,
-        area=None if inside.all() else PackedMask.of(inside),
+        area=None if inside.known().is_everywhere() else inside,
         steps=recorded_steps(tile, decided),
         radiometry=recorded_radiometry(decided),
     )

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from lspipe.runs.frozen import FrozenRun
     from lspipe.runs.plan import Plan, TilePlan
     from lspipe.schema import Part
-    from lspipe.search.areas import PackedMask
+    from lspipe.search.on_grid import AreaOnGrid
 
 WARN, REFUSE = (0.1, 2.0), (0.5, 3.0)
 """Share of a channel's pixels outside of the range of training, and distance of its mean in
@@ -164,7 +164,7 @@ def _values(plan: Plan, tile: TilePlan, step: int) -> NDArray[np.float32]:
 
 def _sampled(
     parts: Iterable[tuple[Part, tuple[NDArray[np.int16], NDArray[np.uint8]]]],
-    area: PackedMask | None,
+    area: AreaOnGrid | None,
     **arguments: Any,
 ) -> NDArray[np.float32]:
     """Sample pixels and quality of places; `arguments` as in `familiarity.sample`."""
@@ -190,7 +190,7 @@ def _edge(model: ModelItem, setting: Setting) -> int:
     return max(PLACE, 2 * setting.window if is_by_window else 0)
 
 
-def _places(shape: Sequence[int], area: PackedMask | None, edge: int) -> list[Part]:
+def _places(shape: Sequence[int], area: AreaOnGrid | None, edge: int) -> list[Part]:
     """Draw places of a tile that touch the area, by lot, and the same ones every time."""
     rows, columns = (
         [slice(start, min(start + edge, length)) for start in windows.origins(length, edge, edge)]

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any
 
+from lspipe.clusters import admission
+from lspipe.errors import ClusterError, LspipeError
 from lspipe.runs.crew import Crew
-from lspipe.runs.events import Note, Stage
+from lspipe.runs.events import Stage
 from lspipe.runs.memory import check_memory, cluster_of
 from lspipe.runs.plan import settled
 from lspipe.runs.prepare import resettled
+from lspipe.runs.stream import reason_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -51,17 +55,34 @@ def settled_on(start: Callable[[], Any], prepared: Prepared, report: Report) -> 
     client = start()
     with crew_of(client, prepared, model=None, report=report) as crew:
         crew.gather()
-        found = client.submit(
-            settled.decide,
-            _question(prepared.plan),
-            pure=False,
-            workers=list(crew.computing[:1]),
-            resources=crew.slot or None,
-        ).result()
-    report(Note(f"computes on {found.device} in {found.precision}, with runtime {found.runtime}"))
+        found = _answered(client, crew, _question(prepared.plan))
+    report(Stage(f"blocks are computed on {found.device} in {found.precision}, {found.runtime}"))
     prepared = resettled(prepared, found)
     check_memory(prepared.plan, is_laid_out=prepared.is_laid_out)
     return prepared
+
+
+def _answered(client: Any, crew: Crew, question: settled.Question) -> settled.Settled:
+    """Ask whichever worker computes; the next one, if that dies."""
+    slot = crew.slot
+    future = client.submit(
+        settled.decide,
+        question,
+        pure=False,
+        workers=None if slot else list(crew.computing),
+        resources=slot or None,
+    )
+    while not future.done():
+        crew.look()
+        admission.allow_anywhere(client)
+        time.sleep(0.1)
+    try:
+        found: settled.Settled = future.result()
+    except LspipeError:
+        raise
+    except Exception as error:
+        raise ClusterError(f"no worker could open the model: {reason_of(error)}") from error
+    return found
 
 
 def _question(plan: Plan) -> settled.Question:

@@ -22,6 +22,7 @@ from lspipe.runs.ended import end
 from lspipe.runs.opened import Run
 from lspipe.runs.publish import publish
 from lspipe.runs.record import run_json
+from lspipe.runs.tail_plan import tails_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -31,7 +32,8 @@ if TYPE_CHECKING:
 
     from lspipe.change.flag_layers import ReadLayer
     from lspipe.runs.plan import Plan
-    from lspipe.runs.tail import Tail, Tailed
+    from lspipe.runs.tail import Tailed
+    from lspipe.runs.tail_plan import Tail
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,7 @@ def write(run: Path, plan: Plan) -> Listed:
     """
     # Before anything is written: a file may have gone since it was checked.
     layers = read_layers(plan.workflow.flags, plan.workflow.folder, plan.area.geometry)
-    tails = tail.tails_of(plan)
+    tails = tails_of(plan)
     fingerprint = plan.detection_fingerprint
     ended = {name: end(run, asked, fingerprint) for name, asked in tails.items()}
     shifts = {name: one.shift for name, one in ended.items() if tails[name].is_registered}

@@ -16,6 +16,7 @@ from lspipe.errors import StoreError
 from lspipe.machine import check_place
 from lspipe.remote import place
 from lspipe.runs import guard, listing, store, stream
+from lspipe.runs.budget import Spent, check_budget
 from lspipe.runs.caution import warnings
 from lspipe.runs.cost import estimate
 from lspipe.runs.describe import describe_plan
@@ -54,7 +55,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from lspipe.runs.events import Report
+    from lspipe.runs.events import Event, Report
     from lspipe.runs.plan import Plan
     from lspipe.runs.prepare import Prepared
     from lspipe.runs.selection import Todo
@@ -86,8 +87,8 @@ def plan(
 
     Raises:
         NothingFound: the search answered, and a date has no scene.
-        UsageError: the workflow cannot be run, or its blocks do not fit into memory; in the latter
-            case the plan is stored nevertheless.
+        UsageError: the workflow cannot be run, or its blocks do not fit into memory or into its
+            budget; in the latter cases the plan is stored nevertheless.
         StoreError: the directory holds blocks of another workflow, or other files, or is in use.
 
     Examples:
@@ -105,6 +106,7 @@ def plan(
         report(Planned(_describe(prepared), estimate(prepared.plan), warnings(prepared.plan)))
     if prepared.left:
         check_memory(prepared.plan, is_laid_out=prepared.is_laid_out)
+        check_budget(prepared, prepared.left)
     return prepared.plan
 
 
@@ -175,6 +177,7 @@ def run(
         return earlier_summary(prepared)
     if prepared.left:
         check_memory(prepared.plan, is_laid_out=prepared.is_laid_out)
+        check_budget(prepared, sum(map(len, select(prepared, selection).values())))
     try:
         with opened(prepared, fresh=fresh, report=report) as current:
             return _run_locked(current, selection, report)
@@ -214,7 +217,10 @@ def _run(prepared: Prepared, todo: Todo, client: Callable[[], Any], log: Log) ->
         guard.check_before_run(plan, wanted, run=prepared.run, report=log)
     note_state(prepared, "running")
     store.create(
-        prepared.run, [tile.grid for tile in plan.tiles], fingerprint=plan.detection_fingerprint
+        prepared.run,
+        [tile.grid for tile in plan.tiles],
+        fingerprint=plan.detection_fingerprint,
+        finished={name for name, cells in prepared.done.items() if cells.all()},
     )
     log(Start(sum(map(len, todo.values()))))
     with clock.stage("blocks"):
@@ -245,6 +251,12 @@ def _on_the_cluster(
 ) -> stream.Outcome:
     """Compute the blocks on the workflow's cluster, and end large tiles there."""
     tails, execution = endings(prepared), prepared.plan.workflow.execution
+    spent = Spent.of(prepared)
+
+    def told(event: Event) -> None:
+        spent.count(event)
+        log(event)
+
     if not any(todo.values()) and not tails.tiles:
         return stream.Outcome()
     client = start()
@@ -257,6 +269,7 @@ def _on_the_cluster(
             crew=crew,
             retries=execution.retries,
             max_in_flight=None if in_flight == "auto" else in_flight,
-            report=log,
+            report=told,
             endings=tails,
+            why_stop=spent.why_stop,
         )

@@ -55,8 +55,8 @@ class Prepared:
     plan: Plan
     previous: Mapping[str, Any] | None
     """`run.json` of an earlier run in this directory."""
-    frozen: Mapping[str, Any]
-    """Content of `items.json`."""
+    frozen: Mapping[str, Any] | None
+    """What `items.json` will hold; None = it is there already."""
     done: Mapping[str, NDArray[np.bool_]]
     """Which blocks of each tile are done: bool (step, block), in the order of `TilePlan.blocks`."""
     is_laid_out: bool = False
@@ -138,9 +138,10 @@ def prepare(workflow: Workflow, run: Path, *, fresh: bool = False) -> Prepared:
     try:
         if previous is None:
             return _anew(workflow, run)
-        if _is_begun(run, previous):
-            return _resumed(workflow, run, previous)
-        return _planned(workflow, run, previous)
+        laid_out = _laid_out(run, previous)
+        if any(found.done.any() for found in laid_out.values()):
+            return _resumed(workflow, run, previous, laid_out)
+        return _planned(workflow, run, previous, laid_out)
     except LoadError as error:
         # No block was tried yet, so this is not a run with failed blocks.
         raise UsageError(f"while choosing scenes: {error}") from error
@@ -158,14 +159,18 @@ def _anew(workflow: Workflow, run: Path, *, replaced: Mapping[str, Any] | None =
     )
 
 
-def _resumed(workflow: Workflow, run: Path, previous: Mapping[str, Any]) -> Prepared:
+def _resumed(
+    workflow: Workflow,
+    run: Path,
+    previous: Mapping[str, Any],
+    laid_out: Mapping[str, store.Layout],
+) -> Prepared:
     """Plan with the items and decisions of the directory, which no search repeats."""
-    frozen = store.read_json(run / "items.json")
-    laid_out, clock = _laid_out(run, previous), Clock({})
+    clock = Clock({})
     with clock.stage("plan"):
         made = make(
             workflow,
-            frozen=frozen,
+            frozen=store.read_json(run / "items.json"),
             decided=previous["tiles"],
             blocks={name: found.block for name, found in laid_out.items()},
             batch_size=previous["detection_inputs"]["inference"]["batch_size"],
@@ -174,16 +179,21 @@ def _resumed(workflow: Workflow, run: Path, previous: Mapping[str, Any]) -> Prep
     _refuse_another(previous, made, run)
     logger.info("taking the scenes that %s has frozen; no search", run)
     done, is_laid_out = _done(made, laid_out), bool(laid_out)
-    return Prepared(run, made, previous, frozen, done, is_laid_out, seconds=clock.stages)
+    return Prepared(run, made, previous, None, done, is_laid_out, seconds=clock.stages)
 
 
-def _planned(workflow: Workflow, run: Path, previous: Mapping[str, Any]) -> Prepared:
+def _planned(
+    workflow: Workflow,
+    run: Path,
+    previous: Mapping[str, Any],
+    laid_out: Mapping[str, store.Layout],
+) -> Prepared:
     """Keep the plan of the directory if it is of this workflow, else replace it.
 
     Nothing would be lost, and who corrects a workflow should not have to know of directories.
     """
     try:
-        return _resumed(workflow, run, previous)
+        return _resumed(workflow, run, previous, laid_out)
     except (NothingFound, UsageError, CatalogError, KeyError):
         # Another area, model or date may not even fit the frozen items.
         return _anew(workflow, run, replaced=previous)
@@ -251,7 +261,7 @@ def resettled(prepared: Prepared, found: settled.Settled) -> Prepared:
     """
     plan = make(
         prepared.plan.workflow,
-        frozen=prepared.frozen,
+        frozen=store.read_json(prepared.run / "items.json"),
         decided={tile.tile.name: record(tile) for tile in prepared.plan.tiles},
         settled=found,
     )
@@ -296,7 +306,7 @@ def opened(
             for text in review.rescue(run):
                 report(Note(text))
             store.clear(run)
-        if prepared.previous is None:
+        if prepared.frozen is not None:
             store.write_json(run / "items.json", prepared.frozen, indent=None)
             planned = run_json(prepared.plan, state="planned")
             store.write_json(run / "run.json", planned | {"timings": added({}, prepared.seconds)})

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lspipe.errors import UsageError
-from lspipe.search.areas import area_on_grid, read_area
+from lspipe.search.areas import read_area
+from lspipe.search.on_grid import AreaOnGrid
 from lspipe.search.spec import AreaSpec
 
 if TYPE_CHECKING:
@@ -55,9 +56,7 @@ def select(prepared: Prepared, selection: Selection) -> Todo:
         if selection.tiles is None or tile.tile.name in selection.tiles:
             todo |= _of_tile(prepared, tile, selection, again)
     if selection.bounds is not None and not any(
-        _within(selection.bounds, tile)[block.core].any()
-        for tile in prepared.plan.tiles
-        for block in tile.blocks
+        _within(selection.bounds, tile).any() for tile in prepared.plan.tiles
     ):
         raise UsageError(f"bounds={selection.bounds}: touches no block of this run")
     return todo if selection.limit is None else _first(todo, selection.limit)
@@ -77,7 +76,7 @@ def _of_tile(
             block
             for number, block in enumerate(tile.blocks)
             if not is_done[step, number]
-            and (inside is None or inside[block.core].any())
+            and (inside is None or inside[number])
             and (again is None or (name, step, *block.index) in again)
         ]
         for step in range(len(tile.steps))
@@ -85,12 +84,13 @@ def _of_tile(
 
 
 def _within(bounds: tuple[float, float, float, float], tile: TilePlan) -> NDArray[np.bool_]:
-    """Return the pixels of a tile within west, south, east, north, bool (y, x)."""
+    """Return which blocks of a tile touch west, south, east, north."""
     try:
         spec = AreaSpec(bbox=bounds)
     except ValueError as error:
         raise UsageError(f"bounds={bounds}: {error}") from error
-    return area_on_grid(read_area(spec, Path()), tile.tile.geobox)
+    known = AreaOnGrid(read_area(spec, Path()), tile.tile.geobox).known()
+    return known.touched([block.core for block in tile.blocks])
 
 
 def _first(todo: Todo, limit: int) -> Todo:

@@ -6,8 +6,9 @@ import math
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from lspipe.runs import ended, guard, stream, tail, worker
+from lspipe.runs import ended, guard, stream, worker
 from lspipe.runs.plan import THREADS, open_step
+from lspipe.runs.tail_plan import tails_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -96,7 +97,7 @@ def endings(prepared: Prepared) -> stream.Endings:
     large = {tile.tile.name for tile in plan.tiles if _pixels(tile) > SMALL}
     if not large:
         return stream.Endings()
-    tails, fingerprint = tail.tails_of(plan), plan.detection_fingerprint
+    tails, fingerprint = tails_of(plan), plan.detection_fingerprint
     return stream.Endings(
         tiles=frozenset(
             name for name in large if not ended.is_ended(run, tails[name], fingerprint)

@@ -37,6 +37,9 @@ BLOCKS_PER_WORKER = 3
 """Blocks in flight per worker: one computing, one ready, one being read
 (docs/performance.md, Blocks in flight)."""
 
+SECONDS_TO_FETCH = 5.0
+"""How long fetching a result may take, a few hundred bytes, before the workers are looked after."""
+
 TAIL = "tail-"
 """How the names of tasks begin that end a tile."""
 
@@ -101,6 +104,8 @@ class Outcome:
     failures: list[Failure] = field(default_factory=list)
     stopped: str = ""
     """Why no more blocks were tried; "" = all were."""
+    is_over_budget: bool = False
+    """Whether that is because the budget of the run is spent."""
     reading: float = 0.0
     """Seconds of all workers on reading, and on cutting what was read."""
     devices: Mapping[str, int] = field(default_factory=dict)
@@ -125,6 +130,7 @@ def compute(
     max_in_flight: int | None,
     report: Report,
     endings: Endings = Endings(),
+    why_stop: Callable[[], str] = str,
 ) -> Outcome:
     """Run every step to its end, even if blocks fail, and end each tile when its blocks are.
 
@@ -142,6 +148,7 @@ def compute(
         report: called after each block: `BlockDone` or `BlockFailed`; and after each tile:
             `TileEnded`.
         endings: what is done with a tile afterwards. One that fails is told and left.
+        why_stop: asked after each block; a reason ends the run, "" does not.
 
     Raises:
         ClusterError: the cluster went away, or no worker can compute.
@@ -152,7 +159,7 @@ def compute(
         return Outcome()
     crew.gather()
     with Stopwatch(client, without=BLOCK) as reading:
-        running = _Stream(client, crew, Tries(retries), report, endings)
+        running = _Stream(client, crew, Tries(retries), report, endings=endings, why_stop=why_stop)
         outcome = running.drain(waiting, max_in_flight)
         outcome.reading, outcome.devices = reading.seconds(), crew.devices
     return outcome
@@ -167,8 +174,11 @@ class _Stream:
         crew: Workers,
         tries: Tries,
         report: Report,
+        *,
         endings: Endings,
+        why_stop: Callable[[], str],
     ) -> None:
+        self._why_stop = why_stop
         self._client, self._crew, self._tries, self._report = client, crew, tries, report
         self._endings = endings
         self._left: Counter[str] = Counter()
@@ -188,6 +198,8 @@ class _Stream:
                 while waiting and len(self._running) < limit:
                     self._submit(waiting.popleft())
                 self._settle_next()
+                if (waiting or self._running) and (reason := self._why_stop()):
+                    self._outcome.stopped, self._outcome.is_over_budget = reason, True
                 if self._outcome.stopped:
                     self._report(Note(self._outcome.stopped))
                     break
@@ -222,9 +234,10 @@ class _Stream:
         """Count one block; try it again or record its failure; raise any other error."""
         block = self._running[future]
         try:
-            # If the worker with the result died meanwhile, this computes the block again and waits.
-            result = future.result()
+            result = future.result(timeout=SECONDS_TO_FETCH)
         except Exception as error:
+            if self._is_late(future, error):
+                return
             if future.status != "error":
                 raise ClusterError(GONE) from error
             if isinstance(error, LspipeError) and not isinstance(error, BlockError):
@@ -239,6 +252,19 @@ class _Stream:
             self._outcome.done += 1
             self._report(BlockDone(result))
             self._count_off(block)
+
+    def _is_late(self, future: Future, error: Exception) -> bool:
+        """Wait on for a result whose worker died before it was fetched; it is computed again.
+
+        Not in `result`, which would wait for ever where no worker is left.
+        """
+        if not isinstance(error, TimeoutError) or future.status == "error":
+            return False
+        if future.done():
+            self._ended.put(future)
+        else:
+            future.add_done_callback(self._ended.put)
+        return True
 
     def _failed(self, future: Future, block: _Block, error: Exception) -> None:
         """Try a block again, or record its failure."""
@@ -296,15 +322,19 @@ class _Stream:
 
     def _settle_tail(self, future: Future) -> None:
         """Tell of a tile that is ended; the list will end one that failed in this process."""
-        tile = self._tails.pop(future)
+        tile = self._tails[future]
         try:
-            future.result()
+            future.result(timeout=SECONDS_TO_FETCH)
         except Exception as error:
+            if self._is_late(future, error):
+                return
             if future.status != "error":
                 raise ClusterError(GONE) from error
+            del self._tails[future]
             reason = reason_of(error)
             self._report(Note(f"{tile}: not ended on the cluster, but here afterwards: {reason}"))
         else:
+            del self._tails[future]
             self._report(TileEnded(tile))
 
     # --- workers ----------------------------------------------------------------------------------

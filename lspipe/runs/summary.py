@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from lspipe.errors import BlockError
+from lspipe.errors import BlockError, UsageError
 from lspipe.remote import place
 from lspipe.runs import guard, listing, registration, store
 from lspipe.runs.caution import warnings as plan_warnings
@@ -52,6 +52,8 @@ class Summary:
     """Counts of a person's decisions about the list; see `review.Taken`."""
     registration: Mapping[str, Any] = field(default_factory=dict)
     """How far the two dates of each tile lie apart; see `registration.facts`."""
+    is_over_budget: bool = False
+    """Whether the run ended because its budget is spent; a warning says so."""
 
     @property
     def not_compared(self) -> dict[str, str]:
@@ -60,7 +62,9 @@ class Summary:
 
     @property
     def exit_code(self) -> int:
-        """0, or 3 when blocks failed or a tile was not compared."""
+        """0; 2 when the budget is spent; 3 when blocks failed or a tile was not compared."""
+        if self.is_over_budget:
+            return UsageError.exit_code
         return BlockError.exit_code if self.failures or self.not_compared else 0
 
     def as_json(self) -> dict[str, Any]:
@@ -68,6 +72,7 @@ class Summary:
         return {
             "run": str(self.run),
             "state": self.state,
+            "is_over_budget": self.is_over_budget,
             "blocks": {
                 "total": self.total,
                 "done": self.done,
@@ -128,6 +133,7 @@ def summarise(prepared: Prepared, outcome: Outcome, listed: Listed) -> Summary:
         ),
         reviews=listed.reviews,
         registration=listed.registration,
+        is_over_budget=outcome.is_over_budget,
     )
 
 

@@ -12,70 +12,36 @@ Does not cover: what depends on other tiles (`listing.py`), except which places 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import geopandas as gpd
 import numpy as np
 import pandas as pd
 from pyproj import CRS
-from shapely import STRtree
 
 from lspipe import outputs
 from lspipe.change.classified import classified_change, classified_detection
 from lspipe.change.compare import changes
 from lspipe.change.coverage import Counted, counted, seen_by_others
-from lspipe.change.inventory import Provenance, whole_objects
+from lspipe.change.inventory import whole_objects
 from lspipe.change.unobserved import joined, outlined
 from lspipe.remote import readable
 from lspipe.runs import maps, registration, store
 from lspipe.runs.seen import Seen
-from lspipe.search.areas import centres_on_grid, footprint, near_grid
+from lspipe.search.areas import centres_on_grid
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
-    from datetime import datetime
     from pathlib import Path
 
     from numpy.typing import NDArray
-    from odc.geo.geobox import GeoBox
 
     from lspipe.change.classified import Classified
     from lspipe.change.registration import Shift
-    from lspipe.change.spec import ChangeSpec
-    from lspipe.runs.plan import Plan, TilePlan
     from lspipe.runs.store import Grid
+    from lspipe.runs.tail_plan import Tail
     from lspipe.schema import Part
-    from lspipe.search.areas import Area, PackedMask
-
-
-@dataclass(frozen=True, kw_only=True)
-class Tail:
-    """What is asked of one tile."""
-
-    grid: Grid
-    rules: ChangeSpec
-    """With its threshold."""
-    dates: tuple[str, ...]
-    """Roles of the workflow: "before" and "after", or "after" alone."""
-    is_swapped: bool
-    """Whether `before` is the later date."""
-    who: Provenance
-    acquired: Mapping[str, datetime]
-    """Time of the first step of each date that has a scene here."""
-    area: PackedMask | None
-    """Pixels that the area of interest touches; None = all."""
-    near: Area | None
-    """The area around this tile; None = all of the tile is inside."""
-    earlier: tuple[GeoBox, ...]
-    """Grids of earlier tiles of the run that overlap this one."""
-    later: tuple[str, ...]
-    """Names of later tiles that do."""
-
-    @property
-    def is_registered(self) -> bool:
-        """Whether it is measured how far the dates lie apart."""
-        return len(self.dates) == 2 and self.rules.register != "none"
 
 
 @dataclass(frozen=True)
@@ -86,70 +52,6 @@ class Tailed:
     """How far its dates lie apart; None where it cannot be told or is not asked."""
     counted: Counted
     failed_reads: int
-
-
-def tails_of(plan: Plan) -> dict[str, Tail]:
-    """Return what is asked of every tile of a plan, by name."""
-    grids = [tile.grid.geobox for tile in plan.tiles]
-    outlines = [footprint(grid) for grid in grids]
-    pairs = STRtree(outlines).query(outlines, predicate="intersects").T.tolist()
-    earlier: list[list[GeoBox]] = [[] for _ in grids]
-    later: list[list[str]] = [[] for _ in grids]
-    for one, two in sorted(pairs):
-        if two < one:
-            earlier[one].append(grids[two])
-            later[two].append(plan.tiles[one].grid.tile)
-    return {
-        tile.grid.tile: _tail(plan, tile, tuple(before), tuple(after))
-        for tile, before, after in zip(plan.tiles, earlier, later, strict=True)
-    }
-
-
-def _tail(plan: Plan, tile: TilePlan, earlier: tuple[GeoBox, ...], later: tuple[str, ...]) -> Tail:
-    dates = plan.workflow.dates
-    return Tail(
-        grid=tile.grid,
-        rules=replace(plan.workflow.change, threshold=plan.threshold),
-        dates=tuple(dates.ranges()),
-        is_swapped=dates.is_swapped,
-        who=_provenance(plan, tile),
-        acquired={step.role: step.time for step in reversed(tile.steps)},
-        area=tile.area,
-        near=None if tile.area is None else near_grid(plan.area, tile.grid.geobox),
-        earlier=earlier,
-        later=later,
-    )
-
-
-def _provenance(plan: Plan, tile: TilePlan) -> Provenance:
-    by_role = {
-        role: [step for step in tile.steps if step.role == role] for role in ("before", "after")
-    }
-    times = {role: [step.time for step in steps] for role, steps in by_role.items()}
-    seen = {
-        role: [acquisition.time for step in steps for acquisition in step.acquisitions]
-        for role, steps in by_role.items()
-    }
-    is_swapped = plan.workflow.dates.is_swapped
-    items = {
-        role: tuple(item.id for step in steps for item in step.items)
-        for role, steps in by_role.items()
-    }
-    return Provenance(
-        tile=tile.tile.name,
-        date_before=max(times["before"]) if times["before"] else None,
-        date_after=min(times["after"]) if times["after"] else None,
-        # Composites: a pixel may have been clear only in the first scene before and the last after.
-        event_after=min(seen["before"]) if seen["before"] and not is_swapped else None,
-        event_by=max(seen["after"]) if seen["after"] else None,
-        model_id=plan.model.id,
-        model_sha256=plan.reference.sha256,
-        items_before=items["before"],
-        items_after=items["after"],
-    )
-
-
-# --- a tile -------------------------------------------------------------------------------------
 
 
 def write(run: Path, tail: Tail) -> Tailed:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import hashlib
 import zlib
 from dataclasses import dataclass, replace
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import shapely
-from pyproj import Geod
+from pyproj import Geod, Transformer
+from shapely import STRtree
 from shapely.affinity import translate
 from shapely.geometry import box
 
@@ -20,6 +22,7 @@ from lspipe.search.spec import checked_tile
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from affine import Affine
     from numpy.typing import NDArray
     from odc.geo.geobox import GeoBox
     from shapely.geometry.base import BaseGeometry
@@ -40,6 +43,16 @@ class Area:
     """Tiles that were asked for by name, whole; None = every tile that the geometry meets."""
     source: str
     """How it was given, for messages."""
+
+    @cached_property
+    def parts(self) -> STRtree:
+        """Its polygons, to be found by where they are."""
+        return STRtree(shapely.get_parts(self.geometry))
+
+    @property
+    def is_of_polygons(self) -> bool:
+        """Whether it is nothing but polygons, which may be taken one by one."""
+        return self.geometry.geom_type in {"Polygon", "MultiPolygon"}
 
     @property
     def km2(self) -> float:
@@ -163,35 +176,55 @@ def centres_on_grid(area: Area, geobox: GeoBox) -> NDArray[np.bool_]:
 def near_grid(area: Area, geobox: GeoBox) -> Area:
     """Return the part of an area that decides the pixels of a grid, and some more around it."""
     # Far from its zone a transverse Mercator has no value.
-    near = area.geometry.intersection(shapely.buffer(footprint(geobox), 0.1))
-    return replace(area, geometry=near)
+    around = shapely.buffer(footprint(geobox), 0.1)
+    # Of a thousand islands few are here, and all would be looked at for each of as many tiles.
+    here = area.geometry
+    if area.is_of_polygons:
+        here = shapely.MultiPolygon([*area.parts.geometries[np.sort(area.parts.query(around))]])
+    return replace(area, geometry=here.intersection(around))
 
 
-def _burned(area: Area, geobox: GeoBox, *, all_touched: bool) -> NDArray[np.bool_]:
+def outline_on_grid(area: Area, geobox: GeoBox) -> BaseGeometry:
+    """Return the part of an area near a grid, in the CRS of the grid; may be empty."""
+    bent = shapely.segmentize(near_grid(area, geobox).geometry, _SEGMENT_DEGREES)
+    return _projected(bent, "EPSG:4326", _code(geobox))
+
+
+def burned(
+    outline: BaseGeometry, shape: tuple[int, int], transform: Affine, *, all_touched: bool
+) -> NDArray[np.bool_]:
+    """Return which pixels an outline in their CRS touches, or whose centres it holds: (y, x)."""
     from rasterio.features import rasterize
 
-    if area.tiles is not None:
-        return np.ones(geobox.shape, dtype=bool)
-    near = near_grid(area, geobox).geometry
-    if near.is_empty:
-        return np.zeros(geobox.shape, dtype=bool)
-    bent = shapely.segmentize(near, _SEGMENT_DEGREES)
-    projected = _projected(bent, "EPSG:4326", _code(geobox))
-    burned = rasterize(
-        [(projected, 1)],
-        out_shape=tuple(geobox.shape),
-        transform=geobox.transform,
+    if outline.is_empty:
+        return np.zeros(shape, dtype=bool)
+    pixels = rasterize(
+        [(outline, 1)],
+        out_shape=shape,
+        transform=transform,
         all_touched=all_touched,
         dtype="uint8",
     )
-    return np.asarray(burned, np.uint8).view(np.bool_)
+    return np.asarray(pixels, np.uint8).view(np.bool_)
+
+
+def _burned(area: Area, geobox: GeoBox, *, all_touched: bool) -> NDArray[np.bool_]:
+    if area.tiles is not None:
+        return np.ones(geobox.shape, dtype=bool)
+    rows, columns = geobox.shape
+    return burned(
+        outline_on_grid(area, geobox),
+        (int(rows), int(columns)),
+        geobox.transform,
+        all_touched=all_touched,
+    )
 
 
 @dataclass(frozen=True)
 class PackedMask:
     """Which pixels of a tile are inside an area, a bit each: 15 MB for 10980 x 10980 pixels.
 
-    A plan holds one per tile, for as long as the run takes; a block unpacks its own part.
+    A block unpacks its own part. A plan of many tiles does not hold them all: `on_grid.py`.
     """
 
     bits: NDArray[np.uint8]
@@ -229,10 +262,14 @@ def _code(geobox: GeoBox) -> str:
     return f"EPSG:{geobox.crs.epsg}"
 
 
-def _projected(geometry: BaseGeometry, source: str, target: str) -> BaseGeometry:
-    from pyproj import Transformer
+@lru_cache(maxsize=128)
+def _transformer(source: str, target: str) -> Transformer:
+    # Kept: a new one takes longer than what it does for a tile.
+    return Transformer.from_crs(source, target, always_xy=True)
 
-    transformer = Transformer.from_crs(source, target, always_xy=True)
+
+def _projected(geometry: BaseGeometry, source: str, target: str) -> BaseGeometry:
+    transformer = _transformer(source, target)
 
     def move(corners: NDArray[np.float64]) -> NDArray[np.float64]:
         return np.column_stack(transformer.transform(corners[:, 0], corners[:, 1]))

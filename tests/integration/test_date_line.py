@@ -21,10 +21,13 @@ def is_cut(shape: shapely.Geometry) -> bool:
     return bool(shapely.is_valid(shape)) and bool((east - west < 1).all())
 
 
-def test_a_landslide_on_180_degrees_is_one_landslide_everywhere(tmp_path: Path) -> None:
+def test_a_landslide_on_180_degrees_is_one_landslide_everywhere(
+    tmp_path: Path, cluster: dict[str, str]
+) -> None:
     world = quick_world(
         tmp_path,
         tile="01KAB",
+        cluster=cluster,
         after={"clouds": [(200, 146, 30)]},
         aoi={"bbox": [179.98, -16.93, -179.98, -16.89]},
         output={"path": "run", "write": ["geoparquet", "gpkg", "geojson"]},

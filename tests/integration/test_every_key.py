@@ -154,6 +154,9 @@ def there(spec: Any, execution: Any) -> Iterator[Any]:
         yield client
 
 
+there.is_here = True  # type: ignore[attr-defined]
+
+
 def computed(*arguments: Any, report: Any, **asked: Any) -> stream.Outcome:
     """Compute in this process, and remember what was asked."""
     ASKED.update(asked)
@@ -505,7 +508,10 @@ ROWS: dict[str, list[Row]] = {
         Row("7", lambda looking: looking.run()["retries"]),
         Row("7", workers_started, given=("cluster={kind: local, workers: 1}",)),
     ],
+    "budget.gpu_hours": [Row("0.0000001", in_run("refused"))],
     "evaluate.truth": [Row("east.geojson", scored, given=("evaluate={truth: west.geojson}",))],
+    "execution.patience": [Row("7", lambda looking: looking.run()["crew"]._execution.patience)],
+    "execution.strict": [Row("true", lambda looking: looking.run()["crew"]._execution.strict)],
     "execution.max_in_flight": [Row("2", lambda looking: looking.run()["max_in_flight"])],
 }  # fmt: skip
 

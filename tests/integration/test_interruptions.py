@@ -16,6 +16,9 @@ from tests.worlds import command, environment, fingerprints, make_world
 
 LOCAL = {"kind": "local", "workers": 2}
 
+# Where what is tested does not need a second one: to start it takes as long as all of the blocks.
+ALONE = {"kind": "local", "workers": 1}
+
 # Enough blocks that a kill at a random moment nearly always falls between two of them.
 CUT = {"block": 80, "retries": 0}
 
@@ -83,7 +86,7 @@ def test_three_kills_of_the_process_group_end_in_the_same_bytes(tmp_path, uninte
 @pytest.mark.usefixtures("forked_workers")
 @pytest.mark.timeout(300)
 def test_ctrl_c_ends_with_130_and_the_same_command_goes_on(tmp_path, uninterrupted):
-    world = make_world(tmp_path, cluster=LOCAL, execution=CUT)
+    world = make_world(tmp_path, cluster=ALONE, execution=CUT)
     process = start(world)
     wait_for_blocks(world, 3, process)
     # A terminal sends the signal to the whole foreground group, workers included.
@@ -120,7 +123,7 @@ sys.exit(main(["run", sys.argv[1]]))
 
 @pytest.mark.timeout(120)
 def test_ctrl_c_before_a_busy_loop_asks_the_scheduler_leaves_no_traceback(tmp_path):
-    world = make_world(tmp_path, cluster={**LOCAL, "workers": 1}, execution=CUT)
+    world = make_world(tmp_path, cluster=ALONE, execution=CUT)
     process = subprocess.run(
         [sys.executable, "-c", INTERRUPTED_WHILE_ASKING, str(world.workflow)],
         capture_output=True,
@@ -135,7 +138,8 @@ def test_ctrl_c_before_a_busy_loop_asks_the_scheduler_leaves_no_traceback(tmp_pa
 
 @pytest.mark.timeout(300)
 def test_a_worker_that_is_killed_is_replaced_and_the_run_goes_on(tmp_path, uninterrupted):
-    world = make_world(tmp_path, cluster=LOCAL, execution={**CUT, "retries": 3})
+    # Alone, so that the run goes on only if another takes its place.
+    world = make_world(tmp_path, cluster=ALONE, execution={**CUT, "retries": 3})
     process = start(world)
     wait_for_blocks(world, 3, process)
     listed = subprocess.run(

@@ -5,6 +5,8 @@ Each case ends with the bytes of an undisturbed run, or with one line that says 
 
 from __future__ import annotations
 
+import json
+import subprocess
 import threading
 import time
 
@@ -15,7 +17,7 @@ from lspipe.clusters import ClusterSpec
 from lspipe.errors import ClusterError
 from lspipe.workflow import Workflow
 from tests.services.dask_processes import NO_LSPIPE, Processes, edited_copy, events, patched
-from tests.worlds import fingerprints, make_world
+from tests.worlds import command, environment, fingerprints, make_world
 
 CUT = {"block": 80, "retries": 2, "patience": 5}
 BLOCKS = 18
@@ -222,3 +224,106 @@ def test_a_disk_that_is_full_for_all_stops_the_run_early(tmp_path, dask):
     assert (summary.done, summary.exit_code) == (0, 3)
     assert 6 <= len(summary.failures) < BLOCKS
     assert "blocks in a row failed alike" in summary.warnings[0]
+
+
+HAS_BF16 = patched(
+    "lspipe.inference.runtimes.devices",
+    "import torch\n"
+    "def resolve_precision(asked, device): return 'bf16' if asked == 'auto' else asked",
+)
+
+
+def test_a_worker_decides_what_the_run_computes_on_and_not_the_client(tmp_path, dask):
+    dask.worker("unlike the client", startup=HAS_BF16)
+    world = world_on(dask, tmp_path)
+    plan = lspipe.plan(world.workflow)
+    assert not plan.is_settled
+    assert lspipe.run(world.workflow).done == BLOCKS
+    record = json.loads((world.run / "run.json").read_text(encoding="utf-8"))
+    assert record["settled"]
+    assert record["detection_inputs"]["inference"]["precision"] == "bf16"
+    # The same numbers as where it is asked for.
+    asked = make_world(
+        tmp_path / "asked", execution=CUT, inference={"precision": "bf16"}, cluster=dask.cluster
+    )
+    lspipe.run(asked.workflow)
+    one, two = (
+        {name: value for name, value in fingerprints(run).items() if "/c/" in name}
+        for run in (world.run, asked.run)
+    )
+    assert one == two
+    # What is settled stays, whatever the next worker would decide.
+    dask.kill("unlike the client")
+    dask.worker("plain")
+    assert lspipe.run(world.workflow).skipped == BLOCKS
+
+
+NANNY = ("--nanny",)
+
+POISON = patched(
+    "lspipe.inference.block",
+    "original = run_block\n"
+    "def run_block(*pixels, core, **asked):\n"
+    "    import os, signal\n"
+    "    if core[0].start == 80 and core[1].start == 80: os.kill(os.getpid(), signal.SIGKILL)\n"
+    "    return original(*pixels, core=core, **asked)",
+)
+
+
+def test_a_block_that_kills_its_workers_fails_alone(tmp_path, dask):
+    dask.worker("one", startup=POISON, options=NANNY)
+    world = world_on(dask, tmp_path, patience=60)
+    summary = lspipe.run(world.workflow)
+    # On each date.
+    assert (summary.done, len(summary.failures), summary.exit_code) == (BLOCKS - 2, 2, 3)
+    assert all("its worker died repeatedly" in each for each in summary.failures)
+
+
+def test_a_worker_with_too_little_memory_is_said(tmp_path, dask):
+    dask.worker("small", options=(*NANNY, "--memory-limit", "300MB"))
+    world = world_on(dask, tmp_path, patience=20)
+    with pytest.raises(ClusterError, match="no worker .*memory"):
+        lspipe.run(world.workflow)
+
+
+def test_one_of_two_workers_that_is_killed_changes_no_byte(tmp_path, dask, undisturbed):
+    dask.worker("one")
+    dask.worker("two")
+    world = world_on(dask, tmp_path)
+    thread, ended = in_background(world)
+    until(lambda: (world.run / "log.jsonl").exists() and blocks_of(world) >= 3)
+    dask.kill("one")
+    thread.join(timeout=90)
+    assert ended[0].exit_code == 0
+    assert fingerprints(world.run) == undisturbed
+
+
+def test_sigterm_ends_a_run_in_order(tmp_path, dask, undisturbed):
+    dask.worker("one")
+    world = world_on(dask, tmp_path)
+    with subprocess.Popen(
+        command("run", world.workflow), stderr=subprocess.PIPE, text=True, env=environment()
+    ) as process:
+        until(lambda: (world.run / "log.jsonl").exists() and blocks_of(world) >= 2)
+        process.terminate()
+        _, told = process.communicate(timeout=60)
+    assert process.returncode == 130, told
+    assert "the same command continues" in told
+    assert json.loads((world.run / "run.json").read_text())["state"] == "interrupted"
+    assert lspipe.run(world.workflow).exit_code == 0
+    assert fingerprints(world.run) == undisturbed
+
+
+def test_a_client_that_is_killed_leaves_a_cluster_that_others_can_use(tmp_path, dask, undisturbed):
+    dask.worker("one")
+    world = world_on(dask, tmp_path)
+    with subprocess.Popen(
+        command("run", world.workflow), stderr=subprocess.DEVNULL, env=environment()
+    ) as process:
+        until(lambda: (world.run / "log.jsonl").exists() and blocks_of(world) >= 2)
+        # One that joins now is held by the run that is about to be gone.
+        dask.worker("two")
+        until(lambda: "Registered to" in dask.said("two"))
+        process.kill()
+    assert lspipe.run(world.workflow).skipped >= 2
+    assert fingerprints(world.run) == undisturbed

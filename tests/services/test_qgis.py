@@ -17,7 +17,7 @@ from lspipe.outputs.colours import STATES, STATUSES, as_hex
 from lspipe.outputs.qgis_styles import ANSWERS
 from lspipe.runs.opened import open_run
 from lspipe.schema import State
-from tests.worlds import lspipe, make_world
+from tests.worlds import OLD_SCAR, ground, lspipe, make_world
 
 PROJECT = Path(__file__).with_name("qgis_project.py")
 PYTHON = Path("/usr/bin/python3")
@@ -38,6 +38,7 @@ def run(tmp_path_factory, cluster) -> Path:
     world = make_world(
         tmp_path_factory.mktemp("world"),
         size=(200, 240),
+        before={"values": ground(OLD_SCAR, (144, 174, 12, 12))},
         after={"clouds": ((150, 180, 12),)},
         cluster=cluster,
         output={"path": "run", "write": FORMATS},
@@ -73,28 +74,36 @@ def test_the_project_opens_with_every_layer_and_without_a_complaint(seen, run):
     assert facts["opened"]
     assert facts["crs"] == "EPSG:32718"
     assert [one["name"] for one in facts["layers"]] == [
-        "inventory", "unobserved", "change", "probability after", "probability before",
-        "quality after", "quality before", "after", "before",
+        "inventory", "candidates", "unobserved", "change", "probability after",
+        "probability before", "quality after", "quality before", "after", "before",
     ]  # fmt: skip
     assert all(one["valid"] for one in facts["layers"])
     assert all(one["source"].startswith(str(run)) for one in facts["layers"])
     credit = "Contains modified Copernicus Sentinel data 2017, 2018, processed by lspipe"
     assert all(one["rights"] == [credit] for one in facts["layers"])
     # What was there is under what is: to see what is new, the upper one is switched off.
-    assert facts["on"] == ["inventory", "unobserved", "after", "before"]
+    assert facts["on"] == ["inventory", "candidates", "unobserved", "after", "before"]
     # Not what QGIS tells of the machine itself.
     names = (str(run), "inventory", "unobserved", ".vrt", ".tif")
     assert [text for text in facts["told"] if any(name in text for name in names)] == []
 
 
-def test_the_list_has_a_colour_for_each_status_with_and_without_the_project(seen, run):
+def test_the_list_has_a_colour_for_each_status_with_and_without_the_project(seen):
     for facts in (layer(seen, "inventory"), seen[0]["alone"]):
         assert facts["column"] == "status"
         found = {status: colour for status, (colour, _) in facts["colours"].items()}
         assert found == {status: as_hex(colour) for status, colour in STATUSES.items()}
-        assert facts["rows"] == len(open_run(run).inventory)
         assert facts["aliases"]["area_m2"] == "area_m2, m²"
         assert '"status"' in facts["tip"]
+
+
+def test_candidates_under_clouds_have_a_layer_of_their_own(seen, run):
+    status = open_run(run).inventory["status"]
+    assert 0 < (status == "undetermined").sum() < len(status)
+    assert layer(seen, "candidates")["rows"] == (status == "undetermined").sum()
+    assert layer(seen, "inventory")["rows"] == (status != "undetermined").sum()
+    # The table alone has both.
+    assert seen[0]["alone"]["rows"] == len(status)
 
 
 def test_only_the_decision_can_be_edited_and_from_a_list(seen):
@@ -117,7 +126,7 @@ def test_what_was_not_observed_is_hatched_by_reason(seen):
 def test_objects_are_drawn_in_the_colour_of_their_status_and_changes_in_theirs(seen, run):
     _, pictures = seen
     listed = pixels(pictures / "inventory.png")
-    present = set(open_run(run).inventory["status"])
+    present = set(open_run(run).inventory["status"]) - {"undetermined"}
     assert {"new", "persistent"} <= present
     for status, colour in STATUSES.items():
         count = np.count_nonzero((listed == colour[:3]).all(axis=-1))

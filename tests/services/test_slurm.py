@@ -12,7 +12,14 @@ import pytest
 
 from tests.services.servers import ROOT
 from tests.services.slurm import said, slurm
-from tests.worlds import change_workflow, environment, fingerprints, lspipe, make_world
+from tests.worlds import (
+    change_workflow,
+    command,
+    environment,
+    fingerprints,
+    lspipe,
+    make_world,
+)
 
 SCRIPTS = ROOT / "deploy" / "slurm"
 
@@ -183,3 +190,24 @@ def test_a_partition_that_is_not_there_is_told_and_nothing_is_left(world, tmp_pa
     assert told.returncode == 2
     assert "SLURM refuses the job: invalid partition specified: nowhere" in told.stderr
     assert jobs() == []
+
+
+def test_jobs_that_are_gone_and_not_started_again_end_the_run_with_a_line(
+    world, expected, tmp_path
+):
+    output = tmp_path / "run"
+    words = command("run", world.workflow, "--output", output, "--set", "execution.patience=5")
+    with subprocess.Popen(words, stderr=subprocess.PIPE, text=True, env=environment()) as run:
+        wait_until(lambda: blocks_done(output) >= 1, output)
+        said("scontrol", "update", "PartitionName=main", "State=DOWN")
+        try:
+            said("scancel", "--name=lspipe")
+            _, told = run.communicate(timeout=120)
+        finally:
+            said("scontrol", "update", "PartitionName=main", "State=UP")
+    assert run.returncode == 1, told
+    assert "no worker is connected: look at the queue" in told
+    assert jobs() == []
+    told = lspipe("run", world.workflow, "--output", output)
+    assert "failed 0" in told.stdout, told.stderr
+    assert fingerprints(output) == expected

@@ -9,6 +9,7 @@ import pytest
 
 from lspipe.runs import ended, pipeline, steps, store, tail
 from lspipe.runs.prepare import prepare
+from lspipe.runs.tail_plan import tails_of
 from lspipe.workflow import Workflow
 from tests.stored import compute_here
 from tests.worlds import fingerprints, make_world
@@ -27,7 +28,7 @@ def world(tmp_path, monkeypatch):
 @pytest.fixture
 def asked(world):
     plan = prepare(Workflow.from_file(world.workflow), world.run).plan
-    (one,) = tail.tails_of(plan).values()
+    (one,) = tails_of(plan).values()
     return one, plan.detection_fingerprint
 
 

@@ -15,8 +15,8 @@ from lspipe.workflow import Workflow
 from tests.worlds import make_world
 
 PACKAGE = Path(arguments.__file__).parent.parent
-COMMANDS = {"course.py", "guard.py"}
-"""Write down a whole command, for a scorecard and for a hint."""
+COMMANDS = {"course.py", "guard.py", "kinds.py", "kubernetes.py", "settings.py", "slurm.py"}
+"""Write down a whole command: for a scorecard, for a hint, or of a worker."""
 
 
 def strings(path: Path) -> list[str]:

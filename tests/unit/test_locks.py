@@ -33,7 +33,12 @@ def _quick(monkeypatch):
 
 def write(run, holder, beat=0, age=0.0):
     last = (datetime.now(UTC) - timedelta(seconds=age)).isoformat()
-    (run / ".lock").write_text(json.dumps(asdict(holder) | {"beat": beat, "last": last}))
+    path = run / ".lock"
+    path.touch()
+    # In place: a reader must not find it empty, which says that nobody works.
+    with path.open("r+b") as file:
+        line = json.dumps(asdict(holder) | {"beat": beat, "last": last}).encode()
+        file.write(line.ljust(511) + b"\n")
 
 
 def beating(run, holder, seconds):

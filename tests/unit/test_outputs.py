@@ -237,7 +237,9 @@ def test_a_project_opens_what_is_there_by_relative_paths(tmp_path: Path) -> None
         root = ElementTree.fromstring(archive.read("project.qgs"))
     sources = [node.text for node in root.iter("datasource")]
     assert sources == [
-        "./inventory.gpkg|layername=inventory", "./inventory.gpkg|layername=unobserved",
+        "./inventory.gpkg|layername=inventory|subset=\"status\" <> 'undetermined'",
+        "./inventory.gpkg|layername=inventory|subset=\"status\" = 'undetermined'",
+        "./inventory.gpkg|layername=unobserved",
     ]  # fmt: skip
     assert str(tmp_path) not in ElementTree.tostring(root, encoding="unicode")
 

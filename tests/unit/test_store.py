@@ -101,6 +101,45 @@ def test_a_block_of_which_any_layer_could_not_be_written_is_not_done(tmp_path, l
     assert not store.done(tmp_path, "18GYS").any()
 
 
+def test_what_is_done_is_what_zarr_reads(tmp_path):
+    store.create(tmp_path, [grid()], fingerprint="f")
+    cells = zarr.open_array(tmp_path / store.DETECTIONS / "18GYS" / "done", mode="r+")
+    for index in ((0, 1, 0), (1, 0, 0), (1, 1, 1), (0, 0, 1)):
+        cells[index] = 1
+    cells[0, 0, 1] = 0
+    expected = np.asarray(cells[...]).astype(bool)
+    assert expected.sum() == 3
+    np.testing.assert_array_equal(store.done(tmp_path, "18GYS"), expected)
+    np.testing.assert_array_equal(store.layout(tmp_path, "18GYS").done, expected)
+
+
+def test_a_cell_that_a_kill_or_a_loss_of_power_cut_off_is_not_done(tmp_path):
+    store.create(tmp_path, [grid()], fingerprint="f")
+    store.mark_done(tmp_path, "18GYS", [(0, 0), (0, 1)])
+    cells = tmp_path / store.DETECTIONS / "18GYS" / "done" / "c" / "1" / "0"
+    (cells / "1").write_bytes(b"")
+    (cells / "0").rename(cells / "0.ab12.partial")
+    assert store.done(tmp_path, "18GYS").tolist() == [
+        [[True, True], [False, False]],
+        [[False, False], [False, False]],
+    ]
+
+
+@pytest.mark.parametrize("finished", [False, True])
+def test_what_interrupted_writes_left_is_removed_where_work_is_left(tmp_path, finished):
+    store.create(tmp_path, [grid()], fingerprint="f")
+    left = [
+        tmp_path / name / "18GYS" / "ndvi.ab.partial" for name in (store.DETECTIONS, store.EVIDENCE)
+    ]
+    beside = tmp_path / store.EVIDENCE / "zarr.json.ab.partial"
+    for path in (*left, beside):
+        path.touch()
+    done = {"18GYS"} if finished else set()
+    store.create(tmp_path, [grid()], fingerprint="f", finished=done)
+    assert [path.exists() for path in left] == [finished] * 2
+    assert not beside.exists()
+
+
 def test_creating_again_keeps_what_was_written(tmp_path):
     store.create(tmp_path, [grid()], fingerprint="f")
     codes = write(tmp_path)

@@ -165,6 +165,37 @@ def test_no_batch_is_built_while_enough_blocks_are_in_flight(client, limit, firs
     assert max(in_flight) < (limit or 6)
 
 
+def test_a_reason_to_stop_ends_it_and_no_other_batch_is_built(client):
+    built, done = [], []
+    batches = [batch("A", step=step, on_build=lambda: built.append(1)) for step in range(9)]
+    outcome = compute(
+        client,
+        batches,
+        crew=Everyone(client),
+        retries=0,
+        max_in_flight=1,
+        report=lambda event: done.append(event.kind),
+        why_stop=lambda: "all is spent" if done.count("block") >= 4 else "",
+    )
+    assert (outcome.stopped, outcome.is_over_budget) == ("all is spent", True)
+    assert (outcome.done, done[-1]) == (4, "note")
+    assert len(built) == 2
+
+
+def test_a_reason_to_stop_after_the_last_block_is_none(client):
+    events = []
+    outcome = compute(
+        client,
+        [batch("A")],
+        crew=Everyone(client),
+        retries=0,
+        max_in_flight=None,
+        report=events.append,
+        why_stop=lambda: "all is spent" if len(events) == 3 else "",
+    )
+    assert (outcome.done, outcome.stopped, outcome.is_over_budget) == (3, "", False)
+
+
 def test_batches_start_in_their_order(client):
     built = []
     batches = [
@@ -271,6 +302,33 @@ def lose_a_worker(client):
     client.run_on_scheduler(remove_worker, max(held, key=lambda address: len(held[address])))
     until(lambda: any(block.status == "lost" for block in blocks))
     threading.Timer(0.5, GATE.set).start()
+
+
+def test_results_that_no_worker_is_left_to_compute_again_are_not_waited_for_for_ever(monkeypatch):
+    monkeypatch.setattr(stream, "SECONDS_TO_FETCH", 0.2)
+
+    class Complaining(Everyone):
+        def look(self):
+            if not self.computing:
+                raise ClusterError("no worker is connected")
+
+    def report(event):
+        del event
+        blocks = [client.futures[key] for key in client.futures if key.startswith("gated")]
+        until(lambda: all(block.status == "finished" for block in blocks))
+        for address in client.nthreads():
+            client.run_on_scheduler(remove_worker, address)
+
+    GATE.set()
+    with own_client() as client, pytest.raises(ClusterError, match="no worker is connected"):
+        compute(
+            client,
+            [batch("A", gated, count=6)],
+            crew=Complaining(client),
+            retries=0,
+            max_in_flight=None,
+            report=report,
+        )
 
 
 async def remove_worker(address, dask_scheduler):

@@ -22,6 +22,7 @@ from lspipe.change.inventory import delineate
 from lspipe.change.unobserved import unobserved
 from lspipe.runs import store, tail
 from lspipe.runs.seen import Seen
+from lspipe.runs.tail_plan import tails_of
 from lspipe.schema import CODE_NODATA, Quality
 from lspipe.search.areas import PackedMask, footprint
 from tests.stored import store_run
@@ -63,7 +64,7 @@ def files(run):
 
 
 def test_a_tile_has_the_objects_and_gaps_of_its_maps(made):
-    (asked,) = tail.tails_of(made.plan).values()
+    (asked,) = tails_of(made.plan).values()
     found = tail.write(made.run, asked)
     assert {path.name for path in (made.run / store.OBJECTS).iterdir()} == {
         f"{TILE}.parquet",
@@ -93,7 +94,7 @@ def test_a_tile_has_the_objects_and_gaps_of_its_maps(made):
 
 
 def test_a_process_that_has_nothing_but_the_run_directory_writes_the_same_bytes(made, tmp_path):
-    (asked,) = tail.tails_of(made.plan).values()
+    (asked,) = tails_of(made.plan).values()
     here = tail.write(made.run, asked)
     expected = files(made.run)
     store_files = [made.run / store.OBJECTS, made.run / store.CHANGE]
@@ -119,7 +120,7 @@ def test_a_process_that_has_nothing_but_the_run_directory_writes_the_same_bytes(
 
 
 def test_what_is_asked_and_what_is_told_travel_in_a_few_kilobytes(made):
-    (asked,) = tail.tails_of(made.plan).values()
+    (asked,) = tails_of(made.plan).values()
     assert len(pickle.dumps(asked)) < 10_000
     assert len(pickle.dumps(tail.write(made.run, asked))) < 1000
     mask = np.zeros((10980, 10980), bool)
@@ -149,7 +150,7 @@ def part(asked, name, right, unseen, run):
 
 
 def test_what_a_later_tile_saw_of_a_place_that_the_first_missed_is_added(made, tmp_path):
-    (asked,) = tail.tails_of(made.plan).values()
+    (asked,) = tails_of(made.plan).values()
     run = tmp_path / "two"
     clouds = np.zeros((2, 40, 40), bool)
     # Columns 30 to 40 of the first are 0 to 10 of the second, which saw half of their clouds.
@@ -179,7 +180,7 @@ def test_of_an_area_the_pixels_count_whose_centre_is_inside(archive, tmp_path):
     made = store_run(
         archive, tmp_path / "run", "aoi={file: strip.geojson}", probability=codes, quality=bits
     )
-    (asked,) = tail.tails_of(made.plan).values()
+    (asked,) = tails_of(made.plan).values()
     assert np.count_nonzero(asked.area[:, :]) == 33 * SIZE
     count = tail.write(made.run, asked).counted
     assert count.seen_m2 / count.wanted_m2 == pytest.approx(24 / 32, rel=1e-5)
@@ -195,7 +196,7 @@ def test_overlapping_tiles_of_a_plan_know_each_other(made):
         return replace(tile, grid=grid)
 
     tiles = (moved("A", 0), moved("B", SIZE - 4), moved("C", 3 * SIZE))
-    found = tail.tails_of(replace(made.plan, tiles=tiles))
+    found = tails_of(replace(made.plan, tiles=tiles))
     assert [each.later for each in found.values()] == [("B",), (), ()]
     assert found["B"].earlier == (tiles[0].grid.geobox,)
     assert footprint(found["A"].grid.geobox).intersects(footprint(found["B"].grid.geobox))

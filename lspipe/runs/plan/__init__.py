@@ -27,15 +27,13 @@ from lspipe.runs.plan.recorded import THREADS, change_inputs, detection_inputs, 
 from lspipe.runs.plan.settled import largest_batch, reference_of
 from lspipe.runs.plan.tiles import BLOCK_SIZES, open_step, plan_tile
 from lspipe.search.acquisitions import thaw
-from lspipe.search.areas import area_on_grid, read_area
+from lspipe.search.areas import read_area
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
 
     from lspipe.models import ModelItem
     from lspipe.runs.plan.settled import Settled
-    from lspipe.search.acquisitions import Tile
-    from lspipe.search.areas import Area
     from lspipe.workflow import Workflow
 
 __all__ = [
@@ -87,8 +85,7 @@ def make(
     asked = workflow.change.threshold
     limit = item.threshold if asked is None else asked
     area = read_area(workflow.aoi, workflow.folder)
-    tiles = _touched(thaw(frozen), area)
-    plans = tuple(
+    planned = (
         plan_tile(
             tile,
             workflow,
@@ -98,8 +95,11 @@ def make(
             decided=(decided or {}).get(tile.name),
             block=(blocks or {}).get(tile.name),
         )
-        for tile in tiles
+        for tile in thaw(frozen)
     )
+    plans = tuple(plan for plan in planned if plan is not None)
+    if not plans:
+        raise NothingFound(f"{area.source}: no pixel of the found scenes lies in this area")
     if sources["batch_size"] == "auto" and settled is not None:
         size, sources["batch_size"] = settled.batch_size, "a worker"
         setting = replace(setting, batch_size=size)
@@ -130,14 +130,6 @@ def make(
         notes=tuple(frozen.get("lspipe:notes", ())),  # not there before they were written
         is_settled=settled is None or settled.is_final,
     )
-
-
-def _touched(tiles: Iterable[Tile], area: Area) -> list[Tile]:
-    """Leave out tiles without a pixel in the area: a footprint is only rough."""
-    touched = [tile for tile in tiles if area_on_grid(area, tile.geobox).any()]
-    if not touched:
-        raise NothingFound(f"{area.source}: no pixel of the found scenes lies in this area")
-    return touched
 
 
 def _batch_size(

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from lspipe.preprocess import Radiometry
     from lspipe.runs.store import Grid
     from lspipe.search.acquisitions import Tile
-    from lspipe.search.areas import Area, PackedMask
+    from lspipe.search.areas import Area
+    from lspipe.search.on_grid import AreaOnGrid
     from lspipe.workflow import Workflow
 
 RadiometryTable = dict[tuple[str, str], "Radiometry"]
@@ -45,8 +46,8 @@ class TilePlan:
     """Bands to load: the model's, then those of the evidence that every item has."""
     required: tuple[str, ...]
     """The model's bands: only they decide what is observed."""
-    area: PackedMask | None
-    """Pixels of the tile inside the area, a bit each; None = everywhere."""
+    area: AreaOnGrid | None
+    """Pixels of the tile inside the area; None = everywhere."""
     grid: Grid
     halo: int
     """Pixels around the core of a block that decide it."""

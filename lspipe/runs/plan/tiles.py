@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import replace
+from itertools import compress
 from typing import TYPE_CHECKING, Any
 
 import dask
@@ -22,12 +23,10 @@ from lspipe.inference import windows
 from lspipe.runs.plan.nouns import TilePlan, outer_pixels
 from lspipe.runs.store import Grid
 from lspipe.schema import REFLECTANCE_SCALE
-from lspipe.search.areas import PackedMask, area_on_grid
+from lspipe.search.on_grid import AreaOnGrid
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
-
-    from numpy.typing import NDArray
+    from collections.abc import Mapping, Sequence
 
     from lspipe.cube.choice import Step
     from lspipe.inference.settings import Setting
@@ -35,8 +34,10 @@ if TYPE_CHECKING:
     from lspipe.models import ModelItem
     from lspipe.preprocess import Radiometry
     from lspipe.runs.plan.nouns import RadiometryTable
+    from lspipe.schema import Part
     from lspipe.search.acquisitions import Tile
     from lspipe.search.areas import Area
+    from lspipe.search.on_grid import Known
     from lspipe.workflow import Workflow
 
 logger = logging.getLogger(__name__)
@@ -58,19 +59,22 @@ def plan_tile(
     *,
     decided: Mapping[str, Any] | None,
     block: int | None,
-) -> TilePlan:
-    """Plan one tile.
+) -> TilePlan | None:
+    """Plan one tile; None if no pixel of it is in the area, as a footprint is only rough.
 
     Args:
         tile: with its acquisitions per date.
         workflow: of the run.
-        area: of interest; touches the tile.
+        area: of interest.
         item: the model.
         setting: of the inference.
         decided: the tile's entry in an earlier `run.json`, to be used; None = decide now.
         block: block size of an existing store; None = that of the workflow, or the best one.
     """
-    mask = area_on_grid(area, tile.geobox)
+    mask = AreaOnGrid(area, tile.geobox)
+    known = mask.known()
+    if not known.touched([_whole(tile)])[0]:
+        return None
     if decided is None:
         steps, candidates = _choose(tile, workflow, mask)
     else:
@@ -81,7 +85,7 @@ def plan_tile(
         if decided is None
         else recorded_radiometry(decided)
     )
-    inside = None if mask.all() else mask
+    inside = None if known.is_everywhere() else known
     size = block or _block_size(tile, workflow, setting, inside)
     cut = windows.blocks(tile.geobox.shape, size, setting.halo)
     grid = Grid(
@@ -99,7 +103,7 @@ def plan_tile(
         radiometry=table,
         bands=bands,
         required=item.bands,
-        area=None if inside is None else PackedMask.of(inside),
+        area=None if inside is None else mask,
         grid=grid,
         halo=setting.halo,
         blocks=tuple(_touching(cut, inside)),
@@ -116,8 +120,13 @@ def plan_tile(
     return replace(plan, tile_ranges=ranges)
 
 
+def _whole(tile: Tile) -> Part:
+    rows, columns = tile.geobox.shape
+    return slice(0, int(rows)), slice(0, int(columns))
+
+
 def _choose(
-    tile: Tile, workflow: Workflow, mask: NDArray[np.bool_]
+    tile: Tile, workflow: Workflow, mask: AreaOnGrid
 ) -> tuple[tuple[Step, ...], tuple[Mapping[str, Any], ...]]:
     steps: list[Step] = []
     candidates: list[Mapping[str, Any]] = []
@@ -153,9 +162,7 @@ def _bands(
     return (*item.bands, *extra)
 
 
-def _block_size(
-    tile: Tile, workflow: Workflow, setting: Setting, inside: NDArray[np.bool_] | None
-) -> int:
+def _block_size(tile: Tile, workflow: Workflow, setting: Setting, inside: Known | None) -> int:
     """Return the block size of the workflow, or the one that reads least for the area."""
     halo = setting.halo
     asked = workflow.execution.block
@@ -172,7 +179,7 @@ def _block_size(
     return min(sizes, key=lambda size: _pixels_read(tile, size, halo, inside))
 
 
-def _pixels_read(tile: Tile, size: int, halo: int, inside: NDArray[np.bool_] | None) -> int:
+def _pixels_read(tile: Tile, size: int, halo: int, inside: Known | None) -> int:
     """Count the pixels, with halos, of the blocks that touch the area."""
     return sum(
         outer_pixels(block)
@@ -180,8 +187,10 @@ def _pixels_read(tile: Tile, size: int, halo: int, inside: NDArray[np.bool_] | N
     )
 
 
-def _touching(cut: Iterable[Block], inside: NDArray[np.bool_] | None) -> list[Block]:
-    return [block for block in cut if inside is None or inside[block.core].any()]
+def _touching(cut: Sequence[Block], inside: Known | None) -> list[Block]:
+    if inside is None:
+        return list(cut)
+    return list(compress(cut, inside.touched([block.core for block in cut])))
 
 
 # --- radiometry ---------------------------------------------------------------------------------
@@ -192,7 +201,7 @@ def _decide_radiometry(
     steps: tuple[Step, ...],
     bands: tuple[str, ...],
     workflow: Workflow,
-    mask: NDArray[np.bool_],
+    mask: AreaOnGrid,
 ) -> RadiometryTable:
     """Decide scale and offset per item and asset; read pixels where metadata cannot decide."""
     table: RadiometryTable = {}
@@ -208,7 +217,7 @@ def _decide_radiometry(
             if decision.offset is None:
                 # Read once per item: ESA's offset is the same for all bands of a product.
                 from_pixels = from_pixels or radiometry_of_pixels(
-                    scene, tile.geobox, workflow.cube, area_mask=mask
+                    scene, tile.geobox, workflow.cube, area_mask=np.asarray(mask)
                 )
                 decision = from_pixels
             table[scene.id, assets[band]] = replace(decision, file=header.text() if header else "")

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from lspipe.remote import is_remote
 from lspipe.runs.store.groups import open_group
 from lspipe.runs.store.layers import (
     CHANGE,
@@ -15,10 +18,10 @@ from lspipe.runs.store.layers import (
     EVIDENCE,
     EVIDENCE_LAYERS,
 )
+from lspipe.runs.store.template import read_metadata
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-    from pathlib import Path
+    from collections.abc import Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -86,8 +89,35 @@ def mark_done(run: Path, tile: str, blocks: Sequence[tuple[int, int]]) -> None:
 
 def done(run: Path, tile: str) -> NDArray[np.bool_]:
     """Return which blocks of a tile are done: bool (time, block_y, block_x)."""
-    group = open_group(run / DETECTIONS / tile, "r")
-    return np.asarray(group["done"][...]).astype(bool)
+    cells = run / DETECTIONS / tile / "done"
+    return _written(cells, tuple(read_metadata(cells)["shape"]))
+
+
+def _written(cells: Path, shape: tuple[int, ...]) -> NDArray[np.bool_]:
+    """Return which cells of an array with a file for each, `c/TIME/ROW/COLUMN`, are written.
+
+    Only 1 is ever written, and whole or not at all, so the file says it: to open the files of a
+    thousand tiles takes half a minute. One that a loss of power left empty is none.
+    """
+    found = np.zeros(shape, bool)
+    for index in _objects(cells / "c") if is_remote(cells) else _files(cells / "c"):
+        if len(index) == len(shape) and all(map(str.isdecimal, index)):
+            found[tuple(map(int, index))] = True
+    return found
+
+
+def _files(folder: Path) -> Iterator[tuple[str, ...]]:
+    """Yield the way to each file below a folder that is not empty."""
+    depth = len(folder.parts)
+    for place, _, files in os.walk(folder):
+        for name in files:
+            if (Path(place) / name).stat().st_size > 0:
+                yield (*Path(place).parts[depth:], name)
+
+
+def _objects(folder: Path) -> Iterator[tuple[str, ...]]:
+    """Yield the way to each object below a folder, by listing them: none is ever half there."""
+    return (place.relative_to(folder).parts for place in folder.rglob("*"))
 
 
 @dataclass(frozen=True)
@@ -104,13 +134,17 @@ class Layout:
 
 def layout(run: Path, tile: str) -> Layout | None:
     """Read the block size and the finished blocks of a tile; None if it is not in the store yet."""
+    group = run / DETECTIONS / tile
     try:
-        group = open_group(run / DETECTIONS / tile, "r")
-        cells = group["done"]
-        shape = group["probability"].shape[1:]
-        return Layout(int(cells.attrs["block"]), np.asarray(cells[...]).astype(bool), shape)
-    except (FileNotFoundError, KeyError):
+        cells, maps = (read_metadata(group / name) for name in ("done", "probability"))
+    except FileNotFoundError:
         return None
+    rows, columns = maps["shape"][1:]
+    return Layout(
+        int(cells["attributes"]["block"]),
+        _written(group / "done", tuple(cells["shape"])),
+        (rows, columns),
+    )
 
 
 def read(run: Path, store: str, tile: str, name: str, part: Any = ...) -> NDArray[Any]:

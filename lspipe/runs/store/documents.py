@@ -148,8 +148,7 @@ def clear(run: Path) -> None:
     for name, files in folders.items():
         _empty(run / name, [run / file for file in files])
     (run / _WRITTEN).unlink(missing_ok=True)
-    tables = [file for kind in ("*.parquet", "*.json") for file in (run / OBJECTS).glob(kind)]
-    _empty(run / OBJECTS, tables)
+    _empty(run / OBJECTS, [*(run / OBJECTS).glob("*.parquet"), *(run / OBJECTS).glob("*.json")])
     for name in (DETECTIONS, EVIDENCE, CHANGE):
         if (run / name).exists():
             remove_tree(run / name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +22,7 @@ from lspipe.runs.store.layers import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
     from pathlib import Path
 
     import zarr
@@ -51,19 +52,26 @@ class Grid:
     """Rows and columns of blocks."""
 
 
-def create(run: Path, grids: Sequence[Grid], *, fingerprint: str) -> None:
+def create(
+    run: Path, grids: Sequence[Grid], *, fingerprint: str, finished: Collection[str] = ()
+) -> None:
     """Create detections and evidence, filled with fill values, before anything is computed.
 
     Safe to repeat: existing groups are not changed, so that resuming after a crash in this function
     completes it. Temporary files of interrupted writes are removed; the caller holds the lock.
 
+    Args:
+        run: the run directory.
+        grids: of all tiles.
+        fingerprint: of the detection.
+        finished: tiles of which nothing is left to compute: their files, thousands each, are not
+            looked through.
+
     Raises:
         StoreError: the stores are of another fingerprint.
     """
     for name, layers in ((DETECTIONS, DETECTION_LAYERS), (EVIDENCE, EVIDENCE_LAYERS)):
-        # An object store has none, and listing millions of chunks takes long.
-        for partial in () if is_remote(run) else (run / name).rglob("*.partial"):
-            partial.unlink()
+        _remove_partial(run / name, finished)
         root = open_group(run / name, "a")
         found = str(root.attrs.get("lspipe:fingerprint", fingerprint))
         if found != fingerprint:
@@ -73,8 +81,37 @@ def create(run: Path, grids: Sequence[Grid], *, fingerprint: str) -> None:
             )
         root.attrs["lspipe:fingerprint"] = fingerprint
         for grid in grids:
-            if root.get(grid.tile) is None or not root[grid.tile].attrs.get("lspipe:complete"):
+            if not _is_complete(run / name / grid.tile):
                 _create_group(root, grid, layers, with_done=name == DETECTIONS)
+
+
+def _remove_partial(store: Path, finished: Collection[str]) -> None:
+    """Remove the temporary files of interrupted writes, outside of finished tiles."""
+    # An object store has none, and listing millions of chunks takes long.
+    for place in () if is_remote(store) or not store.exists() else store.iterdir():
+        if place.suffix == ".partial":
+            place.unlink()
+        elif place.is_dir() and place.name not in finished:
+            for partial in place.rglob("*.partial"):
+                partial.unlink()
+
+
+def _is_complete(group: Path) -> bool:
+    try:
+        return bool(read_metadata(group)["attributes"].get("lspipe:complete"))
+    except FileNotFoundError:
+        return False
+
+
+def read_metadata(place: Path) -> dict[str, Any]:
+    """Read what `zarr.json` says of an array or a group.
+
+    Not by Zarr, which takes milliseconds to open one: a run has tens of thousands.
+
+    Raises:
+        FileNotFoundError: there is none.
+    """
+    return dict(json.loads((place / "zarr.json").read_bytes()))
 
 
 def create_change(run: Path, grid: Grid) -> None:
