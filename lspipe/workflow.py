@@ -22,9 +22,9 @@ from lspipe.cube.spec import CubeSpec
 from lspipe.errors import UsageError, WorkflowError
 from lspipe.inference.settings import InferenceSpec
 from lspipe.machine import check_place
+from lspipe.machine.remote import is_address, place
 from lspipe.models import ModelSpec
 from lspipe.outputs import OutputSpec
-from lspipe.remote import is_address, place
 from lspipe.search.dates import DatesSpec
 from lspipe.search.places import missing_items
 from lspipe.search.spec import AreaSpec, SearchSpec

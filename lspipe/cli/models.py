@@ -10,8 +10,8 @@ from lspipe.cli.summaries import check_text, models_text, scores_lines
 from lspipe.cli.text import say, show
 from lspipe.cli.training import assigned, samples_of
 from lspipe.errors import UsageError
+from lspipe.machine.remote import place
 from lspipe.models.mlm import read_item
-from lspipe.remote import place
 
 if TYPE_CHECKING:
     import argparse

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from lspipe.cli.text import counted, entry, say, show
-from lspipe.remote import place
+from lspipe.machine.remote import place
 
 if TYPE_CHECKING:
     import argparse

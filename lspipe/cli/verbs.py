@@ -16,7 +16,7 @@ from lspipe.cli.summaries import (
     validate_text,
 )
 from lspipe.cli.text import say, show
-from lspipe.remote import place, readable
+from lspipe.machine.remote import place, readable
 
 if TYPE_CHECKING:
     import argparse

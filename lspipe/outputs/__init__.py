@@ -23,7 +23,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Annotated, Any, Protocol, cast
 
 from lspipe.errors import UsageError
-from lspipe.remote import is_remote, stored
+from lspipe.machine.remote import is_remote, stored
 from lspipe.spec import Items, Spec, plugin
 from lspipe.spec.plugins import resolve
 
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     import geopandas as gpd
     import xarray as xr
 
-    from lspipe.remote import RemotePath
+    from lspipe.machine.remote import RemotePath
     from lspipe.schema import Part
     from lspipe.schema.sampled import Sample
 

@@ -16,9 +16,9 @@ import numpy as np
 import pyogrio
 from pyproj import CRS
 
+from lspipe.machine.remote import beside, local
 from lspipe.outputs import colours, gpkg, layers, qgis_styles
 from lspipe.outputs.credit import credit
-from lspipe.remote import beside, local
 from lspipe.schema import State
 from lspipe.schema.maps import REASON_NAMES
 

@@ -17,9 +17,9 @@ import pystac
 import rasterio
 import shapely
 
+from lspipe.machine.remote import beside, local
 from lspipe.outputs import geoparquet, gpkg, layers
 from lspipe.outputs.credit import credit
-from lspipe.remote import beside, local
 from lspipe.schema import State
 from lspipe.schema.maps import REASON_NAMES
 from lspipe.search.degrees import in_degrees

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from lspipe.errors import UsageError, first_few
 from lspipe.machine import check_place
-from lspipe.remote import place
+from lspipe.machine.remote import place
 from lspipe.runs import pipeline, store
 from lspipe.runs.events import ignore
 from lspipe.runs.plan import make, settled

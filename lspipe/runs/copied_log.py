@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from lspipe.errors import RemoteError
 
 if TYPE_CHECKING:
-    from lspipe.remote import RemotePath
+    from lspipe.machine.remote import RemotePath
 
 logger = logging.getLogger(__name__)
 

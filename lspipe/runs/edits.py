@@ -21,7 +21,7 @@ import shapely
 from lspipe import outputs
 from lspipe.change.decisions import LOCKED, Decisions, decisions_in, layer_of, read_table
 from lspipe.errors import DecisionsError, StoreError, first_few
-from lspipe.remote import copy, is_remote, local
+from lspipe.machine.remote import copy, is_remote, local
 from lspipe.runs import store
 
 if TYPE_CHECKING:

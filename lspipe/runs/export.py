@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from lspipe import outputs
 from lspipe.errors import StoreError, UsageError
 from lspipe.machine import check_place
-from lspipe.remote import is_remote, place
+from lspipe.machine.remote import is_remote, place
 from lspipe.runs import review, store
 from lspipe.runs.events import Note, ignore
 from lspipe.runs.opened import open_run

@@ -18,10 +18,10 @@ from lspipe.cube.recorded import recorded_radiometry, recorded_steps
 from lspipe.cube.spec import CubeSpec
 from lspipe.errors import ModelError, SamplesError, StoreError
 from lspipe.inference.observed import observed_range
+from lspipe.machine.remote import place
 from lspipe.models.item import SHIPPED_PREFIX, ModelItem
 from lspipe.models.mlm import read_item
 from lspipe.models.recipes import check_item
-from lspipe.remote import place
 from lspipe.runs import store
 from lspipe.schema import grown, relative
 from lspipe.search.acquisitions import thaw

@@ -22,7 +22,7 @@ from uuid import uuid4
 from lspipe import machine
 from lspipe.errors import LspipeError, MissingExtra
 from lspipe.inference.settings import NUMERICS
-from lspipe.remote import is_remote
+from lspipe.machine.remote import is_remote
 from lspipe.runs.record import versions
 
 if TYPE_CHECKING:

@@ -7,14 +7,14 @@ import os
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, cast
 
-from lspipe.remote import is_remote
+from lspipe.machine.remote import is_remote
 from lspipe.runs.copied_log import CopiedLog
 from lspipe.runs.events import BlockDone
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from lspipe.remote import RemotePath
+    from lspipe.machine.remote import RemotePath
     from lspipe.runs.events import Event, Report
 
 

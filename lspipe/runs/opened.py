@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lspipe.errors import StoreError, UsageError
-from lspipe.remote import place, readable
+from lspipe.machine.remote import place, readable
 from lspipe.runs import store
 from lspipe.runs.store.lazy import open_lazily
 from lspipe.schema.sampled import Sample

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from lspipe import clusters
 from lspipe.errors import StoreError
 from lspipe.machine import check_place
-from lspipe.remote import place
+from lspipe.machine.remote import place
 from lspipe.runs import guard, listing, store, stream
 from lspipe.runs.budget import Spent, check_budget
 from lspipe.runs.caution import warnings

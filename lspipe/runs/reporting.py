@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from lspipe import outputs
 from lspipe.errors import UsageError
 from lspipe.machine import check_place
-from lspipe.remote import place
+from lspipe.machine.remote import place
 from lspipe.runs import edits, store
 from lspipe.runs.export import check_begun, export
 from lspipe.runs.opened import open_run

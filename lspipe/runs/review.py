@@ -25,10 +25,11 @@ import geopandas as gpd
 import numpy as np
 import pandas as pd
 
-from lspipe import outputs, remote
+from lspipe import outputs
 from lspipe.change.carrying import carry
 from lspipe.change.decisions import TEXTS, TIMES, Answer, Decisions, read_decisions
 from lspipe.errors import DecisionsError, first_few
+from lspipe.machine import remote
 from lspipe.outputs import geoparquet
 from lspipe.runs import edits, store
 from lspipe.runs.opened import Run

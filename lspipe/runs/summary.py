@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from lspipe.errors import BlockError, UsageError
-from lspipe.remote import place
+from lspipe.machine.remote import place
 from lspipe.runs import guard, listing, registration, store
 from lspipe.runs.caution import warnings as plan_warnings
 from lspipe.runs.log import read_log

@@ -26,7 +26,7 @@ from lspipe.change.compare import changes
 from lspipe.change.coverage import Counted, counted, seen_by_others
 from lspipe.change.inventory import whole_objects
 from lspipe.change.unobserved import joined, outlined
-from lspipe.remote import readable
+from lspipe.machine.remote import readable
 from lspipe.runs import maps, registration, store
 from lspipe.runs.seen import Seen
 from lspipe.search.areas import centres_on_grid

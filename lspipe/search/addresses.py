@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urljoin, urlsplit
 
 from lspipe.errors import CatalogError
-from lspipe.remote import is_address
+from lspipe.machine.remote import is_address
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from lspipe.catalogs import CATALOGS
 from lspipe.errors import WorkflowError
-from lspipe.remote import is_address, place
+from lspipe.machine.remote import is_address, place
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -16,7 +16,7 @@ import pandas as pd
 import pytest
 
 import lspipe as library
-from lspipe import remote
+from lspipe.machine import remote
 from lspipe.runs import store
 from tests.services.flaky import flaky
 from tests.services.servers import object_store

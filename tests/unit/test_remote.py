@@ -13,10 +13,10 @@ from pathlib import Path, PurePosixPath
 import pytest
 from obstore.store import MemoryStore
 
-from lspipe import outputs, remote
+from lspipe import outputs
 from lspipe.errors import MissingExtra, RemoteError, StoreError, UsageError
-from lspipe.machine import check_place
-from lspipe.remote import RemotePath, place
+from lspipe.machine import check_place, remote
+from lspipe.machine.remote import RemotePath, place
 from lspipe.runs import handshake, store
 from lspipe.runs.copied_log import CopiedLog
 from lspipe.runs.events import BlockDone, Note

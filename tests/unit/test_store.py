@@ -16,8 +16,8 @@ import zarr
 from affine import Affine
 from odc.geo.geobox import GeoBox
 
-from lspipe import remote
 from lspipe.errors import StoreError
+from lspipe.machine import remote
 from lspipe.runs import store
 from lspipe.schema import CODE_NODATA, CUBE_NODATA
 

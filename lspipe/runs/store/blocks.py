@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lspipe.remote import is_remote
+from lspipe.machine.remote import is_remote
 from lspipe.runs.store.groups import open_group
 from lspipe.runs.store.layers import (
     CHANGE,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 import zarr
 import zarr.storage
 
-from lspipe.remote import RemotePath, bucket_of, is_remote, told
+from lspipe.machine.remote import RemotePath, bucket_of, is_remote, told
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from lspipe.remote import RemotePath
+    from lspipe.machine.remote import RemotePath
 
 logger = logging.getLogger(__name__)
 

@@ -17,7 +17,7 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from lspipe.remote import is_remote
+from lspipe.machine.remote import is_remote
 from lspipe.runs.store import leases
 from lspipe.runs.store.holders import Holder, held, holder_in, this_process
 

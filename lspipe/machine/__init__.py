@@ -15,8 +15,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lspipe import remote
 from lspipe.errors import UsageError
+from lspipe.machine import remote
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
