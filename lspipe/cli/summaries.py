@@ -249,6 +249,8 @@ def status_text(facts: dict[str, Any]) -> str:
             f"  a block takes {seconds['network']:.1f} s in the network and "
             f"{seconds['writing']:.1f} s to write"
         )
+    if facts["busy_share"] is not None:
+        lines.append(f"  the network ran {facts['busy_share']:.0%} of the time of its workers")
     for reason, count in facts["failures"].items():
         lines.append(f"  failed {count} x {reason}")
     lines += [f"  {tile}: {reason}" for tile, reason in facts["not_compared"].items()]

@@ -171,6 +171,28 @@ def test_one_block_is_no_rate_and_a_finished_run_has_no_time_left(tmp_path):
     assert done["eta_seconds"] is None
 
 
+def test_the_share_of_time_that_workers_compute_is_told(tmp_path):
+    def at(second, event, **facts):
+        return json.dumps({"time": f"2026-11-29T10:00:{second:02d}+00:00", "event": event, **facts})
+
+    lines = [
+        at(0, "block", network=50.0, writing=1.0),  # of an earlier process
+        at(1, "start"),
+        at(2, "worker", worker="one", role="computes"),
+        at(2, "worker", worker="two", role="computes"),
+        at(2, "worker", worker="three", role="reads"),
+        at(10, "block", network=8.0, writing=1.0),
+        at(20, "block", network=9.0, writing=1.0),
+        at(20, "block", network=6.0, writing=1.0),
+    ]
+    (tmp_path / "log.jsonl").write_text("\n".join(lines) + "\n")
+    facts = read_status(tmp_path, content(), {})
+    assert facts["busy_share"] == 0.75
+    assert "the network ran 75% of the time of its workers" in status_text(facts)
+    (tmp_path / "log.jsonl").write_text("\n".join(lines[:6]) + "\n")
+    assert read_status(tmp_path, content(), {})["busy_share"] is None
+
+
 def test_equal_failures_are_one_line_with_their_number(tmp_path):
     failures = [
         {"tile": "18GYS", "step": 0, "index": [0, n], "error": error}
