@@ -37,6 +37,8 @@ class Worker:
 
     name: str
     resources: Mapping[str, float]
+    process: str
+    """Its own name for itself: another process may come back at the same address."""
 
 
 def present(client: Client) -> dict[str, Worker]:
@@ -50,7 +52,7 @@ def present(client: Client) -> dict[str, Worker]:
 
 def _present(dask_scheduler: Scheduler) -> dict[str, Worker]:
     return {
-        address: Worker(str(worker.name), dict(worker.resources))
+        address: Worker(str(worker.name), dict(worker.resources), worker.server_id)
         for address, worker in dask_scheduler.workers.items()
     }
 

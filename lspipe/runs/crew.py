@@ -77,6 +77,7 @@ class Crew:
         self._run, self._report = run, report
         self._known: dict[str, Verdict] = {}
         self._retired: dict[str, str] = {}
+        self._processes: dict[str, str] = {}
         self._has_slot = clusters.declares_slot(cluster)
         self._present: dict[str, Worker] = {}
         self._looked = self._told = float("-inf")
@@ -152,6 +153,12 @@ class Crew:
         """Ask those who joined since the last time what they are, and let them in or not."""
         self._looked = time.monotonic()
         self._present = self._connected()
+        for address, worker in self._present.items():
+            # Where ports are fixed, another process may have come back at an address.
+            if self._processes.setdefault(address, worker.process) != worker.process:
+                self._processes[address] = worker.process
+                self._known.pop(address, None)
+                self._retired.pop(address, None)
         had_slot = self._has_slot
         self._has_slot = had_slot or any(map(clusters.has_slot, self._present.values()))
         new = [address for address in self._present if address not in self._known]

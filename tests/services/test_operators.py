@@ -17,6 +17,7 @@ from lspipe.clusters import ClusterSpec
 from lspipe.errors import ClusterError
 from lspipe.workflow import Workflow
 from tests.services.dask_processes import NO_LSPIPE, Processes, edited_copy, events, patched
+from tests.services.servers import free_port
 from tests.worlds import command, environment, fingerprints, make_world
 
 CUT = {"block": 80, "retries": 2, "patience": 5}
@@ -284,6 +285,20 @@ def test_a_worker_with_too_little_memory_is_said(tmp_path, dask):
     world = world_on(dask, tmp_path, patience=20)
     with pytest.raises(ClusterError, match="no worker .*memory"):
         lspipe.run(world.workflow)
+
+
+def test_a_worker_that_comes_back_at_the_same_address_computes_again(tmp_path, dask, undisturbed):
+    # As in containers, whose ports are fixed.
+    options = ("--no-nanny", "--worker-port", str(free_port()))
+    dask.worker("one", options=options)
+    world = world_on(dask, tmp_path, patience=60)
+    thread, ended = in_background(world)
+    until(lambda: (world.run / "log.jsonl").exists() and blocks_of(world) >= 2)
+    dask.kill("one")
+    dask.worker("one again", options=options)
+    thread.join(timeout=90)
+    assert ended[0].exit_code == 0
+    assert fingerprints(world.run) == undisturbed
 
 
 def test_one_of_two_workers_that_is_killed_changes_no_byte(tmp_path, dask, undisturbed):
