@@ -107,9 +107,7 @@ def _settings(*, is_gpu: bool, threads: int) -> dict[str, Any]:
     }
     if is_gpu:
         return settings | {"max_autotune": True, "coordinate_descent_tuning": True}
-    # Headers compiled beforehand would lie in torch's shared temporary folder, whatever folder is
-    # set for the kernels. They take 6 s and save nothing: a kernel takes 2 s with and without.
-    return settings | {"cpp.threads": threads, "cpp_cache_precompile_headers": False}
+    return settings | {"cpp.threads": threads}
 
 
 def _compile(
