@@ -128,5 +128,5 @@ def counts_of(listed: gpd.GeoDataFrame) -> dict[str, int]:
     new = int(listed["status"].isin(["new", "grown"]).sum())
     return dict.fromkeys(rows, len(listed)) | {
         # Seven maps of the tile and a mosaic of each; these with the list and the gaps.
-        "cog": 14, "qgis": 9, "stac": 1, "coolr": new, "sheet": 1,
+        "cog": 14, "qgis": 10, "stac": 1, "coolr": new, "sheet": 1,
     }  # fmt: skip

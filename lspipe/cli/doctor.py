@@ -34,6 +34,7 @@ EXTRAS: Mapping[str, str] = {
     "completion": "shtab",
     "gateway": "dask_gateway",
     "kubernetes": "dask_kubernetes",
+    "objectstore": "obstore",
     "openvino": "openvino",
     "planetary-computer": "planetary_computer",
     "slurm": "dask_jobqueue",
