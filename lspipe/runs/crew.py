@@ -37,6 +37,9 @@ SECONDS_TO_ANSWER = 120.0
 
 SECONDS_BETWEEN_LOOKS = 1.0
 
+SECONDS_OF_GRACE = 10.0
+"""How long a run waits for others where all workers that came first differ."""
+
 GONE = "the cluster went away; the same command resumes the run"
 
 
@@ -101,9 +104,12 @@ class Crew:
         """
         self._meet()
         while not self.computing:
-            if self._present and not any(map(self._reads_only, self._present)):
-                raise ClusterError(self._nobody())
             self._wait()
+            waited = time.monotonic() - (self._idle_since or 0.0)
+            is_refused = self._present and not any(map(self._reads_only, self._present))
+            # The others of a cluster that is just starting may come a moment later.
+            if is_refused and waited > SECONDS_OF_GRACE:
+                raise ClusterError(self._nobody())
             time.sleep(0.1)
             self._meet()
         self._idle_since = None

@@ -136,7 +136,8 @@ def compute(
 
     A block that fails is tried again, on another worker where there is one. A worker on which
     several blocks fail alike gets no more, and so does one whose device failed. Where all blocks
-    fail alike, the others are not tried (`tries.py`).
+    fail alike, the others are not tried (`tries.py`). A block whose worker died is tried once more,
+    alone, after all others.
 
     Args:
         client: of the cluster.
@@ -184,6 +185,8 @@ class _Stream:
         self._left: Counter[str] = Counter()
         self._tails: dict[Future, str] = {}
         self._running: dict[Future, _Block] = {}
+        self._suspects: deque[tuple[Future, _Block]] = deque()
+        self._alone: set[_Block] = set()
         self._ended: SimpleQueue[Future] = SimpleQueue()
         self._outcome = Outcome()
 
@@ -193,7 +196,9 @@ class _Stream:
         try:
             for tile in sorted(self._endings.tiles - self._left.keys()):
                 self._end(tile)
-            while waiting or self._running or self._tails:
+            while waiting or self._running or self._tails or self._suspects:
+                if self._suspects and not waiting and not self._running:
+                    self._try_alone(*self._suspects.popleft())
                 limit = max_in_flight or BLOCKS_PER_WORKER * max(1, len(self._crew.computing))
                 while waiting and len(self._running) < limit:
                     self._submit(waiting.popleft())
@@ -204,7 +209,8 @@ class _Stream:
                     self._report(Note(self._outcome.stopped))
                     break
         finally:
-            self._client.cancel([*self._running, *self._tails])
+            suspects = [future for future, _ in self._suspects]
+            self._client.cancel([*self._running, *self._tails, *suspects])
         return self._outcome
 
     def _submit(self, tasks: StepTasks) -> None:
@@ -278,7 +284,9 @@ class _Stream:
         ):
             # Not a try of this block: any other would have failed there too.
             self._try_again(future)
-        # Dask itself has tried again what killed its worker.
+        elif isinstance(error, KilledWorker) and block not in self._alone:
+            # Dask counts a death against all blocks that the worker had. One of them did it.
+            self._suspects.append((future, self._running.pop(future)))
         elif not isinstance(error, KilledWorker) and self._tries.may_try_again(block, error, fault):
             self._try_again(future, avoid=fault.workers)
         else:
@@ -290,6 +298,12 @@ class _Stream:
         self._client.futures[future.key].retry()
         admission.try_again(self._client, future.key, avoid=avoid)
         future.add_done_callback(self._ended.put)
+
+    def _try_alone(self, future: Future, block: _Block) -> None:
+        """Try a block whose worker died once more, with no other block beside it."""
+        self._alone.add(block)
+        self._running[future] = block
+        self._try_again(future)
 
     def _give_up(self, block: _Block, error: Exception) -> None:
         failure = Failure(block.tile, block.step, block.index, reason_of(error))

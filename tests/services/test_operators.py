@@ -20,13 +20,23 @@ from tests.services.dask_processes import NO_LSPIPE, Processes, edited_copy, eve
 from tests.services.servers import free_port
 from tests.worlds import command, environment, fingerprints, make_world
 
-CUT = {"block": 80, "retries": 2, "patience": 5}
+CUT = {"block": 80, "retries": 2, "patience": 30}
 BLOCKS = 18
 
 BROKEN_DISK = patched(
     "lspipe.runs.store",
     "def write_block(*_, **__): raise OSError(5, 'Input/output error')",
 )
+SLOW = patched(
+    "lspipe.inference.block",
+    "original = run_block\n"
+    "def run_block(*pixels, **asked):\n"
+    "    import time\n"
+    "    time.sleep(0.3)\n"
+    "    return original(*pixels, **asked)",
+)
+"""So that a run is in its middle when something is killed, however fast the machine is."""
+
 BROKEN_GPU = patched(
     "lspipe.inference.block",
     "def run_block(*_, **__): raise RuntimeError('CUDA error: an illegal memory access')",
@@ -84,6 +94,7 @@ def blocks_of(world):
 
 def test_workers_with_another_lspipe_or_none_are_left_out_by_name(tmp_path, dask, undisturbed):
     dask.worker("fit")
+    until(lambda: "Registered to" in dask.said("fit"))
     dask.worker("edited", code=edited_copy(tmp_path / "edited"))
     dask.worker("bare", startup=NO_LSPIPE)
     world = world_on(dask, tmp_path)
@@ -133,8 +144,8 @@ def test_a_worker_that_sees_another_disk_is_left_out(tmp_path, dask, undisturbed
     assert lspipe.run(world.workflow).exit_code == 0
     assert fingerprints(world.run) == undisturbed
     assert "mount the same folder under this path" in left_out(world)["elsewhere"]
-    (met,) = (each for each in events(world.run, "worker") if each["role"] == "left out")
-    assert met["host"] == "elsewhere"
+    left = [each for each in events(world.run, "worker") if each["role"] == "left out"]
+    assert {each["host"] for each in left} == {"elsewhere"}
 
 
 def test_a_worker_without_the_slot_that_comes_first_only_reads(tmp_path, dask, undisturbed):
@@ -168,7 +179,7 @@ def test_a_worker_that_comes_late_does_the_run(tmp_path, dask, undisturbed):
 
 
 def test_all_workers_killed_is_said_and_the_same_command_goes_on(tmp_path, dask, undisturbed):
-    dask.worker("only")
+    dask.worker("only", startup=SLOW)
     world = world_on(dask, tmp_path, patience=2)
     thread, ended = in_background(world)
     until(lambda: (world.run / "log.jsonl").exists() and blocks_of(world) >= 3)
@@ -181,7 +192,7 @@ def test_all_workers_killed_is_said_and_the_same_command_goes_on(tmp_path, dask,
 
 
 def test_a_killed_scheduler_is_said_and_the_same_command_goes_on(tmp_path, dask, undisturbed):
-    dask.worker("one")
+    dask.worker("one", startup=SLOW)
     world = world_on(dask, tmp_path)
     thread, ended = in_background(world)
     until(lambda: (world.run / "log.jsonl").exists() and blocks_of(world) >= 2)
@@ -290,7 +301,7 @@ def test_a_worker_with_too_little_memory_is_said(tmp_path, dask):
 def test_a_worker_that_comes_back_at_the_same_address_computes_again(tmp_path, dask, undisturbed):
     # As in containers, whose ports are fixed.
     options = ("--no-nanny", "--worker-port", str(free_port()))
-    dask.worker("one", options=options)
+    dask.worker("one", options=options, startup=SLOW)
     world = world_on(dask, tmp_path, patience=60)
     thread, ended = in_background(world)
     until(lambda: (world.run / "log.jsonl").exists() and blocks_of(world) >= 2)
@@ -302,8 +313,8 @@ def test_a_worker_that_comes_back_at_the_same_address_computes_again(tmp_path, d
 
 
 def test_one_of_two_workers_that_is_killed_changes_no_byte(tmp_path, dask, undisturbed):
-    dask.worker("one")
-    dask.worker("two")
+    dask.worker("one", startup=SLOW)
+    dask.worker("two", startup=SLOW)
     world = world_on(dask, tmp_path)
     thread, ended = in_background(world)
     until(lambda: (world.run / "log.jsonl").exists() and blocks_of(world) >= 3)
@@ -314,7 +325,7 @@ def test_one_of_two_workers_that_is_killed_changes_no_byte(tmp_path, dask, undis
 
 
 def test_sigterm_ends_a_run_in_order(tmp_path, dask, undisturbed):
-    dask.worker("one")
+    dask.worker("one", startup=SLOW)
     world = world_on(dask, tmp_path)
     with subprocess.Popen(
         command("run", world.workflow), stderr=subprocess.PIPE, text=True, env=environment()
@@ -330,7 +341,7 @@ def test_sigterm_ends_a_run_in_order(tmp_path, dask, undisturbed):
 
 
 def test_a_client_that_is_killed_leaves_a_cluster_that_others_can_use(tmp_path, dask, undisturbed):
-    dask.worker("one")
+    dask.worker("one", startup=SLOW)
     world = world_on(dask, tmp_path)
     with subprocess.Popen(
         command("run", world.workflow), stderr=subprocess.DEVNULL, env=environment()
