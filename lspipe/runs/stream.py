@@ -303,7 +303,11 @@ class _Stream:
         """Try a block whose worker died once more, with no other block beside it."""
         self._alone.add(block)
         self._running[future] = block
-        self._try_again(future)
+        if admission.fault_of(self._client, future.key) is None:
+            # With an earlier suspect, which needs the same read; it may be done already.
+            self._ended.put(future)
+        else:
+            self._try_again(future)
 
     def _give_up(self, block: _Block, error: Exception) -> None:
         failure = Failure(block.tile, block.step, block.index, reason_of(error))
