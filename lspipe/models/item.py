@@ -14,13 +14,14 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
-from lspipe.schema import CHANNELS, split_channel
+from lspipe.schema import CHANNELS, source_of, split_channel
 from lspipe.spec import Named, Spec
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from lspipe.models.statistics import Statistics
+    from lspipe.schema import Source
 
 ScalingKind = Literal[
     "identity", "affine", "tile-minmax", "window-minmax", "window-minmax-all", "window-max"
@@ -152,6 +153,15 @@ class ModelItem:
     """Statistics of the pixels it was trained on, model units; None = not given."""
     training: Mapping[str, Any] = field(default_factory=dict)
     """How it was trained, plain JSON values, to be read by people; empty = not given."""
+
+    @property
+    def is_pair(self) -> bool:
+        """Whether it sees two dates at once: a channel names its date ("before:B04")."""
+        return any(split_channel(band)[0] for band in self.bands)
+
+    def channels_from(self, source: Source) -> tuple[str, ...]:
+        """Return the channels that are read from a source, with their dates, in order."""
+        return tuple(band for band in self.bands if source_of(band) == source)
 
     def inference_defaults(self) -> dict[str, Any]:
         """What the model itself asks of the inference; None where the item is silent.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -24,6 +24,10 @@ OPTICAL_BANDS = (
 """Canonical band names of Sentinel-2 MSI, in the order of the products."""
 
 
+Source = Literal["scenes", "terrain", "radar"]
+"""What a channel is read from: the optical scenes, or what a section of the workflow supplies."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Channel:
     """What the numbers of a channel are: physical value = code of the cube x `step`."""
@@ -39,6 +43,7 @@ class Channel:
     """What a value below `low` probably is, and what to do."""
     above: str
     """What a value above `high` probably is, and what to do."""
+    source: Source = "scenes"
     is_directional: bool = False
     """Whether a turned window would show what is never seen (radar looks from one side)."""
 
@@ -61,7 +66,13 @@ _REFLECTANCE = Channel(
 )
 
 _CURVATURE = Channel(
-    unit="1/100 m-1", step=0.01, low=-327.67, high=327.67, below=_NO_DATA, above=_NO_DATA
+    unit="1/100 m-1",
+    step=0.01,
+    low=-327.67,
+    high=327.67,
+    below=_NO_DATA,
+    above=_NO_DATA,
+    source="terrain",
 )
 
 _BACKSCATTER = Channel(
@@ -71,6 +82,7 @@ _BACKSCATTER = Channel(
     high=65.0,
     below=_NO_DATA,
     above="linear power or digital numbers? Take 10 log10 of the power",
+    source="radar",
     is_directional=True,
 )
 
@@ -83,6 +95,7 @@ CHANNELS = {
         high=90.0,
         below=_NO_DATA,
         above="per cent? The angle is arctan(per cent / 100), in degrees",
+        source="terrain",
     ),
     "elevation": Channel(
         # Land only; bathymetry and the no data of most elevation models lie below.
@@ -92,6 +105,7 @@ CHANNELS = {
         high=9000.0,
         below=_NO_DATA,
         above=_NO_DATA,
+        source="terrain",
     ),
     "curvature": _CURVATURE,
     "plan_curvature": _CURVATURE,
@@ -105,6 +119,7 @@ CHANNELS = {
         high=3.2767,
         below="decibels? The amplitude is the square root of linear power",
         above=_NO_DATA,
+        source="radar",
         is_directional=True,
     ),
 }
@@ -160,6 +175,15 @@ def channel_of(name: str) -> Channel:
             f"channel {name!r}: its unit is not known; expected one of {', '.join(CHANNELS)}"
         )
     return channel
+
+
+def source_of(name: str) -> Source:
+    """Return what a channel is read from; a name without an entry in `CHANNELS` is a band.
+
+    >>> source_of("before:B04"), source_of("slope"), source_of("after:VV")
+    ('scenes', 'terrain', 'radar')
+    """
+    return CHANNELS.get(split_channel(name)[1], _REFLECTANCE).source
 
 
 def steps_of(channels: Sequence[str] | None) -> NDArray[np.float32]:

@@ -2,7 +2,7 @@
 
 import copy
 import json
-from dataclasses import FrozenInstanceError
+from dataclasses import FrozenInstanceError, replace
 
 import pystac
 import pytest
@@ -172,6 +172,17 @@ def test_a_silent_item_leaves_the_inference_to_the_workflow(packed):
     assert item.threshold == 0.5
     assert item.fill == (0, 0, 0, 0)
     assert item.scaling == Scaling()
+
+
+def test_channels_are_told_apart_by_what_they_are_read_from(packed):
+    item = read_item(packed)
+    assert not item.is_pair
+    assert item.channels_from("scenes") == item.bands
+    mixed = replace(item, bands=("before:B04", "slope", "after:B04", "after:VV", "elevation"))
+    assert mixed.is_pair
+    assert mixed.channels_from("scenes") == ("before:B04", "after:B04")
+    assert mixed.channels_from("terrain") == ("slope", "elevation")
+    assert mixed.channels_from("radar") == ("after:VV",)
 
 
 @pytest.mark.parametrize("stride", [1, 3, 22, 31, 32])
