@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import json
 import shutil
 import subprocess
@@ -10,6 +12,7 @@ from pathlib import Path
 import geopandas as gpd
 import numpy as np
 import pytest
+from PIL import Image
 
 from lspipe import outputs
 from lspipe.runs.opened import Run, open_run
@@ -111,13 +114,34 @@ def test_a_click_on_a_row_moves_the_map_and_shows_both_dates(seen):
     assert seen["outlines"] == 2
 
 
-def test_the_map_moves_by_keys_and_the_dates_swipe(seen):
+def test_the_map_moves_by_keys_and_shows_everything_again(seen):
     assert seen["keys_move_the_map"]
-    assert seen["swipe_changes_the_picture"]
     whole, first = (
         np.array(seen[name].split(), float) for name in ("view_at_last", "view_at_first")
     )
     np.testing.assert_allclose(whole, first, rtol=1e-6)
+
+
+def test_the_line_between_the_dates_is_dragged(seen):
+    assert float(seen["swipe_after_drag"]) == pytest.approx(25, abs=2)
+
+
+def test_the_map_shows_a_new_scar_after_and_not_before(seen):
+    after, before = (picture_of(seen["pixels"][share]) for share in ("0", "100"))
+    # The object that was chosen lies in the middle.
+    rows, columns = (slice(length // 2 - 5, length // 2 + 5) for length in after.shape[:2])
+    brighter = after[rows, columns].mean() - before[rows, columns].mean()
+    assert brighter > 30
+
+
+def test_a_click_on_an_object_of_the_map_chooses_it(seen):
+    assert seen["clicked"] == seen["new"]
+
+
+def picture_of(text: str) -> np.ndarray:
+    """Return a picture as numbers (y, x, RGB)."""
+    with Image.open(io.BytesIO(base64.b64decode(text))) as image:
+        return np.asarray(image.convert("RGB")).astype(int)
 
 
 def test_keys_decide_and_a_reload_keeps_the_decisions(seen):

@@ -1,9 +1,10 @@
 """The report: one HTML file for the person who looks at the list, without network or programs.
 
     page.html            its structure, a template; page.css its look
-    map.js               pictures, gaps and outlines on a canvas
-    marks.js             hatching, days and the bar of the scale on the map
-    hands.js             what mouse, fingers and keys do to the map
+    shapes.js            outlines as they come, in the forms that map and pictures want
+    style.js             what the map shows of a date, and how it looks
+    map.js               the map: MapLibre GL, once for each date, and the line between them
+    part.js              a part of a picture, for objects without pictures of their own
     list.js              the list: pages, order, filters
     review.js            what a person decides, kept by the browser
     page.js              connects the three, and the keyboard
@@ -15,9 +16,10 @@
     chips.py             an object -> its two pictures at full resolution
     charts.py            numbers -> bars
 
-The page has no address to load anything from, and its policy forbids it; the same policy lets only
-the script run that is named by its hash. Every text of the run is escaped; what the template takes
-as it is (`safe`) are the files above, and JSON without a `<`.
+The page has no address to load anything from, and its policy forbids it. MapLibre stands in it
+whole; its worker is a part of the script (`blob:`), and pictures are part of the page (`data:`).
+The same policy lets only the scripts run that are named by their hashes. Every text of the run is
+escaped; what the template takes as it is (`safe`) are the files above, and JSON without a `<`.
 """
 
 from __future__ import annotations
@@ -25,7 +27,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-from dataclasses import asdict
+from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,7 +37,7 @@ from lspipe.outputs.colours import REASONS, STATUSES, as_hex
 from lspipe.outputs.report import charts, facts, rows
 from lspipe.outputs.report.chips import as_json, chips_of
 from lspipe.outputs.report.outlines import Plane
-from lspipe.outputs.report.pictures import pictures_of
+from lspipe.outputs.report.pictures import Picture, pictures_of
 
 if TYPE_CHECKING:
     from lspipe.outputs import Run
@@ -51,7 +53,10 @@ ROWS = 100
 
 _FOLDER = Path(__file__).parent
 
-_SCRIPTS = ("hands.js", "marks.js", "map.js", "list.js", "review.js", "page.js")
+_SCRIPTS = ("shapes.js", "style.js", "map.js", "part.js", "list.js", "review.js", "page.js")
+
+_MAPLIBRE = "maplibre/srcjs/maplibre-gl"
+"""Script and style of MapLibre GL in the package `maplibre`, without their endings."""
 
 
 def write(run: Run, path: Path) -> None:
@@ -77,14 +82,15 @@ def page(run: Run) -> str:
         "times": rows.times(listed),
         "outlines": plane.outlines(listed),
         "plane": {"lon": plane.lon, "lat": plane.lat},
-        "pictures": [asdict(one) | {"bounds": plane.bounds(one.bounds)} for one in pictures],
+        "pictures": [_as_json(one, plane) for one in pictures],
         "chips": [chip and as_json(chip) for chip in chips_of(run, listed.head(CHIPS))],
         "colours": {status: as_hex(colour) for status, colour in STATUSES.items()},
         "dates": ["before", "after"] if run.is_two_date else ["after"],
         "rows": ROWS,
     }
     scripts = "\n".join((_FOLDER / name).read_text("utf-8") for name in _SCRIPTS)
-    style = (_FOLDER / "page.css").read_text("utf-8") + _colours()
+    library = _of_maplibre(".js")
+    style = _of_maplibre(".css") + (_FOLDER / "page.css").read_text("utf-8") + _colours()
     text: str = _template().render(
         head=facts.head(run, listed),
         facts=facts.details(run),
@@ -96,12 +102,31 @@ def page(run: Run) -> str:
         charts=charts.charts(listed),
         is_two_date=run.is_two_date,
         data=embedded(data),
+        library=library,
         script=scripts,
         style=style,
-        script_hash=_hash(scripts),
+        script_hash=f"{_hash(library)} {_hash(scripts)}",
         style_hash=_hash(style),
     )
     return text
+
+
+def _as_json(picture: Picture, plane: Plane) -> dict[str, Any]:
+    """Return a picture for the page."""
+    return {
+        "role": picture.role,
+        "day": picture.day,
+        "bounds": plane.bounds(picture.bounds),
+        "image": picture.image,
+        "gaps": plane.outline(picture.gaps),
+        "metres": picture.metres,
+    }
+
+
+def _of_maplibre(ending: str) -> str:
+    """Return a file of MapLibre GL; its package is not imported, which would take a second."""
+    path = metadata.distribution("maplibre").locate_file(_MAPLIBRE + ending)
+    return Path(str(path)).read_text("utf-8").partition("\n//# sourceMappingURL=")[0]
 
 
 def embedded(data: Any) -> str:

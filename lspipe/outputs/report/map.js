@@ -1,242 +1,168 @@
-// The map: pictures of the dates, what was not observed, and outlines, drawn on a canvas.
-//
-// Its plane: x to the east and y to the north, both in degrees of latitude from the origin of
-// `data.plane`, so that shapes are true near the origin. A view is its centre on the plane and
-// its scale, pixels of the screen per degree.
+// The map: one of MapLibre for each date, the later above the earlier, cut where the swipe is.
 
-const METRES_PER_DEGREE = 111195;
-const SMALL = 5; // pixels: what is smaller on the screen is drawn as a dot of this size
-const MANY = 1500; // objects on the screen: from here on, quick to draw counts more than fine lines
+const FARTHEST_IN = 19; // zoom: 0.3 m per pixel of the screen at the equator
+const FOR_ONE = 16; // zoom: no closer than this to an object that is chosen
 
 class LandslideMap {
   constructor(box, data, listed) {
     this.box = box;
-    this.canvas = box.querySelector("canvas");
-    this.veil = document.createElement("canvas");
-    this.data = data;
-    this.listed = listed; // of each object, whether the filters of the list let it through
-    this.narrow = Math.cos((data.plane.lat * Math.PI) / 180);
-    this.shapes = data.outlines.map((polygons) => this.shapeOf(polygons));
-    this.pictures = data.pictures.map((picture) => this.pictureOf(picture));
     this.dates = data.dates;
-    this.cut = 0.5;
+    this.listed = listed; // of each object, whether the filters of the list let it through
+    this.pictures = data.pictures.map((picture) => this.pictureOf(picture, data.plane));
+    this.shapes = data.outlines.map((outline, index) => this.shapeOf(outline, index, data));
     this.chosen = -1;
+    this.cut = 0.5;
     this.onPick = () => {};
-    this.hands = new Hands(this);
-    new ResizeObserver(() => this.resize()).observe(box);
-    this.resize();
-    this.showAll();
+    this.sides = this.open(data);
+    this.dragTheCut();
+    this.swipe(this.cut);
+    this.tellView();
   }
 
   // --- what there is ---------------------------------------------------------------------------
 
-  shapeOf(polygons) {
-    const path = new Path2D();
-    const bounds = [Infinity, Infinity, -Infinity, -Infinity];
-    for (const ring of polygons.flat()) {
-      let [x, y] = [0, 0];
-      for (let i = 0; i < ring.length; i += 2) {
-        x += ring[i] * 1e-6 * this.narrow;
-        y += ring[i + 1] * 1e-6;
-        if (i) path.lineTo(x, y);
-        else path.moveTo(x, y);
-        bounds[0] = Math.min(bounds[0], x);
-        bounds[1] = Math.min(bounds[1], y);
-        bounds[2] = Math.max(bounds[2], x);
-        bounds[3] = Math.max(bounds[3], y);
-      }
-      path.closePath();
-    }
-    return { path, bounds };
-  }
-
-  pictureOf(picture) {
+  pictureOf(picture, plane) {
     const [west, south, east, north] = picture.bounds;
-    const { lon, lat } = this.data.plane;
-    const bounds = [(west - lon) * this.narrow, south - lat, (east - lon) * this.narrow, north - lat];
-    return { ...picture, bounds, image: this.load(picture.image), gaps: this.load(picture.gaps) };
+    const bounds = [west - plane.lon, south, east - plane.lon, north];
+    return { ...picture, bounds, gaps: polygonsOf(picture.gaps, plane) };
   }
 
-  load(address) {
-    if (!address) return null;
-    const image = new Image();
-    image.onload = () => this.draw();
-    image.src = address;
-    return image;
+  shapeOf(outline, index, data) {
+    const polygons = polygonsOf(outline, data.plane);
+    const bounds = boundsOf(polygons);
+    return { polygons, bounds, properties: { index, status: data.status[index], zoom: zoomOf(bounds) } };
+  }
+
+  open(data) {
+    try {
+      return this.dates.map((role) => this.sideOf(role, data));
+    } catch (error) { // what MapLibre throws where there is no WebGL
+      console.info(error);
+      this.box.classList.add("without-map");
+      return [];
+    }
+  }
+
+  sideOf(role, data) {
+    const side = new maplibregl.Map({
+      container: this.box.querySelector(`.side.${role}`),
+      style: styleOf(role, data, this.pictures, this.shapes),
+      bounds: this.everything(),
+      fitBoundsOptions: { padding: 8 },
+      maxZoom: FARTHEST_IN,
+      attributionControl: false, // it stands at the end of the page
+      renderWorldCopies: false,
+      dragRotate: false,
+      pitchWithRotate: false,
+      maxPitch: 0,
+      locale: { "Map.Title": `Map ${role}. Arrow keys move it, plus and minus zoom.` },
+    });
+    side.touchZoomRotate.disableRotation();
+    side.keyboard.disableRotation();
+    side.on("styleimagemissing", ({ id }) => {
+      if (id === HATCHING) side.addImage(id, hatching().getContext("2d").getImageData(0, 0, 8, 8));
+    });
+    side.on("load", () => this.draw());
+    side.on("move", () => this.follow(side));
+    side.on("click", ({ point }) => this.pick(side, point));
+    side.on("idle", () => { this.box.dataset.drawn = this.sides.every((one) => one.loaded()); });
+    return side;
   }
 
   // --- the view --------------------------------------------------------------------------------
 
-  resize() {
-    const { clientWidth, clientHeight } = this.box;
-    const dense = window.devicePixelRatio || 1;
-    for (const one of [this.canvas, this.veil]) {
-      one.width = Math.round(clientWidth * dense);
-      one.height = Math.round(clientHeight * dense);
+  everything() {
+    const all = [...this.pictures, ...this.shapes].map((one) => one.bounds);
+    return all.length ? boxAround(all) : [-1, -1, 1, 1];
+  }
+
+  // The sides show the same place.
+  follow(moved) {
+    if (this.isFollowing) return;
+    this.isFollowing = true;
+    for (const other of this.sides.filter((side) => side !== moved)) {
+      other.jumpTo({ center: moved.getCenter(), zoom: moved.getZoom() });
     }
-    this.draw();
+    this.isFollowing = false;
+    this.tellView();
+  }
+
+  tellView() {
+    if (!this.sides.length) return;
+    const { lng, lat } = this.top.getCenter();
+    this.box.dataset.drawn = false;
+    this.box.dataset.view = [lng, lat, this.top.getZoom()].map((n) => n.toPrecision(8)).join(" ");
+    this.scale ??= this.box.appendChild(new maplibregl.ScaleControl().onAdd(this.top));
+  }
+
+  get top() {
+    return this.sides.at(-1);
   }
 
   showAll() {
-    const all = [...this.pictures, ...this.shapes].map((one) => one.bounds);
-    if (!all.length) return this.look(0, 0, 1000);
-    const ends = [0, 1].map((i) => Math.min(...all.map((b) => b[i])));
-    const far = [2, 3].map((i) => Math.max(...all.map((b) => b[i])));
-    this.fit([...ends, ...far], 1.03);
+    this.top?.fitBounds(this.everything(), { padding: 8, animate: false });
   }
 
-  fit([left, bottom, right, top], room, closest = Infinity) {
-    const { clientWidth, clientHeight } = this.box;
-    const scale = Math.min(clientWidth / (right - left), clientHeight / (top - bottom)) / room;
-    this.look((left + right) / 2, (bottom + top) / 2, Math.min(scale, closest));
-  }
-
-  look(x, y, scale) {
-    this.view = { x, y, scale: Math.min(Math.max(scale, 5), 3e6) };
-    this.box.dataset.view = [x, y, this.view.scale].map((n) => n.toPrecision(8)).join(" ");
-    this.draw();
-  }
-
-  zoom(factor, px = this.box.clientWidth / 2, py = this.box.clientHeight / 2) {
-    const [x, y] = this.onPlane(px, py);
-    const scale = Math.min(Math.max(this.view.scale * factor, 5), 3e6);
-    const kept = this.view.scale / scale; // the point under the pointer stays where it is
-    this.look(x + (this.view.x - x) * kept, y + (this.view.y - y) * kept, scale);
-  }
-
-  move(dx, dy) {
-    this.look(this.view.x - dx / this.view.scale, this.view.y + dy / this.view.scale, this.view.scale);
-  }
-
-  onPlane(px, py) {
-    const { x, y, scale } = this.view;
-    return [x + (px - this.box.clientWidth / 2) / scale, y - (py - this.box.clientHeight / 2) / scale];
+  zoom(by) {
+    this.top?.zoomTo(this.top.getZoom() + by, { duration: 200 });
   }
 
   choose(index) {
     this.chosen = index;
-    if (index >= 0) this.fit(this.shapes[index].bounds, 6, 600000);
+    this.draw();
+    if (index < 0 || !this.top) return;
+    const { clientWidth, clientHeight } = this.box;
+    const [x, y] = [clientWidth * 0.4, clientHeight * 0.4]; // a fifth of the map for the object
+    const padding = { left: x, right: x, top: y, bottom: y };
+    this.top.fitBounds(this.shapes[index].bounds, { padding, maxZoom: FOR_ONE, duration: 700 });
   }
 
-  // --- drawing ---------------------------------------------------------------------------------
+  // --- what is shown ---------------------------------------------------------------------------
 
   draw() {
-    if (this.waits || !this.view) return;
-    this.waits = requestAnimationFrame(() => {
-      this.waits = 0;
-      this.paint();
-    });
-  }
-
-  paint() {
-    const context = this.canvas.getContext("2d");
-    const { width, height } = this.canvas;
-    context.clearRect(0, 0, width, height);
-    const cut = this.dates.length > 1 ? this.cut * width : 0;
-    if (cut > 0) this.paintDate(context, "before", this.view, [0, cut]);
-    if (cut < width) this.paintDate(context, "after", this.view, [cut, width]);
-    this.paintShapes(context);
-    if (cut > 0 && cut < width) {
-      context.fillStyle = "#fff";
-      context.fillRect(cut - 1, 0, 2, height);
+    const listed = this.shapes.filter((_, index) => this.listed[index] || index === this.chosen);
+    this.box.dataset.drawn = false;
+    const chosen = this.shapes.slice(this.chosen, this.chosen < 0 ? 0 : this.chosen + 1);
+    for (const side of this.sides) {
+      side.getSource("objects")?.setData(features(listed.map(outlineFeature)));
+      side.getSource("dots")?.setData(features(listed.map(dotFeature)));
+      side.getSource("chosen")?.setData(features(chosen.map(outlineFeature)));
     }
-    tell(this, cut, width);
-  }
-
-  // Pictures and gaps of one date between two columns of a canvas.
-  paintDate(context, role, view, [from, to]) {
-    const { width, height } = context.canvas;
-    const shown = this.pictures.filter((picture) => picture.role === role);
-    context.save();
-    context.beginPath();
-    context.rect(from, 0, to - from, height);
-    context.clip();
-    context.imageSmoothingEnabled = view.scale < 400000;
-    for (const { image, bounds } of shown) this.place(context, view, image, bounds);
-    const veil = this.veil.getContext("2d");
-    this.veil.width = width;
-    this.veil.height = height;
-    for (const { gaps, bounds } of shown) this.place(veil, view, gaps, bounds);
-    veil.globalCompositeOperation = "source-in";
-    veil.fillStyle = hatching(veil);
-    veil.fillRect(0, 0, width, height);
-    context.drawImage(this.veil, 0, 0);
-    context.restore();
-  }
-
-  place(context, view, image, [left, bottom, right, top]) {
-    if (!image || !image.complete || !image.naturalWidth) return;
-    const scale = view.scale * this.dense(context, view);
-    const x = context.canvas.width / 2 + (left - view.x) * scale;
-    const y = context.canvas.height / 2 - (top - view.y) * scale;
-    context.drawImage(image, x, y, (right - left) * scale, (top - bottom) * scale);
-  }
-
-  dense(context, view) {
-    return view.dense || context.canvas.width / this.box.clientWidth;
-  }
-
-  paintShapes(context) {
-    const { x, y, scale } = this.view;
-    const { width, height } = this.canvas;
-    const dense = this.dense(context, this.view);
-    const s = scale * dense;
-    const status = this.data.status;
-    context.save();
-    context.setTransform(s, 0, 0, -s, width / 2 - x * s, height / 2 + y * s);
-    const edges = [x - width / 2 / s, y - height / 2 / s, x + width / 2 / s, y + height / 2 / s];
-    const isHere = ({ bounds: [left, bottom, right, top] }, index) =>
-      this.listed[index] && index !== this.chosen &&
-      right > edges[0] && left < edges[2] && top > edges[1] && bottom < edges[3];
-    const here = this.shapes.flatMap((shape, index) => (isHere(shape, index) ? [index] : []));
-    const isMany = here.length > MANY;
-    const small = isMany ? 3 * SMALL : SMALL;
-    for (const index of here.reverse()) { // the first of the list on top
-      const { path, bounds: [left, bottom, right, top] } = this.shapes[index];
-      const colour = this.data.colours[status[index]];
-      if (Math.max(right - left, top - bottom) * scale < small) {
-        const edge = SMALL / scale;
-        context.fillStyle = colour;
-        context.fillRect((left + right - edge) / 2, (bottom + top - edge) / 2, edge, edge);
-      } else {
-        if (!isMany) this.stroke(context, path, "#fff8", 3.5 / scale);
-        this.stroke(context, path, colour, 2 / scale);
-      }
-    }
-    if (this.chosen >= 0) {
-      const { path } = this.shapes[this.chosen];
-      this.stroke(context, path, "#000", 6 / scale);
-      this.stroke(context, path, "#ff0", 3.5 / scale);
-      this.stroke(context, path, this.data.colours[status[this.chosen]], 1.8 / scale);
-    }
-    context.restore();
-  }
-
-  stroke(context, path, colour, width) {
-    context.strokeStyle = colour;
-    context.lineWidth = width;
-    context.stroke(path);
-  }
-
-  // --- what hands ask for ------------------------------------------------------------------------
-
-  swipe(share) {
-    this.cut = Math.min(Math.max(share, 0), 1);
-    this.onSwipe?.(this.cut);
-    this.draw();
   }
 
   // The smallest object at a place of the screen, or within a few pixels of it.
-  pick(px, py) {
-    const [x, y] = this.onPlane(px, py);
-    const reach = 6 / this.view.scale;
-    let found = -1;
-    let least = Infinity;
-    this.shapes.forEach(({ bounds: [left, bottom, right, top] }, index) => {
-      const size = (right - left) * (top - bottom);
-      const isHere = x > left - reach && x < right + reach && y > bottom - reach && y < top + reach;
-      if (isHere && this.listed[index] && size < least) [found, least] = [index, size];
+  pick(side, { x, y }) {
+    const around = [[x - 6, y - 6], [x + 6, y + 6]];
+    const found = side.queryRenderedFeatures(around, { layers: ["inside", "outlines", "dots"] });
+    const bySize = found.sort((a, b) => b.properties.zoom - a.properties.zoom);
+    if (bySize.length) this.onPick(bySize[0].properties.index);
+  }
+
+  // --- the line between the dates ----------------------------------------------------------------
+
+  swipe(share) {
+    this.cut = this.dates.length > 1 ? Math.min(Math.max(share, 0), 1) : 0;
+    const above = this.box.querySelector(".side.after");
+    above.style.clipPath = `inset(0 0 0 ${100 * this.cut}%)`;
+    const line = this.box.querySelector(".cut");
+    if (line) line.style.left = `${100 * this.cut}%`;
+    this.box.querySelector(".left").textContent = this.cut > 0 ? this.days("before") : "";
+    this.box.querySelector(".right").textContent = this.cut < 1 ? this.days("after") : "";
+    this.onSwipe?.(this.cut);
+  }
+
+  days(role) {
+    const days = new Set(this.pictures.filter((one) => one.role === role).map((one) => one.day));
+    return days.size ? `${role} ${[...days].sort().join(", ")}` : "";
+  }
+
+  dragTheCut() {
+    const line = this.box.querySelector(".cut");
+    line?.addEventListener("pointerdown", (event) => line.setPointerCapture(event.pointerId));
+    line?.addEventListener("pointermove", (event) => {
+      if (!line.hasPointerCapture(event.pointerId)) return;
+      const { left, width } = this.box.getBoundingClientRect();
+      this.swipe((event.clientX - left) / width);
     });
-    if (found >= 0) this.onPick(found);
   }
 }

@@ -55,9 +55,13 @@ class Plane:
         >>> Plane(10, 50).outlines(box)
         [[[[10, 0, 0, 20, -10, 0, 0, -20]]]]
         """
+        return [self.outline(shape) for shape in listed.geometry]
+
+    def outline(self, shape: shapely.Geometry) -> list[Any]:
+        """Return the polygons of one shape; see `outlines`."""
         return [
-            [[self._ring(ring.coords) for ring in (part.exterior, *part.interiors)] for part in one]
-            for one in map(_polygons, listed.geometry)
+            [self._ring(ring.coords) for ring in (part.exterior, *part.interiors)]
+            for part in _polygons(shape)
         ]
 
     def _ring(self, coordinates: Any) -> list[int]:

@@ -20,9 +20,9 @@
       if (!figure) continue;
       const day = (times[`date_${role}`][index] ?? "").slice(0, 10);
       const isNative = Boolean(chip?.[role]);
-      const picture = isNative ? imageOf(chip[role], `${role} ${day}`) : partOfMap(role, index);
+      const picture = isNative ? imageOf(chip[role], `${role} ${day}`) : partOf(picturesOf(role), squareOf(index));
       figure.firstElementChild.replaceChildren(picture, outlineOf(index, isNative ? chip : null));
-      const metres = isNative ? chip.metres : map.pictures.find((one) => one.role === role)?.metres;
+      const metres = isNative ? chip.metres : picturesOf(role)[0]?.metres;
       figure.lastElementChild.textContent = metres
         ? `${role} ${day}, pixels of ${metres} m${isNative ? "" : " (part of the map)"}`
         : `${role}: no picture`;
@@ -36,19 +36,12 @@
     return image;
   }
 
-  // A square around an object, for both the part of the map and the outline on it.
-  function squareOf(index) {
-    const [left, bottom, right, top] = map.shapes[index].bounds;
-    const edge = Math.max((right - left) * 1.7, (top - bottom) * 1.7, 480 / METRES_PER_DEGREE);
-    return { x: (left + right) / 2, y: (bottom + top) / 2, edge };
+  function picturesOf(role) {
+    return map.pictures.filter((picture) => picture.role === role);
   }
 
-  function partOfMap(role, index) {
-    const canvas = document.createElement("canvas");
-    canvas.width = canvas.height = 320;
-    const { x, y, edge } = squareOf(index);
-    map.paintDate(canvas.getContext("2d"), role, { x, y, scale: 320 / edge, dense: 1 }, [0, 320]);
-    return canvas;
+  function squareOf(index) {
+    return squareAround(map.shapes[index].bounds);
   }
 
   function outlineOf(index, chip) {
@@ -68,19 +61,10 @@
   }
 
   function pathOnMap(index) {
-    const { x, y, edge } = squareOf(index);
-    let text = "";
-    for (const ring of data.outlines[index].flat()) {
-      let [px, py] = [0, 0];
-      for (let i = 0; i < ring.length; i += 2) {
-        px += ring[i] * 1e-6 * map.narrow;
-        py += ring[i + 1] * 1e-6;
-        const place = [(px - x) / edge + 0.5, 0.5 - (py - y) / edge].map((n) => Math.round(n * 1000));
-        text += `${i ? "L" : "M"}${place.join(" ")}`;
-      }
-      text += "Z";
-    }
-    return text;
+    const { middle, width, height } = squareOf(index);
+    const thousandths = (share) => Math.round(1000 * (share + 0.5));
+    return pathOf(map.shapes[index].polygons, ([x, y]) =>
+      [(x - middle[0]) / width, (middle[1] - y) / height].map(thousandths));
   }
 
   // --- the facts of one ------------------------------------------------------------------------
@@ -147,7 +131,7 @@
       date_after: times.date_after[index],
       ...decision,
     };
-    return { type: "Feature", properties, geometry: geometryOf(data.outlines[index], data.plane) };
+    return { type: "Feature", properties, geometry: geometryOf(map.shapes[index].polygons, data.plane) };
   }
 
   element("download").addEventListener("click", () => {
@@ -186,8 +170,8 @@
   element("next").addEventListener("click", keys.n);
   element("previous").addEventListener("click", keys.p);
   element("outline").addEventListener("click", toggleOutline);
-  element("zoom-in").addEventListener("click", () => map.zoom(1.6));
-  element("zoom-out").addEventListener("click", () => map.zoom(1 / 1.6));
+  element("zoom-in").addEventListener("click", () => map.zoom(1));
+  element("zoom-out").addEventListener("click", () => map.zoom(-1));
   element("zoom-all").addEventListener("click", () => map.showAll());
 
   const swipe = element("swipe");

@@ -1,4 +1,8 @@
-"""The maps of a tile -> small pictures of both dates in longitude and latitude, and their gaps."""
+"""The maps of a tile -> small pictures of both dates in Web Mercator, and their gaps.
+
+A map of the web stretches a picture between its four corners in Mercator's projection: in degrees,
+the middle of a tile of 110 km would lie 250 m off.
+"""
 
 from __future__ import annotations
 
@@ -12,11 +16,13 @@ import numpy as np
 import rasterio
 import shapely
 from PIL import Image
+from pyproj import Transformer
 from rasterio.enums import Resampling
 from rasterio.features import rasterize
 from rasterio.transform import from_bounds
 from rasterio.warp import reproject, transform_bounds
 
+from lspipe.change.outlines import outlines_by_value
 from lspipe.errors import StoreError
 from lspipe.outputs.report.outlines import Bounds  # noqa: TC001  # dataclasses read it
 
@@ -54,8 +60,9 @@ class Picture:
     bounds: Bounds
     image: str
     """Address that holds the image itself (data:)."""
-    gaps: str | None
-    """The same of a mask, opaque where the tile was not observed; None = nothing, or not known."""
+    gaps: shapely.Geometry
+    """Where the tile was not observed, degrees, along the pixels of the picture; empty = nowhere,
+    or not known."""
     metres: int
     """Edge of a pixel."""
 
@@ -127,17 +134,61 @@ def _pictures(
             continue
         colours = maps["true_colour"].isel(time=index, y=part[0], x=part[1])
         factor = max(1, math.ceil(max(colours.sizes["y"], colours.sizes["x"]) / edge))
-        image, bounds = _turned(colours, factor)
+        image, frame = _turned(colours, factor)
         rows = None if gaps is None else gaps[_is_of(gaps, tile, role)].geometry
         yield Picture(
             tile,
             role,
             steps[index]["time"][:10],
-            bounds,
+            frame.bounds,
             data_uri(image, quality=80),
-            None if rows is None else _mask(rows, bounds, (image.shape[0], image.shape[1])),
+            shapely.MultiPolygon() if rows is None else gaps_on(frame, rows),
             round(factor * abs(float(colours.rio.resolution()[0]))),
         )
+
+
+@dataclass(frozen=True)
+class Frame:
+    """Where a picture lies: a grid in Web Mercator, turned so that its tile is in the middle."""
+
+    lon: float
+    """Of the middle, degrees: no date line is near."""
+    box: Bounds
+    """West, south, east, north, metres."""
+    shape: tuple[int, int]
+    """Rows and columns."""
+
+    @property
+    def crs(self) -> str:
+        """The projection: a sphere of 6378137 m, on latitudes of WGS 84 as they are."""
+        return _mercator(self.lon)
+
+    @property
+    def transform(self) -> Any:
+        """Pixel corners to metres."""
+        return from_bounds(*self.box, self.shape[1], self.shape[0])
+
+    @property
+    def bounds(self) -> Bounds:
+        """West, south, east, north, degrees; east may be beyond 180."""
+        west, south, east, north = self.in_degrees(np.reshape(self.box, (2, 2))).ravel()
+        return float(west), float(south), float(east), float(north)
+
+    def in_degrees(self, corners: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return metres (n, 2) as degrees, which go on where the date line is."""
+        there = Transformer.from_crs(self.crs, 4326, always_xy=True)
+        lon, lat = there.transform(*corners.T)
+        return np.column_stack([self.lon + (np.asarray(lon) - self.lon + 180) % 360 - 180, lat])
+
+
+def _mercator(lon: float) -> str:
+    """Return Web Mercator (EPSG:3857) with another meridian in its middle.
+
+    `nadgrids=@null` takes degrees of the ellipsoid for those of the sphere, as EPSG:3857 does.
+    """
+    return (
+        f"+proj=merc +a=6378137 +b=6378137 +lon_0={lon} +units=m +nadgrids=@null +no_defs +type=crs"
+    )
 
 
 def _part(quality: xr.DataArray) -> Part | None:
@@ -151,28 +202,47 @@ def _part(quality: xr.DataArray) -> Part | None:
     return rows, columns
 
 
-def _turned(colours: xr.DataArray, factor: int) -> tuple[NDArray[np.uint8], Bounds]:
-    """Return a picture (y, x, RGBA), `factor` times smaller, in degrees; transparent = no data."""
+def _turned(colours: xr.DataArray, factor: int) -> tuple[NDArray[np.uint8], Frame]:
+    """Return a picture (y, x, RGBA), `factor` times smaller, and where it lies; transparent = none.
+
+    As many rows as there were, and pixels that are square.
+    """
     small = shrunk(colours, factor)
     rows, columns = small.shape[1:]
     origin = colours.rio.transform(recalc=True) * rasterio.Affine.scale(factor)
     crs = colours.rio.crs
     box = rasterio.transform.array_bounds(rows, columns, origin)
-    west, south, east, north = transform_bounds(crs, 4326, *box)
-    east += 360 if east < west else 0
-    # As many rows as there were; columns so that a pixel stays about square on the ground.
-    narrow = math.cos(math.radians((south + north) / 2))
-    height = max(1, round(rows * (north - south) * 111_195 / (box[3] - box[1])))
-    width = max(1, round(height * (east - west) * narrow / (north - south)))
-    turned = np.zeros((4, height, width), np.uint8)
+    middle = Transformer.from_crs(crs, 4326, always_xy=True).transform(
+        (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
+    )
+    lon = round(middle[0], 3)
+    turned_box = transform_bounds(crs, _mercator(lon), *box)
+    step = (turned_box[3] - turned_box[1]) / rows
+    frame = Frame(lon, turned_box, (rows, max(1, round((turned_box[2] - turned_box[0]) / step))))
+    turned = np.zeros((4, *frame.shape), np.uint8)
     reproject(
-        small, turned, src_transform=origin, src_crs=crs, dst_crs="EPSG:4326",
-        dst_transform=from_bounds(west, south, east, north, width, height),
+        small, turned, src_transform=origin, src_crs=crs, dst_crs=frame.crs,
+        dst_transform=frame.transform,
         resampling=Resampling.nearest if factor == 1 else Resampling.bilinear,
     )  # fmt: skip
     turned[3] = np.where(turned[3] > 127, 255, 0)
     turned[:3] = lightened(turned[:3]) * (turned[3] > 0)
-    return np.ascontiguousarray(np.moveaxis(turned, 0, -1)), (west, south, east, north)
+    return np.ascontiguousarray(np.moveaxis(turned, 0, -1)), frame
+
+
+def gaps_on(frame: Frame, shapes: gpd.GeoSeries) -> shapely.Geometry:
+    """Return polygons as a picture shows them: degrees, along its pixels.
+
+    Args:
+        frame: of the picture.
+        shapes: EPSG:4326, what was not observed; cut at the date line.
+    """
+    here = [part for part in shapes.to_crs(frame.crs) if not part.is_empty]
+    if not here:
+        return shapely.MultiPolygon()
+    is_gap = rasterize(here, out_shape=frame.shape, transform=frame.transform, dtype="uint8")
+    outline = outlines_by_value(is_gap, frame.transform).get(1, shapely.MultiPolygon())
+    return shapely.transform(outline, frame.in_degrees)
 
 
 def shrunk(colours: xr.DataArray, factor: int) -> NDArray[np.uint8]:
@@ -209,23 +279,3 @@ def _sums(pixels: NDArray[Any], factor: int) -> NDArray[np.uint32]:
 
 def _is_of(gaps: gpd.GeoDataFrame, tile: str, role: str) -> Any:
     return (gaps["date"] == role) & ((gaps["tile"] == tile) | gaps["tile"].isna())
-
-
-def _mask(shapes: Any, bounds: Bounds, shape: tuple[int, int]) -> str | None:
-    """Return a mask of polygons in degrees as an image."""
-    found = [
-        shapely.transform(part, lambda corners: _beside(corners, bounds))
-        for part in shapely.get_parts(shapes.to_numpy())
-    ]
-    if not found:
-        return None
-    grid = from_bounds(*bounds, shape[1], shape[0])
-    is_gap = rasterize(found, out_shape=shape, transform=grid, default_value=255, dtype="uint8")
-    return data_uri(np.repeat(is_gap[..., None], 4, axis=2), quality=None)
-
-
-def _beside(corners: NDArray[np.float64], bounds: Bounds) -> NDArray[np.float64]:
-    """Move a part, which the date line has cut off, by a turn to where a picture lies."""
-    turn = 360 * round(((bounds[0] + bounds[2]) / 2 - float(corners[:, 0].mean())) / 360)
-    moved: NDArray[np.float64] = corners + np.array([turn, 0.0])
-    return moved

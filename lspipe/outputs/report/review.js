@@ -42,24 +42,6 @@ class Decisions {
   }
 }
 
-// The outline of an object in degrees; a ring that lies beyond 180 is turned back as a whole.
-function geometryOf(polygons, { lon, lat }) {
-  const ringOf = (steps) => {
-    let [x, y] = [0, 0];
-    const points = [];
-    for (let i = 0; i < steps.length; i += 2) {
-      x += steps[i];
-      y += steps[i + 1];
-      points.push([lon + x * 1e-6, lat + y * 1e-6]);
-    }
-    const middle = points.reduce((sum, point) => sum + point[0], 0) / points.length;
-    const turn = 360 * Math.round(middle / 360);
-    const rounded = points.map((point) => [point[0] - turn, point[1]].map((n) => Number(n.toFixed(6))));
-    return [...rounded, rounded[0]];
-  };
-  return { type: "MultiPolygon", coordinates: polygons.map((rings) => rings.map(ringOf)) };
-}
-
 function download(name, text) {
   const link = document.createElement("a");
   link.href = URL.createObjectURL(new Blob([text], { type: "application/geo+json" }));
