@@ -432,7 +432,7 @@ flags: {}                           # or {layers: [{name: roads, path: roads.gpk
 
 output:
   path: runs/villa-santa-lucia
-  # also geojson, kml, shapefile, stac, coolr, sheet
+  # also geojson, kml, shapefile, stac, coolr, sheet, pictures
   write: [geoparquet, gpkg, cog, qgis, report]
 
 cluster: {kind: local, workers: auto}

@@ -110,6 +110,7 @@ READERS: dict[str, Callable[[Path], int]] = {
     "qgis": _project,
     "stac": _collection,
     "coolr": _table,
+    "pictures": lambda path: len(list(path.glob("*.webp"))),
     "report": lambda path: len(columns_of(path)["id"]),
     "sheet": _pages,
 }
@@ -129,4 +130,6 @@ def counts_of(listed: gpd.GeoDataFrame) -> dict[str, int]:
     return dict.fromkeys(rows, len(listed)) | {
         # Seven maps of the tile and a mosaic of each; these with the list and the gaps.
         "cog": 14, "qgis": 10, "stac": 1, "coolr": new, "sheet": 1,
+        # All are in the report itself.
+        "pictures": 0,
     }  # fmt: skip

@@ -48,10 +48,12 @@ OUTPUTS = {
     "qgis": "lspipe.outputs.qgis:write",
     "stac": "lspipe.outputs.stac:write",
     "coolr": "lspipe.outputs.coolr:write",
+    "pictures": "lspipe.outputs.pictures:write",
     "report": "lspipe.outputs.report:write",
     "sheet": "lspipe.outputs.sheet:write",
 }
-"""Formats by name, in the order in which they are written: the project opens the others."""
+"""Formats by name, in the order in which they are written: the project opens the others, and the
+report finds `pictures`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,7 +72,8 @@ class OutputSpec(Spec):
     )
     """Formats: geoparquet, gpkg, geojson, kml, shapefile, coolr of the list; cog = maps and
     pictures in `layers`; qgis = a project, and stac = a collection, of what the others wrote;
-    report = a page for the browser; sheet = the first landslides on one page, PDF."""
+    report = a page for the browser; pictures = for that page, of the landslides after the first
+    600; sheet = the first landslides on one page, PDF."""
 
 
 class Run(Protocol):

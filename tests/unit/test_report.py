@@ -23,8 +23,9 @@ from PIL import Image
 from pyproj import Transformer
 
 import lspipe
+from lspipe import outputs
 from lspipe.cli import main
-from lspipe.outputs.report import CHIPS, ROWS, chips, page, rows
+from lspipe.outputs.report import INSIDE, ROWS, chips, page, rows
 from lspipe.outputs.report.charts import charts
 from lspipe.outputs.report.facts import grouped
 from lspipe.outputs.report.outlines import Plane
@@ -333,11 +334,34 @@ def test_evidence_and_flags_are_shown_where_the_list_has_them(run: Run) -> None:
 
 
 def test_a_page_holds_so_many_rows_and_the_data_all_objects(run: Run) -> None:
-    table = many(run, CHIPS + 5)
+    table = many(run, INSIDE + 5)
     shown = Page(page(with_list(run, table)))
     assert shown.ids == [f"o{i}" for i in range(ROWS)]
     assert len(shown.data["outlines"]) == len(table)
-    assert len(shown.data["chips"]) == CHIPS
+    assert len(shown.data["chips"]) == INSIDE
+
+
+def test_a_folder_has_the_pictures_that_the_page_has_no_room_for(run: Run, tmp_path: Path) -> None:
+    table = many(run, INSIDE + 2)
+    table.loc[len(table) - 1, "id"] = "../o"
+    crowded = with_list(run, table)
+    for name, file in (("pictures", "pictures"), ("report", "report.html")):
+        outputs.write(name, crowded, tmp_path / file)
+    shown = Page((tmp_path / "report.html").read_text("utf-8"))
+    assert "img-src data: 'self' file:;" in shown.source
+    known, unnamed = shown.data["far"]
+    assert unnamed is None
+    files = {role: tmp_path / known[role] for role in ("before", "after")}
+    assert {file.name for file in (tmp_path / "pictures").iterdir()} == {
+        file.name for file in files.values()
+    }
+    (chip,) = chips.chips_of(crowded, rows.listed(crowded).iloc[[INSIDE]])
+    assert chip is not None
+    assert known["outline"] == chips.as_json(chip)["outline"]
+    with Image.open(files["after"]) as image:
+        assert image.size == (known["edge"], known["edge"])
+        found = np.asarray(image.convert("RGBA")).astype(int)
+    assert np.abs(found - chip.pictures["after"])[..., :3].mean() < 5
 
 
 def test_outlines_are_the_same_after_the_way_through_whole_numbers(whole: Page, run: Run) -> None:
@@ -446,7 +470,8 @@ def test_gaps_are_those_of_the_list_of_gaps(run: Run) -> None:
     assert before.gaps.is_empty
     listed = run.unobserved.geometry.union_all()
     # Within half a pixel along its edge.
-    assert after.gaps.symmetric_difference(listed).area < 0.5e-4 * listed.length
+    gaps = shapely.union_all(shapely.get_parts(after.gaps))
+    assert gaps.symmetric_difference(listed).area < 0.5e-4 * listed.length
 
 
 def test_gaps_on_both_sides_of_the_date_line_are_on_one_picture() -> None:

@@ -33,20 +33,19 @@ from typing import TYPE_CHECKING, Any
 
 import jinja2
 
+from lspipe.machine.remote import beside
 from lspipe.outputs.colours import REASONS, STATUSES, as_hex
 from lspipe.outputs.report import charts, facts, rows
-from lspipe.outputs.report.chips import as_json, chips_of
+from lspipe.outputs.report.chips import FOLDER, INSIDE, Chip, as_json, chips_of, file_name
 from lspipe.outputs.report.outlines import Plane
 from lspipe.outputs.report.pictures import Picture, pictures_of
 
 if TYPE_CHECKING:
+    import geopandas as gpd
+
     from lspipe.outputs import Run
 
 FILE = "report.html"
-
-CHIPS = 600
-"""Objects, the first of the list, whose two pictures at full resolution are in the file: about 5 kB
-each. For others the page shows a part of the map."""
 
 ROWS = 100
 """Rows of the list on the page at a time."""
@@ -61,18 +60,20 @@ _MAPLIBRE = "maplibre/srcjs/maplibre-gl"
 
 def write(run: Run, path: Path) -> None:
     """Write the report of a run, finished or not; see the contract in `lspipe.outputs`."""
-    path.write_text(page(run), encoding="utf-8")
+    has_folder = (beside(path) / FOLDER).is_dir()
+    path.write_text(page(run, has_folder=has_folder), encoding="utf-8")
 
 
-def page(run: Run) -> str:
+def page(run: Run, *, has_folder: bool = False) -> str:
     """Return the report as HTML.
 
     Args:
         run: finished or not; without a list, the report shows what was computed so far.
+        has_folder: whether the pictures of objects after the first `INSIDE` lie beside it.
     """
     listed = rows.listed(run)
-    pictures = pictures_of(run)
-    plane = Plane.of([one.bounds for one in pictures], listed)
+    grounds = pictures_of(run)
+    plane = Plane.of([one.bounds for one in grounds], listed)
     columns = rows.columns(listed, is_two_date=run.is_two_date)
     shown = [column for column in columns if column.is_shown]
     data = {
@@ -82,8 +83,9 @@ def page(run: Run) -> str:
         "times": rows.times(listed),
         "outlines": plane.outlines(listed),
         "plane": {"lon": plane.lon, "lat": plane.lat},
-        "pictures": [_as_json(one, plane) for one in pictures],
-        "chips": [chip and as_json(chip) for chip in chips_of(run, listed.head(CHIPS))],
+        "pictures": [_as_json(one, plane) for one in grounds],
+        "chips": [chip and as_json(chip) for chip in chips_of(run, listed.head(INSIDE))],
+        "far": _far(run, listed) if has_folder else [],
         "colours": {status: as_hex(colour) for status, colour in STATUSES.items()},
         "dates": ["before", "after"] if run.is_two_date else ["after"],
         "rows": ROWS,
@@ -105,10 +107,25 @@ def page(run: Run) -> str:
         library=library,
         script=scripts,
         style=style,
+        image_sources="data: 'self' file:" if has_folder else "data:",
         script_hash=f"{_hash(library)} {_hash(scripts)}",
         style_hash=_hash(style),
     )
     return text
+
+
+def _far(run: Run, listed: gpd.GeoDataFrame) -> list[dict[str, Any] | None]:
+    """Return what the page needs of the objects after the first `INSIDE`, beside their files."""
+    rest = listed.iloc[INSIDE:]
+    roles = ("before", "after") if run.is_two_date else ("after",)
+
+    def one(name: str, chip: Chip | None) -> dict[str, Any] | None:
+        files = {role: file_name(name, role) for role in roles}
+        if chip is None or None in files.values():
+            return None
+        return as_json(chip) | {role: f"{FOLDER}/{file}" for role, file in files.items()}
+
+    return list(map(one, rest["id"], chips_of(run, rest, are_seen=False)))
 
 
 def _as_json(picture: Picture, plane: Plane) -> dict[str, Any]:

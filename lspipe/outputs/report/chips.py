@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,13 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from lspipe.outputs import Run
+
+INSIDE = 600
+"""Objects, the first of the list, whose two pictures are in the report's file: about 5 kB each. For
+others the page shows those in `FOLDER`, or a part of the map."""
+
+FOLDER = "pictures"
+"""Beside the report, with the pictures of the others; `lspipe.outputs.pictures` writes it."""
 
 SMALLEST, LARGEST = 48, 160
 """Edge of a chip, pixels; a larger object is shown with every second, third ... pixel."""
@@ -46,15 +54,24 @@ class Chip:
     """The pictures of one object."""
 
     pictures: Mapping[str, NDArray[np.uint8]]
-    """(y, x, RGBA) of each date, `before` and `after`; transparent where there is no data."""
+    """(y, x, RGBA) of each date, `before` and `after`; transparent where there is no data. Empty
+    where only its outline was asked for."""
+    edge: int
+    """Of its pictures, pixels."""
     metres: int
     """Edge of a pixel."""
     rings: list[NDArray[np.float64]]
     """The outline: corners (n, 2) of each ring, column and row in pixels of the chip."""
 
 
-def chips_of(run: Run, objects: gpd.GeoDataFrame) -> list[Chip | None]:
-    """Return the chips of objects, in their order; None where their tile has no pictures."""
+def chips_of(run: Run, objects: gpd.GeoDataFrame, *, are_seen: bool = True) -> list[Chip | None]:
+    """Return the chips of objects, in their order; None where their tile has no pictures.
+
+    Args:
+        run: an open run.
+        objects: rows of its list.
+        are_seen: whether pixels are read; without, only outlines and sizes are known.
+    """
     objects = objects.reset_index(drop=True)
     found: list[Chip | None] = [None] * len(objects)
     for tile, rows in objects.groupby("tile", sort=True):
@@ -65,20 +82,33 @@ def chips_of(run: Run, objects: gpd.GeoDataFrame) -> list[Chip | None]:
         windows = [window_of(shape) for shape in shapes]
         cut = {
             role: _cut(maps["true_colour"].isel(time=index), windows)
-            for role, index in steps_of(run, str(tile)).items()
+            for role, index in (steps_of(run, str(tile)).items() if are_seen else ())
         }
         for number, place in enumerate(rows.index):
             window = windows[number]
             pictures = {role: some[number] for role, some in cut.items()}
-            found[place] = Chip(pictures, 10 * window.step, list(rings_of(shapes[number], window)))
+            rings = list(rings_of(shapes[number], window))
+            edge = -(-window.edge // window.step)
+            found[place] = Chip(pictures, edge, 10 * window.step, rings)
     return found
 
 
 def as_json(chip: Chip) -> dict[str, Any]:
     """Return a chip for the page: pictures as data: addresses, the outline as path of an SVG."""
     pictures = {role: data_uri(pixels, quality=85) for role, pixels in chip.pictures.items()}
-    edge = next(iter(chip.pictures.values())).shape[0]
-    return pictures | {"edge": edge, "metres": chip.metres, "outline": path_of(chip.rings)}
+    return pictures | {"edge": chip.edge, "metres": chip.metres, "outline": path_of(chip.rings)}
+
+
+def file_name(name: str, role: str) -> str | None:
+    """Return the file of an object's picture in `FOLDER`; None for an id that is no plain name.
+
+    >>> file_name("18GYS_20220209_new_712220_5192660", "after")
+    '18GYS_20220209_new_712220_5192660_after.webp'
+    >>> file_name("../a", "after") is None
+    True
+    """
+    is_plain = re.fullmatch(r"\w[\w-]*", name, re.ASCII) is not None
+    return f"{name}_{role}.webp" if is_plain else None
 
 
 def to_pixels(objects: gpd.GeoDataFrame, maps: xr.Dataset) -> list[Any]:

@@ -14,7 +14,7 @@
   // --- the two pictures ------------------------------------------------------------------------
 
   function showChips(index) {
-    const chip = data.chips[index];
+    const chip = data.chips[index] ?? data.far[index - data.chips.length];
     for (const role of ["before", "after"]) {
       const figure = element(`chip-${role}`);
       if (!figure) continue;

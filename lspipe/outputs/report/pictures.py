@@ -19,10 +19,10 @@ from PIL import Image
 from pyproj import Transformer
 from rasterio.enums import Resampling
 from rasterio.features import rasterize
+from rasterio.features import shapes as traced
 from rasterio.transform import from_bounds
 from rasterio.warp import reproject, transform_bounds
 
-from lspipe.change.outlines import outlines_by_value
 from lspipe.errors import StoreError
 from lspipe.outputs.report.outlines import Bounds  # noqa: TC001  # dataclasses read it
 
@@ -94,12 +94,16 @@ def lightened(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return table[pixels]
 
 
-def data_uri(pixels: NDArray[np.uint8], *, quality: int | None) -> str:
-    """Return an image (y, x, band) as an address that holds it; quality None = exact."""
+def webp(pixels: NDArray[np.uint8], *, quality: int) -> bytes:
+    """Return an image (y, x, band) as a file."""
     buffer = io.BytesIO()
-    options: dict[str, Any] = {"lossless": True} if quality is None else {"quality": quality}
-    Image.fromarray(pixels).save(buffer, "WEBP", method=3, **options)
-    return "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode()
+    Image.fromarray(pixels).save(buffer, "WEBP", method=3, quality=quality)
+    return buffer.getvalue()
+
+
+def data_uri(pixels: NDArray[np.uint8], *, quality: int) -> str:
+    """Return an image (y, x, band) as an address that holds it."""
+    return "data:image/webp;base64," + base64.b64encode(webp(pixels, quality=quality)).decode()
 
 
 def opened(run: Run, tile: str) -> xr.Dataset | None:
@@ -241,7 +245,9 @@ def gaps_on(frame: Frame, shapes: gpd.GeoSeries) -> shapely.Geometry:
     if not here:
         return shapely.MultiPolygon()
     is_gap = rasterize(here, out_shape=frame.shape, transform=frame.transform, dtype="uint8")
-    outline = outlines_by_value(is_gap, frame.transform).get(1, shapely.MultiPolygon())
+    found = traced(is_gap, mask=is_gap > 0, connectivity=4, transform=frame.transform)
+    rings = [part["coordinates"] for part, _ in found]
+    outline = shapely.MultiPolygon([(outer, holes) for outer, *holes in rings])
     return shapely.transform(outline, frame.in_degrees)
 
 
