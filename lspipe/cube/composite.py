@@ -33,10 +33,7 @@ def median(scenes: Sequence[Scene]) -> Scene:
         return da.map_blocks(kernel, *layers, *quality, count=count, dtype=dtype)
 
     return Scene(
-        bands=tuple(
-            over(layers, _median_values, np.int16)
-            for layers in zip(*(scene.bands for scene in scenes), strict=True)
-        ),
+        bands=over([scene.bands for scene in scenes], _median_values, np.int16),
         quality=over(quality, _first_clear, np.uint8),
         scl=over([scene.scl for scene in scenes], _first_clear, np.uint8),
         acquired=over([scene.acquired for scene in scenes], _median_days, np.uint16),
@@ -79,12 +76,17 @@ def _pick(values: NDArray[Any], index: NDArray[np.intp]) -> NDArray[Any]:
 
 
 def _median_values(*arrays: NDArray[Any], count: int) -> NDArray[np.int16]:
+    """Return the medians (band, y, x) of `count` arrays of bands, by as many of quality (y, x)."""
     clear = np.stack(arrays[count:]) == 0
-    values, seen = _sorted_clear(np.stack(arrays[:count]), clear)
-    low = _pick(values, np.maximum(seen - 1, 0) // 2)
-    high = _pick(values, seen // 2)
-    median = np.rint((low.astype(np.float32) + high) / 2).astype(np.int16)
-    return np.where(seen == 0, arrays[0], median)
+    found = np.empty(arrays[0].shape, np.int16)
+    for band, layer in enumerate(found):  # band by band: what is sorted takes memory
+        layers = np.stack([one[band] for one in arrays[:count]])
+        values, seen = _sorted_clear(layers, clear)
+        low = _pick(values, np.maximum(seen - 1, 0) // 2)
+        high = _pick(values, seen // 2)
+        median = np.rint((low.astype(np.float32) + high) / 2).astype(np.int16)
+        layer[:] = np.where(seen == 0, layers[0], median)
+    return found
 
 
 def _median_days(*arrays: NDArray[Any], count: int) -> NDArray[np.uint16]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from datetime import UTC
 from typing import TYPE_CHECKING
 
-import dask.array as da
 import numpy as np
 import xarray as xr
 from odc.geo.xr import xr_coords
@@ -70,7 +69,7 @@ def open_cube(
     time = np.datetime64(step.time.astimezone(UTC).replace(tzinfo=None), "ns")
     cube = xr.Dataset(
         {
-            "reflectance": (("band", "y", "x"), da.stack(opened.bands).rechunk({0: -1})),
+            "reflectance": (("band", "y", "x"), opened.bands),
             "quality": (("y", "x"), opened.quality),
             "scl": (("y", "x"), opened.scl),
             "acquired": (("y", "x"), opened.acquired),

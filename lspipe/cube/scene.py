@@ -21,7 +21,7 @@ from lspipe.errors import UsageError
 from lspipe.schema import Quality
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     import pystac
     from numpy.typing import NDArray
@@ -41,8 +41,8 @@ _FAILED = np.uint8(Quality.NODATA | Quality.READ_ERROR)
 class Scene:
     """The lazy arrays of one item, one acquisition or one composite; spatial chunks are equal."""
 
-    bands: tuple[da.Array, ...]
-    """int16 (y, x) each, reflectance x 1e4, -32768 = no data."""
+    bands: da.Array
+    """int16 (band, y, x), all bands in a chunk, reflectance x 1e4, -32768 = no data."""
     quality: da.Array
     """uint8 (y, x), bits of `schema.Quality`."""
     scl: da.Array
@@ -83,21 +83,17 @@ class SceneOpener:
             classes = self._load(item, ("SCL",), "nearest")[0]
         else:
             classes = da.zeros(tuple(self.geobox.shape), dtype=np.uint16, chunks=self.chunks)
-        layers = [
-            layer.map_blocks(number_bits, dtype=np.uint8)
-            for band, layer in zip(self.bands, numbers, strict=True)
-            if band in self.required
-        ]
-        layers.append(classes.map_blocks(class_bits, classes=self.spec.mask.scl, dtype=np.uint8))
-        quality = reduce(da.bitwise_or, layers)
+        decided = tuple(self.radiometry[item.id, keys[band]] for band in self.bands)
+        needed = [place for place, band in enumerate(self.bands) if band in self.required]
+        quality = da.map_blocks(
+            _quality, numbers, classes, needed=needed, masked=self.spec.mask.scl,
+            dtype=np.uint8, drop_axis=0,
+        )  # fmt: skip
         return Scene(
-            bands=tuple(
-                layer.map_blocks(_reflectance, self.radiometry[item.id, keys[band]], dtype=np.int16)
-                for band, layer in zip(self.bands, numbers, strict=True)
-            ),
+            bands=numbers.map_blocks(_reflectance, decided, dtype=np.int16),
             quality=quality,
             scl=classes.map_blocks(_scl, dtype=np.uint8),
-            acquired=da.where(quality & NODATA, np.uint16(0), np.uint16(days)),
+            acquired=quality.map_blocks(_days, days, dtype=np.uint16),
         )
 
     def _load(self, item: pystac.Item, bands: tuple[str, ...], resampling: str) -> da.Array:
@@ -186,19 +182,38 @@ def _mosaic(first: Scene, second: Scene) -> Scene:
     """Put the second scene where the first has no data and the second does."""
     gap = first_seen(first.quality, second.quality)
     return Scene(
-        bands=tuple(
-            da.where(gap, there, here)
-            for here, there in zip(first.bands, second.bands, strict=True)
-        ),
+        bands=da.where(gap, second.bands, first.bands),
         quality=da.where(gap, second.quality, first.quality),
         scl=da.where(gap, second.scl, first.scl),
         acquired=da.where(gap, second.acquired, first.acquired),
     )
 
 
-def _reflectance(dn: NDArray[np.uint16], radiometry: Radiometry) -> NDArray[np.int16]:
-    return preprocess.to_reflectance(np.where(dn == loaders.READ_FAILED, 0, dn), radiometry)
+def _quality(
+    numbers: NDArray[np.uint16],
+    classes: NDArray[np.uint16],
+    *,
+    needed: Sequence[int],
+    masked: tuple[str, ...],
+) -> NDArray[np.uint8]:
+    """Return the quality bits of a block: of the bands that must have data, and of its classes."""
+    bits = class_bits(classes, masked)
+    for place in needed:
+        bits |= number_bits(numbers[place])
+    return bits
+
+
+def _reflectance(numbers: NDArray[np.uint16], decided: Sequence[Radiometry]) -> NDArray[np.int16]:
+    """Return int16 (band, y, x), each band by its own radiometry."""
+    found = np.empty(numbers.shape, np.int16)
+    for layer, dn, radiometry in zip(found, numbers, decided, strict=True):
+        layer[:] = preprocess.to_reflectance(np.where(dn == loaders.READ_FAILED, 0, dn), radiometry)
+    return found
 
 
 def _scl(scl: NDArray[np.uint16]) -> NDArray[np.uint8]:
     return np.where(scl == loaders.READ_FAILED, 0, scl).astype(np.uint8)
+
+
+def _days(quality: NDArray[np.uint8], days: int) -> NDArray[np.uint16]:
+    return np.where(quality & NODATA, np.uint16(0), np.uint16(days))

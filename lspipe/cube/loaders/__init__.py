@@ -4,7 +4,7 @@ A loader is a function like `Loader`, in a file of its own, listed in `LOADERS`.
 and does nothing about reflectance, clouds or composites. All loaders give the same pixels
 (tests/unit/test_loaders.py runs the same tests over every name in the table):
 
-    dims        (band, y, x), dask-backed, one chunk per band; nothing is read when it is opened
+    dims        (band, y, x), dask-backed, all bands in a chunk; nothing is read when it is opened
     dtype       uint16 digital numbers as Sentinel-2 has them, 0 = no data; what the file declares
                 is read rightly or refused (`declared.py`)
     grid        the tile's own: an item in another CRS is refused, because a warp depends on chunks

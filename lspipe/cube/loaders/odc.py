@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import odc.stac
 import pystac
-from dask.base import tokenize
 from odc.loader import RioDriver, RioReader
 
 from lspipe.cube.loaders.source import (
     Source,
+    in_blocks,
     on_grid,
     plain_item,
     read_numbers,
     sources_of,
+    threads_of,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
+    import numpy as np
     import xarray as xr
     from numpy.typing import NDArray
     from odc.geo.geobox import GeoBox
@@ -41,24 +43,32 @@ def load(
 ) -> xr.DataArray:
     """Open some assets of one item with odc-stac; see `lspipe.cube.loaders.Loader`."""
     sources = sources_of(item, assets, geobox, on_read_error)
-    sizes = (chunk, chunk) if isinstance(chunk, int) else chunk
-    # odc-stac makes regular chunks only; rechunking gives the others, and each is read once.
-    edges = [size if isinstance(size, int) else size[0] for size in sizes]
+    read = partial(_read, sources=sources, resampling=dict(resampling))
+    return on_grid(in_blocks(read, len(sources), geobox, chunk), tuple(sources), geobox)
+
+
+_: Loader = load
+
+
+def _read(
+    grid: GeoBox, *, sources: Mapping[str, Source], resampling: Mapping[str, str]
+) -> NDArray[np.uint16]:
+    """Read all bands on a part of the grid: uint16 (band, y, x)."""
     opened = odc.stac.load(
-        [pystac.Item.from_dict(plain_item(sources, geobox))],
+        [pystac.Item.from_dict(plain_item(sources, grid))],
         bands=list(sources),
-        geobox=geobox,
-        chunks={"y": edges[0], "x": edges[1]},
-        resampling=dict(resampling),
+        geobox=grid,
+        # One piece: without chunks, odc-stac cuts at 2048 px, and blocks of a file at the cut would
+        # be read twice.
+        chunks={"y": grid.shape[0], "x": grid.shape[1]},
+        resampling=resampling,
         dtype="uint16",
         nodata=0,
         driver=_Driver(sources),
     )
-    data = opened.isel(time=0).to_dataarray("band").data.rechunk({0: 1, 1: sizes[0], 2: sizes[1]})
-    return on_grid(data, tuple(sources), geobox)
-
-
-_: Loader = load
+    layers = opened.isel(time=0).to_dataarray("band").data
+    found: NDArray[np.uint16] = layers.compute(**threads_of(sources))
+    return found
 
 
 class _Driver(RioDriver):  # type: ignore[misc]  # odc ships types that mypy does not follow
@@ -69,15 +79,7 @@ class _Driver(RioDriver):  # type: ignore[misc]  # odc ships types that mypy doe
         self._sources = {source.href: source for source in sources.values()}
 
     def capture_env(self) -> dict[str, Any]:
-        # odc-stac names its tasks after sources, grid and this dict. Without the token, two loads
-        # that differ in the item's id or in `on_read_error` would share tasks.
-        return {"token": tokenize(self._sources)}
-
-    @contextmanager
-    def restore_env(self, env: dict[str, Any], load_state: Any) -> Iterator[Any]:
-        del env  # `read` sets GDAL
-        with super().restore_env({}, load_state) as context:
-            yield context
+        return {}  # `read` sets GDAL
 
     def open(self, src: RasterSource, ctx: Any) -> RioReader:
         return _Reader(src, ctx, self._sources[src.uri])

@@ -12,9 +12,11 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import dask.array as da
 import numpy as np
 import rasterio
 import xarray as xr
+from dask.base import tokenize
 from odc.geo.xr import xr_coords
 from rasterio._err import CPLE_BaseError
 from rasterio.errors import RasterioError
@@ -34,13 +36,12 @@ from lspipe.machine.remote import gdal_settings
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    import dask.array as da
     import pystac
     from numpy.typing import NDArray
     from odc.geo.geobox import GeoBox
 
     from lspipe.catalogs import Catalog
-    from lspipe.cube.loaders import OnReadError
+    from lspipe.cube.loaders import Chunk, OnReadError
     from lspipe.schema import Part
 
 GDAL_SETTINGS = {
@@ -245,6 +246,48 @@ def _advice(reason: str, *, is_remote: bool) -> str:
     if is_remote and not any(code in reason for code in ("code: 404", "NoSuchKey")):
         return f"run again when the server answers, as what is done is kept, {otherwise}"
     return f"restore the file, {otherwise}"
+
+
+def in_blocks(
+    read: Callable[[GeoBox], NDArray[np.uint16]], bands: int, geobox: GeoBox, chunk: Chunk
+) -> da.Array:
+    """Return uint16 (band, y, x), lazy: one task reads all bands of a chunk.
+
+    Args:
+        read: reads all bands on a part of the grid.
+        bands: how many.
+        geobox: the grid.
+        chunk: chunk edge, or chunk sizes along y and x, pixels.
+    """
+    y, x = da.core.normalize_chunks(chunk, shape=tuple(geobox.shape))
+    blocks: da.Array = da.map_blocks(
+        _block,
+        name=f"read-{tokenize(read, geobox, y, x)}",
+        chunks=((bands,), y, x),
+        dtype=np.uint16,
+        meta=np.empty((0, 0, 0), np.uint16),
+        read=read,
+        geobox=geobox,
+    )
+    return blocks
+
+
+def _block(
+    *, read: Callable[[GeoBox], NDArray[np.uint16]], geobox: GeoBox, block_info: Any = None
+) -> NDArray[np.uint16]:
+    rows, columns = (slice(*ends) for ends in block_info[None]["array-location"][1:])
+    return read(geobox[rows, columns])
+
+
+MOST_AT_ONCE = 8
+"""Bands of a block that are read at the same time over a network."""
+
+
+def threads_of(sources: Mapping[str, Source]) -> dict[str, Any]:
+    """Return how dask reads several bands: together over a network, where most is waiting."""
+    if any(_gdal_path(source.href) for source in sources.values()):
+        return {"scheduler": "threads", "num_workers": min(len(sources), MOST_AT_ONCE)}
+    return {"scheduler": "synchronous"}
 
 
 def on_grid(data: da.Array, bands: tuple[str, ...], geobox: GeoBox) -> xr.DataArray:

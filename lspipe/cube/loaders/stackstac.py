@@ -50,7 +50,7 @@ def load(
         _stack(band, source, geobox, chunk=chunk, resampling=resampling.get(band, "nearest"))
         for band, source in sources.items()
     ]
-    return on_grid(da.concatenate(layers), tuple(sources), geobox)
+    return on_grid(da.concatenate(layers).rechunk({0: -1}), tuple(sources), geobox)
 
 
 _: Loader = load
