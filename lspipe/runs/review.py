@@ -33,6 +33,7 @@ from lspipe.machine import remote
 from lspipe.outputs import geoparquet
 from lspipe.runs import edits, store
 from lspipe.runs.opened import Run
+from lspipe.runs.publish import publish
 from lspipe.schema import check_inventory
 
 if TYPE_CHECKING:
@@ -387,6 +388,8 @@ def _show(
         ]
     else:
         more = edits.rewrite(files, current, taken.found)
+        if files and "stac" in content["outputs"]:  # it holds checksums of the lists
+            publish(current, ("stac",))
     return replace(taken, notes=(*taken.notes, *more))
 
 

@@ -37,7 +37,7 @@ from lspipe.outputs.colours import STATES
 from lspipe.outputs.coolr import COLUMNS
 from lspipe.outputs.layers import OUTSIDE, PICTURE, QUALITY, _unseen, layers_of
 from lspipe.outputs.mosaic import write_mosaic
-from lspipe.runs import pipeline, store
+from lspipe.runs import pipeline, review, store
 from lspipe.runs.export import export
 from lspipe.runs.opened import Run, open_run
 from lspipe.runs.prepare import prepare
@@ -386,6 +386,22 @@ def test_a_run_is_a_valid_stac_collection_of_what_it_wrote(run: Path, tmp_path: 
     scenes = {scene["id"] for scene in store.read_json(copy / "items.json")["features"]}
     assert {link.href.partition("#")[2] for link in origins} == {*scenes, "model"}
     assert str(tmp_path) not in (copy / "stac" / "world_18GYS.json").read_text()
+
+
+def test_checksums_of_the_collection_are_those_of_the_lists_after_a_review(
+    run: Path, tmp_path: Path
+) -> None:
+    copy = shutil.copytree(run, tmp_path / "run")
+    export(copy, to=("stac",))
+    before = (copy / "inventory.parquet").read_bytes()
+    sampled = open_run(copy).inventory.head(1)[["id", "geometry"]].assign(reviewed="true")
+    sampled.to_file(tmp_path / "decisions.geojson")
+    review.review(copy, tmp_path / "decisions.geojson")
+    assert (copy / "inventory.parquet").read_bytes() != before
+    collection = pystac.Collection.from_file(str(copy / "stac" / "collection.json"))
+    for asset in collection.assets.values():
+        digest = hashlib.sha256(Path(asset.get_absolute_href()).read_bytes()).hexdigest()
+        assert asset.extra_fields["file:checksum"] == f"1220{digest}"
 
 
 def test_fields_of_extensions_are_what_their_extensions_ask_for(run: Path, tmp_path: Path) -> None:
