@@ -52,7 +52,26 @@ class BurnScore(nn.Module):
         return ((1 - burn_ratio) / 2).clamp(0, 1)
 
 
-Model = type[BareSoil] | type[BurnScore]
+class Loss(nn.Module):
+    """What NDVI lost between two dates, averaged over 3 x 3 pixels: a model of pairs."""
+
+    bands: ClassVar = ("before:B04", "after:B04", "before:B08", "B08")
+
+    def __init__(self, in_channels: int) -> None:
+        super().__init__()
+        if in_channels != len(self.bands):
+            raise ValueError(f"found {in_channels} channels: expected {', '.join(self.bands)}")
+
+    def forward(self, reflectance: torch.Tensor) -> torch.Tensor:
+        """Turn (N, 4, w, w) surface reflectance into (N, 1, w, w) scores, 0..1."""
+        red_before, red_after, near_before, near_after = reflectance.clamp(min=0).split(1, dim=1)
+        before = (near_before - red_before) / (near_before + red_before).clamp(min=1e-3)
+        after = (near_after - red_after) / (near_after + red_after).clamp(min=1e-3)
+        loss = nn.functional.avg_pool2d(before - after, 3, 1, 1, count_include_pad=False)
+        return torch.sigmoid(20 * (loss - 0.35))
+
+
+Model = type[BareSoil] | type[BurnScore] | type[Loss]
 
 
 def write_item(path: Path, model: Model = BareSoil, *, window: int = 64) -> Path:

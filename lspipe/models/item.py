@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
-from lspipe.schema import CHANNELS, source_of, split_channel
+from lspipe.schema import CHANNELS, is_pair, source_of, split_channel
 from lspipe.spec import Named, Spec
 
 if TYPE_CHECKING:
@@ -157,7 +157,7 @@ class ModelItem:
     @property
     def is_pair(self) -> bool:
         """Whether it sees two dates at once: a channel names its date ("before:B04")."""
-        return any(split_channel(band)[0] for band in self.bands)
+        return is_pair(self.bands)
 
     def channels_from(self, source: Source) -> tuple[str, ...]:
         """Return the channels that are read from a source, with their dates, in order."""

@@ -32,7 +32,7 @@ from lspipe.models.item import (
 )
 from lspipe.models.section import REQUIRED, Section, is_finite, nearest, short
 from lspipe.models.statistics import Statistics
-from lspipe.schema import OPTICAL_BANDS
+from lspipe.schema import DATES, OPTICAL_BANDS
 
 STATISTICS_KEY = "lspipe:statistics"
 
@@ -108,7 +108,14 @@ def read_item(path: str | Path) -> ModelItem:
 
 
 def canonical_band(name: str) -> str:
-    """The canonical name of a Sentinel-2 band ("b2" -> "B02"); other names stay as they are."""
+    """The canonical name of a Sentinel-2 band; other names stay as they are.
+
+    >>> canonical_band("b2"), canonical_band("before:b8a"), canonical_band("slope")
+    ('B02', 'before:B8A', 'slope')
+    """
+    date, colon, rest = name.rpartition(":")
+    if colon and date in DATES:
+        return f"{date}:{canonical_band(rest)}"
     match = re.fullmatch(r"[Bb](\d{1,2})", name)
     wanted = f"B{int(match[1]):02d}" if match else name.upper()
     return wanted if wanted in OPTICAL_BANDS else name

@@ -24,7 +24,7 @@ import numpy as np
 
 from lspipe.models.recipes import DN_PER_REFLECTANCE, level_of, other_level
 from lspipe.models.statistics import PERCENTILES
-from lspipe.schema import OPTICAL_BANDS
+from lspipe.schema import source_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -170,7 +170,7 @@ def _quantiles(statistics: Statistics) -> Quantiles:
 
 def _factor_or_offset(known: Quantiles, seen: Quantiles, item: ModelItem) -> str:
     """Report a wrong factor or offset; "" where there is none."""
-    optical = [i for i, band in enumerate(item.bands) if band in OPTICAL_BANDS]
+    optical = [i for i, band in enumerate(item.bands) if source_of(band) == "scenes"]
     if not optical:
         return ""
     # At an end of the clip, the value may be anywhere beyond.
@@ -256,7 +256,7 @@ def _exchanged(known: Quantiles, seen: Quantiles, item: ModelItem) -> list[tuple
     before = _distances(known, seen)
     gains: dict[tuple[int, int], float] = {}
     for i, j in combinations(range(len(item.bands)), 2):
-        if (item.bands[i] in OPTICAL_BANDS) != (item.bands[j] in OPTICAL_BANDS):
+        if source_of(item.bands[i]) != source_of(item.bands[j]):
             continue
         pair = [i, j]
         for put_back in _put_back(seen, pair, item.scaling):

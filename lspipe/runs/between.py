@@ -21,6 +21,7 @@ from lspipe.runs import pipeline, store
 from lspipe.runs.events import ignore
 from lspipe.runs.plan import make, settled
 from lspipe.runs.prepare import Prepared, opened
+from lspipe.schema import is_pair
 from lspipe.search.acquisitions import Tile, freeze, thaw
 from lspipe.search.dates import DatesSpec
 from lspipe.spec import read as read_spec
@@ -137,6 +138,11 @@ def _common(before: _Side, after: _Side) -> list[str]:
         {key: side.record["detection_inputs"][key] for key in MUST_AGREE}
         for side in (before, after)
     )
+    if is_pair(early["model"]["bands"]):
+        raise UsageError(
+            f"{where} cannot be compared: their maps are comparisons of two dates already, as "
+            "their model sees both at once; plan one workflow with the two dates instead"
+        )
     differ = store.differences(early, late)
     if differ:
         raise UsageError(

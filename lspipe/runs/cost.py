@@ -167,7 +167,7 @@ def work(plan: Plan, *settings: Setting) -> list[tuple[int, int]]:
         mask = None if tile.area is None else tile.area.known().rough()
         for one in passes:
             per_date = sum(windows_in(tile, block, one, mask) for block in tile.blocks)
-            counts[one] += per_date * len(tile.steps)
+            counts[one] += per_date * len(tile.judged)
     return [_summed(setting, counts) for setting in settings]
 
 
@@ -210,11 +210,14 @@ def windows_in(tile: TilePlan, block: Block, one: _Pass, mask: RoughMask | None)
 
 
 def _bytes_to_read(tile: TilePlan) -> int:
-    """Blocks with halos, uint16 per band and uint8 for the scene classes, once per scene."""
+    """Blocks with halos, uint16 per band and uint8 for the scene classes, once per scene.
+
+    A pair model reads the date before twice: for its pictures, and beside the date after.
+    """
     pixels = sum(outer_pixels(block) for block in tile.blocks)
     full = int(np.prod(tile.tile.geobox.shape))
-    scenes = sum(len(step.items) for step in tile.steps)
-    return min(pixels, full) * (2 * len(tile.bands) + 1) * scenes
+    read = (each for step in tile.steps for each in tile.bands_read(step))
+    return min(pixels, full) * sum((2 * bands + 1) * len(step.items) for step, bands in read)
 
 
 def _layer_pixels(plan: Plan) -> int:

@@ -13,7 +13,7 @@ import dask
 import numpy as np
 
 from lspipe import catalogs, preprocess
-from lspipe.cube.opening import open_cube
+from lspipe.cube.pairs import OTHER_QUALITY, is_baseline, open_dates
 from lspipe.cube.recorded import recorded_radiometry, recorded_steps
 from lspipe.cube.spec import CubeSpec
 from lspipe.errors import ModelError, SamplesError, StoreError
@@ -23,7 +23,7 @@ from lspipe.models.item import SHIPPED_PREFIX, ModelItem
 from lspipe.models.mlm import read_item
 from lspipe.models.recipes import check_item
 from lspipe.runs import store
-from lspipe.schema import grown, relative
+from lspipe.schema import BEFORE, bands_on, grown, is_pair, relative, source_of
 from lspipe.search.acquisitions import thaw
 from lspipe.search.areas import read_area
 from lspipe.search.on_grid import AreaOnGrid
@@ -158,7 +158,8 @@ class FrozenRun:
         Args:
             tile: of `tiles`.
             step: of its steps.
-            bands: canonical names; a pixel without data in one of them is not observed.
+            bands: canonical names; a pixel without data in one of them is not observed. Where they
+                name dates, the step after holds both; of the step before, the bands of that date.
             part: rows and columns inside the tile.
 
         Returns:
@@ -173,17 +174,24 @@ class FrozenRun:
         wide = grown(part, self.spec.mask.dilate_px, tile.geobox.shape)
         grid = tile.geobox[wide]
         rows, columns = grid.shape
-        opened = open_cube(
+        opened = open_dates(
             step,
+            tile.steps,
             grid,
-            bands=tuple(bands),
-            radiometry=self._radiometry(tile, step, bands),
+            channels=bands,
+            bands=bands_on(bands, step.role),
+            radiometry=self._radiometry(tile, tile.steps if is_pair(bands) else (step,), bands),
             spec=self.spec,
             chunks=((rows,), (columns,)),
         )
-        pixels, quality = dask.compute(opened["reflectance"].data, opened["quality"].data)
+        names = list(bands_on(bands, BEFORE) if is_baseline(bands, step.role) else bands)
+        layers = (
+            opened["reflectance"].sel(band=names),
+            *(opened[name] for name in ("quality", OTHER_QUALITY) if name in opened),
+        )
+        pixels, *quality = dask.compute(*(layer.data for layer in layers))
         inner = relative(part, (wide[0].start, wide[1].start))
-        return pixels[:, *inner], quality[inner]
+        return pixels[:, *inner], np.bitwise_or.reduce(quality)[inner]
 
     def range_of(self, tile: FrozenTile, step: Step, bands: Sequence[str]) -> NDArray[np.float32]:
         """Read a whole tile and return its range for `tile-minmax`; it equals that of the run.
@@ -210,20 +218,22 @@ class FrozenRun:
         return np.stack([low, high], axis=1)
 
     def _radiometry(
-        self, tile: FrozenTile, step: Step, bands: Sequence[str]
+        self, tile: FrozenTile, steps: Sequence[Step], bands: Sequence[str]
     ) -> dict[tuple[str, str], Radiometry]:
         """Return decisions for the bands, also those that the run did not load."""
         table = dict(tile.radiometry)
-        for scene in step.items:
+        for date, scene in ((step.role, scene) for step in steps for scene in step.items):
+            names = bands_on(bands, date)
             assets = catalogs.band_assets(scene)
-            lacking = [band for band in bands if band not in assets]
+            lacking = [band for band in names if band not in assets]
+            lacking += [band for band in bands if source_of(band) != "scenes"]
             if lacking:
                 raise SamplesError(
                     f"{self.path}: {', '.join(lacking)}: not in {scene.id} of tile {tile.name}, "
                     f"which has {', '.join(sorted(assets))}; choose a recipe or model without "
                     "them, or a run of a collection that has them"
                 )
-            for band in bands:
+            for band in names:
                 key = scene.id, assets[band]
                 if key not in table:
                     table[key] = _decided(scene, assets[band], tile)

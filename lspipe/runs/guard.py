@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import dask
 import numpy as np
 
-from lspipe.cube.opening import open_cube
+from lspipe.cube.pairs import is_baseline, open_dates, unmasked
 from lspipe.errors import LoadError, UsageError, first_few
 from lspipe.inference import windows
 from lspipe.inference.familiarity import Channel, channels, count, sample
@@ -28,6 +28,7 @@ from lspipe.inference.inputs import WINDOW_KINDS
 from lspipe.inference.observed import observed
 from lspipe.inference.settings import Setting
 from lspipe.runs.events import Look
+from lspipe.schema import bands_on
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -87,6 +88,8 @@ def check_before_run(
         return
     trained, tiles = plan.model.statistics, {tile.tile.name: tile for tile in plan.tiles}
     for name, step in wanted:
+        if tiles[name].steps[step] not in tiles[name].judged:
+            continue
         try:
             values = _values(plan, tiles[name], step)
         except LoadError as error:
@@ -121,6 +124,8 @@ def read_again(run: FrozenRun, item: ModelItem) -> Iterator[tuple[str, NDArray[n
     setting = Setting(window=item.window, stride=item.window, tta="none", batch_size=1)
     for tile in run.tiles:
         for step in tile.steps:
+            if is_baseline(item.bands, step.role):
+                continue
             is_by_tile = item.scaling.kind == "tile-minmax"
             places = _places(tile.geobox.shape, tile.area, _edge(item, setting))
             yield (
@@ -141,17 +146,22 @@ def _values(plan: Plan, tile: TilePlan, step: int) -> NDArray[np.float32]:
     grid = tile.tile.geobox
     places = _places(grid.shape, tile.area, _edge(plan.model, plan.setting))
     cubes = [
-        open_cube(
+        open_dates(
             tile.steps[step],
+            tile.steps,
             grid[place],
-            bands=plan.model.bands,
+            channels=plan.model.bands,
+            bands=bands_on(plan.model.bands, tile.steps[step].role),
             radiometry=tile.radiometry,
             spec=plan.workflow.cube,
-            chunks=tuple((span.stop - span.start,) for span in place),  # type: ignore[arg-type]
+            chunks=tuple((span.stop - span.start,) for span in place),
         )
         for place in places
     ]
-    read = dask.compute(*((each["reflectance"].data, each["quality"].data) for each in cubes))
+    names = list(plan.model.bands)
+    read = dask.compute(
+        *((each["reflectance"].sel(band=names).data, ~unmasked(each).data) for each in cubes)
+    )
     return _sampled(
         zip(places, read, strict=True),
         tile.area,
@@ -163,22 +173,22 @@ def _values(plan: Plan, tile: TilePlan, step: int) -> NDArray[np.float32]:
 
 
 def _sampled(
-    parts: Iterable[tuple[Part, tuple[NDArray[np.int16], NDArray[np.uint8]]]],
+    parts: Iterable[tuple[Part, tuple[NDArray[np.int16], NDArray[Any]]]],
     area: AreaOnGrid | None,
     **arguments: Any,
 ) -> NDArray[np.float32]:
-    """Sample pixels and quality of places; `arguments` as in `familiarity.sample`."""
+    """Sample pixels of places, masked where not 0; `arguments` as in `familiarity.sample`."""
     return np.concatenate(
         [
             sample(
                 pixels,
                 origin=(place[0].start, place[1].start),
                 core=place,
-                observed=observed(pixels, quality != 0),
+                observed=observed(pixels, masked != 0),
                 area=None if area is None else area[place],
                 **arguments,
             )
-            for place, (pixels, quality) in parts
+            for place, (pixels, masked) in parts
         ],
         axis=1,
     )

@@ -27,7 +27,28 @@ def read_model(workflow: Workflow) -> tuple[ModelItem, Setting, dict[str, str]]:
     item = models.read_item(name if is_shipped else workflow.folder / name)
     check_item(item)
     check_readable(item)
+    if item.is_pair:
+        _check_dates(item, workflow)
     try:
         return item, *trace(workflow.inference, item.inference_defaults())
     except ValueError as error:
         raise WorkflowError(f"inference with model {item.id}: {error}") from error
+
+
+def _check_dates(item: ModelItem, workflow: Workflow) -> None:
+    """Refuse a workflow in which a model of two dates does not find exactly two.
+
+    Raises:
+        WorkflowError: names what to change.
+    """
+    if "before" not in workflow.dates.ranges():
+        raise WorkflowError(
+            f"model: {item.id} compares two dates ({', '.join(item.bands)}), and this workflow "
+            "has one; give dates.before, or take a model of one date, such as shipped:bare-ground"
+        )
+    if workflow.cube.composite == "each":
+        raise WorkflowError(
+            f"cube.composite: found 'each', which keeps every acquisition of a date; model "
+            f"{item.id} compares one picture of each date, and which acquisitions belong together "
+            "is not said; take best, latest or median"
+        )

@@ -1,7 +1,8 @@
 """Pictures that a run stores -> how far the dates of a tile lie apart, and what is done about it.
 
 Up to `TOLERATED_PX` nothing is done. Up to `LARGEST_PX` the map of the later date is moved onto the
-ground of the earlier one before the two are compared; what is stored stays as it is. Beyond, the
+ground of the earlier one before the two are compared; what is stored stays as it is. The map of a
+pair model, which is made of both dates at once, is not moved, and the run says so. Beyond, the
 tile is not compared, as so large a shift is rarely the same all over a tile: its date before counts
 as not observed, for the reason `NOT_COMPARED`, and the other tiles are listed as they are.
 
@@ -69,16 +70,23 @@ def of_tile(run: Path, grid: Grid) -> Shift | None:
 
 
 def on_one_ground(
-    codes: Mapping[str, NDArray[np.uint16]], shift: Shift | None, *, is_swapped: bool
+    codes: Mapping[str, NDArray[np.uint16]],
+    shift: Shift | None,
+    *,
+    is_swapped: bool,
+    is_pair: bool = False,
 ) -> dict[str, NDArray[np.uint16]]:
     """Return the maps of a tile as they are compared: the later one moved where it must be.
 
-    Of a tile that is not compared, nothing is observed before.
+    Of a tile that is not compared, nothing is observed before. The map of a pair model is not
+    moved: it was made of both dates as they lie.
     """
     if shift is None or shift.length_px <= TOLERATED_PX:
         return dict(codes)
     if is_too_far(shift):
         return {**codes, "before": np.full_like(codes["before"], CODE_NODATA)}
+    if is_pair:
+        return dict(codes)
     if is_swapped:
         return {**codes, "before": moved(codes["before"], shift.reversed())}
     return {**codes, "after": moved(codes["after"], shift)}
@@ -98,15 +106,20 @@ def _as_json(shift: Shift, size: float) -> dict[str, Any]:
     return asdict(shift) | metres
 
 
-def warnings(found: Mapping[str, Mapping[str, Any] | None]) -> list[str]:
-    """Return a line for every tile whose map was moved, or that was not compared.
+def warnings(found: Mapping[str, Mapping[str, Any] | None], *, is_pair: bool = False) -> list[str]:
+    """Return a line for every tile whose dates do not lie on each other.
 
     Args:
         found: of `facts`.
+        is_pair: whether the maps are of a pair model, which are not moved.
     """
+    done = (
+        "a pair model compares pixels as they lie, so narrow objects along edges may be false"
+        if is_pair
+        else "the map of the later one was moved onto the earlier one before they were compared"
+    )
     moved_maps = [
-        f"{name}: the two dates do not lie on each other, by {_words(shift)}; the map of the later "
-        "one was moved onto the earlier one before they were compared"
+        f"{name}: the two dates do not lie on each other, by {_words(shift)}; {done}"
         for name, shift in _shifts(found).items()
         if TOLERATED_PX < shift.length_px <= LARGEST_PX
     ]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from lspipe.runs import ended, guard, stream, worker
 from lspipe.runs.plan import THREADS, open_step
 from lspipe.runs.tail_plan import tails_of
+from lspipe.schema import bands_on
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -55,13 +56,14 @@ def _tasks(
         slot: what the task of a block asks of a worker.
         first: counts the blocks of the steps before it.
     """
-    plan = prepared.plan
+    plan, step = prepared.plan, tile.steps[number]
+    job = _job(prepared, tile, number)
     with worker.in_turn(first, len(tile.chunks[1])):
         return worker.block_tasks(
-            open_step(tile, tile.steps[number], plan.workflow),
-            _job(prepared, tile, number),
+            open_step(tile, step, plan.workflow),
+            job,
             blocks,
-            bands=plan.model.bands,
+            bands=bands_on(tile.channels, step.role) if job.is_baseline else tile.channels,
             area=tile.area,
             resources=slot,
         )
@@ -80,6 +82,7 @@ def _job(prepared: Prepared, tile: TilePlan, step: int) -> worker.StepJob:
         fill_masked=plan.workflow.cube.mask.apply == "input",
         threads=THREADS,
         trained=guard.trained_on(plan),
+        is_baseline=tile.steps[step] not in tile.judged,
     )
 
 

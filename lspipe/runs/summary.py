@@ -220,7 +220,11 @@ def earlier_summary(prepared: Prepared) -> Summary:
 
 
 def _warnings(plan: Plan, shifts: Mapping[str, Any], inputs: Mapping[str, Any]) -> tuple[str, ...]:
-    return (*plan_warnings(plan), *registration.warnings(shifts), *guard.warnings(inputs))
+    return (
+        *plan_warnings(plan),
+        *registration.warnings(shifts, is_pair=plan.model.is_pair),
+        *guard.warnings(inputs),
+    )
 
 
 def _entries(failures: list[Failure]) -> list[dict[str, Any]]:

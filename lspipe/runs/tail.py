@@ -216,7 +216,9 @@ def _objects(
     run: Path, tail: Tail, shift: Shift | None, area: NDArray[np.bool_] | None
 ) -> gpd.GeoDataFrame:
     """Return the objects of a tile, and write its change arrays."""
-    codes = registration.on_one_ground(_codes(run, tail), shift, is_swapped=tail.is_swapped)
+    codes = registration.on_one_ground(
+        _codes(run, tail), shift, is_swapped=tail.is_swapped, is_pair=tail.is_pair
+    )
     if area is None:
         # Also if the whole tile is inside: the tables of all tiles need the same flags.
         area = np.broadcast_to(np.True_, tail.grid.geobox.shape)

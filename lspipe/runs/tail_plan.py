@@ -48,6 +48,8 @@ class Tail:
     """Grids of earlier tiles of the run that overlap this one."""
     later: tuple[str, ...]
     """Names of later tiles that do."""
+    is_pair: bool = False
+    """Whether the map of the date after was made of both dates already."""
 
     @property
     def is_registered(self) -> bool:
@@ -85,6 +87,7 @@ def _tail(plan: Plan, tile: TilePlan, earlier: tuple[GeoBox, ...], later: tuple[
         near=None if tile.area is None else near_grid(plan.area, tile.grid.geobox),
         earlier=earlier,
         later=later,
+        is_pair=plan.model.is_pair,
     )
 
 

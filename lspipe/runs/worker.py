@@ -20,6 +20,7 @@ import dask.array as da
 import numpy as np
 
 from lspipe.cube import evidence
+from lspipe.cube.pairs import OTHER_QUALITY
 from lspipe.errors import DeviceError, InferenceError, LspipeError
 from lspipe.inference import familiarity
 from lspipe.inference.block import run_block
@@ -27,10 +28,10 @@ from lspipe.inference.observed import observed
 from lspipe.inference.runtimes import use_threads
 from lspipe.inference.runtimes.devices import is_broken
 from lspipe.runs import store
-from lspipe.schema import Quality, quantise, relative
+from lspipe.schema import BEFORE, Quality, quantise, relative, split_channel
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from contextlib import AbstractContextManager
     from pathlib import Path
 
@@ -40,7 +41,6 @@ if TYPE_CHECKING:
     from lspipe.inference.reference import ModelReference
     from lspipe.inference.settings import Setting
     from lspipe.inference.windows import Block
-    from lspipe.models.item import Scaling
     from lspipe.models.statistics import Statistics
     from lspipe.schema import Part
 
@@ -72,6 +72,8 @@ class StepJob:
     """torch threads of one block, part of the fingerprint."""
     trained: Statistics | None = None
     """Statistics of the training data, to compare pixels with; None = no comparison."""
+    is_baseline: bool = False
+    """Whether this is the date before of a pair model: 0 where it was observed, and no network."""
 
 
 @dataclass(frozen=True)
@@ -138,10 +140,11 @@ def block_tasks(
     """Build one delayed infer-and-write task for each block.
 
     Args:
-        cube: of `cube.open_cube`, one chunk per block; its first bands are those of the model.
+        cube: of `cube.pairs.open_dates`, one chunk per block.
         job: settings that the tasks share.
         blocks: the blocks to do.
-        bands: the model's bands, in its order.
+        bands: of the cube, in the order of the model; of the date before of a pair model, those
+            that the model reads of it.
         area: bool (y, x) of the whole tile, True inside the area; None = everywhere.
         resources: that a block needs on a worker, of `clusters.INFERENCE_SLOT`; reading needs
             none.
@@ -154,7 +157,7 @@ def block_tasks(
     # In the order of the arguments of `infer_and_write`.
     layers = [
         _overlapped(cube["reflectance"].sel(band=list(bands)).data, halo),
-        _overlapped(cube["quality"].data, halo),
+        _overlapped(_quality(cube), halo),
         cube["scl"].data,
         cube["acquired"].data,
     ]
@@ -163,6 +166,8 @@ def block_tasks(
     # Not optimised: fusing copies the reads of a chunk into each block that needs its edge: 2 reads
     # instead of 1 if the layers are optimised together, 18 if one by one (6 x 6 blocks).
     chunks = [layer.to_delayed(optimize_graph=False) for layer in layers]
+    own = tuple(at for at, band in enumerate(bands) if split_channel(band)[0] != BEFORE)
+    of_step = own if len(own) < len(bands) else None
     # A scheduler runs a task of one name once for all clients: with two runs of one tile, a block
     # would be written by one of them and count as done in both.
     name = f"{BLOCK}{job.tile}-{job.step}-{uuid4().hex}"
@@ -176,11 +181,18 @@ def block_tasks(
                 block=block,
                 job=job,
                 shown=tuple(shown),
+                own=of_step,
                 area=_packed(area, block),
                 dask_key_name=(name, *block.index),
             )
             for block in blocks
         ]
+
+
+def _quality(cube: xr.Dataset) -> da.Array:
+    """Return the quality bits of a cube: (y, x), or of both dates (date, y, x), its own first."""
+    own = cube["quality"].data
+    return da.stack([own, cube[OTHER_QUALITY].data]) if OTHER_QUALITY in cube else own
 
 
 def _chunk(delayed: NDArray[Any], index: tuple[int, int]) -> Any:
@@ -211,12 +223,13 @@ def infer_and_write(
     job: StepJob,
     shown: tuple[str, ...],
     area: NDArray[np.uint8] | None,
+    own: tuple[int, ...] | None = None,
 ) -> BlockResult:
     """Run one block and write it; the only task of a run that writes.
 
     Args:
         pixels: int16 (band, y, x) over the block's outer extent.
-        quality: uint8 (y, x) over the same extent.
+        quality: uint8 (y, x) over the same extent; for a pair (date, y, x), the step's own first.
         scl: scene classes (y, x) of the core.
         acquired: days since 1970-01-01 (y, x) of the core.
         seen: int16 (band, y, x) of the core, bands as `shown`; None = no evidence bands.
@@ -224,44 +237,34 @@ def infer_and_write(
         job: settings that all blocks of the step share.
         shown: names of the bands of `seen`.
         area: packed bits of the area over the outer extent; None = all inside.
+        own: which bands of `pixels` are of the date of the step; None = all.
     """
     began = time.perf_counter()
     # In every task: the number belongs to the thread that sets it, and a task may run in any thread
     # of the worker.
     use_threads(job.threads)
     counts: list[tuple[int, int]] = []
-    inside = None if area is None else _unpacked(area, quality.shape)
-    try:
-        runtime = job.model.open()
-        probability = run_block(
-            pixels,
-            origin=(block.outer[0].start, block.outer[1].start),
-            tile_shape=job.tile_shape,
-            core=block.core,
-            runtime=runtime,
-            setting=job.setting,
-            mask=quality != 0,
-            area=inside,
-            tile_range=job.tile_range,
-            fill_masked=job.fill_masked,
-            report=lambda *count: counts.append(count),
+    inside = None if area is None else _unpacked(area, quality.shape[-2:])
+    dates = quality.reshape(-1, *quality.shape[-2:])
+    mask = (dates != 0).any(axis=0)
+    if job.is_baseline:
+        probability = _nothing_found(pixels, mask, inside, block)
+        counts.append((0, 0))
+    else:
+        probability = _found(
+            pixels, mask, inside, block=block, job=job, report=lambda *count: counts.append(count)
         )
-    except (LspipeError, RuntimeError) as error:
-        # The record of the failure names the block.
-        if is_broken(error):
-            raise DeviceError(str(error)) from error
-        if isinstance(error, LspipeError):
-            raise
-        raise InferenceError(str(error)) from error
     computed = time.perf_counter()
-    within = relative(block.core, (block.outer[0].start, block.outer[1].start))
-    bits = quality[within].copy()
-    # A channel may have no data where the scene class is valid: the quality bit records it.
-    bits[np.isnan(probability) & (bits == 0)] |= np.uint8(Quality.NODATA)
+    within = _within(block)
+    bits = dates[0][within].copy()
+    # A channel may have no data where the scene class is valid: the quality bit records it. What
+    # only the other date of a pair lacks is not observed either; the bits of that date say why.
+    missing = np.isnan(probability) if own is None else ~observed(pixels[:, *within][list(own)])
+    bits[missing & (bits == 0)] |= np.uint8(Quality.NODATA)
     if inside is not None:
         bits[~inside[within]] = np.uint8(Quality.OUTSIDE)
     # Before the block is written: every block that is done was counted too.
-    inputs = _tally(pixels, quality, inside, block=block, job=job, scaling=runtime.scaling)
+    inputs = _tally(pixels, mask, inside, block=block, job=job)
     ready = time.perf_counter()
     store.write_block(
         job.run,
@@ -288,17 +291,71 @@ def infer_and_write(
     )
 
 
-def _tally(
+def _found(
     pixels: NDArray[np.int16],
-    quality: NDArray[np.uint8],
+    mask: NDArray[np.bool_],
     inside: NDArray[np.bool_] | None,
     *,
     block: Block,
     job: StepJob,
-    scaling: Scaling,
+    report: Callable[[int, int], None],
+) -> NDArray[np.float32]:
+    """Run the network on a block; raise what the record of a failed block says.
+
+    Raises:
+        DeviceError: the device failed, so that any block would fail there.
+        InferenceError: the network failed.
+    """
+    try:
+        return run_block(
+            pixels,
+            origin=(block.outer[0].start, block.outer[1].start),
+            tile_shape=job.tile_shape,
+            core=block.core,
+            runtime=job.model.open(),
+            setting=job.setting,
+            mask=mask,
+            area=inside,
+            tile_range=job.tile_range,
+            fill_masked=job.fill_masked,
+            report=report,
+        )
+    except (LspipeError, RuntimeError) as error:
+        # The record of the failure names the block.
+        if is_broken(error):
+            raise DeviceError(str(error)) from error
+        if isinstance(error, LspipeError):
+            raise
+        raise InferenceError(str(error)) from error
+
+
+def _nothing_found(
+    pixels: NDArray[np.int16],
+    mask: NDArray[np.bool_],
+    inside: NDArray[np.bool_] | None,
+    block: Block,
+) -> NDArray[np.float32]:
+    """Return 0 where the core of a block was observed inside the area, NaN elsewhere."""
+    seen = observed(pixels, mask)
+    seen = (seen if inside is None else seen & inside)[_within(block)]
+    return np.where(seen, np.float32(0), np.float32(np.nan))
+
+
+def _within(block: Block) -> Part:
+    """Return the core of a block as a part of its outer extent."""
+    return relative(block.core, (block.outer[0].start, block.outer[1].start))
+
+
+def _tally(
+    pixels: NDArray[np.int16],
+    mask: NDArray[np.bool_],
+    inside: NDArray[np.bool_] | None,
+    *,
+    block: Block,
+    job: StepJob,
 ) -> dict[str, Any] | None:
     """Compare the pixels of a block with the training data; None if the run does not."""
-    if job.trained is None:
+    if job.trained is None or job.is_baseline:
         return None
     values = familiarity.sample(
         pixels,
@@ -306,8 +363,8 @@ def _tally(
         tile_shape=job.tile_shape,
         core=block.core,
         setting=job.setting,
-        scaling=scaling,
-        observed=observed(pixels, quality != 0),
+        scaling=job.model.open().scaling,
+        observed=observed(pixels, mask),
         area=inside,
         tile_range=job.tile_range,
     )

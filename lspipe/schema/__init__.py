@@ -12,6 +12,8 @@ once and checked where one stage hands over to the next.
 """
 
 from lspipe.schema.channels import (
+    AFTER,
+    BEFORE,
     CHANNELS,
     CUBE_NODATA,
     DATES,
@@ -20,8 +22,10 @@ from lspipe.schema.channels import (
     SCL_CLASSES,
     Channel,
     Source,
+    bands_on,
     channel_of,
     check_cube,
+    is_pair,
     source_of,
     split_channel,
     steps_of,
@@ -46,6 +50,8 @@ from lspipe.schema.maps import (
 )
 
 __all__ = [
+    "AFTER",
+    "BEFORE",
     "CHANNELS",
     "CODE_NODATA",
     "CODE_SCALE",
@@ -66,11 +72,13 @@ __all__ = [
     "Quality",
     "Source",
     "State",
+    "bands_on",
     "channel_of",
     "check_cube",
     "check_inventory",
     "dequantise",
     "grown",
+    "is_pair",
     "quantise",
     "relative",
     "source_of",

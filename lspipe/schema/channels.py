@@ -10,7 +10,7 @@ import numpy as np
 from lspipe.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     import xarray as xr
     from numpy.typing import NDArray
@@ -126,7 +126,7 @@ CHANNELS = {
 """Unit, step and plausible range of each channel of a cube. A name may stand behind a date
 ("before:B04", see `split_channel`)."""
 
-DATES = ("before", "after")
+BEFORE, AFTER = DATES = ("before", "after")
 """What may stand before a channel's name."""
 
 _SYNONYMS = {
@@ -184,6 +184,30 @@ def source_of(name: str) -> Source:
     ('scenes', 'terrain', 'radar')
     """
     return CHANNELS.get(split_channel(name)[1], _REFLECTANCE).source
+
+
+def is_pair(channels: Iterable[str]) -> bool:
+    """Return whether channels are those of two dates at once: one of them names its date.
+
+    >>> is_pair(["B04", "slope"]), is_pair(["before:B04", "B04"])
+    (False, True)
+    """
+    return any(split_channel(channel)[0] for channel in channels)
+
+
+def bands_on(channels: Sequence[str], date: str) -> tuple[str, ...]:
+    """Return the bands that channels are read from on a date, each once, in order.
+
+    Of two dates, a channel without a date is of the one after.
+
+    >>> pair = ["before:B04", "after:B04", "B08", "slope"]
+    >>> bands_on(pair, "before"), bands_on(pair, "after"), bands_on(["B04", "B08"], "before")
+    (('B04',), ('B04', 'B08'), ('B04', 'B08'))
+    """
+    names = [split_channel(channel) for channel in channels if source_of(channel) == "scenes"]
+    if not is_pair(channels):
+        return tuple(name for _, name in names)
+    return tuple(dict.fromkeys(name for own, name in names if (own or AFTER) == date))
 
 
 def steps_of(channels: Sequence[str] | None) -> NDArray[np.float32]:

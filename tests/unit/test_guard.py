@@ -105,7 +105,7 @@ def test_nothing_is_read_where_nobody_would_refuse(worlds, override, monkeypatch
     def refuse(*_, **__):
         raise AssertionError("a read that nobody asked for")
 
-    monkeypatch.setattr("lspipe.runs.guard.open_cube", refuse)
+    monkeypatch.setattr("lspipe.runs.guard.open_dates", refuse)
     assert look(worlds["raised"], override) == []
 
 
@@ -113,7 +113,7 @@ def test_what_cannot_be_read_is_left_to_its_blocks(worlds, monkeypatch):
     def fail(*_, **__):
         raise LoadError("an-item", "blue", "HTTP 403")
 
-    monkeypatch.setattr("lspipe.runs.guard.open_cube", fail)
+    monkeypatch.setattr("lspipe.runs.guard.open_dates", fail)
     (facts,) = look(worlds["raised"])
     assert facts["error"] == "blue of an-item: HTTP 403"
 

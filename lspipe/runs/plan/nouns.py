@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from lspipe.cube.pairs import is_baseline
 from lspipe.inference import windows
 from lspipe.runs.plan.canonical import fingerprint
+from lspipe.schema import AFTER, BEFORE, bands_on, is_pair
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -43,9 +45,9 @@ class TilePlan:
     radiometry: RadiometryTable
     """Decision per (item id, asset key)."""
     bands: tuple[str, ...]
-    """Bands to load: the model's, then those of the evidence that every item has."""
-    required: tuple[str, ...]
-    """The model's bands: only they decide what is observed."""
+    """Bands to load of each date: the model's, then those of the evidence that every item has."""
+    channels: tuple[str, ...]
+    """The model's channels, with their dates: only they decide what is observed."""
     area: AreaOnGrid | None
     """Pixels of the tile inside the area; None = everywhere."""
     grid: Grid
@@ -62,6 +64,19 @@ class TilePlan:
     def largest_block(self) -> int:
         """Pixels of the largest block with its halo."""
         return max(map(outer_pixels, self.blocks), default=0)
+
+    @property
+    def judged(self) -> tuple[Step, ...]:
+        """The steps on which the network runs: not the date before of a pair model."""
+        return tuple(step for step in self.steps if not is_baseline(self.channels, step.role))
+
+    def bands_read(self, step: Step) -> list[tuple[Step, int]]:
+        """Return the steps whose scenes are read for one step, and how many bands of each."""
+        read = [(step, len(self.bands))]
+        if is_pair(self.channels) and step.role == AFTER:
+            count = len(bands_on(self.channels, BEFORE))
+            read += [(each, count) for each in self.steps if each.role == BEFORE]
+        return read
 
     @property
     def chunks(self) -> tuple[tuple[int, ...], tuple[int, ...]]:

@@ -15,14 +15,14 @@ from lspipe.cube.choice import choose
 from lspipe.cube.evidence import BANDS as EVIDENCE_BANDS
 from lspipe.cube.files import declared as declared_in_files
 from lspipe.cube.offsets import radiometry_of_pixels
-from lspipe.cube.opening import open_cube
+from lspipe.cube.pairs import open_dates, unmasked
 from lspipe.cube.recorded import recorded_radiometry, recorded_steps
 from lspipe.cube.scene import require
 from lspipe.errors import ModelError, WorkflowError
 from lspipe.inference import windows
 from lspipe.runs.plan.nouns import TilePlan, outer_pixels
 from lspipe.runs.store import Grid
-from lspipe.schema import REFLECTANCE_SCALE
+from lspipe.schema import REFLECTANCE_SCALE, split_channel
 from lspipe.search.on_grid import AreaOnGrid
 
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ def plan_tile(
         steps=steps,
         radiometry=table,
         bands=bands,
-        required=item.bands,
+        channels=item.bands,
         area=None if inside is None else mask,
         grid=grid,
         halo=setting.halo,
@@ -144,13 +144,14 @@ def _bands(
     tile: Tile, steps: tuple[Step, ...], item: ModelItem, *, needs_classes: bool
 ) -> tuple[str, ...]:
     """Return the bands to load; raise if a scene lacks a band of the model, or the mask's."""
+    wanted = tuple(dict.fromkeys(split_channel(name)[1] for name in item.channels_from("scenes")))
     shared: set[str] | None = None
     for step in steps:
         for scene in step.items:
             if needs_classes:
                 require(scene, ("SCL",))
             assets = catalogs.band_assets(scene)
-            lacking = [band for band in item.bands if band not in assets]
+            lacking = [band for band in wanted if band not in assets]
             if lacking:
                 raise ModelError(
                     f"model {item.id} needs {', '.join(lacking)}, which {scene.id} of tile "
@@ -158,8 +159,8 @@ def _bands(
                     "choose another model or collection"
                 )
             shared = set(assets) if shared is None else shared & set(assets)
-    extra = (band for band in EVIDENCE_BANDS if band in (shared or ()) and band not in item.bands)
-    return (*item.bands, *extra)
+    extra = (band for band in EVIDENCE_BANDS if band in (shared or ()) and band not in wanted)
+    return (*wanted, *extra)
 
 
 def _block_size(tile: Tile, workflow: Workflow, setting: Setting, inside: Known | None) -> int:
@@ -225,24 +226,30 @@ def _decide_radiometry(
 
 
 def open_step(plan: TilePlan, step: Step, workflow: Workflow) -> Any:
-    """Open the lazy cube of one step, with one chunk per block."""
-    return open_cube(
+    """Open the lazy cube of one step, with one chunk per block; of a pair model that of a pair."""
+    return open_dates(
         step,
+        plan.steps,
         plan.tile.geobox,
+        channels=plan.channels,
         bands=plan.bands,
         radiometry=plan.radiometry,
         spec=workflow.cube,
         chunks=plan.chunks,
-        required=plan.required,
     )
 
 
 def _tile_range(
     plan: TilePlan, step: Step, workflow: Workflow, item: ModelItem
 ) -> tuple[tuple[float, float], ...]:
-    """Return lowest and highest observed reflectance of a tile, per band of the model."""
+    """Return lowest and highest observed reflectance of a tile, per band of the model.
+
+    Nothing for a date on which no network runs.
+    """
+    if step not in plan.judged:
+        return ()
     opened = open_step(plan, step, workflow)
-    values = opened["reflectance"].sel(band=list(item.bands)).where(opened["quality"] == 0)
+    values = opened["reflectance"].sel(band=list(item.bands)).where(unmasked(opened))
     low, high = dask.compute(values.min(("y", "x")), values.max(("y", "x")))
     # In float32, as `run_block` scales: the last bit must be that of `lspipe.detect`.
     scale = np.float32(REFLECTANCE_SCALE)
