@@ -308,3 +308,45 @@ def test_two_runs_of_pairs_are_not_compared_with_each_other(
 ) -> None:
     with pytest.raises(UsageError, match="comparisons of two dates already"):
         change(finished.run, finished.run, output=tmp_path / "change")
+
+
+def test_a_workflow_that_names_no_model_gets_the_one_for_its_number_of_dates(
+    tmp_path: Path,
+) -> None:
+    world = make_pair_world(tmp_path, size=120, model={})
+    assert validate(Workflow.from_file(world.workflow))["model"] == "bare-change"
+    plan = plan_only(Workflow.from_file(world.workflow))
+    assert plan.workflow.model.item == "shipped:bare-change"
+    change_workflow(world, dates={"after": {"start": "2018-01-01", "end": "2018-03-31"}})
+    assert validate(Workflow.from_file(world.workflow))["model"] == "bare-ground"
+    assert plan_only(Workflow.from_file(world.workflow)).model.id == "bare-ground"
+
+
+def test_a_run_that_was_begun_keeps_its_model_where_the_workflow_names_none(
+    tmp_path: Path, cluster: dict[str, str]
+) -> None:
+    world = make_pair_world(
+        tmp_path, size=120, cluster=cluster, model={"item": "shipped:bare-ground"}
+    )
+    run(world, limit=1)
+    change_workflow(world, model={})
+    summary = run(world)
+    assert (summary.state, summary.skipped) == ("finished", 2)
+    assert plan_only(Workflow.from_file(world.workflow)).model.id == "bare-ground"
+    record = json.loads((world.run / "run.json").read_text("utf-8"))
+    assert record["workflow"]["model"]["item"] == "shipped:bare-ground"
+
+
+def test_the_shipped_formula_lists_the_new_scar(tmp_path: Path, cluster: dict[str, str]) -> None:
+    world = make_pair_world(tmp_path, cluster=cluster, model={}, inference={})
+    run(world)
+    found = inventory(world)
+    assert set(found["status"]) == {"new"}
+    assert set(found["model_id"]) == {"bare-change"}
+    # The greener pixels of its texture are left out.
+    listed = stored(world, "probability")[1] > 5000
+    row, column, rows, columns = NEW_SCAR
+    scar = np.zeros_like(listed)
+    scar[row : row + rows, column : column + columns] = True
+    assert listed[scar].mean() > 0.5
+    assert not listed[~scar].any()

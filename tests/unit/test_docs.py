@@ -15,6 +15,7 @@ import geopandas as gpd
 import numpy as np
 import pytest
 import rasterio
+import xarray as xr
 import yaml
 from affine import Affine
 from odc.geo.geobox import GeoBox
@@ -236,9 +237,25 @@ def test_the_model_that_a_page_packs_keeps_its_word(here) -> None:
     assert main(["model", "check", "models/my-model.json"]) == 0
 
 
+def test_a_pair_made_of_two_arrays_is_seen_by_a_pair_model(here) -> None:
+    (example,) = (block for block in examples() if "bare-change" in block)
+    (here / "pair.py").write_text(example)
+    landslides = runpy.run_path("pair.py")["landslides"]
+    forest, scar = (
+        xr.DataArray(
+            np.full((2, 40, 40), np.reshape(values, (2, 1, 1))),
+            dims=("band", "y", "x"),
+            coords={"band": ["B04", "B08"]},
+        )
+        for values in ((0.03, 0.30), (0.16, 0.22))
+    )
+    assert (landslides(forest, scar) > 0.8).all()
+    assert (landslides(scar, forest) < 0.1).all()
+
+
 def test_every_python_block_is_run() -> None:
     # One test above for each.
-    assert len(examples()) == 4
+    assert len(examples()) == 5
 
 
 def test_the_notebook_runs_and_lists_landslides(tmp_path) -> None:

@@ -21,7 +21,8 @@ USED_BY = {
     "dask": (
         "dask",
         "cli.__init__ clusters.__init__ clusters.local clusters.slurm cube.composite cube.loaders "
-        "cube.masked cube.offsets cube.opening cube.scene inference.detect outputs.report "
+        "cube.masked cube.offsets cube.opening cube.pairs cube.scene inference.detect "
+        "outputs.report "
         "runs.frozen runs.guard runs.plan runs.worker",
     ),
     "distributed": (
@@ -31,7 +32,7 @@ USED_BY = {
     ),
     "xarray": (
         "xarray",
-        "change.classified change.compare change.inventory cube.loaders cube.opening "
+        "change.classified change.compare change.inventory cube.loaders cube.opening cube.pairs "
         "inference.given outputs.layers runs.store",
     ),
     "rioxarray": ("rioxarray", "change.grids"),
@@ -40,8 +41,8 @@ USED_BY = {
         "torch",
         "inference.batches inference.block inference.cut_and_add inference.inputs "
         "inference.overlap inference.runtimes inference.soundness models.__init__ "
-        "models.architectures models.bare_ground models.encoders models.torchvision "
-        "train.adapt train.batches train.checkpoints train.course train.loop",
+        "models.architectures models.bare_change models.bare_ground models.encoders "
+        "models.torchvision train.adapt train.batches train.checkpoints train.course train.loop",
     ),
     "stackstac": ("stackstac", "cube.loaders"),
     "pystac-client": ("pystac_client", "search.paging search.server"),

@@ -302,7 +302,8 @@ def test_another_document_is_no_scorecard(change, message):
 def test_shipped_scorecards_are_of_the_shipped_models():
     # Red after a change of the item: run the command that the scorecard names again.
     cards = {name: scorecard.read(read_item(f"shipped:{name}")) for name in SHIPPED}
-    assert cards["bare-ground"].false_alarms
+    for name in ("bare-ground", "bare-change"):
+        assert cards[name].false_alarms
     for name, card in cards.items():
         assert card is None or card.model == name
 

@@ -75,6 +75,7 @@ TABLE = {
         f"{_HERE}.vega_unet:VegaUNet", "004", "vega3", 3, 128, 34_513_345, 32.674
     ),
     "bare-ground": Architecture("lspipe.models.bare_ground:BareGround", "", "", 0, 0, 0, 0),
+    "bare-change": Architecture("lspipe.models.bare_change:BareChange", "", "", 0, 0, 0, 0),
 }
 
 ARCHITECTURES = {name: one.target for name, one in TABLE.items()}
