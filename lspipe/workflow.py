@@ -417,7 +417,8 @@ cube:
     dilate_px: 3                    # of cloud and cloud shadow, 10 m pixels
   on_read_error: fail               # nodata fills a failed read and marks it; fail is safer
 
-model: {item: "shipped:bare-ground"}    # or the path of a model item
+model: {item: auto}                 # or shipped:NAME, or the path of a model item; auto is
+                                    # shipped:bare-change for two dates, shipped:bare-ground for one
 
 inference:
   preset: balanced                  # paper | balanced | fast | preview

@@ -32,6 +32,7 @@ TtaOrder = Literal["average-then-max", "max-then-average"]
 Blend = Literal["uniform", "hann"]
 
 SHIPPED = {
+    "bare-change": "bare-change.json",
     "bare-ground": "bare-ground.json",
     "demo": "demo.json",
     "l4s-rgb": "l4s-rgb.json",
@@ -41,6 +42,9 @@ SHIPPED = {
 SHIPPED_FOLDER = Path(__file__).parent / "shipped"
 
 SHIPPED_PREFIX = "shipped:"
+
+AUTO = "auto"
+"""What a workflow that names no model asks for."""
 
 _SHIPPED_NAMES = tuple(f"{SHIPPED_PREFIX}{name}" for name in SHIPPED)
 
@@ -98,8 +102,10 @@ class Scaling:
 class ModelSpec(Spec):
     """Which model a workflow uses."""
 
-    item: Annotated[str, Named(_SHIPPED_NAMES, "the path of a model item")] = "shipped:bare-ground"
-    """Path of a model item (STAC Item JSON with the MLM extension), or "shipped:NAME"."""
+    item: Annotated[str, Named((AUTO, *_SHIPPED_NAMES), "the path of a model item")] = AUTO
+    """Path of a model item (STAC Item JSON with the MLM extension), or "shipped:NAME"; "auto" is
+    shipped:bare-change for two dates and shipped:bare-ground for one, or what the run directory
+    was begun with."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,18 +2,41 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 from lspipe import models
 from lspipe.errors import WorkflowError
 from lspipe.inference.presets import trace
-from lspipe.models.item import SHIPPED_PREFIX
+from lspipe.models.item import AUTO, SHIPPED_PREFIX
 from lspipe.models.recipes import check_item, check_readable
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from lspipe.inference.settings import Setting
     from lspipe.models import ModelItem
     from lspipe.workflow import Workflow
+
+
+TWO_DATES, ONE_DATE = f"{SHIPPED_PREFIX}bare-change", f"{SHIPPED_PREFIX}bare-ground"
+"""Models of workflows that name none: formulas, so that any event can be looked at on day one."""
+
+
+def naming_its_model(workflow: Workflow, begun: Mapping[str, Any] | None = None) -> Workflow:
+    """Return a workflow with its model named, where it asks for `auto`.
+
+    Args:
+        workflow: of the run.
+        begun: `run.json` of a run directory in which blocks were computed; its model is kept.
+    """
+    if workflow.model.item != AUTO:
+        return workflow
+    if begun is not None:
+        name = begun["workflow"]["model"]["item"]
+    else:
+        name = TWO_DATES if "before" in workflow.dates.ranges() else ONE_DATE
+    return workflow.model_copy(update={"model": replace(workflow.model, item=name)})
 
 
 def read_model(workflow: Workflow) -> tuple[ModelItem, Setting, dict[str, str]]:
@@ -22,7 +45,7 @@ def read_model(workflow: Workflow) -> tuple[ModelItem, Setting, dict[str, str]]:
     Raises:
         UsageError: the item cannot be used, or the settings contradict each other.
     """
-    name = workflow.model.item
+    name = naming_its_model(workflow).model.item
     is_shipped = name.startswith(SHIPPED_PREFIX)
     item = models.read_item(name if is_shipped else workflow.folder / name)
     check_item(item)

@@ -27,6 +27,7 @@ from lspipe.errors import (
 )
 from lspipe.runs import review, store
 from lspipe.runs.events import Note, ignore
+from lspipe.runs.model import naming_its_model
 from lspipe.runs.plan import Plan, TilePlan, make, record, settled
 from lspipe.runs.record import run_json
 from lspipe.runs.timings import Clock, added
@@ -137,11 +138,12 @@ def prepare(workflow: Workflow, run: Path, *, fresh: bool = False) -> Prepared:
     previous = None if fresh else store.peek_json(run / "run.json")
     try:
         if previous is None:
-            return _anew(workflow, run)
+            return _anew(naming_its_model(workflow), run)
         laid_out = _laid_out(run, previous)
         if any(found.done.any() for found in laid_out.values()):
-            return _resumed(workflow, run, previous, laid_out)
-        return _planned(workflow, run, previous, laid_out)
+            named = naming_its_model(workflow, previous)
+            return _resumed(named, run, previous, laid_out)
+        return _planned(naming_its_model(workflow), run, previous, laid_out)
     except LoadError as error:
         # No block was tried yet, so this is not a run with failed blocks.
         raise UsageError(f"while choosing scenes: {error}") from error

@@ -402,7 +402,7 @@ def test_packing_refuses_what_could_not_be_used(packed):
 
 
 def test_specs_refuse_values_out_of_range():
-    assert ModelSpec().item == "shipped:bare-ground"
+    assert ModelSpec().item == "auto"
     with pytest.raises(ValueError, match="kind 'log'"):
         Scaling(kind="log")
     with pytest.raises(ValueError, match="2 scales and 1 offsets"):

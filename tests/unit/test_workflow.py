@@ -13,6 +13,7 @@ from lspipe.change.spec import ChangeSpec
 from lspipe.clusters import KINDS
 from lspipe.demo import workflow_text
 from lspipe.errors import WorkflowError
+from lspipe.models.item import SHIPPED
 from lspipe.outputs import OUTPUTS
 from lspipe.workflow import (
     SCHEMA_FILE,
@@ -313,7 +314,7 @@ def test_what_is_refused_is_marked_by_an_editor(content, key):
         ("cube", "loader", {"odc", "stackstac"}, True),
         ("cube", "composite", {"best", "latest", "median", "each"}, False),
         ("cube", "on_read_error", {"fail", "nodata"}, False),
-        ("model", "item", {"shipped:bare-ground", "shipped:demo", "shipped:l4s-rgb"}, True),
+        ("model", "item", {"auto", *(f"shipped:{name}" for name in SHIPPED)}, True),
         ("inference", "preset", {"paper", "balanced", "fast", "preview"}, False),
         ("inference", "runtime", {"auto", "eager", "compiled", "openvino", "cudagraph"}, False),
         ("change", "method", {"hysteresis", "subtract"}, False),
