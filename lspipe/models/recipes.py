@@ -16,6 +16,7 @@ from lspipe.errors import ModelError, UsageError
 from lspipe.models.item import Scaling
 from lspipe.models.readings import read_otherwise
 from lspipe.models.section import nearest
+from lspipe.schema import DATES, is_pair, source_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,6 +31,9 @@ LEVELS: dict[Level, str] = {
     "L2A": "L2A (surface)",
     "none": "no level",
 }
+
+PAIR = "pair"
+"""Reading of any recipe: its bands on two dates."""
 
 UNITS = {
     "slope": "degree",
@@ -219,10 +223,18 @@ def base_of(name: str) -> str:
 def recipe_of(name: str) -> Recipe:
     """Return a recipe by its name, with terrain ("ghorb4+slope") or readings ("vega3:bgr") too.
 
+    With "pair" among the readings ("ghorb4:pair"), its bands of two dates, before and after.
+
     Raises:
         UsageError: no such recipe, or no such reading of it.
+
+    >>> recipe_of("l4s-rgb:pair").channels[2:5]
+    ('before:B02', 'after:B04', 'after:B03')
     """
     whole, _, readings = name.partition(":")
+    kept = [one for one in readings.split(",") if one != PAIR]
+    if kept != readings.split(","):
+        return _paired(recipe_of(":".join([whole, *([",".join(kept)] if kept else [])])), name)
     base, *more = whole.split("+")
     if base not in RECIPES:
         raise UsageError(
@@ -230,6 +242,30 @@ def recipe_of(name: str) -> Recipe:
         )
     recipe = RECIPES[base].with_channels(*more) if more else RECIPES[base]
     return _read_otherwise(recipe, readings) if ":" in name else recipe
+
+
+def _paired(recipe: Recipe, name: str) -> Recipe:
+    """Return the bands of a recipe on the date before, then after, then what has no date."""
+    if is_pair(recipe.channels):
+        raise UsageError(f"recipe {name}: {recipe.name} has channels of two dates already")
+    bands = [i for i, each in enumerate(recipe.channels) if source_of(each) == "scenes"]
+    others = [i for i in range(len(recipe.channels)) if i not in bands]
+    order = [*bands, *bands, *others]
+    scale, offset = recipe.scaling.scale, recipe.scaling.offset
+    return replace(
+        recipe,
+        name=name,
+        channels=(
+            *(f"{date}:{recipe.channels[i]}" for date in DATES for i in bands),
+            *(recipe.channels[i] for i in others),
+        ),
+        scaling=replace(
+            recipe.scaling,
+            scale=tuple(scale[i] for i in order) if scale else (),
+            offset=tuple(offset[i] for i in order) if offset else (),
+        ),
+        note=f"{recipe.note} Of two dates, which no paper did.",
+    )
 
 
 def _read_otherwise(recipe: Recipe, readings: str) -> Recipe:

@@ -24,7 +24,7 @@ from lspipe.runs.frozen import FrozenRun
 from lspipe.samples.cover import elsewhere
 from lspipe.samples.cut import Cutter, Patch
 from lspipe.samples.marks import Marks, part_of
-from lspipe.schema import IGNORED
+from lspipe.schema import IGNORED, is_pair
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -57,7 +57,8 @@ def chips(
 
     Every polygon lies whole in a patch, a larger one in several together, on every tile that covers
     it. Its pixels are 1; pixels that are not observed or outside of the area are `schema.IGNORED`;
-    all others are 0, as the polygons should be all landslides of the area on that date.
+    all others are 0, as the polygons should be all landslides of the area on that date. Patches for
+    a pair model hold both dates, and the polygons are landslides between the two.
 
     Args:
         run: a run directory, finished or planned.
@@ -88,6 +89,11 @@ def chips(
     frozen = FrozenRun.of(run)
     wanted, edge = units(frozen, model=model, recipe=recipe, bands=bands, window=window)
     cutter = Cutter(frozen, wanted, edge)
+    if is_pair(wanted.channels) and date != "after":
+        raise SamplesError(
+            f"date {date!r}: the patches hold both dates ({', '.join(wanted.channels)}); leave it "
+            "out, and give polygons of what became a landslide between them"
+        )
     table, source = read_polygons(polygons)
     ones = np.ones(len(table), np.uint8)
     marks = {tile.name: Marks.of(table, ones, tile.geobox) for tile in frozen.tiles}

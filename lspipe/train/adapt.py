@@ -25,6 +25,7 @@ from lspipe.runs.frozen import FrozenRun
 from lspipe.samples.decisions import reviewed
 from lspipe.schema import IGNORED
 from lspipe.train import TrainSpec, fit
+from lspipe.train.negatives import with_negatives
 from lspipe.train.spec import training_record
 
 if TYPE_CHECKING:
@@ -122,7 +123,8 @@ def adapt(
     limit = parent.threshold if frozen.threshold is None else frozen.threshold
     before = _scores(_answers(network, windows), labels, limit)
     try:
-        epochs = fit(network, windows, labels, spec, on_epoch=on_epoch)
+        shown = with_negatives((windows, labels), parent.bands, parent.scaling, spec)
+        epochs = fit(network, *shown, spec, on_epoch=on_epoch)
     except ValueError as error:
         raise ModelError(f"{parent.path}: {error}") from error
     after = _scores(_answers(network, windows), labels, limit)

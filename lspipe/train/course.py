@@ -38,6 +38,7 @@ from lspipe.models.weights import build_network
 from lspipe.samples.tiling import cut
 from lspipe.schema import IGNORED
 from lspipe.train import curve, fit
+from lspipe.train.negatives import with_negatives
 from lspipe.train.spec import TrainSpec, training_record
 
 if TYPE_CHECKING:
@@ -148,7 +149,12 @@ def train(
         clear(course, folder)
     try:
         epochs = fit(
-            network, *pairs, course.spec, validation=watched, folder=folder, on_epoch=on_epoch
+            network,
+            *with_negatives(pairs, recipe.channels, recipe.scaling, course.spec),
+            course.spec,
+            validation=watched,
+            folder=folder,
+            on_epoch=on_epoch,
         )
     except ValueError as error:
         raise ModelError(f"{course.id}: {error}") from error

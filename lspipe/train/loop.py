@@ -371,7 +371,12 @@ def _identity(
     for value in network.state_dict().values():
         first.update(value.detach().cpu().contiguous().numpy().tobytes())
     return {
-        **{f"spec.{key}": str(value) for key, value in dataclasses.asdict(spec).items()},
+        **{
+            f"spec.{key}": str(value)
+            for key, value in dataclasses.asdict(spec).items()
+            # They decide which windows are given, which is another entry.
+            if key not in ("exchanged", "unchanged")
+        },
         "network": hashlib.sha256(str(shapes).encode()).hexdigest()[:12],
         "first weights": first.hexdigest()[:12],
         "windows": _digest(pairs),

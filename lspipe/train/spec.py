@@ -54,6 +54,11 @@ class TrainSpec(Spec):
     reflectance (L2A). Dark-object subtraction, Chavez 1988 (doi 10.1016/0034-4257(88)90019-3); in
     no paper here. A channel that is dark (0) or without data anywhere is not changed. For channels
     of reflectance only."""
+    exchanged: Annotated[float, Bounds(ge=0, le=1, noun="a share")] = 0.25
+    """For a model of pairs: this share of the training windows is added with its dates exchanged,
+    as ground where nothing new happened. `fit` takes the windows it is given."""
+    unchanged: Annotated[float, Bounds(ge=0, le=1, noun="a share")] = 0.25
+    """Likewise: this share is added with one of its dates in place of both."""
     patience: Count | None = None
     """Training ends after this many epochs without an improvement on the validation windows."""
     watch: Watch = "loss"

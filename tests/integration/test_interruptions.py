@@ -85,6 +85,22 @@ def test_three_kills_of_the_process_group_end_in_the_same_bytes(tmp_path, uninte
 
 @pytest.mark.usefixtures("forked_workers")
 @pytest.mark.timeout(300)
+def test_a_killed_run_of_pairs_ends_in_the_same_bytes(tmp_path, cluster):
+    pair = {"execution": CUT, "model": {"item": "shipped:bare-change"}}
+    whole = make_world(tmp_path / "whole", cluster=cluster, **pair)
+    assert main(["run", str(whole.workflow)]) == 0
+    world = make_world(tmp_path / "killed", cluster=ALONE, **pair)
+    process = start(world, forks=True)
+    # After the last block of the date before, so among those of the pair.
+    wait_for_blocks(world, 11, process)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    assert main(["run", str(world.workflow)]) == 0
+    assert fingerprints(world.run) == fingerprints(whole.run)
+
+
+@pytest.mark.usefixtures("forked_workers")
+@pytest.mark.timeout(300)
 def test_ctrl_c_ends_with_130_and_the_same_command_goes_on(tmp_path, uninterrupted):
     world = make_world(tmp_path, cluster=ALONE, execution=CUT)
     process = start(world)

@@ -10,24 +10,34 @@ import dask
 import geopandas as gpd
 import numpy as np
 import pytest
+import shapely
 import xarray as xr
 
 import lspipe
 from lspipe.cube.opening import open_cube
 from lspipe.cube.pairs import OTHER_QUALITY
-from lspipe.errors import UsageError, WorkflowError
+from lspipe.errors import SamplesError, UsageError, WorkflowError
+from lspipe.evaluate.run_scores import score_run
+from lspipe.evaluate.scoring import score
+from lspipe.models import read_item
 from lspipe.runs import store
 from lspipe.runs.between import change
 from lspipe.runs.cost import estimate, work
 from lspipe.runs.memory import peak_bytes
 from lspipe.runs.plan import open_step
+from lspipe.runs.prepare import opened, prepare
 from lspipe.runs.validation import validate
-from lspipe.schema import CODE_NODATA, CUBE_NODATA, Quality, State, quantise
+from lspipe.samples.chips import chips
+from lspipe.schema import CODE_NODATA, CUBE_NODATA, IGNORED, Quality, State, quantise
+from lspipe.train import TrainSpec
+from lspipe.train.adapt import adapt
+from lspipe.train.course import Course, train
 from lspipe.workflow import Workflow
 from tests.pixel_models import Loss, write_item
 from tests.worlds import (
     NEW_SCAR,
     OLD_SCAR,
+    Rectangle,
     World,
     change_workflow,
     fingerprints,
@@ -40,6 +50,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from numpy.typing import NDArray
+
+    from lspipe.samples import Samples
 
 TILE = "18GYS"
 CLOUD = (130, 146, 12)
@@ -350,3 +362,92 @@ def test_the_shipped_formula_lists_the_new_scar(tmp_path: Path, cluster: dict[st
     scar[row : row + rows, column : column + columns] = True
     assert listed[scar].mean() > 0.5
     assert not listed[~scar].any()
+
+
+# --- learning from a run of pairs ---------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def patches(finished: World) -> Samples:
+    """Patches of both dates over the new scar, and beside it."""
+    outline = outlines(NEW_SCAR)
+    return chips(finished.run, outline, recipe="ghorb4:pair", window=32, background=1)
+
+
+def outlines(*scars: Rectangle) -> gpd.GeoDataFrame:
+    left, top = 699960, 5200000
+    boxes = [
+        shapely.box(left + 10 * c, top - 10 * (r + rows), left + 10 * (c + columns), top - 10 * r)
+        for r, c, rows, columns in scars
+    ]
+    return gpd.GeoDataFrame(geometry=boxes, crs=32718)
+
+
+def test_a_patch_of_a_run_of_pairs_holds_the_pixels_of_both_dates(
+    finished: World, patches: Samples
+) -> None:
+    both = cubes(finished)
+    assert patches.recipe.channels[:2] == ("before:B02", "before:B03")
+    marked = 0
+    for name in patches.names:
+        image, labels = patches.read(name)
+        row, column = map(int, name.split("_")[2:])
+        part = np.s_[row : row + 32, column : column + 32]
+        for date in ("before", "after"):
+            for band in ("B04", "B08"):
+                codes = both[date]["reflectance"].sel(band=band).values[part]
+                found = image[patches.recipe.channels.index(f"{date}:{band}")]
+                np.testing.assert_array_equal(found, codes.astype(np.float32) * np.float32(1e-4))
+        # What one of the dates did not see has no label.
+        hidden = both["before"]["quality"].values[part] != 0
+        assert (labels[hidden] == IGNORED).all()
+        marked += int((labels == 1).sum())
+    assert marked > 50
+
+
+def test_the_date_before_alone_has_no_patches_of_pairs(finished: World) -> None:
+    with pytest.raises(SamplesError, match="the patches hold both dates"):
+        chips(finished.run, finished.run / "inventory.parquet", date="both")
+
+
+SCARS = ((20, 20, 24, 20), (100, 30, 20, 30), (60, 100, 30, 26))
+
+
+def test_a_model_of_pairs_is_trained_scored_run_and_adapted(
+    tmp_path: Path, cluster: dict[str, str]
+) -> None:
+    world = make_pair_world(
+        tmp_path, size=160, cluster=cluster, after={"values": ground(OLD_SCAR, *SCARS)}
+    )
+    with opened(prepare(Workflow.from_file(world.workflow), world.run)):
+        pass  # patches need no block
+    training = chips(world.run, outlines(*SCARS), recipe="ghorb4:pair", window=32, background=1)
+    course = Course(
+        id="pairs",
+        architecture="ghorb-unet",
+        recipe="ghorb4:pair",
+        arguments={"filters": 4},
+        spec=TrainSpec(epochs=40, batch_size=4, learning_rate=1e-2, augmentation="none"),
+    )
+    item = read_item(train(course, training, training, tmp_path / "model").item)
+    assert item.is_pair
+    assert score(item, training, tta="none").micro.recall > 0.8
+    # What was there before, and after, is nothing new.
+    change_workflow(
+        world, model={"item": str(item.path)}, inference={"overlap": 0.5, "tta": "none"},
+        output={"path": "learnt", "write": ["geoparquet"]},
+    )  # fmt: skip
+    run(world)
+    learnt = tmp_path / "learnt"
+    table = gpd.read_parquet(learnt / "inventory.parquet")
+    assert set(table["status"]) == {"new"}
+    # The pair was compared with what the network was trained on, once.
+    (entry,) = json.loads((learnt / "run.json").read_text("utf-8"))["inputs"][TILE]
+    assert list(entry["channels"]) == list(item.bands)
+    decisions = tmp_path / "decisions.gpkg"
+    table.assign(reviewed="true").to_file(decisions)
+    adapted = adapt(
+        learnt, decisions, output=tmp_path / "adapted", spec=TrainSpec(epochs=2, batch_size=4)
+    )
+    assert read_item(adapted.item).bands == item.bands
+    assert score_run(learnt, decisions).objects.scores.recall == 1
