@@ -122,6 +122,21 @@ def detect(
         >>> int((found > 0.5).sum())
         100
 
+        Two dates, put together, for a model that sees both: forest that became a scar.
+
+        >>> dates = {"before": [0.03, 0.30], "after": [0.16, 0.22]}
+        >>> pair = xr.concat(
+        ...     [
+        ...         xr.DataArray(
+        ...             np.broadcast_to(np.reshape(values, (2, 1, 1)), (2, 40, 40)),
+        ...             dims=("band", "y", "x"), coords={"band": [f"{date}:B04", f"{date}:B08"]},
+        ...         )
+        ...         for date, values in dates.items()
+        ...     ], dim="band",
+        ... )
+        >>> bool((lspipe.detect(pair, "shipped:bare-change") > 0.5).all())
+        True
+
         Any callable, on a NumPy array:
 
         >>> lspipe.detect(cube.values, lambda batch: batch[:, :1], window=32, stride=16).dims

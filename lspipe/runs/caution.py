@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from lspipe import catalogs, clusters
 from lspipe.models.recipes import other_level
 from lspipe.runs.memory import cluster_of
+from lspipe.runs.model import meaning_of_swapped
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,7 +21,7 @@ SEASON_DAYS = 45
 
 def warnings(plan: Plan) -> list[str]:
     """Return what may go wrong, and what makes the two dates of a tile hard to compare."""
-    swapped = "the before range is later than the after range: new and vanished change places"
+    swapped = f"the before range is later than the after range: {meaning_of_swapped(plan.model)}"
     notes = [*plan.notes, *([swapped] if plan.workflow.dates.is_swapped else [])]
     notes += _setting_warnings(plan)
     notes += _level_warnings(plan)

@@ -58,6 +58,13 @@ def read_model(workflow: Workflow) -> tuple[ModelItem, Setting, dict[str, str]]:
         raise WorkflowError(f"inference with model {item.id}: {error}") from error
 
 
+def meaning_of_swapped(item: ModelItem) -> str:
+    """Return in words what dates the wrong way round mean for the list."""
+    if item.is_pair:
+        return f"{item.id} looks for what happened from the later date to the earlier one"
+    return "new and vanished change places"
+
+
 def _check_dates(item: ModelItem, workflow: Workflow) -> None:
     """Refuse a workflow in which a model of two dates does not find exactly two.
 

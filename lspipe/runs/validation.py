@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from lspipe.errors import WorkflowError
 from lspipe.models import listed
 from lspipe.models.item import digest
-from lspipe.runs.model import read_model
+from lspipe.runs.model import meaning_of_swapped, read_model
 from lspipe.search.areas import read_area
 from lspipe.workflow import Workflow, check_paths
 
@@ -48,7 +48,7 @@ def validate(workflow: Workflow) -> dict[str, Any]:
         "area": area.facts() | {"asked": area.source, "km2": round(area.km2, 3)},
         "run": str(workflow.run_directory),
         "not_there_yet": missing,
-        "notes": _notes(workflow, area.km2),
+        "notes": _notes(workflow, area.km2, item),
     }
 
 
@@ -90,14 +90,14 @@ def check_layers(workflow: Workflow) -> None:
         read_layers(workflow.flags, workflow.folder, area.geometry)
 
 
-def _notes(workflow: Workflow, km2: float) -> list[str]:
+def _notes(workflow: Workflow, km2: float, item: ModelItem) -> list[str]:
     notes = []
     if km2 > WIDE_KM2:
         notes.append(
             f"aoi: {km2:,.0f} km2 is a wide area; a bbox is [west, south, east, north] in degrees"
         )
     if workflow.dates.is_swapped:
-        notes.append("dates: before is later than after: new and vanished change places")
+        notes.append(f"dates: before is later than after: {meaning_of_swapped(item)}")
     return notes
 
 

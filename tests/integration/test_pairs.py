@@ -193,6 +193,8 @@ def test_swapping_the_dates_asks_the_mirrored_question(
     dates = Workflow.from_file(world.workflow).model_dump(mode="json")["dates"]
     swapped = {"before": dates["after"], "after": dates["before"]}
     change_workflow(world, dates=swapped, output={"path": "mirrored", "write": ["geoparquet"]})
+    (note,) = validate(Workflow.from_file(world.workflow))["notes"]
+    assert note.endswith("loss looks for what happened from the later date to the earlier one")
     run(world)
     (found,) = gpd.read_parquet(tmp_path / "mirrored" / "inventory.parquet").itertuples()
     assert found.status == "new"
