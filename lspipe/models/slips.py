@@ -256,7 +256,7 @@ def _exchanged(known: Quantiles, seen: Quantiles, item: ModelItem) -> list[tuple
     before = _distances(known, seen)
     gains: dict[tuple[int, int], float] = {}
     for i, j in combinations(range(len(item.bands)), 2):
-        if source_of(item.bands[i]) != source_of(item.bands[j]):
+        if (source_of(item.bands[i]) == "scenes") != (source_of(item.bands[j]) == "scenes"):
             continue
         pair = [i, j]
         for put_back in _put_back(seen, pair, item.scaling):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import geopandas as gpd
 import numpy as np
@@ -13,6 +13,7 @@ from geopandas.testing import assert_geodataframe_equal
 from scipy import ndimage
 
 import lspipe
+from lspipe.change.registration import Shift
 from lspipe.cli import main
 from lspipe.runs import listing, pipeline, registration, store
 from lspipe.schema import CODE_NODATA, Quality, State
@@ -338,3 +339,22 @@ def test_several_acquisitions_of_a_date_are_measured_as_one(off):
     shift = summary.registration[TILE]
     assert (shift["dy_px"], shift["dx_px"]) == pytest.approx(OFF, abs=0.1)
     assert Counter(summary.statuses) == {"new": 1, "persistent": 1}
+
+
+def test_the_map_of_a_pair_model_is_not_moved_and_the_run_says_so():
+    codes = {
+        "before": np.zeros((8, 8), np.uint16),
+        "after": np.arange(64, dtype=np.uint16).reshape(8, 8),
+    }
+    near, far = (Shift(dx_px=px, dy_px=0.0, spread_px=0.0, windows=9) for px in (1.0, 2.5))
+    single = registration.on_one_ground(codes, near, is_swapped=False)
+    assert (single["after"] != codes["after"]).any()
+    pair = registration.on_one_ground(codes, near, is_swapped=False, is_pair=True)
+    np.testing.assert_array_equal(pair["after"], codes["after"])
+    apart = registration.on_one_ground(codes, far, is_swapped=False, is_pair=True)
+    assert (apart["before"] == CODE_NODATA).all()
+    found = {TILE: asdict(near) | {"east_m": 10.0, "north_m": 0.0}}
+    (text,) = registration.warnings(found, is_pair=True)
+    assert "by 1.00 px" in text
+    assert "moved" not in text
+    assert "a pair model compares pixels as they lie" in text

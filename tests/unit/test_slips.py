@@ -39,7 +39,7 @@ def landscape(bands, seed=0, level="L1C"):
     rng = np.random.default_rng(seed)
     region = rng.uniform(0.95, 1.05)
     layers = []
-    for band in bands:
+    for band in (name.rpartition(":")[2] for name in bands):
         middle = TOP[band] if band in TOP else TOP["B08"]
         values = middle * region * rng.lognormal(0, SPREAD.get(band, 0.3), (64, 64))
         if level == "L2A":
@@ -68,7 +68,7 @@ def exchange(raw, item, first, second):
 
 
 L4S, YALI6, MORALES = model("l4s14"), model("yali6"), model("morales10")
-GHORB = model("ghorb4")
+GHORB, PAIR = model("ghorb4"), model("ghorb4:pair")
 
 
 def exchanged(item, first, second):
@@ -93,6 +93,8 @@ SLIPS = {
     ),
     "offset left": (L4S, lambda raw: raw + 0.1 * optical(L4S), OFFSET),
     "offset left, four bands": (GHORB, lambda raw: raw + 0.1, OFFSET),
+    "offset left, two dates": (PAIR, lambda raw: raw + 0.1, OFFSET),
+    "numbers, two dates": (PAIR, lambda raw: raw * 1e4, NUMBERS),
     "offset left, clipped": (MORALES, lambda raw: raw + 0.1, OFFSET),
     "offset twice": (YALI6, lambda raw: raw - 0.1 * optical(YALI6), "was subtracted twice"),
 }
