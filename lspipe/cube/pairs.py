@@ -85,20 +85,20 @@ def unmasked(cube: xr.Dataset) -> xr.DataArray:
 
 def _joined(after: xr.Dataset, before: xr.Dataset, channels: Sequence[str]) -> xr.Dataset:
     """Put the channels of both dates in front of the bands of the date after."""
-    dates = {"": after, AFTER: after, BEFORE: before}
-    layers = {}
-    for channel in channels:
-        date, name = split_channel(channel)
-        layers[channel] = dates[date]["reflectance"].sel(band=name).data
-    for band in after["band"].values.tolist():
-        layers.setdefault(band, after["reflectance"].sel(band=band).data)
+    shown = after["band"].values.tolist()
+    names = [*channels, *(band for band in shown if band not in channels)]
+    read = [(AFTER, band) for band in shown]
+    read += [(BEFORE, band) for band in before["band"].values.tolist()]
+    layers = da.concatenate([each["reflectance"].data for each in (after, before)])
+    # By one index, not band by band: a tile has many chunks.
+    order = [read.index((date or AFTER, name)) for date, name in map(split_channel, names)]
     return xr.Dataset(
         {
-            "reflectance": (("band", "y", "x"), da.stack([*layers.values()]).rechunk({0: -1})),
+            "reflectance": (("band", "y", "x"), layers.rechunk({0: -1})[order]),
             OTHER_QUALITY: (("y", "x"), before["quality"].data),
             **{name: after[name].variable for name in ("quality", "scl", "acquired")},
         },
-        coords={"band": [*layers], **{n: c for n, c in after.coords.items() if n != "band"}},
+        coords={"band": names, **{n: c for n, c in after.coords.items() if n != "band"}},
     )
 
 
