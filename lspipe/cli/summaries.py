@@ -40,6 +40,7 @@ def plan_text(facts: dict[str, Any], cost: Estimate, notes: list[str]) -> str:
         *_dates(facts["dates"]),
         *_inference(facts["inference"]),
         *entry("computed with", facts["computed_with"]["runs_as"]),
+        *_masks(facts["masks"]),
     ]
     for tile in facts["tiles"]:
         lines += _tile(tile)
@@ -90,6 +91,18 @@ def _cloud(scene: dict[str, Any]) -> str:
 def _why_not(candidate: dict[str, Any]) -> str:
     share = candidate["masked_share"]
     return "not the latest" if share is None else f"{share:.1%} is cloud, masked or empty"
+
+
+def _masks(masks: list[dict[str, Any]]) -> list[str]:
+    """Describe what masks clouds, and what is read for it; scene classes alone need no line."""
+    if [mask["name"] for mask in masks] == ["scl"]:
+        return []
+    told = [
+        " ".join(filter(None, (mask["name"], str(mask.get("version", ""))[:12])))
+        + f" (reads {', '.join(mask['bands'])})"
+        for mask in masks
+    ]
+    return entry("cloud mask", " and ".join(told) or "none")
 
 
 def _dates(dates: dict[str, Any]) -> list[str]:

@@ -214,7 +214,7 @@ def _bytes_to_read(tile: TilePlan) -> int:
     pixels = sum(outer_pixels(block) for block in tile.blocks)
     full = int(np.prod(tile.tile.geobox.shape))
     scenes = sum(len(step.items) for step in tile.steps)
-    return min(pixels, full) * (2 * len(tile.bands) + 1) * scenes
+    return min(pixels, full) * (2 * len((*tile.bands, *tile.mask_bands)) + 1) * scenes
 
 
 def _layer_pixels(plan: Plan) -> int:

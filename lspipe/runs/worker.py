@@ -95,6 +95,9 @@ class BlockResult:
     """Of these, writing maps and evidence."""
     inputs: Mapping[str, Any] | None = None
     """Pixels compared with training (`familiarity.count`); None = not counted."""
+    masks: Mapping[str, int] | None = None
+    """Where several masks were asked for: pixels of the core and the area with data (`seen`), and
+    those that one mask calls cloud or shadow and another does not (`disputed`); None = one mask."""
 
 
 def in_turn(first: int, columns: int) -> AbstractContextManager[None]:
@@ -152,17 +155,17 @@ def block_tasks(
     halo = job.setting.halo
     shown = [name for name in evidence.BANDS if name in cube["band"].values]
     # In the order of the arguments of `infer_and_write`.
-    layers = [
+    layers: list[da.Array | None] = [
         _overlapped(cube["reflectance"].sel(band=list(bands)).data, halo),
         _overlapped(cube["quality"].data, halo),
         cube["scl"].data,
         cube["acquired"].data,
+        cube["reflectance"].sel(band=shown).data.rechunk({0: -1}) if shown else None,
+        cube["disputed"].data if "disputed" in cube else None,
     ]
-    if shown:
-        layers.append(cube["reflectance"].sel(band=shown).data.rechunk({0: -1}))
     # Not optimised: fusing copies the reads of a chunk into each block that needs its edge: 2 reads
     # instead of 1 if the layers are optimised together, 18 if one by one (6 x 6 blocks).
-    chunks = [layer.to_delayed(optimize_graph=False) for layer in layers]
+    chunks = [None if layer is None else layer.to_delayed(optimize_graph=False) for layer in layers]
     # A scheduler runs a task of one name once for all clients: with two runs of one tile, a block
     # would be written by one of them and count as done in both.
     name = f"{BLOCK}{job.tile}-{job.step}-{uuid4().hex}"
@@ -183,8 +186,10 @@ def block_tasks(
         ]
 
 
-def _chunk(delayed: NDArray[Any], index: tuple[int, int]) -> Any:
-    """Return the delayed chunk of a block; a band axis has one chunk."""
+def _chunk(delayed: NDArray[Any] | None, index: tuple[int, int]) -> Any:
+    """Return the delayed chunk of a block; a band axis has one chunk. None stays None."""
+    if delayed is None:
+        return None
     return delayed[(0, *index)] if delayed.ndim == 3 else delayed[index]
 
 
@@ -200,12 +205,13 @@ def _overlapped(array: da.Array, halo: int) -> da.Array:
     return da.overlap.overlap(array, depth, boundary="none", allow_rechunk=False)
 
 
-def infer_and_write(
+def infer_and_write(  # noqa: PLR0917 - by position, as `block_tasks` says
     pixels: NDArray[np.int16],
     quality: NDArray[np.uint8],
     scl: NDArray[np.uint8],
     acquired: NDArray[np.uint16],
     seen: NDArray[np.int16] | None = None,
+    disputed: NDArray[np.uint8] | None = None,
     *,
     block: Block,
     job: StepJob,
@@ -220,6 +226,7 @@ def infer_and_write(
         scl: scene classes (y, x) of the core.
         acquired: days since 1970-01-01 (y, x) of the core.
         seen: int16 (band, y, x) of the core, bands as `shown`; None = no evidence bands.
+        disputed: uint8 (y, x) of the core, 1 where masks disagree; None = one mask.
         block: its place in the tile.
         job: settings that all blocks of the step share.
         shown: names of the bands of `seen`.
@@ -285,7 +292,17 @@ def infer_and_write(
         network=computed - began,
         writing=written - ready,
         inputs=inputs,
+        masks=None if disputed is None else _disputes(disputed, bits),
     )
+
+
+def _disputes(disputed: NDArray[np.uint8], quality: NDArray[np.uint8]) -> dict[str, int]:
+    """Count the pixels of the area that have data, and those that masks disagree about."""
+    is_seen = (quality & np.uint8(Quality.NODATA | Quality.OUTSIDE)) == 0
+    return {
+        "seen": int(np.count_nonzero(is_seen)),
+        "disputed": int(np.count_nonzero(is_seen & (disputed != 0))),
+    }
 
 
 def _tally(

@@ -45,7 +45,9 @@ class TilePlan:
     bands: tuple[str, ...]
     """Bands to load: the model's, then those of the evidence that every item has."""
     required: tuple[str, ...]
-    """The model's bands: only they decide what is observed."""
+    """The model's bands: only they, and those of the mask, decide what is observed."""
+    mask_bands: tuple[str, ...]
+    """Bands that only the mask needs: read, and not kept."""
     area: AreaOnGrid | None
     """Pixels of the tile inside the area; None = everywhere."""
     grid: Grid

@@ -17,9 +17,11 @@ from lspipe.cube.files import declared as declared_in_files
 from lspipe.cube.offsets import radiometry_of_pixels
 from lspipe.cube.opening import open_cube
 from lspipe.cube.recorded import recorded_radiometry, recorded_steps
-from lspipe.cube.scene import require
+from lspipe.cube.scene import check_masks, require
 from lspipe.errors import ModelError, WorkflowError
 from lspipe.inference import windows
+from lspipe.preprocess.masks import mask_bands, sources
+from lspipe.runs.model import cube_of
 from lspipe.runs.plan.nouns import TilePlan, outer_pixels
 from lspipe.runs.store import Grid
 from lspipe.schema import REFLECTANCE_SCALE
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
     from lspipe.inference.windows import Block
     from lspipe.models import ModelItem
     from lspipe.preprocess import Radiometry
+    from lspipe.preprocess.masks import MaskSource
     from lspipe.runs.plan.nouns import RadiometryTable
     from lspipe.schema import Part
     from lspipe.search.acquisitions import Tile
@@ -79,9 +82,12 @@ def plan_tile(
         steps, candidates = _choose(tile, workflow, mask)
     else:
         steps, candidates = recorded_steps(tile, decided), tuple(decided["candidates"])
-    bands = _bands(tile, steps, item, needs_classes=bool(workflow.cube.mask.scl))
+    cube = cube_of(workflow)
+    hidden_by = sources(cube.mask)
+    bands = _bands(tile, steps, item, hidden_by, needs_classes=cube.mask.needs_classes)
+    extra = tuple(band for band in mask_bands(hidden_by) if band not in bands)
     table = (
-        _decide_radiometry(tile, steps, bands, workflow, mask)
+        _decide_radiometry(tile, steps, (*bands, *extra), workflow, mask)
         if decided is None
         else recorded_radiometry(decided)
     )
@@ -103,6 +109,7 @@ def plan_tile(
         radiometry=table,
         bands=bands,
         required=item.bands,
+        mask_bands=extra,
         area=None if inside is None else mask,
         grid=grid,
         halo=setting.halo,
@@ -134,14 +141,19 @@ def _choose(
         if tile.acquisitions.get(role):
             count = len(tile.acquisitions[role])
             logger.info("%s: choosing the %s scene, of %d", tile.name, role, count)
-            choice = choose(tile, role, workflow.cube, area_mask=mask)
+            choice = choose(tile, role, cube_of(workflow), area_mask=mask)
             steps += choice.steps
             candidates += choice.candidates
     return tuple(steps), tuple(candidates)
 
 
 def _bands(
-    tile: Tile, steps: tuple[Step, ...], item: ModelItem, *, needs_classes: bool
+    tile: Tile,
+    steps: tuple[Step, ...],
+    item: ModelItem,
+    masks: Sequence[MaskSource],
+    *,
+    needs_classes: bool,
 ) -> tuple[str, ...]:
     """Return the bands to load; raise if a scene lacks a band of the model, or the mask's."""
     shared: set[str] | None = None
@@ -149,6 +161,7 @@ def _bands(
         for scene in step.items:
             if needs_classes:
                 require(scene, ("SCL",))
+            check_masks(scene, masks)
             assets = catalogs.band_assets(scene)
             lacking = [band for band in item.bands if band not in assets]
             if lacking:
@@ -231,7 +244,7 @@ def open_step(plan: TilePlan, step: Step, workflow: Workflow) -> Any:
         plan.tile.geobox,
         bands=plan.bands,
         radiometry=plan.radiometry,
-        spec=workflow.cube,
+        spec=cube_of(workflow),
         chunks=plan.chunks,
         required=plan.required,
     )
