@@ -12,6 +12,7 @@ from odc.geo.xr import xr_coords
 from lspipe.cube.composite import median
 from lspipe.cube.masking import Place
 from lspipe.cube.scene import SceneOpener
+from lspipe.preprocess.masks import sources
 from lspipe.schema import check_cube
 
 if TYPE_CHECKING:
@@ -70,6 +71,7 @@ def open_cube(
         radiometry=radiometry,
         spec=spec,
         chunks=chunks,
+        masks=tuple(one for one in sources(spec.mask) if one.bands != ("SCL",)),
         place=place or Place((0, 0), (int(rows), int(columns))),
     )
     scenes = [opener.open(acquisition) for acquisition in step.acquisitions]

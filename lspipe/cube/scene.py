@@ -19,7 +19,7 @@ from lspipe.catalogs import band_assets
 from lspipe.cube import loaders
 from lspipe.cube.masking import masked_by
 from lspipe.errors import UsageError
-from lspipe.preprocess.masks import mask_bands, sources
+from lspipe.preprocess.masks import mask_bands
 from lspipe.schema import Quality
 
 if TYPE_CHECKING:
@@ -71,11 +71,8 @@ class SceneOpener:
     spec: CubeSpec
     chunks: Chunks
     place: Place
-
-    @property
-    def masks(self) -> tuple[MaskSource, ...]:
-        """The sources of masks besides the scene classes, which come with each item."""
-        return tuple(one for one in sources(self.spec.mask) if one.bands != ("SCL",))
+    masks: tuple[MaskSource, ...]
+    """The sources of masks besides the scene classes, which come with each item."""
 
     @property
     def read(self) -> tuple[str, ...]:

@@ -23,6 +23,7 @@ from lspipe.cube import evidence
 from lspipe.errors import DeviceError, InferenceError, LspipeError
 from lspipe.inference import familiarity
 from lspipe.inference.block import run_block
+from lspipe.inference.inputs import WINDOW_KINDS
 from lspipe.inference.observed import observed
 from lspipe.inference.runtimes import use_threads
 from lspipe.inference.runtimes.devices import is_broken
@@ -161,7 +162,7 @@ def block_tasks(
         cube["scl"].data,
         cube["acquired"].data,
         cube["reflectance"].sel(band=shown).data.rechunk({0: -1}) if shown else None,
-        cube["disputed"].data if "disputed" in cube else None,
+        _overlapped(cube["disputed"].data, halo) if "disputed" in cube else None,
     ]
     # Not optimised: fusing copies the reads of a chunk into each block that needs its edge: 2 reads
     # instead of 1 if the layers are optimised together, 18 if one by one (6 x 6 blocks).
@@ -226,7 +227,7 @@ def infer_and_write(  # noqa: PLR0917 - by position, as `block_tasks` says
         scl: scene classes (y, x) of the core.
         acquired: days since 1970-01-01 (y, x) of the core.
         seen: int16 (band, y, x) of the core, bands as `shown`; None = no evidence bands.
-        disputed: uint8 (y, x) of the core, 1 where masks disagree; None = one mask.
+        disputed: uint8 (y, x) over the outer extent, 1 where masks disagree; None = one mask.
         block: its place in the tile.
         job: settings that all blocks of the step share.
         shown: names of the bands of `seen`.
@@ -240,6 +241,7 @@ def infer_and_write(  # noqa: PLR0917 - by position, as `block_tasks` says
     inside = None if area is None else _unpacked(area, quality.shape)
     try:
         runtime = job.model.open()
+        doubt = _doubt(disputed, quality, runtime.scaling)
         probability = run_block(
             pixels,
             origin=(block.outer[0].start, block.outer[1].start),
@@ -247,7 +249,7 @@ def infer_and_write(  # noqa: PLR0917 - by position, as `block_tasks` says
             core=block.core,
             runtime=runtime,
             setting=job.setting,
-            mask=quality != 0,
+            mask=quality != 0 if doubt is None else (quality != 0) & ~doubt,
             area=inside,
             tile_range=job.tile_range,
             fill_masked=job.fill_masked,
@@ -262,6 +264,7 @@ def infer_and_write(  # noqa: PLR0917 - by position, as `block_tasks` says
         raise InferenceError(str(error)) from error
     computed = time.perf_counter()
     within = relative(block.core, (block.outer[0].start, block.outer[1].start))
+    doubted = {} if doubt is None else {"doubted": _set_aside(probability, doubt[within])}
     bits = quality[within].copy()
     # A channel may have no data where the scene class is valid: the quality bit records it.
     bits[np.isnan(probability) & (bits == 0)] |= np.uint8(Quality.NODATA)
@@ -277,7 +280,7 @@ def infer_and_write(  # noqa: PLR0917 - by position, as `block_tasks` says
         block.index,
         block.core,
         detections={"probability": quantise(probability), "quality": bits},
-        evidence={"scl": scl, "acquired": acquired, **_pictures(seen, shown)},
+        evidence={"scl": scl, "acquired": acquired, **doubted, **_pictures(seen, shown)},
     )
     written = time.perf_counter()
     needed, run = counts[-1]
@@ -292,8 +295,32 @@ def infer_and_write(  # noqa: PLR0917 - by position, as `block_tasks` says
         network=computed - began,
         writing=written - ready,
         inputs=inputs,
-        masks=None if disputed is None else _disputes(disputed, bits),
+        masks=None if disputed is None else _disputes(disputed[within], bits),
     )
+
+
+def _doubt(
+    disputed: NDArray[np.uint8] | None, quality: NDArray[np.uint8], scaling: Scaling
+) -> NDArray[np.bool_] | None:
+    """Return where only some masks see a cloud or a shadow, and nothing else hides the ground.
+
+    What the network says there is set aside, for candidates. Where each window is scaled by what is
+    observed in it, nothing is: such a pixel must not count in the scale of its neighbours.
+    """
+    if disputed is None:
+        return None
+    if scaling.kind in WINDOW_KINDS:
+        return np.zeros(quality.shape, bool)
+    hiding = np.uint8(Quality.CLOUD | Quality.SHADOW)
+    is_doubted: NDArray[np.bool_] = (disputed != 0) & (quality != 0) & ((quality & ~hiding) == 0)
+    return is_doubted
+
+
+def _set_aside(probability: NDArray[np.float32], doubt: NDArray[np.bool_]) -> NDArray[np.uint16]:
+    """Return the codes of the doubted pixels, and make them not observed in the map, in place."""
+    codes = quantise(np.where(doubt, probability, np.float32(np.nan)))
+    probability[doubt] = np.nan
+    return codes
 
 
 def _disputes(disputed: NDArray[np.uint8], quality: NDArray[np.uint8]) -> dict[str, int]:

@@ -6,7 +6,8 @@ import hashlib
 import importlib.util
 import json
 import pickle
-from typing import TYPE_CHECKING
+import sys
+from pathlib import Path
 
 import dask.array as da
 import numpy as np
@@ -24,12 +25,10 @@ from lspipe.inference import windows
 from lspipe.preprocess import masks
 from lspipe.preprocess.masks import MaskSpec, csmask, dilate
 from lspipe.schema import CUBE_NODATA, OPTICAL_BANDS, Quality
+from tests.mask_sources import write_mask_item
 from tests.properties import examples
 from tests.scenes import TILES, left_of, make_scene
 from tests.unit.test_cube import EVERYWHERE, acquisition, opened, tile_of
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 # rasterio's warper silences this warning of its own in a way that is not safe between threads.
 pytestmark = pytest.mark.filterwarnings("ignore:Dataset has no geotransform")
@@ -39,6 +38,8 @@ WINDOWED, ROUGH = "tests.mask_sources:above_its_window", "tests.mask_sources:rou
 
 CSMASK_BANDS = ("B02", "B03", "B04", "B08", "B11", "B12")
 SEEN: dict[str, str] = {}
+# The package as .ci/run keeps it, apart: 145 MB that no other test needs.
+sys.path += map(str, Path(__file__).parents[2].glob(".venv-masks/lib/python3*/site-packages"))
 HAS_CSMASK = importlib.util.find_spec("ukis_csmask") is not None
 needs_csmask = pytest.mark.skipif(not HAS_CSMASK, reason='pip install "lspipe[csmask]"')
 
@@ -355,6 +356,73 @@ def test_scenes_with_classes_are_ranked_by_them_whatever_the_mask(tmp_path: Path
     )
     assert with_own.candidates == with_classes.candidates
     assert [one["chosen"] for one in with_own.candidates] == [False, True]
+
+
+# --- a model item -------------------------------------------------------------------------------
+
+SKY = ("clear", "thick cloud", "Cloud_Shadow", "snow")
+
+
+def sky(folder: Path, **changes) -> str:
+    asked = {"network": "Sky", "bands": ("B02", "B08", "B11"), "classes": SKY, **changes}
+    return str(write_mask_item(folder / "sky.json", **asked))
+
+
+def test_the_classes_of_a_model_item_are_quality_bits_by_their_names(tmp_path: Path) -> None:
+    one = source(sky(tmp_path))
+    assert (one.name, one.bands, one.window, one.margin) == ("sky", ("B02", "B08", "B11"), 24, 3)
+    pixels = np.full((3, 24, 24), 0.1, np.float32)
+    pixels[1] = 0.6
+    pixels[:, 0, 0] = 0.8, 0.8, 0.3  # a cloud
+    pixels[:, 0, 1] = 0.01, 0.01, 0.01  # a shadow
+    pixels[:, 0, 2] = 0.9, 0.8, -0.1  # snow, by a network of four lines
+    pixels[:, 0, 3] = np.nan
+    bits = one.bits(pixels, "L2A")
+    assert bits[0, :3].tolist() == [Quality.CLOUD, Quality.SHADOW, Quality.SNOW]
+    assert not bits[1:].any()
+
+
+def test_the_one_output_of_a_model_item_is_its_last_class_above_the_threshold(tmp_path) -> None:
+    path = sky(tmp_path, network="Haze", bands=("B02",), classes=("clear", "haze"),
+               **{"lspipe:threshold": 0.25})  # fmt: skip
+    pixels = np.array([[[0.2, 0.3, np.nan]]], np.float32).repeat(24, 1).repeat(8, 2)
+    bits = source(path).bits(pixels, "L1C")
+    np.testing.assert_array_equal(bits, np.where(pixels[0] > 0.25, Quality.CLOUD, 0))
+
+
+@given(tile=cut_tiles())
+@examples(8)
+def test_chunking_never_changes_a_bit_of_a_model_item(tmp_path: Path, tile) -> None:
+    seed, shape, chunks = tile
+    one = source(sky(tmp_path))
+    codes = some_tile(seed, shape, 3)
+    bands = da.from_array(codes, chunks=(1, *chunks))
+    found = masked_by(one, bands, level="L2A", place=Place((0, 0), shape))
+    np.testing.assert_array_equal(found.compute(scheduler="sync"), by_hand(one, codes))
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"classes": ("clear", "landslide")}, "its classes are clear, landslide, expected names"),
+        ({"classes": ()}, "its classes are not named"),
+        ({"bands": ("B02", "B08", "slope")}, "wants slope: expected bands alone"),
+        ({"bands": ("B02", "B08", "before:B11")}, "expected bands alone"),
+        ({"lspipe:scaling": {"kind": "tile-minmax"}}, "is scaled by whole tiles"),
+    ],
+)
+def test_a_model_item_that_is_no_mask_is_refused(tmp_path: Path, changes, expected: str) -> None:
+    with pytest.raises(ModelError, match=expected):
+        source(sky(tmp_path, **changes))
+
+
+def test_a_model_item_that_is_not_there_or_changed_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"nowhere\.json"):
+        source(str(tmp_path / "nowhere.json"))
+    one = source(sky(tmp_path))
+    sky(tmp_path, **{"lspipe:threshold": 0.9})
+    with pytest.raises(ModelError, match="changed since the run was planned"):
+        one.bits(np.zeros((3, 24, 24), np.float32), "L2A")
 
 
 # --- csmask -------------------------------------------------------------------------------------

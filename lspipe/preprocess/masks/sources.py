@@ -13,7 +13,6 @@ tests/unit/test_masks.py runs the same tests over every name in the table.
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Protocol
 
 from lspipe.spec.plugins import resolve
@@ -83,7 +82,6 @@ class MaskSource(Protocol):
         """
 
 
-@lru_cache(maxsize=16)
 def sources(spec: MaskSpec) -> tuple[MaskSource, ...]:
     """Return the sources that a workflow names, in order; none for `none`.
 
