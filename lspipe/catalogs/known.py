@@ -24,6 +24,8 @@ class Catalog:
     """Pieces of links, asset addresses or property names that only its items hold."""
     flagged_collections: tuple[str, ...] = ()
     """Collections whose COGs may be shifted already; a flag, which is often wrong, states it."""
+    payers: tuple[str, ...] = ()
+    """Buckets whose reader pays for what is read, such as "s3://sentinel-s2-l1c/"."""
     signs: bool = False
     """Asset addresses need a short-lived signature just before they are read."""
 
@@ -42,6 +44,7 @@ CATALOGS: Mapping[str, Catalog] = {
             "sentinel:boa_offset_applied",
         ),
         flagged_collections=("sentinel-2-l2a", "sentinel-s2-l2a-cogs"),
+        payers=("s3://sentinel-s2-l1c/", "s3://sentinel-s2-l2a/"),
     ),
     "planetary-computer": Catalog(
         name="planetary-computer",

@@ -22,7 +22,7 @@ from lspipe.inference.reference import ModelReference
 from lspipe.inference.runtimes import use_threads
 from lspipe.outputs import layers
 from lspipe.runs.memory import cluster_of, peak_bytes
-from lspipe.runs.plan import THREADS, outer_pixels
+from lspipe.runs.plan import THREADS
 from lspipe.schema import grown
 
 if TYPE_CHECKING:
@@ -109,7 +109,7 @@ def estimate(plan: Plan) -> Estimate:
         blocks=sum(len(tile.blocks) * len(tile.steps) for tile in plan.tiles),
         windows=count,
         forward_passes=passes,
-        bytes_to_read=sum(_bytes_to_read(tile) for tile in plan.tiles),
+        bytes_to_read=sum(tile.bytes_to_read for tile in plan.tiles),
         peak_bytes_per_worker=max(peak_bytes(tile, plan) for tile in plan.tiles),
         memory_per_worker=clusters.worker_memory(cluster),
         workers=workers,
@@ -207,14 +207,6 @@ def windows_in(tile: TilePlan, block: Block, one: _Pass, mask: RoughMask | None)
         for first, span in zip(starts, part, strict=True)
     )
     return int(np.count_nonzero(mask.touched(rows, columns)))
-
-
-def _bytes_to_read(tile: TilePlan) -> int:
-    """Blocks with halos, uint16 per band and uint8 for the scene classes, once per scene."""
-    pixels = sum(outer_pixels(block) for block in tile.blocks)
-    full = int(np.prod(tile.tile.geobox.shape))
-    scenes = sum(len(step.items) for step in tile.steps)
-    return min(pixels, full) * (2 * len((*tile.bands, *tile.mask_bands)) + 1) * scenes
 
 
 def _layer_pixels(plan: Plan) -> int:
