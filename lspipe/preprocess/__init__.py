@@ -13,6 +13,7 @@ from lspipe.preprocess.reflectance import (
     Radiometry,
     radiometry,
     radiometry_from_pixels,
+    rests_on_baseline,
     to_reflectance,
 )
 
@@ -24,5 +25,6 @@ __all__ = [
     "quality_of",
     "radiometry",
     "radiometry_from_pixels",
+    "rests_on_baseline",
     "to_reflectance",
 ]

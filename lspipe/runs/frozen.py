@@ -243,7 +243,7 @@ def _decided(scene: Any, asset: str, tile: FrozenTile) -> Radiometry:
     ESA's offset is the same for all bands of a product.
     """
     decision = preprocess.radiometry(scene, asset)
-    if decision.offset is not None:
+    if decision.offset is not None and not preprocess.rests_on_baseline(scene, asset):
         return decision
     for (item, _), known in sorted(tile.radiometry.items()):
         if item == scene.id:

@@ -18,8 +18,9 @@ from lspipe.cube.offsets import radiometry_of_pixels
 from lspipe.cube.opening import open_cube
 from lspipe.cube.recorded import recorded_radiometry, recorded_steps
 from lspipe.cube.scene import check_masks, require
-from lspipe.errors import ModelError, WorkflowError
+from lspipe.errors import LoadError, ModelError, RadiometryError, UsageError, WorkflowError
 from lspipe.inference import windows
+from lspipe.preprocess import Radiometry
 from lspipe.preprocess.masks import mask_bands, sources
 from lspipe.runs.model import cube_of
 from lspipe.runs.plan.nouns import TilePlan, outer_pixels
@@ -30,11 +31,12 @@ from lspipe.search.on_grid import AreaOnGrid
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    import pystac
+
     from lspipe.cube.choice import Step
     from lspipe.inference.settings import Setting
     from lspipe.inference.windows import Block
     from lspipe.models import ModelItem
-    from lspipe.preprocess import Radiometry
     from lspipe.preprocess.masks import MaskSource
     from lspipe.runs.plan.nouns import RadiometryTable
     from lspipe.schema import Part
@@ -223,6 +225,7 @@ def _decide_radiometry(
     for scene in scenes:
         assets = catalogs.band_assets(scene)
         from_pixels: Radiometry | None = None
+        seen: Radiometry | None = None
         for band in bands:
             header = headers.get((scene.id, assets[band]))
             tags = (header.scale, header.offset) if header else preprocess.NO_TAGS
@@ -233,8 +236,33 @@ def _decide_radiometry(
                     scene, tile.geobox, workflow.cube, area_mask=np.asarray(mask)
                 )
                 decision = from_pixels
+            elif preprocess.rests_on_baseline(scene, assets[band], tags=tags):
+                seen = _seen(scene, tile, workflow, mask) if seen is None else seen
+                decision = contradicted(decision, seen)
             table[scene.id, assets[band]] = replace(decision, file=header.text() if header else "")
     return table
+
+
+def _seen(scene: pystac.Item, tile: Tile, workflow: Workflow, mask: AreaOnGrid) -> Radiometry:
+    """Return what the pixels of a scene say of its offset; None in it where they say nothing."""
+    try:
+        return radiometry_of_pixels(scene, tile.geobox, workflow.cube, area_mask=np.asarray(mask))
+    except (LoadError, RadiometryError, UsageError) as error:
+        return Radiometry(REFLECTANCE_SCALE, None, str(error))
+
+
+def contradicted(decision: Radiometry, seen: Radiometry) -> Radiometry:
+    """Return the decision of metadata, unless the pixels contradict it; the reason says so.
+
+    Example:
+        >>> from lspipe.preprocess import Radiometry
+        >>> told = Radiometry(1e-4, -0.1, "baseline 05.09 from generic: offset -0.1")
+        >>> contradicted(told, Radiometry(1e-4, 0.0, "31 % are below 1000: shifted already")).reason
+        'baseline 05.09 from generic: offset -0.1, but 31 % are below 1000: shifted already'
+    """
+    if seen.offset in (None, decision.offset):
+        return decision
+    return replace(seen, reason=f"{decision.reason}, but {seen.reason}")
 
 
 def open_step(plan: TilePlan, step: Step, workflow: Workflow) -> Any:
