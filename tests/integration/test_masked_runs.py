@@ -13,6 +13,7 @@ import lspipe
 from lspipe.errors import UsageError
 from lspipe.outputs.report.facts import details
 from lspipe.runs import store
+from lspipe.runs.between import change
 from lspipe.runs.frozen import FrozenRun
 from lspipe.schema import CODE_NODATA, Quality
 from lspipe.workflow import Workflow
@@ -102,6 +103,25 @@ def test_a_fresh_scar_that_one_of_two_masks_calls_cloud_is_a_candidate(runs) -> 
     np.testing.assert_array_equal(aside, np.where(doubt, seen, CODE_NODATA))
     # A run with one mask has no such layer.
     assert not (bright.folder / store.EVIDENCE / TILE / "doubted").exists()
+
+
+def test_candidates_of_doubt_are_listed_from_two_runs_of_one_date_too(world, runs, tmp_path):
+    folders = []
+    for role in ("before", "after"):
+        days = Workflow.from_file(world.workflow).dates.ranges()[role]
+        mask = json.dumps({"source": [WHITE, BRIGHT], "dilate_px": 0})
+        workflow = Workflow.from_file(
+            world.workflow,
+            overrides=(
+                f"cube.mask={mask}", f"dates={{after: {{start: {days.start}, end: {days.end}}}}}",
+            ),
+        )  # fmt: skip
+        folders.append(tmp_path / role)
+        lspipe.run(workflow, output=folders[-1])
+    change(*folders, output=tmp_path / "both")
+    listed = gpd.read_parquet(tmp_path / "both" / "inventory.parquet").set_index("status")
+    assert (listed.index == "undetermined").all()
+    assert sorted(listed["n_px"]) == sorted(runs["both"].list["n_px"])
 
 
 def test_what_masks_disagree_about_is_a_share_per_tile_and_date(runs) -> None:

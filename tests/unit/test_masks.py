@@ -288,6 +288,7 @@ def radiometry_of(item, bands=("B02", "B04", "B11")):
 def test_of_two_masks_both_count_and_what_only_one_hides_is_disputed(tmp_path: Path) -> None:
     classes = np.full((120, 120), 4, np.uint8)
     classes[10:20, 10:20], classes[80:90, 80:90] = 9, 3  # no cloud in the pixels
+    classes[30:40, 90:99] = 11  # snow, of which other masks know nothing
     item = make_scene(tmp_path, clouds=[(120, 90, 20)], scl=classes)
     settings = {"bands": ("B11",), "radiometry": radiometry_of(item)}
     first, second, both = (
