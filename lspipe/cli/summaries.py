@@ -93,6 +93,16 @@ def _why_not(candidate: dict[str, Any]) -> str:
     return "not the latest" if share is None else f"{share:.1%} is cloud, masked or empty"
 
 
+def _mask_cost(cost: Estimate) -> list[str]:
+    if not cost.mask_windows:
+        return []
+    time = duration(cost.seconds_to_mask)
+    text = f"about {counted(cost.mask_windows, 'window')}, {time} on "
+    return entry(
+        "to mask", f"{text}{counted(cost.workers, 'worker')}, beside the network (measured)"
+    )
+
+
 def _masks(masks: list[dict[str, Any]]) -> list[str]:
     """Describe what masks clouds, and what is read for it; scene classes alone need no line."""
     if [mask["name"] for mask in masks] == ["scl"]:
@@ -142,6 +152,7 @@ def _cost(cost: Estimate, facts: dict[str, Any]) -> list[str]:
             f"{most}{cost.forward_passes:,}, {cost.seconds_per_pass * 1000:.2f} ms each on this "
             "machine (measured)",
         ),
+        *_mask_cost(cost),
         f"to read        {size(cost.bytes_to_read)} of pixels",
         f"peak memory    {size(cost.peak_bytes_per_worker)} per worker{has}",
         *entry(

@@ -104,6 +104,11 @@ def windows_along(length: int, window: int, margin: int) -> list[Window]:
     return [Window(start, slice(*own)) for start, own in zip(starts, pairwise(edges), strict=True)]
 
 
+def windows_side(source: MaskSource) -> int:
+    """Return the edge of what one window of a source answers, pixels of 10 m."""
+    return max(1, (source.window or 0) - 2 * source.margin) * (source.pixel_m // _GRID_M)
+
+
 def reach_of(source: MaskSource) -> int:
     """Return how far from a pixel lies what decides its bits, pixels of 10 m."""
     step = source.pixel_m // _GRID_M

@@ -535,3 +535,15 @@ def test_jpeg_2000_of_the_copernicus_data_space_is_named_with_what_it_needs():
     (slow,) = warned(step("after", "2024-07-01", hrefs=[("B04_10m", "s3://eodata/B04_10m.jp2")]))
     assert "cdse" in slow
     assert "AWS_ACCESS_KEY_ID" in slow
+
+
+def test_windows_of_a_mask_are_counted_and_timed(world):
+    source = "cube.mask.source=tests.mask_sources:above_its_window"
+    cost = estimate(plan_of(world, source))
+    # Each window answers 10 x 10 of its 16 x 16 pixels of 30 m, of a whole tile on two dates.
+    assert cost.mask_windows == 2 * math.ceil(240**2 / 30**2)
+    assert cost.seconds_to_mask > 0
+    plain = estimate(plan_of(world))
+    assert (plain.mask_windows, plain.seconds_to_mask) == (0, 0)
+    # B02 is read already, B04 and B11 too: no byte more.
+    assert cost.bytes_to_read == plain.bytes_to_read

@@ -66,12 +66,16 @@ class TilePlan:
         return max(map(outer_pixels, self.blocks), default=0)
 
     @property
+    def pixels_to_read(self) -> int:
+        """Pixels of the blocks with their halos, at most those of the tile."""
+        full = int(np.prod(self.tile.geobox.shape))
+        return min(sum(map(outer_pixels, self.blocks)), full)
+
+    @property
     def bytes_to_read(self) -> int:
         """Blocks with halos, uint16 per band and uint8 for the scene classes, once per scene."""
-        pixels = sum(map(outer_pixels, self.blocks))
-        full = int(np.prod(self.tile.geobox.shape))
         scenes = sum(len(step.items) for step in self.steps)
-        return min(pixels, full) * (2 * len((*self.bands, *self.mask_bands)) + 1) * scenes
+        return self.pixels_to_read * (2 * len((*self.bands, *self.mask_bands)) + 1) * scenes
 
     @property
     def chunks(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
