@@ -7,6 +7,7 @@ import importlib.util
 import json
 import pickle
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import dask.array as da
@@ -427,6 +428,15 @@ def test_a_model_item_that_is_not_there_or_changed_is_refused(tmp_path: Path) ->
 
 
 # --- csmask -------------------------------------------------------------------------------------
+
+
+@needs_csmask
+def test_a_worker_without_what_the_plan_ran_the_networks_by_says_what_to_install() -> None:
+    one = replace(source("csmask"), engine="onnxruntime")
+    if importlib.util.find_spec("onnxruntime") is not None:
+        pytest.skip("onnxruntime is installed")
+    with pytest.raises(MissingExtra, match=r"by onnxruntime, which this machine lacks: pip"):
+        one.bits(np.zeros((6, 256, 256), np.float32), "L1C")
 
 
 @needs_csmask

@@ -147,7 +147,12 @@ def _network(file: Path, engine: str) -> Any:
     if facts["band_names"] != expected:
         raise ModelError(f"{file}: bands {facts['band_names']}, expected {expected}")
     mean, deviation = (np.array(row, np.float32)[:, None, None] for row in facts["img"])
-    run = _opened(file, engine)
+    try:
+        run = _opened(file, engine)
+    except ModuleNotFoundError as error:
+        raise MissingExtra(
+            f"the run was planned with csmask run by {engine}, which this machine lacks: {_INSTALL}"
+        ) from error
     # A request of OpenVINO has one input and one output.
     one_at_a_time = threading.Lock()
 
