@@ -413,6 +413,7 @@ cube:
   loader: odc                       # odc | stackstac
   composite: best                   # best | latest | median | each
   mask:
+    source: scl                     # scl | csmask (L1C too) | none | your own, see docs/masks.md
     scl: [nodata, saturated, shadow, cloud_medium, cloud_high, cirrus, snow]
     dilate_px: 3                    # of cloud and cloud shadow, 10 m pixels
   on_read_error: fail               # nodata fills a failed read and marks it; fail is safer

@@ -61,6 +61,9 @@ class _Handler(BaseHTTPRequestHandler):
     def _answer(self, *, with_body: bool) -> None:
         with self.log.open("a") as log:
             log.write(f"{self.command} {self.path}\n")
+        if "signature=expired" in self.path:
+            self._send(403, b"", {})
+            return
         path = self.folder / self.path.partition("?")[0].lstrip("/")
         if not path.is_file():
             self._send(404, b"", {})

@@ -26,6 +26,8 @@ from lspipe.catalogs.facts import (
     read_tile,
     read_time,
     sensing_time,
+    snow_share,
+    sun_elevation,
 )
 from lspipe.catalogs.known import CATALOGS, GENERIC, Catalog, catalog_of, sign
 
@@ -54,4 +56,6 @@ __all__ = [
     "read_time",
     "sensing_time",
     "sign",
+    "snow_share",
+    "sun_elevation",
 ]

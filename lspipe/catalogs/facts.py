@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeGuard
 
 from lspipe.errors import CatalogError
 
@@ -222,6 +222,28 @@ def is_sentinel2(item: Item) -> bool:
     """Return whether an item is of the Sentinel-2 satellites."""
     named = platform(item) or str(properties(item).get("constellation") or "")
     return named.lower().startswith("sentinel-2")
+
+
+def sun_elevation(item: Item) -> float | None:
+    """Return how high the sun stood over a scene, degrees; None if the item does not say it."""
+    facts = properties(item)
+    elevation, zenith = facts.get("view:sun_elevation"), facts.get("s2:mean_solar_zenith")
+    if _is_number(elevation):
+        return float(elevation)
+    return 90 - float(zenith) if _is_number(zenith) else None
+
+
+def snow_share(item: Item) -> float | None:
+    """Return the share of a scene that is snow or ice, 0..1; None if the item does not say it."""
+    facts = properties(item)
+    for key in ("s2:snow_ice_percentage", "eo:snow_cover"):
+        if _is_number(facts.get(key)):
+            return float(facts[key]) / 100
+    return None
+
+
+def _is_number(value: Any) -> TypeGuard[float]:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 _DATATAKE = re.compile(r"GS2[A-D]_(\d{8}T\d{6})_")

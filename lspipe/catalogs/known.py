@@ -24,6 +24,8 @@ class Catalog:
     """Pieces of links, asset addresses or property names that only its items hold."""
     flagged_collections: tuple[str, ...] = ()
     """Collections whose COGs may be shifted already; a flag, which is often wrong, states it."""
+    payers: tuple[str, ...] = ()
+    """Buckets whose reader pays for what is read, such as "s3://sentinel-s2-l1c/"."""
     signs: bool = False
     """Asset addresses need a short-lived signature just before they are read."""
 
@@ -42,6 +44,7 @@ CATALOGS: Mapping[str, Catalog] = {
             "sentinel:boa_offset_applied",
         ),
         flagged_collections=("sentinel-2-l2a", "sentinel-s2-l2a-cogs"),
+        payers=("s3://sentinel-s2-l1c/", "s3://sentinel-s2-l2a/"),
     ),
     "planetary-computer": Catalog(
         name="planetary-computer",
@@ -83,11 +86,17 @@ def _addresses(item: Item) -> Iterator[str]:
         yield from (str(asset.href) for asset in item.assets.values())
 
 
-def sign(href: str, catalog: Catalog) -> str:
+def sign(href: str, catalog: Catalog, *, anew: bool = False) -> str:
     """Return an address that can be read now; only Planetary Computer's need a signature.
 
     Signatures expire in less than an hour: sign per block, just before the read, and never store
     the result.
+
+    Args:
+        href: of an asset.
+        catalog: of its item.
+        anew: ask for a new signature, and use none that this process still holds: the one before
+            was refused, so it has expired, whatever this machine's clock says.
 
     Raises:
         MissingExtra: the signing package is not installed.
@@ -101,4 +110,6 @@ def sign(href: str, catalog: Catalog) -> str:
             "Planetary Computer's images need signed links: "
             "pip install 'lspipe[planetary-computer]', or search another catalogue"
         ) from error
+    if anew:
+        planetary_computer.sas.TOKEN_CACHE.clear()
     return str(planetary_computer.sign_url(href))

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 EXTRAS: Mapping[str, str] = {
     "completion": "shtab",
+    "csmask": "ukis_csmask",
     "gateway": "dask_gateway",
     "kubernetes": "dask_kubernetes",
     "objectstore": "obstore",

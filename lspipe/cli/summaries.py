@@ -40,6 +40,7 @@ def plan_text(facts: dict[str, Any], cost: Estimate, notes: list[str]) -> str:
         *_dates(facts["dates"]),
         *_inference(facts["inference"]),
         *entry("computed with", facts["computed_with"]["runs_as"]),
+        *_masks(facts["masks"]),
     ]
     for tile in facts["tiles"]:
         lines += _tile(tile)
@@ -92,6 +93,28 @@ def _why_not(candidate: dict[str, Any]) -> str:
     return "not the latest" if share is None else f"{share:.1%} is cloud, masked or empty"
 
 
+def _mask_cost(cost: Estimate) -> list[str]:
+    if not cost.mask_windows:
+        return []
+    time = duration(cost.seconds_to_mask)
+    text = f"about {counted(cost.mask_windows, 'window')}, {time} on "
+    return entry(
+        "to mask", f"{text}{counted(cost.workers, 'worker')}, beside the network (measured)"
+    )
+
+
+def _masks(masks: list[dict[str, Any]]) -> list[str]:
+    """Describe what masks clouds, and what is read for it; scene classes alone need no line."""
+    if [mask["name"] for mask in masks] == ["scl"]:
+        return []
+    told = [
+        " ".join(filter(None, (mask["name"], str(mask.get("version", ""))[:12])))
+        + f" (reads {', '.join(mask['bands'])})"
+        for mask in masks
+    ]
+    return entry("cloud mask", " and ".join(told) or "none")
+
+
 def _dates(dates: dict[str, Any]) -> list[str]:
     """Describe the days of each date; where an event stands for them, that they were derived."""
     ranges = [f"{role} {' to '.join(dates[role])}" for role in ("before", "after") if role in dates]
@@ -129,6 +152,7 @@ def _cost(cost: Estimate, facts: dict[str, Any]) -> list[str]:
             f"{most}{cost.forward_passes:,}, {cost.seconds_per_pass * 1000:.2f} ms each on this "
             "machine (measured)",
         ),
+        *_mask_cost(cost),
         f"to read        {size(cost.bytes_to_read)} of pixels",
         f"peak memory    {size(cost.peak_bytes_per_worker)} per worker{has}",
         *entry(

@@ -28,6 +28,7 @@ def median(scenes: Sequence[Scene]) -> Scene:
     """
     quality = [scene.quality for scene in scenes]
     count = len(scenes)
+    disputed = [scene.disputed for scene in scenes if scene.disputed is not None]
 
     def over(layers: Sequence[da.Array], kernel: Any, dtype: Any) -> da.Array:
         return da.map_blocks(kernel, *layers, *quality, count=count, dtype=dtype)
@@ -37,6 +38,7 @@ def median(scenes: Sequence[Scene]) -> Scene:
         quality=over(quality, _first_clear, np.uint8),
         scl=over([scene.scl for scene in scenes], _first_clear, np.uint8),
         acquired=over([scene.acquired for scene in scenes], _median_days, np.uint16),
+        disputed=over(disputed, _first_clear, np.uint8) if len(disputed) == count else None,
     )
 
 

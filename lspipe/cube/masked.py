@@ -14,6 +14,8 @@ from odc.geo.geobox import GeoBox
 from lspipe.catalogs import band_assets
 from lspipe.cube import scene
 from lspipe.errors import AreaError
+from lspipe.preprocess.masks import MaskSpec
+from lspipe.preprocess.masks.sources import NONE
 from lspipe.schema import grown
 from lspipe.search.areas import bounding_window
 
@@ -41,7 +43,9 @@ def masked_shares(
 
     The count is made on the 20 m pixels of the scene classes that touch the area, with the dilation
     rounded up to whole pixels of 20 m. It serves to rank acquisitions, and may differ from the
-    share in the cube by one pixel along each edge.
+    share in the cube by one pixel along each edge. Another source of masks is not asked for a
+    ranking, which would read all bands of all acquisitions: the scene classes rank them too, and
+    where a scene has none, what has data counts by the cloud cover that its item tells.
 
     Raises:
         AreaError: no pixel of the tile is inside the area.
@@ -54,25 +58,50 @@ def masked_shares(
     coarse, inside = _coarse(geobox, area_mask)
     window = grown(bounding_window(inside), reach, inside.shape)
     grid, inside = coarse[window], da.from_array(inside[window], chunks=CHUNK)
+    classes = _ranking_classes(spec.mask)
     counts = []
     for acquisition in acquisitions:
-        layers = [_coarse_quality(item, grid, spec) for item in acquisition.items]
+        layers = [_coarse_quality(item, grid, spec, classes) for item in acquisition.items]
         quality = scene.dilated(reduce(_mosaic, layers), reach)
         counts.append(((quality != 0) & inside).sum())
     total, *masked = dask.compute(inside.sum(), *counts)
-    return [int(count) / int(total) for count in masked]
+    shares = [int(count) / int(total) for count in masked]
+    return [
+        share + (1 - share) * (_told_cloud(one) if classes else 0.0)
+        for share, one in zip(shares, acquisitions, strict=True)
+    ]
 
 
-def _coarse_quality(item: pystac.Item, grid: GeoBox, spec: CubeSpec) -> da.Array:
+def _ranking_classes(mask: MaskSpec) -> tuple[str, ...]:
+    """Return the scene classes that count as masked; none where the workflow masks nothing."""
+    if mask.names in (("scl",), (NONE,)):
+        return mask.masked_classes
+    return mask.scl or MaskSpec().scl
+
+
+def _told_cloud(acquisition: Acquisition) -> float:
+    """Return the cloud of scenes without classes, by `eo:cloud_cover`: 0..1, 0 where not told."""
+    told = [
+        item.properties.get("eo:cloud_cover")
+        for item in acquisition.items
+        if "SCL" not in band_assets(item)
+    ]
+    numbers = [float(one) for one in told if isinstance(one, int | float)]
+    return max(0.0, min(1.0, sum(numbers) / len(numbers) / 100)) if numbers else 0.0
+
+
+def _coarse_quality(
+    item: pystac.Item, grid: GeoBox, spec: CubeSpec, classes: tuple[str, ...]
+) -> da.Array:
     """Return the quality bits of one item, from its scene classes, or from its first band."""
-    if spec.mask.scl:
+    if spec.mask.needs_classes:
         scene.require(item, ("SCL",))
     keys = band_assets(item)
     band = "SCL" if "SCL" in keys else next(iter(keys))
     layer = scene.load_bands(item, (band,), grid, spec=spec, chunk=CHUNK, resampling="nearest")[0]
     bits = layer.map_blocks(scene.number_bits, dtype=np.uint8)
     if band == "SCL":
-        bits |= layer.map_blocks(scene.class_bits, spec.mask.scl, dtype=np.uint8)
+        bits |= layer.map_blocks(scene.class_bits, classes, dtype=np.uint8)
     return bits
 
 

@@ -10,7 +10,9 @@ import xarray as xr
 from odc.geo.xr import xr_coords
 
 from lspipe.cube.composite import median
+from lspipe.cube.masking import Place
 from lspipe.cube.scene import SceneOpener
+from lspipe.preprocess.masks import sources
 from lspipe.schema import check_cube
 
 if TYPE_CHECKING:
@@ -33,6 +35,7 @@ def open_cube(
     spec: CubeSpec,
     chunks: Chunks,
     required: tuple[str, ...] | None = None,
+    place: Place | None = None,
 ) -> xr.Dataset:
     """Open the lazy cube of one time step on a tile's grid.
 
@@ -45,17 +48,22 @@ def open_cube(
         chunks: chunk sizes along y and along x, pixels.
         required: a pixel without data in one of these bands is not observed; the other bands are
             only shown. None = all.
+        place: of the grid in its tile, as the windows of a mask are counted from the tile's corner;
+            None = the grid is the whole tile.
 
     Returns:
         Dask-backed: `reflectance` int16 (band, y, x), x 1e4, -32768 = no data, masked pixels keep
         their values, all bands in one chunk; `quality` uint8 (y, x), bits of `schema.Quality`;
-        `scl` uint8 (y, x), 0 = none; `acquired` uint16 (y, x), days since 1970-01-01 UTC, 0 = none.
+        `scl` uint8 (y, x), 0 = none; `acquired` uint16 (y, x), days since 1970-01-01 UTC, 0 = none;
+        with several masks `disputed` uint8 (y, x), 1 = they disagree.
         Coordinates band, y, x (pixel centres), time (scalar, UTC) and spatial_ref.
 
     Raises:
         UsageError: an item lacks a band, or the scene classes that the mask needs.
+        MissingExtra: a source of masks needs a package that is not installed.
         LoadError: when computed: a read failed.
     """
+    rows, columns = geobox.shape
     opener = SceneOpener(
         geobox=geobox,
         bands=bands,
@@ -63,16 +71,20 @@ def open_cube(
         radiometry=radiometry,
         spec=spec,
         chunks=chunks,
+        masks=tuple(one for one in sources(spec.mask) if one.bands != ("SCL",)),
+        place=place or Place((0, 0), (int(rows), int(columns))),
     )
     scenes = [opener.open(acquisition) for acquisition in step.acquisitions]
     opened = scenes[0] if len(scenes) == 1 else median(scenes)
     time = np.datetime64(step.time.astimezone(UTC).replace(tzinfo=None), "ns")
+    disputed = {} if opened.disputed is None else {"disputed": (("y", "x"), opened.disputed)}
     cube = xr.Dataset(
         {
             "reflectance": (("band", "y", "x"), opened.bands),
             "quality": (("y", "x"), opened.quality),
             "scl": (("y", "x"), opened.scl),
             "acquired": (("y", "x"), opened.acquired),
+            **disputed,
         },
         coords={"band": list(bands), "time": time, **xr_coords(geobox)},
     )

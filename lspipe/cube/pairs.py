@@ -57,7 +57,7 @@ def open_dates(
         geobox: the tile's grid, 10 m.
         channels: those of the model, in its order, with their dates.
         bands: to load of the step itself: at least those of `bands_on`.
-        how: as in `open_cube`: `radiometry`, `spec`, `chunks`.
+        how: as in `open_cube`: `radiometry`, `spec`, `chunks`, `place`.
 
     Returns:
         As `open_cube`. For a pair model at the date after, `reflectance` has the model's channels
@@ -96,7 +96,7 @@ def _joined(after: xr.Dataset, before: xr.Dataset, channels: Sequence[str]) -> x
         {
             "reflectance": (("band", "y", "x"), layers.rechunk({0: -1})[order]),
             OTHER_QUALITY: (("y", "x"), before["quality"].data),
-            **{name: after[name].variable for name in ("quality", "scl", "acquired")},
+            **{name: after[name].variable for name in after.data_vars if name != "reflectance"},
         },
         coords={"band": names, **{n: c for n, c in after.coords.items() if n != "band"}},
     )

@@ -6,7 +6,7 @@ the cloud mask and its dilation. Does not cover: putting acquisitions together (
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date
 from functools import reduce
 from typing import TYPE_CHECKING
@@ -14,10 +14,12 @@ from typing import TYPE_CHECKING
 import dask.array as da
 import numpy as np
 
-from lspipe import preprocess
+from lspipe import catalogs, preprocess
 from lspipe.catalogs import band_assets
 from lspipe.cube import loaders
+from lspipe.cube.masking import masked_by
 from lspipe.errors import UsageError
+from lspipe.preprocess.masks import mask_bands
 from lspipe.schema import Quality
 
 if TYPE_CHECKING:
@@ -27,13 +29,18 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from odc.geo.geobox import GeoBox
 
+    from lspipe.cube.masking import Place
     from lspipe.cube.spec import CubeSpec
     from lspipe.preprocess import Radiometry
+    from lspipe.preprocess.masks import MaskSource
     from lspipe.search.acquisitions import Acquisition
 
 Chunks = tuple[tuple[int, ...], tuple[int, ...]]
 
 NODATA = np.uint8(Quality.NODATA)
+HIDING = np.uint8(Quality.CLOUD | Quality.SHADOW)
+"""What masks can disagree about: each source has clouds and shadows, and few have snow."""
+
 _FAILED = np.uint8(Quality.NODATA | Quality.READ_ERROR)
 
 
@@ -49,6 +56,8 @@ class Scene:
     """uint8 (y, x), scene classes, 0 = none."""
     acquired: da.Array
     """uint16 (y, x), days since 1970-01-01 UTC, 0 = none."""
+    disputed: da.Array | None = None
+    """uint8 (y, x), 1 = one mask calls it cloud or shadow and another does not; None = one mask."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,6 +70,14 @@ class SceneOpener:
     radiometry: Mapping[tuple[str, str], Radiometry]
     spec: CubeSpec
     chunks: Chunks
+    place: Place
+    masks: tuple[MaskSource, ...]
+    """The sources of masks besides the scene classes, which come with each item."""
+
+    @property
+    def read(self) -> tuple[str, ...]:
+        """Bands that are read: those of the cube, and then those that only masks need."""
+        return tuple(dict.fromkeys((*self.bands, *mask_bands(self.masks))))
 
     def open(self, acquisition: Acquisition) -> Scene:
         """Open one acquisition, its clouds dilated over item and chunk borders.
@@ -72,21 +89,46 @@ class SceneOpener:
         days = (acquisition.time.astimezone(UTC).date() - date(1970, 1, 1)).days
         # In the order of `search`: where two parts overlap, the newest processing counts.
         scene = reduce(_mosaic, [self._open_item(item, days) for item in acquisition.items])
+        if self.masks:
+            scene = self._masked(scene, _level(acquisition.items[0]))
         quality = dilated(scene.quality, self.spec.mask.dilate_px).rechunk(self.chunks)
-        return Scene(scene.bands, quality, scene.scl, scene.acquired)
+        return replace(scene, bands=self._of_the_cube(scene.bands), quality=quality)
+
+    def _of_the_cube(self, bands: da.Array) -> da.Array:
+        """Leave out the bands that only masks need."""
+        return bands if len(self.read) == len(self.bands) else bands[: len(self.bands)]
+
+    def _masked(self, scene: Scene, level: str) -> Scene:
+        """Add what the sources mask, and where they disagree."""
+        found = [
+            masked_by(one, scene.bands[self._places(one)], level=level, place=self.place)
+            for one in self.masks
+        ]
+        # Where a band has no data nothing can be said, whatever a source made of the gap.
+        found = [da.where(scene.quality & NODATA, np.uint8(0), bits) for bits in found]
+        every = [scene.quality, *found] if self.spec.mask.needs_classes else found
+        return replace(
+            scene,
+            quality=reduce(da.bitwise_or, [scene.quality, *found]),
+            disputed=_disputed(every) if len(every) > 1 else None,
+        )
+
+    def _places(self, source: MaskSource) -> list[int]:
+        return [self.read.index(band) for band in source.bands]
 
     def _open_item(self, item: pystac.Item, days: int) -> Scene:
-        require(item, (*self.bands, "SCL") if self.spec.mask.scl else self.bands)
+        require(item, (*self.read, "SCL") if self.spec.mask.needs_classes else self.read)
         keys = band_assets(item)
-        numbers = self._load(item, self.bands, self.spec.resampling)
+        numbers = self._load(item, self.read, self.spec.resampling)
         if "SCL" in keys:
             classes = self._load(item, ("SCL",), "nearest")[0]
         else:
             classes = da.zeros(tuple(self.geobox.shape), dtype=np.uint16, chunks=self.chunks)
-        decided = tuple(self.radiometry[item.id, keys[band]] for band in self.bands)
-        needed = [place for place, band in enumerate(self.bands) if band in self.required]
+        decided = tuple(self.radiometry[item.id, keys[band]] for band in self.read)
+        required = {*self.required, *mask_bands(self.masks)}
+        needed = [place for place, band in enumerate(self.read) if band in required]
         quality = da.map_blocks(
-            _quality, numbers, classes, needed=needed, masked=self.spec.mask.scl,
+            _quality, numbers, classes, needed=needed, masked=self.spec.mask.masked_classes,
             dtype=np.uint8, drop_axis=0,
         )  # fmt: skip
         return Scene(
@@ -134,14 +176,62 @@ def require(item: pystac.Item, bands: tuple[str, ...]) -> None:
     lacking = [band for band in bands if band not in keys]
     if "SCL" in lacking:
         raise UsageError(
-            f"{item.id} has no scene classes (SCL), which cube.mask.scl needs; set it to [] to run "
-            "without a cloud mask, or search an L2A collection"
+            f"{item.id} has no scene classes (SCL), which cube.mask.scl needs; set "
+            "cube.mask.source to csmask, which masks L1C too, or to none, or search an L2A "
+            "collection"
         )
     if lacking:
         raise UsageError(
             f"{item.id} has no asset for {', '.join(lacking)}: it has {', '.join(keys)}; "
-            "choose another model or collection"
+            "choose another model, source of masks or collection"
         )
+
+
+def check_masks(item: pystac.Item, masks: Sequence[MaskSource]) -> None:
+    """Refuse an item that a source of masks cannot mask.
+
+    Raises:
+        UsageError: names the item, the source, and the bands or the level that do not fit.
+    """
+    for source in masks:
+        if source.bands == ("SCL",):
+            continue
+        keys = band_assets(item)
+        lacking = [band for band in source.bands if band not in keys]
+        if lacking:
+            raise UsageError(
+                f"cube.mask.source {source.name} needs {', '.join(lacking)}, which {item.id} does "
+                f"not have (it has {', '.join(sorted(keys))}); choose another source or collection"
+            )
+        level = _level(item)
+        if level not in source.levels:
+            raise UsageError(
+                f"cube.mask.source {source.name} is made for {', '.join(source.levels)}, "
+                f"{item.id} is {level}; choose another source or collection"
+            )
+
+
+def _level(item: pystac.Item) -> str:
+    """Return the level of a scene; one that says none and has scene classes is L2A.
+
+    Raises:
+        UsageError: it is not known.
+    """
+    level = catalogs.level(item) or ("L2A" if "SCL" in band_assets(item) else None)
+    if level is None:
+        raise UsageError(
+            f"{item.id} does not say whether it is L1C or L2A, which cube.mask.source needs; "
+            "expected processing:level in the item"
+        )
+    return level
+
+
+def _disputed(found: Sequence[da.Array]) -> da.Array:
+    """Return 1 where one mask sees a cloud or a shadow, and another neither."""
+    hidden = [(bits & HIDING) != 0 for bits in found]
+    is_some = reduce(da.logical_or, hidden)
+    disputed: da.Array = (is_some & ~reduce(da.logical_and, hidden)).astype(np.uint8)
+    return disputed
 
 
 def dilated(quality: da.Array, px: int) -> da.Array:

@@ -1,7 +1,7 @@
 """Digital numbers of Sentinel-2 -> reflectance, and scene classes -> quality bits.
 
     reflectance.py   which offset an item needs, and the conversion
-    masks.py         the mask of clouds and the like, and its rim
+    masks/           sources of masks of clouds and the like, and the rim
 
 Does not cover: reading pixels (`loaders/`), putting dates together (`cube/`).
 See also: `catalogs/` for the facts of an item.
@@ -13,6 +13,7 @@ from lspipe.preprocess.reflectance import (
     Radiometry,
     radiometry,
     radiometry_from_pixels,
+    rests_on_baseline,
     to_reflectance,
 )
 
@@ -24,5 +25,6 @@ __all__ = [
     "quality_of",
     "radiometry",
     "radiometry_from_pixels",
+    "rests_on_baseline",
     "to_reflectance",
 ]

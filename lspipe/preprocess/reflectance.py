@@ -105,6 +105,30 @@ def radiometry(item: Item, asset_key: str, *, tags: tuple[float, float] = NO_TAG
     return decision
 
 
+def rests_on_baseline(item: Item, asset_key: str, *, tags: tuple[float, float] = NO_TAGS) -> bool:
+    """Return whether a shift is assumed for the baseline alone, in an archive that is not known.
+
+    Copies of scenes, such as exports of a service that takes the 1000 DN off, often keep the
+    properties of the original. Where neither the asset nor the file declares an offset, the pixels
+    may contradict the baseline (`radiometry_from_pixels`).
+
+    Args:
+        item: as in `radiometry`, which has decided.
+        asset_key: likewise.
+        tags: likewise.
+    """
+    version = baseline(item)
+    where = f"{asset_key} of {item_id(item)}"
+    return (
+        catalog_of(item).url is None
+        and version is not None
+        and version >= FIRST_SHIFTED_BASELINE
+        and not _is_flagged(item, asset_key)
+        and _tagged_offset(tags, where) is None
+        and _declared_offset(_reflectance_asset(item, asset_key, where), where) is None
+    )
+
+
 def _by_metadata(
     item: Item, asset_key: str, declared: float | None, in_file: float | None, *, where: str
 ) -> Radiometry:

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from lspipe.runs.events import Report
     from lspipe.runs.summary import Summary
 
-MUST_AGREE = ("numerics", "area", "cube", "model", "inference")
+MUST_AGREE = ("numerics", "area", "cube", "masks", "model", "inference")
 """Of what decides a probability: what two runs must share to be compared."""
 
 
@@ -134,8 +134,9 @@ def _common(before: _Side, after: _Side) -> list[str]:
         UsageError: they cannot be compared.
     """
     where = f"{before.path} and {after.path}"
+    # Sources of masks are recorded only where they are not the default.
     early, late = (
-        {key: side.record["detection_inputs"][key] for key in MUST_AGREE}
+        {key: side.record["detection_inputs"].get(key) for key in MUST_AGREE}
         for side in (before, after)
     )
     if is_pair(early["model"]["bands"]):
@@ -201,7 +202,10 @@ def _assemble(
     )
     with opened(Prepared(run, plan, None, frozen, {}), report=report):
         store.create(
-            run, [tile.grid for tile in plan.tiles], fingerprint=plan.detection_fingerprint
+            run,
+            [tile.grid for tile in plan.tiles],
+            fingerprint=plan.detection_fingerprint,
+            more=(store.DOUBTED,) if len(plan.workflow.cube.mask.names) > 1 else (),
         )
         for name in tiles:
             moves = [(side, number) for side in sides for number in side.steps(name)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections import Counter
 from dataclasses import asdict, dataclass, replace
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from lspipe import clusters
+from lspipe.cube.masking import windows_side
 from lspipe.inference import windows
 from lspipe.inference.block import run_block
 from lspipe.inference.presets import (
@@ -21,8 +23,8 @@ from lspipe.inference.presets import (
 from lspipe.inference.reference import ModelReference
 from lspipe.inference.runtimes import use_threads
 from lspipe.outputs import layers
-from lspipe.runs.memory import cluster_of, peak_bytes
-from lspipe.runs.plan import THREADS, outer_pixels
+from lspipe.runs.memory import cluster_of, masks_of, peak_bytes
+from lspipe.runs.plan import THREADS
 from lspipe.schema import grown
 
 if TYPE_CHECKING:
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
     from lspipe.inference.runtimes import Runtime
     from lspipe.inference.settings import Setting
     from lspipe.inference.windows import Block
+    from lspipe.preprocess.masks import MaskSource
     from lspipe.runs.plan import Plan, TilePlan
     from lspipe.search.on_grid import RoughMask
 
@@ -88,6 +91,10 @@ class Estimate:
     """Of the layers; 0 likewise."""
     agreement_source: str
     """How the agreement of presets was measured."""
+    mask_windows: int = 0
+    """Windows of the sources of masks that have them, on all scenes; about, by the pixels."""
+    seconds_to_mask: float = 0.0
+    """Time for these on all workers, by one window measured on this machine."""
 
     def as_json(self) -> dict[str, Any]:
         """Return plain values."""
@@ -103,13 +110,14 @@ def estimate(plan: Plan) -> Estimate:
     scenes = {scene.id for tile in plan.tiles for step in tile.steps for scene in step.items}
     pass_seconds = timed_pass(plan)
     pixels = _layer_pixels(plan)
+    mask_windows, mask_seconds = _masking(plan)
     return Estimate(
         scenes=len(scenes),
         tiles=len(plan.tiles),
         blocks=sum(len(tile.blocks) * len(tile.steps) for tile in plan.tiles),
         windows=count,
         forward_passes=passes,
-        bytes_to_read=sum(_bytes_to_read(tile) for tile in plan.tiles),
+        bytes_to_read=sum(tile.bytes_to_read for tile in plan.tiles),
         peak_bytes_per_worker=max(peak_bytes(tile, plan) for tile in plan.tiles),
         memory_per_worker=clusters.worker_memory(cluster),
         workers=workers,
@@ -122,6 +130,8 @@ def estimate(plan: Plan) -> Estimate:
         seconds_to_write=pixels / 1e6 * layers.SECONDS_PER_MEGAPIXEL,
         bytes_to_write=int(pixels * layers.BYTES_PER_PIXEL),
         agreement_source=_agreement_source(choices),
+        mask_windows=mask_windows,
+        seconds_to_mask=mask_seconds / workers,
     )
 
 
@@ -209,15 +219,30 @@ def windows_in(tile: TilePlan, block: Block, one: _Pass, mask: RoughMask | None)
     return int(np.count_nonzero(mask.touched(rows, columns)))
 
 
-def _bytes_to_read(tile: TilePlan) -> int:
-    """Blocks with halos, uint16 per band and uint8 for the scene classes, once per scene.
+def _masking(plan: Plan) -> tuple[int, float]:
+    """Return how many windows masks need, and the seconds of one thread for all of them."""
+    count, seconds = 0, 0.0
+    for source in masks_of(plan):
+        if source.window is None:
+            continue
+        answered = windows_side(source) ** 2
+        each = sum(
+            math.ceil(tile.pixels_to_read / answered) * len(step.acquisitions)
+            for tile in plan.tiles
+            for step in tile.steps
+        )
+        count, seconds = count + each, seconds + each * _timed_window(source)
+    return count, seconds
 
-    A pair model reads the date before twice: for its pictures, and beside the date after.
-    """
-    pixels = sum(outer_pixels(block) for block in tile.blocks)
-    full = int(np.prod(tile.tile.geobox.shape))
-    read = (each for step in tile.steps for each in tile.bands_read(step))
-    return min(pixels, full) * sum((2 * bands + 1) * len(step.items) for step, bands in read)
+
+def _timed_window(source: MaskSource) -> float:
+    """Measure one window of a source, after one that opens it."""
+    edge = source.window or 0
+    pixels = np.full((len(source.bands), edge, edge), 0.1, np.float32)
+    source.bits(pixels, source.levels[-1])
+    began = time.perf_counter()
+    source.bits(pixels, source.levels[-1])
+    return time.perf_counter() - began
 
 
 def _layer_pixels(plan: Plan) -> int:

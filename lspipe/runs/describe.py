@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from lspipe.runs.memory import masks_of
 from lspipe.runs.plan import THREADS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from lspipe.preprocess.masks import MaskSource
     from lspipe.runs.plan import Plan, TilePlan
     from lspipe.search.acquisitions import Acquisition
 
@@ -56,12 +58,18 @@ def describe_plan(
         "dates": _describe_dates(plan),
         "inference": _describe_inference(plan),
         "computed_with": computed_with(plan),
+        "masks": [_describe_mask(one) for one in masks_of(plan)],
         "fingerprints": {
             "detection": plan.detection_fingerprint,
             "change": plan.change_fingerprint,
         },
         "tiles": [_describe_tile(tile, *counts[tile.tile.name]) for tile in plan.tiles],
     }
+
+
+def _describe_mask(source: MaskSource) -> dict[str, Any]:
+    """Return a source of masks: its name, the bands that it reads, and what decides its answers."""
+    return {"name": source.name, "bands": list(source.bands), **source.facts()}
 
 
 def _describe_dates(plan: Plan) -> dict[str, Any]:

@@ -13,6 +13,7 @@ import dask
 import numpy as np
 
 from lspipe import catalogs, preprocess
+from lspipe.cube.masking import Place, reach_of
 from lspipe.cube.pairs import OTHER_QUALITY, is_baseline, open_dates
 from lspipe.cube.recorded import recorded_radiometry, recorded_steps
 from lspipe.cube.spec import CubeSpec
@@ -22,7 +23,9 @@ from lspipe.machine.remote import place
 from lspipe.models.item import SHIPPED_PREFIX, ModelItem
 from lspipe.models.mlm import read_item
 from lspipe.models.recipes import check_item
+from lspipe.preprocess.masks import mask_bands, sources
 from lspipe.runs import store
+from lspipe.runs.model import with_items_in
 from lspipe.schema import BEFORE, bands_on, grown, is_pair, relative, source_of
 from lspipe.search.acquisitions import thaw
 from lspipe.search.areas import read_area
@@ -104,7 +107,7 @@ class FrozenRun:
                     # If only its footprint meets the area, a tile was not planned.
                     if tile.name in content["tiles"]
                 ),
-                spec=read_spec(CubeSpec, workflow["cube"]),
+                spec=with_items_in(read_spec(CubeSpec, workflow["cube"]), folder or Path()),
                 model=content["model"],
                 reference=workflow["model"]["item"],
                 threshold=workflow["change"]["threshold"],
@@ -170,8 +173,11 @@ class FrozenRun:
             SamplesError: the scenes of the run lack a band.
             LoadError: a read failed.
         """
-        # The rim of a cloud outside the part may lie inside.
-        wide = grown(part, self.spec.mask.dilate_px, tile.geobox.shape)
+        # The rim of a cloud outside the part may lie inside; and what a mask answers depends on all
+        # that its windows hold.
+        masks = sources(self.spec.mask)
+        reach = self.spec.mask.dilate_px + max(map(reach_of, masks), default=0)
+        wide = grown(part, reach, tile.geobox.shape)
         grid = tile.geobox[wide]
         rows, columns = grid.shape
         opened = open_dates(
@@ -180,9 +186,14 @@ class FrozenRun:
             grid,
             channels=bands,
             bands=bands_on(bands, step.role),
-            radiometry=self._radiometry(tile, tile.steps if is_pair(bands) else (step,), bands),
+            radiometry=self._radiometry(
+                tile,
+                tile.steps if is_pair(bands) else (step,),
+                (*bands, *mask_bands(masks)),
+            ),
             spec=self.spec,
             chunks=((rows,), (columns,)),
+            place=Place((wide[0].start, wide[1].start), tile.geobox.shape),
         )
         names = list(bands_on(bands, BEFORE) if is_baseline(bands, step.role) else bands)
         layers = (
@@ -246,7 +257,7 @@ def _decided(scene: Any, asset: str, tile: FrozenTile) -> Radiometry:
     ESA's offset is the same for all bands of a product.
     """
     decision = preprocess.radiometry(scene, asset)
-    if decision.offset is not None:
+    if decision.offset is not None and not preprocess.rests_on_baseline(scene, asset):
         return decision
     for (item, _), known in sorted(tile.radiometry.items()):
         if item == scene.id:

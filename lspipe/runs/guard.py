@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import dask
 import numpy as np
 
+from lspipe.cube.masking import Place
 from lspipe.cube.pairs import is_baseline, open_dates, unmasked
 from lspipe.errors import LoadError, UsageError, first_few
 from lspipe.inference import windows
@@ -28,6 +29,7 @@ from lspipe.inference.inputs import WINDOW_KINDS
 from lspipe.inference.observed import observed
 from lspipe.inference.settings import Setting
 from lspipe.runs.events import Look
+from lspipe.runs.model import cube_of
 from lspipe.schema import bands_on
 
 if TYPE_CHECKING:
@@ -153,8 +155,9 @@ def _values(plan: Plan, tile: TilePlan, step: int) -> NDArray[np.float32]:
             channels=plan.model.bands,
             bands=bands_on(plan.model.bands, tile.steps[step].role),
             radiometry=tile.radiometry,
-            spec=plan.workflow.cube,
+            spec=cube_of(plan.workflow),
             chunks=tuple((span.stop - span.start,) for span in place),
+            place=Place((place[0].start, place[1].start), grid.shape),
         )
         for place in places
     ]

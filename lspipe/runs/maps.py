@@ -13,7 +13,7 @@ import numpy as np
 
 from lspipe.cube.composite import lower_median
 from lspipe.runs import store
-from lspipe.runs.store import DETECTIONS, NOT_PROCESSED
+from lspipe.runs.store import DETECTIONS, EVIDENCE, NOT_PROCESSED
 from lspipe.schema import CODE_NODATA, Quality
 from lspipe.schema.maps import reasons
 
@@ -39,6 +39,24 @@ def codes(run: Path, grid: Grid, role: str, part: Part) -> NDArray[np.uint16]:
     if not steps.size:
         return np.full(_shape(part), CODE_NODATA, np.uint16)
     return merge_acquisitions(_layers(run, grid, steps, "probability", part))
+
+
+def doubted(run: Path, grid: Grid, role: str, part: Part) -> NDArray[np.uint16]:
+    """Read what the network says where only some masks hide the ground: codes (y, x), else 65535.
+
+    Args:
+        run: as in `codes`.
+        grid: as in `codes`.
+        role: as in `codes`.
+        part: as in `codes`.
+    """
+    steps = _steps(grid, role)
+    try:
+        layers = _layers(run, grid, steps, store.DOUBTED.name, part, which=EVIDENCE)
+    # No scene of this date here, or maps that were copied from other runs.
+    except (IndexError, KeyError, FileNotFoundError):
+        return np.full(_shape(part), CODE_NODATA, np.uint16)
+    return merge_acquisitions(layers)
 
 
 def why_unseen(run: Path, grid: Grid, role: str, part: Part) -> tuple[NDArray[np.uint8], int]:
@@ -88,9 +106,17 @@ def _shape(part: Part) -> tuple[int, int]:
     return part[0].stop - part[0].start, part[1].stop - part[1].start
 
 
-def _layers(run: Path, grid: Grid, steps: NDArray[np.intp], name: str, part: Part) -> NDArray[Any]:
+def _layers(
+    run: Path,
+    grid: Grid,
+    steps: NDArray[np.intp],
+    name: str,
+    part: Part,
+    *,
+    which: str = DETECTIONS,
+) -> NDArray[Any]:
     span = slice(int(steps[0]), int(steps[-1]) + 1)
-    return store.read(run, DETECTIONS, grid.tile, name, (span, *part))[steps - span.start]
+    return store.read(run, which, grid.tile, name, (span, *part))[steps - span.start]
 
 
 def _failed_reads(quality: NDArray[np.uint8]) -> int:

@@ -8,10 +8,13 @@ from typing import TYPE_CHECKING
 from lspipe import clusters
 from lspipe.errors import UsageError
 from lspipe.inference import windows
+from lspipe.preprocess.masks import sources
+from lspipe.runs.model import cube_of
 from lspipe.runs.plan import BLOCK_SIZES, BYTES_PER_PIXEL, outer_pixels
 
 if TYPE_CHECKING:
     from lspipe.clusters import ClusterSpec
+    from lspipe.preprocess.masks import MaskSource
     from lspipe.runs.plan import Plan, TilePlan
 
 
@@ -34,6 +37,10 @@ edges for its neighbours.
 Only the sum of both was measured, on a whole tile with blocks of 3660 px, 5 bands and two workers
 of one thread: 1.86 GB per worker. With 9 copies and all other terms the projection is 2.4 GB."""
 
+COPIES_FOR_A_MASK = 3
+"""Copies of the bands of a source of masks, for one block: stacked, joined with what its windows
+reach, and as floats (of 10 m; of coarser pixels less)."""
+
 ACTIVATIONS = 20
 """Copies of the floats of a batch in the widest layers of a network (U-Net 64..1024 of 10 bands:
 64 channels in and out of a convolution are 13 times the input)."""
@@ -51,6 +58,7 @@ def _peak(pixels: int, tile: TilePlan, plan: Plan) -> int:
     """Project the peak of a worker whose largest block, with its halo, has so many pixels."""
     layers = max(sum(count for _, count in tile.bands_read(step)) for step in tile.steps)
     held = pixels * 2 * layers * (COPIES_OF_THE_BLOCK + COPIES_AHEAD)
+    held += _held_by_masks(pixels, tile, plan)
     if plan.reference.device.startswith("cuda"):
         # Activations are in the memory of the GPU, where the batch size was tried.
         network = BYTES_PER_GPU_CONTEXT
@@ -58,6 +66,17 @@ def _peak(pixels: int, tile: TilePlan, plan: Plan) -> int:
         batch = plan.setting.batch_size * len(plan.model.bands) * plan.setting.window**2 * 4
         network = batch * ACTIVATIONS
     return held + pixels * BYTES_PER_PIXEL + network + BYTES_PER_WORKER
+
+
+def _held_by_masks(pixels: int, tile: TilePlan, plan: Plan) -> int:
+    """Project what the sources of masks hold: bands only for them, and their own of a block."""
+    seen = sum(len(one.bands) for one in masks_of(plan) if one.bands != ("SCL",))
+    return pixels * 2 * (len(tile.mask_bands) * COPIES_AHEAD + seen * COPIES_FOR_A_MASK)
+
+
+def masks_of(plan: Plan) -> tuple[MaskSource, ...]:
+    """Return the sources of masks of a plan."""
+    return sources(cube_of(plan.workflow).mask)
 
 
 def fitting_block(plan: Plan, memory: int) -> int | None:

@@ -1,4 +1,4 @@
-"""The model item of a workflow, and how the workflow applies it; no torch."""
+"""The model items of a workflow, and how the workflow applies them; no torch."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ from lspipe.models.recipes import check_item, check_readable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
+    from lspipe.cube.spec import CubeSpec
     from lspipe.inference.settings import Setting
     from lspipe.models import ModelItem
     from lspipe.workflow import Workflow
@@ -56,6 +58,25 @@ def read_model(workflow: Workflow) -> tuple[ModelItem, Setting, dict[str, str]]:
         return item, *trace(workflow.inference, item.inference_defaults())
     except ValueError as error:
         raise WorkflowError(f"inference with model {item.id}: {error}") from error
+
+
+def cube_of(workflow: Workflow) -> CubeSpec:
+    """Return the section `cube`, with the model items of its masks found from anywhere."""
+    return with_items_in(workflow.cube, workflow.folder)
+
+
+def with_items_in(cube: CubeSpec, folder: Path) -> CubeSpec:
+    """Return a section `cube` whose paths of model items are absolute, relative to a folder."""
+    names = tuple(
+        str((folder / name).resolve())
+        if name.endswith(".json") and not name.startswith(SHIPPED_PREFIX)
+        else name
+        for name in cube.mask.names
+    )
+    if names == cube.mask.names:
+        return cube
+    source = names[0] if isinstance(cube.mask.source, str) else names
+    return replace(cube, mask=replace(cube.mask, source=source))
 
 
 def meaning_of_swapped(item: ModelItem) -> str:

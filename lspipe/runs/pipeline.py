@@ -221,6 +221,7 @@ def _run(prepared: Prepared, todo: Todo, client: Callable[[], Any], log: Log) ->
         [tile.grid for tile in plan.tiles],
         fingerprint=plan.detection_fingerprint,
         finished={name for name, cells in prepared.done.items() if cells.all()},
+        more=(store.DOUBTED,) if len(plan.workflow.cube.mask.names) > 1 else (),
     )
     log(Start(sum(map(len, todo.values()))))
     with clock.stage("blocks"):

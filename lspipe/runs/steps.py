@@ -6,6 +6,7 @@ import math
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from lspipe.inference.inputs import WINDOW_KINDS
 from lspipe.runs import ended, guard, stream, worker
 from lspipe.runs.plan import THREADS, open_step
 from lspipe.runs.tail_plan import tails_of
@@ -82,6 +83,7 @@ def _job(prepared: Prepared, tile: TilePlan, step: int) -> worker.StepJob:
         fill_masked=plan.workflow.cube.mask.apply == "input",
         threads=THREADS,
         trained=guard.trained_on(plan),
+        sets_aside=not plan.model.is_pair and plan.model.scaling.kind not in WINDOW_KINDS,
         is_baseline=tile.steps[step] not in tile.judged,
     )
 

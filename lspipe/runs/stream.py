@@ -188,6 +188,7 @@ class _Stream:
         self._suspects: deque[tuple[Future, _Block]] = deque()
         self._alone: set[_Block] = set()
         self._ended: SimpleQueue[Future] = SimpleQueue()
+        self._resting: list[tuple[float, Future, admission.Fault]] = []
         self._outcome = Outcome()
 
     def drain(self, waiting: deque[StepTasks], max_in_flight: int | None) -> Outcome:
@@ -225,7 +226,9 @@ class _Stream:
         """Wait for a block to end, and look after the workers meanwhile."""
         self._crew.look()
         try:
-            future = self._ended.get(timeout=SECONDS_BETWEEN_LOOKS)
+            future = self._ended.get(timeout=self._wake_up())
+        except admission.WENT_AWAY as gone:
+            raise ClusterError(GONE) from gone
         except Empty:
             admission.allow_anywhere(self._client)
         else:
@@ -235,6 +238,20 @@ class _Stream:
                 self._settle_tail(future)
             else:
                 self._settle(future)
+
+    def _wake_up(self) -> float:
+        """Try again the blocks that have rested; return how long to wait for another to end."""
+        now = time.monotonic()
+        rested = [entry for entry in self._resting if entry[0] <= now]
+        self._resting = [entry for entry in self._resting if entry[0] > now]
+        for _, future, fault in rested:
+            if admission.fault_of(self._client, future.key) == fault:
+                self._try_again(future, avoid=fault.workers)
+            else:
+                # Tried again meanwhile, with another block that needs the same read.
+                self._ended.put(future)
+        left = [when - now for when, _, _ in self._resting]
+        return min([SECONDS_BETWEEN_LOOKS, *left])
 
     def _settle(self, future: Future) -> None:
         """Count one block; try it again or record its failure; raise any other error."""
@@ -288,7 +305,9 @@ class _Stream:
             # Dask counts a death against all blocks that the worker had. One of them did it.
             self._suspects.append((future, self._running.pop(future)))
         elif not isinstance(error, KilledWorker) and self._tries.may_try_again(block, error, fault):
-            self._try_again(future, avoid=fault.workers)
+            # The client looks after other blocks meanwhile.
+            when = time.monotonic() + self._tries.wait(error, fault)
+            self._resting.append((when, future, fault))
         else:
             del self._running[future]
             self._give_up(block, error)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from lspipe.errors import BlockError, UsageError
 from lspipe.machine.remote import place
-from lspipe.runs import guard, listing, registration, store
+from lspipe.runs import disputes, guard, listing, registration, store
 from lspipe.runs.caution import warnings as plan_warnings
 from lspipe.runs.log import read_log
 from lspipe.runs.publish import files_of
@@ -47,7 +47,7 @@ class Summary:
     outputs: Mapping[str, str] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     """Those of the plan (`caution.warnings`), then dates that do not lie on each other, then pixels
-    unlike the training data of the model."""
+    unlike the training data of the model, then masks that disagree."""
     reviews: Mapping[str, int] = field(default_factory=dict)
     """Counts of a person's decisions about the list; see `review.Taken`."""
     registration: Mapping[str, Any] = field(default_factory=dict)
@@ -112,7 +112,9 @@ def summarise(prepared: Prepared, outcome: Outcome, listed: Listed) -> Summary:
     """
     # From the store and not from the events: a block is finished if it can be read back.
     left = prepared.again().left
-    inputs = guard.inputs(prepared.plan, _blocks_of(prepared.run))
+    blocks = _blocks_of(prepared.run)
+    inputs = guard.inputs(prepared.plan, blocks)
+    disputed = disputes.disputes(prepared.plan, blocks)
     others = files_of(listing.others_of(prepared.plan))
     outputs = listed.outputs | {name: prepared.run / file for name, file in others.items()}
     return Summary(
@@ -129,7 +131,7 @@ def summarise(prepared: Prepared, outcome: Outcome, listed: Listed) -> Summary:
         outputs={name: str(path) for name, path in outputs.items()},
         warnings=(
             *((outcome.stopped,) if outcome.stopped else ()),
-            *_warnings(prepared.plan, listed.registration, inputs),
+            *_warnings(prepared.plan, listed.registration, inputs, disputed),
         ),
         reviews=listed.reviews,
         registration=listed.registration,
@@ -155,6 +157,7 @@ def summary_json(
         name: place(path).relative_to(prepared.run) for name, path in summary.outputs.items()
     }
     content = run_json(prepared.plan, state=summary.state)
+    disputed = disputes.disputes(prepared.plan, blocks)
     for name, shift in summary.registration.items():
         content["tiles"][name]["registration"] = shift
     return content | {
@@ -163,6 +166,7 @@ def summary_json(
         "failed_reads": summary.failed_reads,
         "reviews": dict(summary.reviews),
         "inputs": guard.inputs(prepared.plan, blocks),
+        **({"masks": disputed} if disputed else {}),
         "warnings": list(summary.warnings),
         "windows": _window_counts(blocks),
         "work": _work(blocks, earlier.get("work", {}), outcome),
@@ -213,17 +217,25 @@ def earlier_summary(prepared: Prepared) -> Summary:
         statuses=previous["counts"]["objects"],
         outputs={name: str(prepared.run / path) for name, path in previous["outputs"].items()},
         # Of runs that were finished before anything was counted or measured, there is none.
-        warnings=_warnings(prepared.plan, shifts, previous.get("inputs", {})),
+        warnings=_warnings(
+            prepared.plan, shifts, previous.get("inputs", {}), previous.get("masks", {})
+        ),
         reviews=previous.get("reviews", {}),
         registration=shifts,
     )
 
 
-def _warnings(plan: Plan, shifts: Mapping[str, Any], inputs: Mapping[str, Any]) -> tuple[str, ...]:
+def _warnings(
+    plan: Plan,
+    shifts: Mapping[str, Any],
+    inputs: Mapping[str, Any],
+    disputed: Mapping[str, Any],
+) -> tuple[str, ...]:
     return (
         *plan_warnings(plan),
         *registration.warnings(shifts, is_pair=plan.model.is_pair),
         *guard.warnings(inputs),
+        *disputes.warnings(disputed),
     )
 
 

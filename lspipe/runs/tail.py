@@ -29,10 +29,11 @@ from lspipe.change.unobserved import joined, outlined
 from lspipe.machine.remote import readable
 from lspipe.runs import maps, registration, store
 from lspipe.runs.seen import Seen
+from lspipe.schema import CODE_NODATA
 from lspipe.search.areas import centres_on_grid
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -195,12 +196,14 @@ def _why_unseen(run: Path, grid: Grid, role: str) -> tuple[NDArray[np.uint8], in
     return why, failed_reads
 
 
-def _codes(run: Path, tail: Tail) -> dict[str, NDArray[np.uint16]]:
+def _codes(
+    run: Path, tail: Tail, read: Callable[..., NDArray[np.uint16]] = maps.codes
+) -> dict[str, NDArray[np.uint16]]:
     """Read the maps of all dates."""
     codes = {role: np.empty(tail.grid.geobox.shape, np.uint16) for role in tail.dates}
     for rows, part in _chunk_rows(tail.grid):
         for role, whole in codes.items():
-            whole[rows] = maps.codes(run, tail.grid, role, part)
+            whole[rows] = read(run, tail.grid, role, part)
     return codes
 
 
@@ -219,11 +222,12 @@ def _objects(
     codes = registration.on_one_ground(
         _codes(run, tail), shift, is_swapped=tail.is_swapped, is_pair=tail.is_pair
     )
+    classified = _classified(run, tail, codes, _set_aside(run, tail, shift))
     if area is None:
         # Also if the whole tile is inside: the tables of all tiles need the same flags.
         area = np.broadcast_to(np.True_, tail.grid.geobox.shape)
     return whole_objects(
-        _classified(run, tail, codes),
+        classified,
         provenance=tail.who,
         area=area,
         layers=Seen(run, tail.grid),
@@ -232,12 +236,28 @@ def _objects(
     )
 
 
-def _classified(run: Path, tail: Tail, codes: Mapping[str, NDArray[np.uint16]]) -> Classified:
+def _set_aside(run: Path, tail: Tail, shift: Shift | None) -> Mapping[str, NDArray[np.uint16]]:
+    """Read what the network says where only some masks hide the ground; empty with one mask."""
+    if not tail.has_doubted or "before" not in tail.dates:
+        return {}
+    found = _codes(run, tail, maps.doubted)
+    return registration.on_one_ground(found, shift, is_swapped=tail.is_swapped)
+
+
+def _classified(
+    run: Path,
+    tail: Tail,
+    codes: Mapping[str, NDArray[np.uint16]],
+    aside: Mapping[str, NDArray[np.uint16]],
+) -> Classified:
     geobox = tail.grid.geobox
     place: dict[str, Any] = {"transform": geobox.affine, "crs": CRS.from_user_input(geobox.crs)}
     if "before" not in codes:
         return classified_detection(codes["after"], threshold=tail.rules.limit, **place)
     state = _compared(run, tail, codes)
+    # Undetermined, as the states know of no doubt: what is there now, or was, is a candidate.
+    for role, doubted in aside.items():
+        np.copyto(codes[role], doubted, where=codes[role] == CODE_NODATA)
     return classified_change(codes["before"], codes["after"], state, tail.rules.attrs(), **place)
 
 

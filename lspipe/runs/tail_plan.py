@@ -48,6 +48,8 @@ class Tail:
     """Grids of earlier tiles of the run that overlap this one."""
     later: tuple[str, ...]
     """Names of later tiles that do."""
+    has_doubted: bool = False
+    """Whether several masks were asked for, so that what only some hide was set aside."""
     is_pair: bool = False
     """Whether the map of the date after was made of both dates already."""
 
@@ -87,6 +89,7 @@ def _tail(plan: Plan, tile: TilePlan, earlier: tuple[GeoBox, ...], later: tuple[
         near=None if tile.area is None else near_grid(plan.area, tile.grid.geobox),
         earlier=earlier,
         later=later,
+        has_doubted=len(plan.workflow.cube.mask.names) > 1,
         is_pair=plan.model.is_pair,
     )
 

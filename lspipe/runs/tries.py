@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import random
 import re
 from collections import Counter, defaultdict
 from typing import TYPE_CHECKING
@@ -27,6 +28,14 @@ FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 """Error numbers of a disk that takes nothing more, wherever a block lies."""
 
 
+FIRST_WAIT, LONGEST_WAIT = 1.0, 60.0
+"""Most seconds before the first and before a later try of a read that failed: each time twice as
+long, as a server that is overloaded needs rest, and drawn by lot between half of it and all, so
+that blocks which failed together do not return together.
+
+Source: M. Brooker, Exponential backoff and jitter, AWS Architecture Blog, 2015."""
+
+
 class Tries:
     """Failures of the blocks of a run, by block and by worker."""
 
@@ -49,6 +58,21 @@ class Tries:
         self._runs[fault.key].add(fault.run)
         # A file that is unfit stays so.
         return not isinstance(error, UnfitAsset) and len(self._runs[fault.key]) <= self._retries
+
+    def wait(self, error: Exception, fault: Fault) -> float:
+        """Return the seconds to wait before the next try.
+
+        Args:
+            error: of the try.
+            fault: where it failed, which `may_try_again` has counted.
+
+        Returns:
+            0 for anything but a read, which another moment does not mend.
+        """
+        if not isinstance(error, LoadError):
+            return 0.0
+        longest = min(LONGEST_WAIT, FIRST_WAIT * 2 ** (len(self._runs[fault.key]) - 1))
+        return random.uniform(longest / 2, longest)  # noqa: S311 - no secret
 
     def succeeded(self, block: Any) -> dict[str, str]:
         """Count a block that is done.

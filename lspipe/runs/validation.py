@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 from lspipe.errors import WorkflowError
 from lspipe.models import listed
 from lspipe.models.item import digest
-from lspipe.runs.model import meaning_of_swapped, read_model
+from lspipe.preprocess.masks import sources
+from lspipe.runs.model import cube_of, meaning_of_swapped, read_model
 from lspipe.search.areas import read_area
 from lspipe.workflow import Workflow, check_paths
 
@@ -56,8 +57,8 @@ def check_before_search(workflow: Workflow, run: Path) -> None:
     """Refuse, before a server is asked, what could not be run in this directory.
 
     Raises:
-        UsageError: the model item or a layer of flags cannot be used, the directory holds other
-            files, or the scenes have nothing that the mask could be made of.
+        UsageError: the model item, a source of masks or a layer of flags cannot be used, the
+            directory holds other files, or the scenes have nothing that the mask could be made of.
     """
     if run.exists():
         from lspipe.runs import store  # zarr takes a while, and mostly there is no folder yet
@@ -70,11 +71,13 @@ def check_before_search(workflow: Workflow, run: Path) -> None:
     read_model(workflow)
     check_layers(workflow)
     collection = workflow.search.collection
-    if workflow.cube.mask.scl and collection in WITHOUT_CLASSES:
+    if workflow.cube.mask.needs_classes and collection in WITHOUT_CLASSES:
         raise WorkflowError(
-            f"cube.mask.scl: scenes of {collection} have no scene classes (SCL); set it to [] to "
-            "run without a cloud mask, or take a collection of level L2A"
+            f"cube.mask.scl: scenes of {collection} have no scene classes (SCL); set "
+            "cube.mask.source to csmask, which masks L1C too, or to none to run without a cloud "
+            "mask, or take a collection of level L2A"
         )
+    sources(cube_of(workflow).mask)  # a package or an item that is not there
 
 
 def check_layers(workflow: Workflow) -> None:

@@ -72,6 +72,10 @@ class StepJob:
     """torch threads of one block, part of the fingerprint."""
     trained: Statistics | None = None
     """Statistics of the training data, to compare pixels with; None = no comparison."""
+    sets_aside: bool = False
+    """Whether the network is asked where only some of several masks hide the ground: not where a
+    window is scaled by what is observed in it, as such a pixel must not count in the scale of its
+    neighbours; and not of a pair, of which either date may be hidden."""
     is_baseline: bool = False
     """Whether this is the date before of a pair model: 0 where it was observed, and no network."""
 
@@ -97,6 +101,9 @@ class BlockResult:
     """Of these, writing maps and evidence."""
     inputs: Mapping[str, Any] | None = None
     """Pixels compared with training (`familiarity.count`); None = not counted."""
+    masks: Mapping[str, int] | None = None
+    """Where several masks were asked for: pixels of the core and the area with data (`seen`), and
+    those that one mask calls cloud or shadow and another does not (`disputed`); None = one mask."""
 
 
 def in_turn(first: int, columns: int) -> AbstractContextManager[None]:
@@ -155,17 +162,17 @@ def block_tasks(
     halo = job.setting.halo
     shown = [name for name in evidence.BANDS if name in cube["band"].values]
     # In the order of the arguments of `infer_and_write`.
-    layers = [
+    layers: list[da.Array | None] = [
         _overlapped(cube["reflectance"].sel(band=list(bands)).data, halo),
         _overlapped(_quality(cube), halo),
         cube["scl"].data,
         cube["acquired"].data,
+        cube["reflectance"].sel(band=shown).data.rechunk({0: -1}) if shown else None,
+        _overlapped(cube["disputed"].data, halo) if "disputed" in cube else None,
     ]
-    if shown:
-        layers.append(cube["reflectance"].sel(band=shown).data.rechunk({0: -1}))
     # Not optimised: fusing copies the reads of a chunk into each block that needs its edge: 2 reads
     # instead of 1 if the layers are optimised together, 18 if one by one (6 x 6 blocks).
-    chunks = [layer.to_delayed(optimize_graph=False) for layer in layers]
+    chunks = [None if layer is None else layer.to_delayed(optimize_graph=False) for layer in layers]
     own = tuple(at for at, band in enumerate(bands) if split_channel(band)[0] != BEFORE)
     of_step = own if len(own) < len(bands) else None
     # A scheduler runs a task of one name once for all clients: with two runs of one tile, a block
@@ -195,8 +202,10 @@ def _quality(cube: xr.Dataset) -> da.Array:
     return da.stack([own, cube[OTHER_QUALITY].data]) if OTHER_QUALITY in cube else own
 
 
-def _chunk(delayed: NDArray[Any], index: tuple[int, int]) -> Any:
-    """Return the delayed chunk of a block; a band axis has one chunk."""
+def _chunk(delayed: NDArray[Any] | None, index: tuple[int, int]) -> Any:
+    """Return the delayed chunk of a block; a band axis has one chunk. None stays None."""
+    if delayed is None:
+        return None
     return delayed[(0, *index)] if delayed.ndim == 3 else delayed[index]
 
 
@@ -212,12 +221,13 @@ def _overlapped(array: da.Array, halo: int) -> da.Array:
     return da.overlap.overlap(array, depth, boundary="none", allow_rechunk=False)
 
 
-def infer_and_write(
+def infer_and_write(  # noqa: PLR0917 - by position, as `block_tasks` says
     pixels: NDArray[np.int16],
     quality: NDArray[np.uint8],
     scl: NDArray[np.uint8],
     acquired: NDArray[np.uint16],
     seen: NDArray[np.int16] | None = None,
+    disputed: NDArray[np.uint8] | None = None,
     *,
     block: Block,
     job: StepJob,
@@ -233,6 +243,7 @@ def infer_and_write(
         scl: scene classes (y, x) of the core.
         acquired: days since 1970-01-01 (y, x) of the core.
         seen: int16 (band, y, x) of the core, bands as `shown`; None = no evidence bands.
+        disputed: uint8 (y, x) over the outer extent, 1 where masks disagree; None = one mask.
         block: its place in the tile.
         job: settings that all blocks of the step share.
         shown: names of the bands of `seen`.
@@ -246,16 +257,19 @@ def infer_and_write(
     counts: list[tuple[int, int]] = []
     inside = None if area is None else _unpacked(area, quality.shape[-2:])
     dates = quality.reshape(-1, *quality.shape[-2:])
-    mask = (dates != 0).any(axis=0)
+    hidden = (dates != 0).any(axis=0)
+    doubt = None if disputed is None else _doubt(disputed, dates[0], job)
     if job.is_baseline:
-        probability = _nothing_found(pixels, mask, inside, block)
+        probability = _nothing_found(pixels, hidden, inside, block)
         counts.append((0, 0))
     else:
+        mask = hidden if doubt is None else hidden & ~doubt
         probability = _found(
             pixels, mask, inside, block=block, job=job, report=lambda *count: counts.append(count)
         )
     computed = time.perf_counter()
     within = _within(block)
+    doubted = {} if doubt is None else {"doubted": _set_aside(probability, doubt[within])}
     bits = dates[0][within].copy()
     # A channel may have no data where the scene class is valid: the quality bit records it. What
     # only the other date of a pair lacks is not observed either; the bits of that date say why.
@@ -264,7 +278,7 @@ def infer_and_write(
     if inside is not None:
         bits[~inside[within]] = np.uint8(Quality.OUTSIDE)
     # Before the block is written: every block that is done was counted too.
-    inputs = _tally(pixels, mask, inside, block=block, job=job)
+    inputs = _tally(pixels, hidden, inside, block=block, job=job)
     ready = time.perf_counter()
     store.write_block(
         job.run,
@@ -273,7 +287,7 @@ def infer_and_write(
         block.index,
         block.core,
         detections={"probability": quantise(probability), "quality": bits},
-        evidence={"scl": scl, "acquired": acquired, **_pictures(seen, shown)},
+        evidence={"scl": scl, "acquired": acquired, **doubted, **_pictures(seen, shown)},
     )
     written = time.perf_counter()
     needed, run = counts[-1]
@@ -288,7 +302,38 @@ def infer_and_write(
         network=computed - began,
         writing=written - ready,
         inputs=inputs,
+        masks=None if disputed is None else _disputes(disputed[within], bits),
     )
+
+
+def _doubt(
+    disputed: NDArray[np.uint8], quality: NDArray[np.uint8], job: StepJob
+) -> NDArray[np.bool_]:
+    """Return where only some masks see a cloud or a shadow, and nothing else hides the ground.
+
+    What the network says there is set aside, for candidates.
+    """
+    if not job.sets_aside:
+        return np.zeros(quality.shape, bool)
+    hiding = np.uint8(Quality.CLOUD | Quality.SHADOW)
+    is_doubted: NDArray[np.bool_] = (disputed != 0) & (quality != 0) & ((quality & ~hiding) == 0)
+    return is_doubted
+
+
+def _set_aside(probability: NDArray[np.float32], doubt: NDArray[np.bool_]) -> NDArray[np.uint16]:
+    """Return the codes of the doubted pixels, and make them not observed in the map, in place."""
+    codes = quantise(np.where(doubt, probability, np.float32(np.nan)))
+    probability[doubt] = np.nan
+    return codes
+
+
+def _disputes(disputed: NDArray[np.uint8], quality: NDArray[np.uint8]) -> dict[str, int]:
+    """Count the pixels of the area that have data, and those that masks disagree about."""
+    is_seen = (quality & np.uint8(Quality.NODATA | Quality.OUTSIDE)) == 0
+    return {
+        "seen": int(np.count_nonzero(is_seen)),
+        "disputed": int(np.count_nonzero(is_seen & (disputed != 0))),
+    }
 
 
 def _found(

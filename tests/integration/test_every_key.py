@@ -411,6 +411,10 @@ ROWS: dict[str, list[Row]] = {
         Row(f"{__name__}:counted_loader", lambda looking: looking.run().get("own loader")),
     ],
     "cube.composite": [Row(name, in_run("probability")) for name in ("latest", "median", "each")],
+    "cube.mask.source": [
+        Row(source, in_run("quality", "probability"))
+        for source in ("none", "tests.mask_sources:bright", "[scl, 'tests.mask_sources:bright']")
+    ],
     "cube.mask.scl": [Row("[snow]", in_run("quality", "probability"))],
     "cube.mask.dilate_px": [Row("0", in_run("quality", "probability"))],
     "cube.mask.apply": [Row("input", PIXELS)],

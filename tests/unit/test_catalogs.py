@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 from datetime import UTC, datetime
+from types import SimpleNamespace
 
 import pystac
 import pytest
@@ -252,6 +253,21 @@ def test_only_planetary_computer_addresses_are_signed(monkeypatch):
     assert catalogs.sign("/archive/x.tif", catalog) == "/archive/x.tif"
     for other in (catalogs.CATALOGS["cdse"], catalogs.CATALOGS["earth-search"], catalogs.GENERIC):
         assert catalogs.sign("https://host/x.tif?a=b", other) == "https://host/x.tif?a=b"
+
+
+def test_a_refused_signature_is_asked_for_anew(monkeypatch):
+    cache = {"account": "old"}
+
+    def sign_url(href):
+        return f"{href}?{cache.setdefault('account', 'new')}"
+
+    signer = SimpleNamespace(sign_url=sign_url, sas=SimpleNamespace(TOKEN_CACHE=cache))
+    monkeypatch.setitem(sys.modules, "planetary_computer", signer)
+    catalog = catalogs.CATALOGS["planetary-computer"]
+    href = "https://sentinel2l2a01.blob.core.windows.net/x.tif"
+    assert catalogs.sign(href, catalog) == f"{href}?old"
+    assert catalogs.sign(href, catalog, anew=True) == f"{href}?new"
+    assert catalogs.sign("/archive/x.tif", catalog, anew=True) == "/archive/x.tif"
 
 
 def test_importing_needs_numpy_only():

@@ -23,13 +23,13 @@ from odc.geo.geobox import GeoBox
 import docs.outside
 import docs.reference
 import lspipe
-from lspipe import errors, models
+from lspipe import errors, models, preprocess
 from lspipe.change.coverage import NO_SCENE
 from lspipe.cli import arguments, main
 from lspipe.evaluate import scorecard
 from lspipe.runs import store
 from lspipe.runs.registration import NOT_COMPARED
-from lspipe.schema import columns, maps
+from lspipe.schema import Quality, columns, maps
 from lspipe.workflow import Workflow, json_schema
 from tests.worlds import FOREST, NEW_SCAR, OLD_SCAR, SCAR, environment, quick_world
 
@@ -251,6 +251,16 @@ def test_a_pair_made_of_two_arrays_is_seen_by_a_pair_model(here) -> None:
     )
     assert (landslides(forest, scar) > 0.8).all()
     assert (landslides(scar, forest) < 0.1).all()
+
+
+def test_the_mask_that_a_page_shows_masks(here, monkeypatch) -> None:
+    (example,) = (block for block in examples() if "mymasks.py" in block)
+    (here / "mymasks.py").write_text(example)
+    monkeypatch.syspath_prepend(str(here))
+    (mask,) = preprocess.masks.sources(preprocess.MaskSpec(source="mymasks:white"))
+    pixels = np.array([[[0.5, 0.5, np.nan]], [[0.5, 0.1, np.nan]]], np.float32)
+    assert mask.bands == ("B02", "B04")
+    assert mask.bits(pixels, "L2A").tolist() == [[int(Quality.CLOUD), 0, 0]]
 
 
 def test_every_python_block_is_run() -> None:

@@ -354,18 +354,26 @@ def test_timing_a_pass_leaves_the_number_of_threads_as_it_was(world):
 # --- warnings -----------------------------------------------------------------------------------
 
 
-def step(role, day, *, orbit=None, baseline="05.09"):
+def step(role, day, *, orbit=None, baseline="05.09", hrefs=(), **properties):
     time = datetime.fromisoformat(day).replace(hour=14, tzinfo=UTC)
-    facts = {"s2:processing_baseline": baseline}
+    facts = {"s2:processing_baseline": baseline, **properties}
     if orbit is not None:
         facts["sat:relative_orbit"] = orbit
     item = pystac.Item(f"S2A_18GYS_{day}", None, None, time, facts)
+    for key, href in hrefs:
+        item.add_asset(key, pystac.Asset(href))
     return Step(role=role, acquisitions=(Acquisition(time, (item,)),))
 
 
 def warned(*steps, is_swapped=False, device="cpu", cluster=None, recipe="", **setting):
     """Warnings of a plan of one tile with these steps."""
-    tile = SimpleNamespace(tile=SimpleNamespace(name="18GYS"), steps=steps)
+    tile = SimpleNamespace(
+        tile=SimpleNamespace(name="18GYS"),
+        steps=steps,
+        bands=("B04",),
+        mask_bands=("B02",),
+        bytes_to_read=40_000_000_000 * len(steps),
+    )
     workflow = SimpleNamespace(
         dates=SimpleNamespace(is_swapped=is_swapped), cluster=cluster or ClusterSpec()
     )
@@ -481,3 +489,61 @@ def test_swapped_dates_are_said():
 
 def test_one_date_has_nothing_to_differ_from():
     assert warned(step("after", "2024-07-01", orbit=1, baseline="02.04")) == []
+
+
+SUN, ZENITH = "view:sun_elevation", "s2:mean_solar_zenith"
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "said"),
+    [
+        ({SUN: 60}, {SUN: 50}, []),
+        ({SUN: 29}, {SUN: 40}, ["before: the sun is 29 degrees high"]),
+        ({SUN: 60}, {ZENITH: 65.0}, ["after: the sun is 25", "is 60 and 25 degrees high"]),
+        ({SUN: 55}, {SUN: 39}, ["the sun is 55 and 39 degrees high on the two dates"]),
+        ({}, {SUN: 45}, []),
+    ],
+)
+def test_low_and_unlike_sun_is_warned_of_in_degrees(before, after, said):
+    notes = warned(step("before", "2023-02-01", **before), step("after", "2024-02-01", **after))
+    assert [text in note for text, note in zip(said, notes, strict=True)] == [True] * len(said)
+
+
+@pytest.mark.parametrize(
+    ("facts", "said"),
+    [({"s2:snow_ice_percentage": 35.2}, "35% of the scene of 2024-07-01 is snow"),
+     ({"eo:snow_cover": 20}, "20% of the scene"), ({"eo:snow_cover": 19}, None)],
+)  # fmt: skip
+def test_snow_is_warned_of_with_its_share(facts, said):
+    notes = warned(step("after", "2024-07-01", **facts))
+    assert len(notes) == (said is not None)
+    assert said is None or said in notes[0]
+
+
+def test_a_bucket_whose_reader_pays_is_named_with_its_price():
+    hrefs = [("red", "s3://sentinel-s2-l1c/B04.jp2"), ("blue", "s3://sentinel-s2-l1c/B02.jp2")]
+    paid, slow = warned(step("after", "2024-07-01", hrefs=hrefs))
+    assert "s3://sentinel-s2-l1c/ is paid by its reader: about 20.0 GB, 1.80 USD" in paid
+    assert "AWS_REQUEST_PAYER=requester" in paid
+    assert slow.startswith("earth-search: 1 of the scenes are JPEG 2000")
+    cogs = [("red", "https://sentinel-cogs/B04.tif"), ("nir-jp2", "s3://sentinel-s2-l2a/B08.jp2")]
+    # The twins in that bucket are not what is read.
+    assert warned(step("after", "2024-07-01", hrefs=cogs)) == []
+
+
+def test_jpeg_2000_of_the_copernicus_data_space_is_named_with_what_it_needs():
+    (slow,) = warned(step("after", "2024-07-01", hrefs=[("B04_10m", "s3://eodata/B04_10m.jp2")]))
+    assert "cdse" in slow
+    assert "AWS_ACCESS_KEY_ID" in slow
+
+
+def test_windows_of_a_mask_are_counted_and_timed(world):
+    source = "cube.mask.source=tests.mask_sources:above_its_window"
+    cost = estimate(plan_of(world, source))
+    # Each window answers 10 x 10 of its 16 x 16 pixels of 30 m, of a whole tile on two dates.
+    assert cost.mask_windows == 2 * math.ceil(240**2 / 30**2)
+    assert cost.seconds_to_mask > 0
+    plain = estimate(plan_of(world))
+    assert (plain.mask_windows, plain.seconds_to_mask) == (0, 0)
+    # B02 is read already, B04 and B11 too: no byte more.
+    assert cost.bytes_to_read == plain.bytes_to_read

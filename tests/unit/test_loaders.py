@@ -276,6 +276,31 @@ def test_a_404_names_item_and_asset_and_heals_when_the_file_appears(
 
 
 @every_loader
+def test_a_link_that_expired_is_signed_anew_and_read(
+    name: str, scene: pystac.Item, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def sign(href: str, catalog: object, *, anew: bool = False) -> str:
+        del catalog
+        # Reads of an earlier test may still be waiting for their second try.
+        if href == signed.assets["red"].href:
+            asked.append(anew)
+        return f"{href}?signature={'fresh' if anew else 'expired'}"
+
+    monkeypatch.setattr("lspipe.catalogs.sign", sign)
+    signed = scene.clone()
+    shutil.copy(scene.assets["red"].href, tmp_path / "red.tif")
+    with serve(tmp_path) as server:
+        signed.assets["red"].href = f"{server.url}/red.tif"
+        cube = opened(name, signed, grid_of("18GYS"), assets={"B04": "red"}, chunk=240)
+        np.testing.assert_array_equal(cube[0].to_numpy(), stored(scene, "red"))
+        assert "signature=expired" in server.requests[0]
+        assert "signature=fresh" in server.requests[-1]
+    assert asked == [False, True]
+
+
+@every_loader
 def test_a_truncated_file_on_a_server_is_an_error(
     name: str, scene: pystac.Item, tmp_path: Path
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from types import SimpleNamespace
 
 import dask
 import geopandas as gpd
@@ -14,7 +15,7 @@ import shapely
 
 import lspipe
 from lspipe.models import read_item
-from lspipe.runs import pipeline, steps, store
+from lspipe.runs import frozen, pipeline, steps, store
 from lspipe.runs.plan import make, open_step, record, tiles
 from lspipe.runs.prepare import opened, prepare
 from lspipe.schema import CODE_NODATA, quantise
@@ -102,6 +103,45 @@ def test_only_an_item_that_does_not_tell_its_offset_is_looked_at_and_once(tmp_pa
     # It is looked at where the area is.
     np.testing.assert_array_equal(mask, area_on_grid(plan.area, tile.tile.geobox))
     assert {decision.offset for decision in tile.radiometry.values()} == {0.0}
+
+
+@pytest.mark.parametrize("offset", [0.0, -0.1])
+def test_pixels_contradict_a_baseline_that_nothing_else_supports(tmp_path, monkeypatch, offset):
+    # A copy that was shifted already, and one that was not, of an archive that is not known.
+    facts = {"baseline": "05.10", "offset": offset}
+    world = make_world(tmp_path, before={"baseline": "02.06"}, after=facts, **SMALL)
+    for path in (world.folder / "items").glob("*.json"):
+        content = json.loads(path.read_text())
+        for asset in content["assets"].values():
+            asset.pop("raster:bands", None)
+        path.write_text(json.dumps(content))
+    looked = []
+    look = tiles.radiometry_of_pixels
+    monkeypatch.setattr(
+        tiles, "radiometry_of_pixels", lambda *a, **k: looked.append(1) or look(*a, **k)
+    )
+    (tile,) = plan_of(world).tiles
+    (after,) = (item for step in tile.steps if step.role == "after" for item in step.items)
+    decisions = [tile.radiometry[after.id, key] for key in KEYS]
+    assert {decision.offset for decision in decisions} == {offset}
+    assert len(looked) == 1
+    is_said = "offset -0.1, but " in decisions[0].reason
+    assert is_said == (offset == 0)
+    assert decisions[0].reason.endswith("shifted already") == is_said
+    # Patches that are read again believe the run.
+    known = SimpleNamespace(radiometry=tile.radiometry)
+    assert frozen._decided(after, "nir", known).offset == offset
+
+
+def test_pixels_that_say_nothing_leave_the_baseline_as_it_is(tmp_path):
+    world = make_world(tmp_path, after={"baseline": "05.10", "scl": 9}, **SMALL)
+    for path in (world.folder / "items").glob("*.json"):
+        content = json.loads(path.read_text())
+        for asset in content["assets"].values():
+            asset.pop("raster:bands", None)
+        path.write_text(json.dumps(content))
+    (tile,) = plan_of(world).tiles
+    assert {d.offset for (item, _), d in tile.radiometry.items() if "2018" in item} == {-0.1}
 
 
 # --- the range of a tile ------------------------------------------------------------------------

@@ -21,8 +21,8 @@ USED_BY = {
     "dask": (
         "dask",
         "cli.__init__ clusters.__init__ clusters.local clusters.slurm cube.composite cube.loaders "
-        "cube.masked cube.offsets cube.pairs cube.scene inference.detect outputs.report "
-        "runs.frozen runs.guard runs.plan runs.worker",
+        "cube.masked cube.masking cube.offsets cube.pairs cube.scene inference.detect "
+        "outputs.report runs.frozen runs.guard runs.plan runs.worker",
     ),
     "distributed": (
         "distributed",
@@ -39,9 +39,9 @@ USED_BY = {
     "torch": (
         "torch",
         "inference.batches inference.block inference.cut_and_add inference.inputs "
-        "inference.overlap inference.runtimes inference.soundness models.__init__ "
-        "models.architectures models.bare_change models.bare_ground models.encoders "
-        "models.torchvision train.adapt train.batches train.checkpoints train.course train.loop",
+        "inference.masking inference.overlap inference.runtimes inference.soundness "
+        "models.__init__ models.architectures models.bare_change models.bare_ground "
+        "models.encoders models.torchvision train.adapt train.batches train.checkpoints train.course train.loop",
     ),
     "stackstac": ("stackstac", "cube.loaders"),
     "pystac-client": ("pystac_client", "search.paging search.server"),

@@ -18,6 +18,7 @@ from lspipe.errors import ClusterError, InferenceError, LoadError, ModelError
 from lspipe.runs import stream
 from lspipe.runs.events import Failure
 from lspipe.runs.stream import Endings, StepTasks, compute
+from lspipe.runs.tries import Tries
 from tests.crews import Everyone
 
 
@@ -243,6 +244,17 @@ def test_a_read_that_a_block_needs_is_tried_again_too(client):
     outcome, events = run(client, [StepTasks("A", 0, ((0, 0),), build)], retries=2)
     assert (outcome.done, outcome.failures) == (1, [])
     assert events == [("block", {"name": "needs a read0"})]
+
+
+def test_other_blocks_go_on_while_one_rests_before_its_next_try(client, monkeypatch):
+    monkeypatch.setattr(Tries, "wait", lambda *_: 1.0)
+    began = time.monotonic()
+    outcome, events = run(
+        client, [batch("rests", fails_twice, count=1), batch("A"), batch("B")], retries=2
+    )
+    assert (outcome.done, outcome.failures) == (7, [])
+    assert time.monotonic() - began >= 2
+    assert events[-1][1]["name"] == "rests0"
 
 
 def test_what_no_block_can_escape_stops_the_run(client):

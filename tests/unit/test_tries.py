@@ -6,8 +6,16 @@ import pytest
 
 from lspipe.clusters.admission import Fault
 from lspipe.errors import InferenceError, LoadError, UnfitAsset
-from lspipe.runs.tries import EQUAL_IN_A_ROW, EQUAL_ON_ONE_WORKER, Tries, kind_of
+from lspipe.runs.tries import (
+    EQUAL_IN_A_ROW,
+    EQUAL_ON_ONE_WORKER,
+    FIRST_WAIT,
+    LONGEST_WAIT,
+    Tries,
+    kind_of,
+)
 
+SLOW_DOWN = LoadError("S2A", "red", "HTTP response code: 503")
 BROKEN = OSError(5, "Input/output error")
 
 
@@ -102,3 +110,20 @@ def test_errors_that_differ_in_numbers_and_scenes_only_are_of_one_kind():
     two = LoadError("S2B_18GYT_20180125", "nir", "HTTP 503 at byte 77")
     assert kind_of(one) == kind_of(two)
     assert kind_of(one) != kind_of(LoadError("S2A_18GYS_20180120", "red", "timed out"))
+
+
+def test_each_try_of_a_read_waits_about_twice_as_long_and_never_the_same():
+    tries, fault = Tries(9), None
+    for run in range(9):
+        fault = Fault("read", run, ("a",))
+        assert tries.may_try_again(1, SLOW_DOWN, fault)
+        waits = [tries.wait(SLOW_DOWN, fault) for _ in range(50)]
+        longest = min(LONGEST_WAIT, FIRST_WAIT * 2**run)
+        assert longest / 2 <= min(waits) < max(waits) <= longest
+        assert len(set(waits)) == 50
+
+
+def test_what_another_moment_does_not_mend_is_tried_again_at_once():
+    tries, fault = Tries(3), Fault("block", 1, ("a",))
+    assert tries.may_try_again(1, BROKEN, fault)
+    assert tries.wait(BROKEN, fault) == 0

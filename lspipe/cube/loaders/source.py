@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import logging
 import os
+import random
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -56,6 +58,9 @@ GDAL_SETTINGS = {
     "GDAL_HTTP_LOW_SPEED_TIME": "60",
     "GDAL_HTTP_LOW_SPEED_LIMIT": "1",
 }
+
+_WAIT = (0.1, 1.0)
+"""Seconds before the second try, drawn by lot: blocks that fail together do not return together."""
 
 # CPLE_BaseError is the root of GDAL's own errors, some of which rasterio's warper does not wrap;
 # ValueError is raised for a file without the requested band or CRS.
@@ -193,8 +198,9 @@ def _declared(file: rasterio.DatasetReader, source: Source, grid: GeoBox) -> Dec
 def read(source: Source, pixels: Callable[[str], _Pixels]) -> _Pixels | None:
     """Return the result of `pixels(href)`, or None where a failed read becomes no data.
 
-    A failed read over the network is tried once more past GDAL's cache: GDAL keeps a 404 as long as
-    the process runs, so without this no later retry on the worker could succeed.
+    A failed read over the network is tried once more, after a short wait, with a new signature and
+    past GDAL's cache: GDAL keeps a 404 as long as the process runs, so without this no later retry
+    on the worker could succeed. GDAL itself waits and tries again where a server is busy.
 
     Args:
         source: the asset.
@@ -206,13 +212,15 @@ def read(source: Source, pixels: Callable[[str], _Pixels]) -> _Pixels | None:
     """
     for name in _TALKATIVE:
         logging.getLogger(name).addFilter(hide_queries)  # adding it again changes nothing
-    href = catalogs.sign(source.href, source.catalog)
-    remote = _gdal_path(href)
+    remote = _gdal_path(source.href)
     tries: list[dict[str, str]] = [{}]
     if remote:
         tries.append({"CPL_VSIL_CURL_NON_CACHED": remote})
     failure: BaseException
-    for settings in tries:
+    for number, settings in enumerate(tries):
+        if number:
+            time.sleep(random.uniform(*_WAIT))  # noqa: S311 - no secret
+        href = catalogs.sign(source.href, source.catalog, anew=number > 0)
         try:
             with rasterio.Env(**_settings(), **settings):
                 return pixels(href)

@@ -84,6 +84,7 @@ def details(run: Run) -> dict[str, Any]:
     record = run.record
     return {
         "scenes": [row for tile in run.tiles for row in _candidates(tile, record["tiles"][tile])],
+        "masks": _disputes(record.get("masks", {})),
         "radiometry": [row for tile in run.tiles for row in _radiometry(record["tiles"][tile])],
         "model": _model(run),
         "settings": yaml.safe_dump(_plain(run.workflow), sort_keys=False, allow_unicode=True),
@@ -168,6 +169,15 @@ def _candidates(tile: str, entry: Mapping[str, Any]) -> Iterable[dict[str, Any]]
             "use": "used" if scene["chosen"] else "not used",
             "scenes": ", ".join(scene["items"]),
         }
+
+
+def _disputes(masks: Mapping[str, Any]) -> str:
+    """Return where several masks disagree, per tile and date; empty where one was used."""
+    return "; ".join(
+        f"{tile} {entry['role']} {entry['time'][:10]}: {100 * entry['disputed']:.1f} %"
+        for tile, entries in masks.items()
+        for entry in entries
+    )
 
 
 def _radiometry(entry: Mapping[str, Any]) -> Iterable[dict[str, Any]]:

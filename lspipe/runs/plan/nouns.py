@@ -47,7 +47,10 @@ class TilePlan:
     bands: tuple[str, ...]
     """Bands to load of each date: the model's, then those of the evidence that every item has."""
     channels: tuple[str, ...]
-    """The model's channels, with their dates: only they decide what is observed."""
+    """The model's channels, with their dates: only they, and the bands of the mask, decide what is
+    observed."""
+    mask_bands: tuple[str, ...]
+    """Bands that only the mask needs: read, and not kept."""
     area: AreaOnGrid | None
     """Pixels of the tile inside the area; None = everywhere."""
     grid: Grid
@@ -72,11 +75,27 @@ class TilePlan:
 
     def bands_read(self, step: Step) -> list[tuple[Step, int]]:
         """Return the steps whose scenes are read for one step, and how many bands of each."""
-        read = [(step, len(self.bands))]
+        extra = len(self.mask_bands)
+        read = [(step, len(self.bands) + extra)]
         if is_pair(self.channels) and step.role == AFTER:
-            count = len(bands_on(self.channels, BEFORE))
+            count = len(bands_on(self.channels, BEFORE)) + extra
             read += [(each, count) for each in self.steps if each.role == BEFORE]
         return read
+
+    @property
+    def pixels_to_read(self) -> int:
+        """Pixels of the blocks with their halos, at most those of the tile."""
+        full = int(np.prod(self.tile.geobox.shape))
+        return min(sum(map(outer_pixels, self.blocks)), full)
+
+    @property
+    def bytes_to_read(self) -> int:
+        """Blocks with halos, uint16 per band and uint8 for the scene classes, once per scene.
+
+        A pair model reads the date before twice: for its pictures, and beside the date after.
+        """
+        read = (each for step in self.steps for each in self.bands_read(step))
+        return self.pixels_to_read * sum((2 * bands + 1) * len(step.items) for step, bands in read)
 
     @property
     def chunks(self) -> tuple[tuple[int, ...], tuple[int, ...]]:

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 from lspipe.change.flag_layers import digests
 from lspipe.change.flag_spec import FlagsSpec
 from lspipe.errors import without_query
+from lspipe.preprocess.masks import sources
+from lspipe.runs.model import cube_of
 
 if TYPE_CHECKING:
     from lspipe.cube.choice import Step
@@ -40,7 +42,7 @@ def detection_inputs(
         "area": area.facts(),
         "dates": asdict(workflow.dates),
         "search": _search_inputs(workflow),
-        "cube": asdict(workflow.cube),
+        **_cube_inputs(workflow),
         "model": item.facts(),
         "inference": {
             **asdict(setting),
@@ -78,6 +80,16 @@ def _search_inputs(workflow: Workflow) -> dict[str, Any]:
     if not search["exclude"]:
         del search["exclude"]  # so that runs from before there was such a key are equal
     return search
+
+
+def _cube_inputs(workflow: Workflow) -> dict[str, Any]:
+    """Return the section `cube`, and the version and hash of each source of masks."""
+    cube, mask = asdict(workflow.cube), workflow.cube.mask
+    if mask.source == "scl":
+        del cube["mask"]["source"]  # so that runs from before there was such a key are equal
+        return {"cube": cube}
+    found = sources(cube_of(workflow).mask)
+    return {"cube": cube, "masks": [{"name": one.name, **one.facts()} for one in found]}
 
 
 def _tile_inputs(plan: TilePlan) -> dict[str, Any]:

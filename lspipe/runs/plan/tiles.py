@@ -17,9 +17,12 @@ from lspipe.cube.files import declared as declared_in_files
 from lspipe.cube.offsets import radiometry_of_pixels
 from lspipe.cube.pairs import open_dates, unmasked
 from lspipe.cube.recorded import recorded_radiometry, recorded_steps
-from lspipe.cube.scene import require
-from lspipe.errors import ModelError, WorkflowError
+from lspipe.cube.scene import check_masks, require
+from lspipe.errors import LoadError, ModelError, RadiometryError, UsageError, WorkflowError
 from lspipe.inference import windows
+from lspipe.preprocess import Radiometry
+from lspipe.preprocess.masks import mask_bands, sources
+from lspipe.runs.model import cube_of
 from lspipe.runs.plan.nouns import TilePlan, outer_pixels
 from lspipe.runs.store import Grid
 from lspipe.schema import REFLECTANCE_SCALE, split_channel
@@ -28,11 +31,13 @@ from lspipe.search.on_grid import AreaOnGrid
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    import pystac
+
     from lspipe.cube.choice import Step
     from lspipe.inference.settings import Setting
     from lspipe.inference.windows import Block
     from lspipe.models import ModelItem
-    from lspipe.preprocess import Radiometry
+    from lspipe.preprocess.masks import MaskSource
     from lspipe.runs.plan.nouns import RadiometryTable
     from lspipe.schema import Part
     from lspipe.search.acquisitions import Tile
@@ -79,9 +84,12 @@ def plan_tile(
         steps, candidates = _choose(tile, workflow, mask)
     else:
         steps, candidates = recorded_steps(tile, decided), tuple(decided["candidates"])
-    bands = _bands(tile, steps, item, needs_classes=bool(workflow.cube.mask.scl))
+    cube = cube_of(workflow)
+    hidden_by = sources(cube.mask)
+    bands = _bands(tile, steps, item, hidden_by, needs_classes=cube.mask.needs_classes)
+    extra = tuple(band for band in mask_bands(hidden_by) if band not in bands)
     table = (
-        _decide_radiometry(tile, steps, bands, workflow, mask)
+        _decide_radiometry(tile, steps, (*bands, *extra), workflow, mask)
         if decided is None
         else recorded_radiometry(decided)
     )
@@ -103,6 +111,7 @@ def plan_tile(
         radiometry=table,
         bands=bands,
         channels=item.bands,
+        mask_bands=extra,
         area=None if inside is None else mask,
         grid=grid,
         halo=setting.halo,
@@ -134,14 +143,19 @@ def _choose(
         if tile.acquisitions.get(role):
             count = len(tile.acquisitions[role])
             logger.info("%s: choosing the %s scene, of %d", tile.name, role, count)
-            choice = choose(tile, role, workflow.cube, area_mask=mask)
+            choice = choose(tile, role, cube_of(workflow), area_mask=mask)
             steps += choice.steps
             candidates += choice.candidates
     return tuple(steps), tuple(candidates)
 
 
 def _bands(
-    tile: Tile, steps: tuple[Step, ...], item: ModelItem, *, needs_classes: bool
+    tile: Tile,
+    steps: tuple[Step, ...],
+    item: ModelItem,
+    masks: Sequence[MaskSource],
+    *,
+    needs_classes: bool,
 ) -> tuple[str, ...]:
     """Return the bands to load; raise if a scene lacks a band of the model, or the mask's."""
     wanted = tuple(dict.fromkeys(split_channel(name)[1] for name in item.channels_from("scenes")))
@@ -150,6 +164,7 @@ def _bands(
         for scene in step.items:
             if needs_classes:
                 require(scene, ("SCL",))
+            check_masks(scene, masks)
             assets = catalogs.band_assets(scene)
             lacking = [band for band in wanted if band not in assets]
             if lacking:
@@ -211,6 +226,7 @@ def _decide_radiometry(
     for scene in scenes:
         assets = catalogs.band_assets(scene)
         from_pixels: Radiometry | None = None
+        seen: Radiometry | None = None
         for band in bands:
             header = headers.get((scene.id, assets[band]))
             tags = (header.scale, header.offset) if header else preprocess.NO_TAGS
@@ -221,8 +237,33 @@ def _decide_radiometry(
                     scene, tile.geobox, workflow.cube, area_mask=np.asarray(mask)
                 )
                 decision = from_pixels
+            elif preprocess.rests_on_baseline(scene, assets[band], tags=tags):
+                seen = _seen(scene, tile, workflow, mask) if seen is None else seen
+                decision = contradicted(decision, seen)
             table[scene.id, assets[band]] = replace(decision, file=header.text() if header else "")
     return table
+
+
+def _seen(scene: pystac.Item, tile: Tile, workflow: Workflow, mask: AreaOnGrid) -> Radiometry:
+    """Return what the pixels of a scene say of its offset; None in it where they say nothing."""
+    try:
+        return radiometry_of_pixels(scene, tile.geobox, workflow.cube, area_mask=np.asarray(mask))
+    except (LoadError, RadiometryError, UsageError) as error:
+        return Radiometry(REFLECTANCE_SCALE, None, str(error))
+
+
+def contradicted(decision: Radiometry, seen: Radiometry) -> Radiometry:
+    """Return the decision of metadata, unless the pixels contradict it; the reason says so.
+
+    Example:
+        >>> from lspipe.preprocess import Radiometry
+        >>> told = Radiometry(1e-4, -0.1, "baseline 05.09 from generic: offset -0.1")
+        >>> contradicted(told, Radiometry(1e-4, 0.0, "31 % are below 1000: shifted already")).reason
+        'baseline 05.09 from generic: offset -0.1, but 31 % are below 1000: shifted already'
+    """
+    if seen.offset in (None, decision.offset):
+        return decision
+    return replace(seen, reason=f"{decision.reason}, but {seen.reason}")
 
 
 def open_step(plan: TilePlan, step: Step, workflow: Workflow) -> Any:
@@ -234,7 +275,7 @@ def open_step(plan: TilePlan, step: Step, workflow: Workflow) -> Any:
         channels=plan.channels,
         bands=plan.bands,
         radiometry=plan.radiometry,
-        spec=workflow.cube,
+        spec=cube_of(workflow),
         chunks=plan.chunks,
     )
 

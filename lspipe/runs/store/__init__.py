@@ -37,13 +37,21 @@ from lspipe.runs.store.documents import (
     write_json,
     written,
 )
-from lspipe.runs.store.layers import CHANGE, DETECTIONS, EVIDENCE, NOT_PROCESSED, OBJECTS
+from lspipe.runs.store.layers import (
+    CHANGE,
+    DETECTIONS,
+    DOUBTED,
+    EVIDENCE,
+    NOT_PROCESSED,
+    OBJECTS,
+)
 from lspipe.runs.store.locks import holder, is_locked, lock
 from lspipe.runs.store.template import Grid, create, create_change
 
 __all__ = [
     "CHANGE",
     "DETECTIONS",
+    "DOUBTED",
     "EVIDENCE",
     "NOT_PROCESSED",
     "OBJECTS",

@@ -15,6 +15,7 @@ from lspipe.runs.store.layers import (
     CHANGE,
     DETECTION_LAYERS,
     DETECTIONS,
+    DOUBTED,
     EVIDENCE,
     EVIDENCE_LAYERS,
 )
@@ -68,10 +69,15 @@ def copy_step(source: Path, run: Path, tile: str, step: int, target: int) -> Non
         step: index on the time axis of the other run.
         target: index on the time axis of this one.
     """
-    for name, layers in ((EVIDENCE, EVIDENCE_LAYERS), (DETECTIONS, DETECTION_LAYERS)):
+    for name, layers in (
+        (EVIDENCE, (*EVIDENCE_LAYERS, DOUBTED)),
+        (DETECTIONS, DETECTION_LAYERS),
+    ):
         old = open_group(source / name / tile, "r")
         new = open_group(run / name / tile, "r+")
         for layer in layers:
+            if layer is DOUBTED and layer.name not in new:
+                continue  # one mask was used
             values = new[layer.name].with_config({"write_empty_chunks": True})
             height = values.chunks[-2]
             for top in range(0, values.shape[-2], height):

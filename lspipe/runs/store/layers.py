@@ -78,6 +78,20 @@ EVIDENCE_LAYERS = (
     ),
 )
 
+DOUBTED = Layer(
+    "doubted",
+    "uint16",
+    CODE_NODATA,
+    {
+        "long_name": "landslide probability where only some of the cloud masks hide the ground",
+        "units": "1",
+        "scale_factor": 1 / CODE_SCALE,
+        "add_offset": 0.0,
+        "_FillValue": CODE_NODATA,
+    },
+)
+"""A layer of evidence that only runs with several masks have: candidates are made of it."""
+
 CHANGE_LAYERS = (
     Layer(
         "state",

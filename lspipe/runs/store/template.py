@@ -53,7 +53,12 @@ class Grid:
 
 
 def create(
-    run: Path, grids: Sequence[Grid], *, fingerprint: str, finished: Collection[str] = ()
+    run: Path,
+    grids: Sequence[Grid],
+    *,
+    fingerprint: str,
+    finished: Collection[str] = (),
+    more: Sequence[Layer] = (),
 ) -> None:
     """Create detections and evidence, filled with fill values, before anything is computed.
 
@@ -66,11 +71,12 @@ def create(
         fingerprint: of the detection.
         finished: tiles of which nothing is left to compute: their files, thousands each, are not
             looked through.
+        more: layers of evidence that not every run has.
 
     Raises:
         StoreError: the stores are of another fingerprint.
     """
-    for name, layers in ((DETECTIONS, DETECTION_LAYERS), (EVIDENCE, EVIDENCE_LAYERS)):
+    for name, layers in ((DETECTIONS, DETECTION_LAYERS), (EVIDENCE, (*EVIDENCE_LAYERS, *more))):
         _remove_partial(run / name, finished)
         root = open_group(run / name, "a")
         found = str(root.attrs.get("lspipe:fingerprint", fingerprint))
