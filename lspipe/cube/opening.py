@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from datetime import UTC
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
+import dask.array as da
 import numpy as np
 import xarray as xr
 from odc.geo.xr import xr_coords
 
 from lspipe.cube.composite import median
 from lspipe.cube.scene import SceneOpener
-from lspipe.schema import check_cube
+from lspipe.schema import Quality, check_cube
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -24,6 +26,9 @@ if TYPE_CHECKING:
     from lspipe.preprocess import Radiometry
 
 
+NO_LAYERS: Mapping[str, da.Array] = MappingProxyType({})
+
+
 def open_cube(
     step: Step,
     geobox: GeoBox,
@@ -33,6 +38,8 @@ def open_cube(
     spec: CubeSpec,
     chunks: Chunks,
     required: tuple[str, ...] | None = None,
+    layers: Mapping[str, da.Array] = NO_LAYERS,
+    left_out: da.Array | None = None,
 ) -> xr.Dataset:
     """Open the lazy cube of one time step on a tile's grid.
 
@@ -45,10 +52,14 @@ def open_cube(
         chunks: chunk sizes along y and along x, pixels.
         required: a pixel without data in one of these bands is not observed; the other bands are
             only shown. None = all.
+        layers: channels of the tile that belong to no date, such as of `terrain.layers`: int16
+            codes (y, x) in the chunks of the cube; bands that follow the others.
+        left_out: bool (y, x) likewise, True = nothing is to be run there; None = nowhere.
 
     Returns:
-        Dask-backed: `reflectance` int16 (band, y, x), x 1e4, -32768 = no data, masked pixels keep
-        their values, all bands in one chunk; `quality` uint8 (y, x), bits of `schema.Quality`;
+        Dask-backed: `reflectance` int16 (band, y, x), value = code x step of the channel, -32768 =
+        no data, masked pixels keep their values, all bands in one chunk; `quality` uint8 (y, x),
+        bits of `schema.Quality`, `OUTSIDE` where it is left out;
         `scl` uint8 (y, x), 0 = none; `acquired` uint16 (y, x), days since 1970-01-01 UTC, 0 = none.
         Coordinates band, y, x (pixel centres), time (scalar, UTC) and spatial_ref.
 
@@ -66,15 +77,24 @@ def open_cube(
     )
     scenes = [opener.open(acquisition) for acquisition in step.acquisitions]
     opened = scenes[0] if len(scenes) == 1 else median(scenes)
+    quality = opened.quality
+    if left_out is not None:
+        quality = quality | da.where(left_out, np.uint8(Quality.OUTSIDE), np.uint8(0))
     time = np.datetime64(step.time.astimezone(UTC).replace(tzinfo=None), "ns")
     cube = xr.Dataset(
         {
-            "reflectance": (("band", "y", "x"), opened.bands),
-            "quality": (("y", "x"), opened.quality),
+            "reflectance": (("band", "y", "x"), _with_layers(opened.bands, layers)),
+            "quality": (("y", "x"), quality),
             "scl": (("y", "x"), opened.scl),
             "acquired": (("y", "x"), opened.acquired),
         },
-        coords={"band": list(bands), "time": time, **xr_coords(geobox)},
+        coords={"band": [*bands, *layers], "time": time, **xr_coords(geobox)},
     )
     check_cube(cube["reflectance"])
     return cube
+
+
+def _with_layers(bands: da.Array, layers: Mapping[str, da.Array]) -> da.Array:
+    if not layers:
+        return bands
+    return da.concatenate([bands, da.stack(list(layers.values()))]).rechunk({0: -1})

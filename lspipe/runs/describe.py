@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from lspipe.cube import dem
 from lspipe.runs.plan import THREADS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from lspipe.cube.terrain import Terrain
     from lspipe.runs.plan import Plan, TilePlan
     from lspipe.search.acquisitions import Acquisition
 
@@ -53,6 +55,7 @@ def describe_plan(
         "model": f"{plan.model.id} ({', '.join(plan.model.bands)})",
         "area": {"asked": plan.area.source, "km2": round(plan.area.km2, 3)},
         "excluded": list(plan.workflow.search.exclude),
+        "terrain": None if plan.terrain is None else _describe_terrain(plan, plan.terrain),
         "dates": _describe_dates(plan),
         "inference": _describe_inference(plan),
         "computed_with": computed_with(plan),
@@ -61,6 +64,15 @@ def describe_plan(
             "change": plan.change_fingerprint,
         },
         "tiles": [_describe_tile(tile, *counts[tile.tile.name]) for tile in plan.tiles],
+    }
+
+
+def _describe_terrain(plan: Plan, terrain: Terrain) -> dict[str, Any]:
+    """Return where heights come from, and what they cost and decide."""
+    return dem.said(terrain) | {
+        "bytes_to_read": dem.bytes_on(terrain, [tile.tile.geobox for tile in plan.tiles]),
+        "channels": list(plan.tiles[0].layers),
+        "min_slope_deg": plan.workflow.terrain.min_slope_deg,
     }
 
 

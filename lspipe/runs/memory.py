@@ -49,7 +49,7 @@ def peak_bytes(tile: TilePlan, plan: Plan) -> int:
 
 def _peak(pixels: int, tile: TilePlan, plan: Plan) -> int:
     """Project the peak of a worker whose largest block, with its halo, has so many pixels."""
-    held = pixels * 2 * len(tile.bands) * (COPIES_OF_THE_BLOCK + COPIES_AHEAD)
+    held = pixels * 2 * (len(tile.bands) + len(tile.layers)) * (COPIES_OF_THE_BLOCK + COPIES_AHEAD)
     if plan.reference.device.startswith("cuda"):
         # Activations are in the memory of the GPU, where the batch size was tried.
         network = BYTES_PER_GPU_CONTEXT

@@ -8,7 +8,7 @@ from lspipe import models
 from lspipe.errors import WorkflowError
 from lspipe.inference.presets import trace
 from lspipe.models.item import SHIPPED_PREFIX
-from lspipe.models.recipes import check_item, check_readable
+from lspipe.models.recipes import check_item
 
 if TYPE_CHECKING:
     from lspipe.inference.settings import Setting
@@ -26,7 +26,6 @@ def read_model(workflow: Workflow) -> tuple[ModelItem, Setting, dict[str, str]]:
     is_shipped = name.startswith(SHIPPED_PREFIX)
     item = models.read_item(name if is_shipped else workflow.folder / name)
     check_item(item)
-    check_readable(item)
     try:
         return item, *trace(workflow.inference, item.inference_defaults())
     except ValueError as error:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from odc.geo.geobox import GeoBox
 
     from lspipe.change.spec import ChangeSpec
+    from lspipe.cube.terrain import Terrain
     from lspipe.runs.plan import Plan, TilePlan
     from lspipe.runs.store import Grid
     from lspipe.search.areas import Area, PackedMask
@@ -48,6 +49,8 @@ class Tail:
     """Grids of earlier tiles of the run that overlap this one."""
     later: tuple[str, ...]
     """Names of later tiles that do."""
+    terrain: Terrain | None = None
+    """The heights of the run; None = it knows none."""
 
     @property
     def is_registered(self) -> bool:
@@ -85,6 +88,7 @@ def _tail(plan: Plan, tile: TilePlan, earlier: tuple[GeoBox, ...], later: tuple[
         near=None if tile.area is None else near_grid(plan.area, tile.grid.geobox),
         earlier=earlier,
         later=later,
+        terrain=tile.terrain,
     )
 
 

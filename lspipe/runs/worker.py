@@ -28,6 +28,7 @@ from lspipe.inference.runtimes import use_threads
 from lspipe.inference.runtimes.devices import is_broken
 from lspipe.runs import store
 from lspipe.schema import Quality, quantise, relative
+from lspipe.schema.maps import LEFT_OUT
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -38,9 +39,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from lspipe.inference.reference import ModelReference
+    from lspipe.inference.runtimes import Runtime
     from lspipe.inference.settings import Setting
     from lspipe.inference.windows import Block
-    from lspipe.models.item import Scaling
     from lspipe.models.statistics import Statistics
     from lspipe.schema import Part
 
@@ -231,6 +232,10 @@ def infer_and_write(
     use_threads(job.threads)
     counts: list[tuple[int, int]] = []
     inside = None if area is None else _unpacked(area, quality.shape)
+    # Of `open_cube`: its pixels are left out, and those of others do not depend on that.
+    left_out = (quality & np.uint8(Quality.OUTSIDE)) != 0
+    hidden = quality & ~np.uint8(Quality.OUTSIDE)
+    wanted = _without(inside, left_out)
     try:
         runtime = job.model.open()
         probability = run_block(
@@ -240,8 +245,8 @@ def infer_and_write(
             core=block.core,
             runtime=runtime,
             setting=job.setting,
-            mask=quality != 0,
-            area=inside,
+            mask=hidden != 0,
+            area=wanted,
             tile_range=job.tile_range,
             fill_masked=job.fill_masked,
             report=lambda *count: counts.append(count),
@@ -255,13 +260,14 @@ def infer_and_write(
         raise InferenceError(str(error)) from error
     computed = time.perf_counter()
     within = relative(block.core, (block.outer[0].start, block.outer[1].start))
-    bits = quality[within].copy()
+    bits = hidden[within].copy()
     # A channel may have no data where the scene class is valid: the quality bit records it.
     bits[np.isnan(probability) & (bits == 0)] |= np.uint8(Quality.NODATA)
+    bits[left_out[within]] = np.uint8(LEFT_OUT)
     if inside is not None:
         bits[~inside[within]] = np.uint8(Quality.OUTSIDE)
     # Before the block is written: every block that is done was counted too.
-    inputs = _tally(pixels, quality, inside, block=block, job=job, scaling=runtime.scaling)
+    inputs = _tally(pixels, hidden, wanted, block=block, job=job, runtime=runtime)
     ready = time.perf_counter()
     store.write_block(
         job.run,
@@ -295,7 +301,7 @@ def _tally(
     *,
     block: Block,
     job: StepJob,
-    scaling: Scaling,
+    runtime: Runtime,
 ) -> dict[str, Any] | None:
     """Compare the pixels of a block with the training data; None if the run does not."""
     if job.trained is None:
@@ -306,12 +312,22 @@ def _tally(
         tile_shape=job.tile_shape,
         core=block.core,
         setting=job.setting,
-        scaling=scaling,
+        scaling=runtime.scaling,
+        bands=runtime.bands,
         observed=observed(pixels, quality != 0),
         area=inside,
         tile_range=job.tile_range,
     )
     return familiarity.count(values, job.trained)
+
+
+def _without(
+    inside: NDArray[np.bool_] | None, left_out: NDArray[np.bool_]
+) -> NDArray[np.bool_] | None:
+    """Return the pixels that are wanted; None = all."""
+    if not left_out.any():
+        return inside
+    return ~left_out if inside is None else inside & ~left_out
 
 
 def _packed(area: TileMask | None, block: Block) -> NDArray[np.uint8] | None:

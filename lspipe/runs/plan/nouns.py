@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from lspipe.cube.choice import Step
+    from lspipe.cube.terrain import Terrain
     from lspipe.inference.reference import ModelReference
     from lspipe.inference.settings import Setting
     from lspipe.inference.windows import Block
@@ -43,9 +44,9 @@ class TilePlan:
     radiometry: RadiometryTable
     """Decision per (item id, asset key)."""
     bands: tuple[str, ...]
-    """Bands to load: the model's, then those of the evidence that every item has."""
+    """Bands to load of scenes: the model's, then those of the evidence that every item has."""
     required: tuple[str, ...]
-    """The model's bands: only they decide what is observed."""
+    """The model's bands of scenes: of what is loaded only they decide what is observed."""
     area: AreaOnGrid | None
     """Pixels of the tile inside the area; None = everywhere."""
     grid: Grid
@@ -57,6 +58,10 @@ class TilePlan:
     """Every scene that was considered, with its masked share over the area."""
     tile_ranges: tuple[tuple[tuple[float, float], ...], ...] | None
     """Minimum and maximum per step and band, for models scaled by tile."""
+    terrain: Terrain | None = None
+    """Its heights; None = the run knows none."""
+    layers: tuple[str, ...] = ()
+    """The model's channels of terrain, which belong to no date."""
 
     @property
     def largest_block(self) -> int:
@@ -110,6 +115,11 @@ class Plan:
     def change_fingerprint(self) -> str:
         """Hash of everything that decides the inventory."""
         return fingerprint({"detection": self.detection_fingerprint, **self.change_inputs})
+
+    @property
+    def terrain(self) -> Terrain | None:
+        """The heights of the run, the same for all tiles; None = it knows none."""
+        return self.tiles[0].terrain
 
     @property
     def is_two_date(self) -> bool:

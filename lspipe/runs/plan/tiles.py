@@ -18,17 +18,21 @@ from lspipe.cube.offsets import radiometry_of_pixels
 from lspipe.cube.opening import open_cube
 from lspipe.cube.recorded import recorded_radiometry, recorded_steps
 from lspipe.cube.scene import require
+from lspipe.cube.terrain import layers as terrain_layers
 from lspipe.errors import ModelError, WorkflowError
 from lspipe.inference import windows
 from lspipe.runs.plan.nouns import TilePlan, outer_pixels
 from lspipe.runs.store import Grid
-from lspipe.schema import REFLECTANCE_SCALE
+from lspipe.schema import CHANNELS, CUBE_NODATA, Quality, steps_of
 from lspipe.search.on_grid import AreaOnGrid
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    import dask.array as da
+
     from lspipe.cube.choice import Step
+    from lspipe.cube.terrain import Terrain
     from lspipe.inference.settings import Setting
     from lspipe.inference.windows import Block
     from lspipe.models import ModelItem
@@ -46,6 +50,8 @@ BLOCK_SIZES = (3660, 1830, 1220, 610)
 """Block edges that `auto` chooses from, the largest first: a third of a Sentinel-2 tile, and its
 halves and thirds."""
 
+SLOPE = "slope"
+
 SMALLEST_CHUNK = 256
 """Zarr chunks below this edge make too many files: 1800 per array on a tile, pixels."""
 
@@ -59,6 +65,7 @@ def plan_tile(
     *,
     decided: Mapping[str, Any] | None,
     block: int | None,
+    terrain: Terrain | None = None,
 ) -> TilePlan | None:
     """Plan one tile; None if no pixel of it is in the area, as a footprint is only rough.
 
@@ -70,6 +77,7 @@ def plan_tile(
         setting: of the inference.
         decided: the tile's entry in an earlier `run.json`, to be used; None = decide now.
         block: block size of an existing store; None = that of the workflow, or the best one.
+        terrain: the heights of the run.
     """
     mask = AreaOnGrid(area, tile.geobox)
     known = mask.known()
@@ -102,13 +110,15 @@ def plan_tile(
         steps=steps,
         radiometry=table,
         bands=bands,
-        required=item.bands,
+        required=item.channels_from("scenes"),
         area=None if inside is None else mask,
         grid=grid,
         halo=setting.halo,
         blocks=tuple(_touching(cut, inside)),
         candidates=candidates,
         tile_ranges=None,
+        terrain=terrain,
+        layers=item.channels_from("terrain"),
     )
     if item.scaling.kind != "tile-minmax":
         return plan
@@ -144,13 +154,14 @@ def _bands(
     tile: Tile, steps: tuple[Step, ...], item: ModelItem, *, needs_classes: bool
 ) -> tuple[str, ...]:
     """Return the bands to load; raise if a scene lacks a band of the model, or the mask's."""
+    wanted = item.channels_from("scenes")
     shared: set[str] | None = None
     for step in steps:
         for scene in step.items:
             if needs_classes:
                 require(scene, ("SCL",))
             assets = catalogs.band_assets(scene)
-            lacking = [band for band in item.bands if band not in assets]
+            lacking = [band for band in wanted if band not in assets]
             if lacking:
                 raise ModelError(
                     f"model {item.id} needs {', '.join(lacking)}, which {scene.id} of tile "
@@ -158,8 +169,8 @@ def _bands(
                     "choose another model or collection"
                 )
             shared = set(assets) if shared is None else shared & set(assets)
-    extra = (band for band in EVIDENCE_BANDS if band in (shared or ()) and band not in item.bands)
-    return (*item.bands, *extra)
+    extra = (band for band in EVIDENCE_BANDS if band in (shared or ()) and band not in wanted)
+    return (*wanted, *extra)
 
 
 def _block_size(tile: Tile, workflow: Workflow, setting: Setting, inside: Known | None) -> int:
@@ -226,6 +237,7 @@ def _decide_radiometry(
 
 def open_step(plan: TilePlan, step: Step, workflow: Workflow) -> Any:
     """Open the lazy cube of one step, with one chunk per block."""
+    ground, left_out = _terrain(plan, workflow.terrain.min_slope_deg)
     return open_cube(
         step,
         plan.tile.geobox,
@@ -234,19 +246,44 @@ def open_step(plan: TilePlan, step: Step, workflow: Workflow) -> Any:
         spec=workflow.cube,
         chunks=plan.chunks,
         required=plan.required,
+        layers=ground,
+        left_out=left_out,
     )
+
+
+def _terrain(
+    plan: TilePlan, min_slope_deg: float | None
+) -> tuple[dict[str, da.Array], da.Array | None]:
+    """Open the model's channels of terrain, and where the ground is too gentle to run anything."""
+    if plan.terrain is None:
+        return {}, None
+    wanted = plan.layers if min_slope_deg is None else (*plan.layers, SLOPE)
+    found = terrain_layers(
+        plan.terrain, plan.tile.geobox, tuple(dict.fromkeys(wanted)), plan.chunks
+    )
+    ground = {name: found[name] for name in plan.layers}
+    return ground, None if min_slope_deg is None else is_gentle(found[SLOPE], min_slope_deg)
+
+
+def is_gentle(slope: da.Array, min_slope_deg: float) -> da.Array:
+    """Return where codes of slope are known to be below a limit; bool, like `slope`."""
+    limit = round(min_slope_deg / CHANNELS[SLOPE].step)
+    return (slope != CUBE_NODATA) & (slope < limit)
 
 
 def _tile_range(
     plan: TilePlan, step: Step, workflow: Workflow, item: ModelItem
 ) -> tuple[tuple[float, float], ...]:
-    """Return lowest and highest observed reflectance of a tile, per band of the model."""
+    """Return lowest and highest observed value of a tile, per band of the model."""
     opened = open_step(plan, step, workflow)
-    values = opened["reflectance"].sel(band=list(item.bands)).where(opened["quality"] == 0)
+    codes = opened["reflectance"].sel(band=list(item.bands))
+    # What is left out for its slope was seen; terrain that is not known was not.
+    is_seen = (opened["quality"] & ~np.uint8(Quality.OUTSIDE)) == 0
+    values = codes.where(is_seen & (codes != CUBE_NODATA).all("band"))
     low, high = dask.compute(values.min(("y", "x")), values.max(("y", "x")))
     # In float32, as `run_block` scales: the last bit must be that of `lspipe.detect`.
-    scale = np.float32(REFLECTANCE_SCALE)
+    steps = np.broadcast_to(steps_of(item.bands), len(item.bands))
     return tuple(
         (float(np.float32(a) * scale), float(np.float32(b) * scale))
-        for a, b in zip(low.to_numpy(), high.to_numpy(), strict=True)
+        for a, b, scale in zip(low.to_numpy(), high.to_numpy(), steps, strict=True)
     )
