@@ -19,6 +19,7 @@ import pandas as pd
 from lspipe.change.neighbours import FARTHEST_PX, Places, Strip, squared_distances, strips
 from lspipe.change.objects import Kind
 from lspipe.schema import CHANNELS, CODE_NODATA, CUBE_NODATA, SCL_CLASSES, TRUE_COLOUR_STEP
+from lspipe.schema.columns import TERRAIN
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -442,8 +443,6 @@ class Evidence:
     """The number of each object and the edge of a pixel in metres -> the column."""
     joined: Literal["mean", "least", "most", "largest"] = "mean"
     """Of an object in several tiles: mean by pixels, least, most, or that of its largest part."""
-    is_of_ground: bool = False
-    """Whether only runs that know the terrain have it."""
 
 
 EVIDENCE: Mapping[str, Evidence] = {
@@ -465,20 +464,12 @@ EVIDENCE: Mapping[str, Evidence] = {
     "aoi_edge_m": Evidence(_to_area_edge, "inside", Least, _metres, "least"),
     "acquired_before": Evidence(_day("before"), "inside", Median, _date, "largest"),
     "acquired_after": Evidence(_day("after"), "inside", Median, _date, "largest"),
-    "slope_mean": Evidence(_ground("slope"), "inside", Mean, _of("slope"), is_of_ground=True),
-    "slope_p90": Evidence(
-        _ground("slope"), "inside", NineTenths, _of("slope"), "largest", is_of_ground=True
-    ),
-    "elevation_min": Evidence(
-        _ground("elevation"), "inside", Least, _of("elevation"), "least", is_of_ground=True
-    ),
-    "elevation_max": Evidence(
-        _ground("elevation"), "inside", Most, _of("elevation"), "most", is_of_ground=True
-    ),
-    "relief_m": Evidence(
-        _ground("elevation"), "inside", Span, _of("elevation"), "largest", is_of_ground=True
-    ),
-    "aspect": Evidence(_falls_to, "inside", Direction, _times(0.1), "largest", is_of_ground=True),
+    "slope_mean": Evidence(_ground("slope"), "inside", Mean, _of("slope")),
+    "slope_p90": Evidence(_ground("slope"), "inside", NineTenths, _of("slope"), "largest"),
+    "elevation_min": Evidence(_ground("elevation"), "inside", Least, _of("elevation"), "least"),
+    "elevation_max": Evidence(_ground("elevation"), "inside", Most, _of("elevation"), "most"),
+    "relief_m": Evidence(_ground("elevation"), "inside", Span, _of("elevation"), "largest"),
+    "aspect": Evidence(_falls_to, "inside", Direction, _times(0.1), "largest"),
 }
 """Every column of evidence, in order; units and meanings are in `schema.columns`."""
 
@@ -497,7 +488,7 @@ def gather(tile: Surveyed, count: int, *, rows: int) -> pd.DataFrame:
     """
     has_ground = tile.layers(GROUND, "slope", slice(0, 1)) is not None
     columns = {
-        name: column for name, column in EVIDENCE.items() if has_ground or not column.is_of_ground
+        name: column for name, column in EVIDENCE.items() if has_ground or name not in TERRAIN
     }
     sums = {name: column.reduce(count) for name, column in columns.items()}
     for strip in strips(tile.objects, rows):

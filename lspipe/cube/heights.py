@@ -125,9 +125,8 @@ class _Lattice:
         return x, self.top - (rows + 0.5) * self.height
 
 
-def cells(geobox: GeoBox, part: Part) -> Iterator[Part]:
+def cells(part: Part) -> Iterator[Part]:
     """Yield the cells of a tile that hold a part of it; those at the end may reach beyond."""
-    del geobox
     rows, columns = part
     for row in range(rows.start // CELL, -(-rows.stop // CELL)):
         for column in range(columns.start // CELL, -(-columns.stop // CELL)):
@@ -162,7 +161,7 @@ def heights(
         LoadError: a file cannot be read, or holds what is no height.
     """
     near = meeting(files, geobox)
-    wanted = list(cells(geobox, part))
+    wanted = list(cells(part))
     if not near:
         empty = np.float32(0 if is_sea_left_out else np.nan)
         edge = CELL + 2 * HALO

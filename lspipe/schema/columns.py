@@ -115,6 +115,18 @@ EDGES = {
 }
 """Columns of yes or no that follow."""
 
+TERRAIN = {
+    "slope_mean": Column(
+        "°", "mean slope of the ground; this and the next five only where the run knows the terrain"
+    ),
+    "slope_p90": Column("°", "slope that nine tenths of its pixels do not exceed"),
+    "elevation_min": Column("m", "lowest ground in the object"),
+    "elevation_max": Column("m", "highest ground in the object"),
+    "relief_m": Column("m", "highest minus lowest ground in the object"),
+    "aspect": Column("°", "mean direction in which the ground falls, clockwise from north"),
+}
+"""Columns that describe the ground of an object; where the run knows the terrain."""
+
 EVIDENCE = {
     "ndvi_before": Column(
         "-1 to 1", "mean NDVI of the pixels observed on the earlier date; empty where none was"
@@ -156,12 +168,7 @@ EVIDENCE = {
         "time",
     ),
     "acquired_after": Column("time", "the same on the later date, or on the only one", "time"),
-    "slope_mean": Column("°", "mean slope of the ground; only where the run knows the terrain"),
-    "slope_p90": Column("°", "slope that nine tenths of its pixels do not exceed"),
-    "elevation_min": Column("m", "lowest ground in the object"),
-    "elevation_max": Column("m", "highest ground in the object"),
-    "relief_m": Column("m", "highest minus lowest ground in the object"),
-    "aspect": Column("°", "mean direction in which the ground falls, clockwise from north"),
+    **TERRAIN,
 }
 """Columns that help a person to judge an object; where a run has them."""
 

@@ -22,7 +22,7 @@ from lspipe.change.inventory import delineate
 from lspipe.change.joining import TileMap, join_tiles
 from lspipe.change.neighbours import FARTHEST_PX
 from lspipe.schema import CODE_NODATA, CUBE_NODATA
-from lspipe.schema.columns import COLUMNS
+from lspipe.schema.columns import COLUMNS, TERRAIN
 from lspipe.schema.columns import EVIDENCE as DESCRIBED
 from tests.properties import examples
 
@@ -335,7 +335,7 @@ def test_ground_is_described_where_the_run_knows_it_and_has_no_columns_elsewhere
     pair, layers = small()
     found = delineate(change(pair), layers=reading(layers))
     (row,) = found.to_dict("records")
-    of_ground = {name: row[name] for name, column in EVIDENCE.items() if column.is_of_ground}
+    of_ground = {name: row[name] for name in TERRAIN}
     assert of_ground == {
         "slope_mean": 45.0, "slope_p90": 45.0, "elevation_min": 20.0, "elevation_max": 50.0,
         "relief_m": 30.0, "aspect": 270.0,
