@@ -10,7 +10,8 @@ The spline is smooth in its second derivative: bilinear heights of 30 m have fac
 their slope has steps. Places are exact at every 53rd pixel and linear between: in a UTM zone that
 is within 1 cm, up to 84 degrees of latitude. Of files whose pixels are 20 m and more, the spline is
 evaluated at every second pixel of a row and of a column, and the cubic through four of these gives
-those between: a third of the time, and centimetres of difference.
+those between: a third of the time. On the DEM of two real places that changes heights by 0.15 and
+0.4 m and slopes by 0.3 degrees (root mean square), less than such a DEM is off.
 
 Covers: seams, the date line, voids, the sea of Copernicus, units, rasters finer than the tile.
 Does not cover: what is derived from heights (`surface.py`), which files there are (`search/`).

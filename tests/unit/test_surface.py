@@ -104,3 +104,17 @@ def test_slope_equals_that_of_gdaldem(tmp_path) -> None:
     assert np.nanmax(ours) > 60
     np.testing.assert_allclose(ours, theirs[1:-1, 1:-1], atol=2e-3)
     assert np.isnan(ours).sum() == 12
+
+
+def test_slope_equals_a_published_map_of_a_steep_place(real_data) -> None:
+    with rasterio.open(real_data / "dem_jiuzhaigou" / "DEM_030.tif") as file:
+        heights, to = file.read(1).astype(np.float32), file.transform
+    with rasterio.open(real_data / "dem_jiuzhaigou" / "DEM_030_SLOPE.tif") as file:
+        published = file.read(1)[1:-1, 1:-1]
+    heights[heights <= 0] = np.nan
+    # Its pixels are no squares: 29.997 x 30.002 m.
+    found = slope(heights, (to.a - to.e) / 2)
+    both = np.isfinite(found) & (published >= 0)
+    assert both.sum() > 200_000
+    assert found[both].mean() > 30
+    np.testing.assert_allclose(found[both], published[both], atol=3e-3)
