@@ -67,7 +67,7 @@ def terrain_lines(terrain: dict[str, Any] | None) -> list[str]:
     lines = [
         f"{terrain['dem']}: {files}, {much} of heights; datum: {datum}{shift}",
         f"channels: {', '.join(terrain['channels'])}" if terrain["channels"] else "",
-        f"nothing is run below {terrain['min_slope_deg']:g} degrees"
+        f"nothing is run below {terrain['min_slope_deg']:g} degrees (counted below as if all were)"
         if terrain["min_slope_deg"] is not None
         else "",
     ]

@@ -10,6 +10,7 @@ Does not cover: pixels (`heights.py`), channels (`terrain.py`).
 from __future__ import annotations
 
 import hashlib
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import date
 from typing import TYPE_CHECKING, Any
@@ -22,13 +23,13 @@ from pyproj.exceptions import CRSError
 from shapely.geometry import box
 
 from lspipe import catalogs
-from lspipe.cube.heights import HeightFile
+from lspipe.cube.heights import HeightFile, refuse_no_heights
 from lspipe.cube.loaders.declared import UnfitFile
 from lspipe.cube.loaders.source import Source
 from lspipe.cube.loaders.source import read as read_source
 from lspipe.cube.terrain import Datum, Terrain
 from lspipe.errors import LoadError, NothingFound, WorkflowError, without_query
-from lspipe.schema import CHANNELS, split_channel
+from lspipe.schema import split_channel
 from lspipe.search.areas import Area, footprint, split_at_date_line
 from lspipe.search.dates import DateRange
 from lspipe.search.find import find_items
@@ -93,6 +94,9 @@ PUBLIC = {
 }
 """Public buckets, which need no account by this address. Source: registry.opendata.aws."""
 
+HEADERS_AT_ONCE = 8
+"""Files whose headers are read at the same time."""
+
 _SMALL = 256
 """Edge of the picture of a file that is looked at before a run."""
 
@@ -135,7 +139,9 @@ def search(spec: TerrainSpec, where: SearchSpec, grids: Sequence[GeoBox], folder
             "check the name of the collection, or give a file of heights"
         )
     known = COLLECTIONS.get(name, Known("", ""))
-    files = tuple(_of_item(item, spec, known) for item in items)
+    # Each is a header over the network, and a run of a thousand tiles has as many.
+    with ThreadPoolExecutor(HEADERS_AT_ONCE) as pool:
+        files = tuple(pool.map(lambda item: _of_item(item, spec, known), items))
     return Terrain(
         name=name,
         files=files,
@@ -302,15 +308,7 @@ def _check_heights(file: rasterio.DatasetReader, metres: float) -> None:
     """Refuse numbers that no ground has, as far as a small picture of the file shows them."""
     shape = min(_SMALL, file.height), min(_SMALL, file.width)
     found = file.read(1, out_shape=shape, masked=True).compressed().astype(np.float64)
-    found = (found * file.scales[0] + file.offsets[0]) * metres
-    low, high = CHANNELS["elevation"].low, CHANNELS["elevation"].high
-    wrong = found[(found < low) | (found > high)]
-    if wrong.size:
-        raise UnfitFile(
-            f"found a height of {wrong[0]:.6g} m, expected {low:g} to {high:g}: a number that "
-            "stands for no data (name it: gdal_edit -a_nodata), feet (terrain.unit: ft), or the "
-            "bottom of a sea"
-        )
+    refuse_no_heights((found * file.scales[0] + file.offsets[0]) * metres)
 
 
 def _digest(path: str) -> str:

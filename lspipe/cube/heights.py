@@ -19,7 +19,6 @@ Does not cover: what is derived from heights (`surface.py`), which files there a
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -121,8 +120,7 @@ class _Lattice:
 
     def is_coarser_than(self, metres: float) -> bool:
         """Return whether its pixels are longer than this from north to south."""
-        edge = self.height * (1.0 if self.middle is None else _METRES_PER_DEGREE)
-        return edge > 0.99 * metres
+        return self.height * _metres_of(self.crs) > 0.99 * metres
 
     def places(self, x: NDArray[Any], y: NDArray[Any]) -> tuple[Any, Any]:
         """Return row and column, 0 = the centre of the first pixel, of coordinates in its CRS."""
@@ -153,7 +151,6 @@ def heights(
     part: Part,
     *,
     is_sea_left_out: bool = False,
-    check: bool = True,
 ) -> Iterator[tuple[Part, NDArray[np.float32]]]:
     """Yield the heights of the cells that hold a part of a tile.
 
@@ -163,7 +160,6 @@ def heights(
         part: rows and columns of it.
         is_sea_left_out: whether ground without a file is sea, 0 m, as of Copernicus; else it is
             not known.
-        check: whether heights that no ground has are refused.
 
     Yields:
         The cell, and float32 metres of it and `HALO` pixels around, NaN = not known.
@@ -183,7 +179,7 @@ def heights(
     windows = [_window(control) for control in controls]
     whole = _hull(windows)
     is_coarse = lattice.is_coarser_than(2 * north_up(geobox))
-    canvas = _canvas(near, lattice, whole, north_up(geobox), check=check)
+    canvas = _canvas(near, lattice, whole, north_up(geobox))
     if is_sea_left_out:
         _fill_sea(canvas, near, lattice, whole)
     for cell, control, window in zip(wanted, controls, windows, strict=True):
@@ -271,12 +267,19 @@ def _lattice_of(files: Sequence[HeightFile], geobox: GeoBox) -> _Lattice:
 
 def _factor(file: HeightFile, pixel_m: float) -> int:
     """Return how many pixels of a file along one side are joined, so that none is passed over."""
-    edge = abs(file.transform[4]) * (_METRES_PER_DEGREE if file.is_geographic else 1.0)
-    return max(1, int(pixel_m / edge + 0.01))
+    return max(1, int(pixel_m / (abs(file.transform[4]) * _metres_of(file.crs)) + 0.01))
+
+
+def _metres_of(crs: str) -> float:
+    """Return the metres of a unit of a CRS, from north to south."""
+    found = _crs(crs)
+    if found.is_geographic:
+        return _METRES_PER_DEGREE
+    return float(found.axis_info[0].unit_conversion_factor)
 
 
 def _canvas(
-    files: Sequence[HeightFile], lattice: _Lattice, window: Part, pixel_m: float, *, check: bool
+    files: Sequence[HeightFile], lattice: _Lattice, window: Part, pixel_m: float
 ) -> NDArray[np.float32]:
     """Return the pixels of all files on a window of the lattice; the first that knows counts."""
     rows, columns = window
@@ -286,9 +289,9 @@ def _canvas(
     for file, offset in sorted(zip(files, fits, strict=True), key=lambda pair: pair[1] is None):
         factor = _factor(file, pixel_m)
         if offset is None:
-            _fill_resampled(canvas, file, lattice, window, factor, check=check)
+            _fill_resampled(canvas, file, lattice, window, factor)
         else:
-            _paste(canvas, file, offset, window, factor, check=check)
+            _paste(canvas, file, offset, window, factor)
     return canvas
 
 
@@ -311,8 +314,6 @@ def _paste(
     offset: tuple[int, int],
     window: Part,
     factor: int,
-    *,
-    check: bool,
 ) -> None:
     """Put the pixels of a file where nothing is known yet."""
     spans = [
@@ -326,7 +327,7 @@ def _paste(
         for span, first in zip(spans, offset, strict=True)
     )
     place = canvas[_relative((spans[0], spans[1]), window)]
-    found = _read(file, (inside[0], inside[1]), factor, check=check)
+    found = _read(file, (inside[0], inside[1]), factor)
     is_open = np.isnan(place)
     place[is_open] = found[is_open]
 
@@ -337,8 +338,6 @@ def _fill_resampled(
     lattice: _Lattice,
     window: Part,
     factor: int,
-    *,
-    check: bool,
 ) -> None:
     """Fill what is not known from a file on another lattice, linearly: at seams of two lattices."""
     rows, columns = np.nonzero(np.isnan(canvas))
@@ -363,7 +362,7 @@ def _fill_resampled(
         slice(first[0], min(int(row.max()) + 2, shape[0])),
         slice(first[1], min(int(column.max()) + 2, shape[1])),
     )
-    found = _linear(_read(file, part, factor, check=check), row, column, first)
+    found = _linear(_read(file, part, factor), row, column, first)
     canvas[rows[is_on], columns[is_on]] = found
 
 
@@ -396,7 +395,7 @@ def _fill_sea(
     canvas[~is_covered & ~is_gap] = 0
 
 
-def _read(file: HeightFile, part: Part, factor: int, *, check: bool) -> NDArray[np.float32]:
+def _read(file: HeightFile, part: Part, factor: int) -> NDArray[np.float32]:
     """Read pixels of a file in metres, NaN = no data; `factor` pixels along a side become one."""
     rows, columns = (slice(span.start * factor, span.stop * factor) for span in part)
     window = Window.from_slices(rows, columns)
@@ -411,8 +410,7 @@ def _read(file: HeightFile, part: Part, factor: int, *, check: bool) -> NDArray[
         found: NDArray[np.float32] = numbers.astype(np.float32).filled(np.nan)
         found = (found * scale + offset) * np.float32(file.metres)
         found[~np.isfinite(found)] = np.nan
-        if check:
-            _refuse_no_heights(found)
+        refuse_no_heights(found)
         return found.astype(np.float32)
 
     # Never filled where it fails: what is not read is no void.
@@ -434,7 +432,7 @@ def _source(file: HeightFile) -> Source:
     )
 
 
-def _refuse_no_heights(found: NDArray[np.float32]) -> None:
+def refuse_no_heights(found: NDArray[Any]) -> None:
     """Refuse numbers that no ground has.
 
     Raises:
@@ -454,9 +452,10 @@ def _joined(pixels: NDArray[np.float32], factor: int) -> NDArray[np.float32]:
     """Return the mean of what is known in squares of pixels."""
     rows, columns = (length // factor for length in pixels.shape)
     squares = pixels[: rows * factor, : columns * factor].reshape(rows, factor, columns, factor)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Mean of empty slice", RuntimeWarning)
-        return np.asarray(np.nanmean(squares, axis=(1, 3), dtype=np.float64), np.float32)
+    is_known = ~np.isnan(squares)
+    count = is_known.sum(axis=(1, 3))
+    total = np.where(is_known, squares, 0).sum(axis=(1, 3), dtype=np.float64)
+    return np.where(count > 0, total / np.maximum(count, 1), np.nan).astype(np.float32)
 
 
 # --- cells --------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ See also: `terrain_spec.py` (the section `terrain:`), `heights.py` (files -> hei
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import dask.array as da
@@ -18,7 +18,7 @@ import numpy as np
 from dask.base import tokenize
 
 from lspipe.cube import surface
-from lspipe.cube.heights import HALO, HeightFile, heights, north_up
+from lspipe.cube.heights import HALO, HeightFile, heights, meeting, north_up
 from lspipe.schema import CHANNELS, CUBE_NODATA, relative, split_channel
 
 if TYPE_CHECKING:
@@ -78,6 +78,11 @@ class Terrain:
             "shift": self.sign,
             "sha256": self.digest,
         }
+
+    def near(self, geobox: GeoBox) -> Terrain:
+        """Return the same for one tile: only with the files that lie on it or beside it."""
+        here = tuple(file for file in self.files if meeting([file], geobox))
+        return replace(self, files=here)
 
     def as_json(self) -> dict[str, Any]:
         """Return plain JSON that `from_json` reads."""

@@ -435,4 +435,4 @@ def test_a_plan_names_the_heights_their_cost_and_their_datum(tmp_path) -> None:
     assert facts["terrain"]["bytes_to_read"] == pytest.approx(4 * 240 * 240, rel=0.05)
     text = " ".join(plan_text(facts, estimate(plan), []).split())
     assert "dem.tif: 1 file, " in text
-    assert "datum: geoid; channels: slope, elevation; nothing is run below 5 degrees" in text
+    assert "datum: geoid; channels: slope, elevation; nothing is run below 5 degrees (" in text

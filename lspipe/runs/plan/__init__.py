@@ -106,7 +106,8 @@ def make(
     plans = tuple(plan for plan in planned if plan is not None)
     if not plans:
         raise NothingFound(f"{area.source}: no pixel of the found scenes lies in this area")
-    check_covers(terrain, area, [plan.tile.geobox for plan in plans])
+    if terrain is not None and not workflow.terrain.is_collection:
+        check_covers(terrain, area, [plan.tile.geobox for plan in plans])
     if sources["batch_size"] == "auto" and settled is not None:
         size, sources["batch_size"] = settled.batch_size, "a worker"
         setting = replace(setting, batch_size=size)
@@ -131,10 +132,12 @@ def make(
             setting=setting,
             reference=reference,
             numerics=NUMERICS,
+            terrain=terrain,
         ),
         change_inputs=change_inputs(workflow, limit, terrain),
         threshold=limit,
         notes=tuple(frozen.get("lspipe:notes", ())),  # not there before they were written
+        terrain=terrain,
         is_settled=settled is None or settled.is_final,
     )
 

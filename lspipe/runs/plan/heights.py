@@ -62,14 +62,14 @@ def heights_of(workflow: Workflow, frozen: Mapping[str, Any], item: ModelItem) -
     return dem.shifted(found, spec, item, workflow.folder)
 
 
-def check_covers(terrain: Terrain | None, area: Area, grids: Sequence[GeoBox]) -> None:
+def check_covers(terrain: Terrain, area: Area, grids: Sequence[GeoBox]) -> None:
     """Refuse heights that are smaller than the area.
 
     Raises:
         WorkflowError: names the share that lies on no file.
     """
-    share = 0.0 if terrain is None else dem.uncovered(terrain, area.geometry, grids)
-    if terrain is not None and share > UNCOVERED:
+    share = dem.uncovered(terrain, area.geometry, grids)
+    if share > UNCOVERED:
         raise WorkflowError(
             f"terrain.dem: {terrain.name} has no heights for {max(share, 0.0001):.2%} of the area "
             f"({area.source}) on the tiles of the run; give heights of all of it, or a smaller aoi"

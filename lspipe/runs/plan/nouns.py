@@ -59,7 +59,7 @@ class TilePlan:
     tile_ranges: tuple[tuple[tuple[float, float], ...], ...] | None
     """Minimum and maximum per step and band, for models scaled by tile."""
     terrain: Terrain | None = None
-    """Its heights; None = the run knows none."""
+    """Its heights, with the files that lie here; None = the run knows none."""
     layers: tuple[str, ...] = ()
     """The model's channels of terrain, which belong to no date."""
 
@@ -103,6 +103,8 @@ class Plan:
     """A pixel is landslide above it; of the workflow, else of the model item."""
     notes: tuple[str, ...] = ()
     """What the search said of scenes that may be missing."""
+    terrain: Terrain | None = None
+    """The heights of the run; None = it knows none."""
     is_settled: bool = True
     """Whether device, precision and batch size are decided; False until a worker was asked."""
 
@@ -115,11 +117,6 @@ class Plan:
     def change_fingerprint(self) -> str:
         """Hash of everything that decides the inventory."""
         return fingerprint({"detection": self.detection_fingerprint, **self.change_inputs})
-
-    @property
-    def terrain(self) -> Terrain | None:
-        """The heights of the run, the same for all tiles; None = it knows none."""
-        return self.tiles[0].terrain
 
     @property
     def is_two_date(self) -> bool:

@@ -34,6 +34,7 @@ def detection_inputs(
     setting: Setting,
     reference: ModelReference,
     numerics: int,
+    terrain: Terrain | None = None,
 ) -> dict[str, Any]:
     """Return everything that decides a stored probability, as plain JSON."""
     content = {
@@ -51,15 +52,15 @@ def detection_inputs(
             "threads": THREADS,
         },
         "tiles": {plan.tile.name: _tile_inputs(plan) for plan in plans},
-    } | _terrain_inputs(workflow, plans)
+    } | _terrain_inputs(workflow, item, terrain)
     # Through JSON, so that it has the same form as the content of run.json.
     return dict(json.loads(json.dumps(content, default=str)))
 
 
-def _terrain_inputs(workflow: Workflow, plans: tuple[TilePlan, ...]) -> dict[str, Any]:
+def _terrain_inputs(workflow: Workflow, item: ModelItem, terrain: Terrain | None) -> dict[str, Any]:
     """Return what the terrain decides of a probability; nothing where it is only shown."""
     limit = workflow.terrain.min_slope_deg
-    terrain, channels = plans[0].terrain, plans[0].layers
+    channels = item.channels_from("terrain")
     if terrain is None or (limit is None and not channels):
         return {}
     facts = terrain.facts()

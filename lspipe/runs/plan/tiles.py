@@ -117,7 +117,7 @@ def plan_tile(
         blocks=tuple(_touching(cut, inside)),
         candidates=candidates,
         tile_ranges=None,
-        terrain=terrain,
+        terrain=None if terrain is None else terrain.near(tile.geobox),
         layers=item.channels_from("terrain"),
     )
     if item.scaling.kind != "tile-minmax":
