@@ -3,8 +3,8 @@
 Part one reads a simulated scene of ten bands (four of 10 m, six of 20 m; deflate) as a run does,
 and the channels of terrain from six 1-degree files as Copernicus has them, in turn, on one thread.
 Measured on 2026-11-29, 3660 x 3660 px in four blocks, one core of an Intel Xeon that others used
-too, processor time, least of three: ten bands 6.82 s; slope 0.82 s, 12.1 %; elevation and slope
-0.97 s, 14.3 %; slope and total curvature 1.63 s, 23.9 %.
+too, processor time, least of three: ten bands 7.20 s; slope 0.84 s, 11.7 %; elevation and slope
+0.90 s, 12.5 %; slope and total curvature 1.54 s, 21.4 %.
 
 Part two (--real FOLDER, the real data of the tests) runs `shipped:bare-ground` on the scene of Mol,
 lowland in Belgium where nothing slides, with the SRTM tile. Of 405 false alarms (1088 ha) 401 are

@@ -29,6 +29,7 @@ from lspipe.cube.loaders.source import Source
 from lspipe.cube.loaders.source import read as read_source
 from lspipe.cube.terrain import Datum, Terrain
 from lspipe.errors import LoadError, NothingFound, WorkflowError, without_query
+from lspipe.models.recipes import base_of
 from lspipe.schema import split_channel
 from lspipe.search.areas import Area, footprint, split_at_date_line
 from lspipe.search.dates import DateRange
@@ -385,7 +386,7 @@ def _wanted(spec: TerrainSpec, item: ModelItem) -> Datum:
     if not any(split_channel(band)[1] == "elevation" for band in item.channels_from("terrain")):
         return ""
     if spec.shift_to == "auto":
-        return TRAINED_ABOVE.get(item.recipe, "")
+        return TRAINED_ABOVE.get(base_of(item.recipe), "")
     return "" if spec.shift_to == "none" else spec.shift_to
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import dask
 import numpy as np
+import pystac
 import pytest
+import shapely
 from affine import Affine
 from hypothesis import given
 from hypothesis import strategies as st
@@ -420,6 +423,38 @@ def test_a_name_without_dot_and_slash_is_a_collection(name, expected) -> None:
 def test_terrain_is_the_same_after_it_was_frozen(wide) -> None:
     _, terrain, _ = wide
     assert Terrain.from_json(terrain.as_json()) == terrain
+
+
+@pytest.mark.parametrize("archive", ["earth-search-v1", "planetary-computer"])
+def test_heights_of_real_items_have_an_address_and_a_datum(real_data, archive, monkeypatch) -> None:
+    folder = real_data / "stac_items" / archive / "cop-dem-glo-30"
+    asked = []
+
+    def header(source, **_):
+        asked.append(source)
+        return heights.HeightFile(
+            item=source.item, asset=source.asset, href=source.href, crs="EPSG:4326",
+            transform=(1, 0, 0, 0, -1, 0), shape=(1, 1),
+        )  # fmt: skip
+
+    monkeypatch.setattr(dem, "_header", header)
+    known = dem.COLLECTIONS["cop-dem-glo-30"]
+    for path in sorted(folder.glob("*.json")):
+        item = pystac.Item.from_dict(json.loads(path.read_text("utf-8")))
+        file = dem._of_item(item, TerrainSpec(dem="cop-dem-glo-30"), known)
+        assert (file.asset, file.datum, file.datum_name) == ("data", "geoid", "EGM2008")
+        assert file.href.startswith("https://")
+    assert asked
+    assert {source.catalog.signs for source in asked} == {archive == "planetary-computer"}
+
+
+def test_files_are_looked_for_on_both_sides_of_the_date_line() -> None:
+    ground = dem._around(GRIDS["60, at the date line"])
+    sides = [shapely.Point(longitude, -16.9) for longitude in (179.95, -179.95)]
+    assert all(ground.contains(side) for side in sides)
+    west, _, east, _ = ground.bounds
+    assert (west, east) == (-180, 180)
+    assert ground.area < 0.2
 
 
 def test_codes_are_those_of_the_channels() -> None:
