@@ -323,18 +323,18 @@ def _digest(path: str) -> str:
 # --- what is asked of them ----------------------------------------------------------------------
 
 
-def uncovered(terrain: Terrain, area: BaseGeometry, grids: Sequence[GeoBox]) -> float:
+def uncovered(files: Sequence[HeightFile], area: BaseGeometry, grids: Sequence[GeoBox]) -> float:
     """Return the share of an area, on tiles, that lies on no file: 0..1, by degrees.
 
     Args:
-        terrain: of the run.
+        files: of heights.
         area: longitude and latitude.
         grids: of the tiles.
     """
     ground = shapely.intersection(area, shapely.union_all([footprint(grid) for grid in grids]))
-    if terrain.is_sea_left_out or ground.area == 0:
+    if ground.area == 0:
         return 0.0
-    covered = shapely.union_all([_ground_of(file) for file in terrain.files])
+    covered = shapely.union_all([_ground_of(file) for file in files])
     return float(ground.difference(covered).area / ground.area)
 
 

@@ -18,7 +18,7 @@ import numpy as np
 from dask.base import tokenize
 
 from lspipe.cube import surface
-from lspipe.cube.heights import HALO, HeightFile, heights, meeting, north_up
+from lspipe.cube.heights import CELL, HALO, HeightFile, heights, meeting, north_up
 from lspipe.schema import CHANNELS, CUBE_NODATA, relative, split_channel
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ class Terrain:
         return 1 if self.datum == "ellipsoid" else -1
 
     def facts(self) -> dict[str, Any]:
-        """Return plain JSON that is equal exactly when the heights are, wherever files lie."""
+        """Return plain JSON that decides the heights: names, and the content of local files."""
         return {
             "dem": self.name,
             "files": [[file.item, list(file.shape), file.metres] for file in self.files],
@@ -154,18 +154,21 @@ def _derived(
     ground: NDArray[np.float32], pixel_m: float, names: Sequence[str]
 ) -> list[NDArray[np.float32]]:
     """Return channels of a cell, float32 in the unit of each, NaN = not known."""
-    return [_channel(ground, pixel_m, split_channel(name)[1]) for name in names]
-
-
-def _channel(ground: NDArray[np.float32], pixel_m: float, name: str) -> NDArray[np.float32]:
-    if name == "elevation":
-        return ground[HALO:-HALO, HALO:-HALO]
+    wanted = [split_channel(name)[1] for name in names]
     near = HALO - 1  # what a window of 3 x 3 needs
-    if name == "slope":
-        return surface.slope(ground[near:-near, near:-near], pixel_m)
-    smooth = surface.smoothed(ground, pixel_m)
-    rim = near - surface.reach(pixel_m)
-    return surface.curvature(smooth[rim:-rim, rim:-rim] if rim else smooth, pixel_m, _KINDS[name])
+    smooth = surface.smoothed(ground, pixel_m) if _KINDS.keys() & set(wanted) else None
+    found = []
+    for name in wanted:
+        if name == "elevation":
+            found.append(ground[HALO:-HALO, HALO:-HALO])
+        elif name == "slope":
+            found.append(surface.slope(ground[near:-near, near:-near], pixel_m))
+        elif smooth is not None:
+            # Of a grid of other pixels than 10 m the Gaussian leaves more than the window needs.
+            rim = (len(smooth) - CELL) // 2 - 1
+            part = smooth[rim : len(smooth) - rim, rim : len(smooth) - rim]
+            found.append(surface.curvature(part, pixel_m, _KINDS[name]))
+    return found
 
 
 def to_codes(values: NDArray[np.float32], name: str) -> NDArray[np.int16]:

@@ -379,7 +379,10 @@ def nameless(path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "sections", "kind", "said"),
     [
-        (shrunk, {}, WorkflowError, r"dem\.tif has no heights for 50\.\d\d% of the area"),
+        (shrunk, {}, WorkflowError, r"dem\.tif has nothing for 50\.\d\d% of the area"),
+        (None, {"terrain": {"dem": "dem.tif", "datum": "geoid", "shift_to": "ellipsoid",
+                            "geoid": "far.tif"}, "model": {"item": "steep.json"}},
+         WorkflowError, r"terrain\.geoid: far\.tif has nothing for 100\.00% of the area"),
         (nameless, {}, WorkflowError, r"terrain\.dem: dem\.tif: it has no CRS"),
         (Path.unlink, {}, WorkflowError, r"terrain\.dem: dem\.tif: .*No such file"),
         (None, {"terrain": {}, "model": {"item": "steep.json"}}, ModelError,
@@ -395,12 +398,13 @@ def test_what_cannot_be_used_is_refused_before_a_block_is_computed(
     tmp_path, change, sections, kind, said
 ) -> None:
     made = make(tmp_path, **sections)
+    write_square(tmp_path / "far.tif", west=0.0, south=0.0)
     if change is not None:
         change(tmp_path / "dem.tif")
     workflow = Workflow.from_file(made.workflow)
     with pytest.raises(kind, match=said):
         lspipe.plan(workflow)
-    if change is not shrunk:  # which needs the tiles of the scenes
+    if "has nothing for" not in said:  # which needs the tiles of the scenes
         with pytest.raises(kind, match=said):
             validate(workflow)
 

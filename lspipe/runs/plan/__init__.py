@@ -106,8 +106,9 @@ def make(
     plans = tuple(plan for plan in planned if plan is not None)
     if not plans:
         raise NothingFound(f"{area.source}: no pixel of the found scenes lies in this area")
-    if terrain is not None and not workflow.terrain.is_collection:
-        check_covers(terrain, area, [plan.tile.geobox for plan in plans])
+    if terrain is not None:
+        grids = [plan.tile.geobox for plan in plans]
+        check_covers(terrain, area, grids, is_collection=workflow.terrain.is_collection)
     if sources["batch_size"] == "auto" and settled is not None:
         size, sources["batch_size"] = settled.batch_size, "a worker"
         setting = replace(setting, batch_size=size)

@@ -62,18 +62,27 @@ def heights_of(workflow: Workflow, frozen: Mapping[str, Any], item: ModelItem) -
     return dem.shifted(found, spec, item, workflow.folder)
 
 
-def check_covers(terrain: Terrain, area: Area, grids: Sequence[GeoBox]) -> None:
-    """Refuse heights that are smaller than the area.
+def check_covers(
+    terrain: Terrain, area: Area, grids: Sequence[GeoBox], *, is_collection: bool
+) -> None:
+    """Refuse a file of heights, or of the geoid, that is smaller than the area.
 
     Raises:
         WorkflowError: names the share that lies on no file.
     """
-    share = dem.uncovered(terrain, area.geometry, grids)
-    if share > UNCOVERED:
-        raise WorkflowError(
-            f"terrain.dem: {terrain.name} has no heights for {max(share, 0.0001):.2%} of the area "
-            f"({area.source}) on the tiles of the run; give heights of all of it, or a smaller aoi"
-        )
+    asked = {"terrain.dem": terrain.files, "terrain.geoid": (terrain.geoid,)}
+    for key, files in asked.items():
+        known = [file for file in files if file is not None]
+        # Of a collection, squares may be missing: there the ground is sea, or not known.
+        if not known or (key == "terrain.dem" and is_collection):
+            continue
+        share = dem.uncovered(known, area.geometry, grids)
+        if share > UNCOVERED:
+            raise WorkflowError(
+                f"{key}: {known[0].item} has nothing for {max(share, 0.0001):.2%} of the area "
+                f"({area.source}) on the tiles of the run; give a file of all of it, or a smaller "
+                "aoi"
+            )
 
 
 def _asked(workflow: Workflow) -> dict[str, Any]:
