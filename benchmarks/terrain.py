@@ -28,8 +28,8 @@ from affine import Affine
 
 import lspipe
 from lspipe import catalogs
-from lspipe.cube import dem
 from lspipe.cube.choice import Step
+from lspipe.cube.height_file import look_at
 from lspipe.cube.opening import open_cube
 from lspipe.cube.spec import CubeSpec
 from lspipe.cube.terrain import Terrain, layers
@@ -69,7 +69,7 @@ def squares(folder: Path) -> Terrain:
                 overviews="NONE",
             ) as file:  # fmt: skip
                 file.write(ground, 1)
-            files.append(dem.look_at(str(path), key="dem", name=path.name, unit="auto"))
+            files.append(look_at(str(path), key="dem", name=path.name, unit="auto"))
     return Terrain(name="squares", files=tuple(files), is_sea_left_out=True)
 
 

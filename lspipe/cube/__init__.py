@@ -11,7 +11,9 @@
     loaders/       one item to raw numbers on a tile's grid
     terrain_spec.py  TerrainSpec, the section `terrain:`
     dem.py         the section `terrain:` -> files of heights
-    heights.py     files of heights -> metres at the pixels of a tile
+    height_file.py one raster of heights: its header, its pixels in metres
+    canvas.py      rasters of heights, their pixels side by side
+    heights.py     pixels of a canvas -> heights at the pixels of a tile
     surface.py     heights -> slope and curvature
     terrain.py     the terrain of a tile as channels
     evidence.py    pixels of a block -> true colour and NDVI

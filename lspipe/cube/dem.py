@@ -4,7 +4,7 @@ Of a collection the files are searched once, and what was found is frozen beside
 of a person's own is looked at again by every plan. Either way nothing here reads more than headers,
 and a small picture of a file on this machine.
 
-Does not cover: pixels (`heights.py`), channels (`terrain.py`).
+Does not cover: headers (`height_file.py`), pixels (`heights.py`), channels (`terrain.py`).
 """
 
 from __future__ import annotations
@@ -16,19 +16,15 @@ from datetime import date
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import rasterio
 import shapely
-from pyproj import CRS, Transformer
-from pyproj.exceptions import CRSError
+from pyproj import Transformer
 from shapely.geometry import box
 
 from lspipe import catalogs
-from lspipe.cube.heights import HeightFile, refuse_no_heights
-from lspipe.cube.loaders.declared import UnfitFile
+from lspipe.cube.height_file import digest_of, look_at, read_header
 from lspipe.cube.loaders.source import Source
-from lspipe.cube.loaders.source import read as read_source
-from lspipe.cube.terrain import Datum, Terrain
-from lspipe.errors import LoadError, NothingFound, WorkflowError, without_query
+from lspipe.cube.terrain import Terrain
+from lspipe.errors import NothingFound, WorkflowError, without_query
 from lspipe.models.recipes import base_of
 from lspipe.schema import split_channel
 from lspipe.search.areas import Area, footprint, split_at_date_line
@@ -44,6 +40,7 @@ if TYPE_CHECKING:
     from odc.geo.geobox import GeoBox
     from shapely.geometry.base import BaseGeometry
 
+    from lspipe.cube.height_file import Datum, HeightFile
     from lspipe.cube.terrain_spec import TerrainSpec
     from lspipe.models import ModelItem
 
@@ -82,13 +79,6 @@ TRAINED_ABOVE: Mapping[str, Datum] = {
 """What the heights of a recipe were counted from. Landslide4Sense and the thesis that uses it took
 the DEM of ALOS PALSAR, which ASF converts to heights above the ellipsoid (docs/terrain.md)."""
 
-METRES = {
-    **dict.fromkeys(("", "m", "metre", "metres", "meter", "meters"), 1.0),
-    **dict.fromkeys(("ft", "foot", "feet", "international foot"), 0.3048),
-    **dict.fromkeys(("us-ft", "us survey foot", "us_survey_foot", "ftus"), 1200 / 3937),
-}
-"""Metres of a unit of height, by the names that files have for it."""
-
 PUBLIC = {
     f"s3://copernicus-dem-{name}/": f"https://copernicus-dem-{name}.s3.eu-central-1.amazonaws.com/"
     for name in ("30m", "90m")
@@ -97,9 +87,6 @@ PUBLIC = {
 
 HEADERS_AT_ONCE = 8
 """Files whose headers are read at the same time."""
-
-_SMALL = 256
-"""Edge of the picture of a file that is looked at before a run."""
 
 
 def from_file(spec: TerrainSpec, folder: Path) -> Terrain:
@@ -116,7 +103,7 @@ def from_file(spec: TerrainSpec, folder: Path) -> Terrain:
         files=(file,),
         datum=_datum(spec, file.datum),
         datum_name=file.datum_name,
-        digest=_digest(path),
+        digest=digest_of(path),
     )
 
 
@@ -177,7 +164,7 @@ def _of_item(item: pystac.Item, spec: TerrainSpec, known: Known) -> HeightFile:
     href = str(item.assets[keys[0]].href)
     for bucket, address in PUBLIC.items():
         href = href.replace(bucket, address)
-    file = _header(
+    file = read_header(
         Source(
             item=item.id,
             band="elevation",
@@ -198,126 +185,6 @@ def _of_item(item: pystac.Item, spec: TerrainSpec, known: Known) -> HeightFile:
 
 def _path(name: str, folder: Path) -> str:
     return name if "://" in name or name.startswith("/vsi") else str((folder / name).absolute())
-
-
-def look_at(path: str, *, key: str, name: str, unit: str) -> HeightFile:
-    """Read the header of a file, and a small picture of one that lies on this machine.
-
-    Args:
-        path: of the file, or its address.
-        key: of the workflow, for errors.
-        name: as the workflow writes it.
-        unit: of its heights; "auto" = as it says.
-
-    Raises:
-        WorkflowError: it cannot be read, or is no raster of heights with a CRS.
-    """
-    source = Source(
-        item=name,
-        band="elevation",
-        asset=key,
-        href=path,
-        catalog=catalogs.GENERIC,
-        on_read_error="fail",
-        otherwise=f"or take another {key}",
-    )
-    try:
-        return _header(source, unit=unit, is_looked_into="://" not in path)
-    except LoadError as error:
-        raise WorkflowError(f"{key}: {name}: {error.reason}") from error
-
-
-def _header(source: Source, *, unit: str, is_looked_into: bool = False) -> HeightFile:
-    """Return what the header of a file says.
-
-    Raises:
-        LoadError: it cannot be read, or is no raster of heights with a CRS.
-    """
-
-    def facts(href: str) -> HeightFile:
-        # Beside a local file there may be one with its CRS.
-        is_local = "://" not in href
-        side_files = {"GDAL_DISABLE_READDIR_ON_OPEN": "FALSE"} if is_local else {}
-        with rasterio.Env(**side_files), rasterio.open(href, sharing=False) as file:
-            found = _facts(file, source, unit)
-            if is_looked_into:
-                _check_heights(file, found.metres)
-            return found
-
-    found = read_source(source, facts)
-    if found is None:  # cannot be, as a failed read is an error
-        raise AssertionError(source.href)
-    return found
-
-
-def _facts(file: rasterio.DatasetReader, source: Source, unit: str) -> HeightFile:
-    horizontal, datum, datum_name, axis_unit = _systems(file)
-    a, b, c, d, e, f = tuple(file.transform)[:6]
-    if b or d or a <= 0 or e >= 0:
-        raise UnfitFile("its rows do not run from west to east; warp it first: gdalwarp")
-    if file.count != 1:
-        raise UnfitFile(f"found {file.count} bands, expected one, of heights")
-    said = (file.units[0] or "").strip().lower() or axis_unit
-    if unit == "auto" and said not in METRES:
-        raise UnfitFile(f"its heights are in {said!r}; name their unit in terrain.unit")
-    return HeightFile(
-        item=source.item,
-        asset=source.asset,
-        href=source.href,
-        crs=horizontal.to_wkt(),
-        transform=(a, b, c, d, e, f),
-        shape=(file.height, file.width),
-        metres=METRES[said if unit == "auto" else unit],
-        datum=datum,
-        datum_name=datum_name,
-        catalog=source.catalog.name,
-        bytes_per_pixel=np.dtype(file.dtypes[0]).itemsize,
-    )
-
-
-def _systems(file: rasterio.DatasetReader) -> tuple[CRS, Datum, str, str]:
-    """Return the horizontal CRS of a file, its datum of heights and its name, and their unit.
-
-    Raises:
-        UnfitFile: it has none, or one whose coordinates are no places on the Earth.
-    """
-    if file.crs is None:
-        raise UnfitFile(
-            "it has no CRS; name it: gdal_edit -a_srs EPSG:4326 FILE, if that is what it is"
-        )
-    try:
-        whole = CRS.from_wkt(file.crs.to_wkt(version="WKT2_2019"))
-    except CRSError as error:
-        raise UnfitFile(f"its CRS is not understood: {error}") from error
-    datum: Datum = ""
-    name = unit = ""
-    horizontal = whole
-    if whole.is_compound:
-        horizontal, vertical = whole.sub_crs_list[:2]
-        datum, name = "geoid", vertical.name
-        unit = vertical.axis_info[0].unit_name.lower()
-    elif len(whole.axis_info) == 3:
-        datum, name = "ellipsoid", whole.name
-        unit = whole.axis_info[2].unit_name.lower()
-        horizontal = whole.to_2d()
-    if not (horizontal.is_geographic or horizontal.is_projected):
-        raise UnfitFile(f"its CRS is {whole.name}, expected a geographic or a projected one")
-    return horizontal, datum, name, unit
-
-
-def _check_heights(file: rasterio.DatasetReader, metres: float) -> None:
-    """Refuse numbers that no ground has, as far as a small picture of the file shows them."""
-    shape = min(_SMALL, file.height), min(_SMALL, file.width)
-    found = file.read(1, out_shape=shape, masked=True).compressed().astype(np.float64)
-    refuse_no_heights((found * file.scales[0] + file.offsets[0]) * metres)
-
-
-def _digest(path: str) -> str:
-    """Return the sha256 of a file on this machine; "" of an address."""
-    if "://" in path or path.startswith("/vsi"):
-        return ""
-    with open(path, "rb") as file:  # noqa: PTH123  # a path that GDAL takes too
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 # --- what is asked of them ----------------------------------------------------------------------
@@ -377,7 +244,7 @@ def shifted(terrain: Terrain, spec: TerrainSpec, item: ModelItem, folder: Path) 
         )
     path = _path(spec.geoid, folder)
     geoid = look_at(path, key="terrain.geoid", name=spec.geoid, unit="auto")
-    digest = hashlib.sha256(f"{terrain.digest} {_digest(path)}".encode()).hexdigest()
+    digest = hashlib.sha256(f"{terrain.digest} {digest_of(path)}".encode()).hexdigest()
     return replace(terrain, datum=wanted, geoid=geoid, digest=digest)
 
 

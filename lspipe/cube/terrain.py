@@ -11,14 +11,16 @@ See also: `terrain_spec.py` (the section `terrain:`), `heights.py` (files -> hei
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import dask.array as da
 import numpy as np
 from dask.base import tokenize
 
 from lspipe.cube import surface
-from lspipe.cube.heights import CELL, HALO, HeightFile, heights, meeting, north_up
+from lspipe.cube.canvas import meeting, north_up
+from lspipe.cube.height_file import HeightFile
+from lspipe.cube.heights import CELL, HALO, heights
 from lspipe.schema import CHANNELS, CUBE_NODATA, relative, split_channel
 
 if TYPE_CHECKING:
@@ -27,11 +29,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from odc.geo.geobox import GeoBox
 
+    from lspipe.cube.height_file import Datum
     from lspipe.cube.scene import Chunks
     from lspipe.schema import Part
-
-Datum = Literal["geoid", "ellipsoid", ""]
-"""What heights are counted from; "" = not known."""
 
 STORED = ("elevation", "slope")
 """What a run keeps of the terrain, for the columns of its list and its layers."""

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from odc.geo.geobox import GeoBox
 from pyproj import CRS, Transformer
 
-from lspipe.cube import dem, heights, surface
+from lspipe.cube import dem, height_file, heights, surface
 from lspipe.cube.terrain import Terrain, layers, read
 from lspipe.cube.terrain_spec import TerrainSpec
 from lspipe.errors import LoadError, WorkflowError
@@ -35,12 +35,13 @@ def grid(epsg: int, longitude: float, latitude: float, shape=(150, 170)) -> GeoB
     return GeoBox(shape, Affine(10, 0, corner[0], 0, -10, corner[1]), f"EPSG:{epsg}")
 
 
+def looked(path):
+    return height_file.look_at(str(path), key="terrain.dem", name=path.name, unit="auto")
+
+
 def of_files(paths, **options) -> Terrain:
     """The terrain of files that lie on this machine."""
-    looked = [
-        dem.look_at(str(path), key="terrain.dem", name=path.name, unit="auto") for path in paths
-    ]
-    return Terrain(name="test", files=tuple(looked), **options)
+    return Terrain(name="test", files=tuple(map(looked, paths)), **options)
 
 
 def squares(folder, geobox, *, edge=0.05, around=1, **options):
@@ -332,7 +333,7 @@ def test_the_height_of_the_geoid_is_added_or_taken_off(tmp_path, datum, sign) ->
         tmp_path / "geoid.tif", west=-73, south=-44, edge=1, pixel=(0.05, 0.05),
         height_of=lambda x, y: 20 + (x + 72.45) * 30 + 0 * y,
     )  # fmt: skip
-    geoid = dem.look_at(str(tmp_path / "geoid.tif"), key="terrain.geoid", name="g", unit="auto")
+    geoid = looked(tmp_path / "geoid.tif")
     plain = of_files([ground])
     moved = replace(plain, datum=datum, geoid=geoid)
     before, after = (
@@ -432,12 +433,12 @@ def test_heights_of_real_items_have_an_address_and_a_datum(real_data, archive, m
 
     def header(source, **_):
         asked.append(source)
-        return heights.HeightFile(
+        return height_file.HeightFile(
             item=source.item, asset=source.asset, href=source.href, crs="EPSG:4326",
             transform=(1, 0, 0, 0, -1, 0), shape=(1, 1),
         )  # fmt: skip
 
-    monkeypatch.setattr(dem, "_header", header)
+    monkeypatch.setattr(dem, "read_header", header)
     known = dem.COLLECTIONS["cop-dem-glo-30"]
     for path in sorted(folder.glob("*.json")):
         item = pystac.Item.from_dict(json.loads(path.read_text("utf-8")))
