@@ -180,6 +180,7 @@ class FrozenRun:
         grid = tile.geobox[wide]
         scenes = tuple(band for band in bands if source_of(band) != "terrain")
         rows, columns = grid.shape
+        ground = self._ground(tile, bands, wide)
         opened = open_cube(
             step,
             grid,
@@ -187,7 +188,7 @@ class FrozenRun:
             radiometry=self._radiometry(tile, step, scenes),
             spec=self.spec,
             chunks=((rows,), (columns,)),
-            layers=self._ground(tile, bands, wide),
+            layers=ground,
         )
         wanted = opened["reflectance"].sel(band=list(bands)).data
         pixels, quality = dask.compute(wanted, opened["quality"].data)

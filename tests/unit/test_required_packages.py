@@ -21,8 +21,8 @@ USED_BY = {
     "dask": (
         "dask",
         "cli.__init__ clusters.__init__ clusters.local clusters.slurm cube.composite cube.loaders "
-        "cube.masked cube.offsets cube.opening cube.scene inference.detect outputs.report "
-        "runs.frozen runs.guard runs.plan runs.worker",
+        "cube.masked cube.offsets cube.opening cube.scene cube.terrain inference.detect "
+        "outputs.report runs.frozen runs.guard runs.plan runs.worker",
     ),
     "distributed": (
         "distributed",
