@@ -19,6 +19,7 @@ from lspipe.change.flag_spec import FlagsSpec
 from lspipe.change.spec import ChangeSpec
 from lspipe.clusters import ClusterSpec, ExecutionSpec
 from lspipe.cube.spec import CubeSpec
+from lspipe.cube.terrain_spec import TerrainSpec
 from lspipe.errors import UsageError, WorkflowError
 from lspipe.inference.settings import InferenceSpec
 from lspipe.machine import check_place
@@ -77,6 +78,8 @@ class Workflow(BaseModel):
     """Where the scenes come from."""
     cube: CubeSpec = CubeSpec()
     """How scenes become pixels."""
+    terrain: TerrainSpec = TerrainSpec()
+    """Heights of the ground, where the run is to know them."""
     model: ModelSpec = ModelSpec()
     """The model item."""
     inference: InferenceSpec = InferenceSpec()
@@ -180,6 +183,8 @@ def _paths(workflow: Workflow) -> dict[str, str | None]:
     return {
         "aoi.file": workflow.aoi.file,
         "search.catalog": workflow.search.catalog,
+        "terrain.dem": workflow.terrain.dem,
+        "terrain.geoid": workflow.terrain.geoid,
         "model.item": workflow.model.item,
         "output.path": workflow.output.path,
         "evaluate.truth": workflow.evaluate.truth,
@@ -417,6 +422,8 @@ cube:
     scl: [nodata, saturated, shadow, cloud_medium, cloud_high, cirrus, snow]
     dilate_px: 3                    # of cloud and cloud shadow, 10 m pixels
   on_read_error: fail               # nodata fills a failed read and marks it; fail is safer
+
+terrain: {}                         # or {dem: cop-dem-glo-30}: slope and heights of each object
 
 model: {item: auto}                 # or shipped:NAME, or the path of a model item; auto is
                                     # shipped:bare-change for two dates, shipped:bare-ground for one

@@ -52,6 +52,24 @@ class BurnScore(nn.Module):
         return ((1 - burn_ratio) / 2).clamp(0, 1)
 
 
+class SteepSoil(nn.Module):
+    """Bare soil on a slope: more probable the steeper, up to 45 degrees, and none below 0 m."""
+
+    bands: ClassVar = ("B04", "B08", "slope", "elevation")
+
+    def __init__(self, in_channels: int) -> None:
+        super().__init__()
+        if in_channels != len(self.bands):
+            raise ValueError(f"found {in_channels} channels: expected {', '.join(self.bands)}")
+
+    def forward(self, channels: torch.Tensor) -> torch.Tensor:
+        """Turn (N, 4, w, w) reflectance, degrees and metres into (N, 1, w, w) probabilities."""
+        red, near, slope, height = channels.split(1, dim=1)
+        ndvi = (near - red) / (near + red).clamp(min=1e-3)
+        steep = (slope / 45).clamp(0, 1) * (height / 1000).clamp(0, 1)
+        return torch.sigmoid(15 * (0.4 - ndvi)) * steep
+
+
 class Loss(nn.Module):
     """What NDVI lost between two dates, averaged over 3 x 3 pixels: a model of pairs."""
 
@@ -71,7 +89,7 @@ class Loss(nn.Module):
         return torch.sigmoid(20 * (loss - 0.35))
 
 
-Model = type[BareSoil] | type[BurnScore] | type[Loss]
+Model = type[BareSoil] | type[BurnScore] | type[SteepSoil] | type[Loss]
 
 
 def write_item(path: Path, model: Model = BareSoil, *, window: int = 64) -> Path:

@@ -18,7 +18,8 @@ import pandas as pd
 
 from lspipe.change.neighbours import FARTHEST_PX, Places, Strip, squared_distances, strips
 from lspipe.change.objects import Kind
-from lspipe.schema import CODE_NODATA, CUBE_NODATA, SCL_CLASSES, TRUE_COLOUR_STEP
+from lspipe.schema import CHANNELS, CODE_NODATA, CUBE_NODATA, SCL_CLASSES, TRUE_COLOUR_STEP
+from lspipe.schema.columns import TERRAIN
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -27,7 +28,10 @@ if TYPE_CHECKING:
 
     from lspipe.change.components import Components
 
-Role = Literal["before", "after"]
+Role = Literal["before", "after", "ground"]
+
+GROUND: Role = "ground"
+"""In place of a date: layers of terrain, which belong to none."""
 
 NONE = np.iinfo(np.int64).min
 """A pixel that says nothing."""
@@ -40,8 +44,9 @@ class Layers(Protocol):
         """Return some rows of a layer of `evidence.zarr`, one acquisition or several merged.
 
         Args:
-            role: "before" or "after".
-            name: `true_colour` uint8 (3, y, x), `ndvi` int16, `scl` uint8, `acquired` uint16.
+            role: "before" or "after", or "ground".
+            name: `true_colour` uint8 (3, y, x), `ndvi` int16, `scl` uint8, `acquired` uint16; of
+                the ground `elevation` and `slope` int16, codes of `schema.CHANNELS`.
             rows: of the tile.
 
         Returns:
@@ -105,6 +110,21 @@ class View:
         rows = self.strip.rows
         return slice(max(rows.start - FARTHEST_PX, 0), min(rows.stop + FARTHEST_PX, height))
 
+    @cached_property
+    def heights(self) -> NDArray[np.int64] | None:
+        """The codes of heights on the rows of this strip and one more on both sides."""
+        height, width = self.tile.objects.shape
+        rows = self.strip.rows
+        first, last = max(rows.start - 1, 0), min(rows.stop + 1, height)
+        found = self.tile.layers(GROUND, "elevation", slice(first, last))
+        if found is None:
+            return None
+        # Beyond the tile nothing is known.
+        wide = np.full((rows.stop - rows.start + 2, width + 2), CUBE_NODATA, np.int64)
+        at = first - (rows.start - 1)
+        wide[at : at + len(found), 1:-1] = found
+        return wide
+
     @property
     def lead(self) -> int:
         """Rows of `wide` before the strip."""
@@ -146,6 +166,81 @@ class Least:
         """Return one number per object; NaN where there was none."""
         is_there = self._least < np.iinfo(np.int64).max
         return np.where(is_there, self._least, np.nan)
+
+
+class Most:
+    """The largest."""
+
+    def __init__(self, count: int) -> None:
+        self._least = Least(count)
+
+    def add(self, index: NDArray[np.int64], values: NDArray[np.int64]) -> None:
+        """Add numbers of objects."""
+        self._least.add(index, -values)
+
+    def result(self) -> NDArray[np.float64]:
+        """Return one number per object; NaN where there was none."""
+        return -self._least.result()
+
+
+class Span:
+    """The largest minus the least."""
+
+    def __init__(self, count: int) -> None:
+        self._least, self._most = Least(count), Most(count)
+
+    def add(self, index: NDArray[np.int64], values: NDArray[np.int64]) -> None:
+        """Add numbers of objects."""
+        self._least.add(index, values)
+        self._most.add(index, values)
+
+    def result(self) -> NDArray[np.float64]:
+        """Return one number per object; NaN where there was none."""
+        return self._most.result() - self._least.result()
+
+
+class NineTenths:
+    """The least number that nine tenths of the numbers do not exceed."""
+
+    def __init__(self, count: int) -> None:
+        self._count = count
+        self._seen = [np.empty((2, 0), np.int64)]
+
+    def add(self, index: NDArray[np.int64], values: NDArray[np.int64]) -> None:
+        """Add numbers of objects."""
+        self._seen.append(np.stack([index, values]))
+
+    def result(self) -> NDArray[np.float64]:
+        """Return one number per object; NaN where there was none."""
+        index, values = np.concatenate(self._seen, axis=1)
+        values = values[np.lexsort((values, index))]
+        n = np.bincount(index, minlength=self._count)
+        # In whole numbers: 0.9 is none of binary fractions.
+        place = np.cumsum(n) - n + (9 * n + 9) // 10 - 1
+        found = np.full(self._count, np.nan)
+        found[n > 0] = values[place[n > 0]]
+        return found
+
+
+class Direction:
+    """The mean direction of numbers that are tenths of a degree."""
+
+    def __init__(self, count: int) -> None:
+        self._north, self._east = np.zeros((2, count), np.int64)
+
+    def add(self, index: NDArray[np.int64], values: NDArray[np.int64]) -> None:
+        """Add numbers of objects."""
+        count = len(self._north)
+        # Whole numbers, which bincount adds exactly in float64, in any order.
+        angles = np.deg2rad(values / 10)
+        north, east = (np.rint(1e6 * part(angles)) for part in (np.cos, np.sin))
+        self._north += np.bincount(index, north, minlength=count).astype(np.int64)
+        self._east += np.bincount(index, east, minlength=count).astype(np.int64)
+
+    def result(self) -> NDArray[np.float64]:
+        """Return one number per object; NaN where there was none, or all cancel out."""
+        tenths = np.rad2deg(np.arctan2(self._east, self._north)) * 10 % 3600
+        return np.where((self._north != 0) | (self._east != 0), tenths, np.nan)
 
 
 class Median:
@@ -284,11 +379,47 @@ def _to_tile_edge(view: View, at: Places) -> NDArray[np.int64]:
     return nearest**2
 
 
+def _ground(name: str) -> Callable[[View, Places], NDArray[np.int64]]:
+    def numbers(view: View, at: Places) -> NDArray[np.int64]:
+        layer = view.layer(GROUND, name)
+        if layer is None:
+            return np.full(len(at.row), NONE)
+        here = layer[at.row, at.column].astype(np.int64)
+        return np.where(here != CUBE_NODATA, here, NONE)
+
+    return numbers
+
+
+def _falls_to(view: View, at: Places) -> NDArray[np.int64]:
+    """Return where the ground falls to, tenths of a degree clockwise from north.
+
+    Source: Horn 1981, as `gdaldem aspect`. Flat ground falls nowhere.
+    """
+    wide = view.heights
+    if wide is None:
+        return np.full(len(at.row), NONE)
+    around = {
+        (down, right): wide[at.row + 1 + down, at.column + 1 + right]
+        for down in (-1, 0, 1)
+        for right in (-1, 0, 1)
+    }
+    is_known = np.all([codes != CUBE_NODATA for codes in around.values()], axis=0)
+    rises_east = sum(r * (2 - abs(d)) * codes for (d, r), codes in around.items())
+    rises_south = sum(d * (2 - abs(r)) * codes for (d, r), codes in around.items())
+    tenths = np.rint(np.rad2deg(np.arctan2(-rises_east, rises_south)) * 10).astype(np.int64) % 3600
+    is_known &= (rises_east != 0) | (rises_south != 0)
+    return np.where(is_known, tenths, NONE)
+
+
 # --- the table ----------------------------------------------------------------------------------
 
 
 def _times(step: float) -> Callable[[NDArray[np.float64], float], NDArray[np.float64]]:
     return lambda numbers, _: numbers * step
+
+
+def _of(channel: str) -> Callable[[NDArray[np.float64], float], NDArray[np.float64]]:
+    return _times(CHANNELS[channel].step)
 
 
 def _metres(numbers: NDArray[np.float64], pixel_m: float) -> NDArray[np.float64]:
@@ -307,11 +438,11 @@ class Evidence:
     """One for each place; `NONE` = it says nothing."""
     where: Literal["inside", "around", "sides"]
     """Pixels of the object; with their neighbours; or beyond the sides of its edge."""
-    reduce: type[Mean | Least | Median]
+    reduce: type[Mean | Least | Most | Span | NineTenths | Direction | Median]
     unit: Callable[[NDArray[np.float64], float], Any]
     """The number of each object and the edge of a pixel in metres -> the column."""
-    joined: Literal["mean", "least", "largest"] = "mean"
-    """Of an object in several tiles: mean by pixels, least, or that of its largest part."""
+    joined: Literal["mean", "least", "most", "largest"] = "mean"
+    """Of an object in several tiles: mean by pixels, least, most, or that of its largest part."""
 
 
 EVIDENCE: Mapping[str, Evidence] = {
@@ -333,6 +464,12 @@ EVIDENCE: Mapping[str, Evidence] = {
     "aoi_edge_m": Evidence(_to_area_edge, "inside", Least, _metres, "least"),
     "acquired_before": Evidence(_day("before"), "inside", Median, _date, "largest"),
     "acquired_after": Evidence(_day("after"), "inside", Median, _date, "largest"),
+    "slope_mean": Evidence(_ground("slope"), "inside", Mean, _of("slope")),
+    "slope_p90": Evidence(_ground("slope"), "inside", NineTenths, _of("slope"), "largest"),
+    "elevation_min": Evidence(_ground("elevation"), "inside", Least, _of("elevation"), "least"),
+    "elevation_max": Evidence(_ground("elevation"), "inside", Most, _of("elevation"), "most"),
+    "relief_m": Evidence(_ground("elevation"), "inside", Span, _of("elevation"), "largest"),
+    "aspect": Evidence(_falls_to, "inside", Direction, _times(0.1), "largest"),
 }
 """Every column of evidence, in order; units and meanings are in `schema.columns`."""
 
@@ -346,15 +483,19 @@ def gather(tile: Surveyed, count: int, *, rows: int) -> pd.DataFrame:
         rows: of a strip; never changes the result.
 
     Returns:
-        A row per object, in the order of the labels, with the columns of `EVIDENCE`; NaN, or no
-        time, where nothing says.
+        A row per object, in the order of the labels, with the columns of `EVIDENCE`, those of the
+        ground where the run knows it; NaN, or no time, where nothing says.
     """
-    sums = {name: column.reduce(count) for name, column in EVIDENCE.items()}
+    has_ground = tile.layers(GROUND, "slope", slice(0, 1)) is not None
+    columns = {
+        name: column for name, column in EVIDENCE.items() if has_ground or name not in TERRAIN
+    }
+    sums = {name: column.reduce(count) for name, column in columns.items()}
     for strip in strips(tile.objects, rows):
         if not len(strip.around.index):
             continue
         view = View(tile, strip)
-        for name, column in EVIDENCE.items():
+        for name, column in columns.items():
             places: Places = getattr(strip, column.where)
             numbers = column.numbers(view, places)
             is_there = numbers != NONE

@@ -47,6 +47,9 @@ class FlagsSpec(Spec):
     elongated: Annotated[float, Bounds(ge=1, noun="length divided by width")] | None = 5.0
     """Flag what is at least this many times as long as wide, and at most 50 m wide; null = no such
     column."""
+    gentle_slope: Annotated[float, Bounds(gt=0, lt=90, noun="degrees")] | None = 10.0
+    """Flag what is less steep than this on nine tenths of its pixels; only where the run knows the
+    terrain; null = no such column."""
     layers: tuple[FlagLayer, ...] = ()
     """Flag what lies in these."""
 

@@ -48,11 +48,20 @@ def _elongated(table: pd.DataFrame, ratio: float) -> pd.Series[bool]:
     return (table["length_width_ratio"] >= ratio) & (table["width_m"] <= ROAD_WIDTH_M)
 
 
+def _gentle_slope(table: pd.DataFrame, degrees: float) -> pd.Series[bool]:
+    # The steep tenth: the scar may be steep where the deposit is not.
+    return table["slope_p90"] < degrees
+
+
+NEEDS = {"gentle_slope": "slope_p90"}
+"""Columns that not every list has: without them there is no such flag."""
+
 FLAGS: Mapping[str, Callable[[pd.DataFrame, Any], pd.Series[bool]]] = {
     "edge_of_observation": _edge_of_observation,
     "bare_before": _bare_before,
     "river_bank": _river_bank,
     "elongated": _elongated,
+    "gentle_slope": _gentle_slope,
 }
 """Rules by column, in order: a list and the limit that the key of this name holds -> yes or no.
 What is not known, such as an NDVI under cloud, is no."""
@@ -76,7 +85,8 @@ def flag(
     flagged = inventory.copy()
     for name, rule in FLAGS.items():
         limit = getattr(spec, name)
-        if limit is not None and limit is not False:
+        is_known = NEEDS.get(name, "id") in inventory
+        if limit is not None and limit is not False and is_known:
             flagged[name] = rule(inventory, limit).astype(bool)
     for layer in spec.layers:
         share = (shares or {})[layer.name]

@@ -23,7 +23,7 @@ import xarray as xr
 
 from lspipe.change.classified import classify
 from lspipe.change.components import BLOCK, label
-from lspipe.change.evidence import EVIDENCE, Mean, Surveyed, gather
+from lspipe.change.evidence import Mean, Surveyed, gather
 from lspipe.change.growth import mark_grown
 from lspipe.change.neighbours import strips
 from lspipe.change.objects import summarise
@@ -153,8 +153,9 @@ def whole_objects(
     columns = [statistics, traced, measured]
     more = ["tile_edge"] if area is None else ["tile_edge", "aoi_edge"]
     if layers is not None:
-        columns.append(_evidence(scene, found, area, layers, rows))
-        more += EVIDENCE
+        evidence = _evidence(scene, found, area, layers, rows)
+        columns.append(evidence)
+        more += evidence.columns.tolist()
     table = pd.concat(columns, axis=1)
     table["confidence"] = table["evidence"] * (1 - table["undetermined_fraction"])
     table = _describe(table, provenance, scene.crs)

@@ -302,12 +302,18 @@ def _merged(
 def _join_evidence(row: gpd.GeoDataFrame, table: gpd.GeoDataFrame) -> None:
     """Write the evidence of all parts into a row; empty cells count for nothing."""
     for name, column in EVIDENCE.items():
+        if name not in table:  # of terrain
+            continue
         is_known = table[name].notna()
         if column.joined == "mean" and is_known.any():
             known = table[is_known]
             row[name] = np.average(known[name], weights=known["n_px"])
         elif column.joined == "least":
             row[name] = table[name].min()
+        elif column.joined == "most":
+            row[name] = table[name].max()
+    if "relief_m" in row:
+        row["relief_m"] = row["elevation_max"] - row["elevation_min"]
 
 
 @lru_cache(maxsize=4096)

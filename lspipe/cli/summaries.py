@@ -37,6 +37,7 @@ def plan_text(facts: dict[str, Any], cost: Estimate, notes: list[str]) -> str:
         f"left to do     {facts['left']}",
         *entry("model", facts["model"]),
         *area_lines(facts["area"]),
+        *terrain_lines(facts["terrain"]),
         *_dates(facts["dates"]),
         *_inference(facts["inference"]),
         *entry("computed with", facts["computed_with"]["runs_as"]),
@@ -55,6 +56,23 @@ def area_lines(area: dict[str, Any]) -> list[str]:
     km2 = area["km2"]
     size = f"{km2:,.0f}" if km2 >= 100 else f"{km2:.3g}"
     return entry("area", f"{size} km2 ({area['asked']})")
+
+
+def terrain_lines(terrain: dict[str, Any] | None) -> list[str]:
+    """Describe where heights come from, what they cost and what they decide."""
+    if terrain is None:
+        return []
+    datum = terrain["datum"] + (f" ({terrain['datum_name']})" if terrain["datum_name"] else "")
+    shift = ", shifted by the geoid" if terrain["is_shifted"] else ""
+    files, much = counted(terrain["files"], "file"), size(terrain["bytes_to_read"])
+    lines = [
+        f"{terrain['dem']}: {files}, {much} of heights; datum: {datum}{shift}",
+        f"channels: {', '.join(terrain['channels'])}" if terrain["channels"] else "",
+        f"nothing is run below {terrain['min_slope_deg']:g} degrees (counted below as if all were)"
+        if terrain["min_slope_deg"] is not None
+        else "",
+    ]
+    return entry("terrain", "; ".join(filter(None, lines)))
 
 
 def _tile(tile: dict[str, Any]) -> list[str]:

@@ -9,6 +9,13 @@
     scene.py       one acquisition: its items by their own radiometry, the mask and its dilation
     composite.py   several acquisitions as one
     loaders/       one item to raw numbers on a tile's grid
+    terrain_spec.py  TerrainSpec, the section `terrain:`
+    dem.py         the section `terrain:` -> files of heights
+    height_file.py one raster of heights: its header, its pixels in metres
+    canvas.py      rasters of heights, their pixels side by side
+    heights.py     pixels of a canvas -> heights at the pixels of a tile
+    surface.py     heights -> slope and curvature
+    terrain.py     the terrain of a tile as channels
     evidence.py    pixels of a block -> true colour and NDVI
 
 Does not cover: which items there are (`search`), what an item's metadata states about its offset

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from datetime import UTC
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
+import dask.array as da
 import numpy as np
 import xarray as xr
 from odc.geo.xr import xr_coords
@@ -13,7 +15,7 @@ from lspipe.cube.composite import median
 from lspipe.cube.masking import Place
 from lspipe.cube.scene import SceneOpener
 from lspipe.preprocess.masks import sources
-from lspipe.schema import check_cube
+from lspipe.schema import Quality, check_cube
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -26,6 +28,9 @@ if TYPE_CHECKING:
     from lspipe.preprocess import Radiometry
 
 
+NO_LAYERS: Mapping[str, da.Array] = MappingProxyType({})
+
+
 def open_cube(
     step: Step,
     geobox: GeoBox,
@@ -36,6 +41,8 @@ def open_cube(
     chunks: Chunks,
     required: tuple[str, ...] | None = None,
     place: Place | None = None,
+    layers: Mapping[str, da.Array] = NO_LAYERS,
+    left_out: da.Array | None = None,
 ) -> xr.Dataset:
     """Open the lazy cube of one time step on a tile's grid.
 
@@ -50,10 +57,14 @@ def open_cube(
             only shown. None = all.
         place: of the grid in its tile, as the windows of a mask are counted from the tile's corner;
             None = the grid is the whole tile.
+        layers: channels of the tile that belong to no date, such as of `terrain.layers`: int16
+            codes (y, x) in the chunks of the cube; bands that follow the others.
+        left_out: bool (y, x) likewise, True = nothing is to be run there; None = nowhere.
 
     Returns:
-        Dask-backed: `reflectance` int16 (band, y, x), x 1e4, -32768 = no data, masked pixels keep
-        their values, all bands in one chunk; `quality` uint8 (y, x), bits of `schema.Quality`;
+        Dask-backed: `reflectance` int16 (band, y, x), value = code x step of the channel, -32768 =
+        no data, masked pixels keep their values, all bands in one chunk; `quality` uint8 (y, x),
+        bits of `schema.Quality`, `OUTSIDE` where it is left out;
         `scl` uint8 (y, x), 0 = none; `acquired` uint16 (y, x), days since 1970-01-01 UTC, 0 = none;
         with several masks `disputed` uint8 (y, x), 1 = they disagree.
         Coordinates band, y, x (pixel centres), time (scalar, UTC) and spatial_ref.
@@ -76,17 +87,26 @@ def open_cube(
     )
     scenes = [opener.open(acquisition) for acquisition in step.acquisitions]
     opened = scenes[0] if len(scenes) == 1 else median(scenes)
+    quality = opened.quality
+    if left_out is not None:
+        quality = quality | da.where(left_out, np.uint8(Quality.OUTSIDE), np.uint8(0))
     time = np.datetime64(step.time.astimezone(UTC).replace(tzinfo=None), "ns")
     disputed = {} if opened.disputed is None else {"disputed": (("y", "x"), opened.disputed)}
     cube = xr.Dataset(
         {
-            "reflectance": (("band", "y", "x"), opened.bands),
-            "quality": (("y", "x"), opened.quality),
+            "reflectance": (("band", "y", "x"), _with_layers(opened.bands, layers)),
+            "quality": (("y", "x"), quality),
             "scl": (("y", "x"), opened.scl),
             "acquired": (("y", "x"), opened.acquired),
             **disputed,
         },
-        coords={"band": list(bands), "time": time, **xr_coords(geobox)},
+        coords={"band": [*bands, *layers], "time": time, **xr_coords(geobox)},
     )
     check_cube(cube["reflectance"])
     return cube
+
+
+def _with_layers(bands: da.Array, layers: Mapping[str, da.Array]) -> da.Array:
+    if not layers:
+        return bands
+    return da.concatenate([bands, da.stack(list(layers.values()))]).rechunk({0: -1})

@@ -20,11 +20,11 @@ import dask.array as da
 import numpy as np
 import xarray as xr
 
-from lspipe.cube.opening import open_cube
+from lspipe.cube.opening import NO_LAYERS, open_cube
 from lspipe.schema import AFTER, BEFORE, CUBE_NODATA, Quality, bands_on, is_pair, split_channel
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from odc.geo.geobox import GeoBox
 
@@ -47,6 +47,8 @@ def open_dates(
     *,
     channels: Sequence[str],
     bands: tuple[str, ...],
+    layers: Mapping[str, da.Array] = NO_LAYERS,
+    left_out: da.Array | None = None,
     **how: Any,
 ) -> xr.Dataset:
     """Open the lazy cube of what a model sees at a time step, on a tile's grid.
@@ -57,6 +59,9 @@ def open_dates(
         geobox: the tile's grid, 10 m.
         channels: those of the model, in its order, with their dates.
         bands: to load of the step itself: at least those of `bands_on`.
+        layers: channels that belong to no date, as in `open_cube`; a date that is only what a pair
+            is compared with needs none.
+        left_out: as in `open_cube`.
         how: as in `open_cube`: `radiometry`, `spec`, `chunks`, `place`.
 
     Returns:
@@ -67,7 +72,15 @@ def open_dates(
     Raises:
         UsageError: as `open_cube`.
     """
-    opened = open_cube(step, geobox, bands=bands, required=bands_on(channels, step.role), **how)
+    opened = open_cube(
+        step,
+        geobox,
+        bands=bands,
+        required=bands_on(channels, step.role),
+        layers=NO_LAYERS if is_baseline(channels, step.role) else layers,
+        left_out=left_out,
+        **how,
+    )
     if not is_pair(channels) or step.role == BEFORE:
         return opened
     names = bands_on(channels, BEFORE)
@@ -79,7 +92,8 @@ def open_dates(
 
 def unmasked(cube: xr.Dataset) -> xr.DataArray:
     """Return where no date of a cube is masked, bool (y, x): what a network's map is of."""
-    clear: xr.DataArray = cube["quality"] == 0
+    # What is left out for its slope was seen.
+    clear: xr.DataArray = (cube["quality"] & ~np.uint8(Quality.OUTSIDE)) == 0
     return clear & (cube[OTHER_QUALITY] == 0) if OTHER_QUALITY in cube else clear
 
 

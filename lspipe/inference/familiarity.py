@@ -119,6 +119,7 @@ def sample(
     observed: NDArray[np.bool_],
     area: NDArray[np.bool_] | None = None,
     tile_range: ArrayLike | None = None,
+    bands: Sequence[str] | None = None,
 ) -> NDArray[np.float32]:
     """Take the pixels of a block that are counted, in model units.
 
@@ -132,6 +133,7 @@ def sample(
         observed: bool (y, x) like `pixels`.
         area: bool (y, x) like `pixels`, True = counted; None = everywhere.
         tile_range: as in `run_block`.
+        bands: channels, for their steps; None = reflectance.
 
     Returns:
         float32 (band, n): observed pixels inside the area, n may be 0.
@@ -143,14 +145,15 @@ def sample(
             for span, first in zip(core, origin, strict=True)
         )
         values = pixels[:, rows, columns][:, wanted[rows, columns]]
-        return model_units(values[None, :, :, None], scaling, tile_range=tile_range)[0, :, :, 0]
+        flat = values[None, :, :, None]
+        return model_units(flat, scaling, tile_range=tile_range, bands=bands)[0, :, :, 0]
     every = slice(None, None, STEP)
     thinned = (every, every)
     taken = [np.empty((len(pixels), 0), np.float32)]
     for part in _windows(pixels.shape[1:], origin, tile_shape, core, setting):
         if wanted[part][thinned].any():
             scaled = model_units(
-                pixels[:, *part][None], scaling, observed=observed[part][None, None]
+                pixels[:, *part][None], scaling, observed=observed[part][None, None], bands=bands
             )[0]
             taken.append(scaled[:, *thinned][:, wanted[part][thinned]])
     return np.concatenate(taken, axis=1)

@@ -18,6 +18,8 @@ from lspipe.inference import cut_and_add
 from lspipe.schema import CUBE_NODATA, REFLECTANCE_SCALE, steps_of
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import ArrayLike, NDArray
 
     from lspipe.inference.cut_and_add import CutAndAdd
@@ -195,15 +197,17 @@ def model_units(
     *,
     observed: NDArray[np.bool_] | None = None,
     tile_range: ArrayLike | None = None,
+    bands: Sequence[str] | None = None,
 ) -> NDArray[np.float32]:
     """Turn pixels into the units of a network, for statistics and not for prediction.
 
     Args:
-        pixels: (N, C, y, x), int16 (reflectance x 1e4) or a float. No data is not replaced by the
+        pixels: (N, C, y, x), int16 (code = value / step) or a float. No data is not replaced by the
             fill value here: the caller leaves such pixels out.
         scaling: of the model item.
         observed: bool (N, 1, y, x), see `scale`.
         tile_range: (C, 2), see `scale`.
+        bands: channels, for their steps (`schema.CHANNELS`); None = reflectance.
 
     Returns:
         float32 (N, C, y, x), model units.
@@ -214,6 +218,7 @@ def model_units(
         scaling,
         observed=None if observed is None else _tensor(observed, here),
         tile_range=None if tile_range is None else torch.tensor(tile_range, dtype=torch.float32),
+        steps=_tensor(steps_of(bands), here).reshape(-1, 1, 1),
     ).numpy()
     return scaled
 

@@ -320,20 +320,6 @@ def check_item(item: ModelItem) -> None:
         raise ModelError(f"{item.path}: {error}") from error
 
 
-def check_readable(item: ModelItem) -> None:
-    """Refuse a model whose channels no run reads: terrain and radar.
-
-    Raises:
-        ModelError: names them.
-    """
-    unread = [band for band in item.bands if band in UNITS]
-    if unread:
-        raise ModelError(
-            f"{item.path}: wants {', '.join(unread)}: a run reads bands of Sentinel-2, no terrain "
-            "and no radar; such a model can be trained, and scored on patches, and not run"
-        )
-
-
 def check_channels(name: str, bands: Sequence[str]) -> None:
     """Compare the channels of a model with those of its recipe, by name and order.
 

@@ -45,6 +45,7 @@ REASONS: dict[str, Colour] = {
     "dilated": (190, 190, 190, 255),
     "other": (230, 200, 120, 255),
     "not_processed": (20, 20, 20, 255),
+    "gentle_slope": (170, 200, 150, 255),
     "no_scene": (60, 60, 60, 255),
     "not_compared": (240, 130, 180, 255),
 }

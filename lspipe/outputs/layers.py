@@ -1,7 +1,8 @@
 """The maps of a run as cloud-optimised GeoTIFFs, for QGIS and any GDAL from 3.4 on.
 
 For each tile and date: true colour, probability, and what was not observed; for two dates the
-change. A mosaic (VRT) per layer and UTM zone shows all tiles at once, and reads the same files.
+change; where the run knows the terrain, the slope. A mosaic (VRT) per layer and UTM zone shows all
+tiles at once, and reads the same files.
 Names of classes are in `TILE_change.tif.aux.xml` and the like. The Zarr stores stay the source.
 """
 
@@ -18,7 +19,7 @@ from lspipe.outputs import colours
 from lspipe.outputs.cog import Look, write_map
 from lspipe.outputs.credit import credit
 from lspipe.outputs.mosaic import write_mosaic
-from lspipe.schema import CODE_NODATA, CODE_SCALE, Quality, State, quantise
+from lspipe.schema import CHANNELS, CODE_NODATA, CODE_SCALE, CUBE_NODATA, Quality, State, quantise
 from lspipe.schema.maps import REASON_NAMES, reasons
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ count from 1, in the order of `schema.maps.REASON_NAMES`."""
 
 PICTURE = Look(overviews="average")
 PROBABILITY = Look(overviews="average", scale=1 / CODE_SCALE)
+SLOPE = Look(overviews="average", scale=CHANNELS["slope"].step)
 CHANGE = Look(
     overviews="mode",
     colours=colours.STATES,
@@ -107,6 +109,9 @@ def layers_of(run: Run, tile: str) -> Iterator[Layer]:
         if "quality" in maps:
             unseen = _unseen(maps["quality"].isel(time=index))
             yield Layer(f"quality_{date}", unseen, QUALITY, f"{_LEGEND} {told}")
+    if "slope" in maps:
+        codes = _mapped(_slope_codes, maps["slope"], np.int16).assign_attrs(_FillValue=CUBE_NODATA)
+        yield Layer("slope", codes, SLOPE, "slope of the ground, degrees (Horn 1981)")
     if "state" in maps:
         legend = str(maps["state"].attrs["flag_meanings"]).split()
         values = maps["state"].attrs["flag_values"]
@@ -117,6 +122,13 @@ def layers_of(run: Run, tile: str) -> Iterator[Layer]:
 _LEGEND = "not observed: 0 observed, " + ", ".join(
     f"{number} {name}" for number, name in enumerate(REASON_NAMES, start=1)
 )
+
+
+def _slope_codes(degrees: NDArray[np.float32]) -> NDArray[np.int16]:
+    """Return slopes as the codes that are stored."""
+    missing = np.isnan(degrees)
+    codes = np.rint(np.where(missing, 0, degrees) / CHANNELS["slope"].step)
+    return np.where(missing, CUBE_NODATA, codes).astype(np.int16)
 
 
 def _dates(steps: list[Mapping[str, Any]]) -> list[str]:
@@ -147,6 +159,6 @@ def _mapped(function: Callable[..., Any], array: xr.DataArray, dtype: Any) -> xr
 
 def _numbers(quality: NDArray[np.uint8]) -> NDArray[np.uint8]:
     number = reasons(quality)
-    is_outside = ((quality & Quality.OUTSIDE) != 0) & (number != len(REASON_NAMES))
+    is_outside = ((quality & Quality.OUTSIDE) != 0) & (number == 0)
     number[is_outside] = OUTSIDE
     return number

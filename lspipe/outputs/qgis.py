@@ -113,6 +113,7 @@ _MAPS: tuple[tuple[str, Callable[[], ET.Element], bool], ...] = (
     ("probability_before", qgis_styles.probability, False),
     ("quality_after", _quality, False),
     ("quality_before", _quality, False),
+    ("slope", qgis_styles.slope, False),
     ("after", qgis_styles.picture, True),
     ("before", qgis_styles.picture, True),
 )

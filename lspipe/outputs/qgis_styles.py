@@ -78,20 +78,33 @@ def probability() -> ET.Element:
 
     Source of the colours: ColorBrewer, YlOrRd; safe for people with any kind of colour vision.
     """
-    top = "1"
+    return _ramp(
+        ("0", "#ffffb2", "0"), ("0.05", "#ffffb2", "0"), ("0.3", "#fecc5c", "160"),
+        ("0.5", "#fd8d3c", "220"), ("0.75", "#f03b20", "240"), ("1", "#bd0026", "255"),
+    )  # fmt: skip
+
+
+def slope() -> ET.Element:
+    """Return the renderer of slopes in degrees: white where flat, brown and black where steep."""
+    return _ramp(
+        ("0", "#ffffff", "255"), ("10", "#e8dcc8", "255"), ("20", "#c9a66b", "255"),
+        ("35", "#8c510a", "255"), ("60", "#1a0d00", "255"),
+    )  # fmt: skip
+
+
+def _ramp(*stops: tuple[str, str, str]) -> ET.Element:
+    """Return the renderer of a number: (value, colour, opacity) from the lowest on."""
+    low, high = stops[0][0], stops[-1][0]
     renderer = ET.Element(
         "rasterrenderer", type="singlebandpseudocolor", band="1", opacity="1", alphaBand="-1",
-        classificationMin="0", classificationMax=top,
+        classificationMin=low, classificationMax=high,
     )  # fmt: skip
     shader = ET.SubElement(renderer, "rastershader")
     ramp = ET.SubElement(
         shader, "colorrampshader", colorRampType="INTERPOLATED", classificationMode="1", clip="0",
-        minimumValue="0", maximumValue=top,
+        minimumValue=low, maximumValue=high,
     )  # fmt: skip
-    for value, colour, alpha in (
-        ("0", "#ffffb2", "0"), ("0.05", "#ffffb2", "0"), ("0.3", "#fecc5c", "160"),
-        ("0.5", "#fd8d3c", "220"), ("0.75", "#f03b20", "240"), (top, "#bd0026", "255"),
-    ):  # fmt: skip
+    for value, colour, alpha in stops:
         ET.SubElement(ramp, "item", value=value, label=value, color=colour, alpha=alpha)
     return renderer
 

@@ -20,6 +20,7 @@ from lspipe.machine.remote import place
 from lspipe.runs import pipeline, store
 from lspipe.runs.events import ignore
 from lspipe.runs.plan import make, settled
+from lspipe.runs.plan.heights import KEY
 from lspipe.runs.prepare import Prepared, opened
 from lspipe.schema import is_pair
 from lspipe.search.acquisitions import Tile, freeze, thaw
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from lspipe.runs.events import Report
     from lspipe.runs.summary import Summary
 
-MUST_AGREE = ("numerics", "area", "cube", "masks", "model", "inference")
+MUST_AGREE = ("numerics", "area", "cube", "masks", "model", "inference", "terrain")
 """Of what decides a probability: what two runs must share to be compared."""
 
 
@@ -136,6 +137,7 @@ def _common(before: _Side, after: _Side) -> list[str]:
     where = f"{before.path} and {after.path}"
     # Sources of masks are recorded only where they are not the default.
     early, late = (
+        # Only runs that terrain decides pixels of have the last.
         {key: side.record["detection_inputs"].get(key) for key in MUST_AGREE}
         for side in (before, after)
     )
@@ -181,7 +183,9 @@ def _assemble(
 ) -> None:
     """Write a run directory in which every block is done."""
     before, after = sides
-    frozen = freeze(
+    known = _items(after.path)
+    heights = {KEY: known[KEY]} if KEY in known else {}
+    frozen = heights | freeze(
         Tile(
             name=name,
             geobox=after.tiles[name].geobox,

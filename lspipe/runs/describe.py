@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from lspipe.cube import dem
 from lspipe.runs.memory import masks_of
 from lspipe.runs.plan import THREADS
 
@@ -11,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from lspipe.cube.terrain import Terrain
     from lspipe.preprocess.masks import MaskSource
     from lspipe.runs.plan import Plan, TilePlan
     from lspipe.search.acquisitions import Acquisition
@@ -55,6 +57,7 @@ def describe_plan(
         "model": f"{plan.model.id} ({', '.join(plan.model.bands)})",
         "area": {"asked": plan.area.source, "km2": round(plan.area.km2, 3)},
         "excluded": list(plan.workflow.search.exclude),
+        "terrain": None if plan.terrain is None else _describe_terrain(plan, plan.terrain),
         "dates": _describe_dates(plan),
         "inference": _describe_inference(plan),
         "computed_with": computed_with(plan),
@@ -70,6 +73,15 @@ def describe_plan(
 def _describe_mask(source: MaskSource) -> dict[str, Any]:
     """Return a source of masks: its name, the bands that it reads, and what decides its answers."""
     return {"name": source.name, "bands": list(source.bands), **source.facts()}
+
+
+def _describe_terrain(plan: Plan, terrain: Terrain) -> dict[str, Any]:
+    """Return where heights come from, and what they cost and decide."""
+    return dem.said(terrain) | {
+        "bytes_to_read": dem.bytes_on(terrain, [tile.tile.geobox for tile in plan.tiles]),
+        "channels": list(plan.tiles[0].layers),
+        "min_slope_deg": plan.workflow.terrain.min_slope_deg,
+    }
 
 
 def _describe_dates(plan: Plan) -> dict[str, Any]:

@@ -75,6 +75,8 @@ def _key(run: Path, asked: Tail, fingerprint: str) -> str:
         # Ground of an earlier tile is counted there.
         "earlier": [str(grid) for grid in asked.earlier],
     }
+    if asked.terrain is not None:
+        content["terrain"] = asked.terrain.facts()
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 

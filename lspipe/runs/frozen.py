@@ -10,13 +10,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import dask
+import dask.array as da
 import numpy as np
 
 from lspipe import catalogs, preprocess
+from lspipe.cube import terrain
 from lspipe.cube.masking import Place, reach_of
 from lspipe.cube.pairs import OTHER_QUALITY, is_baseline, open_dates
 from lspipe.cube.recorded import recorded_radiometry, recorded_steps
 from lspipe.cube.spec import CubeSpec
+from lspipe.cube.terrain import Terrain
 from lspipe.errors import ModelError, SamplesError, StoreError
 from lspipe.inference.observed import observed_range
 from lspipe.machine.remote import place
@@ -64,6 +67,8 @@ class FrozenTile:
     steps: tuple[Step, ...]
     radiometry: Mapping[tuple[str, str], Radiometry]
     """Decision per (item id, asset key), for the bands that the run loads."""
+    terrain: Terrain | None = None
+    """Its heights; None = the run knows none."""
 
 
 @dataclass(frozen=True)
@@ -97,12 +102,13 @@ class FrozenRun:
             workflow = content["workflow"]
             folder = Path(content["folder"]) if "folder" in content else None
             frozen = thaw(store.read_json(path / "items.json"))
+            heights = Terrain.from_json(content["terrain"]) if "terrain" in content else None
             area = _area(path, content, folder)
             return cls(
                 path=path,
                 name=content["name"],
                 tiles=tuple(
-                    _tile(tile, content["tiles"][tile.name], area)
+                    _tile(tile, content["tiles"][tile.name], area, heights)
                     for tile in frozen
                     # If only its footprint meets the area, a tile was not planned.
                     if tile.name in content["tiles"]
@@ -166,11 +172,11 @@ class FrozenRun:
             part: rows and columns inside the tile.
 
         Returns:
-            int16 (band, y, x), reflectance x 1e4, -32768 = no data; uint8 (y, x), bits of
-            `schema.Quality`, 0 = observed.
+            int16 (band, y, x), value = code x step of the channel, -32768 = no data; uint8 (y, x),
+            bits of `schema.Quality`, 0 = observed.
 
         Raises:
-            SamplesError: the scenes of the run lack a band.
+            SamplesError: the scenes of the run lack a band, or the run knows no terrain.
             LoadError: a read failed.
         """
         # The rim of a cloud outside the part may lie inside; and what a mask answers depends on all
@@ -179,7 +185,9 @@ class FrozenRun:
         reach = self.spec.mask.dilate_px + max(map(reach_of, masks), default=0)
         wide = grown(part, reach, tile.geobox.shape)
         grid = tile.geobox[wide]
+        scenes = tuple(band for band in bands if source_of(band) != "terrain")
         rows, columns = grid.shape
+        ground = self._ground(tile, bands, wide)
         opened = open_dates(
             step,
             tile.steps,
@@ -189,11 +197,12 @@ class FrozenRun:
             radiometry=self._radiometry(
                 tile,
                 tile.steps if is_pair(bands) else (step,),
-                (*bands, *mask_bands(masks)),
+                (*scenes, *mask_bands(masks)),
             ),
             spec=self.spec,
             chunks=((rows,), (columns,)),
             place=Place((wide[0].start, wide[1].start), tile.geobox.shape),
+            layers=ground,
         )
         names = list(bands_on(bands, BEFORE) if is_baseline(bands, step.role) else bands)
         layers = (
@@ -203,6 +212,18 @@ class FrozenRun:
         pixels, *quality = dask.compute(*(layer.data for layer in layers))
         inner = relative(part, (wide[0].start, wide[1].start))
         return pixels[:, *inner], np.bitwise_or.reduce(quality)[inner]
+
+    def _ground(self, tile: FrozenTile, bands: Sequence[str], part: Part) -> Mapping[str, da.Array]:
+        """Read the channels of terrain of a part of a tile."""
+        names = [band for band in bands if source_of(band) == "terrain"]
+        if not names:
+            return {}
+        if tile.terrain is None:
+            raise SamplesError(
+                f"{self.path}: {', '.join(names)}: the run knows no terrain; choose a recipe or "
+                "model without, or a run whose workflow has the section terrain"
+            )
+        return terrain.part_layers(tile.terrain, tile.geobox, part, names)
 
     def range_of(self, tile: FrozenTile, step: Step, bands: Sequence[str]) -> NDArray[np.float32]:
         """Read a whole tile and return its range for `tile-minmax`; it equals that of the run.
@@ -224,7 +245,7 @@ class FrozenRun:
         for first in range(0, rows, _STRIP):
             strip = slice(first, min(first + _STRIP, rows)), slice(0, columns)
             pixels, quality = self.read(tile, step, bands, strip)
-            lowest, highest = observed_range(pixels, quality != 0).T
+            lowest, highest = observed_range(pixels, quality != 0, bands=bands).T
             low, high = np.fmin(low, lowest), np.fmax(high, highest)
         return np.stack([low, high], axis=1)
 
@@ -265,7 +286,9 @@ def _decided(scene: Any, asset: str, tile: FrozenTile) -> Radiometry:
     raise SamplesError(f"{asset} of {scene.id}: run.json has no offset of this item")
 
 
-def _tile(tile: Tile, decided: Mapping[str, Any], area: Area) -> FrozenTile:
+def _tile(
+    tile: Tile, decided: Mapping[str, Any], area: Area, heights: Terrain | None
+) -> FrozenTile:
     inside = AreaOnGrid(area, tile.geobox)
     return FrozenTile(
         name=tile.name,
@@ -273,6 +296,7 @@ def _tile(tile: Tile, decided: Mapping[str, Any], area: Area) -> FrozenTile:
         area=None if inside.known().is_everywhere() else inside,
         steps=recorded_steps(tile, decided),
         radiometry=recorded_radiometry(decided),
+        terrain=heights,
     )
 
 

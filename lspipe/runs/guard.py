@@ -22,6 +22,7 @@ import numpy as np
 
 from lspipe.cube.masking import Place
 from lspipe.cube.pairs import is_baseline, open_dates, unmasked
+from lspipe.cube.terrain import part_layers
 from lspipe.errors import LoadError, UsageError, first_few
 from lspipe.inference import windows
 from lspipe.inference.familiarity import Channel, channels, count, sample
@@ -158,6 +159,9 @@ def _values(plan: Plan, tile: TilePlan, step: int) -> NDArray[np.float32]:
             spec=cube_of(plan.workflow),
             chunks=tuple((span.stop - span.start,) for span in place),
             place=Place((place[0].start, place[1].start), grid.shape),
+            layers={}
+            if tile.terrain is None
+            else part_layers(tile.terrain, grid, place, tile.layers),
         )
         for place in places
     ]
@@ -171,6 +175,7 @@ def _values(plan: Plan, tile: TilePlan, step: int) -> NDArray[np.float32]:
         tile_shape=grid.shape,
         setting=plan.setting,
         scaling=plan.model.scaling,
+        bands=plan.model.bands,
         tile_range=tile.tile_ranges[step] if tile.tile_ranges else None,
     )
 

@@ -9,7 +9,7 @@ from lspipe import models
 from lspipe.errors import WorkflowError
 from lspipe.inference.presets import trace
 from lspipe.models.item import AUTO, SHIPPED_PREFIX
-from lspipe.models.recipes import check_item, check_readable
+from lspipe.models.recipes import check_item
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -51,7 +51,6 @@ def read_model(workflow: Workflow) -> tuple[ModelItem, Setting, dict[str, str]]:
     is_shipped = name.startswith(SHIPPED_PREFIX)
     item = models.read_item(name if is_shipped else workflow.folder / name)
     check_item(item)
-    check_readable(item)
     if item.is_pair:
         _check_dates(item, workflow)
     try:

@@ -17,6 +17,7 @@ import numpy as np
 
 from lspipe.change.flag_spec import FlagsSpec
 from lspipe.change.spec import ChangeSpec
+from lspipe.cube.terrain_spec import TerrainSpec
 from lspipe.errors import (
     CatalogError,
     LoadError,
@@ -29,6 +30,7 @@ from lspipe.runs import review, store
 from lspipe.runs.events import Note, ignore
 from lspipe.runs.model import naming_its_model
 from lspipe.runs.plan import Plan, TilePlan, make, record, settled
+from lspipe.runs.plan.heights import with_heights
 from lspipe.runs.record import run_json
 from lspipe.runs.timings import Clock, added
 from lspipe.search.acquisitions import freeze
@@ -169,10 +171,13 @@ def _resumed(
 ) -> Prepared:
     """Plan with the items and decisions of the directory, which no search repeats."""
     clock = Clock({})
+    known = store.read_json(run / "items.json")
+    # Heights may be asked for after the scenes were frozen.
+    frozen = with_heights(workflow, known)
     with clock.stage("plan"):
         made = make(
             workflow,
-            frozen=store.read_json(run / "items.json"),
+            frozen=frozen,
             decided=previous["tiles"],
             blocks={name: found.block for name, found in laid_out.items()},
             batch_size=previous["detection_inputs"]["inference"]["batch_size"],
@@ -181,7 +186,8 @@ def _resumed(
     _refuse_another(previous, made, run)
     logger.info("taking the scenes that %s has frozen; no search", run)
     done, is_laid_out = _done(made, laid_out), bool(laid_out)
-    return Prepared(run, made, previous, None, done, is_laid_out, seconds=clock.stages)
+    changed = None if frozen is known else frozen
+    return Prepared(run, made, previous, changed, done, is_laid_out, seconds=clock.stages)
 
 
 def _planned(
@@ -241,7 +247,7 @@ def _searched(workflow: Workflow) -> dict[str, Any]:
     logger.info("searching %s over %s", workflow.search.collection, area.source)
     tiles = find_tiles(workflow.search, area, workflow.dates, workflow.folder, note=notes.append)
     logger.info("found %d tiles: %s", len(tiles), ", ".join(tile.name for tile in tiles))
-    return freeze(tiles, notes=notes)
+    return dict(with_heights(workflow, freeze(tiles, notes=notes)))
 
 
 def _refuse_another(previous: Mapping[str, Any], made: Plan, run: Path) -> None:
@@ -310,6 +316,7 @@ def opened(
             store.clear(run)
         if prepared.frozen is not None:
             store.write_json(run / "items.json", prepared.frozen, indent=None)
+        if prepared.previous is None:
             planned = run_json(prepared.plan, state="planned")
             store.write_json(run / "run.json", planned | {"timings": added({}, prepared.seconds)})
         yield prepared
@@ -347,7 +354,7 @@ def _edited(earlier: Mapping[str, Any], workflow: Workflow) -> str:
     """Return in words what changed of the sections that decide the list."""
     asked = workflow.model_dump(mode="json")
     # A run that an earlier lspipe made lacks newer keys and sections: their defaults held.
-    specs = {"change": ChangeSpec(), "flags": FlagsSpec()}
+    specs = {"change": ChangeSpec(), "flags": FlagsSpec(), "terrain": TerrainSpec()}
     found = []
     for section, spec in specs.items():
         plain = json.loads(json.dumps(asdict(spec)))

@@ -77,6 +77,7 @@ def run_json(plan: Plan, *, state: str) -> dict[str, Any]:
             **computed_with(plan),
         },
         "tiles": {tile.tile.name: tile_record(tile) for tile in plan.tiles},
+        **({} if plan.terrain is None else {"terrain": plan.terrain.as_json()}),
         "warnings": warnings(plan),
         "outputs": {},
         "failures": [],

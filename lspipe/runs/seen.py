@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from lspipe.change.evidence import GROUND
 from lspipe.cube.composite import lower_median
 from lspipe.runs import store
 from lspipe.runs.store.layers import EVIDENCE_LAYERS
@@ -31,19 +32,23 @@ class Seen:
 
     run: Path
     grid: Grid
+    has_terrain: bool = False
+    """Whether the run knows the terrain; a store may hold that of an earlier list."""
 
     def __call__(self, role: str, name: str, rows: slice) -> NDArray[Any] | None:
-        """Return some rows of a layer of a date; None if the run has no such layer.
+        """Return some rows of a layer of a date, or of none; None if the run has no such layer.
 
         Of several acquisitions (`composite: each`), each pixel has the lower median of those that
         observed it; of scene classes, water where any has it, else snow, else the first that is
         known.
         """
+        if role == GROUND:
+            return self._read(store.EVIDENCE, name, rows) if self.has_terrain else None
         steps = np.flatnonzero(np.array(self.grid.roles) == role)
         if not steps.size:
             return None
         part = slice(int(steps[0]), int(steps[-1]) + 1)
-        layers = self._read(store.EVIDENCE, name, part, rows)
+        layers = self._read(store.EVIDENCE, name, (part, ..., rows, slice(None)))
         if layers is None:
             return None
         layers = layers[steps - steps[0]]
@@ -56,9 +61,9 @@ class Seen:
         ]
         return _middle(layers, quality, fill=_FILLS[name])
 
-    def _read(self, which: str, name: str, part: slice, rows: slice) -> NDArray[Any] | None:
+    def _read(self, which: str, name: str, part: Any) -> NDArray[Any] | None:
         try:
-            return store.read(self.run, which, self.grid.tile, name, (part, ..., rows, slice(None)))
+            return store.read(self.run, which, self.grid.tile, name, part)
         # A run that an earlier lspipe made, or a store of which a layer was removed.
         except (FileNotFoundError, KeyError):
             return None

@@ -1,8 +1,10 @@
 """One tile whose blocks are done -> its change, objects and gaps as files, and a few numbers.
 
-All that is asked is in a `Tail`, which is small and travels; all that is read is the run directory.
+All that is asked is in a `Tail`, which is small and travels; all that is read is the run directory,
+and heights that are not in it yet.
 So a tile can be ended in any process, and as soon as its blocks are done.
 
+    evidence.zarr                      elevation and slope, where the run knows the terrain
     change.zarr                        state and gain per pixel (two-date runs)
     objects/TILE.parquet               its objects, in its UTM, before tiles are joined
     objects/TILE.unobserved.parquet    what was not observed on it, EPSG:4326
@@ -27,7 +29,7 @@ from lspipe.change.coverage import Counted, counted, seen_by_others
 from lspipe.change.inventory import whole_objects
 from lspipe.change.unobserved import joined, outlined
 from lspipe.machine.remote import readable
-from lspipe.runs import maps, registration, store
+from lspipe.runs import ground, maps, registration, store
 from lspipe.runs.seen import Seen
 from lspipe.schema import CODE_NODATA
 from lspipe.search.areas import centres_on_grid
@@ -62,6 +64,8 @@ def write(run: Path, tail: Tail) -> Tailed:
         run: a run directory in which the blocks of the tile are all, or in part, done.
         tail: what is asked.
     """
+    if tail.terrain is not None:
+        ground.write(run, tail.grid, tail.terrain)
     shift = registration.of_tile(run, tail.grid) if tail.is_registered else None
     area = None if tail.area is None else tail.area[:, :]
     _keep(_objects(run, tail, shift, area), _objects_path(run, tail.grid.tile))
@@ -230,7 +234,7 @@ def _objects(
         classified,
         provenance=tail.who,
         area=area,
-        layers=Seen(run, tail.grid),
+        layers=Seen(run, tail.grid, has_terrain=tail.terrain is not None),
         # A whole row of chunks, so that none is read twice.
         block=tail.grid.chunk,
     )

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from odc.geo.geobox import GeoBox
 
     from lspipe.change.spec import ChangeSpec
+    from lspipe.cube.terrain import Terrain
     from lspipe.runs.plan import Plan, TilePlan
     from lspipe.runs.store import Grid
     from lspipe.search.areas import Area, PackedMask
@@ -52,6 +53,8 @@ class Tail:
     """Whether several masks were asked for, so that what only some hide was set aside."""
     is_pair: bool = False
     """Whether the map of the date after was made of both dates already."""
+    terrain: Terrain | None = None
+    """The heights of the run; None = it knows none."""
 
     @property
     def is_registered(self) -> bool:
@@ -91,6 +94,7 @@ def _tail(plan: Plan, tile: TilePlan, earlier: tuple[GeoBox, ...], later: tuple[
         later=later,
         has_doubted=len(plan.workflow.cube.mask.names) > 1,
         is_pair=plan.model.is_pair,
+        terrain=tile.terrain,
     )
 
 

@@ -7,9 +7,10 @@ and a plan and a run check it before they search.
 from __future__ import annotations
 
 import hashlib
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from lspipe.errors import WorkflowError
+from lspipe.errors import ModelError, WorkflowError
 from lspipe.models import listed
 from lspipe.models.item import digest
 from lspipe.preprocess.masks import sources
@@ -18,9 +19,11 @@ from lspipe.search.areas import read_area
 from lspipe.workflow import Workflow, check_paths
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from lspipe.models import ModelItem
+    from lspipe.schema import Source
 
 WIDE_KM2 = 1e6
 """A larger area is named: 80 tiles are days of work, and a box in another order is often wide."""
@@ -36,6 +39,7 @@ def validate(workflow: Workflow) -> dict[str, Any]:
         UsageError: the model or the area cannot be used, or the results cannot be written.
     """
     item, setting, _ = read_model(workflow)
+    check_channels(workflow, item)
     _check_network(workflow, item)
     area = read_area(workflow.aoi, workflow.folder)
     missing = check_paths(workflow)
@@ -68,8 +72,9 @@ def check_before_search(workflow: Workflow, run: Path) -> None:
         from lspipe.runs.publish import files_of  # geopandas, for formats that are not ours
 
         files_of(workflow.output.write)
-    read_model(workflow)
+    check_channels(workflow, read_model(workflow)[0])
     check_layers(workflow)
+    check_heights(workflow)
     collection = workflow.search.collection
     if workflow.cube.mask.needs_classes and collection in WITHOUT_CLASSES:
         raise WorkflowError(
@@ -78,6 +83,56 @@ def check_before_search(workflow: Workflow, run: Path) -> None:
             "mask, or take a collection of level L2A"
         )
     sources(cube_of(workflow).mask)  # a package or an item that is not there
+
+
+@dataclass(frozen=True)
+class Supplier:
+    """What reads the channels of a source, and what to do where nothing does."""
+
+    is_there: Callable[[Workflow], bool]
+    advice: str
+
+
+SUPPLIERS: Mapping[Source, Supplier] = {
+    "scenes": Supplier(lambda _: True, ""),
+    "terrain": Supplier(
+        lambda workflow: workflow.terrain.dem is not None,
+        "add the section to the workflow: terrain: {dem: cop-dem-glo-30}",
+    ),
+    "radar": Supplier(
+        lambda _: False,
+        "a run reads no radar; such a model can be trained, and scored on patches, and not run",
+    ),
+}
+"""By source of channels (`schema.source_of`): the section of a workflow that supplies them."""
+
+
+def check_channels(workflow: Workflow, item: ModelItem) -> None:
+    """Refuse a model with channels that no section of the workflow supplies.
+
+    Raises:
+        ModelError: names them, and the section to add.
+    """
+    for source, supplier in SUPPLIERS.items():
+        channels = item.channels_from(source)
+        if channels and not supplier.is_there(workflow):
+            raise ModelError(
+                f"{item.path}: wants {', '.join(channels)}, which are of the section {source}: "
+                f"{supplier.advice}"
+            )
+
+
+def check_heights(workflow: Workflow) -> None:
+    """Look at the file of heights, as a plan will; of a collection nothing is known yet.
+
+    Raises:
+        WorkflowError: it is not there, or cannot be used.
+    """
+    if workflow.terrain.dem is not None and not workflow.terrain.is_collection:
+        from lspipe.cube import dem  # GDAL takes a while
+
+        found = dem.from_file(workflow.terrain, workflow.folder)
+        dem.shifted(found, workflow.terrain, read_model(workflow)[0], workflow.folder)
 
 
 def check_layers(workflow: Workflow) -> None:

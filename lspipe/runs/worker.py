@@ -29,6 +29,7 @@ from lspipe.inference.runtimes import use_threads
 from lspipe.inference.runtimes.devices import is_broken
 from lspipe.runs import store
 from lspipe.schema import BEFORE, Quality, quantise, relative, split_channel
+from lspipe.schema.maps import LEFT_OUT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -257,15 +258,19 @@ def infer_and_write(  # noqa: PLR0917 - by position, as `block_tasks` says
     counts: list[tuple[int, int]] = []
     inside = None if area is None else _unpacked(area, quality.shape[-2:])
     dates = quality.reshape(-1, *quality.shape[-2:])
+    # Of `open_cube`: its pixels are left out, and those of others do not depend on that.
+    left_out = (dates[0] & np.uint8(Quality.OUTSIDE)) != 0
+    dates = dates & ~np.uint8(Quality.OUTSIDE)
+    wanted = _without(inside, left_out)
     hidden = (dates != 0).any(axis=0)
     doubt = None if disputed is None else _doubt(disputed, dates[0], job)
     if job.is_baseline:
-        probability = _nothing_found(pixels, hidden, inside, block)
+        probability = _nothing_found(pixels, hidden, wanted, block)
         counts.append((0, 0))
     else:
         mask = hidden if doubt is None else hidden & ~doubt
         probability = _found(
-            pixels, mask, inside, block=block, job=job, report=lambda *count: counts.append(count)
+            pixels, mask, wanted, block=block, job=job, report=lambda *count: counts.append(count)
         )
     computed = time.perf_counter()
     within = _within(block)
@@ -275,10 +280,11 @@ def infer_and_write(  # noqa: PLR0917 - by position, as `block_tasks` says
     # only the other date of a pair lacks is not observed either; the bits of that date say why.
     missing = np.isnan(probability) if own is None else ~observed(pixels[:, *within][list(own)])
     bits[missing & (bits == 0)] |= np.uint8(Quality.NODATA)
+    bits[left_out[within]] = np.uint8(LEFT_OUT)
     if inside is not None:
         bits[~inside[within]] = np.uint8(Quality.OUTSIDE)
     # Before the block is written: every block that is done was counted too.
-    inputs = _tally(pixels, hidden, inside, block=block, job=job)
+    inputs = _tally(pixels, hidden, wanted, block=block, job=job)
     ready = time.perf_counter()
     store.write_block(
         job.run,
@@ -409,11 +415,21 @@ def _tally(
         core=block.core,
         setting=job.setting,
         scaling=job.model.open().scaling,
+        bands=job.model.open().bands,
         observed=observed(pixels, mask),
         area=inside,
         tile_range=job.tile_range,
     )
     return familiarity.count(values, job.trained)
+
+
+def _without(
+    inside: NDArray[np.bool_] | None, left_out: NDArray[np.bool_]
+) -> NDArray[np.bool_] | None:
+    """Return the pixels that are wanted; None = all."""
+    if not left_out.any():
+        return inside
+    return ~left_out if inside is None else inside & ~left_out
 
 
 def _packed(area: TileMask | None, block: Block) -> NDArray[np.uint8] | None:

@@ -24,8 +24,8 @@ class Column:
         return _DIGITS.get(self.unit)
 
 
-_DIGITS = {"m²": 0, "m": 1, "1": 2, "0 to 1": 3, "-1 to 1": 3, "-2 to 2": 3, "reflectance": 4,
-    "degree": 6,
+_DIGITS = {"m²": 0, "m": 1, "°": 1, "1": 2, "0 to 1": 3, "-1 to 1": 3, "-2 to 2": 3,
+    "reflectance": 4, "degree": 6,
 }  # fmt: skip
 """Pixels are 10 m and 100 m²; probabilities are stored in steps of 1e-4; 1e-6 degrees are 0.1 m."""
 
@@ -115,6 +115,18 @@ EDGES = {
 }
 """Columns of yes or no that follow."""
 
+TERRAIN = {
+    "slope_mean": Column(
+        "°", "mean slope of the ground; this and the next five only where the run knows the terrain"
+    ),
+    "slope_p90": Column("°", "slope that nine tenths of its pixels do not exceed"),
+    "elevation_min": Column("m", "lowest ground in the object"),
+    "elevation_max": Column("m", "highest ground in the object"),
+    "relief_m": Column("m", "highest minus lowest ground in the object"),
+    "aspect": Column("°", "mean direction in which the ground falls, clockwise from north"),
+}
+"""Columns that describe the ground of an object; where the run knows the terrain."""
+
 EVIDENCE = {
     "ndvi_before": Column(
         "-1 to 1", "mean NDVI of the pixels observed on the earlier date; empty where none was"
@@ -156,6 +168,7 @@ EVIDENCE = {
         "time",
     ),
     "acquired_after": Column("time", "the same on the later date, or on the only one", "time"),
+    **TERRAIN,
 }
 """Columns that help a person to judge an object; where a run has them."""
 
@@ -180,6 +193,12 @@ FLAGS = {
         "yes or no",
         "long and narrow like a road (`length_width_ratio` 5 or more, unless set otherwise, and "
         "`width_m` at most 50)",
+        "bool",
+    ),
+    "gentle_slope": Column(
+        "yes or no",
+        "gentle throughout (`slope_p90` below 10, unless set otherwise): fields, banks and roads "
+        "of a valley; only where the run knows the terrain",
         "bool",
     ),
 }
@@ -212,6 +231,7 @@ REASONS = {
     "dilated": "the rim around cloud and cloud shadow",
     "other": "another masked class: saturated, dark, water",
     "not_processed": "a block that is not done yet",
+    "gentle_slope": "the ground is less steep than `terrain.min_slope_deg`: nothing is run there",
     "no_scene": "no tile of the run lies there; `tile` is empty",
     "not_compared": "the two dates of the tile lie more than 2 pixels apart, so what was seen "
     "before was not compared",

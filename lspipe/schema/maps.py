@@ -73,14 +73,23 @@ class Quality(IntFlag):
     Sentinel-2 cannot hold; always with `NODATA`."""
 
 
+LEFT_OUT = Quality.OUTSIDE | Quality.OTHER
+"""Of a pixel inside the area of interest that the workflow leaves out, as its ground is gentle.
+Pixels outside of the area have `OUTSIDE` alone, in runs of all versions."""
+
 REASON_BITS = (
     Quality.READ_ERROR, Quality.NODATA, Quality.CLOUD, Quality.SHADOW, Quality.SNOW,
     Quality.DILATED, Quality.OTHER,
 )  # fmt: skip
 """Why a pixel was not observed; where several bits are set, the first of these counts."""
 
-REASON_NAMES = (*(str(bit.name).lower() for bit in REASON_BITS), "not_processed")
-"""Names of `REASON_BITS`, and of pixels not processed yet."""
+NOT_PROCESSED_NAME = "not_processed"
+GENTLE_NAME = "gentle_slope"
+REASON_NAMES = (
+    *(str(bit.name).lower() for bit in REASON_BITS), NOT_PROCESSED_NAME, GENTLE_NAME,
+)  # fmt: skip
+"""Names of `REASON_BITS`, of pixels not processed yet, and of those left out for their slope; maps
+of earlier runs have the same numbers."""
 
 
 def reasons(quality: NDArray[np.uint8], *, not_processed: int = 255) -> NDArray[np.uint8]:
@@ -94,7 +103,8 @@ def reasons(quality: NDArray[np.uint8], *, not_processed: int = 255) -> NDArray[
     for index in range(len(REASON_BITS), 0, -1):
         table[(bits & REASON_BITS[index - 1]) != 0] = index
     table[(bits == Quality.READ_ERROR) | ((bits & Quality.OUTSIDE) != 0)] = 0
-    table[not_processed] = len(REASON_NAMES)
+    table[LEFT_OUT] = REASON_NAMES.index(GENTLE_NAME) + 1
+    table[not_processed] = REASON_NAMES.index(NOT_PROCESSED_NAME) + 1
     number: NDArray[np.uint8] = table[quality]
     return number
 

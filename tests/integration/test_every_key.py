@@ -18,6 +18,7 @@ import dask
 import geopandas as gpd
 import numpy as np
 import pytest
+from affine import Affine
 
 import lspipe
 from lspipe import clusters
@@ -30,7 +31,8 @@ from lspipe.models.statistics import Statistics
 from lspipe.runs import pipeline, store, stream
 from lspipe.runs.memory import cluster_of
 from lspipe.workflow import Workflow
-from tests import seeing_model
+from tests import pixel_models, seeing_model
+from tests.ground import write_raster
 from tests.scenes import make_scene
 from tests.stac_server import serving
 from tests.stored import compute_here, here
@@ -181,6 +183,12 @@ def world(tmp_path_factory):
     seeing_model.write_item(folder / "seeing.json")
     seeing_model.write_item(folder / "strict.json", **{"lspipe:threshold": 0.9})
     write_strange(folder / "strange.json")
+    pixel_models.write_item(folder / "steep.json", pixel_models.SteepSoil, window=16)
+    for name, rise in (("dem", 5.0), ("other", 4.0), ("geoid", 0.1), ("egm96", 0.2)):
+        # A slope of 5 in 30 that falls to the west; as the height of a geoid, far too steep.
+        heights = np.tile(900 + rise * np.arange(60, dtype=np.float32), (60, 1))
+        corner = Affine(30, 0, 699960 - 600, 0, -30, 5200000 + 600)
+        write_raster(folder / f"{name}.tif", heights, corner, crs=32718)
     made = make_world(
         folder,
         size=SIZE,
@@ -381,6 +389,11 @@ def layer(**keys: str) -> str:
     return f"[{{{', '.join(f'{key}: {value}' for key, value in content.items())}}}]"
 
 
+GROUND = ("terrain={dem: dem.tif}",)
+SHIFTED = (
+    "model.item=steep.json",
+    "terrain={dem: dem.tif, datum: geoid, geoid: geoid.tif, shift_to: none}",
+)
 AS_LAYER = (f"flags.layers={layer()}",)
 AREA = "[-72.5320, -43.3370, -72.5300, -43.3300]"
 EACH = ("cube.composite=each",)
@@ -423,6 +436,25 @@ ROWS: dict[str, list[Row]] = {
             given=("dates.before={start: 2015-12-01, end: 2015-12-31}",)),
     ],
     "cube.resampling": [Row("nearest", PIXELS, given=("model.item=shipped:bare-ground",))],
+    "terrain.dem": [
+        Row("dem.tif", in_run("columns")),
+        Row("other.tif", in_plan(lambda plan: plan.change_fingerprint), given=GROUND),
+    ],
+    "terrain.unit": [
+        Row("ft", in_plan(lambda plan: plan.terrain.files[0].metres), given=GROUND),
+    ],
+    "terrain.datum": [Row("ellipsoid", in_plan(lambda plan: plan.terrain.datum), given=GROUND)],
+    "terrain.shift_to": [
+        Row("ellipsoid", in_plan(lambda plan: plan.terrain.sign), given=SHIFTED),
+    ],
+    "terrain.geoid": [
+        Row("egm96.tif", in_plan(lambda plan: plan.detection_fingerprint),
+            given=(*SHIFTED, "terrain.shift_to=ellipsoid")),
+    ],
+    "terrain.min_slope_deg": [
+        Row("20.0", in_run("quality", "probability"),
+            given=("terrain={dem: dem.tif, min_slope_deg: 1.0}",)),
+    ],
     "model.item": [
         Row("shipped:bare-ground", PIXELS),
         Row("strict.json", in_run("state", "list")),
@@ -468,6 +500,10 @@ ROWS: dict[str, list[Row]] = {
     "flags.elongated": [
         Row("null", in_run("columns")),
         Row("1.0", in_run("elongated"), given=("flags.elongated=1000.0",)),
+    ],
+    "flags.gentle_slope": [
+        Row("null", in_run("columns"), given=GROUND),
+        Row("80.0", in_run("gentle_slope"), given=(*GROUND, "flags.gentle_slope=1.0")),
     ],
     "flags.layers": [
         Row(layer(), in_run("columns")),

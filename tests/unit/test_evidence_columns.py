@@ -22,7 +22,7 @@ from lspipe.change.inventory import delineate
 from lspipe.change.joining import TileMap, join_tiles
 from lspipe.change.neighbours import FARTHEST_PX
 from lspipe.schema import CODE_NODATA, CUBE_NODATA
-from lspipe.schema.columns import COLUMNS
+from lspipe.schema.columns import COLUMNS, TERRAIN
 from lspipe.schema.columns import EVIDENCE as DESCRIBED
 from tests.properties import examples
 
@@ -62,6 +62,10 @@ def any_layers(seed, shape=SHAPE):
             (role, "scl"): random.choice([0, 0, 4, 4, 4, 6, 11], shape).astype(np.uint8),
             (role, "acquired"): random.choice([0, 17000, 17005, 17010], shape).astype(np.uint16),
         }
+    for name, highest in (("elevation", 40), ("slope", 9000)):
+        codes = random.integers(0, highest + 1, shape).astype(np.int16)
+        codes[random.random(shape) < 0.1] = CUBE_NODATA
+        layers["ground", name] = codes
     return layers
 
 
@@ -109,6 +113,27 @@ def by_hand(pixels, pair, layers, area, persistent):
         distances = [np.hypot(r - y, c - x) for r, c in pixels for y, x in targets]
         return 10 * min([*distances, FARTHEST_PX])
 
+    def known(name, at):
+        code = int(layers["ground", name][at]) if at in everywhere else CUBE_NODATA
+        return None if code == CUBE_NODATA else code
+
+    def falls_to(at):
+        codes = [
+            [known("elevation", (at[0] + i, at[1] + j)) for j in (-1, 0, 1)] for i in (-1, 0, 1)
+        ]
+        if any(None in row for row in codes):
+            return None
+        (a, b, c), (d, _, f), (g, h, i) = codes
+        east, south = (c + 2 * f + i) - (a + 2 * d + g), (g + 2 * h + i) - (a + 2 * b + c)
+        if not (east or south):
+            return None
+        # Whole tenths of a degree, as they are added.
+        return np.round(np.degrees(np.arctan2(-east, south)), 1)
+
+    def mean_direction(degrees):
+        units = [np.exp(1j * np.radians(value)) for value in degrees]
+        return np.degrees(np.angle(sum(units))) % 360 if abs(sum(units)) > 1e-3 else None
+
     height, width = SHAPE
     everywhere = [(r, c) for r in range(height) for c in range(width)]
     steps = [(i, j) for i in (-1, 0, 1) for j in (-1, 0, 1)]
@@ -121,7 +146,10 @@ def by_hand(pixels, pair, layers, area, persistent):
     ]
     outside = [(r, c) for r in (-1, height) for c in range(width)]
     outside += [(r, c) for r in range(height) for c in (-1, width)]
-    known = [at for at in around if classes(at)]
+    classed = [at for at in around if classes(at)]
+    slopes = sorted(code for at in pixels if (code := known("slope", at)) is not None)
+    ups = [code / 2 for at in pixels if (code := known("elevation", at)) is not None]
+    falls = [value for at in pixels if (value := falls_to(at)) is not None]
     water = [at for at in everywhere if 6 in classes(at)]
     return {
         "ndvi_before": mean([v for at in pixels if (v := ndvi("before", at)) is not None]),
@@ -129,12 +157,18 @@ def by_hand(pixels, pair, layers, area, persistent):
         "ndvi_drop": mean(changes(ndvi, "before", "after")),
         "brightness_change": mean(changes(brightness, "after", "before")),
         "persistent_edge": mean([persistent[at] for at in sides]),
-        "snow_share": mean([11 in classes(at) for at in known]),
+        "snow_share": mean([11 in classes(at) for at in classed]),
         "water_m": to(water) if any(map(classes, pixels)) or to(water) < 500 else None,
         "tile_edge_m": to(outside),
         "aoi_edge_m": to([at for at in everywhere if not area[at]]),
         "acquired_before": middle("before"),
         "acquired_after": middle("after"),
+        "slope_mean": mean(slopes) and mean(slopes) / 100,
+        "slope_p90": slopes[-(-9 * len(slopes) // 10) - 1] / 100 if slopes else None,
+        "elevation_min": min(ups, default=None),
+        "elevation_max": max(ups, default=None),
+        "relief_m": max(ups) - min(ups) if ups else None,
+        "aspect": mean_direction(falls),
     }
 
 
@@ -151,11 +185,20 @@ def test_evidence_is_what_is_counted_pixel_by_pixel(pair, seed, area) -> None:
     for mask, row in zip(inside, found.to_dict("records"), strict=True):
         pixels = {(int(r), int(c)) for r, c in np.argwhere(mask)}
         for name, value in by_hand(pixels, pair, layers, area, persistent).items():
-            if value is None:
+            if name == "aspect":
+                assert is_direction(row[name], value)
+            elif value is None:
                 assert pd.isna(row[name]), name
             else:
                 is_time = isinstance(value, pd.Timestamp)
                 assert row[name] == (value if is_time else pytest.approx(value, abs=1e-12)), name
+
+
+def is_direction(found, expected):
+    """Whether two directions are the same; none where unit vectors cancel out, but for rounding."""
+    if expected is None:
+        return True
+    return abs((found - expected + 180) % 360 - 180) < 0.1
 
 
 def objects_on_grid(found):
@@ -182,7 +225,7 @@ def test_evidence_does_not_depend_on_blocks(pair, seed, area, block) -> None:
 @given(PAIRS, SEEDS, AREAS)
 def test_swapping_the_dates_mirrors_the_evidence(pair, seed, area) -> None:
     layers = any_layers(seed)
-    other = {"before": "after", "after": "before"}
+    other = {"before": "after", "after": "before", "ground": "ground"}
     mirrored = {(other[role], name): layer for (role, name), layer in layers.items()}
     there = delineate(change(pair), area=area, layers=reading(layers))
     back = delineate(change(pair[::-1]), area=area, layers=reading(mirrored))
@@ -246,6 +289,9 @@ def small():
             ("acquired", 17000, np.uint16, ()),
         )
     }
+    # Ground that falls to the west, 10 m in 10 m.
+    layers["ground", "elevation"] = 20 * np.indices(SHAPE, np.int16)[1]
+    layers["ground", "slope"] = np.full(SHAPE, 4500, np.int16)
     return pair, layers
 
 
@@ -283,6 +329,33 @@ def test_a_run_of_one_date_has_only_what_that_date_shows() -> None:
         "ndvi_before", "ndvi_drop", "brightness_change", "persistent_edge", "acquired_before"
     ):  # fmt: skip
         assert pd.isna(row[name]), name
+
+
+def test_ground_is_described_where_the_run_knows_it_and_has_no_columns_elsewhere() -> None:
+    pair, layers = small()
+    found = delineate(change(pair), layers=reading(layers))
+    (row,) = found.to_dict("records")
+    of_ground = {name: row[name] for name in TERRAIN}
+    assert of_ground == {
+        "slope_mean": 45.0, "slope_p90": 45.0, "elevation_min": 20.0, "elevation_max": 50.0,
+        "relief_m": 30.0, "aspect": 270.0,
+    }  # fmt: skip
+    without = {key: layer for key, layer in layers.items() if key[0] != "ground"}
+    rest = delineate(change(pair), layers=reading(without))
+    assert set(found.columns) - set(rest.columns) == set(of_ground)
+    assert_frame_equal(found[rest.columns], rest)
+
+
+def test_ground_of_an_object_in_two_tiles_is_that_of_both() -> None:
+    pair, layers = small()
+    tables, maps = [], []
+    for name, cut in (("A", np.s_[:, :5]), ("B", np.s_[:, 3:])):
+        codes = np.ascontiguousarray(pair[:, *cut])
+        tables.append(delineate(change(codes, grid(SHAPE)[cut]), layers=reading(layers, cut)))
+        maps.append(TileMap(name, grid(SHAPE)[cut]))
+    (row,) = join_tiles(tables, maps).to_dict("records")
+    assert (row["elevation_min"], row["elevation_max"], row["relief_m"]) == (20, 50, 30)
+    assert (row["slope_mean"], row["slope_p90"], row["aspect"]) == (45, 45, 270)
 
 
 def test_a_map_without_evidence_has_the_columns_that_it_had() -> None:

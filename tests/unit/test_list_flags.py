@@ -28,6 +28,7 @@ PLAIN = {
     "water_m": 500.0,
     "length_width_ratio": 2.0,
     "width_m": 80.0,
+    "slope_p90": 30.0,
 }
 """A row that nothing is to be said against."""
 
@@ -63,6 +64,9 @@ def raised(spec=None, **row):
         ({"length_width_ratio": 4.9, "width_m": 50.0}, []),
         ({"length_width_ratio": 5.0, "width_m": 50.1}, []),
         ({"water_m": 0.0, "ndvi_before": -0.1}, ["bare_before", "river_bank"]),
+        ({"slope_p90": 9.99}, ["gentle_slope"]),
+        ({"slope_p90": 10.0}, []),
+        ({"slope_p90": np.nan}, []),
     ],
 )
 def test_a_flag_is_set_by_its_rule_alone(row, expected) -> None:
@@ -74,6 +78,7 @@ def test_a_flag_is_set_by_its_rule_alone(row, expected) -> None:
     [
         ({"bare_before": 0.5}, {"ndvi_before": 0.4}, ["bare_before"]),
         ({"river_bank": 100.0}, {"water_m": 90.0}, ["river_bank"]),
+        ({"gentle_slope": 35.0}, {"slope_p90": 32.0}, ["gentle_slope"]),
         ({"elongated": 3.0}, {"length_width_ratio": 3.5, "width_m": 20.0}, ["elongated"]),
     ],
 )
@@ -96,6 +101,13 @@ def test_no_row_is_dropped_or_moved_and_every_flag_is_yes_or_no() -> None:
     assert found["id"].tolist() == rows["id"].tolist()
     assert {str(found[name].dtype) for name in FLAGS} == {"bool"}
     assert list(rows.columns) == list(found.columns)[: len(rows.columns)]
+
+
+def test_a_list_without_terrain_has_no_flag_of_slopes() -> None:
+    flat = table({}).drop(columns="slope_p90")
+    assert flags_of(flag(flat, FlagsSpec()), FlagsSpec()) == [
+        name for name in FLAGS if name != "gentle_slope"
+    ]
 
 
 def test_every_flag_is_described() -> None:

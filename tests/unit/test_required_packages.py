@@ -21,7 +21,8 @@ USED_BY = {
     "dask": (
         "dask",
         "cli.__init__ clusters.__init__ clusters.local clusters.slurm cube.composite cube.loaders "
-        "cube.masked cube.masking cube.offsets cube.pairs cube.scene inference.detect "
+        "cube.masked cube.masking cube.offsets cube.opening cube.pairs cube.scene cube.terrain "
+        "inference.detect "
         "outputs.report runs.frozen runs.guard runs.plan runs.worker",
     ),
     "distributed": (
@@ -41,7 +42,8 @@ USED_BY = {
         "inference.batches inference.block inference.cut_and_add inference.inputs "
         "inference.masking inference.overlap inference.runtimes inference.soundness "
         "models.__init__ models.architectures models.bare_change models.bare_ground "
-        "models.encoders models.torchvision train.adapt train.batches train.checkpoints train.course train.loop",
+        "models.encoders models.torchvision "
+        "train.adapt train.batches train.checkpoints train.course train.loop",
     ),
     "stackstac": ("stackstac", "cube.loaders"),
     "pystac-client": ("pystac_client", "search.paging search.server"),

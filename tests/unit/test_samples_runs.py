@@ -317,7 +317,7 @@ def test_outside_of_the_area_nothing_is_said_and_no_background_drawn(tmp_path):
         ("nowhere.gpkg", {}, "nowhere.gpkg: no such file"),
         (SCARS, {"recipe": "morales10"}, "window: missing"),
         (SCARS, {"recipe": "morales10", "window": 32}, "B05, B06, B07, B8A: not in S2A"),
-        (SCARS, {"recipe": "l4s14", "window": 32}, "slope, dem: not in S2A"),
+        (SCARS, {"recipe": "l4s14", "window": 32}, "slope, dem: the run knows no terrain"),
         (SCARS, {"recipe": "l4s14", "bands": ("B02",)}, "found recipe and bands"),
         (SCARS, {"bands": ("B02", "B02"), "window": 8}, "each once"),
         (SCARS, {"window": 241}, "window 241 px: expected 1 to 240"),

@@ -91,6 +91,8 @@ class Source:
     catalog: Catalog
     """Signs the href just before each read."""
     on_read_error: OnReadError
+    otherwise: str = "or set cube.on_read_error: nodata"
+    """What else helps where it cannot be read."""
 
 
 def sources_of(
@@ -237,13 +239,12 @@ def read(source: Source, pixels: Callable[[str], _Pixels]) -> _Pixels | None:
     # along, would then hand over a bare Exception instead of this one.
     if isinstance(failure, UnfitFile):
         raise UnfitAsset(source.item, source.asset, reason)
-    advice = _advice(reason, is_remote=remote is not None)
+    advice = _advice(reason, source.otherwise, is_remote=remote is not None)
     raise LoadError(source.item, source.asset, f"{reason}; {advice}")
 
 
-def _advice(reason: str, *, is_remote: bool) -> str:
+def _advice(reason: str, otherwise: str, *, is_remote: bool) -> str:
     """Return what helps, by the cause."""
-    otherwise = "or set cube.on_read_error: nodata"
     if "proj.db" in reason or "DATABASE.LAYOUT" in reason:
         return (
             "rasterio reads the data of another PROJ: unset PROJ_DATA and PROJ_LIB where this "

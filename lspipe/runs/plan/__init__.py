@@ -4,6 +4,7 @@ From frozen items the plan decides, per tile, which scenes are used and how each
 reflectance, cuts blocks, and computes the two fingerprints.
 
     nouns        the types of a plan
+    heights      the files of the section `terrain:`, and whether they cover the area
     tiles        one tile: scenes, bands, blocks, radiometry
     settled      device, precision, runtime, batch size: of this machine, or of a worker
     recorded     the decisions as JSON
@@ -22,10 +23,12 @@ from lspipe.inference.reference import ModelReference
 from lspipe.inference.settings import NUMERICS
 from lspipe.runs.model import read_model
 from lspipe.runs.plan.canonical import fingerprint
+from lspipe.runs.plan.heights import check_covers, heights_of
 from lspipe.runs.plan.nouns import BYTES_PER_PIXEL, Plan, TilePlan, outer_pixels
 from lspipe.runs.plan.recorded import THREADS, change_inputs, detection_inputs, record
 from lspipe.runs.plan.settled import largest_batch, reference_of
 from lspipe.runs.plan.tiles import BLOCK_SIZES, open_step, plan_tile
+from lspipe.runs.validation import check_channels
 from lspipe.search.acquisitions import thaw
 from lspipe.search.areas import read_area
 
@@ -84,7 +87,9 @@ def make(
         reference = reference_of(item, settled)
     asked = workflow.change.threshold
     limit = item.threshold if asked is None else asked
+    check_channels(workflow, item)
     area = read_area(workflow.aoi, workflow.folder)
+    terrain = heights_of(workflow, frozen, item)
     planned = (
         plan_tile(
             tile,
@@ -94,12 +99,16 @@ def make(
             setting,
             decided=(decided or {}).get(tile.name),
             block=(blocks or {}).get(tile.name),
+            terrain=terrain,
         )
         for tile in thaw(frozen)
     )
     plans = tuple(plan for plan in planned if plan is not None)
     if not plans:
         raise NothingFound(f"{area.source}: no pixel of the found scenes lies in this area")
+    if terrain is not None:
+        grids = [plan.tile.geobox for plan in plans]
+        check_covers(terrain, area, grids, is_collection=workflow.terrain.is_collection)
     if sources["batch_size"] == "auto" and settled is not None:
         size, sources["batch_size"] = settled.batch_size, "a worker"
         setting = replace(setting, batch_size=size)
@@ -124,10 +133,12 @@ def make(
             setting=setting,
             reference=reference,
             numerics=NUMERICS,
+            terrain=terrain,
         ),
-        change_inputs=change_inputs(workflow, limit),
+        change_inputs=change_inputs(workflow, limit, terrain),
         threshold=limit,
         notes=tuple(frozen.get("lspipe:notes", ())),  # not there before they were written
+        terrain=terrain,
         is_settled=settled is None or settled.is_final,
     )
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from lspipe.cube.choice import Step
+    from lspipe.cube.terrain import Terrain
     from lspipe.inference.reference import ModelReference
     from lspipe.inference.settings import Setting
     from lspipe.inference.windows import Block
@@ -45,7 +46,8 @@ class TilePlan:
     radiometry: RadiometryTable
     """Decision per (item id, asset key)."""
     bands: tuple[str, ...]
-    """Bands to load of each date: the model's, then those of the evidence that every item has."""
+    """Bands to load of the scenes of each date: the model's, then those of the evidence that every
+    item has."""
     channels: tuple[str, ...]
     """The model's channels, with their dates: only they, and the bands of the mask, decide what is
     observed."""
@@ -62,6 +64,10 @@ class TilePlan:
     """Every scene that was considered, with its masked share over the area."""
     tile_ranges: tuple[tuple[tuple[float, float], ...], ...] | None
     """Minimum and maximum per step and band, for models scaled by tile."""
+    terrain: Terrain | None = None
+    """Its heights, with the files that lie here; None = the run knows none."""
+    layers: tuple[str, ...] = ()
+    """The model's channels of terrain, which belong to no date."""
 
     @property
     def largest_block(self) -> int:
@@ -132,6 +138,8 @@ class Plan:
     """A pixel is landslide above it; of the workflow, else of the model item."""
     notes: tuple[str, ...] = ()
     """What the search said of scenes that may be missing."""
+    terrain: Terrain | None = None
+    """The heights of the run; None = it knows none."""
     is_settled: bool = True
     """Whether device, precision and batch size are decided; False until a worker was asked."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 from lspipe.change.flag_layers import digests
@@ -14,6 +14,7 @@ from lspipe.runs.model import cube_of
 
 if TYPE_CHECKING:
     from lspipe.cube.choice import Step
+    from lspipe.cube.terrain import Terrain
     from lspipe.inference.reference import ModelReference
     from lspipe.inference.settings import Setting
     from lspipe.models import ModelItem
@@ -35,6 +36,7 @@ def detection_inputs(
     setting: Setting,
     reference: ModelReference,
     numerics: int,
+    terrain: Terrain | None = None,
 ) -> dict[str, Any]:
     """Return everything that decides a stored probability, as plain JSON."""
     content = {
@@ -52,12 +54,24 @@ def detection_inputs(
             "threads": THREADS,
         },
         "tiles": {plan.tile.name: _tile_inputs(plan) for plan in plans},
-    }
+    } | _terrain_inputs(workflow, item, terrain)
     # Through JSON, so that it has the same form as the content of run.json.
     return dict(json.loads(json.dumps(content, default=str)))
 
 
-def change_inputs(workflow: Workflow, threshold: float) -> dict[str, Any]:
+def _terrain_inputs(workflow: Workflow, item: ModelItem, terrain: Terrain | None) -> dict[str, Any]:
+    """Return what the terrain decides of a probability; nothing where it is only shown."""
+    limit = workflow.terrain.min_slope_deg
+    channels = item.channels_from("terrain")
+    if terrain is None or (limit is None and not channels):
+        return {}
+    facts = terrain.facts()
+    return {"terrain": {**facts, "channels": list(channels), "min_slope_deg": limit}}
+
+
+def change_inputs(
+    workflow: Workflow, threshold: float, terrain: Terrain | None = None
+) -> dict[str, Any]:
     """Return everything that decides the list, beside the stored probabilities, as plain JSON.
 
     Raises:
@@ -67,10 +81,18 @@ def change_inputs(workflow: Workflow, threshold: float) -> dict[str, Any]:
     change = asdict(workflow.change) | {"threshold": threshold}
     if change["register"] == "auto":
         del change["register"]
-    if workflow.flags == FlagsSpec():
-        return {"change": change}
-    found = digests(workflow.flags, workflow.folder)
-    return {"change": change, "flags": asdict(workflow.flags), "flag_layers": found}
+    inputs: dict[str, Any] = {"change": change}
+    flags = workflow.flags
+    if terrain is None:
+        flags = replace(flags, gentle_slope=FlagsSpec().gentle_slope)  # there is no such column
+    else:
+        inputs["terrain"] = terrain.facts()
+    if flags == FlagsSpec():
+        return inputs
+    found = asdict(flags)
+    if terrain is None:
+        del found["gentle_slope"]
+    return inputs | {"flags": found, "flag_layers": digests(flags, workflow.folder)}
 
 
 def _search_inputs(workflow: Workflow) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from lspipe.cube.offsets import radiometry_of_pixels
 from lspipe.cube.pairs import open_dates, unmasked
 from lspipe.cube.recorded import recorded_radiometry, recorded_steps
 from lspipe.cube.scene import check_masks, require
+from lspipe.cube.terrain import layers as terrain_layers
 from lspipe.errors import LoadError, ModelError, RadiometryError, UsageError, WorkflowError
 from lspipe.inference import windows
 from lspipe.preprocess import Radiometry
@@ -25,15 +26,23 @@ from lspipe.preprocess.masks import mask_bands, sources
 from lspipe.runs.model import cube_of
 from lspipe.runs.plan.nouns import TilePlan, outer_pixels
 from lspipe.runs.store import Grid
-from lspipe.schema import REFLECTANCE_SCALE, split_channel
+from lspipe.schema import (
+    CHANNELS,
+    CUBE_NODATA,
+    REFLECTANCE_SCALE,
+    split_channel,
+    steps_of,
+)
 from lspipe.search.on_grid import AreaOnGrid
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    import dask.array as da
     import pystac
 
     from lspipe.cube.choice import Step
+    from lspipe.cube.terrain import Terrain
     from lspipe.inference.settings import Setting
     from lspipe.inference.windows import Block
     from lspipe.models import ModelItem
@@ -51,6 +60,8 @@ BLOCK_SIZES = (3660, 1830, 1220, 610)
 """Block edges that `auto` chooses from, the largest first: a third of a Sentinel-2 tile, and its
 halves and thirds."""
 
+SLOPE = "slope"
+
 SMALLEST_CHUNK = 256
 """Zarr chunks below this edge make too many files: 1800 per array on a tile, pixels."""
 
@@ -64,6 +75,7 @@ def plan_tile(
     *,
     decided: Mapping[str, Any] | None,
     block: int | None,
+    terrain: Terrain | None = None,
 ) -> TilePlan | None:
     """Plan one tile; None if no pixel of it is in the area, as a footprint is only rough.
 
@@ -75,6 +87,7 @@ def plan_tile(
         setting: of the inference.
         decided: the tile's entry in an earlier `run.json`, to be used; None = decide now.
         block: block size of an existing store; None = that of the workflow, or the best one.
+        terrain: the heights of the run.
     """
     mask = AreaOnGrid(area, tile.geobox)
     known = mask.known()
@@ -118,6 +131,8 @@ def plan_tile(
         blocks=tuple(_touching(cut, inside)),
         candidates=candidates,
         tile_ranges=None,
+        terrain=None if terrain is None else terrain.near(tile.geobox),
+        layers=item.channels_from("terrain"),
     )
     if item.scaling.kind != "tile-minmax":
         return plan
@@ -268,6 +283,7 @@ def contradicted(decision: Radiometry, seen: Radiometry) -> Radiometry:
 
 def open_step(plan: TilePlan, step: Step, workflow: Workflow) -> Any:
     """Open the lazy cube of one step, with one chunk per block; of a pair model that of a pair."""
+    ground, left_out = _terrain(plan, workflow.terrain.min_slope_deg)
     return open_dates(
         step,
         plan.steps,
@@ -277,24 +293,48 @@ def open_step(plan: TilePlan, step: Step, workflow: Workflow) -> Any:
         radiometry=plan.radiometry,
         spec=cube_of(workflow),
         chunks=plan.chunks,
+        layers=ground,
+        left_out=left_out,
     )
+
+
+def _terrain(
+    plan: TilePlan, min_slope_deg: float | None
+) -> tuple[dict[str, da.Array], da.Array | None]:
+    """Open the model's channels of terrain, and where the ground is too gentle to run anything."""
+    if plan.terrain is None:
+        return {}, None
+    wanted = plan.layers if min_slope_deg is None else (*plan.layers, SLOPE)
+    found = terrain_layers(
+        plan.terrain, plan.tile.geobox, tuple(dict.fromkeys(wanted)), plan.chunks
+    )
+    ground = {name: found[name] for name in plan.layers}
+    return ground, None if min_slope_deg is None else is_gentle(found[SLOPE], min_slope_deg)
+
+
+def is_gentle(slope: da.Array, min_slope_deg: float) -> da.Array:
+    """Return where codes of slope are known to be below a limit; bool, like `slope`."""
+    limit = round(min_slope_deg / CHANNELS[SLOPE].step)
+    return (slope != CUBE_NODATA) & (slope < limit)
 
 
 def _tile_range(
     plan: TilePlan, step: Step, workflow: Workflow, item: ModelItem
 ) -> tuple[tuple[float, float], ...]:
-    """Return lowest and highest observed reflectance of a tile, per band of the model.
+    """Return lowest and highest observed value of a tile, per band of the model.
 
     Nothing for a date on which no network runs.
     """
     if step not in plan.judged:
         return ()
     opened = open_step(plan, step, workflow)
-    values = opened["reflectance"].sel(band=list(item.bands)).where(unmasked(opened))
+    codes = opened["reflectance"].sel(band=list(item.bands))
+    # What is left out for its slope was seen; terrain that is not known was not.
+    values = codes.where(unmasked(opened) & (codes != CUBE_NODATA).all("band"))
     low, high = dask.compute(values.min(("y", "x")), values.max(("y", "x")))
     # In float32, as `run_block` scales: the last bit must be that of `lspipe.detect`.
-    scale = np.float32(REFLECTANCE_SCALE)
+    steps = np.broadcast_to(steps_of(item.bands), len(item.bands))
     return tuple(
         (float(np.float32(a) * scale), float(np.float32(b) * scale))
-        for a, b in zip(low.to_numpy(), high.to_numpy(), strict=True)
+        for a, b, scale in zip(low.to_numpy(), high.to_numpy(), steps, strict=True)
     )

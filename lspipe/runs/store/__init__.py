@@ -21,8 +21,10 @@ from lspipe.runs.store.blocks import (
     layout,
     mark_done,
     read,
+    terrain_done,
     write_block,
     write_change,
+    write_terrain,
 )
 from lspipe.runs.store.documents import (
     RESERVED,
@@ -46,7 +48,7 @@ from lspipe.runs.store.layers import (
     OBJECTS,
 )
 from lspipe.runs.store.locks import holder, is_locked, lock
-from lspipe.runs.store.template import Grid, create, create_change
+from lspipe.runs.store.template import Grid, create, create_change, create_terrain
 
 __all__ = [
     "CHANGE",
@@ -63,6 +65,7 @@ __all__ = [
     "copy_step",
     "create",
     "create_change",
+    "create_terrain",
     "differences",
     "done",
     "holder",
@@ -76,8 +79,10 @@ __all__ = [
     "plain_name",
     "read",
     "read_json",
+    "terrain_done",
     "write_block",
     "write_change",
     "write_json",
+    "write_terrain",
     "written",
 ]

@@ -18,6 +18,7 @@ from lspipe.runs.store.layers import (
     DOUBTED,
     EVIDENCE,
     EVIDENCE_LAYERS,
+    TERRAIN_DONE,
 )
 from lspipe.runs.store.template import read_metadata
 
@@ -57,6 +58,36 @@ def write_block(
             target = group[name].with_config({"write_empty_chunks": True})
             target[(step, ..., *core)] = values
     group["done"][(step, *index)] = 1
+
+
+def terrain_done(run: Path, tile: str, key: str) -> NDArray[np.bool_] | None:
+    """Return which blocks of a tile have their terrain; None if there is none of these heights."""
+    cells = run / EVIDENCE / tile / TERRAIN_DONE
+    try:
+        facts = read_metadata(cells)
+    except FileNotFoundError:
+        return None
+    if facts["attributes"]["key"] != key:
+        return None
+    return _written(cells, tuple(facts["shape"]))
+
+
+def write_terrain(
+    run: Path, tile: str, index: tuple[int, int], core: Part, layers: Mapping[str, NDArray[Any]]
+) -> None:
+    """Write the terrain of one block; its cell of `terrain_done` is written last.
+
+    Args:
+        run: the run directory.
+        tile: name of the tile's group.
+        index: row and column of the block.
+        core: the block's pixels in the tile.
+        layers: int16 codes (y, x) of the core, by layer name.
+    """
+    group = open_group(run / EVIDENCE / tile, "r+")
+    for name, values in layers.items():
+        group[name].with_config({"write_empty_chunks": True})[core] = values
+    group[TERRAIN_DONE][index] = 1
 
 
 def copy_step(source: Path, run: Path, tile: str, step: int, target: int) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from lspipe.schema import CODE_NODATA, CODE_SCALE, CUBE_NODATA, Quality, State
+from lspipe.schema import CHANNELS, CODE_NODATA, CODE_SCALE, CUBE_NODATA, Quality, State
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -91,6 +91,27 @@ DOUBTED = Layer(
     },
 )
 """A layer of evidence that only runs with several masks have: candidates are made of it."""
+TERRAIN_LAYERS = tuple(
+    Layer(
+        name,
+        "int16",
+        CUBE_NODATA,
+        {
+            "long_name": text,
+            "units": CHANNELS[name].unit,
+            "scale_factor": CHANNELS[name].step,
+            "_FillValue": CUBE_NODATA,
+        },
+    )
+    for name, text in (
+        ("elevation", "height of the ground"),
+        ("slope", "slope of the ground, Horn 1981"),
+    )
+)
+"""Of no date, (y, x); where a run knows the terrain."""
+
+TERRAIN_DONE = "terrain_done"
+"""Which blocks have their terrain, in the group of the evidence."""
 
 CHANGE_LAYERS = (
     Layer(

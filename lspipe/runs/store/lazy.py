@@ -17,6 +17,7 @@ from lspipe.runs.store.layers import (
     DETECTIONS,
     EVIDENCE,
     EVIDENCE_LAYERS,
+    TERRAIN_LAYERS,
     Layer,
 )
 
@@ -43,11 +44,11 @@ def open_lazily(run: Path, tile: str, *, is_two_date: bool) -> xr.Dataset:
         is_two_date: whether change is expected.
 
     Returns:
-        Dataset (time, y, x), and (y, x) for change, in dask chunks as stored; coordinates `time`
-        (UTC), `y` and `x` (pixel centres, metres) and `spatial_ref`. Codes are decoded to float32
-        with NaN = not observed, as by `schema.dequantise`; other arrays are as stored, with no data
-        in the attribute `_FillValue`. Missing stores are left out, and the attribute `missing`
-        names their arrays.
+        Dataset (time, y, x), and (y, x) for change and terrain, in dask chunks as stored;
+        coordinates `time` (UTC), `y` and `x` (pixel centres, metres) and `spatial_ref`. Codes are
+        decoded to float32 with NaN = not observed, as by `schema.dequantise`; other arrays are as
+        stored, with no data in the attribute `_FillValue`. Missing stores are left out, and the
+        attribute `missing` names their arrays.
 
     Raises:
         StoreError: the tile is not in the store yet.
@@ -80,7 +81,9 @@ def _part(store: Path, tile: str, layers: tuple[Layer, ...]) -> xr.Dataset | Non
         mask_and_scale=False,
         decode_coords="all",
     )
-    arrays = {layer.name: _decoded(opened[layer.name], layer) for layer in layers}
+    # Terrain is there where the run knows it.
+    known = [layer for layer in TERRAIN_LAYERS if store.name == EVIDENCE and layer.name in opened]
+    arrays = {layer.name: _decoded(opened[layer.name], layer) for layer in (*layers, *known)}
     attrs = {key: value for key, value in opened.attrs.items() if not key.startswith("lspipe:")}
     return xr.Dataset(arrays, attrs=attrs)
 

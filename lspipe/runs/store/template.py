@@ -18,6 +18,8 @@ from lspipe.runs.store.layers import (
     DETECTIONS,
     EVIDENCE,
     EVIDENCE_LAYERS,
+    TERRAIN_DONE,
+    TERRAIN_LAYERS,
     Layer,
 )
 
@@ -124,6 +126,40 @@ def create_change(run: Path, grid: Grid) -> None:
     """Create the change group of one tile, and replace an earlier one."""
     root = open_group(run / CHANGE, "a")
     _create_group(root, grid, CHANGE_LAYERS, with_done=False, with_time=False)
+
+
+def create_terrain(run: Path, grid: Grid, key: str) -> None:
+    """Add the arrays of terrain to the evidence of one tile, and replace those of other heights.
+
+    Args:
+        run: the run directory.
+        grid: of the tile.
+        key: what the heights are, in a few letters.
+    """
+    group = open_group(run / EVIDENCE / grid.tile, "r+")
+    for layer in TERRAIN_LAYERS:
+        group.create_array(
+            layer.name,
+            shape=tuple(grid.geobox.shape),
+            chunks=(grid.chunk, grid.chunk),
+            dtype=layer.dtype,
+            fill_value=layer.fill,
+            compressors=COMPRESSORS,
+            dimension_names=("y", "x"),
+            attributes={**layer.attributes, "grid_mapping": "spatial_ref"},
+            overwrite=True,
+        )
+    # Last: without it, or with another key, nothing of the others counts.
+    group.create_array(
+        TERRAIN_DONE,
+        shape=grid.blocks,
+        chunks=(1, 1),
+        dtype="uint8",
+        fill_value=0,
+        dimension_names=("block_y", "block_x"),
+        attributes={"key": key, "long_name": "1 = terrain of the block written completely"},
+        overwrite=True,
+    )
 
 
 def _create_group(

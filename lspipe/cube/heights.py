@@ -1,0 +1,196 @@
+"""Files of heights -> heights in metres at the pixels of a tile, each resampled once.
+
+    canvas      pixels of files side by side (`canvas.py`)
+    cells       squares of the tile, each with a rim; a pixel is decided by its cell alone, so it
+                never depends on blocks or chunks
+    sampled     a cubic spline through the pixels of the canvas, read at the pixels of the cell
+
+The spline is smooth in its second derivative: bilinear heights of 30 m have facets at 10 m, and
+their slope has steps. Places are exact at every 53rd pixel and linear between: in a UTM zone that
+is within 1 cm, up to 84 degrees of latitude. Of files whose pixels are 20 m and more, the spline is
+evaluated at every second pixel of a row and of a column, and the cubic through four of these gives
+those between: a third of the time. On the DEM of two real places that changes heights by 0.15 and
+0.4 m and slopes by 0.3 degrees (root mean square), less than such a DEM is off.
+
+Covers: voids. Does not cover: what is derived from heights (`surface.py`), which files there are
+(`dem.py`).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy import ndimage
+
+from lspipe.cube.canvas import canvas_of, fill_sea, lattice_of, meeting, north_up, projected
+from lspipe.schema import relative
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from numpy.typing import NDArray
+    from odc.geo.geobox import GeoBox
+
+    from lspipe.cube.canvas import Lattice
+    from lspipe.cube.height_file import HeightFile
+    from lspipe.schema import Part
+
+CELL = 610
+"""Edge of a cell, pixels: that of a Zarr chunk, which all usual blocks are made of."""
+
+HALO = 10
+"""Pixels around a cell whose heights are known too: one for the window of 3 x 3, and nine that the
+Gaussian in front of curvature reaches."""
+
+_RIM = HALO + 3
+"""Pixels around a cell whose places are known: a cubic between every second one needs three."""
+
+_STEP = 53
+"""Pixels between two places that are exact; a cell with its rim is twelve of these."""
+
+MARGIN = 12
+"""Pixels of the canvas around a cell: beyond these the spline forgets what lies there, 0.27^12."""
+
+
+def heights(
+    files: Sequence[HeightFile],
+    geobox: GeoBox,
+    part: Part,
+    *,
+    is_sea_left_out: bool = False,
+) -> Iterator[tuple[Part, NDArray[np.float32]]]:
+    """Yield the heights of the cells that hold a part of a tile.
+
+    Args:
+        files: that may lie there.
+        geobox: the tile's grid, in a projected CRS in metres.
+        part: rows and columns of it.
+        is_sea_left_out: whether ground without a file is sea, 0 m, as of Copernicus; else it is
+            not known.
+
+    Yields:
+        The cell, and float32 metres of it and `HALO` pixels around, NaN = not known.
+
+    Raises:
+        LoadError: a file cannot be read, or holds what is no height.
+    """
+    near = meeting(files, geobox)
+    wanted = list(cells(part))
+    if not near:
+        empty = np.float32(0 if is_sea_left_out else np.nan)
+        edge = CELL + 2 * HALO
+        yield from ((cell, np.full((edge, edge), empty, np.float32)) for cell in wanted)
+        return
+    lattice = lattice_of(near, geobox)
+    controls = [_control(geobox, cell, lattice) for cell in wanted]
+    windows = [_window(control) for control in controls]
+    whole = _hull(windows)
+    is_coarse = lattice.is_coarser_than(2 * north_up(geobox))
+    canvas = canvas_of(near, lattice, whole, north_up(geobox))
+    if is_sea_left_out:
+        fill_sea(canvas, near, lattice, whole)
+    for cell, control, window in zip(wanted, controls, windows, strict=True):
+        cut = canvas[relative(window, (whole[0].start, whole[1].start))]
+        places = np.stack([_between(axis) for axis in control])
+        places -= np.array([span.start for span in window])[:, None, None]
+        yield cell, _sampled(cut, places, is_coarse=is_coarse)
+
+
+def cells(part: Part) -> Iterator[Part]:
+    """Yield the cells of a tile that hold a part of it; those at the end may reach beyond."""
+    rows, columns = part
+    for row in range(rows.start // CELL, -(-rows.stop // CELL)):
+        for column in range(columns.start // CELL, -(-columns.stop // CELL)):
+            yield (
+                slice(row * CELL, (row + 1) * CELL),
+                slice(column * CELL, (column + 1) * CELL),
+            )
+
+
+def _control(
+    geobox: GeoBox, cell: Part, lattice: Lattice
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return rows and columns of a lattice at every 53rd pixel of a cell with its rim."""
+    axes = [
+        np.arange(span.start - _RIM, span.stop + _RIM + 1, _STEP, dtype=np.float64) + 0.5
+        for span in cell
+    ]
+    y, x = np.meshgrid(*axes, indexing="ij")
+    rows, columns = lattice.places(*projected(geobox, y, x, lattice.crs))
+    return rows, columns
+
+
+def _between(control: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return values at all pixels, linear between the places of `control` (n + 1, n + 1)."""
+    share = np.arange(_STEP) / _STEP
+    first, step = control[:-1], np.diff(control, axis=0)
+    rows = (first[:, None] + share[:, None] * step[:, None]).reshape(-1, control.shape[1])
+    first, step = rows[:, :-1], np.diff(rows, axis=1)
+    return (first[:, :, None] + share * step[:, :, None]).reshape(len(rows), -1)
+
+
+def _window(control: tuple[NDArray[np.float64], NDArray[np.float64]]) -> Part:
+    rows, columns = (
+        slice(int(np.floor(axis.min())) - MARGIN, int(np.ceil(axis.max())) + MARGIN + 1)
+        for axis in control
+    )
+    return rows, columns
+
+
+def _hull(windows: Sequence[Part]) -> Part:
+    rows, columns = (
+        slice(min(span.start for span in axis), max(span.stop for span in axis))
+        for axis in zip(*windows, strict=True)
+    )
+    return rows, columns
+
+
+def _sampled(
+    cut: NDArray[np.float32], places: NDArray[np.float64], *, is_coarse: bool
+) -> NDArray[np.float32]:
+    """Return the spline through pixels of the canvas at the places of a cell with its halo.
+
+    A place is not known where one of the four pixels around it is not.
+
+    Args:
+        cut: pixels of the canvas.
+        places: (2, y, x) row and column of each pixel of a cell with its rim.
+        is_coarse: whether every second place is enough.
+    """
+    inner = (slice(_RIM - HALO, HALO - _RIM),) * 2
+    holes = np.isnan(cut)
+    if holes.all():
+        return np.full(places[0][inner].shape, np.nan, np.float32)
+    if holes.any():
+        nearest = ndimage.distance_transform_edt(holes, return_distances=False, return_indices=True)
+        cut = cut[tuple(nearest)]
+    weights = ndimage.spline_filter(cut, order=3, output=np.float64)
+    asked = places[:, ::2, ::2] if is_coarse else places[:, *inner]
+    found: NDArray[np.float32] = ndimage.map_coordinates(
+        weights, asked, output=np.float32, order=3, mode="mirror", prefilter=False
+    )
+    if is_coarse:
+        # Of an even number of pixels, the last is no second one.
+        found = _doubled(_doubled(found).T).T[
+            inner[0].start : places.shape[1] + inner[0].stop,
+            inner[1].start : places.shape[2] + inner[1].stop,
+        ]
+    if holes.any():
+        share = ndimage.map_coordinates(
+            holes.astype(np.float32), places[:, *inner], order=1, mode="nearest"
+        )
+        found[share > 1e-6] = np.nan
+    return found
+
+
+def _doubled(values: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return rows with one between each two, by the cubic through four; at both ends linear."""
+    found = np.empty((2 * len(values) - 1, values.shape[1]), np.float32)
+    found[::2] = values
+    near = values[:-1] + values[1:]
+    near[1:-1] *= np.float32(9 / 16)
+    near[1:-1] -= np.float32(1 / 16) * (values[:-3] + values[3:])
+    near[[0, -1]] *= np.float32(0.5)
+    found[1::2] = near
+    return found

@@ -1,0 +1,148 @@
+"""Heights on a grid -> slope and curvature of the ground, from windows of 3 x 3 pixels.
+
+    a b c     row 1 is north
+    d e f
+    g h i
+
+The result is one pixel smaller on each side: no height is made up beyond an edge. NaN is a height
+that is not known, and so is what is derived from it.
+
+See also: `heights.py` (where heights come from), `terrain.py` (channels of a tile).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+import numpy as np
+from scipy import ndimage
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+SMOOTHING_M = 30.0
+"""Standard deviation of the Gaussian in front of curvature, metres: second derivatives amplify the
+noise of a DEM. A paraboloid keeps its curvature. Source: Handwerger et al. 2022, whose scripts
+smooth with 30 m."""
+
+TRUNCATED = 3.0
+"""Standard deviations at which the Gaussian ends."""
+
+Curvature = Literal["total", "profile", "plan"]
+
+
+def slope(heights: NDArray[np.float32], pixel_m: float) -> NDArray[np.float32]:
+    """Return how steep the ground is.
+
+    Args:
+        heights: metres, (y, x), NaN = not known.
+        pixel_m: edge of a pixel, metres.
+
+    Returns:
+        Degrees, 0 to 90, float32 (y - 2, x - 2), NaN where a height of the nine is not known.
+
+    Source: Horn 1981, as `gdaldem slope`.
+
+    >>> heights = np.array([[1, 2, 3], [4, 5, 6], [7, 8, 9]], np.float32)
+    >>> round(float(slope(heights, 10)[0, 0]), 4)
+    17.5484
+    """
+    down = heights[:-2] + heights[2:]
+    down += heights[1:-1]
+    down += heights[1:-1]
+    east = down[:, 2:] - down[:, :-2]
+    across = heights[:, :-2] + heights[:, 2:]
+    across += heights[:, 1:-1]
+    across += heights[:, 1:-1]
+    south = across[2:] - across[:-2]
+    east *= east
+    south *= south
+    east += south
+    # Of the nine, only the pixel itself is not in the formula.
+    east += heights[1:-1, 1:-1] * np.float32(0)
+    np.sqrt(east, out=east)
+    east *= np.float32(1 / (8 * pixel_m))
+    np.arctan(east, out=east)
+    east *= np.float32(180 / np.pi)
+    return east
+
+
+def curvature(
+    heights: NDArray[np.floating], pixel_m: float, kind: Curvature = "total"
+) -> NDArray[np.float32]:
+    """Return how the ground is bent, by the signs and the scale of Esri.
+
+    Args:
+        heights: metres, (y, x), NaN = not known.
+        pixel_m: edge of a pixel, metres.
+        kind: `total`, positive where the ground is convex; `profile`, along the steepest slope,
+            positive where it is concave; `plan`, across it, positive where it is convex. Total is
+            plan minus profile. On flat ground profile and plan are 0.
+
+    Returns:
+        Hundredths of 1/m, float32 (y - 2, x - 2), NaN where a height of the nine is not known.
+
+    Source: Zevenbergen and Thorne 1987; Esri, "How Curvature works".
+
+    >>> y, x = 10.0 * np.mgrid[1:-2:-1, -1:2]
+    >>> bowl = 0.001 * (x**2 + y**2) + 0.3 * x
+    >>> [round(float(curvature(bowl, 10, kind)[0, 0]), 6) for kind in ("total", "profile", "plan")]
+    [-0.4, 0.2, -0.2]
+    """
+    surface = _fitted(heights.astype(np.float64), pixel_m)
+    d, e, f, g, h = surface
+    if kind == "total":
+        return np.asarray(-200 * (d + e), np.float32)
+    steepness = g * g + h * h
+    is_flat = steepness == 0
+    if kind == "profile":
+        bent = 200 * (d * g * g + e * h * h + f * g * h)
+    else:
+        bent = -200 * (d * h * h + e * g * g - f * g * h)
+    return np.asarray(np.where(is_flat, 0, bent / np.where(is_flat, 1, steepness)), np.float32)
+
+
+class _Surface(NamedTuple):
+    """Coefficients of the surface through nine heights; x is east, y is north."""
+
+    d: NDArray[np.float64]
+    e: NDArray[np.float64]
+    f: NDArray[np.float64]
+    g: NDArray[np.float64]
+    h: NDArray[np.float64]
+
+
+def _fitted(z: NDArray[np.float64], length: float) -> _Surface:
+    north_west, north, north_east = z[:-2, :-2], z[:-2, 1:-1], z[:-2, 2:]
+    west, here, east = z[1:-1, :-2], z[1:-1, 1:-1], z[1:-1, 2:]
+    south_west, south, south_east = z[2:, :-2], z[2:, 1:-1], z[2:, 2:]
+    # The corners are not in all formulas, and an unknown one makes all unknown.
+    unknown = 0 * (north_west + north_east + south_west + south_east)
+    return _Surface(
+        d=((west + east) / 2 - here) / length**2 + unknown,
+        e=((north + south) / 2 - here) / length**2 + unknown,
+        f=(-north_west + north_east + south_west - south_east) / (4 * length**2),
+        g=(-west + east) / (2 * length),
+        h=(north - south) / (2 * length),
+    )
+
+
+def smoothed(heights: NDArray[np.float32], pixel_m: float) -> NDArray[np.float64]:
+    """Return heights without what is smaller than `SMOOTHING_M`, smaller by `reach` on each side.
+
+    In float64, as curvature takes differences of differences.
+
+    Args:
+        heights: metres, (y, x), NaN = not known, and so is then all within the reach.
+        pixel_m: edge of a pixel, metres.
+    """
+    found: NDArray[np.float64] = ndimage.gaussian_filter(
+        heights.astype(np.float64), SMOOTHING_M / pixel_m, truncate=TRUNCATED
+    )
+    rim = reach(pixel_m)
+    return found[rim:-rim, rim:-rim]
+
+
+def reach(pixel_m: float) -> int:
+    """Return how far the Gaussian in front of curvature reaches, pixels."""
+    return int(TRUNCATED * SMOOTHING_M / pixel_m + 0.5)

@@ -1,0 +1,231 @@
+"""The terrain of a tile: heights, slope and curvature as int16 codes on its grid.
+
+A DEM is resampled once, onto the pixels of the tile; all else is derived there. It belongs to no
+date, so every time step has the same. A pixel does not depend on blocks or chunks: it is decided by
+the square of 610 pixels that it lies in, and by a rim around this.
+
+See also: `terrain_spec.py` (the section `terrain:`), `heights.py` (files -> heights), `surface.py`
+(the formulas).
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import dask.array as da
+import numpy as np
+from dask.base import tokenize
+
+from lspipe.cube import surface
+from lspipe.cube.canvas import meeting, north_up
+from lspipe.cube.height_file import HeightFile
+from lspipe.cube.heights import CELL, HALO, heights
+from lspipe.schema import CHANNELS, CUBE_NODATA, relative, split_channel
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from numpy.typing import NDArray
+    from odc.geo.geobox import GeoBox
+
+    from lspipe.cube.height_file import Datum
+    from lspipe.cube.scene import Chunks
+    from lspipe.schema import Part
+
+STORED = ("elevation", "slope")
+"""What a run keeps of the terrain, for the columns of its list and its layers."""
+
+_KINDS: dict[str, surface.Curvature] = {
+    "curvature": "total",
+    "profile_curvature": "profile",
+    "plan_curvature": "plan",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Terrain:
+    """The heights of a run: which files, and what is done to them. Small, and travels."""
+
+    name: str
+    """As the workflow names it: a collection, or a file."""
+    files: tuple[HeightFile, ...]
+    is_sea_left_out: bool = False
+    """Whether ground without a file is sea, 0 m."""
+    datum: Datum = ""
+    """What the heights are counted from, after the shift."""
+    datum_name: str = ""
+    """As the file or the collection calls it, before a shift."""
+    geoid: HeightFile | None = None
+    """Height of the geoid above the ellipsoid, for a shift; None = no shift."""
+    digest: str = ""
+    """sha256 of the files that lie on this machine."""
+
+    @property
+    def sign(self) -> int:
+        """Return what the height of the geoid is multiplied with, before it is added."""
+        if self.geoid is None:
+            return 0
+        return 1 if self.datum == "ellipsoid" else -1
+
+    def facts(self) -> dict[str, Any]:
+        """Return plain JSON that decides the heights: names, and the content of local files."""
+        return {
+            "dem": self.name,
+            "files": [[file.item, list(file.shape), file.metres] for file in self.files],
+            "sea": self.is_sea_left_out,
+            "datum": self.datum,
+            "shift": self.sign,
+            "sha256": self.digest,
+        }
+
+    def near(self, geobox: GeoBox) -> Terrain:
+        """Return the same for one tile: only with the files that lie on it or beside it."""
+        here = tuple(file for file in self.files if meeting([file], geobox))
+        return replace(self, files=here)
+
+    def as_json(self) -> dict[str, Any]:
+        """Return plain JSON that `from_json` reads."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> Terrain:
+        """Return what `as_json` wrote."""
+        geoid = content["geoid"]
+        return cls(
+            **{
+                **content,
+                "files": tuple(_file(one) for one in content["files"]),
+                "geoid": None if geoid is None else _file(geoid),
+            }
+        )
+
+
+def _file(content: Mapping[str, Any]) -> HeightFile:
+    return HeightFile(
+        **{
+            **content,
+            "transform": tuple(content["transform"]),
+            "shape": tuple(content["shape"]),
+        }
+    )
+
+
+def read(terrain: Terrain, geobox: GeoBox, part: Part, names: Sequence[str]) -> NDArray[np.int16]:
+    """Read a part of a tile.
+
+    Args:
+        terrain: of the run.
+        geobox: the tile's grid, in a projected CRS in metres.
+        part: rows and columns of it.
+        names: channels of `schema.CHANNELS` whose source is terrain, in the order of the result.
+
+    Returns:
+        int16 codes (channel, y, x), value = code x step of the channel, -32768 = not known.
+
+    Raises:
+        LoadError: a file cannot be read, or holds what is no height.
+    """
+    rows, columns = part
+    shape = (len(names), rows.stop - rows.start, columns.stop - columns.start)
+    found = np.full(shape, CUBE_NODATA, np.int16)
+    geoid = () if terrain.geoid is None else (terrain.geoid,)
+    shifts = heights(geoid, geobox, part) if geoid else None
+    grounds = heights(terrain.files, geobox, part, is_sea_left_out=terrain.is_sea_left_out)
+    for cell, found_heights in grounds:
+        ground = found_heights
+        if shifts is not None:
+            ground = ground + terrain.sign * next(shifts)[1]
+        inside = _both(cell, part)
+        into, cut = (relative(inside, (one[0].start, one[1].start)) for one in (part, cell))
+        for number, values in enumerate(_derived(ground, north_up(geobox), names)):
+            found[number][into] = to_codes(values[cut], names[number])
+    return found
+
+
+def part_layers(
+    terrain: Terrain, geobox: GeoBox, part: Part, names: Sequence[str]
+) -> Mapping[str, da.Array]:
+    """Read channels of a part of a tile as `layers` gives them of the whole: (y, x), one chunk.
+
+    On the grid of the tile, whose cells decide a pixel; see `read`.
+    """
+    codes = read(terrain, geobox, part, names) if names else ()
+    return {name: da.from_array(layer) for name, layer in zip(names, codes, strict=True)}
+
+
+def _both(one: Part, other: Part) -> Part:
+    rows, columns = (
+        slice(max(a.start, b.start), min(a.stop, b.stop)) for a, b in zip(one, other, strict=True)
+    )
+    return rows, columns
+
+
+def _derived(
+    ground: NDArray[np.float32], pixel_m: float, names: Sequence[str]
+) -> list[NDArray[np.float32]]:
+    """Return channels of a cell, float32 in the unit of each, NaN = not known."""
+    wanted = [split_channel(name)[1] for name in names]
+    near = HALO - 1  # what a window of 3 x 3 needs
+    smooth = surface.smoothed(ground, pixel_m) if _KINDS.keys() & set(wanted) else None
+    found = []
+    for name in wanted:
+        if name == "elevation":
+            found.append(ground[HALO:-HALO, HALO:-HALO])
+        elif name == "slope":
+            found.append(surface.slope(ground[near:-near, near:-near], pixel_m))
+        elif smooth is not None:
+            # Of a grid of other pixels than 10 m the Gaussian leaves more than the window needs.
+            rim = (len(smooth) - CELL) // 2 - 1
+            part = smooth[rim : len(smooth) - rim, rim : len(smooth) - rim]
+            found.append(surface.curvature(part, pixel_m, _KINDS[name]))
+    return found
+
+
+def to_codes(values: NDArray[np.float32], name: str) -> NDArray[np.int16]:
+    """Return int16 codes of a channel, -32768 = not known; what is beyond its range is cut."""
+    channel = CHANNELS[split_channel(name)[1]]
+    cut = np.clip(values, channel.low, channel.high) / np.float32(channel.step)
+    return np.where(np.isnan(values), CUBE_NODATA, np.rint(cut)).astype(np.int16)
+
+
+def layers(
+    terrain: Terrain, geobox: GeoBox, names: Sequence[str], chunks: Chunks
+) -> dict[str, da.Array]:
+    """Open channels of a tile lazily; nothing is read.
+
+    Args:
+        terrain: of the run.
+        geobox: the tile's grid.
+        names: channels, as of `read`.
+        chunks: chunk sizes along y and along x, pixels.
+
+    Returns:
+        By name int16 codes (y, x); all channels of a chunk are read at once.
+    """
+    if not names:
+        return {}
+    token = tokenize(terrain, str(geobox), tuple(names), chunks)
+    together = da.map_blocks(
+        _chunk,
+        terrain=terrain,
+        geobox=geobox,
+        names=tuple(names),
+        chunks=((len(names),), *chunks),
+        dtype=np.int16,
+        meta=np.empty((0, 0, 0), np.int16),
+        name=f"terrain-{token}",
+    )
+    return {name: together[number] for number, name in enumerate(names)}
+
+
+def _chunk(
+    *,
+    terrain: Terrain,
+    geobox: GeoBox,
+    names: tuple[str, ...],
+    block_info: Mapping[Any, Any] | None = None,
+) -> NDArray[np.int16]:
+    (_, *place) = (block_info or {})[None]["array-location"]
+    rows, columns = (slice(start, stop) for start, stop in place)
+    return read(terrain, geobox, (rows, columns), names)
