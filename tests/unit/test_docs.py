@@ -265,7 +265,7 @@ def test_the_mask_that_a_page_shows_masks(here, monkeypatch) -> None:
 
 def test_every_python_block_is_run() -> None:
     # One test above for each.
-    assert len(examples()) == 5
+    assert len(examples()) == 6
 
 
 def test_the_notebook_runs_and_lists_landslides(tmp_path) -> None:
