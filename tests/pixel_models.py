@@ -89,6 +89,17 @@ class Loss(nn.Module):
         return torch.sigmoid(20 * (loss - 0.35))
 
 
+class SteepLoss(Loss):
+    """The same where the ground is steep, and none on a plain: a model of pairs and terrain."""
+
+    bands: ClassVar = (*Loss.bands, "slope")
+
+    def forward(self, channels: torch.Tensor) -> torch.Tensor:
+        """Turn (N, 5, w, w) reflectance and degrees into (N, 1, w, w) scores, 0..1."""
+        steep = (channels[:, 4:] / 20).clamp(0, 1)
+        return super().forward(channels[:, :4]) * steep
+
+
 Model = type[BareSoil] | type[BurnScore] | type[SteepSoil] | type[Loss]
 
 
