@@ -64,7 +64,7 @@ from harness import Timing, describe, machine, write_result
 import lspipe
 import lspipe.models
 from lspipe import clusters
-from lspipe.clusters import ClusterSpec, ExecutionSpec, local
+from lspipe.clusters import ClusterSpec, ExecutionSpec, settings
 from lspipe.models.pack import pack
 from lspipe.runs import store, stream, worker
 from lspipe.runs.crew import Crew
@@ -107,7 +107,7 @@ class Case:
     stride: int = 48
     """Between windows of 64 px."""
     rounds: int = 2
-    readers: int = local.THREADS - 1
+    readers: int = settings.THREADS - 1
     """Threads that read beside the one that computes, in `overlapped`."""
 
     @property
@@ -484,9 +484,9 @@ def _bench(case: Case, stack: ExitStack) -> Bench:
     write_files(archive, case)
     address = stack.enter_context(served(archive))
     spec, execution = ClusterSpec(kind="local", workers=1), ExecutionSpec(retries=0)
-    with patch.object(local, "THREADS", 1 + case.readers):
+    with patch.object(settings, "THREADS", 1 + case.readers):
         as_it_is = stack.enter_context(clusters.start(spec, execution))
-    with patch.object(local, "THREADS", 1):
+    with patch.object(settings, "THREADS", 1):
         one_thread = stack.enter_context(clusters.start(spec, execution))
     return Bench(case, folder, address, one_thread, as_it_is)
 

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from lspipe.errors import NothingFound
 from lspipe.inference.reference import ModelReference
 from lspipe.inference.settings import NUMERICS
+from lspipe.machine.ahead import in_order
 from lspipe.runs.model import read_model
 from lspipe.runs.plan.canonical import fingerprint
 from lspipe.runs.plan.nouns import BYTES_PER_PIXEL, Plan, TilePlan, outer_pixels
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 
     from lspipe.models import ModelItem
     from lspipe.runs.plan.settled import Settled
+    from lspipe.search.acquisitions import Tile
     from lspipe.workflow import Workflow
 
 __all__ = [
@@ -48,6 +50,10 @@ __all__ = [
     "outer_pixels",
     "record",
 ]
+
+TILES_AT_ONCE = 4
+"""Tiles that are planned at once: choosing scenes reads their classes, which is mostly waiting for
+the archive. Each holds its area, 0.2 GB where it is looked at pixel by pixel."""
 
 
 def make(
@@ -85,8 +91,9 @@ def make(
     asked = workflow.change.threshold
     limit = item.threshold if asked is None else asked
     area = read_area(workflow.aoi, workflow.folder)
-    planned = (
-        plan_tile(
+
+    def planned_tile(tile: Tile) -> TilePlan | None:
+        return plan_tile(
             tile,
             workflow,
             area,
@@ -95,8 +102,9 @@ def make(
             decided=(decided or {}).get(tile.name),
             block=(blocks or {}).get(tile.name),
         )
-        for tile in thaw(frozen)
-    )
+
+    # What is decided already needs no reads, and threads would only be in each other's way.
+    planned = in_order(planned_tile, thaw(frozen), at_once=1 if decided else TILES_AT_ONCE)
     plans = tuple(plan for plan in planned if plan is not None)
     if not plans:
         raise NothingFound(f"{area.source}: no pixel of the found scenes lies in this area")
