@@ -19,6 +19,7 @@ import dask
 import dask.array as da
 import numpy as np
 
+from lspipe.clusters.timing import this_worker
 from lspipe.cube import evidence
 from lspipe.errors import DeviceError, InferenceError, LspipeError
 from lspipe.inference import familiarity
@@ -95,6 +96,8 @@ class BlockResult:
     """Of these, writing maps and evidence."""
     inputs: Mapping[str, Any] | None = None
     """Pixels compared with training (`familiarity.count`); None = not counted."""
+    worker: str = ""
+    """Address of the worker that computed it; "" = none of a cluster did."""
 
 
 def in_turn(first: int, columns: int) -> AbstractContextManager[None]:
@@ -285,6 +288,7 @@ def infer_and_write(
         network=computed - began,
         writing=written - ready,
         inputs=inputs,
+        worker=this_worker(),
     )
 
 

@@ -404,8 +404,8 @@ def sharing_a_deadly_read(folder, *, deaths, blocks):
     def read():
         import os
 
-        tries = len(os.listdir(folder))
-        open(f"{folder}/{tries}", "x").close()
+        tries = len(list(folder.iterdir()))
+        (folder / str(tries)).touch()
         if tries < deaths:
             os._exit(1)
         return "pixels"
