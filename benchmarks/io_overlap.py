@@ -78,6 +78,7 @@ if TYPE_CHECKING:
 
     from distributed import Client
 
+    from lspipe.runs.events import Report
     from lspipe.runs.plan import Plan
 
 TARGET = 1.10
@@ -338,6 +339,18 @@ def timed_run(client: Client, plan: Plan, run: Path, tasks: Callable[..., list[A
         run: folder for the stores; what is there goes.
         tasks: builds the graph of a step.
     """
+    return timed_outcome(client, plan, run, tasks)[0]
+
+
+def timed_outcome(
+    client: Client,
+    plan: Plan,
+    run: Path,
+    tasks: Callable[..., list[Any]],
+    *,
+    report: Report = ignore,
+) -> tuple[Timing, stream.Outcome]:
+    """Do what `timed_run` does; return what became of the blocks too, and report each."""
     (tile,) = plan.tiles
     shutil.rmtree(run, ignore_errors=True)
     run.mkdir()
@@ -358,11 +371,11 @@ def timed_run(client: Client, plan: Plan, run: Path, tasks: Callable[..., list[A
     with crew:
         cpu, wall = processor_time(client), time.perf_counter()
         outcome = stream.compute(
-            client, batches, crew=crew, retries=0, max_in_flight=None, report=ignore
+            client, batches, crew=crew, retries=0, max_in_flight=None, report=report
         )
         timing = Timing(time.perf_counter() - wall, processor_time(client) - cpu)
     assert outcome.done == len(indices) * len(batches), outcome.failures[:1]
-    return timing
+    return timing, outcome
 
 
 def processor_time(client: Client) -> float:
