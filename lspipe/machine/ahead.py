@@ -39,12 +39,8 @@ def in_order(function: Callable[[T], R], items: Iterable[T], *, at_once: int) ->
         return
     left, waiting = iter(items), deque["Future[R]"]()
     with ThreadPoolExecutor(at_once) as pool:
-        try:
-            waiting += (pool.submit(function, item) for item in islice(left, at_once))
-            while waiting:
-                found = waiting.popleft().result()
-                waiting += (pool.submit(function, item) for item in islice(left, 1))
-                yield found
-        finally:
-            for future in waiting:
-                future.cancel()
+        waiting += (pool.submit(function, item) for item in islice(left, at_once))
+        while waiting:
+            found = waiting.popleft().result()
+            waiting += (pool.submit(function, item) for item in islice(left, 1))
+            yield found

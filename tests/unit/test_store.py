@@ -97,6 +97,14 @@ def test_a_group_that_was_begun_is_made_anew_and_a_complete_one_is_left(tmp_path
     assert (store.read(tmp_path, store.DETECTIONS, "18GYT", "quality") == 255).all()
 
 
+def test_a_change_that_is_made_again_holds_nothing_of_the_earlier_one(tmp_path):
+    store.create_change(tmp_path, grid())
+    ones = np.ones((20, 70), np.uint8)
+    store.write_change(tmp_path, "18GYS", slice(0, 20), state=ones, gain=ones.astype(np.int16))
+    store.create_change(tmp_path, grid())
+    assert (store.read(tmp_path, store.CHANGE, "18GYS", "state") == 255).all()
+
+
 def test_a_written_block_is_done_and_the_others_are_not(tmp_path):
     store.create(tmp_path, [grid()], fingerprint="f")
     codes = write(tmp_path)
