@@ -394,6 +394,8 @@ def mortal():
     ):
         yield running
         # A cluster that is closed while its worker starts waits for it in vain.
+        nannies = running.cluster.workers.values()
+        until(lambda: all(nanny.status.name == "running" for nanny in nannies))
         running.wait_for_workers(1, timeout=30)
 
 
