@@ -64,7 +64,7 @@ from harness import Timing, describe, machine, write_result
 import lspipe
 import lspipe.models
 from lspipe import clusters
-from lspipe.clusters import ClusterSpec, ExecutionSpec, local
+from lspipe.clusters import ClusterSpec, ExecutionSpec, settings
 from lspipe.models.pack import pack
 from lspipe.runs import store, stream, worker
 from lspipe.runs.crew import Crew
@@ -78,6 +78,7 @@ if TYPE_CHECKING:
 
     from distributed import Client
 
+    from lspipe.runs.events import Report
     from lspipe.runs.plan import Plan
 
 TARGET = 1.10
@@ -107,7 +108,7 @@ class Case:
     stride: int = 48
     """Between windows of 64 px."""
     rounds: int = 2
-    readers: int = local.THREADS - 1
+    readers: int = settings.THREADS - 1
     """Threads that read beside the one that computes, in `overlapped`."""
 
     @property
@@ -338,6 +339,18 @@ def timed_run(client: Client, plan: Plan, run: Path, tasks: Callable[..., list[A
         run: folder for the stores; what is there goes.
         tasks: builds the graph of a step.
     """
+    return timed_outcome(client, plan, run, tasks)[0]
+
+
+def timed_outcome(
+    client: Client,
+    plan: Plan,
+    run: Path,
+    tasks: Callable[..., list[Any]],
+    *,
+    report: Report = ignore,
+) -> tuple[Timing, stream.Outcome]:
+    """Do what `timed_run` does; return what became of the blocks too, and report each."""
     (tile,) = plan.tiles
     shutil.rmtree(run, ignore_errors=True)
     run.mkdir()
@@ -358,11 +371,11 @@ def timed_run(client: Client, plan: Plan, run: Path, tasks: Callable[..., list[A
     with crew:
         cpu, wall = processor_time(client), time.perf_counter()
         outcome = stream.compute(
-            client, batches, crew=crew, retries=0, max_in_flight=None, report=ignore
+            client, batches, crew=crew, retries=0, max_in_flight=None, report=report
         )
         timing = Timing(time.perf_counter() - wall, processor_time(client) - cpu)
     assert outcome.done == len(indices) * len(batches), outcome.failures[:1]
-    return timing
+    return timing, outcome
 
 
 def processor_time(client: Client) -> float:
@@ -484,9 +497,9 @@ def _bench(case: Case, stack: ExitStack) -> Bench:
     write_files(archive, case)
     address = stack.enter_context(served(archive))
     spec, execution = ClusterSpec(kind="local", workers=1), ExecutionSpec(retries=0)
-    with patch.object(local, "THREADS", 1 + case.readers):
+    with patch.object(settings, "THREADS", 1 + case.readers):
         as_it_is = stack.enter_context(clusters.start(spec, execution))
-    with patch.object(local, "THREADS", 1):
+    with patch.object(settings, "THREADS", 1):
         one_thread = stack.enter_context(clusters.start(spec, execution))
     return Bench(case, folder, address, one_thread, as_it_is)
 

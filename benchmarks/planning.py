@@ -8,7 +8,8 @@ Measured, each in a process of its own, from after the imports to the end, with 
 resident memory (imports included):
 
     plan      `lspipe plan` of an empty directory: search, choice, blocks, estimate, run.json
-    resume    the same of the run with half of its blocks done
+    layout    the stores of the run laid out: all metadata, and no pixel
+    resume    the same as plan, of the run with half of its blocks done
     status    `lspipe status` of that, the whole command with its start
     nothing   `lspipe run` where all is done
 
@@ -248,6 +249,21 @@ def plan(folder: Path) -> dict[str, Any]:
     }
 
 
+def layout(folder: Path) -> dict[str, Any]:
+    """Lay the stores out; `create_seconds` are without the plan, which is made again for it."""
+    import lspipe
+    from lspipe.runs import store
+
+    made = lspipe.plan(folder / "workflow.yaml")
+    began, cpu = time.perf_counter(), time.process_time()
+    grids = [tile.grid for tile in made.tiles]
+    store.create(folder / "run", grids, fingerprint=made.detection_fingerprint)
+    return {
+        "create_seconds": round(time.perf_counter() - began, 2),
+        "create_cpu_seconds": round(time.process_time() - cpu, 2),
+    }
+
+
 def nothing(folder: Path) -> dict[str, Any]:
     """Run where all is done."""
     import lspipe
@@ -260,7 +276,7 @@ def measured(name: str, folder: Path) -> dict[str, Any]:
     import lspipe.runs.pipeline  # noqa: F401  its start is not what is measured
 
     began, cpu = time.perf_counter(), time.process_time()
-    answer = {"plan": plan, "resume": plan, "nothing": nothing}[name](folder)
+    answer = {"plan": plan, "layout": layout, "resume": plan, "nothing": nothing}[name](folder)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     return {
         "seconds": round(time.perf_counter() - began, 2),
@@ -301,6 +317,7 @@ def measure(count: int, folder: Path) -> dict[str, Any]:
         print(f"{count} tiles, {name}: {found[name]}", flush=True)
 
     one("plan")
+    one("layout")
     part("--compute", folder, 0.5)
     one("resume")
     one("status")

@@ -16,6 +16,12 @@ Result, 2026-11-21, 2 cores of an AMD EPYC: (a) 1, 2 and 4 workers take 22.9, 13
 and 1.55 times as fast as one, with 22.7, 20.6 and 26.0 s of processor time. (b) 1, 10, 100 and 1000
 tiles: at most 18, 28, 30 and 30 tasks at once; 84, 61, 57 and 57 ms per tile; 21, 22, 27 and 43 MB
 gained by the process: tasks and time are flat, memory grows by 16 kB a tile, unexplained.
+
+Why (a) is not 2, by reading: on two cores one worker is not alone. Its blocks take one core, and
+its reads, the scheduler and the client have the other one; with two workers all of them share both.
+The client and the scheduler take 0.17 s of processor time a block (simulate.py), 8 s of 50 blocks;
+with the 20.6 s of the workers, over two cores, that is 14 s, and 13.4 s were measured. So the
+processors are the limit, not the order of tasks, and 1.8 needs three cores or fewer tasks a block.
 """
 
 from __future__ import annotations

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import textwrap
+from operator import itemgetter
 from os.path import normpath
 from typing import TYPE_CHECKING, Any
 
@@ -293,6 +294,7 @@ def status_text(facts: dict[str, Any]) -> str:
         )
     if facts["busy_share"] is not None:
         lines.append(f"  the network ran {facts['busy_share']:.0%} of the time of its workers")
+    lines += _busy_lines(facts["workers"])
     for reason, count in facts["failures"].items():
         lines.append(f"  failed {count} x {reason}")
     lines += [f"  {tile}: {reason}" for tile, reason in facts["not_compared"].items()]
@@ -301,6 +303,23 @@ def status_text(facts: dict[str, Any]) -> str:
         lines.append(f"  took {duration(facts['seconds'])}{stages and f': {stages}'}")
     lines.append(f"blocks {facts['total']}: done {facts['done']}")
     return "\n".join(lines)
+
+
+MOST_WORKERS = 8
+"""More of them are told by the least busy ones."""
+
+
+def _busy_lines(workers: list[dict[str, Any]]) -> list[str]:
+    """Say how busy each worker is, the least busy first."""
+    told = sorted((each for each in workers if each["busy"] is not None), key=itemgetter("busy"))
+    if len(told) < 2:
+        return []
+    lines = [
+        f"    {each['busy']:4.0%} {each['worker']}, {each['device']}, {each['blocks']} blocks"
+        for each in told[:MOST_WORKERS]
+    ]
+    rest = len(told) - MOST_WORKERS
+    return lines + ([f"    and {rest} that are no less busy"] if rest > 0 else [])
 
 
 def doctor_text(facts: dict[str, Any]) -> str:

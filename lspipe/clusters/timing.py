@@ -1,4 +1,7 @@
-"""How long workers spend on the tasks that are not blocks, which is reading and cutting pixels."""
+"""How long workers spend on the tasks that are not blocks, which is reading and cutting pixels.
+
+And which worker a task runs on, for the time that is spent on blocks.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-from distributed import SchedulerPlugin
+from distributed import SchedulerPlugin, get_worker
 
 from lspipe.clusters.admission import WENT_AWAY
 
@@ -72,3 +75,11 @@ class Stopwatch:
 def _total(name: str, dask_scheduler: Scheduler) -> float:
     found: _Seconds = dask_scheduler.plugins[name]
     return found.total
+
+
+def this_worker() -> str:
+    """Return the address of the worker that runs this task; "" outside of a task."""
+    try:
+        return str(get_worker().address)
+    except ValueError:
+        return ""

@@ -30,6 +30,11 @@ def write_category_names(names: Mapping[int, str], path: Path) -> Path:
     """Write the names of the classes of a GeoTIFF beside it; returns the file."""
     root = ET.Element("PAMDataset")
     ET.SubElement(root, "PAMRasterBand", band="1").append(category_names(names))
-    beside = path.with_name(f"{path.name}.aux.xml")
+    beside = path.with_name(names_file(path.name))
     beside.write_text(ET.tostring(root, encoding="unicode"), encoding="utf-8")
     return beside
+
+
+def names_file(name: str) -> str:
+    """Return the name of the file that holds the names of the classes of a GeoTIFF."""
+    return f"{name}.aux.xml"

@@ -132,5 +132,7 @@ def _windows(bands: xr.DataArray) -> Iterator[tuple[Window, Any]]:
     first = 0
     for height in heights:
         part = bands.isel(y=slice(first, first + height))
-        yield Window(0, first, bands.sizes["x"], height), part.to_numpy()
+        # By threads of this process, also in a worker, whose cluster would take it otherwise.
+        pixels = part.compute(scheduler="threads").to_numpy()
+        yield Window(0, first, bands.sizes["x"], height), pixels
         first += height

@@ -16,19 +16,21 @@ import numpy as np
 import xarray as xr
 
 from lspipe.outputs import colours
+from lspipe.outputs.categories import names_file
 from lspipe.outputs.cog import Look, write_map
 from lspipe.outputs.credit import credit
-from lspipe.outputs.mosaic import write_mosaic
+from lspipe.outputs.mosaic import piece_of, write_mosaic
 from lspipe.schema import CHANNELS, CODE_NODATA, CODE_SCALE, CUBE_NODATA, Quality, State, quantise
 from lspipe.schema.maps import REASON_NAMES, reasons
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from pathlib import Path
 
     from numpy.typing import NDArray
 
     from lspipe.outputs import Run
+    from lspipe.outputs.mosaic import Piece
 
 FILE = "layers"
 
@@ -63,9 +65,26 @@ class Layer:
     """Of the map, the same in all tiles: "before", "probability_after", "change"."""
     array: xr.DataArray
     """(y, x) or (band, y, x), lazy, no data in the attribute `_FillValue`."""
-    look: Look
     told: str
     """What the file says of itself."""
+
+    @property
+    def look(self) -> Look:
+        """How it is shown."""
+        return _look(self.name)
+
+
+@dataclass(frozen=True)
+class Written:
+    """A layer of a tile that is a file now."""
+
+    layer: str
+    """Its name, see `Layer`."""
+    zone: int
+    """EPSG code of its CRS."""
+    piece: Piece
+    names: str
+    """The file of the names of its classes; "" = it has none."""
 
 
 def write(run: Run, path: Path) -> None:
@@ -77,18 +96,73 @@ def write(run: Run, path: Path) -> None:
             `TILE_change.tif`, `TILE_quality_before.tif`, ..., and `before_EPSG.vrt`, ...
     """
     path.mkdir()
-    by_zone = defaultdict[tuple[str, int], list["Path"]](list)
-    looks: dict[str, Look] = {}
-    for tile in run.tiles:
-        for layer in layers_of(run, tile):
-            tags = {"TIFFTAG_IMAGEDESCRIPTION": layer.told, "TIFFTAG_COPYRIGHT": credit(run)}
-            file = path / f"{tile}_{layer.name}.tif"
-            write_map(layer.array, file, look=layer.look, tags=tags)
-            by_zone[layer.name, layer.array.rio.crs.to_epsg()].append(file)
-            looks[layer.name] = layer.look
-    for (name, zone), files in by_zone.items():
-        look = looks[name]
-        write_mosaic(files, path / f"{name}_{zone}.vrt", colours=look.colours, names=look.names)
+    notice = credit(run)
+    write_mosaics(
+        [each for tile in run.tiles for each in write_tile(run, tile, path, notice=notice)], path
+    )
+
+
+def write_tile(run: Run, tile: str, path: Path, *, notice: str) -> list[Written]:
+    """Write the layers of one tile, in any process: nothing is asked of the other tiles.
+
+    Args:
+        run: with the tile in its record.
+        tile: its name.
+        path: of the folder, which exists.
+        notice: of the licence, `credit` of the whole run.
+    """
+    found = []
+    for layer in layers_of(run, tile):
+        tags = {"TIFFTAG_IMAGEDESCRIPTION": layer.told, "TIFFTAG_COPYRIGHT": notice}
+        file = path / f"{tile}_{layer.name}.tif"
+        write_map(layer.array, file, look=layer.look, tags=tags)
+        names = names_file(file.name) if layer.look.names else ""
+        zone = layer.array.rio.crs.to_epsg()
+        found.append(Written(layer.name, zone, piece_of(file), names))
+    return found
+
+
+def write_mosaics(written: Iterable[Written], path: Path) -> list[str]:
+    """Write a VRT per layer and UTM zone.
+
+    Args:
+        written: layers of all tiles, tile by tile: where two overlap, the later one is shown. Their
+            files need not be at hand.
+        path: of the folder.
+
+    Returns:
+        The names of the VRTs.
+    """
+    by_zone = defaultdict[tuple[str, int], list["Piece"]](list)
+    for each in written:
+        by_zone[each.layer, each.zone].append(each.piece)
+    for (name, zone), pieces in by_zone.items():
+        look = _look(name)
+        write_mosaic(pieces, path / f"{name}_{zone}.vrt", colours=look.colours, names=look.names)
+    return [f"{name}_{zone}.vrt" for name, zone in by_zone]
+
+
+def files_of(tile: str, steps: list[Mapping[str, Any]]) -> list[str]:
+    """Return the names of all files that `write_tile` may write.
+
+    Args:
+        tile: its name.
+        steps: of its record.
+    """
+    dates = _dates(steps)
+    pictures = [*dates, *(f"probability_{date}" for date in dates)]
+    classes = [*(f"quality_{date}" for date in dates), "change"]
+    maps = [f"{tile}_{name}.tif" for name in (*pictures, *classes, "slope")]
+    return [*maps, *(names_file(f"{tile}_{name}.tif") for name in classes)]
+
+
+def _look(layer: str) -> Look:
+    """Return how a layer is shown."""
+    whole = {"change": CHANGE, "slope": SLOPE}
+    if layer in whole:
+        return whole[layer]
+    kinds = {"probability_": PROBABILITY, "quality_": QUALITY}
+    return next((look for kind, look in kinds.items() if layer.startswith(kind)), PICTURE)
 
 
 def layers_of(run: Run, tile: str) -> Iterator[Layer]:
@@ -102,21 +176,21 @@ def layers_of(run: Run, tile: str) -> Iterator[Layer]:
         scenes = ", ".join(item for acquisition in step["acquisitions"] for item in acquisition)
         told = f"{step['role']}: {scenes}, {step['time']}"
         if "true_colour" in maps:
-            yield Layer(date, maps["true_colour"].isel(time=index), PICTURE, told)
+            yield Layer(date, maps["true_colour"].isel(time=index), told)
         if "probability" in maps:
             codes = _codes(maps["probability"].isel(time=index))
-            yield Layer(f"probability_{date}", codes, PROBABILITY, f"landslide probability {told}")
+            yield Layer(f"probability_{date}", codes, f"landslide probability {told}")
         if "quality" in maps:
             unseen = _unseen(maps["quality"].isel(time=index))
-            yield Layer(f"quality_{date}", unseen, QUALITY, f"{_LEGEND} {told}")
+            yield Layer(f"quality_{date}", unseen, f"{_LEGEND} {told}")
     if "slope" in maps:
         codes = _mapped(_slope_codes, maps["slope"], np.int16).assign_attrs(_FillValue=CUBE_NODATA)
-        yield Layer("slope", codes, SLOPE, "slope of the ground, degrees (Horn 1981)")
+        yield Layer("slope", codes, "slope of the ground, degrees (Horn 1981)")
     if "state" in maps:
         legend = str(maps["state"].attrs["flag_meanings"]).split()
         values = maps["state"].attrs["flag_values"]
         pairs = ", ".join(f"{value} {text}" for value, text in zip(values, legend, strict=True))
-        yield Layer("change", maps["state"], CHANGE, f"change between the dates: {pairs}")
+        yield Layer("change", maps["state"], f"change between the dates: {pairs}")
 
 
 _LEGEND = "not observed: 0 observed, " + ", ".join(

@@ -29,6 +29,7 @@ from lspipe.inference.familiarity import Channel, channels, count, sample
 from lspipe.inference.inputs import WINDOW_KINDS
 from lspipe.inference.observed import observed
 from lspipe.inference.settings import Setting
+from lspipe.machine.ahead import in_order
 from lspipe.runs.events import Look
 from lspipe.runs.model import cube_of
 from lspipe.schema import bands_on
@@ -56,6 +57,9 @@ thousands of patches, and its mean nearer. An offset of 0.1 moves their blue ban
 
 PLACES = 9
 """Places of a tile and date that are read before a run: half a percent of a whole tile."""
+
+AT_ONCE = 8
+"""Tiles and dates that are read at once, of which each waits for the archive most of the time."""
 
 PLACE = 256
 """Edge of a place, pixels: half a block of most cloud-optimised files, so one or a few reads."""
@@ -90,13 +94,18 @@ def check_before_run(
     if plan.workflow.inference.unfamiliar != "refuse" or plan.model.statistics is None:
         return
     trained, tiles = plan.model.statistics, {tile.tile.name: tile for tile in plan.tiles}
-    for name, step in wanted:
-        if tiles[name].steps[step] not in tiles[name].judged:
-            continue
+    judged = (place for place in wanted if tiles[place[0]].is_judged(place[1]))
+
+    def read(place: tuple[str, int]) -> tuple[str, int, NDArray[np.float32] | LoadError]:
+        name, step = place
         try:
-            values = _values(plan, tiles[name], step)
+            return name, step, _values(plan, tiles[name], step)
         except LoadError as error:
-            report(Look(name, step, pixels=0, error=str(error)))
+            return name, step, error
+
+    for name, step, values in in_order(read, judged, at_once=AT_ONCE):
+        if isinstance(values, LoadError):
+            report(Look(name, step, pixels=0, error=str(values)))
             continue
         report(Look(name, step, pixels=values.shape[1]))
         found = channels([count(values, trained)], trained, plan.model.bands)

@@ -114,6 +114,7 @@ def answer(greeting: Greeting) -> Answer:
 
 
 @cache
+@cache
 def code() -> str:
     """Return the hash of lspipe's source in this process.
 

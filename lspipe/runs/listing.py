@@ -17,22 +17,22 @@ from lspipe.change.joining import TileMap, join_tiles
 from lspipe.change.ranking import rank
 from lspipe.outputs import geoparquet
 from lspipe.outputs.credit import credit
-from lspipe.runs import edits, registration, review, tail
+from lspipe.runs import edits, registration, review, store, tail, untouched
 from lspipe.runs.ended import end
 from lspipe.runs.opened import Run
 from lspipe.runs.publish import publish
 from lspipe.runs.record import run_json
+from lspipe.runs.tail import Tailed
 from lspipe.runs.tail_plan import tails_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
     import geopandas as gpd
 
     from lspipe.change.flag_layers import ReadLayer
     from lspipe.runs.plan import Plan
-    from lspipe.runs.tail import Tailed
     from lspipe.runs.tail_plan import Tail
 
 
@@ -72,14 +72,21 @@ def write(run: Path, plan: Plan) -> Listed:
     layers = read_layers(plan.workflow.flags, plan.workflow.folder, plan.area.geometry)
     tails = tails_of(plan)
     fingerprint = plan.detection_fingerprint
-    ended = {name: end(run, asked, fingerprint) for name, asked in tails.items()}
+    begun = _begun(run, tails)
+    ended = {
+        name: end(run, asked, fingerprint) if name in begun else _not_begun(asked)
+        for name, asked in tails.items()
+    }
     shifts = {name: one.shift for name, one in ended.items() if tails[name].is_registered}
-    maps = [TileMap(name, asked.grid.geobox) for name, asked in tails.items()]
-    tables = [tail.objects(run, name) for name in tails]
+    maps = [TileMap(name, tails[name].grid.geobox) for name in begun]
+    tables = [tail.objects(run, name) for name in begun]
     inventory = join_tiles(tables, maps, min_area_m2=plan.workflow.change.min_area_m2)
     inventory = _flagged(inventory, plan, layers)
-    no_scene = outside_of_tiles(plan.area, [one.geobox for one in maps])
-    gaps = [tail.gaps(run, name) for name in tails]
+    no_scene = outside_of_tiles(plan.area, [asked.grid.geobox for asked in tails.values()])
+    gaps = [
+        tail.gaps(run, name) if name in begun else untouched.gaps(run, asked)
+        for name, asked in tails.items()
+    ]
     missing = with_no_scene(gaps, no_scene, dates=tuple(plan.workflow.dates.ranges()))
     taken = review.take_in(run)
     inventory, taken = review.shown(run, inventory, taken)
@@ -93,7 +100,7 @@ def write(run: Path, plan: Plan) -> Listed:
         run=found,
         outputs=written | {"unobserved": run / "unobserved.parquet"},
         statuses={str(name): int(count) for name, count in sorted(counts.items())},
-        observed_share=_observed_share(run, tails, ended, no_scene),
+        observed_share=_observed_share(run, tails, ended, no_scene, begun=begun),
         failed_reads=sum(one.failed_reads for one in ended.values()),
         reviews=taken.counts(),
         notes=(*taken.notes, *notes),
@@ -115,19 +122,31 @@ def _formats(plan: Plan) -> Iterable[str]:
     return dict.fromkeys(("geoparquet", *plan.workflow.output.write))
 
 
+def _begun(run: Path, tails: Mapping[str, Tail]) -> list[str]:
+    """Return the tiles of which a block is done; one at least, from which tables get columns."""
+    return [name for name in tails if store.done(run, name).any()] or [next(iter(tails))]
+
+
+def _not_begun(asked: Tail) -> Tailed:
+    return Tailed(shift=None, counted=untouched.counted(asked), failed_reads=0)
+
+
 def _observed_share(
-    run: Path, tails: Mapping[str, Tail], ended: Mapping[str, Tailed], no_scene: Any
+    run: Path,
+    tails: Mapping[str, Tail],
+    ended: Mapping[str, Tailed],
+    no_scene: Any,
+    *,
+    begun: Sequence[str],
 ) -> float:
     """Return the share of the area that was observed on every date by some tile."""
     compared = {
-        name: asked
-        for name, asked in tails.items()
-        if not registration.is_too_far(ended[name].shift)
+        name: tails[name] for name in begun if not registration.is_too_far(ended[name].shift)
     }
     by_others = sum(
         tail.seen_elsewhere(run, asked, compared)
         for name, asked in tails.items()
-        if asked.later and ended[name].counted.missed_m2 > 0
+        if ended[name].counted.missed_m2 > 0 and not compared.keys().isdisjoint(asked.later)
     )
     return observed_share([one.counted for one in ended.values()], by_others, no_scene)
 

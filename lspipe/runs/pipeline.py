@@ -37,7 +37,7 @@ from lspipe.runs.memory import check_memory, cluster_of
 from lspipe.runs.prepare import opened, prepare, whats_left
 from lspipe.runs.publish import publish
 from lspipe.runs.selection import Selection, select
-from lspipe.runs.steps import endings, tasks_of
+from lspipe.runs.steps import begin_layers, endings, tasks_of
 from lspipe.runs.summary import (
     Summary,
     earlier_summary,
@@ -251,7 +251,7 @@ def _on_the_cluster(
     prepared: Prepared, todo: Todo, start: Callable[[], Any], log: Log
 ) -> stream.Outcome:
     """Compute the blocks on the workflow's cluster, and end large tiles there."""
-    tails, execution = endings(prepared), prepared.plan.workflow.execution
+    tails, execution = endings(prepared, todo), prepared.plan.workflow.execution
     spent = Spent.of(prepared)
 
     def told(event: Event) -> None:
@@ -260,6 +260,8 @@ def _on_the_cluster(
 
     if not any(todo.values()) and not tails.tiles:
         return stream.Outcome()
+    if tails.tiles:
+        begin_layers(prepared)
     client = start()
     log(Dashboard(client.dashboard_link))
     in_flight = execution.max_in_flight

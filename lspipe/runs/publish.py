@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from lspipe import outputs
 from lspipe.errors import UsageError
-from lspipe.runs import edits, store
+from lspipe.runs import edits, layered, store
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -75,12 +75,15 @@ def files_of(names: Iterable[str]) -> dict[str, str]:
 
 def _write_folder(name: str, run: Run, path: Path) -> None:
     """Write a folder of files, and remove those of an earlier time that are not written now."""
-    earlier = store.written(run.path)
-    with outputs.written_whole(name, run, path) as fresh:
-        found = sorted(str(f.relative_to(fresh)) for f in fresh.rglob("*") if f.is_file())
-        # All names before the first file: after a kill in between, none is forgotten.
-        now = [f"{path.name}/{file}" for file in found]
-        store.note_written(run.path, path.name, [*earlier.get(path.name, []), *now])
-    for file in set(earlier.get(path.name, [])) - set(now):
+    earlier = store.written(run.path).get(path.name, [])
+    if name == layered.FORMAT:
+        now = layered.write(run)
+    else:
+        with outputs.written_whole(name, run, path) as fresh:
+            found = sorted(str(f.relative_to(fresh)) for f in fresh.rglob("*") if f.is_file())
+            now = [f"{path.name}/{file}" for file in found]
+            # All names before the first file: after a kill in between, none is forgotten.
+            store.note_written(run.path, path.name, [*earlier, *now])
+    for file in set(earlier) - set(now):
         (run.path / file).unlink(missing_ok=True)
     store.note_written(run.path, path.name, now)

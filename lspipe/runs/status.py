@@ -8,7 +8,7 @@ from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from lspipe.errors import StoreError
-from lspipe.runs import store
+from lspipe.runs import busy, store
 from lspipe.runs.log import read_log
 
 if TYPE_CHECKING:
@@ -58,7 +58,8 @@ def read_status(run: Path, content: Mapping[str, Any], done: Mapping[str, int]) 
         "blocks_per_minute": rate,
         "eta_seconds": round((total - finished) / rate * 60) if rate and total > finished else None,
         "seconds_per_block": _seconds_per_block(events),
-        "busy_share": _busy_share(events),
+        "busy_share": busy.busy_share(events),
+        "workers": busy.workers(events),
         "failures": dict(Counter(entry["error"] for entry in content["failures"])),
         "seconds": content.get("seconds"),
         "timings": dict(content.get("timings", {})),
@@ -70,7 +71,7 @@ def _blocks_per_minute(events: list[dict[str, Any]]) -> float | None:
     """Return the rate since the last start; None before two blocks are done."""
     times = [
         datetime.fromisoformat(event["time"])
-        for event in _since_start(events)
+        for event in busy.since_start(events)
         if event["event"] in {"start", "block"}
     ]
     if len(times) < 3:
@@ -87,30 +88,6 @@ def _seconds_per_block(events: list[dict[str, Any]]) -> dict[str, float] | None:
     return {
         name: round(median(event[name] for event in blocks), 2) for name in ("network", "writing")
     }
-
-
-def _busy_share(events: list[dict[str, Any]]) -> float | None:
-    """Return how much of the time the network ran on the workers that compute, since the start.
-
-    Between the first block and the last one: at the very start a worker imports what it needs.
-    None before two blocks are done, and for runs that did not count.
-    """
-    since = _since_start(events)
-    workers = {event["worker"] for event in since if event.get("role") == "computes"}
-    blocks = [event for event in since if event["event"] == "block" and "network" in event]
-    if len(blocks) < 2 or not workers:
-        return None
-    times = [datetime.fromisoformat(event["time"]) for event in blocks]
-    seconds = (times[-1] - times[0]).total_seconds() * len(workers)
-    # The first one was computed before.
-    spent = sum(event["network"] for event in blocks[1:])
-    return min(1.0, round(spent / seconds, 2)) if seconds > 0 else None
-
-
-def _since_start(events: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return the events since a process last began with the blocks."""
-    starts = [number for number, event in enumerate(events) if event["event"] == "start"]
-    return events[starts[-1] if starts else 0 :]
 
 
 def check_run_directory(run: Path) -> None:

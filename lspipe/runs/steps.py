@@ -7,18 +7,23 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from lspipe.inference.inputs import WINDOW_KINDS
-from lspipe.runs import ended, guard, stream, worker
+from lspipe.runs import ended, guard, layered, stream, worker
+from lspipe.runs.listing import others_of
+from lspipe.runs.opened import Run
 from lspipe.runs.plan import THREADS, open_step
+from lspipe.runs.record import run_json
 from lspipe.runs.tail_plan import tails_of
 from lspipe.schema import bands_on
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+    from pathlib import Path
 
     from lspipe.inference.windows import Block
-    from lspipe.runs.plan import TilePlan
+    from lspipe.runs.plan import Plan, TilePlan
     from lspipe.runs.prepare import Prepared
     from lspipe.runs.selection import Todo
+    from lspipe.runs.tail_plan import Tail
 
 
 def tasks_of(prepared: Prepared, todo: Todo) -> Iterator[stream.StepTasks]:
@@ -84,7 +89,7 @@ def _job(prepared: Prepared, tile: TilePlan, step: int) -> worker.StepJob:
         threads=THREADS,
         trained=guard.trained_on(plan),
         sets_aside=not plan.model.is_pair and plan.model.scaling.kind not in WINDOW_KINDS,
-        is_baseline=tile.steps[step] not in tile.judged,
+        is_baseline=not tile.is_judged(step),
     )
 
 
@@ -93,24 +98,57 @@ SMALL = 10_000_000
 would first import what that takes, which it needs for nothing else."""
 
 
-def endings(prepared: Prepared) -> stream.Endings:
-    """Return what workers do with a tile once its blocks are done: compare its dates, and list.
+def endings(prepared: Prepared, todo: Todo) -> stream.Endings:
+    """Return what workers do with a tile once its blocks are: compare its dates, list, show.
 
-    Left to the client: small tiles, and those that are ended already.
+    Left to the client: small tiles, those of which no block is done or to do, and those that are
+    ended already.
+
+    Args:
+        prepared: the plan.
+        todo: the blocks that are about to be done.
     """
     plan, run = prepared.plan, prepared.run.resolve()
-    large = {tile.tile.name for tile in plan.tiles if _pixels(tile) > SMALL}
-    if not large:
+    begun = {tile for (tile, _), blocks in todo.items() if blocks}
+    begun |= {tile for tile, cells in prepared.done.items() if cells.any()}
+    names = {tile.tile.name for tile in plan.tiles if _pixels(tile) > SMALL} & begun
+    if not names:
         return stream.Endings()
     tails, fingerprint = tails_of(plan), plan.detection_fingerprint
+    shown = _layers(run, plan)
+    there = layered.present(run) if shown else frozenset[str]()
+
+    def is_ended(name: str) -> bool:
+        return ended.is_ended(run, tails[name], fingerprint) and (
+            not shown or bool(layered.ready(shown[name], there))
+        )
+
     return stream.Endings(
-        tiles=frozenset(
-            name for name in large if not ended.is_ended(run, tails[name], fingerprint)
-        ),
-        end=lambda name: partial(ended.end, run, tails[name], fingerprint),
+        tiles=frozenset(name for name in names if not is_ended(name)),
+        end=lambda name: partial(_end, run, tails[name], fingerprint, shown.get(name)),
         # A GPU is not to wait for a processor meanwhile.
         takes_slot=not plan.reference.device.startswith("cuda"),
     )
+
+
+def _end(run: Path, asked: Tail, fingerprint: str, shown: layered.Asked | None) -> None:
+    """Compare the dates of a tile and list it, then write its layers; what is there, is left."""
+    ended.end(run, asked, fingerprint)
+    if shown is not None:
+        layered.make(shown)
+
+
+def _layers(run: Path, plan: Plan) -> dict[str, layered.Asked]:
+    """Return what is asked of the layers of each tile; nothing if the run writes none."""
+    if layered.FORMAT not in others_of(plan):
+        return {}
+    return layered.asked_of(Run(run, run_json(plan, state="running")))
+
+
+def begin_layers(prepared: Prepared) -> None:
+    """Make ready for workers that write layers; the caller holds the lock."""
+    if layered.FORMAT in others_of(prepared.plan):
+        layered.begin(Run(prepared.run, run_json(prepared.plan, state="running")))
 
 
 def _pixels(tile: TilePlan) -> int:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from lspipe.errors import BlockError, UsageError
 from lspipe.machine.remote import place
-from lspipe.runs import disputes, guard, listing, registration, store
+from lspipe.runs import busy, disputes, guard, listing, registration, store
 from lspipe.runs.caution import warnings as plan_warnings
 from lspipe.runs.log import read_log
 from lspipe.runs.publish import files_of
@@ -170,6 +170,7 @@ def summary_json(
         "warnings": list(summary.warnings),
         "windows": _window_counts(blocks),
         "work": _work(blocks, earlier.get("work", {}), outcome),
+        "workers": busy.workers(read_log(prepared.run / "log.jsonl")),
         "devices": earlier.get("devices", {}) | dict(outcome.devices),
         "outputs": {name: str(path) for name, path in outputs.items()},
         "failures": _not_tried(earlier, tried) + _entries(outcome.failures),

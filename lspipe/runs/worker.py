@@ -19,6 +19,7 @@ import dask
 import dask.array as da
 import numpy as np
 
+from lspipe.clusters.timing import this_worker
 from lspipe.cube import evidence
 from lspipe.cube.pairs import OTHER_QUALITY
 from lspipe.errors import DeviceError, InferenceError, LspipeError
@@ -105,6 +106,8 @@ class BlockResult:
     masks: Mapping[str, int] | None = None
     """Where several masks were asked for: pixels of the core and the area with data (`seen`), and
     those that one mask calls cloud or shadow and another does not (`disputed`); None = one mask."""
+    worker: str = ""
+    """Address of the worker that computed it; "" = none of a cluster did."""
 
 
 def in_turn(first: int, columns: int) -> AbstractContextManager[None]:
@@ -309,6 +312,7 @@ def infer_and_write(  # noqa: PLR0917 - by position, as `block_tasks` says
         writing=written - ready,
         inputs=inputs,
         masks=None if disputed is None else _disputes(disputed[within], bits),
+        worker=this_worker(),
     )
 
 

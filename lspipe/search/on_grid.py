@@ -41,8 +41,9 @@ ROUGH_CELLS = 400
 Spans = tuple["NDArray[np.int64]", "NDArray[np.int64]"]
 """First pixel of each span, and the pixel behind its last."""
 
-KEPT = 3
-"""Tiles whose pixels are kept; 15 MB each. Blocks are submitted tile by tile."""
+KEPT = 6
+"""Tiles whose pixels are kept; 15 MB each. A few are planned at once, and blocks are submitted tile
+by tile."""
 
 
 @dataclass(frozen=True)

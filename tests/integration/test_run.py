@@ -15,6 +15,7 @@ import yaml
 from affine import Affine
 
 import lspipe
+from lspipe import outputs
 from lspipe.errors import StoreError, UsageError
 from lspipe.runs import steps, store
 from lspipe.runs.log import read_log
@@ -243,10 +244,19 @@ def test_tiles_that_workers_end_are_listed_with_the_same_bytes(
     finished, tmp_path, cluster, monkeypatch
 ):
     monkeypatch.setattr(steps, "SMALL", 0)
-    world = make_world(tmp_path, cluster=cluster)
+    world = make_world(tmp_path, cluster=cluster, output={"path": "run", "write": ["cog"]})
     run(world)
     assert "tile" in {event["event"] for event in read_log(world.run / "log.jsonl")}
     assert fingerprints(world.run) == fingerprints(finished[0].run)
+    # The worker wrote them: the listing was not even begun.
+    made = (world.run / "objects" / "18GYS.layers.json").stat().st_mtime
+    assert made < (world.run / "inventory.parquet").stat().st_mtime
+    outputs.write("cog", lspipe.open_run(world.run), tmp_path / "layers")
+    written, again = (
+        {path.name: path.read_bytes() for path in folder.iterdir()}
+        for folder in (world.run / "layers", tmp_path / "layers")
+    )
+    assert written == again
 
 
 def test_a_screened_run_may_be_cut_and_finds_the_same_in_fewer_windows(finished, tmp_path, cluster):

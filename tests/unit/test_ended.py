@@ -109,12 +109,12 @@ def test_what_is_remembered_is_what_was_found(world):
 def test_small_tiles_are_left_to_the_client(world, monkeypatch):
     prepared = prepare(Workflow.from_file(world.workflow), world.run)
     (world.run / "objects" / "18GYS.json").unlink()
-    assert steps.endings(prepared).tiles == frozenset()
+    assert steps.endings(prepared, {}).tiles == frozenset()
     monkeypatch.setattr(steps, "SMALL", 100)
-    found = steps.endings(prepared)
+    found = steps.endings(prepared, {})
     assert found.tiles == {"18GYS"}
     assert found.takes_slot
     before = fingerprints(world.run)
     found.end("18GYS")()
-    assert steps.endings(prepared).tiles == frozenset()
+    assert steps.endings(prepared, {}).tiles == frozenset()
     assert fingerprints(world.run) == before

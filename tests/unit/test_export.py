@@ -36,7 +36,7 @@ from lspipe.outputs.cog import Look, write_map
 from lspipe.outputs.colours import STATES
 from lspipe.outputs.coolr import COLUMNS
 from lspipe.outputs.layers import OUTSIDE, PICTURE, QUALITY, _unseen, layers_of
-from lspipe.outputs.mosaic import write_mosaic
+from lspipe.outputs.mosaic import piece_of, write_mosaic
 from lspipe.runs import pipeline, review, store
 from lspipe.runs.export import export
 from lspipe.runs.opened import Run, open_run
@@ -233,7 +233,7 @@ def test_a_mosaic_shows_the_tiles_of_a_zone_as_one_map(tmp_path: Path) -> None:
         write_map(array, tmp_path / f"{name}.tif", look=PICTURE)
         for name, array in (("west", west), ("east", east))
     ]
-    path = write_mosaic(files, tmp_path / "both.vrt")
+    path = write_mosaic([piece_of(file) for file in files], tmp_path / "both.vrt")
     with rasterio.open(path) as file:
         whole = file.read()
         assert file.shape == (70, 130)
@@ -252,10 +252,9 @@ def test_a_mosaic_shows_the_tiles_of_a_zone_as_one_map(tmp_path: Path) -> None:
 def test_maps_of_different_zones_are_no_mosaic(tmp_path: Path) -> None:
     one = write_map(a_map(1, "uint8"), tmp_path / "one.tif", look=PICTURE)
     other = a_map(1, "uint8").rio.write_crs("EPSG:32719")
+    two = write_map(other, tmp_path / "two.tif", look=PICTURE)
     with pytest.raises(ValueError, match="differ in CRS"):
-        write_mosaic(
-            [one, write_map(other, tmp_path / "two.tif", look=PICTURE)], tmp_path / "both.vrt"
-        )
+        write_mosaic([piece_of(one), piece_of(two)], tmp_path / "both.vrt")
 
 
 def test_the_command_writes_beside_the_lists_and_names_its_files(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -271,3 +272,17 @@ def test_a_run_is_read_again_as_it_was_checked(worlds, kind):
 
 def lspipe_model():
     return read_item("shipped:bare-ground")
+
+
+def test_both_dates_are_read_at_once_and_told_in_order(worlds, monkeypatch, tmp_path):
+    plan = plan_only(Workflow.from_file(worlds["sound"].workflow))
+    both, read, told = threading.Barrier(2, timeout=30), guard._values, []
+
+    def together(*asked):
+        both.wait()
+        return read(*asked)
+
+    monkeypatch.setattr(guard, "_values", together)
+    wanted = [("18GYS", 0), ("18GYS", 1)]
+    guard.check_before_run(plan, wanted, run=tmp_path, report=told.append)
+    assert [(look.tile, look.step) for look in told] == wanted

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -426,3 +427,25 @@ def test_jobs_of_a_tile_share_what_the_plan_says(halves, tmp_path):
     item = replace(prepared.plan.model, statistics="of its training")
     trained = replace(prepared, plan=replace(prepared.plan, model=item))
     assert steps._job(trained, tile, 0).trained == "of its training"
+
+
+# --- several tiles ------------------------------------------------------------------------------
+
+
+def test_scenes_of_several_tiles_are_chosen_at_once_and_alike(tmp_path, monkeypatch):
+    names = ["18GYS", "18GYT"]
+    world = make_world(tmp_path, **SMALL, aoi={"tiles": names})
+    for time in ("2017-01-15T14:37:51Z", "2018-01-20T14:37:51Z"):
+        add_scene(tmp_path, tile=names[1], size=SIZE, time=time)
+    alone = plan_of(world)
+    both, choose = threading.Barrier(2, timeout=30), tiles.choose
+
+    def together(tile, role, *arguments, **named):
+        if role == "before":
+            both.wait()
+        return choose(tile, role, *arguments, **named)
+
+    monkeypatch.setattr(tiles, "choose", together)
+    plan = plan_of(world)
+    assert [tile.tile.name for tile in plan.tiles] == names
+    assert plan.detection_fingerprint == alone.detection_fingerprint

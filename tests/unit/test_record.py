@@ -44,7 +44,7 @@ def test_an_event_is_logged_and_reported_with_the_same_facts(tmp_path):
     assert lines[1] == {
         "event": "block", "tile": "18GYS", "step": 0, "index": [0, 1], "windows": 4,
         "windows_run": 3, "failed_reads": 0, "seconds": 0.5, "network": 0.4, "writing": 0.1,
-        "inputs": None,
+        "inputs": None, "worker": "",
     }  # fmt: skip
     assert lines[2]["failure"] == "block (2, 0) of 18GYS: swir16 of X: HTTP 404"
     times = [datetime.fromisoformat(lines[number]["time"]) for number in (0, 2)]
@@ -191,6 +191,46 @@ def test_the_share_of_time_that_workers_compute_is_told(tmp_path):
     assert "the network ran 75% of the time of its workers" in status_text(facts)
     (tmp_path / "log.jsonl").write_text("\n".join(lines[:6]) + "\n")
     assert read_status(tmp_path, content(), {})["busy_share"] is None
+
+
+def test_the_share_of_each_worker_is_told_the_least_busy_first(tmp_path):
+    def at(second, event, **facts):
+        return json.dumps({"time": f"2026-11-29T10:00:{second:02d}+00:00", "event": event, **facts})
+
+    one, two = "tcp://10.0.0.7:1", "tcp://10.0.0.8:1"
+    lines = [
+        at(0, "block", network=50.0, writing=1.0, worker=one),  # of an earlier process
+        at(1, "start"),
+        *(
+            at(2, "worker", worker=f"{name} ({address})", role="computes", device="H200")
+            for name, address in (("a", one), ("b", two))
+        ),
+        at(2, "worker", worker="c (tcp://10.0.0.9:1)", role="reads", device="H200"),
+        at(10, "block", network=8.0, writing=1.0, worker=one),
+        at(12, "block", network=9.0, writing=1.0, worker=two),
+        at(20, "block", network=9.0, writing=1.0, worker=one),
+        at(30, "block", network=9.5, writing=1.0, worker=one),
+        at(32, "block", network=5.0, writing=1.0, worker=two),
+    ]
+    (tmp_path / "log.jsonl").write_text("\n".join(lines) + "\n")
+    facts = read_status(tmp_path, content(), {})
+    told = [(each["worker"], each["device"], each["blocks"], each["network_seconds"], each["busy"])
+            for each in facts["workers"]]  # fmt: skip
+    assert told == [
+        (f"a ({one})", "H200", 3, 26.5, 0.93),  # 18.5 of 20 s
+        (f"b ({two})", "H200", 2, 14.0, 0.25),
+    ]
+    said = status_text(facts).splitlines()
+    assert said[-3:-1] == [
+        f"     25% b ({two}), H200, 2 blocks", f"     93% a ({one}), H200, 3 blocks",
+    ]  # fmt: skip
+    many = [each | {"worker": f"{number}"} for number in range(5) for each in facts["workers"]]
+    assert "    and 2 that are no less busy" in status_text(facts | {"workers": many}).splitlines()
+
+
+def test_runs_whose_blocks_do_not_say_who_computed_them_have_no_shares(tmp_path):
+    write_log(tmp_path, (0, "start"), (10, "block"), (20, "block"))
+    assert read_status(tmp_path, content(), {})["workers"] == []
 
 
 def test_equal_failures_are_one_line_with_their_number(tmp_path):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ import xarray as xr
 import zarr
 from affine import Affine
 from odc.geo.geobox import GeoBox
+from zarr.core.buffer import default_buffer_prototype
 
 from lspipe.errors import StoreError
 from lspipe.machine import remote
@@ -66,6 +68,41 @@ def test_a_new_store_is_not_observed_anywhere(tmp_path):
     assert laid_out.block == 40
     assert not laid_out.done.any()
     assert store.layout(tmp_path, "18GYT") is None
+
+
+def test_the_metadata_is_what_zarr_itself_would_write(tmp_path):
+    other = replace(grid(shape=(60, 70)), tile="18GYT")
+    store.create(tmp_path, [grid(), other], fingerprint="f")
+    store.create_change(tmp_path, grid())
+    for place in [tmp_path / name for name in (store.DETECTIONS, store.EVIDENCE, store.CHANGE)]:
+        root = zarr.open_group(place, mode="r")
+        for name, node in root.members(max_depth=None):
+            (written,) = node.metadata.to_buffer_dict(default_buffer_prototype()).values()
+            assert (place / name / "zarr.json").read_bytes() == written.to_bytes(), name
+    assert root["18GYS/y"][:2].tolist() == [5199995, 5199985]
+    assert zarr.open_group(tmp_path / store.DETECTIONS)["18GYT/time"][:].tolist() == [
+        1485907200, 1517443200,
+    ]  # fmt: skip
+
+
+def test_a_group_that_was_begun_is_made_anew_and_a_complete_one_is_left(tmp_path):
+    other = replace(grid(), tile="18GYT")
+    store.create(tmp_path, [grid(), other], fingerprint="f")
+    write(tmp_path)
+    begun = tmp_path / store.DETECTIONS / "18GYT"
+    (begun / "zarr.json").unlink()
+    (begun / "quality" / "zarr.json").write_text("{")
+    store.create(tmp_path, [grid(), other], fingerprint="f")
+    assert store.done(tmp_path, "18GYS").sum() == 1
+    assert (store.read(tmp_path, store.DETECTIONS, "18GYT", "quality") == 255).all()
+
+
+def test_a_change_that_is_made_again_holds_nothing_of_the_earlier_one(tmp_path):
+    store.create_change(tmp_path, grid())
+    ones = np.ones((20, 70), np.uint8)
+    store.write_change(tmp_path, "18GYS", slice(0, 20), state=ones, gain=ones.astype(np.int16))
+    store.create_change(tmp_path, grid())
+    assert (store.read(tmp_path, store.CHANGE, "18GYS", "state") == 255).all()
 
 
 def test_a_written_block_is_done_and_the_others_are_not(tmp_path):

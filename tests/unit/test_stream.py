@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections import Counter
@@ -381,6 +382,78 @@ def test_a_worker_that_dies_again_and_again_is_explained():
     error = KilledWorker("block-A", SimpleNamespace(address="tcp://127.0.0.1:1"), 3)
     assert stream.reason_of(error).startswith("its worker died repeatedly")
     assert "smaller execution.block" in stream.reason_of(error)
+
+
+# --- workers that die ---------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def mortal():
+    """A worker that is a process of its own, and is replaced where it dies."""
+    settings = {
+        "distributed.scheduler.allowed-failures": 0,
+        "distributed.nanny.pre-spawn-environ": {"PYTHONWARNINGS": "ignore"},
+    }
+    with (
+        dask.config.set(settings),
+        Client(
+            n_workers=1,
+            threads_per_worker=1,
+            dashboard_address="127.0.0.1:0",
+            set_as_default=False,
+            silence_logs=logging.CRITICAL,
+        ) as running,
+    ):
+        yield running
+        # A cluster that is closed while its worker starts waits for it in vain.
+        nannies = running.cluster.workers.values()
+        until(lambda: all(nanny.status.name == "running" for nanny in nannies))
+        running.wait_for_workers(1, timeout=30)
+
+
+def sharing_a_deadly_read(folder, *, deaths, blocks):
+    """A batch of blocks that all need one read, which kills its worker so many times."""
+
+    # Defined here, so that the worker needs no module of the tests.
+    def read():
+        import os
+
+        tries = len(list(folder.iterdir()))
+        (folder / str(tries)).touch()
+        if tries < deaths:
+            os._exit(1)
+        return "pixels"
+
+    def block(pixels, column):
+        from types import SimpleNamespace
+
+        return SimpleNamespace(name=f"{pixels} {column}")
+
+    def build(slot):
+        del slot
+        pixels = dask.delayed(read, pure=False)()
+        return [dask.delayed(block, pure=False)(pixels, column) for column in range(blocks)]
+
+    return StepTasks("A", 0, tuple((0, column) for column in range(blocks)), build)
+
+
+def test_blocks_that_share_a_read_which_killed_its_worker_are_each_done_once(mortal, tmp_path):
+    batch_of_two = sharing_a_deadly_read(tmp_path, deaths=1, blocks=2)
+    outcome, events = run(mortal, [batch_of_two])
+    assert (outcome.done, outcome.failures) == (2, [])
+    assert sorted(facts["name"] for _, facts in events) == ["pixels 0", "pixels 1"]
+    # The second one had it from the first.
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_blocks_that_share_a_read_which_kills_every_worker_fail_once_each(mortal, tmp_path):
+    deadly = sharing_a_deadly_read(tmp_path, deaths=99, blocks=2)
+    outcome, events = run(mortal, [deadly])
+    assert (outcome.done, events[-1][0]) == (0, "failure")
+    assert [failure.index for failure in outcome.failures] == [(0, 0), (0, 1)]
+    assert all("its worker died repeatedly" in failure.error for failure in outcome.failures)
+    # Once together, then each alone.
+    assert len(list(tmp_path.iterdir())) == 3
 
 
 # --- tiles --------------------------------------------------------------------------------------

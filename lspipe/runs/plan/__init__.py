@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 from lspipe.errors import NothingFound
 from lspipe.inference.reference import ModelReference
 from lspipe.inference.settings import NUMERICS
+from lspipe.machine.ahead import in_order
 from lspipe.runs.model import read_model
 from lspipe.runs.plan.canonical import fingerprint
 from lspipe.runs.plan.heights import check_covers, heights_of
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 
     from lspipe.models import ModelItem
     from lspipe.runs.plan.settled import Settled
+    from lspipe.search.acquisitions import Tile
     from lspipe.workflow import Workflow
 
 __all__ = [
@@ -51,6 +53,10 @@ __all__ = [
     "outer_pixels",
     "record",
 ]
+
+TILES_AT_ONCE = 4
+"""Tiles that are planned at once: choosing scenes reads their classes, which is mostly waiting for
+the archive. Each holds its area, 0.2 GB where it is looked at pixel by pixel."""
 
 
 def make(
@@ -90,8 +96,9 @@ def make(
     check_channels(workflow, item)
     area = read_area(workflow.aoi, workflow.folder)
     terrain = heights_of(workflow, frozen, item)
-    planned = (
-        plan_tile(
+
+    def planned_tile(tile: Tile) -> TilePlan | None:
+        return plan_tile(
             tile,
             workflow,
             area,
@@ -101,8 +108,9 @@ def make(
             block=(blocks or {}).get(tile.name),
             terrain=terrain,
         )
-        for tile in thaw(frozen)
-    )
+
+    # What is decided already needs no reads, and threads would only be in each other's way.
+    planned = in_order(planned_tile, thaw(frozen), at_once=1 if decided else TILES_AT_ONCE)
     plans = tuple(plan for plan in planned if plan is not None)
     if not plans:
         raise NothingFound(f"{area.source}: no pixel of the found scenes lies in this area")

@@ -79,6 +79,10 @@ class TilePlan:
         """The steps on which the network runs: not the date before of a pair model."""
         return tuple(step for step in self.steps if not is_baseline(self.channels, step.role))
 
+    def is_judged(self, step: int) -> bool:
+        """Return whether the network runs on a step, by its number."""
+        return self.steps[step] in self.judged
+
     def bands_read(self, step: Step) -> list[tuple[Step, int]]:
         """Return the steps whose scenes are read for one step, and how many bands of each."""
         extra = len(self.mask_bands)

@@ -1,19 +1,26 @@
-"""Who works in a run directory, as its file `.lock` says."""
+"""Who works in a run directory, as its file `.lock` says, and whether it goes on working."""
 
 from __future__ import annotations
 
 import json
+import logging
 import os
 import socket
+import time
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 from uuid import uuid4
 
 from lspipe.errors import StoreError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 _LENGTH = 512
 """Bytes of the file, padded, so that each beat is one write and nobody reads half of one."""
@@ -77,6 +84,39 @@ def holder_in(content: bytes) -> Holder | None:
         return None if found is None else Holder(**found)
     except (ValueError, TypeError):
         return None
+
+
+def watch(
+    run: Path, found: Holder, mark: T, look: Callable[[], tuple[Holder | None, T]], seconds: float
+) -> T:
+    """Wait until it is sure that a process that did not say that it ended has ended.
+
+    Args:
+        run: the directory.
+        found: who is in the file.
+        mark: what changes with each of its beats.
+        look: returns who is in the file now, and its mark.
+        seconds: of silence after which it counts as gone.
+
+    Returns:
+        The mark that the file has then.
+
+    Raises:
+        StoreError: somebody works there.
+    """
+    logger.warning(
+        "%s: %s did not say that it ended; watching for %.0f s whether it works", run, found,
+        seconds,
+    )  # fmt: skip
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        time.sleep(min(1.0, seconds / 5))
+        now, new = look()
+        if now is None:
+            return new
+        if new != mark:
+            raise held(run, now)
+    return mark
 
 
 def held(run: Path, found: Holder | None) -> StoreError:

@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import logging
 import threading
-import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, cast
 
 from lspipe.errors import StoreError
+from lspipe.runs.store import holders
 from lspipe.runs.store.holders import Holder, held, holder_in, this_process
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ def _take(path: RemotePath, own: Holder, run: Path, *, watch: float) -> str:
     """Write this process into the object, and return its tag."""
     found, tag = _look(path)
     if found is not None and (found.is_elsewhere or found.exists_here):
-        tag = _watched(path, found, tag, run, seconds=watch)
+        tag = holders.watch(run, found, tag, lambda: _look(path), watch)
     taken = path.write_if(own.as_bytes(), tag)
     return _known(path, own, taken, run)
 
@@ -101,25 +101,6 @@ def _known(path: RemotePath, own: Holder, tag: str | None, run: Path) -> str:
         found, tag = _look(path)
         if found is None or tag is None or found.nonce != own.nonce:
             raise held(run, found)
-    return tag
-
-
-def _watched(
-    path: RemotePath, found: Holder, tag: str | None, run: Path, *, seconds: float
-) -> str | None:
-    """Return the tag to replace, unless the holder goes on beating."""
-    logger.warning(
-        "%s: %s did not say that it ended; watching for %.0f s whether it works", run, found,
-        seconds,
-    )  # fmt: skip
-    until = time.monotonic() + seconds
-    while time.monotonic() < until:
-        time.sleep(min(1.0, seconds / 5))
-        now, new = _look(path)
-        if now is None:
-            return new
-        if new != tag:
-            raise held(run, now)
     return tag
 
 

@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from lspipe.machine.remote import is_remote
-from lspipe.runs.store import leases
+from lspipe.runs.store import holders, leases
 from lspipe.runs.store.holders import Holder, held, holder_in, this_process
 
 if TYPE_CHECKING:
@@ -116,18 +116,16 @@ def _refuse_if_alive(found: Holder, path: Path, run: Path) -> None:
     """Refuse a directory whose holder goes on beating; one of this machine is simply asked."""
     if not found.is_elsewhere and not found.exists_here:
         return
-    logger.warning(
-        "%s: %s did not say that it ended; watching for %.0f s whether it works", run, found,
-        SECONDS_TO_WATCH,
-    )  # fmt: skip
-    until = time.monotonic() + SECONDS_TO_WATCH
-    while time.monotonic() < until:
-        time.sleep(min(1.0, SECONDS_TO_WATCH / 5))
-        now = _read(path)
-        if now is None:
-            return
-        if (now.nonce, now.beat) != (found.nonce, found.beat):
-            raise held(run, now)
+    holders.watch(run, found, _mark(found), lambda: _marked(path), SECONDS_TO_WATCH)
+
+
+def _marked(path: Path) -> tuple[Holder | None, tuple[str, int]]:
+    found = _read(path)
+    return found, _mark(found)
+
+
+def _mark(found: Holder | None) -> tuple[str, int]:
+    return ("", 0) if found is None else (found.nonce, found.beat)
 
 
 def _refuse_unless(own: Holder, path: Path, run: Path) -> None:

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import zarr
+import zarr.storage
 
 from lspipe.errors import StoreError
-from lspipe.machine.remote import is_remote
+from lspipe.machine.ahead import in_order
+from lspipe.machine.remote import is_remote, remove_tree
 from lspipe.runs.store.groups import open_group
 from lspipe.runs.store.layers import (
     CHANGE,
@@ -24,16 +28,19 @@ from lspipe.runs.store.layers import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection, Mapping, Sequence
     from pathlib import Path
 
-    import zarr
     from numpy.typing import NDArray
     from odc.geo.geobox import GeoBox
 
 COMPRESSORS = "auto"
 """The default of Zarr, zstd. More programs read gzip, but it writes the time of day into every
 chunk, so the same run would not end in the same bytes."""
+
+GROUPS_AT_ONCE = 8
+"""Groups that are written at once: of each small file a shared disk or an object store takes
+milliseconds to say that it has it."""
 
 
 @dataclass(frozen=True)
@@ -88,9 +95,7 @@ def create(
                 f"{fingerprint[:8]}); choose another output, or start over with fresh=True"
             )
         root.attrs["lspipe:fingerprint"] = fingerprint
-        for grid in grids:
-            if not _is_complete(run / name / grid.tile):
-                _create_group(root, grid, layers, with_done=name == DETECTIONS)
+        _create_groups(run / name, grids, layers, with_done=name == DETECTIONS)
 
 
 def _remove_partial(store: Path, finished: Collection[str]) -> None:
@@ -124,8 +129,10 @@ def read_metadata(place: Path) -> dict[str, Any]:
 
 def create_change(run: Path, grid: Grid) -> None:
     """Create the change group of one tile, and replace an earlier one."""
-    root = open_group(run / CHANGE, "a")
-    _create_group(root, grid, CHANGE_LAYERS, with_done=False, with_time=False)
+    open_group(run / CHANGE, "a")
+    _write_group(
+        run / CHANGE / grid.tile, _group(grid, CHANGE_LAYERS, with_done=False, with_time=False)
+    )
 
 
 def create_terrain(run: Path, grid: Grid, key: str) -> None:
@@ -162,22 +169,52 @@ def create_terrain(run: Path, grid: Grid, key: str) -> None:
     )
 
 
-def _create_group(
-    root: zarr.Group,
-    grid: Grid,
-    layers: Sequence[Layer],
-    *,
-    with_done: bool,
-    with_time: bool = True,
+# --- one group ------------------------------------------------------------------------------------
+
+# Zarr makes an array in milliseconds, and a run of a thousand tiles has 17 000. Nearly all of them
+# are the same but for their attributes, so that Zarr is asked for each kind once.
+
+
+def _create_groups(
+    place: Path, grids: Sequence[Grid], layers: Sequence[Layer], *, with_done: bool
 ) -> None:
-    group = root.create_group(grid.tile, overwrite=True, attributes=_geozarr(grid.geobox))
+    """Create the groups of tiles that are not there yet, or not completely."""
+
+    def create_one(grid: Grid) -> None:
+        if not _is_complete(place / grid.tile):
+            group = _group(grid, layers, with_done=with_done, with_time=True)
+            _write_group(place / grid.tile, group)
+
+    for _ in in_order(create_one, grids, at_once=GROUPS_AT_ONCE):
+        pass
+
+
+def _write_group(place: Path, documents: Mapping[str, bytes]) -> None:
+    """Write a group, and replace an earlier one; its own metadata last and whole."""
+    if place.exists():
+        remove_tree(place)
+    *arrays, own = documents.items()
+    for key, content in arrays:
+        path = place / key
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+    name, content = own
+    partial = place / f"{name}.partial"
+    partial.write_bytes(content)
+    partial.replace(place / name)
+
+
+def _group(
+    grid: Grid, layers: Sequence[Layer], *, with_done: bool, with_time: bool
+) -> dict[str, bytes]:
+    """Return all documents of a group by their keys, its own metadata last."""
     rows, columns = grid.geobox.shape
     steps = len(grid.times)
-    _write_coordinates(group, grid, with_time=with_time)
+    documents = _coordinates(grid, with_time=with_time)
     for layer in layers:
         extra = (layer.bands,) if layer.bands else ()
         time, name = ((steps,), ("time",)) if with_time else ((), ())
-        group.create_array(
+        documents |= _array(
             layer.name,
             shape=(*time, *extra, rows, columns),
             chunks=(*((1,) if with_time else ()), *extra, grid.chunk, grid.chunk),
@@ -188,7 +225,7 @@ def _create_group(
             attributes={**layer.attributes, "grid_mapping": "spatial_ref"},
         )
     if with_done:
-        group.create_array(
+        documents |= _array(
             "done",
             shape=(steps, *grid.blocks),
             chunks=(1, 1, 1),
@@ -197,7 +234,9 @@ def _create_group(
             dimension_names=("time", "block_y", "block_x"),
             attributes={"block": grid.block, "long_name": "1 = block written completely"},
         )
-    group.attrs["lspipe:complete"] = True
+    attributes = {**_geozarr(grid.geobox), "lspipe:complete": True}
+    own = {"attributes": attributes, "zarr_format": 3, "node_type": "group"}
+    return documents | {"zarr.json": _as_zarr_writes(own)}
 
 
 def _geozarr(geobox: GeoBox) -> dict[str, Any]:
@@ -212,44 +251,67 @@ def _geozarr(geobox: GeoBox) -> dict[str, Any]:
     }
 
 
-def _write_coordinates(group: zarr.Group, grid: Grid, *, with_time: bool) -> None:
-    """Write y, x (pixel centres), time and the grid mapping that rioxarray and GDAL read."""
+def _coordinates(grid: Grid, *, with_time: bool) -> dict[str, bytes]:
+    """Return y, x (pixel centres), time and the grid mapping that rioxarray and GDAL read."""
     transform = grid.geobox.transform
     rows, columns = grid.geobox.shape
     axis = {"units": "m", "standard_name": "projection_y_coordinate", "axis": "Y"}
-    _write_axis(group, "y", transform.f + transform.e * (np.arange(rows) + 0.5), axis)
+    documents = _axis("y", transform.f + transform.e * (np.arange(rows) + 0.5), axis)
     axis = {"units": "m", "standard_name": "projection_x_coordinate", "axis": "X"}
-    _write_axis(group, "x", transform.c + transform.a * (np.arange(columns) + 0.5), axis)
+    documents |= _axis("x", transform.c + transform.a * (np.arange(columns) + 0.5), axis)
     if with_time:
         axis = {"units": "seconds since 1970-01-01", "calendar": "proleptic_gregorian"}
-        _write_axis(group, "time", np.asarray(grid.times, dtype=np.int64), axis)
+        documents |= _axis("time", np.asarray(grid.times, dtype=np.int64), axis)
     a, b, c, d, e, f = tuple(transform)[:6]
-    reference = group.create_array(
+    wkt = grid.geobox.crs.to_wkt()
+    return documents | _array(
         "spatial_ref",
         shape=(),
         chunks=(),
         dtype="int32",
         compressors=COMPRESSORS,
         dimension_names=(),
+        values=np.int32(grid.geobox.crs.epsg or 0).tobytes(),
         attributes={
-            "crs_wkt": grid.geobox.crs.to_wkt(),
-            "spatial_ref": grid.geobox.crs.to_wkt(),
+            "crs_wkt": wkt,
+            "spatial_ref": wkt,
             "GeoTransform": f"{c} {a} {b} {f} {d} {e}",
         },
     )
-    reference[...] = grid.geobox.crs.epsg or 0
 
 
-def _write_axis(
-    group: zarr.Group, name: str, values: NDArray[Any], attributes: dict[str, str]
-) -> None:
-    array = group.create_array(
+def _axis(name: str, values: NDArray[Any], attributes: dict[str, str]) -> dict[str, bytes]:
+    return _array(
         name,
         shape=values.shape,
         chunks=values.shape,
-        dtype=values.dtype,
+        dtype=str(values.dtype),
         compressors=COMPRESSORS,
         dimension_names=(name,),
+        values=values.tobytes(),
         attributes=attributes,
     )
-    array[:] = values
+
+
+def _array(name: str, *, attributes: Mapping[str, Any], **kind: Any) -> dict[str, bytes]:
+    """Return the documents of an array by their keys in its group."""
+    made = _made(**kind)
+    metadata = json.loads(made["zarr.json"]) | {"attributes": dict(attributes)}
+    return {
+        f"{name}/{key}": _as_zarr_writes(metadata) if key == "zarr.json" else content
+        for key, content in made.items()
+    }
+
+
+@lru_cache(maxsize=1000)
+def _made(*, dtype: str, values: bytes | None = None, **kind: Any) -> Mapping[str, bytes]:
+    """Have Zarr make an array without attributes; return its documents by their keys."""
+    documents: dict[str, Any] = {}
+    array = zarr.create_array(zarr.storage.MemoryStore(documents), dtype=dtype, **kind)
+    if values is not None:
+        array[...] = np.frombuffer(values, dtype).reshape(array.shape)
+    return {key: content.to_bytes() for key, content in documents.items()}
+
+
+def _as_zarr_writes(metadata: Mapping[str, Any]) -> bytes:
+    return json.dumps(metadata, indent=2).encode()

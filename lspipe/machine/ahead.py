@@ -1,0 +1,46 @@
+"""A function and many items -> its results in their order, a few worked on at once by threads.
+
+For work that waits: for a network, for a disk. Only a few items are ahead of the one that is asked
+for, so results do not pile up, and what follows a failure is not begun.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+    from concurrent.futures import Future
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+def in_order(function: Callable[[T], R], items: Iterable[T], *, at_once: int) -> Iterator[R]:
+    """Yield what a function returns for each item, in the order of the items.
+
+    Args:
+        function: called in threads of this process.
+        items: taken one by one, when there is room.
+        at_once: so many threads; 1 = in this thread, each item when it is asked for.
+
+    Raises:
+        Exception: what the function raised first, in the order of the items.
+
+    Example:
+        >>> list(in_order(len, ["a", "bcd"], at_once=2))
+        [1, 3]
+    """
+    if at_once == 1:
+        yield from map(function, items)
+        return
+    left, waiting = iter(items), deque["Future[R]"]()
+    with ThreadPoolExecutor(at_once) as pool:
+        waiting += (pool.submit(function, item) for item in islice(left, at_once))
+        while waiting:
+            found = waiting.popleft().result()
+            waiting += (pool.submit(function, item) for item in islice(left, 1))
+            yield found

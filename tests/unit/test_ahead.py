@@ -1,0 +1,53 @@
+"""Threads that work ahead: in order, not far, and no further than a failure."""
+
+from __future__ import annotations
+
+import threading
+from itertools import count
+
+import pytest
+
+from lspipe.machine.ahead import in_order
+
+
+def test_results_come_in_the_order_of_the_items_whichever_ends_first():
+    second_ended = threading.Event()
+
+    def work(number):
+        if number == 0:
+            assert second_ended.wait(30)
+        if number == 1:
+            second_ended.set()
+        return number
+
+    # The first waits for the second: both are worked on at once.
+    assert list(in_order(work, range(5), at_once=2)) == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize(("at_once", "taken"), [(1, 1), (3, 4)])
+def test_only_a_few_items_are_taken_ahead_of_the_one_that_is_asked_for(at_once, taken):
+    numbers, seen = count(), []
+    results = in_order(
+        lambda number: number,
+        (seen.append(number) or number for number in numbers),
+        at_once=at_once,
+    )
+    assert next(results) == 0
+    assert len(seen) == taken
+    results.close()
+
+
+def test_the_first_failure_in_order_is_raised_and_what_follows_is_not_begun():
+    begun, has_second_failed = [], threading.Event()
+
+    def work(number):
+        begun.append(number)
+        if number == 0:
+            assert has_second_failed.wait(30)
+            raise ValueError("the first")
+        has_second_failed.set()
+        raise ValueError("a later one")
+
+    with pytest.raises(ValueError, match="the first"):
+        list(in_order(work, range(100), at_once=2))
+    assert set(begun) <= {0, 1}
