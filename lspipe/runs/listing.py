@@ -56,14 +56,15 @@ class Listed:
     """How far the dates of each tile lie apart; of `registration.facts`."""
 
 
-def write(run: Path, plan: Plan) -> Listed:
-    """Compare the dates, list the objects and write the outputs.
+def write(run: Path, plan: Plan, formats: Iterable[str] | None = None) -> Listed:
+    """Compare the dates, list the objects and write the lists.
 
     Decisions in the existing lists are read first, and written into the new lists.
 
     Args:
         run: a run directory whose blocks are all, or in part, done.
         plan: of the run.
+        formats: outputs of the run, of which the lists are written; None = those of the workflow.
 
     Raises:
         WorkflowError: a layer of flags cannot be read.
@@ -92,7 +93,7 @@ def write(run: Path, plan: Plan) -> Listed:
     inventory, taken = review.shown(run, inventory, taken)
     lists = {"inventory": inventory, "unobserved": missing}
     found = Run(run, run_json(plan, state="running"), lists)
-    written, notes = publish(found, lists_of(plan), taken=taken.found)
+    written, notes = publish(found, lists_of(formats or plan.formats), taken=taken.found)
     with outputs.whole(run / "unobserved.parquet") as path:
         geoparquet.write_table(missing, path, told=credit(found))
     counts = inventory["status"].value_counts()
@@ -108,18 +109,14 @@ def write(run: Path, plan: Plan) -> Listed:
     )
 
 
-def lists_of(plan: Plan) -> list[str]:
-    """Return the formats of a plan that write the list; always GeoParquet, which others read."""
-    return [name for name in _formats(plan) if outputs.file_of(name) in edits.LISTS]
+def lists_of(formats: Iterable[str]) -> list[str]:
+    """Return the formats that write the list."""
+    return [name for name in formats if outputs.file_of(name) in edits.LISTS]
 
 
-def others_of(plan: Plan) -> list[str]:
-    """Return the formats of a plan that write something else: maps, projects, reports."""
-    return [name for name in _formats(plan) if outputs.file_of(name) not in edits.LISTS]
-
-
-def _formats(plan: Plan) -> Iterable[str]:
-    return dict.fromkeys(("geoparquet", *plan.workflow.output.write))
+def others_of(formats: Iterable[str]) -> list[str]:
+    """Return the formats that write something else: maps, projects, reports."""
+    return [name for name in formats if outputs.file_of(name) not in edits.LISTS]
 
 
 def _begun(run: Path, tails: Mapping[str, Tail]) -> list[str]:

@@ -228,13 +228,13 @@ def _run(prepared: Prepared, todo: Todo, client: Callable[[], Any], log: Log) ->
         outcome = _on_the_cluster(prepared, todo, client, log)
     log(Stage("listing landslides"))
     with clock.stage("listing"):
-        listed = listing.write(prepared.run, plan)
+        listed = listing.write(prepared.run, plan, prepared.formats)
     for text in listed.notes:
         log(Note(text))
     summary = summarise(prepared, outcome, listed)
     content = summary_json(prepared, summary, todo, outcome)
     # Last of all: what they say of the run is what run.json will say.
-    others = listing.others_of(plan)
+    others = listing.others_of(prepared.formats)
     if others:
         log(Stage(f"writing {', '.join(others)}"))
     with clock.stage("outputs"):

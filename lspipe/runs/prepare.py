@@ -26,6 +26,7 @@ from lspipe.errors import (
     UsageError,
     first_few,
 )
+from lspipe.outputs import OUTPUTS
 from lspipe.runs import review, store
 from lspipe.runs.events import Note, ignore
 from lspipe.runs.model import naming_its_model
@@ -83,8 +84,23 @@ class Prepared:
 
     def _asked(self, outputs: Mapping[str, str]) -> list[str]:
         """Return the outputs that a run writes; others were exported, and may be gone again."""
-        names = {*self.plan.workflow.output.write, "geoparquet", "unobserved"}
+        names = {*self.plan.formats, "unobserved"}
         return [path for name, path in outputs.items() if name in names]
+
+    @property
+    def formats(self) -> tuple[str, ...]:
+        """Outputs to write: those of the plan, and what was exported."""
+        return *self.plan.formats, *self.exported
+
+    @property
+    def exported(self) -> dict[str, str]:
+        """Outputs that were exported into the directory and are still there: they are kept true."""
+        earlier = (self.previous or {}).get("outputs", {})
+        return {
+            name: path
+            for name, path in earlier.items()
+            if name in OUTPUTS and name not in self.plan.formats and (self.run / path).exists()
+        }
 
     @property
     def total(self) -> int:

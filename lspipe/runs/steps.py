@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 from lspipe.inference.inputs import WINDOW_KINDS
 from lspipe.runs import ended, guard, layered, stream, worker
-from lspipe.runs.listing import others_of
 from lspipe.runs.opened import Run
 from lspipe.runs.plan import THREADS, open_step
 from lspipe.runs.record import run_json
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from lspipe.inference.windows import Block
-    from lspipe.runs.plan import Plan, TilePlan
+    from lspipe.runs.plan import TilePlan
     from lspipe.runs.prepare import Prepared
     from lspipe.runs.selection import Todo
     from lspipe.runs.tail_plan import Tail
@@ -115,7 +114,7 @@ def endings(prepared: Prepared, todo: Todo) -> stream.Endings:
     if not names:
         return stream.Endings()
     tails, fingerprint = tails_of(plan), plan.detection_fingerprint
-    shown = _layers(run, plan)
+    shown = _layers(run, prepared)
     there = layered.present(run) if shown else frozenset[str]()
 
     def is_ended(name: str) -> bool:
@@ -138,16 +137,16 @@ def _end(run: Path, asked: Tail, fingerprint: str, shown: layered.Asked | None) 
         layered.make(shown)
 
 
-def _layers(run: Path, plan: Plan) -> dict[str, layered.Asked]:
+def _layers(run: Path, prepared: Prepared) -> dict[str, layered.Asked]:
     """Return what is asked of the layers of each tile; nothing if the run writes none."""
-    if layered.FORMAT not in others_of(plan):
+    if layered.FORMAT not in prepared.formats:
         return {}
-    return layered.asked_of(Run(run, run_json(plan, state="running")))
+    return layered.asked_of(Run(run, run_json(prepared.plan, state="running")))
 
 
 def begin_layers(prepared: Prepared) -> None:
     """Make ready for workers that write layers; the caller holds the lock."""
-    if layered.FORMAT in others_of(prepared.plan):
+    if layered.FORMAT in prepared.formats:
         layered.begin(Run(prepared.run, run_json(prepared.plan, state="running")))
 
 

@@ -98,6 +98,7 @@ def note_state(prepared: Prepared, state: str) -> None:
     for name in ("failures", "seconds"):
         if name in earlier:
             content[name] = earlier[name]
+    content["outputs"] = prepared.exported
     content["timings"] = added(earlier.get("timings", {}), prepared.seconds)
     store.write_json(prepared.run / "run.json", content)
 
@@ -115,7 +116,7 @@ def summarise(prepared: Prepared, outcome: Outcome, listed: Listed) -> Summary:
     blocks = _blocks_of(prepared.run)
     inputs = guard.inputs(prepared.plan, blocks)
     disputed = disputes.disputes(prepared.plan, blocks)
-    others = files_of(listing.others_of(prepared.plan))
+    others = files_of(listing.others_of(prepared.formats))
     outputs = listed.outputs | {name: prepared.run / file for name, file in others.items()}
     return Summary(
         run=prepared.run,

@@ -41,6 +41,7 @@ from lspipe.runs import pipeline, review, store
 from lspipe.runs.export import export
 from lspipe.runs.opened import Run, open_run
 from lspipe.runs.prepare import prepare
+from lspipe.runs.summary import note_state
 from lspipe.schema import CODE_NODATA, Quality, State, quantise
 from lspipe.schema.maps import REASON_NAMES
 from lspipe.workflow import Workflow
@@ -304,6 +305,28 @@ def test_a_run_is_finished_without_what_was_exported(run: Path, tmp_path: Path) 
     assert prepare(workflow, copy).is_finished
     (copy / "inventory.gpkg").unlink()
     assert not prepare(workflow, copy).is_finished
+
+
+def test_what_was_exported_follows_when_the_list_is_made_again(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pipeline.stream, "compute", compute_here)
+    copy = shutil.copytree(run, tmp_path / "run")
+    (written,) = export(copy, to=("geojson",))
+    before = len(gpd.read_file(written))
+    largest = open_run(copy).inventory["area_m2"].max()
+    workflow = Workflow.from_file(
+        run.parent / "workflow.yaml", overrides=(f"change.min_area_m2={largest}",)
+    )
+    lspipe.run(workflow, output=copy)
+    assert len(gpd.read_file(written)) == len(open_run(copy).inventory) < before
+    assert "geojson" in store.read_json(copy / "run.json")["outputs"]
+    # Nor is a run that was stopped meanwhile taken for one that never had it.
+    note_state(prepare(workflow, copy), "interrupted")
+    assert store.read_json(copy / "run.json")["outputs"] == {"geojson": "inventory.geojson"}
+    written.unlink()
+    lspipe.run(workflow, output=copy)
+    assert "geojson" not in store.read_json(copy / "run.json")["outputs"]
 
 
 def test_an_export_elsewhere_is_none_of_the_run(run: Path, tmp_path: Path) -> None:

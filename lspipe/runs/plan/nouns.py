@@ -148,6 +148,11 @@ class Plan:
     """Whether device, precision and batch size are decided; False until a worker was asked."""
 
     @property
+    def formats(self) -> tuple[str, ...]:
+        """Outputs that are asked for; always GeoParquet, which others read."""
+        return tuple(dict.fromkeys(("geoparquet", *self.workflow.output.write)))
+
+    @property
     def detection_fingerprint(self) -> str:
         """Hash of everything that decides a stored probability."""
         return fingerprint(self.detection_inputs)
