@@ -152,5 +152,9 @@ def test_a_network_is_trained_on_a_run_and_outlines_of_its_landslides(run, tmp_p
     assert (item.recipe, item.window) == ("ghorb4", 64)
     record = json.loads((tmp_path / "mine" / "training.json").read_text())
     assert record["training"]["patches"] > record["validation"]["patches"] >= 1
-    assert main([*command, "--recipe", "l4s14", "--fresh"]) == 2
-    assert "B10" in capsys.readouterr().err
+    for recipe, lacking in (
+        ("morales10", "B05"),
+        ("l4s14", "slope, dem: the run knows no terrain"),
+    ):
+        assert main([*command, "--recipe", recipe, "--fresh"]) == 2
+        assert lacking in capsys.readouterr().err

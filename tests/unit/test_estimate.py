@@ -384,7 +384,7 @@ def warned(*steps, is_swapped=False, device="cpu", cluster=None, recipe="", **se
             tiles=(tile,),
             setting=Setting(**setting),
             reference=reference,
-            model=SimpleNamespace(id="a-model", recipe=recipe),
+            model=SimpleNamespace(id="a-model", recipe=recipe, is_pair=False),
             notes=(),
         )
     )

@@ -322,7 +322,7 @@ def test_the_order_is_that_of_the_rank_or_else_of_status_and_confidence(run: Run
 
 def test_evidence_and_flags_are_shown_where_the_list_has_them(run: Run) -> None:
     banks = pd.array([None, True], dtype="boolean")
-    plain = run.inventory.drop(columns=list(FLAGS))
+    plain = run.inventory.drop(columns=list(FLAGS), errors="ignore")
     more = plain.assign(ndvi_drop=[0.42, np.inf], river_bank=banks)
     found = {one.name: one for one in rows.columns(more, is_two_date=True)}
     assert found["ndvi_drop"].is_shown
