@@ -446,16 +446,6 @@ def test_blocks_that_share_a_read_which_killed_its_worker_are_each_done_once(mor
     assert len(list(tmp_path.iterdir())) == 2
 
 
-def test_blocks_that_share_a_read_which_kills_every_worker_fail_once_each(mortal, tmp_path):
-    deadly = sharing_a_deadly_read(tmp_path, deaths=99, blocks=2)
-    outcome, events = run(mortal, [deadly])
-    assert (outcome.done, events[-1][0]) == (0, "failure")
-    assert [failure.index for failure in outcome.failures] == [(0, 0), (0, 1)]
-    assert all("its worker died repeatedly" in failure.error for failure in outcome.failures)
-    # Once together, then each alone.
-    assert len(list(tmp_path.iterdir())) == 3
-
-
 # --- tiles --------------------------------------------------------------------------------------
 
 
