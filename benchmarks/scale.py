@@ -12,16 +12,15 @@ and a tiny task that asks for the slot: the most tasks that the scheduler knew a
 memory the process of the scheduler gained, and the time per tile. Each in a fresh process. Target:
 tasks and memory do not grow with the number of tiles, the time per tile neither.
 
-Result, 2026-11-21, 2 cores of an AMD EPYC: (a) 1, 2 and 4 workers take 22.9, 13.4 and 15.5 s: 1.58
-and 1.55 times as fast as one, with 22.7, 20.6 and 26.0 s of processor time. (b) 1, 10, 100 and 1000
-tiles: at most 18, 28, 30 and 30 tasks at once; 84, 61, 57 and 57 ms per tile; 21, 22, 27 and 43 MB
-gained by the process: tasks and time are flat, memory grows by 16 kB a tile, unexplained.
+Result, 2026-11-29, 2 cores of an Intel Xeon: (a) 1, 2 and 4 workers take 48.4, 29.7 and 35.5 s:
+1.62 and 1.36 times as fast as one, with 53.4, 56.2 and 67.0 s of processor time. (b) 1, 10, 100 and
+1000 tiles: at most 18, 28, 28 and 28 tasks at once; 50, 46, 43 and 44 ms per tile; 22, 23, 29 and
+44 MB gained by the process: tasks and time are flat, memory grows by 15 kB a tile, unexplained.
+Before a block was fewer tasks (2026-11-21, 2 cores of an AMD EPYC) it was 1.58 and 1.55.
 
-Why (a) is not 2, by reading: on two cores one worker is not alone. Its blocks take one core, and
-its reads, the scheduler and the client have the other one; with two workers all of them share both.
-The client and the scheduler take 0.17 s of processor time a block (simulate.py), 8 s of 50 blocks;
-with the 20.6 s of the workers, over two cores, that is 14 s, and 13.4 s were measured. So the
-processors are the limit, not the order of tasks, and 1.8 needs three cores or fewer tasks a block.
+Why (a) is not 2: on two cores one worker is not alone. It keeps 1.1 cores busy with its network and
+its reads, and the client and the scheduler share the rest; two workers take 1.9 of 2.0 cores. So
+the processors are the limit, not the order of tasks, and 1.8 needs a third core.
 """
 
 from __future__ import annotations
