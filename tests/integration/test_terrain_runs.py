@@ -15,7 +15,15 @@ from affine import Affine
 import lspipe
 from lspipe.cli.summaries import plan_text
 from lspipe.cube.terrain import read
-from lspipe.errors import LspipeError, ModelError, NothingFound, StoreError, WorkflowError
+from lspipe.errors import (
+    LspipeError,
+    ModelError,
+    NothingFound,
+    StoreError,
+    UsageError,
+    WorkflowError,
+)
+from lspipe.models.statistics import Statistics
 from lspipe.runs import pipeline, store
 from lspipe.runs.cost import estimate
 from lspipe.runs.describe import describe_plan
@@ -232,6 +240,33 @@ def test_where_the_ground_is_not_known_nothing_was_observed(steep) -> None:
     assert ((codes != CODE_NODATA).sum(axis=(1, 2)) >= 240 * 240 - 14 * 19).all()
     gaps = gpd.read_parquet(steep.run / "unobserved.parquet")
     assert set(gaps["reason"]) == {"nodata"}
+
+
+@pytest.mark.parametrize("steeper", [0, 60])
+def test_the_terrain_is_compared_with_that_of_training_before_the_first_block(
+    steep, tmp_path, steeper
+) -> None:
+    plan = plan_only(Workflow.from_file(steep.workflow))
+    (tile,) = plan.tiles
+    with dask.config.set(scheduler="synchronous"):
+        cube = open_step(tile, tile.steps[0], plan.workflow).compute()
+    codes = cube["reflectance"].sel(band=list(plan.model.bands))
+    units = np.array([1e-4, 1e-4, 0.01, 0.5])[:, None, None]
+    images = (codes.where(codes != CUBE_NODATA) * units).to_numpy()
+    images[2] += steeper
+    item = steep.run.parent / "steep.json"
+    document = json.loads(item.read_text())
+    document["properties"]["lspipe:statistics"] = Statistics.of([images]).as_json()
+    trained = item.with_name(f"trained-{steeper}.json")
+    trained.write_text(json.dumps(document))
+    workflow = Workflow.from_file(
+        steep.workflow, overrides=(f"model.item={trained.name}", "inference.unfamiliar=refuse")
+    )
+    if steeper:
+        with pytest.raises(UsageError, match="slope"):
+            lspipe.run(workflow, output=tmp_path / "run")
+    else:
+        assert lspipe.run(workflow, output=tmp_path / "run").state == "finished"
 
 
 def test_blocks_never_change_what_terrain_decides(steep, tmp_path) -> None:
