@@ -1,6 +1,5 @@
 // The map: one of MapLibre for each date, the later above the earlier, cut where the swipe is.
 
-const FARTHEST_IN = 19; // zoom: 0.3 m per pixel of the screen at the equator
 const FOR_ONE = 16; // zoom: no closer than this to an object that is chosen
 
 class LandslideMap {

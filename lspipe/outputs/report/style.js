@@ -2,6 +2,7 @@
 
 const DOT = 5; // pixels: an object that is smaller on the screen is shown as a dot of this size
 const WORLD = 512; // pixels of the world's 360 degrees at zoom 0
+const FARTHEST_IN = 19; // zoom: 0.15 m per pixel of the screen at the equator
 const HATCHING = "hatching";
 
 function features(objects) {
