@@ -16,7 +16,8 @@ from lspipe.cli.summaries import (
     validate_text,
 )
 from lspipe.cli.text import say, show
-from lspipe.machine.remote import place, readable
+from lspipe.machine.copies import readable
+from lspipe.machine.remote import place
 
 if TYPE_CHECKING:
     import argparse

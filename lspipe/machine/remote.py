@@ -14,15 +14,11 @@ import fnmatch
 import io
 import os
 import re
-import shutil
-import tempfile
-from contextlib import contextmanager
-from datetime import timedelta
-from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
-from lspipe.errors import MissingExtra, RemoteError, UsageError, without_queries
+from lspipe.errors import UsageError
+from lspipe.machine.bucket import bucket_of, failed, library, told
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,12 +26,6 @@ if TYPE_CHECKING:
 SCHEMES = ("s3", "gs", "az")
 
 _ADDRESS = re.compile(rf"({'|'.join(SCHEMES)})://([^/]+)(?:/(.*))?", re.DOTALL)
-
-_ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT")
-"""Variables that name a server of S3 other than Amazon's, the first that is set counts."""
-
-SECONDS_TO_ANSWER = 120
-"""Of one request; an object of a run is a chunk of some MB, or a part of a larger file."""
 
 
 def place(text: Path | str) -> Path:
@@ -327,95 +317,6 @@ class RemotePath:
         """Do nothing: a store has no folders."""
 
 
-# --- the store ------------------------------------------------------------------------------------
-
-
-@lru_cache
-def bucket_of(root: str, prefix: str = "", *, is_patient: bool = True) -> Any:
-    """Return the obstore of a bucket; its retries are those of all that lspipe asks it.
-
-    Args:
-        root: "s3://bucket".
-        prefix: of all its keys.
-        is_patient: whether a server that fails is asked again for three minutes, or hardly.
-    """
-    obstore = _obstore()
-    kinds = {
-        "s3": obstore.store.S3Store, "gs": obstore.store.GCSStore, "az": obstore.store.AzureStore,
-    }  # fmt: skip
-    scheme, _, bucket = root.partition("://")
-    retry = {
-        "max_retries": 10 if is_patient else 2,
-        "retry_timeout": timedelta(seconds=180 if is_patient else 20),
-    }
-    options: dict[str, Any] = {"timeout": f"{SECONDS_TO_ANSWER}s"}
-    # Who names a server by http:// has said that it is to be asked so.
-    if scheme == "s3" and (s3_endpoint() or "").startswith("http://"):
-        options["allow_http"] = True
-    more = {} if scheme != "s3" or s3_endpoint() is None else {"endpoint": s3_endpoint()}
-    return kinds[scheme](
-        bucket, prefix=prefix or None, client_options=options, retry_config=retry, **more
-    )
-
-
-def s3_endpoint() -> str | None:
-    """Return the server that the environment names for S3; None = Amazon's."""
-    return next((os.environ[name] for name in _ENDPOINTS if os.environ.get(name)), None)
-
-
-def gdal_settings() -> dict[str, str]:
-    """Return what makes GDAL read s3:// from the server that the environment names for obstore."""
-    scheme, _, host = (s3_endpoint() or "").partition("://")
-    if not host:
-        return {}
-    return {
-        "AWS_S3_ENDPOINT": host.rstrip("/"),
-        "AWS_HTTPS": "NO" if scheme == "http" else "YES",
-        "AWS_VIRTUAL_HOSTING": "FALSE",
-    }
-
-
-def _obstore() -> Any:
-    try:
-        import obstore
-        import obstore.exceptions
-        import obstore.store
-    except ImportError as error:
-        raise MissingExtra(
-            "an address in an object store needs obstore, here and on all workers: "
-            "pip install 'lspipe[objectstore]'"
-        ) from error
-    return obstore
-
-
-@contextmanager
-def told(path: RemotePath, done: str) -> Iterator[Any]:
-    """Yield obstore; say in lspipe's words what fails.
-
-    Args:
-        path: what is asked for.
-        done: what cannot be done with it then: "read", "written".
-    """
-    obstore = _obstore()
-    try:
-        yield obstore
-    except FileNotFoundError as error:
-        if done == "written":  # the bucket is gone
-            raise failed(path, done, error) from None
-        raise FileNotFoundError(f"{path}: no such object") from error
-    except obstore.exceptions.BaseError as error:
-        raise failed(path, done, error) from None
-
-
-def failed(path: object, done: str, error: BaseException) -> RemoteError:
-    """Return what to say of a request that failed, without what may be secret."""
-    reason = without_queries(" ".join(str(error).split("\n\nDebug source", 1)[0].split()))
-    return RemoteError(
-        f"{path}: cannot be {done} ({reason[:300]}); look at the network, and at the endpoint and "
-        "credentials in the environment, then give the same command again: what is stored is kept"
-    )
-
-
 def check(address: str) -> None:
     """Refuse an address that cannot be written, before anything is computed.
 
@@ -423,77 +324,10 @@ def check(address: str) -> None:
         UsageError: no such bucket, no right to write, or no answer.
     """
     path = cast("RemotePath", place(address)) / f".lspipe-{os.getpid()}"
-    obstore = _obstore()
+    obstore = library()
     try:
         impatient = bucket_of(path.root, is_patient=False)
         obstore.put(impatient, path.key, b"")
         obstore.delete(impatient, path.key)
     except (obstore.exceptions.BaseError, OSError, ValueError) as error:
         raise UsageError(str(failed(address, "written", error))) from None
-
-
-# --- for programs that only know files ------------------------------------------------------------
-
-
-@contextmanager
-def local(path: Path) -> Iterator[Path]:
-    """Yield a file of this machine with the content of a path: itself, or a copy for the while."""
-    if not isinstance(path, RemotePath):
-        yield path
-        return
-    with tempfile.TemporaryDirectory(prefix="lspipe-") as folder:
-        copy = Path(folder, path.name)
-        path.download(copy)
-        yield copy
-
-
-def readable(path: Path) -> Any:
-    """Return what reads a file of a path: the path, or the content of an object as a file."""
-    return path.open("rb") if isinstance(path, RemotePath) else path
-
-
-_BESIDE: dict[Path, Path] = {}
-"""Temporary folders -> the folder in which what is written there will lie."""
-
-
-@contextmanager
-def stored(path: RemotePath) -> Iterator[Path]:
-    """Yield a temporary path of this machine; store at the end what was written there.
-
-    A file, or a folder of files: these in the order of their names, each of them whole.
-    """
-    with tempfile.TemporaryDirectory(prefix="lspipe-") as folder:
-        partial = Path(folder, path.name)
-        _BESIDE[partial.parent] = cast("Path", path.parent)
-        try:
-            yield partial
-        finally:
-            del _BESIDE[partial.parent]
-        if partial.is_dir():
-            for file in sorted(each for each in partial.rglob("*") if each.is_file()):
-                (path / file.relative_to(partial).as_posix()).upload(file)
-        elif partial.exists():
-            path.upload(partial)
-
-
-def beside(path: Path) -> Path:
-    """Return the folder in which a file will lie that is being written at a path of `stored`."""
-    return _BESIDE.get(path.parent, path.parent)
-
-
-def copy(source: Path, target: Path) -> None:
-    """Copy a file with its times; what has its final name is always complete."""
-    if isinstance(source, RemotePath):
-        source.copy_to(cast("RemotePath", target))
-        return
-    partial = target.with_name(f".{target.stem}.partial{target.suffix}")
-    shutil.copy2(source, partial)
-    partial.replace(target)
-
-
-def remove_tree(path: Path) -> None:
-    """Remove a folder with all that is in it."""
-    if isinstance(path, RemotePath):
-        path.remove_all()
-    else:
-        shutil.rmtree(path)

@@ -23,7 +23,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Annotated, Any, Protocol, cast
 
 from lspipe.errors import UsageError
-from lspipe.machine.remote import is_remote, stored
+from lspipe.machine.copies import stored
+from lspipe.machine.remote import is_remote
 from lspipe.spec import Items, Spec, plugin
 from lspipe.spec.plugins import resolve
 

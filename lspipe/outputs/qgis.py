@@ -16,7 +16,7 @@ import numpy as np
 import pyogrio
 from pyproj import CRS
 
-from lspipe.machine.remote import beside, local
+from lspipe.machine.copies import beside, local
 from lspipe.outputs import colours, gpkg, layers, qgis_styles
 from lspipe.outputs.credit import credit
 from lspipe.schema import State

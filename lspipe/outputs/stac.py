@@ -17,7 +17,7 @@ import pystac
 import rasterio
 import shapely
 
-from lspipe.machine.remote import beside, local
+from lspipe.machine.copies import beside, local
 from lspipe.outputs import geoparquet, gpkg, layers
 from lspipe.outputs.credit import credit
 from lspipe.schema import State

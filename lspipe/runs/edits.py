@@ -21,7 +21,8 @@ import shapely
 from lspipe import outputs
 from lspipe.change.decisions import LOCKED, Decisions, decisions_in, layer_of, read_table
 from lspipe.errors import DecisionsError, StoreError, first_few
-from lspipe.machine.remote import copy, is_remote, local
+from lspipe.machine.copies import copy, local
+from lspipe.machine.remote import is_remote
 from lspipe.runs import store
 
 if TYPE_CHECKING:

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lspipe.errors import StoreError, UsageError
-from lspipe.machine.remote import place, readable
+from lspipe.machine.copies import readable
+from lspipe.machine.remote import place
 from lspipe.runs import store
 from lspipe.runs.store.lazy import open_lazily
 from lspipe.schema.sampled import Sample

@@ -29,7 +29,7 @@ from lspipe import outputs
 from lspipe.change.carrying import carry
 from lspipe.change.decisions import TEXTS, TIMES, Answer, Decisions, read_decisions
 from lspipe.errors import DecisionsError, first_few
-from lspipe.machine import remote
+from lspipe.machine import copies, remote
 from lspipe.outputs import geoparquet
 from lspipe.runs import edits, store
 from lspipe.runs.opened import Run
@@ -130,7 +130,7 @@ def read_inventory(run: Path) -> gpd.GeoDataFrame:
     """
     path = run / LIST
     try:
-        return check_inventory(gpd.read_parquet(remote.readable(path)))
+        return check_inventory(gpd.read_parquet(copies.readable(path)))
     except FileNotFoundError as error:
         raise DecisionsError(
             f"{path}: no such file; decisions are about the list of a run: finish it first"
@@ -241,7 +241,7 @@ def _take_in_file(run: Path, file: Path, inventory: gpd.GeoDataFrame, *, who: st
 def _decisions_of(file: Path) -> Decisions:
     if remote.is_remote(file) and not file.is_file():
         raise DecisionsError(f"{file}: no such file")
-    with remote.local(file) as copy:
+    with copies.local(file) as copy:
         return replace(read_decisions(copy), path=file)
 
 
@@ -418,7 +418,7 @@ def _read_all(run: Path) -> gpd.GeoDataFrame:
     if not path.exists():
         return _none()
     try:
-        return _typed(gpd.read_parquet(remote.readable(path)))
+        return _typed(gpd.read_parquet(copies.readable(path)))
     except (ValueError, KeyError, OSError) as error:
         raise DecisionsError(
             f"{path}: cannot be read ({error}), and is not overwritten: repair it or move it away"

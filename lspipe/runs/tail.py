@@ -28,7 +28,7 @@ from lspipe.change.compare import changes
 from lspipe.change.coverage import Counted, counted, seen_by_others
 from lspipe.change.inventory import whole_objects
 from lspipe.change.unobserved import joined, outlined
-from lspipe.machine.remote import readable
+from lspipe.machine.copies import readable
 from lspipe.runs import ground, maps, registration, store
 from lspipe.runs.seen import Seen
 from lspipe.schema import CODE_NODATA

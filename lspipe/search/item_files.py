@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lspipe.errors import CatalogError
-from lspipe.machine.remote import is_remote, readable
+from lspipe.machine.copies import readable
+from lspipe.machine.remote import is_remote
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

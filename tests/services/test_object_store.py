@@ -16,7 +16,7 @@ import pandas as pd
 import pytest
 
 import lspipe as library
-from lspipe.machine import remote
+from lspipe.machine import bucket, remote
 from lspipe.runs import store
 from tests.services.flaky import flaky
 from tests.services.servers import object_store
@@ -59,7 +59,7 @@ def server() -> Iterator[str]:
 def use(patch: pytest.MonkeyPatch, url: str) -> None:
     """Make this process, and those that it starts, ask another server."""
     patch.setenv("AWS_ENDPOINT_URL", url)
-    remote.bucket_of.cache_clear()
+    bucket.bucket_of.cache_clear()
 
 
 @pytest.fixture(scope="module")
@@ -258,7 +258,7 @@ def shaky(server, monkeypatch) -> Iterator[Any]:
         use(monkeypatch, proxy.url)
         yield proxy
     monkeypatch.undo()
-    remote.bucket_of.cache_clear()
+    bucket.bucket_of.cache_clear()
 
 
 def test_a_server_that_fails_now_and_then_is_asked_again(world, shaky):

@@ -15,7 +15,8 @@ from obstore.store import MemoryStore
 
 from lspipe import outputs
 from lspipe.errors import MissingExtra, RemoteError, StoreError, UsageError
-from lspipe.machine import check_place, remote
+from lspipe.machine import bucket as buckets
+from lspipe.machine import check_place, copies, remote
 from lspipe.machine.remote import RemotePath, place
 from lspipe.runs import handshake, store
 from lspipe.runs.copied_log import CopiedLog
@@ -104,7 +105,7 @@ def test_no_library_takes_an_address_for_a_file():
 
 def test_without_obstore_the_extra_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "obstore", None)
-    remote.bucket_of.cache_clear()
+    buckets.bucket_of.cache_clear()
     with pytest.raises(MissingExtra, match=r"lspipe\[objectstore\]"):
         RemotePath("s3://maps/runs").exists()
 
@@ -174,10 +175,10 @@ def test_a_folder_of_outputs_is_stored_with_all_that_is_below_it(run):
         (partial / "more").mkdir(parents=True)
         (partial / "a.tif").write_bytes(b"a")
         (partial / "more" / "b.tif").write_bytes(b"b")
-        assert remote.beside(partial) == run
+        assert copies.beside(partial) == run
         assert not (run / "layers" / "a.tif").exists()
     assert not partial.exists()
-    assert remote.beside(partial) == partial.parent
+    assert copies.beside(partial) == partial.parent
     names = sorted(str(path.relative_to(run)) for path in run.rglob("*"))
     assert names == ["layers/a.tif", "layers/mine.tif", "layers/more/b.tif"]
 
@@ -195,7 +196,7 @@ def test_an_output_that_fails_stores_nothing(run):
 
 def test_a_copy_on_this_machine_is_there_for_the_while(run):
     (run / "a.gpkg").write_bytes(b"a")
-    with remote.local(run / "a.gpkg") as file:
+    with copies.local(run / "a.gpkg") as file:
         assert (file.name, file.read_bytes()) == ("a.gpkg", b"a")
     assert not file.exists()
 
@@ -404,7 +405,7 @@ def test_arrays_of_each_kind_of_store_are_told_and_sent_by_their_address(monkeyp
 )
 def test_gdal_reads_from_the_server_that_obstore_writes_to(monkeypatch, endpoint, expected):
     monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
-    settings = remote.gdal_settings()
+    settings = buckets.gdal_settings()
     assert (settings["AWS_S3_ENDPOINT"], settings["AWS_HTTPS"]) == expected
     monkeypatch.delenv("AWS_ENDPOINT_URL")
-    assert remote.gdal_settings() == {}
+    assert buckets.gdal_settings() == {}

@@ -19,7 +19,7 @@ from odc.geo.geobox import GeoBox
 from zarr.core.buffer import default_buffer_prototype
 
 from lspipe.errors import StoreError
-from lspipe.machine import remote
+from lspipe.machine import copies
 from lspipe.runs import store
 from lspipe.schema import CODE_NODATA, CUBE_NODATA
 
@@ -290,13 +290,13 @@ def test_clearing_removes_all_of_a_run_and_first_what_says_that_there_is_one(tmp
     for name in (*names, ".inventory.ab.partial.gpkg", "notes.txt"):
         (tmp_path / name).touch()
     left = []
-    original = remote.shutil.rmtree
+    original = copies.shutil.rmtree
 
     def remove(path):
         left.append({file.name for file in tmp_path.iterdir()})
         original(path)
 
-    monkeypatch.setattr(remote.shutil, "rmtree", remove)
+    monkeypatch.setattr(copies.shutil, "rmtree", remove)
     store.clear(tmp_path)
     assert [file.name for file in tmp_path.iterdir()] == ["notes.txt"]
     assert len(left) == 3

@@ -33,7 +33,7 @@ from lspipe.cube.loaders.declared import (
     rewritten,
 )
 from lspipe.errors import LoadError, UnfitAsset, UsageError, hide_queries, without_queries
-from lspipe.machine.remote import gdal_settings
+from lspipe.machine.bucket import gdal_settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping

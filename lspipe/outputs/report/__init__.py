@@ -33,7 +33,7 @@ from typing import TYPE_CHECKING, Any
 
 import jinja2
 
-from lspipe.machine.remote import beside
+from lspipe.machine.copies import beside
 from lspipe.outputs.colours import REASONS, STATUSES, as_hex
 from lspipe.outputs.report import charts, facts, rows
 from lspipe.outputs.report.chips import FOLDER, INSIDE, Chip, as_json, chips_of, file_name

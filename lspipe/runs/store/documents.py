@@ -8,7 +8,8 @@ from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 from lspipe.errors import StoreError
-from lspipe.machine.remote import is_remote, remove_tree
+from lspipe.machine.copies import remove_tree
+from lspipe.machine.remote import is_remote
 from lspipe.runs.store.layers import CHANGE, DETECTIONS, EVIDENCE, OBJECTS
 
 if TYPE_CHECKING:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, cast
 import zarr
 import zarr.storage
 
-from lspipe.machine.remote import RemotePath, bucket_of, is_remote, told
+from lspipe.machine.bucket import bucket_of, told
+from lspipe.machine.remote import RemotePath, is_remote
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator

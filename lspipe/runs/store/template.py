@@ -13,7 +13,8 @@ import zarr.storage
 
 from lspipe.errors import StoreError
 from lspipe.machine.ahead import in_order
-from lspipe.machine.remote import is_remote, remove_tree
+from lspipe.machine.copies import remove_tree
+from lspipe.machine.remote import is_remote
 from lspipe.runs.store.groups import open_group
 from lspipe.runs.store.layers import (
     CHANGE,
