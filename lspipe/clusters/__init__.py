@@ -125,12 +125,12 @@ def start(spec: ClusterSpec, execution: ExecutionSpec) -> Iterator[Any]:
 
 
 @contextmanager
-def starting(spec: ClusterSpec, execution: ExecutionSpec) -> Iterator[Callable[[], Any]]:
-    """Yield what starts the cluster when it is first called, and returns its client each time."""
+def starting(execution: ExecutionSpec) -> Iterator[Callable[[ClusterSpec], Any]]:
+    """Yield what starts a cluster when it is first called, and returns its client each time."""
     with ExitStack() as stack:
         clients: list[Any] = []
 
-        def client() -> Any:
+        def client(spec: ClusterSpec) -> Any:
             if not clients:
                 clients.append(stack.enter_context(start(spec, execution)))
             return clients[0]

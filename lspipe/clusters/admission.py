@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-from distributed import SchedulerPlugin, Status
+from distributed import KilledWorker, SchedulerPlugin, Status
 
 from lspipe.errors import ClusterError
 
@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 
 WENT_AWAY = (OSError, RuntimeError)
 """What a client raises that has lost its scheduler: no connection, or no more connections."""
+
+DIED = KilledWorker
+"""What a client raises for a task of which several workers died."""
 
 _EXTENSION = "lspipe-gate"
 

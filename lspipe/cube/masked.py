@@ -17,7 +17,7 @@ from lspipe.errors import AreaError
 from lspipe.preprocess.masks import MaskSpec
 from lspipe.preprocess.masks.sources import NONE
 from lspipe.schema import grown
-from lspipe.search.areas import bounding_window
+from lspipe.search.areas import PackedMask, bounding_window
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -57,7 +57,7 @@ def masked_shares(
     reach = -(-spec.mask.dilate_px // _SCL_FACTOR)
     coarse, inside = _coarse(geobox, area_mask)
     window = grown(bounding_window(inside), reach, inside.shape)
-    grid, inside = coarse[window], da.from_array(inside[window], chunks=CHUNK)
+    grid, inside = coarse[window], _in_pieces(inside[window])
     classes = _ranking_classes(spec.mask)
     counts = []
     for acquisition in acquisitions:
@@ -103,6 +103,27 @@ def _coarse_quality(
     if band == "SCL":
         bits |= layer.map_blocks(scene.class_bits, classes, dtype=np.uint8)
     return bits
+
+
+def _in_pieces(inside: NDArray[np.bool_]) -> da.Array:
+    """Return a mask as a lazy array that is small to send to where the pixels are read."""
+    packed = dask.delayed(PackedMask.of(inside))
+    rows, columns = (
+        [slice(start, min(start + CHUNK, length)) for start in range(0, length, CHUNK)]
+        for length in inside.shape
+    )
+    pieces = [
+        [
+            da.from_delayed(
+                packed[row, column],
+                shape=(row.stop - row.start, column.stop - column.start),
+                dtype=bool,
+            )
+            for column in columns
+        ]
+        for row in rows
+    ]
+    return da.block(pieces)
 
 
 def _mosaic(first: da.Array, second: da.Array) -> da.Array:

@@ -7,7 +7,7 @@ for, so results do not pile up, and what follows a failure is not begun.
 from __future__ import annotations
 
 from collections import deque
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from itertools import islice
 from typing import TYPE_CHECKING, TypeVar
 
@@ -18,14 +18,24 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 R = TypeVar("R")
 
+SECONDS_BETWEEN_LOOKS = 0.5
 
-def in_order(function: Callable[[T], R], items: Iterable[T], *, at_once: int) -> Iterator[R]:
+
+def in_order(
+    function: Callable[[T], R],
+    items: Iterable[T],
+    *,
+    at_once: int,
+    meanwhile: Callable[[], None] | None = None,
+) -> Iterator[R]:
     """Yield what a function returns for each item, in the order of the items.
 
     Args:
         function: called in threads of this process.
         items: taken one by one, when there is room.
         at_once: so many threads; 1 = in this thread, each item when it is asked for.
+        meanwhile: called now and then while a result is waited for. What it raises ends this at
+            once, without waiting for calls that go on: they may wait for what will not come.
 
     Raises:
         Exception: what the function raised first, in the order of the items.
@@ -37,10 +47,15 @@ def in_order(function: Callable[[T], R], items: Iterable[T], *, at_once: int) ->
     if at_once == 1:
         yield from map(function, items)
         return
-    left, waiting = iter(items), deque["Future[R]"]()
-    with ThreadPoolExecutor(at_once) as pool:
+    left, waiting, pool = iter(items), deque["Future[R]"](), ThreadPoolExecutor(at_once)
+    try:
         waiting += (pool.submit(function, item) for item in islice(left, at_once))
         while waiting:
-            found = waiting.popleft().result()
+            next_one = waiting.popleft()
+            while meanwhile is not None and not wait([next_one], SECONDS_BETWEEN_LOOKS).done:
+                meanwhile()
+            found = next_one.result()
             waiting += (pool.submit(function, item) for item in islice(left, 1))
             yield found
+    finally:
+        pool.shutdown(wait=meanwhile is None, cancel_futures=True)

@@ -32,6 +32,7 @@ from lspipe.inference.settings import Setting
 from lspipe.machine.ahead import in_order
 from lspipe.runs.events import Look
 from lspipe.runs.model import cube_of
+from lspipe.runs.reading import lookers_here
 from lspipe.schema import bands_on
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
     from lspipe.runs.events import Report
     from lspipe.runs.frozen import FrozenRun
     from lspipe.runs.plan import Plan, TilePlan
+    from lspipe.runs.reading import Readers
     from lspipe.schema import Part
     from lspipe.search.on_grid import AreaOnGrid
 
@@ -57,9 +59,6 @@ thousands of patches, and its mean nearer. An offset of 0.1 moves their blue ban
 
 PLACES = 9
 """Places of a tile and date that are read before a run: half a percent of a whole tile."""
-
-AT_ONCE = 8
-"""Tiles and dates that are read at once, of which each waits for the archive most of the time."""
 
 PLACE = 256
 """Edge of a place, pixels: half a block of most cloud-optimised files, so one or a few reads."""
@@ -74,7 +73,12 @@ def trained_on(plan: Plan) -> Statistics | None:
 
 
 def check_before_run(
-    plan: Plan, wanted: Iterable[tuple[str, int]], *, run: Path, report: Report
+    plan: Plan,
+    wanted: Iterable[tuple[str, int]],
+    *,
+    run: Path,
+    report: Report,
+    readers: Readers = lookers_here,
 ) -> None:
     """Read a few places of tiles and dates, and refuse what is far from the training data.
 
@@ -87,6 +91,8 @@ def check_before_run(
         wanted: tile and step of what is left to do.
         run: directory of the run, for the message.
         report: called for each tile and date that is checked.
+        readers: who reads; called with how many tiles and dates there are, and not where there is
+            nothing to read.
 
     Raises:
         UsageError: names tile, date, channels, and what to do.
@@ -94,7 +100,9 @@ def check_before_run(
     if plan.workflow.inference.unfamiliar != "refuse" or plan.model.statistics is None:
         return
     trained, tiles = plan.model.statistics, {tile.tile.name: tile for tile in plan.tiles}
-    judged = (place for place in wanted if tiles[place[0]].is_judged(place[1]))
+    judged = [place for place in wanted if tiles[place[0]].is_judged(place[1])]
+    if not judged:
+        return
 
     def read(place: tuple[str, int]) -> tuple[str, int, NDArray[np.float32] | LoadError]:
         name, step = place
@@ -103,20 +111,27 @@ def check_before_run(
         except LoadError as error:
             return name, step, error
 
-    for name, step, values in in_order(read, judged, at_once=AT_ONCE):
-        if isinstance(values, LoadError):
-            report(Look(name, step, pixels=0, error=str(values)))
-            continue
-        report(Look(name, step, pixels=values.shape[1]))
-        found = channels([count(values, trained)], trained, plan.model.bands)
-        if any(_exceeds(channel, REFUSE) for channel in found):
-            check = ["lspipe", "model", "check", plan.model.reference, "--data", str(run)]
-            raise UsageError(
-                f"{_date(name, tiles[name].steps[step])} is not like what model {plan.model.id} "
-                f"was trained on: {_named(found, REFUSE)}; nothing of it was computed\n"
-                f"hint: `{shlex.join(check)}` names the mistake, if it is a known one; put it "
-                "right or take another model; `inference: {unfamiliar: warn}` runs it as it is"
-            )
+    with readers(len(judged)) as reading:
+        for name, step, values in in_order(read, judged, **reading._asdict()):
+            if isinstance(values, LoadError):
+                report(Look(name, step, pixels=0, error=str(values)))
+                continue
+            report(Look(name, step, pixels=values.shape[1]))
+            found = channels([count(values, trained)], trained, plan.model.bands)
+            if any(_exceeds(channel, REFUSE) for channel in found):
+                raise UsageError(
+                    _refusal(plan.model, _date(name, tiles[name].steps[step]), found, run)
+                )
+
+
+def _refusal(model: ModelItem, date: str, found: Iterable[Channel], run: Path) -> str:
+    check = ["lspipe", "model", "check", model.reference, "--data", str(run)]
+    return (
+        f"{date} is not like what model {model.id} was trained on: {_named(found, REFUSE)}; "
+        "nothing of it was computed\n"
+        f"hint: `{shlex.join(check)}` names the mistake, if it is a known one; put it right or "
+        "take another model; `inference: {unfamiliar: warn}` runs it as it is"
+    )
 
 
 def read_again(run: FrozenRun, item: ModelItem) -> Iterator[tuple[str, NDArray[np.float32]]]:

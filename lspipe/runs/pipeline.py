@@ -7,8 +7,9 @@ Nothing is printed: everything that happens is an event (`events.py`), sent to `
 from __future__ import annotations
 
 import errno
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from lspipe import clusters
@@ -31,7 +32,7 @@ from lspipe.runs.events import (
     Start,
     ignore,
 )
-from lspipe.runs.hiring import crew_of, settled_on
+from lspipe.runs.hiring import crew_of, lookers, planners, settled_on
 from lspipe.runs.log import Log
 from lspipe.runs.memory import check_memory, cluster_of
 from lspipe.runs.prepare import opened, prepare, whats_left
@@ -55,6 +56,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from lspipe.clusters import ClusterSpec
     from lspipe.runs.events import Event, Report
     from lspipe.runs.plan import Plan
     from lspipe.runs.prepare import Prepared
@@ -170,17 +172,20 @@ def run(
     """
     workflow, directory = _asked(workflow, output)
     report(Stage(f"planning {workflow.name}"))
-    prepared = prepare(workflow, directory, fresh=fresh)
     selection = Selection(tiles=tiles, bounds=bounds, limit=limit, only_failed=only_failed)
-    if prepared.is_finished:
-        select(prepared, selection)
-        return earlier_summary(prepared)
-    if prepared.left:
-        check_memory(prepared.plan, is_laid_out=prepared.is_laid_out)
-        check_budget(prepared, sum(map(len, select(prepared, selection).values())))
     try:
-        with opened(prepared, fresh=fresh, report=report) as current:
-            return _run_locked(current, selection, report)
+        with ExitStack() as cluster:
+            start = cluster.enter_context(clusters.starting(workflow.execution))
+            readers = planners(start, workflow, directory, report)
+            prepared = prepare(workflow, directory, fresh=fresh, readers=readers)
+            if prepared.is_finished:
+                select(prepared, selection)
+                return earlier_summary(prepared)
+            if prepared.left:
+                check_memory(prepared.plan, is_laid_out=prepared.is_laid_out)
+                check_budget(prepared, sum(map(len, select(prepared, selection).values())))
+            with opened(prepared, fresh=fresh, report=report) as current, cluster.pop_all():
+                return _run_locked(current, selection, start, report)
     except OSError as error:
         if error.errno not in DISK_TROUBLE:
             raise
@@ -190,15 +195,17 @@ def run(
         ) from error
 
 
-def _run_locked(prepared: Prepared, selection: Selection, report: Report) -> Summary:
+def _run_locked(
+    prepared: Prepared,
+    selection: Selection,
+    start: Callable[[ClusterSpec], Any],
+    report: Report,
+) -> Summary:
     if prepared.is_finished:
         return earlier_summary(prepared)
     select(prepared, selection)  # refused before anything starts
-    spec, execution = cluster_of(prepared.plan), prepared.plan.workflow.execution
-    with (
-        closing(Log(prepared.run / "log.jsonl", report)) as log,
-        clusters.starting(spec, execution) as client,
-    ):
+    client = partial(start, cluster_of(prepared.plan))
+    with closing(Log(prepared.run / "log.jsonl", report)) as log:
         try:
             prepared = settled_on(client, prepared, log)
             return _run(prepared, select(prepared, selection), client, log)
@@ -214,7 +221,8 @@ def _run(prepared: Prepared, todo: Todo, client: Callable[[], Any], log: Log) ->
         log(Caution(text))
     wanted = (key for key, blocks in todo.items() if blocks)
     with clock.stage("look"):
-        guard.check_before_run(plan, wanted, run=prepared.run, report=log)
+        readers = lookers(client, prepared, log)
+        guard.check_before_run(plan, wanted, run=prepared.run, report=log, readers=readers)
     note_state(prepared, "running")
     store.create(
         prepared.run,

@@ -32,6 +32,7 @@ from lspipe.runs.events import Note, ignore
 from lspipe.runs.model import naming_its_model
 from lspipe.runs.plan import Plan, TilePlan, make, record, settled
 from lspipe.runs.plan.heights import with_heights
+from lspipe.runs.reading import planners_here
 from lspipe.runs.record import run_json
 from lspipe.runs.timings import Clock, added
 from lspipe.search.acquisitions import freeze
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from lspipe.runs.events import Report
+    from lspipe.runs.reading import Readers
     from lspipe.workflow import Workflow
 
 
@@ -139,13 +141,16 @@ class Prepared:
         return replace(self, done=read_done(self.run, self.plan))
 
 
-def prepare(workflow: Workflow, run: Path, *, fresh: bool = False) -> Prepared:
+def prepare(
+    workflow: Workflow, run: Path, *, fresh: bool = False, readers: Readers = planners_here
+) -> Prepared:
     """Plan a run, with the frozen items and decisions of its directory if there are any.
 
     Args:
         workflow: of the run.
         run: the run directory; need not exist. Nothing is written to it.
         fresh: search again, even if the directory holds a run.
+        readers: who reads where scenes have to be chosen.
 
     Raises:
         NothingFound: the search answered, and a date has no scene.
@@ -156,24 +161,31 @@ def prepare(workflow: Workflow, run: Path, *, fresh: bool = False) -> Prepared:
     previous = None if fresh else store.peek_json(run / "run.json")
     try:
         if previous is None:
-            return _anew(naming_its_model(workflow), run)
+            return _anew(naming_its_model(workflow), run, readers)
         laid_out = _laid_out(run, previous)
         if any(found.done.any() for found in laid_out.values()):
             named = naming_its_model(workflow, previous)
             return _resumed(named, run, previous, laid_out)
-        return _planned(naming_its_model(workflow), run, previous, laid_out)
+        return _planned(naming_its_model(workflow), run, previous, laid_out, readers)
     except LoadError as error:
         # No block was tried yet, so this is not a run with failed blocks.
         raise UsageError(f"while choosing scenes: {error}") from error
 
 
-def _anew(workflow: Workflow, run: Path, *, replaced: Mapping[str, Any] | None = None) -> Prepared:
+def _anew(
+    workflow: Workflow,
+    run: Path,
+    readers: Readers,
+    *,
+    replaced: Mapping[str, Any] | None = None,
+) -> Prepared:
     """Search, and plan from what is found."""
     clock = Clock({})
     with clock.stage("search"):
         frozen = _searched(workflow)
     with clock.stage("plan"):
-        made = make(workflow, frozen=frozen, settled=settled.known(workflow, None))
+        known = settled.known(workflow, None)
+        made = make(workflow, frozen=frozen, settled=known, readers=readers)
     return Prepared(
         run, made, None, frozen, _nothing_done(made), replaced=replaced, seconds=clock.stages
     )
@@ -211,6 +223,7 @@ def _planned(
     run: Path,
     previous: Mapping[str, Any],
     laid_out: Mapping[str, store.Layout],
+    readers: Readers,
 ) -> Prepared:
     """Keep the plan of the directory if it is of this workflow, else replace it.
 
@@ -220,7 +233,7 @@ def _planned(
         return _resumed(workflow, run, previous, laid_out)
     except (NothingFound, UsageError, CatalogError, KeyError):
         # Another area, model or date may not even fit the frozen items.
-        return _anew(workflow, run, replaced=previous)
+        return _anew(workflow, run, readers, replaced=previous)
 
 
 def _laid_out(run: Path, previous: Mapping[str, Any]) -> dict[str, store.Layout]:

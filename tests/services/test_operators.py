@@ -10,15 +10,29 @@ import subprocess
 import threading
 import time
 
+import numpy as np
 import pytest
 
 import lspipe
 from lspipe.clusters import ClusterSpec
 from lspipe.errors import ClusterError
+from lspipe.models import read_item
+from lspipe.models.statistics import Statistics
+from lspipe.runs import hiring
+from lspipe.runs.events import Stage
 from lspipe.workflow import Workflow
 from tests.services.dask_processes import NO_LSPIPE, Processes, edited_copy, events, patched
 from tests.services.servers import free_port
-from tests.worlds import command, environment, fingerprints, make_world
+from tests.worlds import (
+    NEW_SCAR,
+    OLD_SCAR,
+    add_scene,
+    command,
+    environment,
+    fingerprints,
+    ground,
+    make_world,
+)
 
 CUT = {"block": 80, "retries": 2, "patience": 30}
 BLOCKS = 18
@@ -36,6 +50,14 @@ SLOW = patched(
     "    return original(*pixels, **asked)",
 )
 """So that a run is in its middle when something is killed, however fast the machine is."""
+
+NEVER_READS = patched(
+    "lspipe.cube.loaders.source",
+    "def read_numbers(*_, **__):\n"
+    "    import time\n"
+    "    print('I read', flush=True)\n"
+    "    time.sleep(600)",
+)
 
 BROKEN_GPU = patched(
     "lspipe.inference.block",
@@ -146,6 +168,65 @@ def test_a_worker_that_sees_another_disk_is_left_out(tmp_path, dask, undisturbed
     assert "mount the same folder under this path" in left_out(world)["elsewhere"]
     left = [each for each in events(world.run, "worker") if each["role"] == "left out"]
     assert {each["host"] for each in left} == {"elsewhere"}
+
+
+@pytest.fixture
+def many_scenes(tmp_path, dask):
+    """A world of two scenes after, of which one has a cloud; its model knows its training."""
+    scenes = {"time": "2018-02-20T14:37:51Z", "values": ground(OLD_SCAR), "baseline": "04.00"}
+    model = tmp_path / "model" / "item.json"
+    model.parent.mkdir()
+    model.write_text(json.dumps(trained_on_the_ground()), encoding="utf-8")
+    world = make_world(tmp_path, cluster=dask.cluster, execution=CUT, model={"item": str(model)})
+    add_scene(tmp_path, clouds=((60, 80, 30),), **scenes)
+    return world
+
+
+def trained_on_the_ground():
+    """Return the item of the shipped formula, as if it had been trained on these worlds."""
+    rows, columns = np.mgrid[:240, :240] + 0.5
+    values = ground(OLD_SCAR, NEW_SCAR)
+    images = [np.stack([values(band, rows, columns) for band in ("B02", "B04", "B08", "B11")])]
+    document = json.loads(read_item("shipped:bare-ground").path.read_text())
+    document["properties"]["lspipe:statistics"] = Statistics.of(images).as_json()
+    return document
+
+
+def test_workers_choose_scenes_of_many_tiles_and_look_at_them(monkeypatch, dask, many_scenes):
+    dask.worker("fit")
+    monkeypatch.setattr(hiring, "FEW_TILES", 0)
+
+    def forbidden(*_, **__):
+        raise AssertionError("this process reads pixels")
+
+    monkeypatch.setattr("lspipe.cube.loaders.odc._Reader.read", forbidden)
+    told = []
+    assert lspipe.run(many_scenes.workflow, report=told.append).exit_code == 0
+    assert [each for each in told if isinstance(each, Stage) and "on the cluster" in each.text]
+    looks = events(many_scenes.run, "look")
+    assert looks
+    assert all(each["pixels"] for each in looks)
+    (tile,) = json.loads((many_scenes.run / "run.json").read_text())["tiles"].values()
+    after = [each for each in tile["candidates"] if each["role"] == "after"]
+    assert [each["chosen"] for each in after] == [True, False]
+    assert after[0]["masked_share"] == 0 < after[1]["masked_share"]
+
+
+def test_workers_that_vanish_while_scenes_are_chosen_are_said(monkeypatch, dask, many_scenes):
+    monkeypatch.setattr(hiring, "FEW_TILES", 0)
+    dask.worker("slow", startup=NEVER_READS)
+    until(lambda: "Registered to" in dask.said("slow"))
+    given = ("execution.patience=2",)
+    workflow = Workflow.from_file(many_scenes.workflow, overrides=given)
+
+    def kill_as_it_reads():
+        until(lambda: "I read" in dask.said("slow"))
+        dask.kill("slow")
+
+    threading.Thread(target=kill_as_it_reads).start()
+    with pytest.raises(ClusterError, match=r"no worker is connected.*waited 2 s"):
+        lspipe.run(workflow)
+    assert not (many_scenes.run / "run.json").exists()
 
 
 def test_a_worker_without_the_slot_that_comes_first_only_reads(tmp_path, dask, undisturbed):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from itertools import count
 
 import pytest
@@ -35,6 +36,34 @@ def test_only_a_few_items_are_taken_ahead_of_the_one_that_is_asked_for(at_once, 
     assert next(results) == 0
     assert len(seen) == taken
     results.close()
+
+
+def test_a_wait_ends_at_once_where_what_is_done_meanwhile_fails():
+    ends = threading.Event()
+
+    def give_up():
+        raise TimeoutError("nobody is left")
+
+    # The call goes on for a minute: it is not waited for.
+    results = in_order(lambda _: ends.wait(60), range(3), at_once=2, meanwhile=give_up)
+    with pytest.raises(TimeoutError, match="nobody is left"):
+        next(results)
+    assert not ends.is_set()
+    ends.set()
+
+
+def test_results_are_the_same_where_something_is_done_meanwhile():
+    looks = []
+
+    def work(number):
+        until = time.monotonic() + 30
+        while number == 0 and not looks and time.monotonic() < until:
+            time.sleep(0.01)
+        return number
+
+    found = list(in_order(work, range(4), at_once=2, meanwhile=lambda: looks.append(1)))
+    assert found == [0, 1, 2, 3]
+    assert looks
 
 
 def test_the_first_failure_in_order_is_raised_and_what_follows_is_not_begun():

@@ -15,6 +15,7 @@ See also: `runs/cost.py`, the cost of a plan.
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +30,7 @@ from lspipe.runs.plan.nouns import BYTES_PER_PIXEL, Plan, TilePlan, outer_pixels
 from lspipe.runs.plan.recorded import THREADS, change_inputs, detection_inputs, record
 from lspipe.runs.plan.settled import largest_batch, reference_of
 from lspipe.runs.plan.tiles import BLOCK_SIZES, open_step, plan_tile
+from lspipe.runs.reading import IN_TURN, planners_here
 from lspipe.runs.validation import check_channels
 from lspipe.search.acquisitions import thaw
 from lspipe.search.areas import read_area
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
 
     from lspipe.models import ModelItem
     from lspipe.runs.plan.settled import Settled
+    from lspipe.runs.reading import Readers
     from lspipe.search.acquisitions import Tile
     from lspipe.workflow import Workflow
 
@@ -54,10 +57,6 @@ __all__ = [
     "record",
 ]
 
-TILES_AT_ONCE = 4
-"""Tiles that are planned at once: choosing scenes reads their classes, which is mostly waiting for
-the archive. Each holds its area, 0.2 GB where it is looked at pixel by pixel."""
-
 
 def make(
     workflow: Workflow,
@@ -67,6 +66,7 @@ def make(
     blocks: Mapping[str, int] | None = None,
     batch_size: int | None = None,
     settled: Settled | None = None,
+    readers: Readers = planners_here,
 ) -> Plan:
     """Make the plan of a workflow.
 
@@ -78,6 +78,7 @@ def make(
         blocks: block size per tile of an existing store, instead of `execution.block`.
         batch_size: of an earlier `run.json`, which `auto` then keeps: nothing is probed.
         settled: what blocks are computed on; None = this machine decides, and opens the model.
+        readers: who reads where scenes have to be chosen; called with the number of tiles.
 
     Raises:
         NothingFound: no pixel of any tile lies in the area.
@@ -109,9 +110,11 @@ def make(
             terrain=terrain,
         )
 
+    tiles = list(thaw(frozen))
     # What is decided already needs no reads, and threads would only be in each other's way.
-    planned = in_order(planned_tile, thaw(frozen), at_once=1 if decided else TILES_AT_ONCE)
-    plans = tuple(plan for plan in planned if plan is not None)
+    with readers(len(tiles)) if decided is None else nullcontext(IN_TURN) as reading:
+        planned = in_order(planned_tile, tiles, **reading._asdict())
+        plans = tuple(plan for plan in planned if plan is not None)
     if not plans:
         raise NothingFound(f"{area.source}: no pixel of the found scenes lies in this area")
     if terrain is not None:

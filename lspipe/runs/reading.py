@@ -1,0 +1,45 @@
+"""Who reads the pixels that decide something before the first block: this process, or workers.
+
+Scenes are chosen by their classes, and a few places of each tile are looked at before a run. Of
+many tiles that is an hour of one machine, so the workers of a cluster do it where there is one.
+The graphs are the same: only the scheduler that computes them is another (`hiring.py`).
+"""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from contextlib import AbstractContextManager
+
+    Readers = Callable[[int], AbstractContextManager["Reading"]]
+
+TILES_AT_ONCE = 4
+"""Tiles that are looked at together by threads, which mostly wait for the archive. Of each this
+process holds the area, 0.2 GB where it is looked at pixel by pixel."""
+
+
+PLACES_AT_ONCE = 8
+"""Tiles and dates of which a few places are looked at together by threads."""
+
+
+class Reading(NamedTuple):
+    """How much is read at once, as arguments of `machine.ahead.in_order`."""
+
+    at_once: int
+    meanwhile: Callable[[], None] | None = None
+    """Called while results are waited for."""
+
+
+IN_TURN = Reading(at_once=1)
+
+
+def _threads(at_once: int) -> Readers:
+    """Return that threads of this process read, however many tiles there are."""
+    return lambda _: nullcontext(Reading(at_once))
+
+
+planners_here = _threads(TILES_AT_ONCE)
+lookers_here = _threads(PLACES_AT_ONCE)
