@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from lspipe.outputs.credit import credit
+from lspipe.outputs.credit import notice
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -48,7 +48,7 @@ def write(run: Run, path: Path) -> None:
         + listed["confidence"].round(2).astype(str)
     )  # fmt: skip
     table["location_accuracy"] = "exact"
-    table["notes"] = credit(run)
+    table["notes"] = notice(run)
     table["event_import_source"] = run.name
     table["event_import_id"] = listed["id"]
     table["longitude"], table["latitude"] = listed["lon"].round(6), listed["lat"].round(6)

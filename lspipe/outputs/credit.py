@@ -1,4 +1,4 @@
-"""The notice that the licence of Sentinel data asks for; every output carries it."""
+"""What every output says of itself: the notice of the data's licence, and whether it is partial."""
 
 from __future__ import annotations
 
@@ -17,3 +17,14 @@ def credit(run: Run) -> str:
     steps = [step for tile in run.record["tiles"].values() for step in tile["steps"]]
     years = ", ".join(sorted({str(step["time"])[:4] for step in steps}))
     return f"Contains modified Copernicus Sentinel data {years}".rstrip() + ", processed by lspipe"
+
+
+def notice(run: Run) -> str:
+    """Return the credit; of a run that is not finished with the words that its list is partial."""
+    state = run.record.get("state", "finished")
+    if state == "finished":
+        return credit(run)
+    return (
+        f"PARTIAL: the run is {state}; what it has not computed is among the areas that were not "
+        f"observed. {credit(run)}"
+    )

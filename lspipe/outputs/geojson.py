@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pyogrio
 
-from lspipe.outputs.credit import credit
+from lspipe.outputs.credit import notice
 from lspipe.outputs.for_people import for_people
 from lspipe.search.degrees import in_degrees
 
@@ -30,6 +30,6 @@ def write(run: Run, path: Path) -> None:
             "RFC7946": "YES",
             "COORDINATE_PRECISION": "7",
             "WRITE_NAME": "NO",
-            "DESCRIPTION": credit(run),
+            "DESCRIPTION": notice(run),
         },
     )

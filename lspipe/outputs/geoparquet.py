@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lspipe.outputs.credit import credit
+from lspipe.outputs.credit import notice
 from lspipe.search.degrees import in_degrees
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ FILE = "inventory.parquet"
 
 def write(run: Run, path: Path) -> None:
     """Write the list; see the contract in `lspipe.outputs`."""
-    write_table(run.inventory, path, told=credit(run))
+    write_table(run.inventory, path, told=notice(run))
 
 
 def write_table(table: gpd.GeoDataFrame, path: Path, *, told: str = "") -> None:

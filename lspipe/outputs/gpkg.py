@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lspipe.outputs.credit import credit
+from lspipe.outputs.credit import notice
 from lspipe.outputs.for_people import for_people
 from lspipe.outputs.qgis_styles import as_qml, gaps_style, list_style
 from lspipe.outputs.styled import write_styled
@@ -29,4 +29,4 @@ def write(run: Run, path: Path) -> None:
         name: as_qml(STYLES[name]([str(column) for column in table.columns.drop("geometry")]))
         for name, table in tables.items()
     }
-    write_styled(tables, path, styles=styles, told=credit(run))
+    write_styled(tables, path, styles=styles, told=notice(run))

@@ -11,7 +11,7 @@ import pandas as pd
 import shapely
 
 from lspipe.outputs import colours
-from lspipe.outputs.credit import credit
+from lspipe.outputs.credit import notice
 from lspipe.outputs.for_people import for_people
 from lspipe.schema.columns import COLUMNS, STATUSES
 from lspipe.search.degrees import in_degrees
@@ -43,7 +43,7 @@ def _document(run: Run) -> ET.Element:
     root = ET.Element("kml", xmlns=_NAMESPACE)
     document = ET.SubElement(root, "Document")
     _sub(document, "name", run.name)
-    _sub(document, "description", credit(run))
+    _sub(document, "description", notice(run))
     for status, colour in colours.STATUSES.items():
         document.append(_style(status, colour))
     table = for_people(in_degrees(run.inventory))

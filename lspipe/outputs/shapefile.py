@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 import pyogrio
 
-from lspipe.outputs.credit import credit
+from lspipe.outputs.credit import notice
 from lspipe.outputs.for_people import for_people
 from lspipe.schema.columns import COLUMNS
 from lspipe.search.degrees import in_degrees
@@ -54,7 +54,7 @@ def write(run: Run, path: Path) -> None:
             encoding="UTF-8",
             geometry_type="Polygon",
         )
-        lines = [credit(run), *_legend(names)]
+        lines = [notice(run), *_legend(names)]
         (folder / "columns.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
         with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
             for file in sorted(folder.iterdir()):

@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from lspipe.outputs.colours import STATUSES
-from lspipe.outputs.credit import credit
+from lspipe.outputs.credit import notice
 from lspipe.outputs.report import facts, rows
 from lspipe.outputs.report.chips import chips_of
 
@@ -49,7 +49,7 @@ def write(run: Run, path: Path) -> None:
     """Write the sheet of a run, finished or not; see the contract in `lspipe.outputs`."""
     image = sheet(run)
     image.save(
-        path, "PDF", resolution=DPI, title=run.name, subject=credit(run), producer="lspipe",
+        path, "PDF", resolution=DPI, title=run.name, subject=notice(run), producer="lspipe",
         quality=90,
     )  # fmt: skip
 

@@ -19,7 +19,7 @@ import shapely
 
 from lspipe.machine.copies import beside, local
 from lspipe.outputs import geoparquet, gpkg, layers
-from lspipe.outputs.credit import credit
+from lspipe.outputs.credit import credit, notice
 from lspipe.schema import State
 from lspipe.schema.maps import REASON_NAMES
 from lspipe.search.degrees import in_degrees
@@ -85,7 +85,7 @@ def _collection(run: Run, items: list[pystac.Item], folder: Path) -> pystac.Coll
     collection = pystac.Collection(
         id=run.name,
         title=f"Landslides: {run.name}",
-        description=f"Landslides mapped by lspipe. {credit(run)}.",
+        description=f"Landslides mapped by lspipe. {notice(run)}.",
         extent=pystac.Extent(
             pystac.SpatialExtent(boxes or [[-180.0, -90.0, 180.0, 90.0]]),
             pystac.TemporalExtent([[*_interval(run, run.tiles)]]),

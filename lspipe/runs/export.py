@@ -11,6 +11,7 @@ from lspipe.machine import check_place
 from lspipe.machine.remote import is_remote, place
 from lspipe.runs import review, store
 from lspipe.runs.events import Note, ignore
+from lspipe.runs.ongoing import with_lists
 from lspipe.runs.opened import open_run
 from lspipe.runs.publish import files_of, publish
 
@@ -32,7 +33,8 @@ def export(
     """Write outputs of a run, as if its workflow had asked for them.
 
     Args:
-        run: run directory, of a run that is finished or not.
+        run: run directory, of a run that is finished or not. While it goes on, its list is that of
+            the tiles that are ended, says so, and needs a folder of its own.
         to: names of `outputs.OUTPUTS`, or "package.module:write".
         folder: where to write; None = the run directory. Made if it is not there; files of the same
             names are replaced. In the run directory, decisions in the lists are taken in first,
@@ -62,6 +64,7 @@ def export(
             with store.lock(opened.path):
                 _publish(opened, to, report)
         else:
+            opened = with_lists(opened)
             for name, file in targets.items():
                 outputs.write(name, opened, target / file)
     except OSError as error:

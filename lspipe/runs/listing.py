@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from lspipe import outputs
 from lspipe.change.coverage import observed_share, outside_of_tiles, with_no_scene
 from lspipe.change.flag_layers import read_layers, shares
@@ -16,9 +18,9 @@ from lspipe.change.flags import flag, flags_of
 from lspipe.change.joining import TileMap, join_tiles
 from lspipe.change.ranking import rank
 from lspipe.outputs import geoparquet
-from lspipe.outputs.credit import credit
+from lspipe.outputs.credit import notice
 from lspipe.runs import edits, registration, review, store, tail, untouched
-from lspipe.runs.ended import end
+from lspipe.runs.ended import end, is_ended
 from lspipe.runs.opened import Run
 from lspipe.runs.publish import publish
 from lspipe.runs.record import run_json
@@ -30,6 +32,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     import geopandas as gpd
+    from numpy.typing import NDArray
+    from shapely.geometry.base import BaseGeometry
 
     from lspipe.change.flag_layers import ReadLayer
     from lspipe.runs.plan import Plan
@@ -71,31 +75,24 @@ def write(run: Path, plan: Plan, formats: Iterable[str] | None = None) -> Listed
     """
     # Before anything is written: a file may have gone since it was checked.
     layers = read_layers(plan.workflow.flags, plan.workflow.folder, plan.area.geometry)
-    tails = tails_of(plan)
-    fingerprint = plan.detection_fingerprint
-    begun = _begun(run, tails)
+    tails, fingerprint = tails_of(plan), plan.detection_fingerprint
+    done = {name: store.done(run, name) for name in tails}
+    begun = _begun(done)
     ended = {
         name: end(run, asked, fingerprint) if name in begun else _not_begun(asked)
         for name, asked in tails.items()
     }
     shifts = {name: one.shift for name, one in ended.items() if tails[name].is_registered}
-    maps = [TileMap(name, tails[name].grid.geobox) for name in begun]
-    tables = [tail.objects(run, name) for name in begun]
-    inventory = join_tiles(tables, maps, min_area_m2=plan.workflow.change.min_area_m2)
-    inventory = _flagged(inventory, plan, layers)
     no_scene = outside_of_tiles(plan.area, [asked.grid.geobox for asked in tails.values()])
-    gaps = [
-        tail.gaps(run, name) if name in begun else untouched.gaps(run, asked)
-        for name, asked in tails.items()
-    ]
-    missing = with_no_scene(gaps, no_scene, dates=tuple(plan.workflow.dates.ranges()))
+    inventory, missing = _joined(run, plan, tails, begun, layers=layers, no_scene=no_scene)
     taken = review.take_in(run)
     inventory, taken = review.shown(run, inventory, taken)
     lists = {"inventory": inventory, "unobserved": missing}
-    found = Run(run, run_json(plan, state="running"), lists)
+    state = "finished" if _is_all_done(done, plan) else "partial"
+    found = Run(run, run_json(plan, state=state), lists)
     written, notes = publish(found, lists_of(formats or plan.formats), taken=taken.found)
     with outputs.whole(run / "unobserved.parquet") as path:
-        geoparquet.write_table(missing, path, told=credit(found))
+        geoparquet.write_table(missing, path, told=notice(found))
     counts = inventory["status"].value_counts()
     return Listed(
         run=found,
@@ -119,9 +116,53 @@ def others_of(formats: Iterable[str]) -> list[str]:
     return [name for name in formats if outputs.file_of(name) not in edits.LISTS]
 
 
-def _begun(run: Path, tails: Mapping[str, Tail]) -> list[str]:
+def so_far(run: Path, plan: Plan) -> dict[str, gpd.GeoDataFrame]:
+    """Join the lists of the tiles that are ended while others are computed; nothing is written.
+
+    Returns:
+        `inventory` and `unobserved`, as `write` makes them of a run of which only these tiles are
+        done; empty where no tile is ended.
+    """
+    tails, fingerprint = tails_of(plan), plan.detection_fingerprint
+    ended = [name for name, asked in tails.items() if is_ended(run, asked, fingerprint)]
+    if not ended:
+        return {}
+    layers = read_layers(plan.workflow.flags, plan.workflow.folder, plan.area.geometry)
+    no_scene = outside_of_tiles(plan.area, [asked.grid.geobox for asked in tails.values()])
+    inventory, missing = _joined(run, plan, tails, ended, layers=layers, no_scene=no_scene)
+    shown, _ = review.shown(run, inventory, review.Taken())
+    return {"inventory": shown, "unobserved": missing}
+
+
+def _joined(
+    run: Path,
+    plan: Plan,
+    tails: Mapping[str, Tail],
+    ended: Sequence[str],
+    *,
+    layers: Mapping[str, ReadLayer],
+    no_scene: BaseGeometry,
+) -> tuple[gpd.GeoDataFrame, gpd.GeoDataFrame]:
+    """Join the objects and gaps of ended tiles; of the other tiles nothing was observed."""
+    maps = [TileMap(name, tails[name].grid.geobox) for name in ended]
+    tables = [tail.objects(run, name) for name in ended]
+    inventory = join_tiles(tables, maps, min_area_m2=plan.workflow.change.min_area_m2)
+    gaps = [
+        tail.gaps(run, name) if name in ended else untouched.gaps(asked)
+        for name, asked in tails.items()
+    ]
+    missing = with_no_scene(gaps, no_scene, dates=tuple(plan.workflow.dates.ranges()))
+    return _flagged(inventory, plan, layers), missing
+
+
+def _begun(done: Mapping[str, NDArray[np.bool_]]) -> list[str]:
     """Return the tiles of which a block is done; one at least, from which tables get columns."""
-    return [name for name in tails if store.done(run, name).any()] or [next(iter(tails))]
+    return [name for name, cells in done.items() if cells.any()] or [next(iter(done))]
+
+
+def _is_all_done(done: Mapping[str, NDArray[np.bool_]], plan: Plan) -> bool:
+    wanted = {tile.tile.name: len(tile.steps) * len(tile.blocks) for tile in plan.tiles}
+    return all(np.count_nonzero(cells) == wanted[name] for name, cells in done.items())
 
 
 def _not_begun(asked: Tail) -> Tailed:
@@ -132,7 +173,7 @@ def _observed_share(
     run: Path,
     tails: Mapping[str, Tail],
     ended: Mapping[str, Tailed],
-    no_scene: Any,
+    no_scene: BaseGeometry,
     *,
     begun: Sequence[str],
 ) -> float:

@@ -10,6 +10,7 @@ from lspipe.machine import check_place
 from lspipe.machine.remote import place
 from lspipe.runs import edits, store
 from lspipe.runs.export import check_begun, export
+from lspipe.runs.ongoing import with_lists
 from lspipe.runs.opened import open_run
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ def report(run: Path | str, *, file: Path | str | None = None) -> Path:
     target = run / outputs.file_of(NAME) if file is None else place(file)
     if file is None and not store.is_locked(run):
         return export(run, to=(NAME,))[0]
-    opened = open_run(run)
+    opened = with_lists(open_run(run))
     check_begun(opened)
     check_place(target.parent)
     try:

@@ -19,27 +19,25 @@ from odc.geo.geobox import GeoBox
 from lspipe.change.coverage import Counted, square_metres
 from lspipe.change.outlines import polygons_of
 from lspipe.change.unobserved import outlined
-from lspipe.runs import maps
+from lspipe.runs import store
+from lspipe.schema import Quality
+from lspipe.schema.maps import reasons
 from lspipe.search.areas import footprint
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     import geopandas as gpd
+    from numpy.typing import NDArray
 
     from lspipe.runs.tail_plan import Tail
 
-_CORNER = (slice(0, 1), slice(0, 1))
 
-
-def gaps(run: Path, tail: Tail) -> gpd.GeoDataFrame:
+def gaps(tail: Tail) -> gpd.GeoDataFrame:
     """Outline what was not observed of a tile, with the rows of `tail.gaps`: one for each date."""
     grid = tail.grid.geobox
     rows, columns = grid.shape
     whole = GeoBox((1, 1), grid.affine * Affine.scale(columns, rows), grid.crs)
     found = outlined(
-        # Why a pixel of it was not observed is why none was.
-        {role: maps.why_unseen(run, tail.grid, role, _CORNER)[0] for role in tail.dates},
+        {role: _why(tail, role) for role in tail.dates},
         geobox=whole,
         tile=tail.grid.tile,
         acquired=tail.acquired,
@@ -49,6 +47,12 @@ def gaps(run: Path, tail: Tail) -> gpd.GeoDataFrame:
     inside = _inside(tail)
     shapes = np.full(len(found), inside, object)
     return found.assign(area_m2=square_metres(inside)).set_geometry(shapes, crs=found.crs)
+
+
+def _why(tail: Tail, role: str) -> NDArray[np.uint8]:
+    """Return why no pixel was observed on a date, as a number of `schema.maps.reasons`."""
+    quality = store.NOT_PROCESSED if role in tail.grid.roles else Quality.NODATA
+    return reasons(np.full((1, 1), quality, np.uint8), not_processed=store.NOT_PROCESSED)
 
 
 def counted(tail: Tail) -> Counted:

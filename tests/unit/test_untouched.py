@@ -34,7 +34,7 @@ def nothing_done(world, *overrides):
 
 def test_a_whole_tile_has_the_gaps_of_its_pixels(world):
     run, asked = nothing_done(world)
-    found = untouched.gaps(run, asked)
+    found = untouched.gaps(asked)
     count = untouched.counted(asked)
     expected = tail.write(run, asked)
     assert found["reason"].tolist() == ["not_processed"] * 2
@@ -48,7 +48,7 @@ def test_in_a_part_of_a_tile_the_gap_is_the_area_itself(world):
     half = shapely.box(west + 104, north - 10 * SIZE - 50, west + 324, north + 50)
     gpd.GeoSeries([half], crs=32718).to_crs(4326).to_file(world.folder / "strip.geojson")
     run, asked = nothing_done(world, "aoi={file: strip.geojson}")
-    found, count = untouched.gaps(run, asked), untouched.counted(asked)
+    found, count = untouched.gaps(asked), untouched.counted(asked)
     expected = tail.write(run, asked).counted
     by_pixels = tail.gaps(run, asked.grid.tile)
     assert found.drop(columns=["geometry", "area_m2"]).equals(
@@ -62,13 +62,13 @@ def test_in_a_part_of_a_tile_the_gap_is_the_area_itself(world):
 
 
 def test_a_date_without_a_scene_says_so(world):
-    run, asked = nothing_done(world, "dates={after: {start: 2018-01-01, end: 2018-03-31}}")
+    _, asked = nothing_done(world, "dates={after: {start: 2018-01-01, end: 2018-03-31}}")
     (asked_of_both,) = tails_of(
         prepare(Workflow.from_file(world.workflow), world.run).plan
     ).values()
     grid = asked.grid
     assert grid.roles == ("after",)
-    found = untouched.gaps(run, replace(asked_of_both, grid=grid))
+    found = untouched.gaps(replace(asked_of_both, grid=grid))
     assert found[["date", "reason"]].to_numpy().tolist() == [
         ["before", "nodata"], ["after", "not_processed"],
     ]  # fmt: skip
