@@ -12,7 +12,7 @@ See also: `heights.py` (where heights come from), `terrain.py` (channels of a ti
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from scipy import ndimage
@@ -89,10 +89,13 @@ def curvature(
     >>> [round(float(curvature(bowl, 10, kind)[0, 0]), 6) for kind in ("total", "profile", "plan")]
     [-0.4, 0.2, -0.2]
     """
-    surface = _fitted(heights.astype(np.float64), pixel_m)
-    d, e, f, g, h = surface
+    z = heights.astype(np.float64)
+    d, e = _bent(z, pixel_m)
     if kind == "total":
-        return np.asarray(-200 * (d + e), np.float32)
+        d += e
+        d *= -200
+        return d.astype(np.float32)
+    f, g, h = _tilted(z, pixel_m)
     steepness = g * g + h * h
     is_flat = steepness == 0
     if kind == "profile":
@@ -102,28 +105,42 @@ def curvature(
     return np.asarray(np.where(is_flat, 0, bent / np.where(is_flat, 1, steepness)), np.float32)
 
 
-class _Surface(NamedTuple):
-    """Coefficients of the surface through nine heights; x is east, y is north."""
-
-    d: NDArray[np.float64]
-    e: NDArray[np.float64]
-    f: NDArray[np.float64]
-    g: NDArray[np.float64]
-    h: NDArray[np.float64]
+# Coefficients of the surface through nine heights; x is east, y is north.
 
 
-def _fitted(z: NDArray[np.float64], length: float) -> _Surface:
-    north_west, north, north_east = z[:-2, :-2], z[:-2, 1:-1], z[:-2, 2:]
-    west, here, east = z[1:-1, :-2], z[1:-1, 1:-1], z[1:-1, 2:]
-    south_west, south, south_east = z[2:, :-2], z[2:, 1:-1], z[2:, 2:]
-    # The corners are not in all formulas, and an unknown one makes all unknown.
-    unknown = 0 * (north_west + north_east + south_west + south_east)
-    return _Surface(
-        d=((west + east) / 2 - here) / length**2 + unknown,
-        e=((north + south) / 2 - here) / length**2 + unknown,
-        f=(-north_west + north_east + south_west - south_east) / (4 * length**2),
-        g=(-west + east) / (2 * length),
-        h=(north - south) / (2 * length),
+def _bent(z: NDArray[np.float64], length: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return D and E, half of the second derivatives along x and along y."""
+    # The corners are not in these formulas, and an unknown one makes all unknown.
+    unknown = z[:-2, :-2] + z[:-2, 2:]
+    unknown += z[2:, :-2]
+    unknown += z[2:, 2:]
+    unknown *= 0
+    along_x = _halved(z[1:-1, :-2] + z[1:-1, 2:], z[1:-1, 1:-1], length)
+    along_y = _halved(z[:-2, 1:-1] + z[2:, 1:-1], z[1:-1, 1:-1], length)
+    along_x += unknown
+    along_y += unknown
+    return along_x, along_y
+
+
+def _halved(
+    ends: NDArray[np.float64], middle: NDArray[np.float64], length: float
+) -> NDArray[np.float64]:
+    """Return half of a second derivative; in place, as every pixel of a tile is asked."""
+    ends /= 2
+    ends -= middle
+    ends /= length**2
+    return ends
+
+
+def _tilted(
+    z: NDArray[np.float64], length: float
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Return F, the mixed derivative, and G and H, the first ones along x and along y."""
+    north, south, west, east = z[:-2, 1:-1], z[2:, 1:-1], z[1:-1, :-2], z[1:-1, 2:]
+    return (
+        (-z[:-2, :-2] + z[:-2, 2:] + z[2:, :-2] - z[2:, 2:]) / (4 * length**2),
+        (-west + east) / (2 * length),
+        (north - south) / (2 * length),
     )
 
 
