@@ -18,6 +18,7 @@ Covers: voids. Does not cover: what is derived from heights (`surface.py`), whic
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -48,6 +49,8 @@ _RIM = HALO + 3
 
 _STEP = 53
 """Pixels between two places that are exact; a cell with its rim is twelve of these."""
+
+_EVERY_SECOND = (slice(None, None, 2),) * 2
 
 MARGIN = 12
 """Pixels of the canvas around a cell: beyond these the spline forgets what lies there, 0.27^12."""
@@ -92,9 +95,8 @@ def heights(
         fill_sea(canvas, near, lattice, whole)
     for cell, control, window in zip(wanted, controls, windows, strict=True):
         cut = canvas[relative(window, (whole[0].start, whole[1].start))]
-        places = np.stack([_between(axis) for axis in control])
-        places -= np.array([span.start for span in window])[:, None, None]
-        yield cell, _sampled(cut, places, is_coarse=is_coarse)
+        first = window[0].start, window[1].start
+        yield cell, _sampled(cut, _Places(control, first), is_coarse=is_coarse)
 
 
 def cells(part: Part) -> Iterator[Part]:
@@ -121,13 +123,41 @@ def _control(
     return rows, columns
 
 
-def _between(control: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return values at all pixels, linear between the places of `control` (n + 1, n + 1)."""
+@dataclass(frozen=True)
+class _Places:
+    """Where the pixels of a cell with its rim lie on the canvas, made when they are asked for."""
+
+    control: tuple[NDArray[np.float64], NDArray[np.float64]]
+    """Rows and columns of the lattice at every 53rd pixel: of `_control`."""
+    first: tuple[int, int]
+    """Row and column of the first pixel of the canvas."""
+
+    def __getitem__(self, part: Part) -> NDArray[np.float64]:
+        """Return rows and columns (2, y, x) on the canvas of some pixels."""
+        return np.stack(
+            [
+                _between(axis, part) - first
+                for axis, first in zip(self.control, self.first, strict=True)
+            ]
+        )
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns of the cell with its rim."""
+        rows, columns = self.control[0].shape
+        return (rows - 1) * _STEP, (columns - 1) * _STEP
+
+
+def _between(control: NDArray[np.float64], part: Part) -> NDArray[np.float64]:
+    """Return values at some pixels, linear between the places of `control` (n + 1, n + 1)."""
     share = np.arange(_STEP) / _STEP
     first, step = control[:-1], np.diff(control, axis=0)
-    rows = (first[:, None] + share[:, None] * step[:, None]).reshape(-1, control.shape[1])
+    rows = (first[:, None] + share[:, None] * step[:, None]).reshape(-1, control.shape[1])[part[0]]
     first, step = rows[:, :-1], np.diff(rows, axis=1)
-    return (first[:, :, None] + share * step[:, :, None]).reshape(len(rows), -1)
+    number = np.arange(share.size * step.shape[1])[part[1]]
+    segment = number // _STEP
+    found: NDArray[np.float64] = first[:, segment] + share[number % _STEP] * step[:, segment]
+    return found
 
 
 def _window(control: tuple[NDArray[np.float64], NDArray[np.float64]]) -> Part:
@@ -146,39 +176,35 @@ def _hull(windows: Sequence[Part]) -> Part:
     return rows, columns
 
 
-def _sampled(
-    cut: NDArray[np.float32], places: NDArray[np.float64], *, is_coarse: bool
-) -> NDArray[np.float32]:
+def _sampled(cut: NDArray[np.float32], places: _Places, *, is_coarse: bool) -> NDArray[np.float32]:
     """Return the spline through pixels of the canvas at the places of a cell with its halo.
 
     A place is not known where one of the four pixels around it is not.
 
     Args:
         cut: pixels of the canvas.
-        places: (2, y, x) row and column of each pixel of a cell with its rim.
+        places: of the pixels of a cell with its rim.
         is_coarse: whether every second place is enough.
     """
-    inner = (slice(_RIM - HALO, HALO - _RIM),) * 2
+    rows, columns = places.shape
+    inner = (slice(_RIM - HALO, rows + HALO - _RIM), slice(_RIM - HALO, columns + HALO - _RIM))
     holes = np.isnan(cut)
     if holes.all():
-        return np.full(places[0][inner].shape, np.nan, np.float32)
+        return np.full((rows - 2 * (_RIM - HALO), columns - 2 * (_RIM - HALO)), np.nan, np.float32)
     if holes.any():
         nearest = ndimage.distance_transform_edt(holes, return_distances=False, return_indices=True)
         cut = cut[tuple(nearest)]
     weights = ndimage.spline_filter(cut, order=3, output=np.float64)
-    asked = places[:, ::2, ::2] if is_coarse else places[:, *inner]
+    asked = places[_EVERY_SECOND if is_coarse else inner]
     found: NDArray[np.float32] = ndimage.map_coordinates(
         weights, asked, output=np.float32, order=3, mode="mirror", prefilter=False
     )
     if is_coarse:
         # Of an even number of pixels, the last is no second one.
-        found = _doubled(_doubled(found).T).T[
-            inner[0].start : places.shape[1] + inner[0].stop,
-            inner[1].start : places.shape[2] + inner[1].stop,
-        ]
+        found = _doubled(_doubled(found).T).T[inner]
     if holes.any():
         share = ndimage.map_coordinates(
-            holes.astype(np.float32), places[:, *inner], order=1, mode="nearest"
+            holes.astype(np.float32), places[inner], order=1, mode="nearest"
         )
         found[share > 1e-6] = np.nan
     return found

@@ -89,7 +89,7 @@ def curvature(
     >>> [round(float(curvature(bowl, 10, kind)[0, 0]), 6) for kind in ("total", "profile", "plan")]
     [-0.4, 0.2, -0.2]
     """
-    z = heights.astype(np.float64)
+    z = np.asarray(heights, np.float64)
     d, e = _bent(z, pixel_m)
     if kind == "total":
         d += e
@@ -110,15 +110,13 @@ def curvature(
 
 def _bent(z: NDArray[np.float64], length: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return D and E, half of the second derivatives along x and along y."""
-    # The corners are not in these formulas, and an unknown one makes all unknown.
-    unknown = z[:-2, :-2] + z[:-2, 2:]
-    unknown += z[2:, :-2]
-    unknown += z[2:, 2:]
-    unknown *= 0
     along_x = _halved(z[1:-1, :-2] + z[1:-1, 2:], z[1:-1, 1:-1], length)
     along_y = _halved(z[:-2, 1:-1] + z[2:, 1:-1], z[1:-1, 1:-1], length)
-    along_x += unknown
-    along_y += unknown
+    if np.isnan(z).any():
+        # The corners are not in these formulas, and an unknown one makes all unknown.
+        unknown = 0 * (z[:-2, :-2] + z[:-2, 2:] + z[2:, :-2] + z[2:, 2:])
+        along_x += unknown
+        along_y += unknown
     return along_x, along_y
 
 
