@@ -59,6 +59,7 @@ from lspipe.models.pack import pack
 from lspipe.models.recipes import DN_PER_REFLECTANCE, recipe_of
 from lspipe.models.weights import build_network
 from lspipe.samples import Samples, joined, pictures
+from lspipe.samples.leaks import leak
 from lspipe.train import TrainSpec
 from lspipe.train.course import Course, fields_of, scorecard_of, train
 
@@ -262,8 +263,9 @@ def score_it(data: Path, item: Path) -> Scorecard:
     # Named without the folder, which is another on each machine.
     validation = replace(validation, source="l4s_rgb/validation")
     model = read_item(item)
-    card = scorecard_of(item, validation, command=COMMAND)
-    hazeless = score(model, without_haze(validation), tta="none")
+    continued = leak(pictures.folder(data / "l4s_rgb" / "train"), validation).share
+    card = scorecard_of(item, validation, command=COMMAND, continued=continued)
+    hazeless = replace(score(model, without_haze(validation), tta="none"), continued=continued)
     return replace(
         card,
         patches=(*card.patches, hazeless),

@@ -22,7 +22,7 @@ from lspipe.cli import (
 from lspipe.cli.evaluation import evaluate
 from lspipe.cli.transfer import ALL
 from lspipe.outputs import OUTPUTS
-from lspipe.samples.splits import SPLITS
+from lspipe.samples.splits import FOLDS, SPLITS
 from lspipe.train.protocols import PROTOCOLS
 
 if TYPE_CHECKING:
@@ -308,7 +308,10 @@ def _train(group: Any) -> None:
     train.add_argument(
         "--split",
         choices=tuple(SPLITS),
-        help="train on a part of each region; the rest is tested on, or is the validation",
+        help="blocks keeps neighbours apart; the rest is tested on, or is the validation",
+    )
+    train.add_argument(
+        "--fold", type=int, metavar="N", help=f"block to keep apart, 1 to {FOLDS} ({FOLDS})"
     )
     train.add_argument(
         "--test-on",
@@ -376,6 +379,11 @@ def _evaluate(group: Any) -> None:
     )
     scored.add_argument("item", help="model item")
     scored.add_argument("--data", required=True, metavar="FOLDER", help="labelled patches")
+    scored.add_argument(
+        "--trained-on",
+        metavar="FOLDER",
+        help="patches that it was trained on: says how many of --data continue one of these",
+    )
     scored.add_argument(
         "--window", type=int, metavar="PX", help="cut patches into windows first (as they are)"
     )

@@ -9,6 +9,7 @@ from lspipe.cli.text import table
 from lspipe.evaluate.metrics import MATCH_IOU, MATCH_SHARE
 from lspipe.evaluate.scorecard import Row
 from lspipe.models.item import digest
+from lspipe.samples.leaks import TOO_MANY
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -168,10 +169,21 @@ def _by_data(patches: Iterable[PatchScores]) -> list[tuple[str, list[PatchScores
     ]
 
 
+def _ground(scores: PatchScores) -> list[str]:
+    """Whose ground the patches show: that of the training, or other ground."""
+    if scores.continued is None:
+        return ["whether they lie beside patches of the training: not measured"]
+    return [
+        f"{scores.continued:.0%} continue a patch of the training (9 % do by chance): "
+        + ("the same ground" if scores.continued > TOO_MANY else "other ground")
+    ]
+
+
 def _facts(scores: PatchScores) -> list[str]:
     lines = [
         f"{scores.patches} patches, {scores.pixels:,} px, {scores.landslide_share:.2%} landslide, "
         f"windows of {scores.window} px",
+        *_ground(scores),
         f"95 %: percentiles over patches drawn again; objects: right where IoU >= {MATCH_IOU:g} or "
         f">= {MATCH_SHARE:.0%} inside, each patch by itself",
         "their IoU: mean over the right ones",

@@ -49,12 +49,13 @@ def evaluate(options: argparse.Namespace) -> int:
     # Before the folder is looked through: weights that were changed are found at once.
     build_network(item)
     samples, left_out = _samples(options, item)
+    continued = _continued(options, item, samples)
     card = scorecard.Scorecard(
         model=item.id,
         sha256=models.digest(item),
         lspipe=__version__,
         command=_command(options),
-        patches=_scores(options, item, samples, left_out),
+        patches=_scores(options, item, samples, left_out, continued),
         not_to_be_read_as=scorecard.limits_of(item),
     )
     if options.write:
@@ -101,11 +102,26 @@ def _samples(options: argparse.Namespace, item: ModelItem) -> tuple[Samples, int
     return kept, len(broken)
 
 
+def _continued(options: argparse.Namespace, item: ModelItem, samples: Samples) -> float | None:
+    """The share of the patches that lie beside those that were trained on; None = not known."""
+    from lspipe.samples.folders import open_folder
+    from lspipe.samples.leaks import leak
+    from lspipe.samples.tiling import cut
+
+    if options.trained_on is None:
+        return None
+    training = open_folder(options.trained_on, item.recipe)
+    found = leak(training if options.window is None else cut(training, options.window), samples)
+    say(("warning: " if found.is_large else "") + found.text())
+    return found.share
+
+
 def _scores(
     options: argparse.Namespace,
     item: ModelItem,
     samples: Samples,
     left_out: int,
+    continued: float | None,
 ) -> tuple[Any, ...]:
     """Scores for each way of showing the patches that is asked for."""
     from lspipe.evaluate.scoring import measure, predict
@@ -124,6 +140,7 @@ def _scores(
                 choose=options.choose_threshold,
                 regions=options.regions,
                 left_out=left_out,
+                continued=continued,
             )
         )
     return tuple(scores)
@@ -136,6 +153,8 @@ def _command(options: argparse.Namespace) -> str:
         value = getattr(options, name)
         if value is not None:
             words += [f"--{name}", str(value)]
+    if options.trained_on:
+        words += ["--trained-on", str(Path(options.trained_on))]
     if options.regions:
         words += ["--regions", ",".join(options.regions)]
     for name in ("choose_threshold", "skip_broken"):

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import argparse
 
     from lspipe.samples import Samples
+    from lspipe.samples.leaks import Leak
     from lspipe.train import Epoch, TrainSpec
     from lspipe.train.course import Course, Trained
 
@@ -48,6 +49,7 @@ def train(options: argparse.Namespace) -> int:
         output,
         fresh=options.fresh,
         on_epoch=_Epochs(asked.spec, validation),
+        on_leak=_warn_of,
     )
     results = _transfer(trained, testing, options)
     facts = _facts(trained) | {"transfer": [asdict(result) for result in results]}
@@ -55,8 +57,19 @@ def train(options: argparse.Namespace) -> int:
     return OK
 
 
+def _warn_of(leak: Leak) -> None:
+    """Say where validation patches lie beside those that are trained on."""
+    if leak.is_large:
+        say(
+            f"warning: {leak.text()}; scores on them are of the same ground, not of a new place; "
+            "--split blocks keeps a block of neighbours apart"
+        )
+
+
 def _check_words(options: argparse.Namespace) -> None:
     """Refuse words that would do nothing together."""
+    if options.fold is not None and options.split != "blocks":
+        raise UsageError("--fold without --split blocks: expected both")
     if options.sweep and options.test_on is not None:
         raise UsageError("--sweep with --test-on: expected one of them; test the best one after it")
     if options.split and options.validation and options.test_on is None:
@@ -100,7 +113,7 @@ def _divided(samples: Samples, options: argparse.Namespace) -> tuple[Samples, Sa
 
     training = testing = samples
     if options.split:
-        training, testing = split(samples, options.split)
+        training, testing = split(samples, options.split, fold=options.fold)
     if options.train_on:
         training = training.of_regions(options.train_on)
     if options.test_on is not None:

@@ -102,6 +102,9 @@ class PatchScores(Spec):
     patches: int
     left_out: int = 0
     """Broken patches that were left out."""
+    continued: float | None = None
+    """Share of the patches that continue, on the ground, a patch that was trained on, 0..1 (see
+    `samples/leaks.py`): the larger, the less the scores say of a new place; None = not looked."""
     pixels: int
     """Pixels that were counted: observed, and labelled."""
     landslide_share: float

@@ -213,6 +213,7 @@ def measure(
     choose: bool = False,
     regions: Sequence[str] = (),
     left_out: int = 0,
+    continued: float | None = None,
     seed: int = 0,
 ) -> PatchScores:
     """Score the predictions of a model on patches.
@@ -223,6 +224,7 @@ def measure(
         choose: choose the threshold on these patches instead.
         regions: of the samples, for the record.
         left_out: number of broken patches that were left out, for the record.
+        continued: share of the patches that continue one that was trained on, for the record.
         seed: of the bootstrap.
 
     Raises:
@@ -247,6 +249,7 @@ def measure(
         regions=tuple(regions),
         patches=len(counts),
         left_out=left_out,
+        continued=continued,
         pixels=pixels,
         landslide_share=(total.true_positive + total.false_negative) / pixels,
         window=predictions.window,

@@ -35,6 +35,7 @@ from lspipe.models.pack import check_id, pack
 from lspipe.models.recipes import UNITS, Recipe, check_channels, recipe_of
 from lspipe.models.statistics import Statistics
 from lspipe.models.weights import build_network
+from lspipe.samples.leaks import Leak, leak
 from lspipe.samples.tiling import cut
 from lspipe.schema import IGNORED
 from lspipe.train import curve, fit
@@ -108,6 +109,7 @@ def train(
     *,
     fresh: bool = False,
     on_epoch: Callable[[Epoch], None] | None = None,
+    on_leak: Callable[[Leak], None] | None = None,
 ) -> Trained:
     """Train a network on patches and pack it; on a GPU where there is one.
 
@@ -118,6 +120,7 @@ def train(
         folder: for the files of the course, see the module. An interrupted course is resumed.
         fresh: remove the files of an earlier training, after all checks.
         on_epoch: called after each epoch.
+        on_leak: called before the first with how much of the validation continues the training.
 
     Raises:
         SamplesError: patches that cannot be used, or of another recipe.
@@ -131,9 +134,15 @@ def train(
     recipe = recipe_of(course.recipe)
     training, pairs = read_windows(training, recipe, course.window)
     watched = None
+    continued = None
     if validation is not None:
         validation, watched = read_windows(validation, recipe, course.window)
         _check_validation(course, watched)
+        if watched[0].shape[-1] == pairs[0].shape[-1]:
+            found = leak(training, validation)
+            continued = found.share
+            if on_leak is not None:
+                on_leak(found)
     elif course.spec.patience is not None:
         raise UsageError(
             f"{course.id}: patience {course.spec.patience} needs validation patches: give some, or "
@@ -175,6 +184,7 @@ def train(
                 pack(network, aside, item_fields=fields),
                 validation,
                 command=_command(course, folder),
+                continued=continued,
             )
     scores = None if card is None else card.as_json()
     item = pack(network, folder, item_fields=fields, scorecard=scores)
@@ -211,13 +221,16 @@ def _best_threshold(item: Path, validation: Samples) -> float:
     return choose_threshold(found.codes, found.masks)
 
 
-def scorecard_of(item: Path, validation: Samples, *, command: str) -> Scorecard:
+def scorecard_of(
+    item: Path, validation: Samples, *, command: str, continued: float | None = None
+) -> Scorecard:
     """Score a packed model with and without the eight views, at its own threshold.
 
     Args:
         item: of the model.
         validation: the patches that its epoch and threshold were chosen on.
         command: to repeat it.
+        continued: share of them that continue a patch that was trained on.
     """
     model = read_item(item)
     views: tuple[Tta, ...] = ("none", "d4")
@@ -226,7 +239,9 @@ def scorecard_of(item: Path, validation: Samples, *, command: str) -> Scorecard:
         sha256=digest(model),
         lspipe=version("lspipe"),
         command=command,
-        patches=tuple(measure(predict(model, validation, tta=tta)) for tta in views),
+        patches=tuple(
+            measure(predict(model, validation, tta=tta), continued=continued) for tta in views
+        ),
         not_to_be_read_as=f"{limits_of(model)} {CHOSEN_HERE}",
     )
 
@@ -234,7 +249,9 @@ def scorecard_of(item: Path, validation: Samples, *, command: str) -> Scorecard:
 def _command(course: Course, folder: Path) -> str:
     window = "" if course.window is None else f" --window {course.window}"
     item = folder / f"{course.id}.json"
-    return f"lspipe model evaluate {item} --data VALIDATION --tta both{window}"
+    return (
+        f"lspipe model evaluate {item} --data VALIDATION --trained-on TRAINING --tta both{window}"
+    )
 
 
 def fields_of(course: Course, *, window: int, about: str = "") -> dict[str, Any]:

@@ -92,8 +92,8 @@ def test_patches_become_a_model_that_checks_and_says_what_it_was_trained_on(
     assert main(["model", "check", facts["item"]]) == 0
     assert [scores["tta"] for scores in facts["scorecard"]["patches"]] == ["none", "d4"]
     capsys.readouterr()
-    words = ["--data", str(patches / "validation"), "--tta", "both", "--json"]
-    assert main(["model", "evaluate", facts["item"], *words]) == 0
+    words = ["--data", str(patches / "validation"), "--trained-on", str(patches / "train")]
+    assert main(["model", "evaluate", facts["item"], *words, "--tta", "both", "--json"]) == 0
     again = json.loads(capsys.readouterr().out)
     assert again["patches"] == facts["scorecard"]["patches"]
     picture = tmp_path / "mine" / "learning_curve.png"
@@ -274,6 +274,7 @@ def test_words_of_arguments_are_read_as_in_a_workflow():
         (["--set", "loss=mse"], "--set loss: found 'mse'"),
         (["--protocol", "l4s", "--recipe", "l4s-rgb", "--set", "epochs=3"], "iterations=null"),
         (["--split", "random"], "nothing is done with the rest"),
+        (["--fold", "2"], "--fold without --split blocks"),
         (["--sweep", "--test-on", "all"], "expected one of them"),
         (["--recipe", "l4s14"], "l4s14"),
         (["--argument", "filters=0"], "filters"),

@@ -4,15 +4,25 @@ import h5py
 import numpy as np
 import pytest
 import rasterio
+from hypothesis import given
+from hypothesis import strategies as st
 
-from lspipe.errors import SamplesError
+from lspipe.errors import SamplesError, UsageError
 from lspipe.evaluate.scoring import predict
 from lspipe.inference.inputs import model_units
 from lspipe.models import Scaling
-from lspipe.models.recipes import Recipe
+from lspipe.models.recipes import Recipe, recipe_of
 from lspipe.samples import Samples
 from lspipe.samples.folders import open_folder
-from lspipe.samples.splits import quarter, random_split, split, three_to_two
+from lspipe.samples.splits import (
+    FOLDS,
+    blocks,
+    original_number,
+    quarter,
+    random_split,
+    split,
+    three_to_two,
+)
 from lspipe.samples.tiling import cut
 
 
@@ -145,6 +155,65 @@ def test_a_random_split_is_that_of_its_seed_and_loses_none():
     assert first != other
     assert len(first.train) == 8
     assert set(first.train) | set(first.test) == set(NAMES)
+
+
+@given(count=st.integers(FOLDS, 60), is_by_region=st.booleans())
+def test_each_patch_is_tested_on_in_one_block_and_trained_on_in_the_others(count, is_by_region):
+    names = tuple(f"patch {number}" for number in range(count))
+    # Regions of many sizes, whose patches do not follow each other.
+    regions = {name: str(min(n % 11, 7)) for n, name in enumerate(names)} if is_by_region else None
+    if regions is not None and len(set(regions.values())) < FOLDS:
+        return
+    folds = [blocks(names, regions, fold=number) for number in range(1, FOLDS + 1)]
+    assert sorted(name for one in folds for name in one.test) == sorted(names)
+    for one in folds:
+        assert one.test
+        assert not set(one.train) & set(one.test)
+        assert set(one.train) | set(one.test) == set(names)
+        if regions is None:  # neighbours
+            first = names.index(one.test[0])
+            assert names[first : first + len(one.test)] == one.test
+        else:
+            assert not {regions[n] for n in one.train} & {regions[n] for n in one.test}
+
+
+def test_blocks_of_regions_have_about_as_many_patches():
+    sizes = {"a": 9, "b": 5, "c": 4, "d": 4, "e": 3, "f": 2, "g": 1}
+    regions = {f"{name}{n}": name for name, size in sizes.items() for n in range(size)}
+    names = tuple(regions)
+    assert [len(blocks(names, regions, fold=n).test) for n in range(1, 6)] == [9, 5, 5, 4, 5]
+
+
+@pytest.mark.parametrize("fold", [0, 6])
+def test_a_block_that_is_not_there_is_refused(fold):
+    with pytest.raises(UsageError, match=f"fold {fold}: expected 1 to 5"):
+        blocks(NAMES, fold=fold)
+
+
+def test_fewer_regions_than_blocks_are_refused():
+    with pytest.raises(SamplesError, match=r"found 2 regions \(A, B\), expected 5 or more"):
+        blocks(NAMES, REGIONS)
+
+
+def test_a_block_without_a_landslide_is_refused():
+    empty, scar = np.zeros((8, 8), np.uint8), np.eye(8, dtype=np.uint8)
+    samples = Samples(
+        source="here",
+        recipe=recipe_of("l4s-rgb"),
+        names=NAMES,
+        read=lambda name: (np.ones((3, 8, 8), np.float32), empty if int(name) > 7 else scar),
+    )
+    assert split(samples, "blocks", fold=4)[1].names == ("6", "7")
+    with pytest.raises(SamplesError, match="block 5 has no landslide in its 2 patches"):
+        split(samples, "blocks")
+    with pytest.raises(UsageError, match="fold 2 with split random: expected split blocks"):
+        split(samples, "random", fold=2)
+
+
+def test_places_in_a_list_sorted_by_name_are_numbers_on_the_ground():
+    # Pictures of the published copy, and the original files whose pixels they have.
+    places = {5: 1002, 2886: 3597, 3156: 42}
+    assert {place: original_number(place) for place in places} == places
 
 
 def test_samples_are_split_with_their_regions(folder):
