@@ -65,8 +65,6 @@ def find_tiles(
         CatalogError: the catalogue cannot be reached or read.
         WorkflowError: there is no such catalogue.
     """
-    if dates.is_swapped:
-        logger.warning("before is later than after: new and vanished change places")
     found, excluded = {}, set[str]()
     for role, range_ in dates.ranges().items():
         said: list[str] = []
