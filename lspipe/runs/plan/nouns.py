@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from lspipe.cube.choice import Step
+    from lspipe.cube.radar import Radar
     from lspipe.cube.terrain import Terrain
     from lspipe.inference.reference import ModelReference
     from lspipe.inference.settings import Setting
@@ -68,6 +69,10 @@ class TilePlan:
     """Its heights, with the files that lie here; None = the run knows none."""
     layers: tuple[str, ...] = ()
     """The model's channels of terrain, which belong to no date."""
+    radar: Radar | None = None
+    """Its backscatter, of passes that both sides have; None = none, or the run reads no radar."""
+    backscatter: tuple[str, ...] = ()
+    """The model's channels of radar."""
 
     @property
     def largest_block(self) -> int:
