@@ -18,6 +18,7 @@
     terrain.py     the terrain of a tile as channels
     radar_spec.py  RadarSpec, the section `radar:`
     radar_file.py  one raster of backscatter: its header, its pixels in linear power
+    sentinel1.py   the section `radar:` -> items, and which passes a tile is read from
     radar.py       the backscatter of a tile as channels
     evidence.py    pixels of a block -> true colour and NDVI
 

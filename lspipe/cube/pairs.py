@@ -101,7 +101,8 @@ def _joined(after: xr.Dataset, before: xr.Dataset, channels: Sequence[str]) -> x
     """Put the channels of both dates in front of the bands of the date after."""
     shown = after["band"].values.tolist()
     names = [*channels, *(band for band in shown if band not in channels)]
-    read = [(AFTER, band) for band in shown]
+    # A layer may name its date itself.
+    read = [(date or AFTER, name) for date, name in map(split_channel, shown)]
     read += [(BEFORE, band) for band in before["band"].values.tolist()]
     layers = da.concatenate([each["reflectance"].data for each in (after, before)])
     # By one index, not band by band: a tile has many chunks.

@@ -55,6 +55,10 @@ LEE_PX = 5
 TOLERATED_PX = 0.1
 """A shift that is not undone: 1 m, which resampling would blur for nothing."""
 
+SURE = 2.0
+"""Times the spread of its windows that a shift must be to be undone: on flat, even ground speckle
+makes shifts of its own, of half a pixel (docs/radar.md)."""
+
 LARGEST_PX = 1.0
 """Beyond this the sides of a pass are not compared."""
 
@@ -77,6 +81,8 @@ class RadarPass:
     shift: tuple[float, float] | None = None
     """By how much the side after lies to the right of, and below, the side before: pixels of the
     tile; None = it cannot be told."""
+    spread_px: float = 0.0
+    """By how much the windows in which it was measured differ, as `registration.Shift` has it."""
 
     @property
     def name(self) -> str:
@@ -99,7 +105,8 @@ class RadarPass:
     @property
     def moved_px(self) -> tuple[float, float]:
         """By how much the side after is moved back: right and down, pixels."""
-        if self.shift is None or np.hypot(*self.shift) <= TOLERATED_PX:
+        least = max(TOLERATED_PX, SURE * self.spread_px)
+        if self.shift is None or np.hypot(*self.shift) <= least:
             return 0.0, 0.0
         return self.shift
 
@@ -123,6 +130,10 @@ class Radar:
     """As the workflow names it: a collection, or a path to items."""
     passes: tuple[RadarPass, ...]
     """The first is the one that models see; another, of the other direction, is evidence too."""
+    notes: tuple[str, ...] = ()
+    """What a person is to know of them."""
+    asked: str = ""
+    """Hash of what was asked for when the passes were decided."""
 
     def facts(self) -> dict[str, Any]:
         """Return plain JSON that decides the pixels of all passes."""
@@ -135,7 +146,8 @@ class Radar:
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> Radar:
         """Return what `as_json` wrote."""
-        return cls(name=content["name"], passes=tuple(map(_pass, content["passes"])))
+        passes = tuple(map(_pass, content["passes"]))
+        return cls(**{**content, "passes": passes, "notes": tuple(content["notes"])})
 
 
 def _pass(content: Mapping[str, Any]) -> RadarPass:
@@ -160,7 +172,13 @@ def _file(content: Mapping[str, Any]) -> RadarFile:
 
 
 def read(
-    radar: Radar, geobox: GeoBox, part: Part, names: Sequence[str], pass_number: int = 0
+    radar: Radar,
+    geobox: GeoBox,
+    part: Part,
+    names: Sequence[str],
+    pass_number: int = 0,
+    *,
+    role: str = AFTER,
 ) -> NDArray[np.int16]:
     """Read a part of a tile.
 
@@ -169,8 +187,9 @@ def read(
         geobox: the tile's grid, in a projected CRS in metres.
         part: rows and columns of it.
         names: `before:VV`, `after:VV`, `before:VV_amplitude`, `after:VV_amplitude`, in the order of
-            the result; without a date it is that of the side after.
+            the result.
         pass_number: which of the passes.
+        role: the side of names without a date, "before" or "after".
 
     Returns:
         int16 codes (channel, y, x), value = code x step of the channel (0.002 dB), -32768 = not
@@ -184,7 +203,7 @@ def read(
     found = np.full(shape, CUBE_NODATA, np.int16)
     wanted = [split_channel(name) for name in names]
     for side in (BEFORE, AFTER):
-        numbers = [n for n, (date, _) in enumerate(wanted) if (date or AFTER) == side]
+        numbers = [n for n, (date, _) in enumerate(wanted) if (date or role) == side]
         if not numbers:
             continue
         for cell, power in _powers(radar.passes[pass_number], side, geobox, part):
@@ -214,15 +233,21 @@ def to_codes(power: NDArray[np.float32], name: str) -> NDArray[np.int16]:
 
 
 def part_layers(
-    radar: Radar, geobox: GeoBox, part: Part, names: Sequence[str]
+    radar: Radar, geobox: GeoBox, part: Part, names: Sequence[str], *, role: str = AFTER
 ) -> dict[str, da.Array]:
     """Read channels of a part of a tile as `layers` gives them of the whole: (y, x), one chunk."""
-    codes = read(radar, geobox, part, names) if names else ()
+    codes = read(radar, geobox, part, names, role=role) if names else ()
     return {name: da.from_array(layer) for name, layer in zip(names, codes, strict=True)}
 
 
 def layers(
-    radar: Radar, geobox: GeoBox, names: Sequence[str], chunks: Chunks, pass_number: int = 0
+    radar: Radar,
+    geobox: GeoBox,
+    names: Sequence[str],
+    chunks: Chunks,
+    pass_number: int = 0,
+    *,
+    role: str = AFTER,
 ) -> dict[str, da.Array]:
     """Open channels of a tile lazily; nothing is read.
 
@@ -232,19 +257,21 @@ def layers(
         names: channels, as of `read`.
         chunks: chunk sizes along y and along x, pixels.
         pass_number: which of the passes.
+        role: the side of names without a date.
 
     Returns:
         By name int16 codes (y, x); all channels of a chunk are read at once.
     """
     if not names:
         return {}
-    token = tokenize(radar.as_json(), str(geobox), tuple(names), chunks, pass_number)
+    token = tokenize(radar.as_json(), str(geobox), tuple(names), chunks, pass_number, role)
     together = da.map_blocks(
         _chunk,
         radar=radar,
         geobox=geobox,
         names=tuple(names),
         pass_number=pass_number,
+        role=role,
         chunks=((len(names),), *chunks),
         dtype=np.int16,
         meta=np.empty((0, 0, 0), np.int16),
@@ -259,11 +286,12 @@ def _chunk(
     geobox: GeoBox,
     names: tuple[str, ...],
     pass_number: int,
+    role: str,
     block_info: Mapping[Any, Any] | None = None,
 ) -> NDArray[np.int16]:
     (_, *place) = (block_info or {})[None]["array-location"]
     rows, columns = (slice(start, stop) for start, stop in place)
-    return read(radar, geobox, (rows, columns), names, pass_number)
+    return read(radar, geobox, (rows, columns), names, pass_number, role=role)
 
 
 # --- power --------------------------------------------------------------------------------------

@@ -73,6 +73,8 @@ class TilePlan:
     """Its backscatter, of passes that both sides have; None = none, or the run reads no radar."""
     backscatter: tuple[str, ...] = ()
     """The model's channels of radar."""
+    radar_notes: tuple[str, ...] = ()
+    """What a person is to know of its passes, also of those that are left out."""
 
     @property
     def largest_block(self) -> int:
@@ -110,7 +112,17 @@ class TilePlan:
         A pair model reads the date before twice: for its pictures, and beside the date after.
         """
         read = (each for step in self.steps for each in self.bands_read(step))
-        return self.pixels_to_read * sum((2 * bands + 1) * len(step.items) for step, bands in read)
+        optical = sum((2 * bands + 1) * len(step.items) for step, bands in read)
+        return self.pixels_to_read * optical + self._bytes_of_radar
+
+    @property
+    def _bytes_of_radar(self) -> int:
+        """Bytes of backscatter that a model sees, float32 of each date of the first pass."""
+        if self.radar is None or not self.backscatter:
+            return 0
+        one = self.radar.passes[0]
+        dates = sum(len(one.dates(side)) for side in one.sides)
+        return 4 * self.pixels_to_read * dates * len(self.judged)
 
     @property
     def chunks(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
