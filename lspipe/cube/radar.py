@@ -31,7 +31,7 @@ from scipy import ndimage
 from lspipe.cube.canvas import Lattice
 from lspipe.cube.height_file import crs_of
 from lspipe.cube.heights import CELL, between, cells, control_of, hull
-from lspipe.cube.radar_file import RIM_PX, RadarFile, read_power, without_noise
+from lspipe.cube.radar_file import RIM_PX, HiddenFile, RadarFile, read_power, without_noise
 from lspipe.schema import AFTER, BEFORE, CHANNELS, CUBE_NODATA, relative, split_channel
 
 if TYPE_CHECKING:
@@ -116,8 +116,7 @@ class RadarPass:
             "orbit": self.name,
             "moved_px": list(self.moved_px),
             "sides": {
-                side: [[file.day, file.item, file.asset, list(file.transform)] for file in files]
-                for side, files in sorted(self.sides.items())
+                side: [_facts(file) for file in files] for side, files in sorted(self.sides.items())
             },
         }
 
@@ -150,6 +149,12 @@ class Radar:
         return cls(**{**content, "passes": passes, "notes": tuple(content["notes"])})
 
 
+def _facts(file: RadarFile) -> list[Any]:
+    """Return plain JSON that decides the pixels of a file, apart from its content."""
+    hidden = file.hidden and [file.hidden.asset, list(file.hidden.numbers)]
+    return [file.day, file.item, file.asset, list(file.transform), hidden]
+
+
 def _pass(content: Mapping[str, Any]) -> RadarPass:
     sides = {side: tuple(map(_file, files)) for side, files in content["sides"].items()}
     shift = content["shift"]
@@ -159,11 +164,15 @@ def _pass(content: Mapping[str, Any]) -> RadarPass:
 
 
 def _file(content: Mapping[str, Any]) -> RadarFile:
+    hidden = content["hidden"]
+    if hidden is not None:
+        hidden = HiddenFile(**{**hidden, "numbers": tuple(hidden["numbers"])})
     return RadarFile(
         **{
             **content,
             "transform": tuple(content["transform"]),
             "shape": tuple(content["shape"]),
+            "hidden": hidden,
         }
     )
 
@@ -356,12 +365,14 @@ def lee(power: NDArray[np.float32], looks: float) -> NDArray[np.float32]:
     """
     is_seen = ~np.isnan(power)
     filled = np.where(is_seen, power, 0).astype(np.float64)
-    share = ndimage.uniform_filter(is_seen.astype(np.float64), LEE_PX, mode="constant")
-    share = np.maximum(share, 1 / (2 * LEE_PX**2))
-    mean = ndimage.uniform_filter(filled, LEE_PX, mode="constant") / share
-    squares = ndimage.uniform_filter(filled**2, LEE_PX, mode="constant") / share
-    varies = np.maximum(squares - mean**2, 0)
-    of_ground = np.maximum(varies - mean**2 / looks, 0) / (1 + 1 / looks)
+    mean, squares = (ndimage.uniform_filter(each, LEE_PX) for each in (filled, filled**2))
+    if not is_seen.all():
+        share = ndimage.uniform_filter(is_seen.astype(np.float64), LEE_PX)
+        share = np.maximum(share, 1 / (2 * LEE_PX**2))
+        mean, squares = mean / share, squares / share
+    of_speckle = mean**2
+    varies = np.maximum(squares - of_speckle, 0)
+    of_ground = np.maximum(varies - of_speckle / looks, 0) / (1 + 1 / looks)
     weight = np.divide(of_ground, varies, out=np.zeros_like(varies), where=varies > 0)
     smooth = mean + np.minimum(weight, 1) * (filled - mean)
     return np.where(is_seen, smooth, np.nan).astype(np.float32)
@@ -466,19 +477,36 @@ def _linear(
 def _on_axes(
     cut: NDArray[np.float32], rows: NDArray[np.float64], columns: NDArray[np.float64]
 ) -> NDArray[np.float32]:
-    down, right = (np.floor(axis).astype(int) for axis in (rows, columns))
-    v, u = (rows - down).astype(np.float32)[:, None], (columns - right).astype(np.float32)
-    mixed = cut[down] * (1 - v) + cut[down + 1] * v
-    return np.asarray(mixed[:, right] * (1 - u) + mixed[:, right + 1] * u, np.float32)
+    (upper, lower, v), (left, right, u) = (_pairs(axis) for axis in (rows, columns))
+    mixed = cut[upper] * (1 - v)[:, None] + cut[lower] * v[:, None]
+    return np.asarray(mixed[:, left] * (1 - u) + mixed[:, right] * u, np.float32)
+
+
+def _pairs(places: NDArray[np.float64]) -> tuple[Any, Any, NDArray[np.float32]]:
+    """Return the pixels before and behind places on an axis, and the weight of those behind."""
+    first = np.floor(places).astype(int)
+    weights = (places - first).astype(np.float32)
+    if np.array_equal(first, np.arange(first[0], first[0] + len(first))):
+        # Slices are views: a third of the time, where the pixels are as large as the tile's.
+        return (
+            slice(first[0], first[-1] + 1),
+            slice(first[0] + 1, first[-1] + 2),
+            weights,
+        )
+    return first, first + 1, weights
 
 
 def _anywhere(
     cut: NDArray[np.float32], rows: NDArray[np.float64], columns: NDArray[np.float64]
 ) -> NDArray[np.float32]:
-    found: NDArray[np.float32] = ndimage.map_coordinates(
-        cut, np.stack([rows, columns]), output=np.float32, order=1, mode="nearest"
-    )
-    return found
+    down, right = np.floor(rows), np.floor(columns)
+    v, u = (rows - down).astype(np.float32), (columns - right).astype(np.float32)
+    place = down.astype(np.intp) * cut.shape[1] + right.astype(np.intp)
+    flat = np.ascontiguousarray(cut).reshape(-1)
+    upper = flat[place] * (1 - u) + flat[place + 1] * u
+    place += cut.shape[1]
+    lower = flat[place] * (1 - u) + flat[place + 1] * u
+    return np.asarray(upper * (1 - v) + lower * v, np.float32)
 
 
 def _both(one: Part, other: Part) -> Part:

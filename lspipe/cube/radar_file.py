@@ -1,18 +1,20 @@
 """One raster of backscatter: what its header says, and its pixels in linear power.
 
-What is not observed becomes NaN here: no data, what is not above zero, and the noise along the rim
-of a slice. A file of decibels or of digital numbers is refused, as it would have to be guessed.
+What is not observed becomes NaN here: no data, what is not above zero, layover and shadow where the
+product flags them, and the noise along the rim of a slice. A file of decibels or of digital numbers
+is refused, as it would have to be guessed.
 
 See also: `sentinel1.py` (which rasters a tile has), `radar.py` (several of them as channels).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import rasterio
+from rasterio.enums import MaskFlags
 from rasterio.windows import Window
 from scipy import ndimage
 
@@ -22,6 +24,8 @@ from lspipe.cube.loaders.source import Source
 from lspipe.cube.loaders.source import read as read_source
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import NDArray
 
     from lspipe.schema import Part
@@ -36,8 +40,20 @@ RIM_PX = 32
 LARGEST_POWER = 1e4
 """40 dB: what is mostly above is no power."""
 
+_Found = TypeVar("_Found")
+
 _SMALL = 256
 """Edge of the picture of a file that is looked at before a run."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class HiddenFile:
+    """The raster of a product that flags layover and shadow, on the lattice of its VV."""
+
+    asset: str
+    href: str
+    numbers: tuple[int, ...]
+    """That stand for layover or shadow."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,6 +74,8 @@ class RadarFile:
     """Affine, north up: width of a pixel, 0, left, 0, minus its height, top."""
     shape: tuple[int, int]
     catalog: str = GENERIC.name
+    hidden: HiddenFile | None = None
+    """None = the product has none."""
 
     @property
     def bounds(self) -> tuple[float, float, float, float]:
@@ -67,11 +85,19 @@ class RadarFile:
         return left, top + rows * height, left + columns * width, top
 
 
-def read_header(source: Source, *, day: str, platform: str) -> RadarFile:
+def read_header(
+    source: Source, *, day: str, platform: str, hidden: HiddenFile | None = None
+) -> RadarFile:
     """Return what the header of a file says, and look at a small picture of it.
 
     The place of the pixels is that of the file: items have been seen whose own is of an earlier
     processing (https://github.com/microsoft/PlanetaryComputer/issues/417).
+
+    Args:
+        source: the asset of VV.
+        day: of its pass.
+        platform: that acquired it.
+        hidden: what flags layover and shadow, if the product has it.
 
     Raises:
         LoadError: it cannot be read, or holds no linear power on a grid; names item and asset.
@@ -83,7 +109,24 @@ def read_header(source: Source, *, day: str, platform: str) -> RadarFile:
             _power(_picture(file))
             return found
 
-    found = read_source(source, facts)
+    found = _read(source, facts)
+    if hidden is None:
+        return found
+
+    def check_lattice(href: str) -> None:
+        with rasterio.open(href, sharing=False) as file:
+            if (file.height, file.width) != found.shape or not np.allclose(
+                tuple(file.transform)[:6], found.transform, rtol=0, atol=0.01
+            ):
+                raise UnfitFile("its pixels are not those of VV")
+
+    read_source(_source(found, hidden), check_lattice)
+    return replace(found, hidden=hidden)
+
+
+def _read(source: Source, pixels: Callable[[str], _Found]) -> _Found:
+    """Read an asset; never filled where it fails, as what is not read is no shadow."""
+    found = read_source(source, pixels)
     if found is None:  # cannot be, as a failed read is an error
         raise AssertionError(source.href)
     return found
@@ -123,16 +166,23 @@ def _picture(file: rasterio.DatasetReader) -> NDArray[Any]:
     """Read a small picture of a file: all of it where it has overviews, else its middle."""
     if file.overviews(1):
         shape = min(_SMALL, file.height), min(_SMALL, file.width)
-        return _filled(file.read(1, out_shape=shape, masked=True))
+        return _numbers(file, out_shape=shape)
     rows, columns = (
         slice(max(0, (length - _SMALL) // 2), min(length, (length + _SMALL) // 2))
         for length in (file.height, file.width)
     )
-    return _filled(file.read(1, window=Window.from_slices(rows, columns), masked=True))
+    return _numbers(file, window=Window.from_slices(rows, columns))
 
 
-def _filled(numbers: Any) -> NDArray[np.float32]:
-    return np.asarray(numbers.astype(np.float32).filled(np.nan))
+def _numbers(file: rasterio.DatasetReader, **part: Any) -> NDArray[np.float32]:
+    """Read float32, NaN where the file has no data and its number for that is above zero."""
+    if MaskFlags.per_dataset in file.mask_flag_enums[0]:
+        return np.asarray(file.read(1, masked=True, **part).astype(np.float32).filled(np.nan))
+    # Without a mask array: what is not above zero is no power, as is usual for no data.
+    found = file.read(1, out_dtype=np.float32, **part)
+    if file.nodata is not None and file.nodata > 0:
+        found[found == np.float32(file.nodata)] = np.nan
+    return np.asarray(found)
 
 
 def read_power(file: RadarFile, part: Part) -> NDArray[np.float32]:
@@ -160,12 +210,15 @@ def read_power(file: RadarFile, part: Part) -> NDArray[np.float32]:
 
     def pixels(href: str) -> NDArray[np.float32]:
         with rasterio.open(href, sharing=False) as opened:
-            return _power(_filled(opened.read(1, window=window, masked=True)))
+            return _power(_numbers(opened, window=window))
 
-    # Never filled where it fails: what is not read is no shadow.
-    read = read_source(_source(file), pixels)
-    if read is None:  # cannot be, as a failed read is an error
-        raise AssertionError(file.href)
+    def flags(href: str) -> NDArray[Any]:
+        with rasterio.open(href, sharing=False) as opened:
+            return np.asarray(opened.read(1, window=window))
+
+    read = _read(_source(file), pixels)
+    if file.hidden is not None:
+        read[np.isin(_read(_source(file, file.hidden), flags), file.hidden.numbers)] = np.nan
     into = tuple(
         slice(span.start - asked.start, span.stop - asked.start)
         for span, asked in zip(inside, part, strict=True)
@@ -174,12 +227,13 @@ def read_power(file: RadarFile, part: Part) -> NDArray[np.float32]:
     return found
 
 
-def _source(file: RadarFile) -> Source:
+def _source(file: RadarFile, hidden: HiddenFile | None = None) -> Source:
+    asset = hidden or file
     return Source(
         item=file.item,
-        band="VV",
-        asset=file.asset,
-        href=file.href,
+        band="VV" if hidden is None else "layover and shadow",
+        asset=asset.asset,
+        href=asset.href,
         catalog=CATALOGS.get(file.catalog, GENERIC),
         on_read_error="fail",
         otherwise=OTHERWISE,

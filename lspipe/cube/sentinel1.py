@@ -24,7 +24,7 @@ from lspipe import catalogs
 from lspipe.catalogs import GENERIC
 from lspipe.cube.loaders.source import Source
 from lspipe.cube.radar import ENOUGH_DATES, RadarPass
-from lspipe.cube.radar_file import OTHERWISE, read_header
+from lspipe.cube.radar_file import OTHERWISE, HiddenFile, read_header
 from lspipe.errors import NothingFound, WorkflowError, first_few, without_query
 from lspipe.schema import AFTER, BEFORE
 from lspipe.search.acquisitions import footprint_of
@@ -209,6 +209,30 @@ def vv_asset(item: pystac.Item) -> str | None:
         and not {"metadata", "thumbnail", "overview"} & set(asset.roles or ())
     ]
     return min(named, key=len, default=None)
+
+
+_HIDDEN = re.compile(r"layover|shadow")
+_NOT = re.compile(r"(?:^|[^a-z])(?:no|non|not|without|neither)(?:[^a-z]|$)")
+
+
+def hidden_of(item: pystac.Item) -> HiddenFile | None:
+    """Return the asset that flags layover and shadow; None where the item describes none.
+
+    By its classes (STAC extension `classification`), as products count them in different ways.
+    """
+    for key, asset in item.assets.items():
+        fields = asset.extra_fields
+        bands = [fields, *(fields.get("raster:bands") or ()), *(fields.get("bands") or ())]
+        classes = [one for band in bands for one in band.get("classification:classes") or ()]
+        numbers = tuple(int(one["value"]) for one in classes if _is_hidden(one))
+        if numbers:
+            return HiddenFile(asset=key, href=str(asset.href), numbers=numbers)
+    return None
+
+
+def _is_hidden(one: Mapping[str, Any]) -> bool:
+    words = f"{one.get('name') or ''} {one.get('description') or ''}".lower()
+    return bool(_HIDDEN.search(words)) and not _NOT.search(words)
 
 
 def orbit_of(item: pystac.Item) -> tuple[str, int] | None:
@@ -405,6 +429,7 @@ def _header(date: Date, item: pystac.Item) -> RadarFile:
         ),
         day=date.day,
         platform=date.platform,
+        hidden=hidden_of(item),
     )
 
 

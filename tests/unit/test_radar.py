@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import tracemalloc
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +11,7 @@ import dask
 import numpy as np
 import pytest
 import rasterio
+import xarray as xr
 from affine import Affine
 from hypothesis import given
 from hypothesis import strategies as st
@@ -32,6 +32,7 @@ from lspipe.cube.radar import (
     read,
     to_codes,
 )
+from lspipe.cube.radar_file import HiddenFile
 from lspipe.errors import LoadError, UnfitAsset
 from lspipe.schema import CUBE_NODATA
 from tests.backscatter import decibels, speckled, write_power
@@ -55,12 +56,12 @@ def waves(longitude, latitude):
     return 0.2 + 0.1 * np.sin(turn * longitude) * np.cos(turn * latitude)
 
 
-def looked(path: Path, day: str = "2017-01-03T10:00:00", platform: str = "sentinel-1a"):
+def looked(path: Path, day: str = "2017-01-03T10:00:00", hidden: HiddenFile | None = None):
     source = Source(
         item=path.stem, band="VV", asset="vv", href=str(path), catalog=GENERIC,
         on_read_error="fail",
     )  # fmt: skip
-    return radar_file.read_header(source, day=day, platform=platform)
+    return radar_file.read_header(source, day=day, platform="sentinel-1a", hidden=hidden)
 
 
 def on_days(files, count, *, year=2017):
@@ -327,6 +328,32 @@ def test_slices_of_one_day_are_one_date(tmp_path) -> None:
     assert before[80, 9] * 0.002 == pytest.approx(decibels(0.4), abs=0.002)
 
 
+@pytest.mark.real
+def test_real_dates_have_less_speckle_together(real_data, tmp_path) -> None:
+    path = real_data / "s1s2_timeseries_gfmap" / "cdse_sentinel1_grd.nc"
+    with xr.open_dataset(path, engine="h5netcdf") as cube:
+        # As its makers scale it: 20 log10(number) - 83 dB.
+        numbers = cube["S1-SIGMA0-VV"].sel(t=["2023-04-03", "2023-04-15", "2023-04-27"])
+        power = 10 ** ((20 * np.log10(numbers.values.astype(float)) - 83) / 10)
+        corner = float(cube["x"][0]) - 5, float(cube["y"][0]) + 5
+    files = written(tmp_path, *power, corner=corner, crs=32631)
+    geobox = GeoBox(power.shape[1:], Affine(10, 0, corner[0], 0, -10, corner[1]), "EPSG:32631")
+    part = tuple(slice(0, length) for length in geobox.shape)
+    (three, one) = read(radar_of(files, files[:1]), geobox, part, BOTH) * 0.002
+    np.testing.assert_allclose(three, decibels(power.mean(axis=0)), atol=0.003)
+    alone, together, filtered = (
+        looks_of(each) for each in (power[0], 10 ** (three / 10), 10 ** (one / 10))
+    )
+    assert together > 1.5 * alone
+    assert filtered > 1.5 * alone
+
+
+def looks_of(power) -> float:
+    """Mean squared over variance in windows of 5 x 5, of the evenest tenth of them."""
+    windows = np.lib.stride_tricks.sliding_window_view(power, (5, 5))
+    return float(np.percentile(windows.mean((2, 3)) ** 2 / windows.var((2, 3)), 90))
+
+
 # --- not observed -------------------------------------------------------------------------------
 
 
@@ -339,6 +366,20 @@ def test_what_is_no_power_was_not_observed(tmp_path, value) -> None:
     is_hole = np.zeros((150, 170), bool)
     is_hole[50:60, 50:60] = True
     np.testing.assert_array_equal(before == CUBE_NODATA, is_hole)
+
+
+@pytest.mark.parametrize("has_mask", [True, False])
+def test_a_mask_in_the_file_and_a_positive_number_for_no_data_are_kept(tmp_path, has_mask) -> None:
+    power = np.full((150, 170), 0.1)
+    power[50:60, 50:60] = 9.0
+    path = write_power(
+        tmp_path / "a.tif", power, corner=CORNER, crs=32718, nodata=None if has_mask else 9.0
+    )
+    if has_mask:
+        with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True), rasterio.open(path, "r+") as file:
+            file.write_mask(power < 1)
+    (before, _) = read(radar_of(on_days([looked(path)], 3)), SNAPPED, WHOLE, BOTH)
+    np.testing.assert_array_equal(before == CUBE_NODATA, power > 1)
 
 
 def test_noise_along_the_rim_of_a_slice_was_not_observed(tmp_path) -> None:
@@ -359,6 +400,26 @@ def test_beyond_its_files_a_tile_was_not_observed(tmp_path) -> None:
     np.testing.assert_array_equal(before, after)
 
 
+def test_layover_and_shadow_were_not_observed_where_the_product_flags_them(tmp_path) -> None:
+    power = np.full((150, 170), 0.1)
+    flags = np.zeros((150, 170), np.uint8)
+    flags[20:30, 20:30], flags[40:50, 40:50], flags[60:70, 60:70] = 1, 2, 3
+    path = write_power(tmp_path / "a.tif", power, corner=CORNER, crs=32718)
+    mask = write_power(
+        tmp_path / "mask.tif", flags, corner=CORNER, crs=32718, nodata=None, dtype="uint8"
+    )
+    hidden = HiddenFile(asset="mask", href=str(mask), numbers=(1, 2))
+    radar = radar_of(on_days([looked(path, hidden=hidden)], 3))
+    (before, _) = read(radar, SNAPPED, WHOLE, BOTH)
+    np.testing.assert_array_equal(before == CUBE_NODATA, (flags == 1) | (flags == 2))
+    assert Radar.from_json(json.loads(json.dumps(radar.as_json()))) == radar
+    other = write_power(
+        tmp_path / "other.tif", flags, corner=(0, 0), crs=32718, nodata=None, dtype="uint8"
+    )
+    with pytest.raises(UnfitAsset, match=r"mask of a: its pixels are not those of VV"):
+        looked(path, hidden=replace(hidden, href=str(other)))
+
+
 # --- refused ------------------------------------------------------------------------------------
 
 
@@ -367,12 +428,10 @@ def test_decibels_are_refused_by_name(tmp_path) -> None:
         written(tmp_path, decibels(speckled(np.full((150, 170), 0.1), 0)))
 
 
-def test_a_real_file_of_decibels_is_refused() -> None:
-    folder = Path(os.environ.get("LSPIPE_TEST_DATA", "missing")) / "s1_vv_camargue"
-    if not folder.is_dir():
-        pytest.skip("no LSPIPE_TEST_DATA")
+@pytest.mark.real
+def test_a_real_file_of_decibels_is_refused(real_data) -> None:
     with pytest.raises(UnfitAsset, match="it holds decibels"):
-        looked(next(folder.glob("*.tif")))
+        looked(next((real_data / "s1_vv_camargue").glob("*.tif")))
 
 
 @pytest.mark.parametrize(

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
 from datetime import date
-from pathlib import Path
+from typing import TYPE_CHECKING
 
+import pystac
 import pytest
 import shapely
 from affine import Affine
@@ -21,6 +21,9 @@ from lspipe.search.acquisitions import to_item
 from lspipe.search.dates import DateRange
 from lspipe.search.spec import SearchSpec
 from tests.properties import examples
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 GROUND = shapely.box(-72.5, -43.5, -72.4, -43.4)
 GRID = GeoBox((100, 100), Affine(10, 0, 699960, 0, -10, 5200000), "EPSG:32718")
@@ -235,6 +238,7 @@ def test_grd_without_terrain_correction_is_refused_by_name(name, facts, refused)
         sentinel1.usable(there)
 
 
+@pytest.mark.real
 @pytest.mark.parametrize(
     ("path", "refused"),
     [
@@ -243,11 +247,8 @@ def test_grd_without_terrain_correction_is_refused_by_name(name, facts, refused)
          True),
     ],
 )  # fmt: skip
-def test_items_of_real_archives_are_told_apart(path, refused) -> None:
-    folder = Path(os.environ.get("LSPIPE_TEST_DATA", "missing")) / "stac_items"
-    if not folder.is_dir():
-        pytest.skip("no LSPIPE_TEST_DATA")
-    real = to_item(json.loads((folder / path).read_text("utf-8")))
+def test_items_of_real_archives_are_told_apart(real_data, path, refused) -> None:
+    real = to_item(json.loads((real_data / "stac_items" / path).read_text("utf-8")))
     if refused:
         real.assets["vv"] = item().assets["vv"]
         with pytest.raises(WorkflowError, match="is GRD without terrain correction"):
@@ -276,6 +277,22 @@ def test_an_item_without_an_orbit_is_refused() -> None:
 )
 def test_what_an_item_says_of_its_calibration(fields, expected) -> None:
     assert sentinel1.calibration_of(item(**fields)) == expected
+
+
+def test_what_flags_layover_and_shadow_is_known_by_its_classes() -> None:
+    one = item()
+    assert sentinel1.hidden_of(one) is None
+    classes = [
+        {"value": 0, "description": "Not layover or shadow"},
+        {"value": 1, "name": "shadow"},
+        {"value": 2, "description": "Layover"},
+        {"value": 3, "name": "layover_and_shadow"},
+        {"value": 255, "name": "nodata"},
+    ]
+    fields = {"raster:bands": [{"classification:classes": classes}]}
+    one.add_asset("mask", pystac.Asset("mask.tif", extra_fields=fields))
+    hidden = sentinel1.hidden_of(one)
+    assert (hidden.asset, hidden.numbers) == ("mask", (1, 2, 3))
 
 
 # --- the search ---------------------------------------------------------------------------------
