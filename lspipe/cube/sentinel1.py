@@ -433,11 +433,12 @@ def _header(date: Date, item: pystac.Item) -> RadarFile:
     )
 
 
-def there(items: Mapping[str, Sequence[pystac.Item]]) -> str:
-    """Say which orbits each side has, for errors: "before: ascending 18 (3); after: none"."""
+def there(items: Mapping[str, Sequence[pystac.Item]], ground: BaseGeometry) -> str:
+    """Say which orbits each side has over some ground: "before: ascending 18 (3); after: none"."""
     words = []
     for side, found in sorted(items.items(), reverse=True):
-        orbits = Counter(orbit for item in found if (orbit := orbit_of(item)))
+        here = [item for item in found if (one := footprint_of(item)) and one.intersects(ground)]
+        orbits = Counter(orbit for item in here if (orbit := orbit_of(item)))
         listed = [f"{state} {number} ({count})" for (state, number), count in orbits.most_common()]
         words.append(f"{side}: {first_few(listed) if listed else 'none'}")
     return "; ".join(words)

@@ -17,8 +17,7 @@ from lspipe import catalogs, preprocess
 from lspipe.cube import radar, terrain
 from lspipe.cube.masking import Place, reach_of
 from lspipe.cube.pairs import OTHER_QUALITY, is_baseline, open_dates
-from lspipe.cube.radar import Radar
-from lspipe.cube.recorded import recorded_radiometry, recorded_steps
+from lspipe.cube.recorded import recorded_radar, recorded_radiometry, recorded_steps
 from lspipe.cube.spec import CubeSpec
 from lspipe.cube.terrain import Terrain
 from lspipe.errors import ModelError, SamplesError, StoreError
@@ -45,6 +44,7 @@ if TYPE_CHECKING:
     from odc.geo.geobox import GeoBox
 
     from lspipe.cube.choice import Step
+    from lspipe.cube.radar import Radar
     from lspipe.preprocess import Radiometry
     from lspipe.schema import Part
     from lspipe.search.acquisitions import Tile
@@ -316,7 +316,7 @@ def _tile(
         steps=recorded_steps(tile, decided),
         radiometry=recorded_radiometry(decided),
         terrain=heights,
-        radar=Radar.from_json(decided["radar"]) if "radar" in decided else None,
+        radar=recorded_radar(decided),
     )
 
 

@@ -43,7 +43,15 @@ from tests import pixel_models
 from tests.backscatter import add_slice, speckled
 from tests.ground import write_raster
 from tests.stored import compute_here
-from tests.worlds import NEW_SCAR, change_workflow, fingerprints, make_world, plan_only
+from tests.worlds import (
+    NEW_SCAR,
+    add_scene,
+    change_workflow,
+    fingerprints,
+    ground,
+    make_world,
+    plan_only,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -245,6 +253,36 @@ def test_what_was_found_is_frozen_and_a_resumed_run_never_searches_again(tmp_pat
     shutil.rmtree(tmp_path / "items")
     monkeypatch.setattr("lspipe.cube.sentinel1.read_header", None)  # nor looks at files again
     assert run(made).state == "finished"
+
+
+def test_a_tile_without_a_pass_is_not_looked_at_again(tmp_path, monkeypatch) -> None:
+    # Beside a tile that has radar, as a run without any is refused.
+    made = make(tmp_path, aoi={"tiles": [TILE, "18GYT"]})
+    for day in ("2017-01-15", "2018-01-20"):
+        add_scene(tmp_path, tile="18GYT", size=SIZE, time=f"{day}T14:37:51Z", values=ground())
+    run(made)
+    decided = record(made.run)["tiles"]
+    assert len(decided[TILE]["radar"]["passes"]) == 1
+    assert decided["18GYT"]["radar"]["passes"] == []
+    said = (
+        "18GYT: no relative orbit of Sentinel-1 is there on both sides (before: none; after: none)"
+    )
+    assert any(said in text for text in record(made.run)["warnings"])
+    monkeypatch.setattr("lspipe.cube.sentinel1.candidates", None)
+    plan = plan_only(workflow_of(made))
+    assert [tile.radar is None for tile in plan.tiles] == [False, True]
+    assert any("18GYT: no relative orbit" in text for text in plan.notes)
+
+
+def test_another_direction_needs_no_search(tmp_path) -> None:
+    made = make(tmp_path)
+    ascending = {"sat:orbit_state": "ascending", "sat:relative_orbit": 18}
+    for side in DAYS:
+        add_pass(tmp_path, side, properties=ascending)
+    lspipe.plan(workflow_of(made), output=made.run)
+    shutil.rmtree(tmp_path / "items")
+    (tile,) = plan_only(workflow_of(made, "radar.orbit=ascending")).tiles
+    assert [one.name for one in tile.radar.passes] == ["ascending 18"]
 
 
 def test_a_run_that_was_stopped_ends_in_the_same_bytes(seeing, tmp_path) -> None:

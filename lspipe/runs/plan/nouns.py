@@ -75,6 +75,8 @@ class TilePlan:
     """The model's channels of radar."""
     radar_notes: tuple[str, ...] = ()
     """What a person is to know of its passes, also of those that are left out."""
+    radar_asked: str = ""
+    """Hash of what was asked for when its passes were decided; "" = the run reads no radar."""
 
     @property
     def largest_block(self) -> int:

@@ -8,7 +8,7 @@ failed, and are not the same all over a tile.
 from __future__ import annotations
 
 import logging
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -114,7 +114,7 @@ def radar_of(
     area: Area,
     *,
     decided: Mapping[str, Any] | None,
-) -> tuple[Radar | None, tuple[str, ...]]:
+) -> Radar:
     """Decide which passes a tile is read from, and how far their sides lie apart.
 
     Args:
@@ -125,24 +125,24 @@ def radar_of(
         decided: what an earlier plan recorded of the tile.
 
     Returns:
-        The radar, None where no pass can be taken; and what a person is to know of it.
+        The radar, without passes where none can be taken; with what a person is to know of it.
 
     Raises:
         LoadError: a file cannot be read, or holds no linear power.
     """
-    asked = fingerprint(_asked(workflow))
+    asked = fingerprint({**_asked(workflow), "orbit": workflow.radar.orbit})
     known = (decided or {}).get("radar")
     if known is not None and known["asked"] == asked:
-        found = Radar.from_json(known)
-        return found, found.notes
+        return Radar.from_json(known)
     ground = shapely.intersection(area.geometry, footprint(tile.geobox))
     chosen = sentinel1.candidates(items, ground, workflow.radar.orbit)
-    if not chosen:
-        return None, (
-            f"{tile.name}: no relative orbit of Sentinel-1 is there on both sides "
-            f"({sentinel1.there(items)}): it has no radar; widen radar.before or radar.after",
-        )
     passes, notes, frame = [], list[str](), _frame(area, tile.geobox)
+    if not chosen:
+        there = sentinel1.there(items, ground)
+        notes.append(
+            f"{tile.name}: no relative orbit of Sentinel-1 is there on both sides ({there}): it "
+            "has no radar; widen radar.before or radar.after"
+        )
     for candidate in chosen:
         one = sentinel1.opened(candidate)
         logger.info("%s: measuring the shift of %s", tile.name, one.name)
@@ -152,10 +152,8 @@ def radar_of(
         notes += [f"{tile.name}: radar, {one.name}: {text}" for text in _said(one, shift)]
         if not is_too_far(one):
             passes.append(one)
-    if not passes:
-        return None, tuple(notes)
     name = str(workflow.radar.collection)
-    return Radar(name=name, passes=tuple(passes), notes=tuple(notes), asked=asked), tuple(notes)
+    return Radar(name=name, passes=tuple(passes), notes=tuple(notes), asked=asked)
 
 
 def check_is_there(plans: Sequence[TilePlan], item: ModelItem) -> None:
@@ -277,9 +275,9 @@ def said(plan: TilePlan) -> list[dict[str, Any]]:
 
 
 def _asked(workflow: Workflow) -> dict[str, Any]:
-    """Return what decides which items are found, and which passes are taken, as plain JSON."""
+    """Return what decides which items are found, as plain JSON."""
     days = days_of(workflow)
     return {
-        **{name: asdict(workflow.radar)[name] for name in ("collection", "orbit")},
+        "collection": workflow.radar.collection,
         **{side: [str(range_.start), str(range_.end)] for side, range_ in days.items()},
     }

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from lspipe.change.flag_layers import digests
 from lspipe.change.flag_spec import FlagsSpec
+from lspipe.cube.radar import Radar
 from lspipe.errors import without_query
 from lspipe.preprocess.masks import sources
 from lspipe.runs.model import cube_of
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from lspipe.cube.choice import Step
-    from lspipe.cube.radar import Radar
     from lspipe.cube.terrain import Terrain
     from lspipe.inference.reference import ModelReference
     from lspipe.inference.settings import Setting
@@ -179,5 +179,11 @@ def record(plan: TilePlan) -> dict[str, Any]:
         "tile_ranges": plan.tile_ranges,
         "blocks": len(plan.blocks),
         # Not there where none is read, as in runs from before there was radar.
-        **({} if plan.radar is None else {"radar": plan.radar.as_json()}),
+        **({"radar": _radar_record(plan)} if plan.radar_asked else {}),
     }
+
+
+def _radar_record(plan: TilePlan) -> dict[str, Any]:
+    """Return the passes of a tile; none is a decision too, which resuming keeps."""
+    nothing = Radar(name="", passes=(), notes=plan.radar_notes, asked=plan.radar_asked)
+    return (plan.radar or nothing).as_json()

@@ -16,6 +16,7 @@ from lspipe.cube.evidence import BANDS as EVIDENCE_BANDS
 from lspipe.cube.files import declared as declared_in_files
 from lspipe.cube.offsets import radiometry_of_pixels
 from lspipe.cube.pairs import open_dates, unmasked
+from lspipe.cube.radar import Radar
 from lspipe.cube.radar import layers as radar_layers
 from lspipe.cube.recorded import recorded_radiometry, recorded_steps
 from lspipe.cube.scene import check_masks, require
@@ -44,7 +45,6 @@ if TYPE_CHECKING:
     import pystac
 
     from lspipe.cube.choice import Step
-    from lspipe.cube.radar import Radar
     from lspipe.cube.sentinel1 import Items
     from lspipe.cube.terrain import Terrain
     from lspipe.inference.settings import Setting
@@ -124,11 +124,9 @@ def plan_tile(
         block=size,
         blocks=(cut[-1].index[0] + 1, cut[-1].index[1] + 1),
     )
-    radar, radar_notes = (
-        (None, ())
-        if radar_items is None
-        else radar_of(workflow, radar_items, tile, area, decided=decided)
-    )
+    radar = Radar(name="", passes=())
+    if radar_items is not None:
+        radar = radar_of(workflow, radar_items, tile, area, decided=decided)
     plan = TilePlan(
         tile=tile,
         steps=steps,
@@ -144,9 +142,10 @@ def plan_tile(
         tile_ranges=None,
         terrain=None if terrain is None else terrain.near(tile.geobox),
         layers=item.channels_from("terrain"),
-        radar=radar,
+        radar=radar if radar.passes else None,
         backscatter=item.channels_from("radar"),
-        radar_notes=radar_notes,
+        radar_notes=radar.notes,
+        radar_asked=radar.asked,
     )
     if item.scaling.kind != "tile-minmax":
         return plan
