@@ -44,7 +44,7 @@ HALO = 10
 """Pixels around a cell whose heights are known too: one for the window of 3 x 3, and nine that the
 Gaussian in front of curvature reaches."""
 
-_RIM = HALO + 3
+RIM = HALO + 3
 """Pixels around a cell whose places are known: a cubic between every second one needs three."""
 
 _STEP = 53
@@ -115,7 +115,7 @@ def control_of(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return rows and columns of a lattice at every 53rd pixel of a cell with 13 px around it."""
     axes = [
-        np.arange(span.start - _RIM, span.stop + _RIM + 1, _STEP, dtype=np.float64) + 0.5
+        np.arange(span.start - RIM, span.stop + RIM + 1, _STEP, dtype=np.float64) + 0.5
         for span in cell
     ]
     y, x = np.meshgrid(*axes, indexing="ij")
@@ -188,10 +188,10 @@ def _sampled(cut: NDArray[np.float32], places: _Places, *, is_coarse: bool) -> N
         is_coarse: whether every second place is enough.
     """
     rows, columns = places.shape
-    inner = (slice(_RIM - HALO, rows + HALO - _RIM), slice(_RIM - HALO, columns + HALO - _RIM))
+    inner = (slice(RIM - HALO, rows + HALO - RIM), slice(RIM - HALO, columns + HALO - RIM))
     holes = np.isnan(cut)
     if holes.all():
-        return np.full((rows - 2 * (_RIM - HALO), columns - 2 * (_RIM - HALO)), np.nan, np.float32)
+        return np.full((rows - 2 * (RIM - HALO), columns - 2 * (RIM - HALO)), np.nan, np.float32)
     if holes.any():
         nearest = ndimage.distance_transform_edt(holes, return_distances=False, return_indices=True)
         cut = cut[tuple(nearest)]

@@ -30,7 +30,7 @@ from scipy import ndimage
 
 from lspipe.cube.canvas import Lattice
 from lspipe.cube.height_file import crs_of
-from lspipe.cube.heights import CELL, between, cells, control_of, hull
+from lspipe.cube.heights import CELL, RIM, between, cells, control_of, hull
 from lspipe.cube.radar_file import RIM_PX, HiddenFile, RadarFile, read_power, without_noise
 from lspipe.schema import AFTER, BEFORE, CHANNELS, CUBE_NODATA, relative, split_channel
 
@@ -64,6 +64,9 @@ LARGEST_PX = 1.0
 
 _HALO = LEE_PX // 2
 """Pixels around a cell whose power is known too."""
+
+_INNER = (slice(RIM - _HALO, RIM + CELL + _HALO),) * 2
+"""The pixels of a cell and its halo, among those whose places are known."""
 
 _MARGIN = RIM_PX + 2
 """Pixels of a file around a cell: what tells noise along a rim, and the neighbour of the last."""
@@ -425,10 +428,8 @@ def _places(file: RadarFile, grid: GeoBox, cell: Part) -> _Places:
             _snapped((to.c + x * to.a - left) / width - 0.5),
         )
     lattice = Lattice(file.crs, left, top, width, -height, None)
-    rows, columns = (between(axis) for axis in control_of(grid, cell, lattice))
-    rim = (len(rows) - CELL) // 2 - _HALO
-    inner = (slice(rim, rim + CELL + 2 * _HALO),) * 2
-    return rows[inner], columns[inner]
+    rows, columns = (between(axis, _INNER) for axis in control_of(grid, cell, lattice))
+    return rows, columns
 
 
 def _snapped(places: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -11,6 +11,7 @@ import logging
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+import dask
 import numpy as np
 import shapely
 
@@ -207,8 +208,9 @@ def _pictures(
     """Yield decibels of both sides in windows where both saw enough."""
     windows = places(frame)
     evenly = np.linspace(0, len(windows) - 1, min(MOST_WINDOWS, len(windows))).round().astype(int)
-    for number in evenly:
-        codes = read(radar, grid, windows[number], VV)
+    # As a graph, so that workers read where there are some.
+    asked = [dask.delayed(read)(radar, grid, windows[number], VV) for number in evenly]
+    for codes in dask.compute(*asked):
         is_seen = codes != CUBE_NODATA
         if is_seen.all(axis=0).mean() >= LEAST_SHARE:
             decibels = codes * np.float32(CHANNELS["VV"].step)
