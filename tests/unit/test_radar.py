@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from odc.geo.geobox import GeoBox
 from pyproj import Transformer
 
-from lspipe.catalogs import GENERIC
+from lspipe.catalogs import CATALOGS, GENERIC
 from lspipe.cube import radar_file
 from lspipe.cube.loaders.source import Source
 from lspipe.cube.radar import (
@@ -270,9 +270,15 @@ def test_dates_are_averaged_in_power_and_not_in_decibels(tmp_path) -> None:
     assert before[75, 85] * 0.002 == pytest.approx(decibels(0.37), abs=0.002)
 
 
-def test_the_amplitude_is_the_root_of_the_mean_power(tmp_path) -> None:
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("after:VV_amplitude", "before:VV_amplitude"),
+        ("vv_amplitude_before", "vv_amplitude_after"),  # as recipes call them
+    ],
+)
+def test_the_amplitude_is_the_root_of_the_mean_power(tmp_path, names) -> None:
     powers = [np.full((150, 170), value) for value in (0.01, 0.1, 1.0)]
-    names = ("after:VV_amplitude", "before:VV_amplitude")
     found = read(radar_of(written(tmp_path, *powers)), SNAPPED, WHOLE, names)
     assert found[:, 75, 85] * 1e-4 == pytest.approx([np.sqrt(0.37)] * 2, abs=1e-4)
 
@@ -457,6 +463,26 @@ def test_a_file_that_is_gone_fails_the_read_and_names_item_and_asset(tmp_path) -
     Path(file.href).unlink()
     with pytest.raises(LoadError, match=r"vv of 0: .*take another radar\.collection"):
         read(radar_of([file]), SNAPPED, WHOLE, BOTH)
+
+
+def test_addresses_are_signed_just_before_each_read(tmp_path, monkeypatch) -> None:
+    path = write_power(tmp_path / "a.tif", np.full((150, 170), 0.1), corner=CORNER, crs=32718)
+    signed = []
+
+    def sign(href, catalog, *, anew=False):
+        signed.append((href, catalog.name, anew))
+        return str(path)
+
+    monkeypatch.setattr("lspipe.catalogs.sign", sign)
+    address = "https://sentinel1euwestrtc.blob.core.windows.net/a.tif"
+    source = Source(
+        item="a", band="VV", asset="vv", href=address, catalog=CATALOGS["planetary-computer"],
+        on_read_error="fail",
+    )  # fmt: skip
+    file = radar_file.read_header(source, day="2017-01-01", platform="sentinel-1a")
+    assert file.href == address
+    read(radar_of([file]), SNAPPED, WHOLE, ("before:VV",))
+    assert signed == [(address, "planetary-computer", False)] * 2
 
 
 def test_a_small_picture_is_looked_at_where_there_are_overviews(tmp_path) -> None:
