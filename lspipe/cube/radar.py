@@ -244,14 +244,6 @@ def to_codes(power: NDArray[np.float32], name: str) -> NDArray[np.int16]:
     return np.where(np.isnan(power), CUBE_NODATA, codes).astype(np.int16)
 
 
-def part_layers(
-    radar: Radar, geobox: GeoBox, part: Part, names: Sequence[str], *, role: str = AFTER
-) -> dict[str, da.Array]:
-    """Read channels of a part of a tile as `layers` gives them of the whole: (y, x), one chunk."""
-    codes = read(radar, geobox, part, names, role=role) if names else ()
-    return {name: da.from_array(layer) for name, layer in zip(names, codes, strict=True)}
-
-
 def layers(
     radar: Radar,
     geobox: GeoBox,
@@ -260,8 +252,9 @@ def layers(
     pass_number: int = 0,
     *,
     role: str = AFTER,
+    origin: tuple[int, int] = (0, 0),
 ) -> dict[str, da.Array]:
-    """Open channels of a tile lazily; nothing is read.
+    """Open channels of a tile, or of a part of it, lazily; nothing is read.
 
     Args:
         radar: of the tile.
@@ -270,20 +263,21 @@ def layers(
         chunks: chunk sizes along y and along x, pixels.
         pass_number: which of the passes.
         role: the side of names without a date.
+        origin: row and column in the tile of their first pixel.
 
     Returns:
         By name int16 codes (y, x); all channels of a chunk are read at once.
     """
     if not names:
         return {}
-    token = tokenize(radar.as_json(), str(geobox), tuple(names), chunks, pass_number, role)
+    how = {"pass_number": pass_number, "role": role, "origin": origin}
+    token = tokenize(radar.as_json(), str(geobox), tuple(names), chunks, how)
     together = da.map_blocks(
         _chunk,
         radar=radar,
         geobox=geobox,
         names=tuple(names),
-        pass_number=pass_number,
-        role=role,
+        **how,
         chunks=((len(names),), *chunks),
         dtype=np.int16,
         meta=np.empty((0, 0, 0), np.int16),
@@ -299,10 +293,14 @@ def _chunk(
     names: tuple[str, ...],
     pass_number: int,
     role: str,
+    origin: tuple[int, int],
     block_info: Mapping[Any, Any] | None = None,
 ) -> NDArray[np.int16]:
     (_, *place) = (block_info or {})[None]["array-location"]
-    rows, columns = (slice(start, stop) for start, stop in place)
+    rows, columns = (
+        slice(first + start, first + stop)
+        for first, (start, stop) in zip(origin, place, strict=True)
+    )
     return read(radar, geobox, (rows, columns), names, pass_number, role=role)
 
 

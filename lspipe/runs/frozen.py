@@ -14,9 +14,10 @@ import dask.array as da
 import numpy as np
 
 from lspipe import catalogs, preprocess
-from lspipe.cube import radar, terrain
+from lspipe.cube import terrain
 from lspipe.cube.masking import Place, reach_of
 from lspipe.cube.pairs import OTHER_QUALITY, is_baseline, open_dates
+from lspipe.cube.radar import layers as radar_layers
 from lspipe.cube.recorded import recorded_radar, recorded_radiometry, recorded_steps
 from lspipe.cube.spec import CubeSpec
 from lspipe.cube.terrain import Terrain
@@ -234,7 +235,7 @@ class FrozenRun:
     def _backscatter(
         self, tile: FrozenTile, step: Step, bands: Sequence[str], part: Part
     ) -> Mapping[str, da.Array]:
-        """Read the channels of radar of a part of a tile."""
+        """Open the channels of radar of a part of a tile."""
         names = [band for band in bands if source_of(band) == "radar"]
         if not names:
             return {}
@@ -243,7 +244,15 @@ class FrozenRun:
                 f"{self.path}: {', '.join(names)}: the run reads no radar on {tile.name}; choose a "
                 "recipe or model without, or a run whose workflow has the section radar"
             )
-        return radar.part_layers(tile.radar, tile.geobox, part, names, role=step.role)
+        rows, columns = part
+        return radar_layers(
+            tile.radar,
+            tile.geobox,
+            names,
+            ((rows.stop - rows.start,), (columns.stop - columns.start,)),
+            role=step.role,
+            origin=(rows.start, columns.start),
+        )
 
     def range_of(self, tile: FrozenTile, step: Step, bands: Sequence[str]) -> NDArray[np.float32]:
         """Read a whole tile and return its range for `tile-minmax`; it equals that of the run.

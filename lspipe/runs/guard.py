@@ -209,8 +209,15 @@ def _layers(tile: TilePlan, step: int, place: Part) -> dict[str, da.Array]:
     if tile.terrain is not None:
         found |= terrain.part_layers(tile.terrain, grid, place, tile.layers)
     if tile.radar is not None:
-        role = tile.steps[step].role
-        found |= radar.part_layers(tile.radar, grid, place, tile.backscatter, role=role)
+        rows, columns = place
+        found |= radar.layers(
+            tile.radar,
+            grid,
+            tile.backscatter,
+            ((rows.stop - rows.start,), (columns.stop - columns.start,)),
+            role=tile.steps[step].role,
+            origin=(rows.start, columns.start),
+        )
     return found
 
 

@@ -28,7 +28,6 @@ from lspipe.cube.radar import (
     RadarPass,
     layers,
     lee,
-    part_layers,
     read,
     to_codes,
 )
@@ -217,12 +216,14 @@ def test_lazy_layers_equal_the_whole_whatever_the_chunks(wide, chunks) -> None:
             np.testing.assert_array_equal(opened[name].compute(), expected)
 
 
-def test_a_name_without_a_date_is_of_the_date_at_hand(wide) -> None:
+def test_layers_of_a_part_have_names_of_the_date_at_hand(wide) -> None:
     geobox, radar, whole = wide
     part = (slice(100, 120), slice(200, 260))
     for role, expected in zip(("before", "after"), whole, strict=True):
-        found = part_layers(radar, geobox, part, ("VV",), role=role)["VV"].compute()
-        np.testing.assert_array_equal(found, expected[part])
+        opened = layers(
+            radar, geobox, ("VV",), ((20,), (40, 20)), role=role, origin=(100, 200)
+        )["VV"]  # fmt: skip
+        np.testing.assert_array_equal(opened.compute(scheduler="synchronous"), expected[part])
 
 
 def test_a_larger_block_holds_more_only_by_its_own_pixels(tmp_path) -> None:
