@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, PrivateAttr, field_validator
 from lspipe.change.flag_spec import FlagsSpec
 from lspipe.change.spec import ChangeSpec
 from lspipe.clusters import ClusterSpec, ExecutionSpec
+from lspipe.cube.radar_spec import RadarSpec
 from lspipe.cube.spec import CubeSpec
 from lspipe.cube.terrain_spec import TerrainSpec
 from lspipe.errors import UsageError, WorkflowError
@@ -80,6 +81,8 @@ class Workflow(BaseModel):
     """How scenes become pixels."""
     terrain: TerrainSpec = TerrainSpec()
     """Heights of the ground, where the run is to know them."""
+    radar: RadarSpec = RadarSpec()
+    """Backscatter before and after, where the run is to read it."""
     model: ModelSpec = ModelSpec()
     """The model item."""
     inference: InferenceSpec = InferenceSpec()
@@ -185,6 +188,7 @@ def _paths(workflow: Workflow) -> dict[str, str | None]:
         "search.catalog": workflow.search.catalog,
         "terrain.dem": workflow.terrain.dem,
         "terrain.geoid": workflow.terrain.geoid,
+        "radar.collection": workflow.radar.collection,
         "model.item": workflow.model.item,
         "output.path": workflow.output.path,
         "evaluate.truth": workflow.evaluate.truth,
@@ -424,6 +428,7 @@ cube:
   on_read_error: fail               # nodata fills a failed read and marks it; fail is safer
 
 terrain: {}                         # or {dem: cop-dem-glo-30}: slope and heights of each object
+radar: {}                           # or {collection: sentinel-1-rtc}: VV before and after
 
 model: {item: auto}                 # or shipped:NAME, or the path of a model item; auto is
                                     # shipped:bare-change for two dates, shipped:bare-ground for one

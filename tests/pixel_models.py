@@ -100,7 +100,42 @@ class SteepLoss(Loss):
         return super().forward(channels[:, :4]) * steep
 
 
-Model = type[BareSoil] | type[BurnScore] | type[SteepSoil] | type[Loss]
+class Brighter(nn.Module):
+    """Bare soil after, where backscatter changed by more than 4 dB: a model of pairs and radar."""
+
+    bands: ClassVar = ("before:VV", "after:VV", "after:B04", "B08")
+
+    def __init__(self, in_channels: int) -> None:
+        super().__init__()
+        if in_channels != len(self.bands):
+            raise ValueError(f"found {in_channels} channels: expected {', '.join(self.bands)}")
+
+    def forward(self, channels: torch.Tensor) -> torch.Tensor:
+        """Turn (N, 4, w, w) decibels and reflectance into (N, 1, w, w) scores, 0..1."""
+        before, after, red, near = channels.split(1, dim=1)
+        ndvi = (near - red) / (near + red).clamp(min=1e-3)
+        change = nn.functional.avg_pool2d(after - before, 3, 1, 1, count_include_pad=False)
+        return torch.sigmoid(2 * (change.abs() - 4)) * torch.sigmoid(15 * (0.4 - ndvi))
+
+
+class Rough(nn.Module):
+    """Backscatter of the date at hand, -25 to 5 dB as 0 to 1."""
+
+    bands: ClassVar = ("B04", "VV")
+
+    def __init__(self, in_channels: int) -> None:
+        super().__init__()
+        if in_channels != len(self.bands):
+            raise ValueError(f"found {in_channels} channels: expected {', '.join(self.bands)}")
+
+    def forward(self, channels: torch.Tensor) -> torch.Tensor:
+        """Turn (N, 2, w, w) reflectance and decibels into (N, 1, w, w) scores, 0..1."""
+        return ((channels[:, 1:] + 25) / 30).clamp(0, 1)
+
+
+Model = (
+    type[BareSoil] | type[BurnScore] | type[SteepSoil] | type[Loss] | type[Brighter] | type[Rough]
+)
 
 
 def write_item(path: Path, model: Model = BareSoil, *, window: int = 64) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import textwrap
 from operator import itemgetter
 from os.path import normpath
@@ -87,11 +88,27 @@ def _tile(tile: dict[str, Any]) -> list[str]:
         for scene in step["scenes"]:
             lines.append(f"  {step['role']:7s} {_when(scene)}  {_cloud(scene)}")
             lines += [f"          {name}" for name in scene["items"]]
+    lines += [f"  radar   {_pass(one)}" for one in tile["radar"]]
     others = [one for one in tile["candidates"] if not one["chosen"]]
     for one in others:
         lines.append(f"  left out, {one['role']}: {_when(one)}  {_why_not(one)}")
         lines += [f"          {name}" for name in one["items"]]
     return lines
+
+
+def _pass(one: dict[str, Any]) -> str:
+    """Describe a pass of radar: its orbit, its dates, and what is done to them."""
+    dates = ", ".join(
+        f"{counted(len(days), 'date')} {side} ({', '.join(days)})"
+        for side, days in one["dates"].items()
+    )
+    done = [
+        f"filtered {' and '.join(one['filtered'])}" if one["filtered"] else "",
+        "after moved by {:.2f} px".format(math.hypot(*one["shift_px"])) if one["is_moved"] else "",
+        "shift not known" if one["shift_px"] is None else "",
+        "" if one["is_seen_by_model"] else "no model sees it",
+    ]
+    return "; ".join(filter(None, [f"{one['orbit']}: {dates}", *done]))
 
 
 def _when(scene: dict[str, Any]) -> str:

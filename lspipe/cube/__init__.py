@@ -16,6 +16,10 @@
     heights.py     pixels of a canvas -> heights at the pixels of a tile
     surface.py     heights -> slope and curvature
     terrain.py     the terrain of a tile as channels
+    radar_spec.py  RadarSpec, the section `radar:`
+    radar_file.py  one raster of backscatter: its header, its pixels in linear power
+    sentinel1.py   the section `radar:` -> items, and which passes a tile is read from
+    radar.py       the backscatter of a tile as channels
     evidence.py    pixels of a block -> true colour and NDVI
 
 Does not cover: which items there are (`search`), what an item's metadata states about its offset

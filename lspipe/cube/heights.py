@@ -44,7 +44,7 @@ HALO = 10
 """Pixels around a cell whose heights are known too: one for the window of 3 x 3, and nine that the
 Gaussian in front of curvature reaches."""
 
-_RIM = HALO + 3
+RIM = HALO + 3
 """Pixels around a cell whose places are known: a cubic between every second one needs three."""
 
 _STEP = 53
@@ -86,9 +86,9 @@ def heights(
         yield from ((cell, np.full((edge, edge), empty, np.float32)) for cell in wanted)
         return
     lattice = lattice_of(near, geobox)
-    controls = [_control(geobox, cell, lattice) for cell in wanted]
+    controls = [control_of(geobox, cell, lattice) for cell in wanted]
     windows = [_window(control) for control in controls]
-    whole = _hull(windows)
+    whole = hull(windows)
     is_coarse = lattice.is_coarser_than(2 * north_up(geobox))
     canvas = canvas_of(near, lattice, whole, north_up(geobox))
     if is_sea_left_out:
@@ -110,12 +110,12 @@ def cells(part: Part) -> Iterator[Part]:
             )
 
 
-def _control(
+def control_of(
     geobox: GeoBox, cell: Part, lattice: Lattice
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return rows and columns of a lattice at every 53rd pixel of a cell with its rim."""
+    """Return rows and columns of a lattice at every 53rd pixel of a cell with 13 px around it."""
     axes = [
-        np.arange(span.start - _RIM, span.stop + _RIM + 1, _STEP, dtype=np.float64) + 0.5
+        np.arange(span.start - RIM, span.stop + RIM + 1, _STEP, dtype=np.float64) + 0.5
         for span in cell
     ]
     y, x = np.meshgrid(*axes, indexing="ij")
@@ -128,7 +128,7 @@ class _Places:
     """Where the pixels of a cell with its rim lie on the canvas, made when they are asked for."""
 
     control: tuple[NDArray[np.float64], NDArray[np.float64]]
-    """Rows and columns of the lattice at every 53rd pixel: of `_control`."""
+    """Rows and columns of the lattice at every 53rd pixel: of `control_of`."""
     first: tuple[int, int]
     """Row and column of the first pixel of the canvas."""
 
@@ -136,7 +136,7 @@ class _Places:
         """Return rows and columns (2, y, x) on the canvas of some pixels."""
         return np.stack(
             [
-                _between(axis, part) - first
+                between(axis, part) - first
                 for axis, first in zip(self.control, self.first, strict=True)
             ]
         )
@@ -148,7 +148,7 @@ class _Places:
         return (rows - 1) * _STEP, (columns - 1) * _STEP
 
 
-def _between(control: NDArray[np.float64], part: Part) -> NDArray[np.float64]:
+def between(control: NDArray[np.float64], part: Part) -> NDArray[np.float64]:
     """Return values at some pixels, linear between the places of `control` (n + 1, n + 1)."""
     share = np.arange(_STEP) / _STEP
     first, step = control[:-1], np.diff(control, axis=0)
@@ -168,7 +168,8 @@ def _window(control: tuple[NDArray[np.float64], NDArray[np.float64]]) -> Part:
     return rows, columns
 
 
-def _hull(windows: Sequence[Part]) -> Part:
+def hull(windows: Sequence[Part]) -> Part:
+    """Return the smallest part that holds all of some."""
     rows, columns = (
         slice(min(span.start for span in axis), max(span.stop for span in axis))
         for axis in zip(*windows, strict=True)
@@ -187,10 +188,10 @@ def _sampled(cut: NDArray[np.float32], places: _Places, *, is_coarse: bool) -> N
         is_coarse: whether every second place is enough.
     """
     rows, columns = places.shape
-    inner = (slice(_RIM - HALO, rows + HALO - _RIM), slice(_RIM - HALO, columns + HALO - _RIM))
+    inner = (slice(RIM - HALO, rows + HALO - RIM), slice(RIM - HALO, columns + HALO - RIM))
     holes = np.isnan(cut)
     if holes.all():
-        return np.full((rows - 2 * (_RIM - HALO), columns - 2 * (_RIM - HALO)), np.nan, np.float32)
+        return np.full((rows - 2 * (RIM - HALO), columns - 2 * (RIM - HALO)), np.nan, np.float32)
     if holes.any():
         nearest = ndimage.distance_transform_edt(holes, return_distances=False, return_indices=True)
         cut = cut[tuple(nearest)]

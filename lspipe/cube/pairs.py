@@ -101,7 +101,8 @@ def _joined(after: xr.Dataset, before: xr.Dataset, channels: Sequence[str]) -> x
     """Put the channels of both dates in front of the bands of the date after."""
     shown = after["band"].values.tolist()
     names = [*channels, *(band for band in shown if band not in channels)]
-    read = [(AFTER, band) for band in shown]
+    # A layer may name its date itself.
+    read = [(date or AFTER, name) for date, name in map(split_channel, shown)]
     read += [(BEFORE, band) for band in before["band"].values.tolist()]
     layers = da.concatenate([each["reflectance"].data for each in (after, before)])
     # By one index, not band by band: a tile has many chunks.
@@ -119,7 +120,7 @@ def _joined(after: xr.Dataset, before: xr.Dataset, channels: Sequence[str]) -> x
 def _nothing(like: xr.Dataset, bands: Sequence[str]) -> xr.Dataset:
     """Return a date that was not observed anywhere, on the pixels and chunks of another."""
     shape, chunks = like["quality"].shape, like["quality"].data.chunks
-    layers = da.full((len(bands), *shape), CUBE_NODATA, np.int16, chunks=(-1, *chunks))
+    layers = da.full((len(bands), *shape), CUBE_NODATA, dtype=np.int16, chunks=(-1, *chunks))
     # Where no band of that date is asked for, it hides nothing.
     bits = da.full(shape, np.uint8(Quality.NODATA if bands else 0), np.uint8, chunks=chunks)
     return xr.Dataset(

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from lspipe.cube.choice import Step
+from lspipe.cube.radar import Radar
 from lspipe.preprocess import Radiometry
 
 if TYPE_CHECKING:
@@ -51,3 +52,13 @@ def recorded_radiometry(decided: Mapping[str, Any]) -> dict[tuple[str, str], Rad
         )
         for entry in decided["radiometry"]
     }
+
+
+def recorded_radar(decided: Mapping[str, Any]) -> Radar | None:
+    """Return the radar of a tile; None where none was asked for, or no pass could be taken.
+
+    Args:
+        decided: the tile's entry in `run.json`.
+    """
+    found = Radar.from_json(decided["radar"]) if "radar" in decided else None
+    return found if found is not None and found.passes else None

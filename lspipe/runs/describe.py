@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from lspipe.cube import dem
 from lspipe.runs.memory import masks_of
 from lspipe.runs.plan import THREADS
+from lspipe.runs.plan import radar as radar_of_plan
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -132,6 +133,7 @@ def _describe_tile(tile: TilePlan, done: int, redo: int) -> dict[str, Any]:
             }
             for step in tile.steps
         ],
+        "radar": radar_of_plan.said(tile),
         "candidates": [dict(candidate) for candidate in tile.candidates],
     }
 

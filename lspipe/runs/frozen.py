@@ -17,7 +17,8 @@ from lspipe import catalogs, preprocess
 from lspipe.cube import terrain
 from lspipe.cube.masking import Place, reach_of
 from lspipe.cube.pairs import OTHER_QUALITY, is_baseline, open_dates
-from lspipe.cube.recorded import recorded_radiometry, recorded_steps
+from lspipe.cube.radar import layers as radar_layers
+from lspipe.cube.recorded import recorded_radar, recorded_radiometry, recorded_steps
 from lspipe.cube.spec import CubeSpec
 from lspipe.cube.terrain import Terrain
 from lspipe.errors import ModelError, SamplesError, StoreError
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
     from odc.geo.geobox import GeoBox
 
     from lspipe.cube.choice import Step
+    from lspipe.cube.radar import Radar
     from lspipe.preprocess import Radiometry
     from lspipe.schema import Part
     from lspipe.search.acquisitions import Tile
@@ -69,6 +71,8 @@ class FrozenTile:
     """Decision per (item id, asset key), for the bands that the run loads."""
     terrain: Terrain | None = None
     """Its heights; None = the run knows none."""
+    radar: Radar | None = None
+    """Its backscatter, of passes that both sides have; None = none, or the run reads no radar."""
 
 
 @dataclass(frozen=True)
@@ -176,7 +180,8 @@ class FrozenRun:
             bits of `schema.Quality`, 0 = observed.
 
         Raises:
-            SamplesError: the scenes of the run lack a band, or the run knows no terrain.
+            SamplesError: the scenes of the run lack a band, or the run knows no terrain, or reads
+                no radar.
             LoadError: a read failed.
         """
         # The rim of a cloud outside the part may lie inside; and what a mask answers depends on all
@@ -185,9 +190,11 @@ class FrozenRun:
         reach = self.spec.mask.dilate_px + max(map(reach_of, masks), default=0)
         wide = grown(part, reach, tile.geobox.shape)
         grid = tile.geobox[wide]
-        scenes = tuple(band for band in bands if source_of(band) != "terrain")
+        scenes = tuple(band for band in bands if source_of(band) == "scenes")
         rows, columns = grid.shape
         ground = self._ground(tile, bands, wide)
+        if not is_baseline(bands, step.role):
+            ground = {**ground, **self._backscatter(tile, step, bands, wide)}
         opened = open_dates(
             step,
             tile.steps,
@@ -225,6 +232,28 @@ class FrozenRun:
             )
         return terrain.part_layers(tile.terrain, tile.geobox, part, names)
 
+    def _backscatter(
+        self, tile: FrozenTile, step: Step, bands: Sequence[str], part: Part
+    ) -> Mapping[str, da.Array]:
+        """Open the channels of radar of a part of a tile."""
+        names = [band for band in bands if source_of(band) == "radar"]
+        if not names:
+            return {}
+        if tile.radar is None:
+            raise SamplesError(
+                f"{self.path}: {', '.join(names)}: the run reads no radar on {tile.name}; choose a "
+                "recipe or model without, or a run whose workflow has the section radar"
+            )
+        rows, columns = part
+        return radar_layers(
+            tile.radar,
+            tile.geobox,
+            names,
+            ((rows.stop - rows.start,), (columns.stop - columns.start,)),
+            role=step.role,
+            origin=(rows.start, columns.start),
+        )
+
     def range_of(self, tile: FrozenTile, step: Step, bands: Sequence[str]) -> NDArray[np.float32]:
         """Read a whole tile and return its range for `tile-minmax`; it equals that of the run.
 
@@ -258,7 +287,6 @@ class FrozenRun:
             names = bands_on(bands, date)
             assets = catalogs.band_assets(scene)
             lacking = [band for band in names if band not in assets]
-            lacking += [band for band in bands if source_of(band) != "scenes"]
             if lacking:
                 raise SamplesError(
                     f"{self.path}: {', '.join(lacking)}: not in {scene.id} of tile {tile.name}, "
@@ -297,6 +325,7 @@ def _tile(
         steps=recorded_steps(tile, decided),
         radiometry=recorded_radiometry(decided),
         terrain=heights,
+        radar=recorded_radar(decided),
     )
 
 

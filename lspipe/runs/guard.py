@@ -18,11 +18,12 @@ from itertools import product
 from typing import TYPE_CHECKING, Any
 
 import dask
+import dask.array as da
 import numpy as np
 
+from lspipe.cube import radar, terrain
 from lspipe.cube.masking import Place
 from lspipe.cube.pairs import is_baseline, open_dates, unmasked
-from lspipe.cube.terrain import part_layers
 from lspipe.errors import LoadError, UsageError, first_few
 from lspipe.inference import windows
 from lspipe.inference.familiarity import Channel, channels, count, sample
@@ -183,9 +184,7 @@ def _values(plan: Plan, tile: TilePlan, step: int) -> NDArray[np.float32]:
             spec=cube_of(plan.workflow),
             chunks=tuple((span.stop - span.start,) for span in place),
             place=Place((place[0].start, place[1].start), grid.shape),
-            layers={}
-            if tile.terrain is None
-            else part_layers(tile.terrain, grid, place, tile.layers),
+            layers=_layers(tile, step, place),
         )
         for place in places
     ]
@@ -202,6 +201,24 @@ def _values(plan: Plan, tile: TilePlan, step: int) -> NDArray[np.float32]:
         bands=plan.model.bands,
         tile_range=tile.tile_ranges[step] if tile.tile_ranges else None,
     )
+
+
+def _layers(tile: TilePlan, step: int, place: Part) -> dict[str, da.Array]:
+    """Read the channels of a place that are not of the scenes."""
+    grid, found = tile.tile.geobox, dict[str, da.Array]()
+    if tile.terrain is not None:
+        found |= terrain.part_layers(tile.terrain, grid, place, tile.layers)
+    if tile.radar is not None:
+        rows, columns = place
+        found |= radar.layers(
+            tile.radar,
+            grid,
+            tile.backscatter,
+            ((rows.stop - rows.start,), (columns.stop - columns.start,)),
+            role=tile.steps[step].role,
+            origin=(rows.start, columns.start),
+        )
+    return found
 
 
 def _sampled(

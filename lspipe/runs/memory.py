@@ -57,7 +57,7 @@ def peak_bytes(tile: TilePlan, plan: Plan) -> int:
 def _peak(pixels: int, tile: TilePlan, plan: Plan) -> int:
     """Project the peak of a worker whose largest block, with its halo, has so many pixels."""
     layers = max(sum(count for _, count in tile.bands_read(step)) for step in tile.steps)
-    layers += len(tile.layers)
+    layers += len(tile.layers) + len(tile.backscatter)
     held = pixels * 2 * layers * (COPIES_OF_THE_BLOCK + COPIES_AHEAD)
     held += _held_by_masks(pixels, tile, plan)
     if plan.reference.device.startswith("cuda"):

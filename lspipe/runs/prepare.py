@@ -17,6 +17,7 @@ import numpy as np
 
 from lspipe.change.flag_spec import FlagsSpec
 from lspipe.change.spec import ChangeSpec
+from lspipe.cube.radar_spec import RadarSpec
 from lspipe.cube.terrain_spec import TerrainSpec
 from lspipe.errors import (
     CatalogError,
@@ -32,6 +33,7 @@ from lspipe.runs.events import Note, ignore
 from lspipe.runs.model import naming_its_model
 from lspipe.runs.plan import Plan, TilePlan, make, record, settled
 from lspipe.runs.plan.heights import with_heights
+from lspipe.runs.plan.radar import with_radar
 from lspipe.runs.reading import planners_here
 from lspipe.runs.record import run_json
 from lspipe.runs.timings import Clock, added
@@ -200,8 +202,8 @@ def _resumed(
     """Plan with the items and decisions of the directory, which no search repeats."""
     clock = Clock({})
     known = store.read_json(run / "items.json")
-    # Heights may be asked for after the scenes were frozen.
-    frozen = with_heights(workflow, known)
+    # Heights and radar may be asked for after the scenes were frozen.
+    frozen = _with_others(workflow, known)
     with clock.stage("plan"):
         made = make(
             workflow,
@@ -276,7 +278,12 @@ def _searched(workflow: Workflow) -> dict[str, Any]:
     logger.info("searching %s over %s", workflow.search.collection, area.source)
     tiles = find_tiles(workflow.search, area, workflow.dates, workflow.folder, note=notes.append)
     logger.info("found %d tiles: %s", len(tiles), ", ".join(tile.name for tile in tiles))
-    return dict(with_heights(workflow, freeze(tiles, notes=notes)))
+    return dict(_with_others(workflow, freeze(tiles, notes=notes)))
+
+
+def _with_others(workflow: Workflow, frozen: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return frozen items with what is read beside the scenes; `frozen` itself if all is there."""
+    return with_radar(workflow, with_heights(workflow, frozen))
 
 
 def _refuse_another(previous: Mapping[str, Any], made: Plan, run: Path) -> None:
@@ -383,7 +390,12 @@ def _edited(earlier: Mapping[str, Any], workflow: Workflow) -> str:
     """Return in words what changed of the sections that decide the list."""
     asked = workflow.model_dump(mode="json")
     # A run that an earlier lspipe made lacks newer keys and sections: their defaults held.
-    specs = {"change": ChangeSpec(), "flags": FlagsSpec(), "terrain": TerrainSpec()}
+    specs: dict[str, Any] = {
+        "change": ChangeSpec(),
+        "flags": FlagsSpec(),
+        "terrain": TerrainSpec(),
+        "radar": RadarSpec(),
+    }
     found = []
     for section, spec in specs.items():
         plain = json.loads(json.dumps(asdict(spec)))

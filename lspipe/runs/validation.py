@@ -16,6 +16,7 @@ from lspipe.models.item import digest
 from lspipe.preprocess.masks import sources
 from lspipe.runs.model import cube_of, meaning_of_swapped, read_model
 from lspipe.search.areas import read_area
+from lspipe.search.places import item_path
 from lspipe.workflow import Workflow, check_paths
 
 if TYPE_CHECKING:
@@ -75,6 +76,7 @@ def check_before_search(workflow: Workflow, run: Path) -> None:
     check_channels(workflow, read_model(workflow)[0])
     check_layers(workflow)
     check_heights(workflow)
+    check_radar(workflow)
     collection = workflow.search.collection
     if workflow.cube.mask.needs_classes and collection in WITHOUT_CLASSES:
         raise WorkflowError(
@@ -100,8 +102,8 @@ SUPPLIERS: Mapping[Source, Supplier] = {
         "add the section to the workflow: terrain: {dem: cop-dem-glo-30}",
     ),
     "radar": Supplier(
-        lambda _: False,
-        "a run reads no radar; such a model can be trained, and scored on patches, and not run",
+        lambda workflow: workflow.radar.collection is not None,
+        "add the section to the workflow: radar: {collection: sentinel-1-rtc}",
     ),
 }
 """By source of channels (`schema.source_of`): the section of a workflow that supplies them."""
@@ -133,6 +135,22 @@ def check_heights(workflow: Workflow) -> None:
 
         found = dem.from_file(workflow.terrain, workflow.folder)
         dem.shifted(found, workflow.terrain, read_model(workflow)[0], workflow.folder)
+
+
+def check_radar(workflow: Workflow) -> None:
+    """Refuse sides without days, and a path to items that is not there.
+
+    Raises:
+        WorkflowError: names the key.
+    """
+    spec = workflow.radar
+    if spec.collection is None:
+        return
+    from lspipe.runs.plan.radar import days_of  # GDAL takes a while
+
+    days_of(workflow)
+    if not spec.is_collection:
+        item_path(spec.collection, workflow.folder, key="radar.collection")
 
 
 def check_layers(workflow: Workflow) -> None:

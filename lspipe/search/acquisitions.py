@@ -237,7 +237,9 @@ def freeze(tiles: Iterable[Tile], *, notes: Sequence[str] = ()) -> dict[str, Any
     """
     tiles = sorted(tiles, key=lambda tile: tile.name)
     features = [
-        _frozen(item, {"lspipe:tile": tile.name, "lspipe:date": role, "lspipe:acquisition": number})
+        frozen_item(
+            item, {"lspipe:tile": tile.name, "lspipe:date": role, "lspipe:acquisition": number}
+        )
         for tile in tiles
         for role, acquisitions in tile.acquisitions.items()
         for number, acquisition in enumerate(acquisitions)
@@ -252,7 +254,8 @@ def freeze(tiles: Iterable[Tile], *, notes: Sequence[str] = ()) -> dict[str, Any
     }
 
 
-def _frozen(item: pystac.Item, facts: Mapping[str, Any]) -> dict[str, Any]:
+def frozen_item(item: pystac.Item, facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Return an item as plain JSON with more properties, and addresses without credentials."""
     # transform_hrefs would read the catalogue's root over the network.
     plain = item.to_dict(include_self_link=True, transform_hrefs=False)
     plain["properties"].update(facts)

@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+ANY_COLLECTION = "*"
+"""Collection of a `SearchSpec` that takes items of all; of items in files only."""
+
 LAUNCH = date(2015, 6, 23)
 """Start of Sentinel-2A."""
 
@@ -219,7 +222,7 @@ def matches(item: pystac.Item, spec: SearchSpec, area: Area, dates: DateRange) -
 
 def _is_of(item: catalogs.Item, spec: SearchSpec, dates: DateRange) -> bool:
     collection = catalogs.collection_of(item)
-    if collection is not None and collection != spec.collection:
+    if collection is not None and spec.collection not in (collection, ANY_COLLECTION):
         return False
     return catalogs.sensing_time(item) in dates
 

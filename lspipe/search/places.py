@@ -37,8 +37,13 @@ def missing_items(spec: SearchSpec, folder: Path) -> Path | None:
     return path
 
 
-def item_path(catalog: str, folder: Path) -> Path:
+def item_path(catalog: str, folder: Path, *, key: str = "search.catalog") -> Path:
     """Return the path of a catalogue of files.
+
+    Args:
+        catalog: as a person names it.
+        folder: what relative paths start from.
+        key: of the workflow, for errors.
 
     Raises:
         WorkflowError: there is no such file or folder; names the nearest known catalogue.
@@ -49,7 +54,7 @@ def item_path(catalog: str, folder: Path) -> Path:
     near = difflib.get_close_matches(catalog, CATALOGS, n=1)
     hint = f"did you mean {near[0]!r}? " if near else ""
     raise WorkflowError(
-        f"search.catalog: found {catalog!r}: {hint}expected {', '.join(CATALOGS)}, "
+        f"{key}: found {catalog!r}: {hint}expected {', '.join(CATALOGS)}, "
         f"the URL of a STAC API, or a path (no such file or folder: {path})"
     )
 

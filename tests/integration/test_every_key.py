@@ -32,6 +32,7 @@ from lspipe.runs import pipeline, store, stream
 from lspipe.runs.memory import cluster_of
 from lspipe.workflow import Workflow
 from tests import pixel_models, seeing_model
+from tests.backscatter import add_slice
 from tests.ground import write_raster
 from tests.scenes import make_scene
 from tests.stac_server import serving
@@ -210,6 +211,13 @@ def world(tmp_path_factory):
         clouds=[(20, 40, 14)], properties={"eo:cloud_cover": 1},
     )  # fmt: skip
     add_scene(folder, size=SIZE, time="2016-01-15T14:37:51Z", values=ground())
+    for state, orbit in (("ascending", 18), ("descending", 83)):
+        for day in ("2017-01-03", "2017-02-03", "2018-01-03", "2018-02-03"):
+            add_slice(
+                folder, time=f"{day}T10:00:00Z", power=np.full((100, 100), 0.1), crs=32718,
+                corner=(699960 - 180, 5200000 + 180),
+                properties={"sat:orbit_state": state, "sat:relative_orbit": orbit},
+            )  # fmt: skip
     other = make_scene(
         folder / "scenes", size=SIZE, time="2018-03-01T14:37:51Z", values=ground(NEW)
     )
@@ -261,6 +269,11 @@ def write_strange(path: Path) -> None:
 
 def steps(plan: Any) -> list[tuple[str, list[str]]]:
     return [(step.role, [i.id for i in step.items]) for tile in plan.tiles for step in tile.steps]
+
+
+def passes(plan: Any) -> Any:
+    """The passes of radar of each tile."""
+    return [tile.radar and tile.radar.facts() for tile in plan.tiles]
 
 
 def inside(plan: Any) -> Any:
@@ -394,6 +407,11 @@ SHIFTED = (
     "model.item=steep.json",
     "terrain={dem: dem.tif, datum: geoid, geoid: geoid.tif, shift_to: none}",
 )
+BACKSCATTER = ("radar={collection: sentinel-1-rtc}",)
+OWN_DAYS = (
+    "radar={collection: sentinel-1-rtc, before: {start: 2017-01-01, end: 2017-02-28}, "
+    "after: {start: 2018-01-01, end: 2018-02-28}}",
+)
 AS_LAYER = (f"flags.layers={layer()}",)
 AREA = "[-72.5320, -43.3370, -72.5300, -43.3300]"
 EACH = ("cube.composite=each",)
@@ -455,6 +473,12 @@ ROWS: dict[str, list[Row]] = {
         Row("20.0", in_run("quality", "probability"),
             given=("terrain={dem: dem.tif, min_slope_deg: 1.0}",)),
     ],
+    "radar.collection": [Row("sentinel-1-rtc", in_plan(passes))],
+    "radar.orbit": [Row("ascending", in_plan(passes), given=BACKSCATTER)],
+    "radar.before.start": [Row("2017-01-10", in_plan(passes), given=OWN_DAYS)],
+    "radar.before.end": [Row("2017-01-10", in_plan(passes), given=OWN_DAYS)],
+    "radar.after.start": [Row("2018-01-10", in_plan(passes), given=OWN_DAYS)],
+    "radar.after.end": [Row("2018-01-10", in_plan(passes), given=OWN_DAYS)],
     "model.item": [
         Row("shipped:bare-ground", PIXELS),
         Row("strict.json", in_run("state", "list")),

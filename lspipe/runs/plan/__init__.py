@@ -5,6 +5,7 @@ reflectance, cuts blocks, and computes the two fingerprints.
 
     nouns        the types of a plan
     heights      the files of the section `terrain:`, and whether they cover the area
+    radar        the items of the section `radar:`, and which passes of them a tile is read from
     tiles        one tile: scenes, bands, blocks, radiometry
     settled      device, precision, runtime, batch size: of this machine, or of a worker
     recorded     the decisions as JSON
@@ -24,6 +25,7 @@ from lspipe.inference.reference import ModelReference
 from lspipe.inference.settings import NUMERICS
 from lspipe.machine.ahead import in_order
 from lspipe.runs.model import read_model
+from lspipe.runs.plan import radar
 from lspipe.runs.plan.canonical import fingerprint
 from lspipe.runs.plan.heights import check_covers, heights_of
 from lspipe.runs.plan.nouns import BYTES_PER_PIXEL, Plan, TilePlan, outer_pixels
@@ -97,6 +99,7 @@ def make(
     check_channels(workflow, item)
     area = read_area(workflow.aoi, workflow.folder)
     terrain = heights_of(workflow, frozen, item)
+    backscatter = radar.items_of(workflow, frozen)
 
     def planned_tile(tile: Tile) -> TilePlan | None:
         return plan_tile(
@@ -108,6 +111,7 @@ def make(
             decided=(decided or {}).get(tile.name),
             block=(blocks or {}).get(tile.name),
             terrain=terrain,
+            radar_items=backscatter,
         )
 
     tiles = list(thaw(frozen))
@@ -120,6 +124,8 @@ def make(
     if terrain is not None:
         grids = [plan.tile.geobox for plan in plans]
         check_covers(terrain, area, grids, is_collection=workflow.terrain.is_collection)
+    if backscatter is not None:
+        radar.check_is_there(plans, item)
     if sources["batch_size"] == "auto" and settled is not None:
         size, sources["batch_size"] = settled.batch_size, "a worker"
         setting = replace(setting, batch_size=size)
@@ -146,12 +152,22 @@ def make(
             numerics=NUMERICS,
             terrain=terrain,
         ),
-        change_inputs=change_inputs(workflow, limit, terrain),
+        change_inputs=change_inputs(
+            workflow,
+            limit,
+            terrain,
+            None if backscatter is None else {plan.tile.name: plan.radar for plan in plans},
+        ),
         threshold=limit,
-        notes=tuple(frozen.get("lspipe:notes", ())),  # not there before they were written
+        notes=(*_notes(frozen), *(text for plan in plans for text in plan.radar_notes)),
         terrain=terrain,
         is_settled=settled is None or settled.is_final,
     )
+
+
+def _notes(frozen: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return what searches said; older files have no such keys."""
+    return (*frozen.get("lspipe:notes", ()), *frozen.get(radar.KEY, {}).get("notes", ()))
 
 
 def _batch_size(

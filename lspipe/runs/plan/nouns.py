@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from lspipe.cube.choice import Step
+    from lspipe.cube.radar import Radar
     from lspipe.cube.terrain import Terrain
     from lspipe.inference.reference import ModelReference
     from lspipe.inference.settings import Setting
@@ -68,6 +69,14 @@ class TilePlan:
     """Its heights, with the files that lie here; None = the run knows none."""
     layers: tuple[str, ...] = ()
     """The model's channels of terrain, which belong to no date."""
+    radar: Radar | None = None
+    """Its backscatter, of passes that both sides have; None = none, or the run reads no radar."""
+    backscatter: tuple[str, ...] = ()
+    """The model's channels of radar."""
+    radar_notes: tuple[str, ...] = ()
+    """What a person is to know of its passes, also of those that are left out."""
+    radar_asked: str = ""
+    """Hash of what was asked for when its passes were decided; "" = the run reads no radar."""
 
     @property
     def largest_block(self) -> int:
@@ -105,7 +114,17 @@ class TilePlan:
         A pair model reads the date before twice: for its pictures, and beside the date after.
         """
         read = (each for step in self.steps for each in self.bands_read(step))
-        return self.pixels_to_read * sum((2 * bands + 1) * len(step.items) for step, bands in read)
+        optical = sum((2 * bands + 1) * len(step.items) for step, bands in read)
+        return self.pixels_to_read * optical + self._bytes_of_radar
+
+    @property
+    def _bytes_of_radar(self) -> int:
+        """Bytes of backscatter that a model sees, float32 of each date of the first pass."""
+        if self.radar is None or not self.backscatter:
+            return 0
+        one = self.radar.passes[0]
+        dates = sum(len(one.dates(side)) for side in one.sides)
+        return 4 * self.pixels_to_read * dates * len(self.judged)
 
     @property
     def chunks(self) -> tuple[tuple[int, ...], tuple[int, ...]]:

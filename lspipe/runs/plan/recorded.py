@@ -8,11 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 from lspipe.change.flag_layers import digests
 from lspipe.change.flag_spec import FlagsSpec
+from lspipe.cube.radar import Radar
 from lspipe.errors import without_query
 from lspipe.preprocess.masks import sources
 from lspipe.runs.model import cube_of
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from lspipe.cube.choice import Step
     from lspipe.cube.terrain import Terrain
     from lspipe.inference.reference import ModelReference
@@ -54,7 +57,9 @@ def detection_inputs(
             "threads": THREADS,
         },
         "tiles": {plan.tile.name: _tile_inputs(plan) for plan in plans},
-    } | _terrain_inputs(workflow, item, terrain)
+        **_terrain_inputs(workflow, item, terrain),
+        **_radar_inputs(item, plans),
+    }
     # Through JSON, so that it has the same form as the content of run.json.
     return dict(json.loads(json.dumps(content, default=str)))
 
@@ -69,10 +74,31 @@ def _terrain_inputs(workflow: Workflow, item: ModelItem, terrain: Terrain | None
     return {"terrain": {**facts, "channels": list(channels), "min_slope_deg": limit}}
 
 
+def _radar_inputs(item: ModelItem, plans: tuple[TilePlan, ...]) -> dict[str, Any]:
+    """Return what backscatter decides of a probability; nothing where it is only shown."""
+    channels = item.channels_from("radar")
+    if not channels:
+        return {}
+    tiles = {
+        plan.tile.name: None if plan.radar is None else plan.radar.passes[0].facts()
+        for plan in plans
+    }
+    return {"radar": {"channels": list(channels), "tiles": tiles}}
+
+
 def change_inputs(
-    workflow: Workflow, threshold: float, terrain: Terrain | None = None
+    workflow: Workflow,
+    threshold: float,
+    terrain: Terrain | None = None,
+    radar: Mapping[str, Radar | None] | None = None,
 ) -> dict[str, Any]:
     """Return everything that decides the list, beside the stored probabilities, as plain JSON.
+
+    Args:
+        workflow: of the run.
+        threshold: of the model, or the workflow.
+        terrain: the heights of the run.
+        radar: by tile; None = the run reads none.
 
     Raises:
         WorkflowError: the file of a layer of flags is not there.
@@ -87,6 +113,8 @@ def change_inputs(
         flags = replace(flags, gentle_slope=FlagsSpec().gentle_slope)  # there is no such column
     else:
         inputs["terrain"] = terrain.facts()
+    if radar is not None:
+        inputs["radar"] = {name: one and one.facts() for name, one in radar.items()}
     if flags == FlagsSpec():
         return inputs
     found = asdict(flags)
@@ -150,4 +178,12 @@ def record(plan: TilePlan) -> dict[str, Any]:
         ],
         "tile_ranges": plan.tile_ranges,
         "blocks": len(plan.blocks),
+        # Not there where none is read, as in runs from before there was radar.
+        **({"radar": _radar_record(plan)} if plan.radar_asked else {}),
     }
+
+
+def _radar_record(plan: TilePlan) -> dict[str, Any]:
+    """Return the passes of a tile; none is a decision too, which resuming keeps."""
+    nothing = Radar(name="", passes=(), notes=plan.radar_notes, asked=plan.radar_asked)
+    return (plan.radar or nothing).as_json()

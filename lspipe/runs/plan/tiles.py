@@ -16,6 +16,8 @@ from lspipe.cube.evidence import BANDS as EVIDENCE_BANDS
 from lspipe.cube.files import declared as declared_in_files
 from lspipe.cube.offsets import radiometry_of_pixels
 from lspipe.cube.pairs import open_dates, unmasked
+from lspipe.cube.radar import Radar
+from lspipe.cube.radar import layers as radar_layers
 from lspipe.cube.recorded import recorded_radiometry, recorded_steps
 from lspipe.cube.scene import check_masks, require
 from lspipe.cube.terrain import layers as terrain_layers
@@ -25,6 +27,7 @@ from lspipe.preprocess import Radiometry
 from lspipe.preprocess.masks import mask_bands, sources
 from lspipe.runs.model import cube_of
 from lspipe.runs.plan.nouns import TilePlan, outer_pixels
+from lspipe.runs.plan.radar import radar_of
 from lspipe.runs.store import Grid
 from lspipe.schema import (
     CHANNELS,
@@ -42,6 +45,7 @@ if TYPE_CHECKING:
     import pystac
 
     from lspipe.cube.choice import Step
+    from lspipe.cube.sentinel1 import Items
     from lspipe.cube.terrain import Terrain
     from lspipe.inference.settings import Setting
     from lspipe.inference.windows import Block
@@ -76,6 +80,7 @@ def plan_tile(
     decided: Mapping[str, Any] | None,
     block: int | None,
     terrain: Terrain | None = None,
+    radar_items: Items | None = None,
 ) -> TilePlan | None:
     """Plan one tile; None if no pixel of it is in the area, as a footprint is only rough.
 
@@ -88,6 +93,7 @@ def plan_tile(
         decided: the tile's entry in an earlier `run.json`, to be used; None = decide now.
         block: block size of an existing store; None = that of the workflow, or the best one.
         terrain: the heights of the run.
+        radar_items: of Sentinel-1, of each side; None = the run reads no radar.
     """
     mask = AreaOnGrid(area, tile.geobox)
     known = mask.known()
@@ -118,6 +124,9 @@ def plan_tile(
         block=size,
         blocks=(cut[-1].index[0] + 1, cut[-1].index[1] + 1),
     )
+    radar = Radar(name="", passes=())
+    if radar_items is not None:
+        radar = radar_of(workflow, radar_items, tile, area, decided=decided)
     plan = TilePlan(
         tile=tile,
         steps=steps,
@@ -133,6 +142,10 @@ def plan_tile(
         tile_ranges=None,
         terrain=None if terrain is None else terrain.near(tile.geobox),
         layers=item.channels_from("terrain"),
+        radar=radar if radar.passes else None,
+        backscatter=item.channels_from("radar"),
+        radar_notes=radar.notes,
+        radar_asked=radar.asked,
     )
     if item.scaling.kind != "tile-minmax":
         return plan
@@ -284,6 +297,7 @@ def contradicted(decision: Radiometry, seen: Radiometry) -> Radiometry:
 def open_step(plan: TilePlan, step: Step, workflow: Workflow) -> Any:
     """Open the lazy cube of one step, with one chunk per block; of a pair model that of a pair."""
     ground, left_out = _terrain(plan, workflow.terrain.min_slope_deg)
+    backscatter = {} if plan.radar is None else _backscatter(plan, plan.radar, step)
     return open_dates(
         step,
         plan.steps,
@@ -293,9 +307,16 @@ def open_step(plan: TilePlan, step: Step, workflow: Workflow) -> Any:
         radiometry=plan.radiometry,
         spec=cube_of(workflow),
         chunks=plan.chunks,
-        layers=ground,
+        layers={**ground, **backscatter},
         left_out=left_out,
     )
+
+
+def _backscatter(plan: TilePlan, radar: Radar, step: Step) -> dict[str, da.Array]:
+    """Open the model's channels of radar at a step."""
+    if step not in plan.judged:
+        return {}
+    return radar_layers(radar, plan.tile.geobox, plan.backscatter, plan.chunks, role=step.role)
 
 
 def _terrain(
