@@ -11,12 +11,14 @@ import xarray as xr
 from lspipe.errors import StoreError
 from lspipe.runs.store.groups import open_group, source
 from lspipe.runs.store.layers import (
+    CELL_LAYERS,
     CHANGE,
     CHANGE_LAYERS,
     DETECTION_LAYERS,
     DETECTIONS,
     EVIDENCE,
     EVIDENCE_LAYERS,
+    RADAR_LAYERS,
     TERRAIN_LAYERS,
     Layer,
 )
@@ -44,7 +46,8 @@ def open_lazily(run: Path, tile: str, *, is_two_date: bool) -> xr.Dataset:
         is_two_date: whether change is expected.
 
     Returns:
-        Dataset (time, y, x), and (y, x) for change and terrain, in dask chunks as stored;
+        Dataset (time, y, x), (y, x) for change, terrain and backscatter, and (cell_y, cell_x) for
+        cells of 500 m from the tile's corner, in dask chunks as stored;
         coordinates `time` (UTC), `y` and `x` (pixel centres, metres) and `spatial_ref`. Codes are
         decoded to float32 with NaN = not observed, as by `schema.dequantise`; other arrays are as
         stored, with no data in the attribute `_FillValue`. Missing stores are left out, and the
@@ -81,8 +84,9 @@ def _part(store: Path, tile: str, layers: tuple[Layer, ...]) -> xr.Dataset | Non
         mask_and_scale=False,
         decode_coords="all",
     )
-    # Terrain is there where the run knows it.
-    known = [layer for layer in TERRAIN_LAYERS if store.name == EVIDENCE and layer.name in opened]
+    # Terrain and radar are there where the run knows them.
+    beside = (*TERRAIN_LAYERS, *RADAR_LAYERS, *CELL_LAYERS) if store.name == EVIDENCE else ()
+    known = [layer for layer in beside if layer.name in opened]
     arrays = {layer.name: _decoded(opened[layer.name], layer) for layer in (*layers, *known)}
     attrs = {key: value for key, value in opened.attrs.items() if not key.startswith("lspipe:")}
     return xr.Dataset(arrays, attrs=attrs)
