@@ -40,7 +40,8 @@ class Run:
     record: Mapping[str, Any]
     """Content of `run.json` when the run was opened."""
     lists: Mapping[str, gpd.GeoDataFrame] = field(default_factory=dict, repr=False, compare=False)
-    """Lists that are in memory: `inventory`, `unobserved`; others are read from the directory."""
+    """Lists that are in memory: `inventory`, `unobserved`, `radar_cells`; others are read from the
+    directory."""
 
     @property
     def name(self) -> str:
@@ -93,6 +94,16 @@ class Run:
         """
         return self._table("unobserved")
 
+    @cached_property
+    def radar_cells(self) -> gpd.GeoDataFrame | None:
+        """Cells in which radar saw change where optics was blind, EPSG:4326; read once.
+
+        Squares of 500 m, the densest of each tile first, `schema.columns.RADAR_CELLS`; None where
+        the run reads no radar.
+        """
+        is_there = "radar_cells" in self.lists or (self.path / "radar_cells.parquet").exists()
+        return self._table("radar_cells") if is_there else None
+
     @property
     def sample(self) -> Sample | None:
         """A random part of the list, and what a person decided about it; None = none was drawn.
@@ -118,9 +129,11 @@ class Run:
             Dataset in dask chunks: `probability` (time, y, x) float32 0..1, NaN = not observed;
             `quality` (time, y, x) bits of `schema.Quality`, 0 = observed, 255 = not processed yet;
             `true_colour` (time, band, y, x), `ndvi`, `scl`, `acquired`; for two dates `state` and
-            `gain` (y, x). Units and nodata are in the attributes of each. The attribute `blocks`
-            counts the blocks that are done; the others are not observed. In an unfinished run, the
-            attribute `missing` names the maps that do not exist yet.
+            `gain` (y, x); where the run knows the terrain `elevation` and `slope` (y, x); where it
+            reads radar `vv_before_asc` and the like (y, x), dB, and `radar_density` and
+            `hidden_share` (cell_y, cell_x). Units and nodata are in the attributes of each. The
+            attribute `blocks` counts the blocks that are done; the others are not observed. In an
+            unfinished run, the attribute `missing` names the maps that do not exist yet.
 
         Raises:
             UsageError: no such tile.

@@ -236,6 +236,36 @@ UNOBSERVED = {
 }
 """Columns of the list of what was not observed."""
 
+UNOBSERVED_BY_RADAR = {
+    "radar_seen_share": Column(
+        "0 to 1",
+        "share of these pixels that radar saw on both dates, on ground that is steep enough; this "
+        "and the next one only where the run reads radar",
+    ),
+    "radar_changed_share": Column(
+        "0 to 1", "of those, the share whose backscatter changed by more than `radar.change_db`"
+    ),
+}
+"""What else the list of what was not observed has where the run reads radar."""
+
+RADAR_CELLS = {
+    "tile": Column("text", "Sentinel-2 tile on whose grid the cell lies", "string"),
+    "radar_density": Column(
+        "0 to 1",
+        "share of the pixels that count whose backscatter changed by more than `radar.change_db`, "
+        "from the median of the tile",
+    ),
+    "n_px": Column(
+        "pixels",
+        "pixels that count: missed by optics on a date, seen by radar on both, and no gentler than "
+        "`radar.flat_deg` where the run knows the terrain",
+        "int64",
+    ),
+    "hidden_share": Column("0 to 1", "share of the cell that optics missed on a date"),
+    "geometry": Column("degree", "square of 500 m, from the corner of the tile", "geometry"),
+}
+"""Columns of the cells in which radar saw change where optics was blind."""
+
 REASONS = {
     "read_error": "a read failed and the workflow allows it, or the file holds a number that "
     "Sentinel-2 cannot hold",

@@ -50,6 +50,7 @@ from lspipe.runs.store.layers import (
     TERRAIN,
     Beside,
     radar_layers,
+    vv,
 )
 from lspipe.runs.store.locks import holder, is_locked, lock
 from lspipe.runs.store.template import (
@@ -94,6 +95,7 @@ __all__ = [
     "radar_layers",
     "read",
     "read_json",
+    "vv",
     "write_beside",
     "write_block",
     "write_cells",

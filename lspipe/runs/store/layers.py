@@ -141,9 +141,15 @@ TERRAIN = Beside(TERRAIN_LAYERS, "terrain_done", "terrain")
 ORBITS = {"ascending": "asc", "descending": "desc"}
 """States of an orbit, and how layers and columns call them."""
 
+
+def vv(date: str, orbit: str) -> str:
+    """Return the name of a layer of backscatter, of a date and a short name of `ORBITS`."""
+    return f"vv_{date}_{orbit}"
+
+
 RADAR_LAYERS = tuple(
     Layer(
-        f"vv_{date}_{short}",
+        vv(date, short),
         "int16",
         CUBE_NODATA,
         {

@@ -175,12 +175,15 @@ def create_beside(run: Path, grid: Grid, beside: Beside, key: str) -> None:
     )
 
 
-def write_cells(run: Path, grid: Grid, layers: Mapping[str, NDArray[np.uint16]]) -> None:
+def write_cells(
+    run: Path, grid: Grid, cell_px: int, layers: Mapping[str, NDArray[np.uint16]]
+) -> None:
     """Write layers of cells of one tile into its evidence, and replace earlier ones.
 
     Args:
         run: the run directory.
         grid: of the tile.
+        cell_px: edge of a cell, pixels.
         layers: codes (cell_y, cell_x) by the names of `CELL_LAYERS`.
     """
     group = open_group(run / EVIDENCE / grid.tile, "r+")
@@ -194,7 +197,7 @@ def write_cells(run: Path, grid: Grid, layers: Mapping[str, NDArray[np.uint16]])
             fill_value=layer.fill,
             compressors=COMPRESSORS,
             dimension_names=("cell_y", "cell_x"),
-            attributes=dict(layer.attributes),
+            attributes={**layer.attributes, "cell_px": cell_px},
             overwrite=True,
         )[...] = values
 
