@@ -140,7 +140,9 @@ class Run:
             StoreError: nothing of the tile was computed yet.
         """
         self._check_tile(tile)
-        opened = open_lazily(self.path, tile, is_two_date=self.is_two_date)
+        opened = open_lazily(
+            self.path, tile, is_two_date=self.is_two_date, sections=self._sections()
+        )
         done = store.done(self.path, tile)
         total = self.record["tiles"][tile]["blocks"] * len(self.record["tiles"][tile]["steps"])
         return opened.assign_attrs(blocks=f"{int(done.sum())} of {total} done")
@@ -186,6 +188,11 @@ class Run:
             f"tiles: {', '.join(self.tiles)}\n"
             f"lists: {', '.join(lists) or 'none yet'}"
         )
+
+    def _sections(self) -> list[str]:
+        """Return which sections of the workflow add maps, such as those of terrain."""
+        asked = {"terrain": "dem", "radar": "collection"}
+        return [name for name, key in asked.items() if self.workflow.get(name, {}).get(key)]
 
     def _check_tile(self, tile: str) -> None:
         if tile not in self.record["tiles"]:

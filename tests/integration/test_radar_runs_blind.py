@@ -293,8 +293,12 @@ def test_radar_may_be_asked_for_when_all_is_computed_and_left_again(tmp_path, mo
     change_workflow(made, radar={"collection": "sentinel-1-rtc", "orbit": "descending"})
     run(made)
     assert "vv_change_asc" not in lspipe.open_run(made.run)[TILE]
+    export(made.run, to=("cog",))
+    assert list((made.run / "layers").glob("*vv_change_desc*"))
     change_workflow(made, radar={})
     run(made)
+    assert not {*lspipe.open_run(made.run)[TILE]} & {"vv_after_desc", "radar_density"}
+    assert not [*(made.run / "layers").glob("*vv_*"), *(made.run / "layers").glob("*radar*")]
     again = fingerprints(made.run)
     assert all(again[name] == print_ for name, print_ in plain.items())
     assert not list(made.run.glob("radar*"))

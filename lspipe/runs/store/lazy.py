@@ -24,11 +24,15 @@ from lspipe.runs.store.layers import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
 
 _LAYERS = {DETECTIONS: DETECTION_LAYERS, EVIDENCE: EVIDENCE_LAYERS, CHANGE: CHANGE_LAYERS}
+
+BESIDE = {"terrain": TERRAIN_LAYERS, "radar": (*RADAR_LAYERS, *CELL_LAYERS)}
+"""Layers that only runs with a section of the workflow have."""
 
 _OF_CODES = ("scale_factor", "add_offset", "_FillValue", "valid_range")
 """Attributes that hold for codes, and not for decoded values."""
@@ -37,13 +41,16 @@ _UNITS = {"acquired": "days since 1970-01-01"}
 """Units of layers stored as plain numbers; "1" for all others."""
 
 
-def open_lazily(run: Path, tile: str, *, is_two_date: bool) -> xr.Dataset:
+def open_lazily(
+    run: Path, tile: str, *, is_two_date: bool, sections: Collection[str]
+) -> xr.Dataset:
     """Open all arrays of a tile; no pixel is read.
 
     Args:
         run: the run directory.
         tile: name of the tile.
         is_two_date: whether change is expected.
+        sections: of `BESIDE`, which the workflow has: a store may hold what an earlier list knew.
 
     Returns:
         Dataset (time, y, x), (y, x) for change, terrain and backscatter, and (cell_y, cell_x) for
@@ -57,7 +64,11 @@ def open_lazily(run: Path, tile: str, *, is_two_date: bool) -> xr.Dataset:
         StoreError: the tile is not in the store yet.
     """
     expected = {name: _LAYERS[name] for name in _LAYERS if is_two_date or name != CHANGE}
-    parts = {name: _part(run / name, tile, layers) for name, layers in expected.items()}
+    beside = [layer for section in sections for layer in BESIDE[section]]
+    parts = {
+        name: _part(run / name, tile, layers, beside if name == EVIDENCE else ())
+        for name, layers in expected.items()
+    }
     found = [part for part in parts.values() if part is not None]
     if parts[DETECTIONS] is None:
         raise StoreError(
@@ -69,8 +80,13 @@ def open_lazily(run: Path, tile: str, *, is_two_date: bool) -> xr.Dataset:
     return opened.assign_attrs(missing=", ".join(missing)) if missing else opened
 
 
-def _part(store: Path, tile: str, layers: tuple[Layer, ...]) -> xr.Dataset | None:
-    """Open the layers of one store; None if the group of the tile is missing or incomplete."""
+def _part(
+    store: Path, tile: str, layers: Sequence[Layer], beside: Sequence[Layer]
+) -> xr.Dataset | None:
+    """Open the layers of one store, and those beside that it has.
+
+    None if the group of the tile is missing or incomplete.
+    """
     try:
         group = open_group(store / tile, "r")
     except FileNotFoundError:
@@ -84,8 +100,6 @@ def _part(store: Path, tile: str, layers: tuple[Layer, ...]) -> xr.Dataset | Non
         mask_and_scale=False,
         decode_coords="all",
     )
-    # Terrain and radar are there where the run knows them.
-    beside = (*TERRAIN_LAYERS, *RADAR_LAYERS, *CELL_LAYERS) if store.name == EVIDENCE else ()
     known = [layer for layer in beside if layer.name in opened]
     arrays = {layer.name: _decoded(opened[layer.name], layer) for layer in (*layers, *known)}
     attrs = {key: value for key, value in opened.attrs.items() if not key.startswith("lspipe:")}
