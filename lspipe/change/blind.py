@@ -158,8 +158,10 @@ def cell_px(geobox: GeoBox) -> int:
 
 def _per_cell(mask: NDArray[np.bool_], edge: int) -> NDArray[np.int64]:
     down, right = (np.arange(0, length, edge) for length in mask.shape)
-    rows = np.add.reduceat(mask, down, axis=0, dtype=np.int64)
-    found: NDArray[np.int64] = np.add.reduceat(rows, right, axis=1)
+    # A column of a cell has few pixels: bytes are added many at a time.
+    small = np.min_scalar_type(edge)
+    rows = np.add.reduceat(mask.view(np.uint8), down, axis=0, dtype=small)
+    found: NDArray[np.int64] = np.add.reduceat(rows, right, axis=1, dtype=np.int64)
     return found
 
 

@@ -358,10 +358,16 @@ def test_a_tile_is_ended_again_when_its_cells_were_removed(made):
 # --- layers -------------------------------------------------------------------------------------
 
 
+def opened(made):
+    record = run_json(made.plan, state="finished")
+    record["workflow"]["radar"] = {"collection": "sentinel-1-rtc"}
+    return Run(made.run, record)
+
+
 def test_layers_show_the_change_in_decibels_and_the_density(made, tmp_path):
     rasterio = pytest.importorskip("rasterio")
     tail.write(made.run, asked_of(made, *BOTH))
-    run = Run(made.run, run_json(made.plan, state="finished"))
+    run = opened(made)
     (tmp_path / "layers").mkdir()
     written = layers.write_tile(run, TILE, tmp_path / "layers", notice="credit")
     names = {each.layer for each in written}
@@ -384,7 +390,7 @@ def test_layers_show_the_change_in_decibels_and_the_density(made, tmp_path):
 def test_layers_of_a_part_of_a_tile_show_the_cells_that_lie_there(archive, tmp_path):
     made = store_run(archive, tmp_path / "run", only=1, **maps())
     tail.write(made.run, asked_of(made, *BOTH))
-    run = Run(made.run, run_json(made.plan, state="finished"))
+    run = opened(made)
     found = {layer.name: layer.array for layer in layers.layers_of(run, TILE)}
     cells = store.read(made.run, store.EVIDENCE, TILE, "radar_density")
     whole = np.kron(cells, np.ones((50, 50)))
