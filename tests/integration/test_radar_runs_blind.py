@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
+import sqlite3
 import zipfile
+from contextlib import closing
 from dataclasses import replace
 
 import geopandas as gpd
@@ -225,14 +227,19 @@ def test_maps_of_both_zones_are_in_the_project(finished) -> None:
         assert f"./layers/{name}.vrt" in project
         with rasterio.open(finished.run / "layers" / f"{name}.vrt") as file:
             codes = file.read(1)
-            assert (file.scales[0], file.nodata) == (0.002, CUBE_NODATA)
-        brighter = np.abs(codes[STEP] * 0.002 - 10 * np.log10(4))
-        assert brighter.max() < 0.005
+            assert (file.scales[0], file.nodata) == (0.1, CUBE_NODATA)
+        brighter = np.abs(codes[STEP] * 0.1 - 10 * np.log10(4))
+        assert brighter.max() < 0.06
     assert "./layers/radar_density_32718.vrt" in project
     with rasterio.open(finished.run / "layers" / "radar_density_32718.vrt") as file:
         assert np.unique(file.read(1)[CELL]).tolist() == [6400]
     cells = gpd.read_file(finished.run / "inventory.gpkg", layer="radar_cells")
     assert cells["radar_density"].tolist() == [pytest.approx(0.64, abs=1e-4)]
+    with closing(sqlite3.connect(finished.run / "inventory.gpkg")) as file:
+        (style,) = file.execute(
+            "SELECT styleQML FROM layer_styles WHERE f_table_name = 'radar_cells'"
+        ).fetchone()
+    assert 'attr="radar_density"' in style
     collection = json.loads((finished.run / "stac" / "collection.json").read_text("utf-8"))
     assert any("radar_cells" in one["href"] for one in collection["assets"].values())
 

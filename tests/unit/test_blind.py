@@ -377,9 +377,9 @@ def test_layers_show_the_change_in_decibels_and_the_density(made, tmp_path):
     )
     before, after = seen_from(0).astype(int)
     with rasterio.open(tmp_path / "layers" / f"{TILE}_vv_change_asc.tif") as file:
-        expected = np.where(after == CUBE_NODATA, CUBE_NODATA, after - before)
+        expected = np.where(after == CUBE_NODATA, CUBE_NODATA, (after - before) / 50)
         np.testing.assert_array_equal(file.read(1), expected)
-        assert (file.scales[0], file.nodata) == (0.002, CUBE_NODATA)
+        assert (file.scales[0], file.nodata) == (0.1, CUBE_NODATA)
     with rasterio.open(tmp_path / "layers" / f"{TILE}_radar_density.tif") as file:
         shown, cells = file.read(1), store.read(made.run, store.EVIDENCE, TILE, "radar_density")
         np.testing.assert_array_equal(shown, np.kron(cells, np.ones((50, 50)))[:SIZE, :SIZE])
