@@ -53,8 +53,8 @@ count from 1, in the order of `schema.maps.REASON_NAMES`."""
 PICTURE = Look(overviews="average")
 PROBABILITY = Look(overviews="average", scale=1 / CODE_SCALE)
 DECIBELS = 0.1
-"""A step of a map of backscatter: of three dates speckle is 1.2 dB, and finer steps of it would make
-the file three times as large."""
+"""A step of a map of backscatter: speckle of three dates is 1.2 dB, and in the finer steps that are
+stored it would make the file twice as large."""
 BACKSCATTER = Look(overviews="average", scale=DECIBELS)
 DENSITY = Look(overviews="nearest", scale=1 / CODE_SCALE)
 """As the mean of cells, of which most may have none, would hide them."""
