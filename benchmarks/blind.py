@@ -1,15 +1,15 @@
 """What does it take to end a tile that radar saw from both orbits, and how dense is speckle alone?
 
-Part one lays out a whole Sentinel-2 tile, a third of it below clouds after, with backscatter of two
-orbits and slope as they are stored, and ends it with and without radar; its layers of radar follow.
-The reading of the files of radar is not in it (benchmarks/radar.py). Measured on 2026-11-29 with
---size 5490, a quarter of a tile, one of two busy cores of an Intel Xeon, processor time: end without
-radar 5.6 s, with radar 10.0 s; with --size 3660, a ninth: 3.1 s and 4.9 s, layers of radar 2.8 s
-and 36 MB.
+Part one lays out a Sentinel-2 tile, a third of it below clouds after, with the backscatter of two
+orbits as it is stored, and ends it with and without radar; its layers of radar follow. The reading
+of the files of radar is not in it (benchmarks/radar.py).
+Measured on 2026-11-29, one of two busy cores of an Intel Xeon, processor time: --size 5490, a
+quarter of a tile: without radar 5.6 s, with radar 10.0 s; --size 3660, a ninth: 3.1 s and 4.9 s, and
+layers of radar 2.8 s, 36 MB.
 
 Part two (--real FOLDER, the real data of the tests) compares VV of three dates of April 2023 with
-three later ones of the same orbits over fields in Belgium, where nothing slides: the median is -1.30 dB,
-and beyond 3 dB of it lie 8.1 % of the pixels (one date against one: -1.24 dB, 23.0 %).
+three later ones of the same orbits over fields in Belgium, where nothing slides: the median is
+-1.30 dB, and 8.1 % of the pixels lie more than 3 dB from it (one date against one: -1.24 dB, 23 %).
 """
 
 from __future__ import annotations
