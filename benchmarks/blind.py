@@ -4,8 +4,8 @@ Part one lays out a Sentinel-2 tile, a third of it below clouds after, with the 
 orbits as it is stored, and ends it with and without radar; its layers of radar follow. The reading
 of the files of radar is not in it (benchmarks/radar.py).
 Measured on 2026-11-29, one of two busy cores of an Intel Xeon, processor time: --size 5490, a
-quarter of a tile: without radar 5.6 s, with radar 10.0 s; --size 3660, a ninth: 3.1 s and 4.9 s, and
-layers of radar 2.8 s, 36 MB.
+quarter of a tile: without radar 5.6 s, with radar 10.0 s; --size 3660, a ninth: 3.1 s and 4.9 s,
+and layers of radar 2.8 s, 36 MB.
 
 Part two (--real FOLDER, the real data of the tests) compares VV of three dates of April 2023 with
 three later ones of the same orbits over fields in Belgium, where nothing slides: the median is
