@@ -149,8 +149,8 @@ def so_far(run: Path, plan: Plan) -> dict[str, gpd.GeoDataFrame]:
     """Join the lists of the tiles that are ended while others are computed; nothing is written.
 
     Returns:
-        `inventory` and `unobserved`, as `write` makes them of a run of which only these tiles are
-        done; empty where no tile is ended.
+        `inventory` and `unobserved`, and `radar_cells` where the run reads radar, as `write` makes
+        them of a run of which only these tiles are done; empty where no tile is ended.
     """
     tails, fingerprint = tails_of(plan), plan.detection_fingerprint
     ended = [name for name, asked in tails.items() if is_ended(run, asked, fingerprint)]
