@@ -42,7 +42,13 @@ _REACH = 1 << 16
 
 
 def differences(before: NDArray[np.int16], after: NDArray[np.int16]) -> NDArray[np.int32]:
-    """Return codes after minus before, int32; `UNSEEN` where either is not observed."""
+    """Return codes after minus before, int32; `UNSEEN` where either is not observed.
+
+    Example:
+        >>> before, after = np.array([[-6000, -32768], [-4500, -4500]], np.int16)
+        >>> differences(before, after).tolist() == [1500, UNSEEN]
+        True
+    """
     is_seen = (before != CUBE_NODATA) & (after != CUBE_NODATA)
     return np.where(is_seen, after.astype(np.int32) - before, np.int32(UNSEEN))
 
@@ -86,6 +92,11 @@ def beyond(
 
     Returns:
         bool (y, x) each.
+
+    Example:
+        >>> one, other = np.array([[2000, 400, UNSEEN], [1800, UNSEEN, UNSEEN]], np.int32)
+        >>> [found.tolist() for found in beyond([one, other], [0, 0], 1500)]  # 3 dB
+        [[True, True, False], [True, False, False]]
     """
     total, count = np.zeros((2, *orbits[0].shape), np.int32)
     for values, median in zip(orbits, medians, strict=True):
@@ -141,6 +152,16 @@ def count(
         hidden: what optics missed.
         counts: what radar saw, steep enough.
         changed: of that, what changed.
+
+    Example:
+        >>> from affine import Affine
+        >>> from odc.geo.geobox import GeoBox
+        >>> grid = GeoBox((50, 75), Affine(10, 0, 500_000, 0, -10, 4_400_000), "EPSG:32633")
+        >>> every = np.ones(grid.shape, bool)
+        >>> half = np.arange(75) < 25
+        >>> found = count(grid, own=every, hidden=every, counts=every, changed=every & half)
+        >>> (found.density / 10000).tolist()
+        [[0.5, 0.0]]
     """
     edge = cell_px(geobox)
     inside = own & hidden

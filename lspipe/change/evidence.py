@@ -18,7 +18,15 @@ import pandas as pd
 
 from lspipe.change.neighbours import FARTHEST_PX, Places, Strip, squared_distances, strips
 from lspipe.change.objects import Kind
-from lspipe.schema import CHANNELS, CODE_NODATA, CUBE_NODATA, SCL_CLASSES, TRUE_COLOUR_STEP
+from lspipe.schema import (
+    CHANNELS,
+    CODE_NODATA,
+    CUBE_NODATA,
+    DATES,
+    ORBITS,
+    SCL_CLASSES,
+    TRUE_COLOUR_STEP,
+)
 from lspipe.schema.columns import RADAR as OF_RADAR
 from lspipe.schema.columns import TERRAIN
 
@@ -36,9 +44,6 @@ GROUND: Role = "ground"
 
 RADAR: Role = "radar"
 """In place of a date of the scenes: backscatter, whose layers name their date and orbit."""
-
-ORBITS = ("asc", "desc")
-"""Ascending and descending, as layers and columns call them."""
 
 NONE = np.iinfo(np.int64).min
 """A pixel that says nothing."""
@@ -459,7 +464,7 @@ def _backscatter(orbit: str) -> Callable[[View, Places], NDArray[np.int64]]:
     """Return the codes of both dates as one number, which `Gain` takes apart."""
 
     def numbers(view: View, at: Places) -> NDArray[np.int64]:
-        one, other = (view.layer(RADAR, f"vv_{date}_{orbit}") for date in ("before", "after"))
+        one, other = (view.layer(RADAR, f"vv_{date}_{orbit}") for date in DATES)
         if one is None or other is None:
             return np.full(len(at.row), NONE)
         before, after = (layer[at.row, at.column].astype(np.int64) for layer in (one, other))
@@ -472,7 +477,7 @@ def _backscatter(orbit: str) -> Callable[[View, Places], NDArray[np.int64]]:
 
 def _is_seen_by_radar(view: View, at: Places) -> NDArray[np.int64]:
     """Return 1 where radar saw a pixel on both dates from either orbit, else 0."""
-    found = [_backscatter(orbit)(view, at) != NONE for orbit in ORBITS]
+    found = [_backscatter(orbit)(view, at) != NONE for orbit in ORBITS.values()]
     is_seen: NDArray[np.int64] = np.any(found, axis=0).astype(np.int64)
     return is_seen
 

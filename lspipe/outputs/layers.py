@@ -28,6 +28,7 @@ from lspipe.schema import (
     CODE_SCALE,
     CUBE_NODATA,
     DATES,
+    ORBITS,
     Quality,
     State,
     quantise,
@@ -214,17 +215,17 @@ def layers_of(run: Run, tile: str) -> Iterator[Layer]:
         yield Layer("change", maps["state"], f"change between the dates: {pairs}")
 
 
-_ORBITS = {"vv_change_asc": "asc", "vv_change_desc": "desc"}
-"""Maps of radar, and the orbits in the names of what they are made of."""
+_ORBITS = {f"vv_change_{short}": orbit for orbit, short in ORBITS.items()}
+"""Maps of radar, and the direction from which it saw the ground."""
 
 
 def _of_radar(maps: xr.Dataset, part: Part) -> Iterator[Layer]:
     """Yield the maps of radar of a part of a tile."""
     for name, orbit in _ORBITS.items():
-        before, after = (f"vv_{date}_{orbit}" for date in DATES)
+        before, after = (f"vv_{date}_{ORBITS[orbit]}" for date in DATES)
         if before in maps:
             change = _mapped(_decibel_codes, maps[after] - maps[before], np.int16)
-            told = f"backscatter VV after minus before, dB, {orbit}ending orbit"
+            told = f"backscatter VV after minus before, dB, {orbit} orbit"
             yield Layer(name, change.assign_attrs(_FillValue=CUBE_NODATA), told)
     if "radar_density" in maps:
         told = "share of the ground missed by optics whose backscatter changed, cells of 500 m"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from lspipe.cube.radar import read
 from lspipe.runs import beside, store
-from lspipe.schema import DATES
+from lspipe.schema import DATES, ORBITS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -55,5 +55,5 @@ def orbits_of(radar: Radar | None) -> dict[str, int]:
     passes = () if radar is None else radar.passes
     numbers: dict[str, int] = {}
     for number, one in enumerate(passes):
-        numbers.setdefault(store.ORBITS[one.orbit_state], number)
+        numbers.setdefault(ORBITS[one.orbit_state], number)
     return numbers

@@ -11,6 +11,7 @@ from lspipe.schema import (
     CODE_SCALE,
     CUBE_NODATA,
     DATES,
+    ORBITS,
     Quality,
     State,
 )
@@ -138,12 +139,9 @@ TERRAIN_LAYERS = tuple(
 
 TERRAIN = Beside(TERRAIN_LAYERS, "terrain_done", "terrain")
 
-ORBITS = {"ascending": "asc", "descending": "desc"}
-"""States of an orbit, and how layers and columns call them."""
-
 
 def vv(date: str, orbit: str) -> str:
-    """Return the name of a layer of backscatter, of a date and a short name of `ORBITS`."""
+    """Return the name of a layer of backscatter, of a date and a short name of an orbit."""
     return f"vv_{date}_{orbit}"
 
 
