@@ -47,6 +47,8 @@ def list_tables() -> dict[str, Iterable[str]]:
         "statuses": _words("status", columns.STATUSES),
         "columns": _columns(columns.COLUMNS),
         "unobserved": _columns(columns.UNOBSERVED),
+        "unobserved by radar": _columns(columns.UNOBSERVED_BY_RADAR),
+        "radar cells": _columns(columns.RADAR_CELLS),
         "reasons": _words("reason", columns.REASONS),
     }
 

@@ -98,6 +98,24 @@ def counted(
     return Counted(float(wanted @ size), float(seen @ size))
 
 
+def own_pixels(
+    grid: GeoBox, *, area: NDArray[np.bool_] | None = None, earlier: Sequence[GeoBox] = ()
+) -> NDArray[np.bool_]:
+    """Return bool (y, x), the pixels of the area that `counted` counts for this tile.
+
+    Args:
+        grid: of the tile.
+        area: as in `counted`.
+        earlier: as in `counted`.
+    """
+    return np.concatenate([_own(grid, rows, area, earlier) for rows in _strips(grid)])
+
+
+def pixels_m2(grid: GeoBox, mask: NDArray[np.bool_]) -> float:
+    """Return the square metres on the ground of some pixels (y, x) of a tile."""
+    return float(np.count_nonzero(mask, axis=0) @ _pixel_m2(grid))
+
+
 def seen_by_others(
     grid: GeoBox,
     unseen: Unseen,

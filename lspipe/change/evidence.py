@@ -18,7 +18,16 @@ import pandas as pd
 
 from lspipe.change.neighbours import FARTHEST_PX, Places, Strip, squared_distances, strips
 from lspipe.change.objects import Kind
-from lspipe.schema import CHANNELS, CODE_NODATA, CUBE_NODATA, SCL_CLASSES, TRUE_COLOUR_STEP
+from lspipe.schema import (
+    CHANNELS,
+    CODE_NODATA,
+    CUBE_NODATA,
+    DATES,
+    ORBITS,
+    SCL_CLASSES,
+    TRUE_COLOUR_STEP,
+)
+from lspipe.schema.columns import RADAR as OF_RADAR
 from lspipe.schema.columns import TERRAIN
 
 if TYPE_CHECKING:
@@ -28,10 +37,13 @@ if TYPE_CHECKING:
 
     from lspipe.change.components import Components
 
-Role = Literal["before", "after", "ground"]
+Role = Literal["before", "after", "ground", "radar"]
 
 GROUND: Role = "ground"
 """In place of a date: layers of terrain, which belong to none."""
+
+RADAR: Role = "radar"
+"""In place of a date of the scenes: backscatter, whose layers name their date and orbit."""
 
 NONE = np.iinfo(np.int64).min
 """A pixel that says nothing."""
@@ -44,9 +56,10 @@ class Layers(Protocol):
         """Return some rows of a layer of `evidence.zarr`, one acquisition or several merged.
 
         Args:
-            role: "before" or "after", or "ground".
+            role: "before" or "after", or "ground", or "radar".
             name: `true_colour` uint8 (3, y, x), `ndvi` int16, `scl` uint8, `acquired` uint16; of
-                the ground `elevation` and `slope` int16, codes of `schema.CHANNELS`.
+                the ground `elevation` and `slope`, of radar `vv_before_asc` and the like: int16,
+                codes of `schema.CHANNELS`.
             rows: of the tile.
 
         Returns:
@@ -243,6 +256,42 @@ class Direction:
         return np.where((self._north != 0) | (self._east != 0), tenths, np.nan)
 
 
+class Gain:
+    """The decibels of the mean power after minus those before, of the numbers of `_backscatter`.
+
+    Not the mean of the decibels: speckle lowers that below the power of the ground, by 2.5 dB in
+    single looks and by 0.1 dB in twenty, so that sides of more and of fewer dates would differ.
+    Source: Oliver and Quegan, Understanding Synthetic Aperture Radar Images, 2004.
+    """
+
+    def __init__(self, count: int) -> None:
+        self._before, self._after = np.zeros((2, count), np.int64)
+
+    def add(self, index: NDArray[np.int64], values: NDArray[np.int64]) -> None:
+        """Add numbers of objects."""
+        before, after = np.divmod(values, _CODES)
+        # Of whole numbers, so that no order of pixels changes a sum.
+        np.add.at(self._before, index, _POWER[before])
+        np.add.at(self._after, index, _POWER[after])
+
+    def result(self) -> NDArray[np.float64]:
+        """Return one number per object; NaN where there was none."""
+        is_there = (self._before > 0) & (self._after > 0)
+        ratio = np.where(is_there, self._after, 1) / np.where(is_there, self._before, 1)
+        return np.where(is_there, 10 * np.log10(ratio), np.nan)
+
+
+_CODES = 1 << 16
+"""Codes of int16."""
+
+_POWER = np.rint(
+    (1 << 22)
+    * 10 ** np.minimum((np.arange(_CODES) - _CODES // 2) * (CHANNELS["VV"].step / 10), 4.0)
+).astype(np.int64)
+"""Power of every code, from the lowest on, in steps of -66 dB; 40 dB stand for what is brighter
+too, so that a whole tile of it can be added up."""
+
+
 class Median:
     """The lower median of numbers of which there are few different ones."""
 
@@ -411,6 +460,28 @@ def _falls_to(view: View, at: Places) -> NDArray[np.int64]:
     return np.where(is_known, tenths, NONE)
 
 
+def _backscatter(orbit: str) -> Callable[[View, Places], NDArray[np.int64]]:
+    """Return the codes of both dates as one number, which `Gain` takes apart."""
+
+    def numbers(view: View, at: Places) -> NDArray[np.int64]:
+        one, other = (view.layer(RADAR, f"vv_{date}_{orbit}") for date in DATES)
+        if one is None or other is None:
+            return np.full(len(at.row), NONE)
+        before, after = (layer[at.row, at.column].astype(np.int64) for layer in (one, other))
+        is_seen = (before != CUBE_NODATA) & (after != CUBE_NODATA)
+        both = (before + _CODES // 2) * _CODES + after + _CODES // 2
+        return np.where(is_seen, both, NONE)
+
+    return numbers
+
+
+def _is_seen_by_radar(view: View, at: Places) -> NDArray[np.int64]:
+    """Return 1 where radar saw a pixel on both dates from either orbit, else 0."""
+    found = [_backscatter(orbit)(view, at) != NONE for orbit in ORBITS.values()]
+    is_seen: NDArray[np.int64] = np.any(found, axis=0).astype(np.int64)
+    return is_seen
+
+
 # --- the table ----------------------------------------------------------------------------------
 
 
@@ -438,7 +509,7 @@ class Evidence:
     """One for each place; `NONE` = it says nothing."""
     where: Literal["inside", "around", "sides"]
     """Pixels of the object; with their neighbours; or beyond the sides of its edge."""
-    reduce: type[Mean | Least | Most | Span | NineTenths | Direction | Median]
+    reduce: type[Mean | Least | Most | Span | NineTenths | Direction | Gain | Median]
     unit: Callable[[NDArray[np.float64], float], Any]
     """The number of each object and the edge of a pixel in metres -> the column."""
     joined: Literal["mean", "least", "most", "largest"] = "mean"
@@ -470,6 +541,9 @@ EVIDENCE: Mapping[str, Evidence] = {
     "elevation_max": Evidence(_ground("elevation"), "inside", Most, _of("elevation"), "most"),
     "relief_m": Evidence(_ground("elevation"), "inside", Span, _of("elevation"), "largest"),
     "aspect": Evidence(_falls_to, "inside", Direction, _times(0.1), "largest"),
+    "vv_change_asc_db": Evidence(_backscatter("asc"), "inside", Gain, _times(1), "largest"),
+    "vv_change_desc_db": Evidence(_backscatter("desc"), "inside", Gain, _times(1), "largest"),
+    "vv_seen_share": Evidence(_is_seen_by_radar, "inside", Mean, _times(1)),
 }
 """Every column of evidence, in order; units and meanings are in `schema.columns`."""
 
@@ -484,12 +558,13 @@ def gather(tile: Surveyed, count: int, *, rows: int) -> pd.DataFrame:
 
     Returns:
         A row per object, in the order of the labels, with the columns of `EVIDENCE`, those of the
-        ground where the run knows it; NaN, or no time, where nothing says.
+        ground and of radar where the run knows them; NaN, or no time, where nothing says.
     """
-    has_ground = tile.layers(GROUND, "slope", slice(0, 1)) is not None
-    columns = {
-        name: column for name, column in EVIDENCE.items() if has_ground or name not in TERRAIN
-    }
+    unknown: set[str] = set()
+    for role, name, names in ((GROUND, "slope", TERRAIN), (RADAR, "vv_before_asc", OF_RADAR)):
+        if tile.layers(role, name, slice(0, 1)) is None:
+            unknown |= set(names)
+    columns = {name: column for name, column in EVIDENCE.items() if name not in unknown}
     sums = {name: column.reduce(count) for name, column in columns.items()}
     for strip in strips(tile.objects, rows):
         if not len(strip.around.index):

@@ -282,6 +282,8 @@ def summary_text(summary: Summary, score: ListScore | None) -> str:
     dates = "on both dates" if summary.is_two_date else "on its date"
     rest = "" if share > 0.9995 else "; the rest is in unobserved.parquet"
     lines += entry("observed", f"{share:.1%} of the area {dates}{rest}")
+    if summary.seen_by_radar:
+        lines += entry("radar", f"{summary.seen_by_radar['told']} (radar_cells.parquet)")
     lines.append(
         f"blocks {summary.total}: done {summary.done}, skipped {summary.skipped}, "
         f"failed {len(summary.failures)}" + (f", left {left}" if left else "")

@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 from typing import Annotated, Literal
 
 from lspipe.search.dates import DateRange
-from lspipe.spec import Named, Spec
+from lspipe.spec import Bounds, Named, Spec
 
 COLLECTIONS = ("sentinel-1-rtc",)
 """Collections of terrain-corrected Sentinel-1 in the known catalogues; an editor completes them."""
@@ -32,6 +32,13 @@ class RadarSpec(Spec):
     """Days of the side before; null = those of `dates:`."""
     after: DateRange | None = None
     """Days of the side after; null = those of `dates:`."""
+    change_db: Annotated[float, Bounds(gt=0, le=30, noun="decibels")] = 3.0
+    """Where optics was blind, a pixel counts as changed beyond this many decibels from the median
+    change of its tile; 3 = twice or half of the power."""
+    flat_deg: Annotated[float, Bounds(ge=0, lt=90, noun="degrees")] = 5.0
+    """There, ground that is known to be less steep counts for nothing; needs `terrain:`."""
+    dense_share: Annotated[float, Bounds(gt=0, lt=1, noun="a share")] = 0.2
+    """Cells of 500 m of which more than this share changed are listed in `radar_cells`."""
 
     def __post_init__(self) -> None:
         """Refuse keys without a collection, products that cannot be compared, and shared days."""

@@ -117,6 +117,10 @@ class Run(Protocol):
         """What was not observed, EPSG:4326."""
 
     @property
+    def radar_cells(self) -> gpd.GeoDataFrame | None:
+        """Cells in which radar saw change where optics was blind; None = it reads no radar."""
+
+    @property
     def sample(self) -> Sample | None:
         """A random part of the list, and what a person decided about it; None = none was drawn."""
 

@@ -1,8 +1,9 @@
 """The maps of a run as cloud-optimised GeoTIFFs, for QGIS and any GDAL from 3.4 on.
 
 For each tile and date: true colour, probability, and what was not observed; for two dates the
-change; where the run knows the terrain, the slope. A mosaic (VRT) per layer and UTM zone shows all
-tiles at once, and reads the same files.
+change; where the run knows the terrain, the slope; where it reads radar, the change of backscatter
+from either orbit, and the share of the ground missed by optics that changed. A mosaic (VRT) per
+layer and UTM zone shows all tiles at once, and reads the same files.
 Names of classes are in `TILE_change.tif.aux.xml` and the like. The Zarr stores stay the source.
 """
 
@@ -12,6 +13,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import dask.array as da
 import numpy as np
 import xarray as xr
 
@@ -20,7 +22,17 @@ from lspipe.outputs.categories import names_file
 from lspipe.outputs.cog import Look, write_map
 from lspipe.outputs.credit import credit
 from lspipe.outputs.mosaic import piece_of, write_mosaic
-from lspipe.schema import CHANNELS, CODE_NODATA, CODE_SCALE, CUBE_NODATA, Quality, State, quantise
+from lspipe.schema import (
+    CHANNELS,
+    CODE_NODATA,
+    CODE_SCALE,
+    CUBE_NODATA,
+    DATES,
+    ORBITS,
+    Quality,
+    State,
+    quantise,
+)
 from lspipe.schema.maps import REASON_NAMES, reasons
 
 if TYPE_CHECKING:
@@ -31,6 +43,7 @@ if TYPE_CHECKING:
 
     from lspipe.outputs import Run
     from lspipe.outputs.mosaic import Piece
+    from lspipe.schema import Part
 
 FILE = "layers"
 
@@ -40,6 +53,12 @@ count from 1, in the order of `schema.maps.REASON_NAMES`."""
 
 PICTURE = Look(overviews="average")
 PROBABILITY = Look(overviews="average", scale=1 / CODE_SCALE)
+DECIBELS = 0.1
+"""A step of a map of backscatter: speckle of three dates is 1.2 dB, and in the finer steps that are
+stored it would make the file twice as large."""
+BACKSCATTER = Look(overviews="average", scale=DECIBELS)
+DENSITY = Look(overviews="nearest", scale=1 / CODE_SCALE)
+"""As the mean of cells, of which most may have none, would hide them."""
 SLOPE = Look(overviews="average", scale=CHANNELS["slope"].step)
 CHANGE = Look(
     overviews="mode",
@@ -152,13 +171,15 @@ def files_of(tile: str, steps: list[Mapping[str, Any]]) -> list[str]:
     dates = _dates(steps)
     pictures = [*dates, *(f"probability_{date}" for date in dates)]
     classes = [*(f"quality_{date}" for date in dates), "change"]
-    maps = [f"{tile}_{name}.tif" for name in (*pictures, *classes, "slope")]
+    beside = ("slope", *_ORBITS, "radar_density")
+    maps = [f"{tile}_{name}.tif" for name in (*pictures, *classes, *beside)]
     return [*maps, *(names_file(f"{tile}_{name}.tif") for name in classes)]
 
 
 def _look(layer: str) -> Look:
     """Return how a layer is shown."""
-    whole = {"change": CHANGE, "slope": SLOPE}
+    whole = {"change": CHANGE, "slope": SLOPE, "radar_density": DENSITY}
+    whole |= dict.fromkeys(_ORBITS, BACKSCATTER)
     if layer in whole:
         return whole[layer]
     kinds = {"probability_": PROBABILITY, "quality_": QUALITY}
@@ -186,11 +207,44 @@ def layers_of(run: Run, tile: str) -> Iterator[Layer]:
     if "slope" in maps:
         codes = _mapped(_slope_codes, maps["slope"], np.int16).assign_attrs(_FillValue=CUBE_NODATA)
         yield Layer("slope", codes, "slope of the ground, degrees (Horn 1981)")
+    yield from _of_radar(maps, part)
     if "state" in maps:
         legend = str(maps["state"].attrs["flag_meanings"]).split()
         values = maps["state"].attrs["flag_values"]
         pairs = ", ".join(f"{value} {text}" for value, text in zip(values, legend, strict=True))
         yield Layer("change", maps["state"], f"change between the dates: {pairs}")
+
+
+_ORBITS = {f"vv_change_{short}": orbit for orbit, short in ORBITS.items()}
+"""Maps of radar, and the direction from which it saw the ground."""
+
+
+def _of_radar(maps: xr.Dataset, part: Part) -> Iterator[Layer]:
+    """Yield the maps of radar of a part of a tile."""
+    for name, orbit in _ORBITS.items():
+        before, after = (f"vv_{date}_{ORBITS[orbit]}" for date in DATES)
+        if before in maps:
+            change = _mapped(_decibel_codes, maps[after] - maps[before], np.int16)
+            told = f"backscatter VV after minus before, dB, {orbit} orbit"
+            yield Layer(name, change.assign_attrs(_FillValue=CUBE_NODATA), told)
+    if "radar_density" in maps:
+        told = "share of the ground missed by optics whose backscatter changed, cells of 500 m"
+        yield Layer("radar_density", _on_pixels(maps, "radar_density", part), told)
+
+
+def _on_pixels(maps: xr.Dataset, name: str, part: Part) -> xr.DataArray:
+    """Return a map of cells on the pixels of a part of a tile, as the codes that are stored."""
+    cells, edge = maps[name], maps[name].attrs["cell_px"]
+    like = maps["quality"].isel(time=0)
+    down, right = (np.arange(span.start, span.stop) // edge for span in part)
+    wide = quantise(cells.to_numpy())[:, right]
+    values = da.from_array(down, chunks=(like.chunksizes["y"],)).map_blocks(
+        lambda rows: wide[rows],
+        new_axis=1,
+        chunks=(like.chunksizes["y"], len(right)),
+        dtype=wide.dtype,
+    )
+    return like.copy(data=values).assign_attrs(_FillValue=CODE_NODATA)
 
 
 _LEGEND = "not observed: 0 observed, " + ", ".join(
@@ -202,6 +256,15 @@ def _slope_codes(degrees: NDArray[np.float32]) -> NDArray[np.int16]:
     """Return slopes as the codes that are stored."""
     missing = np.isnan(degrees)
     codes = np.rint(np.where(missing, 0, degrees) / CHANNELS["slope"].step)
+    return np.where(missing, CUBE_NODATA, codes).astype(np.int16)
+
+
+def _decibel_codes(decibels: NDArray[np.float32]) -> NDArray[np.int16]:
+    """Return changes of backscatter in steps of `DECIBELS`."""
+    missing = np.isnan(decibels)
+    step = CHANNELS["VV"].step
+    # First whole stored steps, so that halves are halves.
+    codes = np.rint(np.rint(np.where(missing, 0, decibels) / step) / round(DECIBELS / step))
     return np.where(missing, CUBE_NODATA, codes).astype(np.int16)
 
 

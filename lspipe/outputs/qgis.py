@@ -67,9 +67,17 @@ def _layers(folder: Path) -> Iterator[Shown]:
     """Yield the layers from the uppermost to the lowest."""
     degrees = CRS.from_epsg(4326)
     if (folder / gpkg.FILE).exists():
+        with local(folder / gpkg.FILE) as file:
+            fields = {
+                table: list(pyogrio.read_info(file, layer=table)["fields"])
+                for table in pyogrio.list_layers(file)[:, 0]
+                if table in gpkg.STYLES
+            }
         for table, style in gpkg.STYLES.items():
-            with local(folder / gpkg.FILE) as file:
-                columns = list(pyogrio.read_info(file, layer=table)["fields"])
+            # Of radar only where the run reads it.
+            if table not in fields:
+                continue
+            columns = fields[table]
             for name, rows in _PARTS.get(table, {table: ""}).items():
                 source = f"./{gpkg.FILE}|layername={table}{rows}"
                 yield Shown(name, source, degrees, style(columns), is_raster=False, is_on=True)
@@ -113,6 +121,9 @@ _MAPS: tuple[tuple[str, Callable[[], ET.Element], bool], ...] = (
     ("probability_before", qgis_styles.probability, False),
     ("quality_after", _quality, False),
     ("quality_before", _quality, False),
+    ("radar_density", qgis_styles.density, False),
+    ("vv_change_asc", qgis_styles.backscatter, False),
+    ("vv_change_desc", qgis_styles.backscatter, False),
     ("slope", qgis_styles.slope, False),
     ("after", qgis_styles.picture, True),
     ("before", qgis_styles.picture, True),

@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING
 from xml.etree import ElementTree as ET
 
 from lspipe.outputs import colours
-from lspipe.schema.columns import COLUMNS, REASONS, STATUSES, UNOBSERVED
+from lspipe.schema.columns import (
+    COLUMNS,
+    RADAR_CELLS,
+    REASONS,
+    STATUSES,
+    UNOBSERVED,
+    UNOBSERVED_BY_RADAR,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -28,6 +35,11 @@ confidence [% format_number("confidence", 2) %]<br/>
 
 GAP_TIP = """<b>not observed: [% "reason" %]</b>, [% "date" %]<br/>
 [% format_number("area_m2" / 10000, 1) %] ha"""
+
+
+CELL_TIP = """<b>radar: [% format_number(100 * "radar_density", 0) %] % changed</b><br/>
+of [% "n_px" %] pixels that optics missed; of the cell it missed
+[% format_number(100 * "hidden_share", 0) %] %"""
 
 
 def list_style(columns: Sequence[str]) -> list[ET.Element]:
@@ -50,9 +62,24 @@ def gaps_style(columns: Sequence[str]) -> list[ET.Element]:
     symbols = {name: _hatched(colours.REASONS[name]) for name in REASONS}
     return [
         categories("reason", symbols),
-        *_fields(columns, UNOBSERVED, {}),
+        *_fields(columns, UNOBSERVED | UNOBSERVED_BY_RADAR, {}),
         _text("mapTip", GAP_TIP),
     ]
+
+
+def cells_style(columns: Sequence[str]) -> list[ET.Element]:
+    """Return the style of the cells in which radar saw change: darker where more did."""
+    return [
+        graduated("radar_density", _DENSITIES),
+        *_fields(columns, RADAR_CELLS, {}),
+        _text("mapTip", CELL_TIP),
+    ]
+
+
+_DENSITIES = (
+    (0.0, 0.2, "#fde0dd"), (0.2, 0.4, "#fa9fb5"), (0.4, 0.6, "#c51b8a"), (0.6, 1.0, "#7a0177"),
+)  # fmt: skip
+"""From, to, colour. Source: ColorBrewer, RdPu; no colour of a status."""
 
 
 def classes(look: Mapping[int, Colour], names: Mapping[int, str]) -> ET.Element:
@@ -81,6 +108,23 @@ def probability() -> ET.Element:
     return _ramp(
         ("0", "#ffffb2", "0"), ("0.05", "#ffffb2", "0"), ("0.3", "#fecc5c", "160"),
         ("0.5", "#fd8d3c", "220"), ("0.75", "#f03b20", "240"), ("1", "#bd0026", "255"),
+    )  # fmt: skip
+
+
+def density() -> ET.Element:
+    """Return the renderer of the share of changed ground: nothing at 0, in the colours of cells."""
+    stops = [("0", _DENSITIES[0][2], "0")]
+    return _ramp(*stops, *((f"{high:g}", colour, "200") for _, high, colour in _DENSITIES))
+
+
+def backscatter() -> ET.Element:
+    """Return the renderer of a change of backscatter: blue where darker, red where brighter, dB.
+
+    Source of the colours: ColorBrewer, RdBu; safe for people with any kind of colour vision.
+    """
+    return _ramp(
+        ("-6", "#0571b0", "255"), ("-3", "#92c5de", "255"), ("0", "#f7f7f7", "255"),
+        ("3", "#f4a582", "255"), ("6", "#ca0020", "255"),
     )  # fmt: skip
 
 
@@ -130,6 +174,32 @@ def categories(
         label = (labels or {}).get(name, name.replace("_", " "))
         told = {"value": name, "label": label, "symbol": str(number), "render": "true"}
         ET.SubElement(listed, "category", told)
+        symbol.set("name", str(number))
+        drawn.append(symbol)
+    return renderer
+
+
+def graduated(column: str, steps: Sequence[tuple[float, float, str]]) -> ET.Element:
+    """Return a renderer of a number: squares filled with the colour of each step from low to high.
+
+    Args:
+        column: of the layer.
+        steps: lowest value, highest value, colour.
+    """
+    renderer = ET.Element(
+        "renderer-v2", type="graduatedSymbol", attr=column, graduatedMethod="GraduatedColor",
+        symbollevels="0", forceraster="0", enableorderby="0",
+    )  # fmt: skip
+    ranges = ET.SubElement(renderer, "ranges")
+    drawn = ET.SubElement(renderer, "symbols")
+    for number, (low, high, colour) in enumerate(steps):
+        told = {"lower": f"{low:g}", "upper": f"{high:g}", "label": f"{low:.0%} to {high:.0%}"}
+        ET.SubElement(ranges, "range", told | {"symbol": str(number), "render": "true"})
+        red, green, blue = (int(colour[at : at + 2], 16) for at in (1, 3, 5))
+        symbol = _fill({
+            "style": "solid", "color": _rgba((red, green, blue, 150)),
+            "outline_color": _rgba((red, green, blue, 255)), "outline_width": "0.3",
+        })  # fmt: skip
         symbol.set("name", str(number))
         drawn.append(symbol)
     return renderer

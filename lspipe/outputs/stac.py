@@ -46,6 +46,10 @@ EXTENSIONS = {
 LISTS = {
     geoparquet.FILE: ("application/vnd.apache.parquet", "landslides"),
     "unobserved.parquet": ("application/vnd.apache.parquet", "what was not observed"),
+    "radar_cells.parquet": (
+        "application/vnd.apache.parquet",
+        "cells in which radar saw change where optics was blind",
+    ),
     gpkg.FILE: ("application/geopackage+sqlite3", "landslides, with styles for QGIS"),
     "inventory.geojson": ("application/geo+json", "landslides"),
 }

@@ -171,6 +171,8 @@ def _workflow(before: _Side, after: _Side, run: Path, overrides: tuple[str, ...]
     names = [str(side.record["name"]) for side in (before, after)]
     content["name"] = names[0] if names[0] == names[1] else "-".join(names)
     content["dates"] = {"before": before.days(), "after": after.days()}
+    # It would be read of other days, which only a search finds.
+    content["radar"] = {}
     content["output"]["path"] = str(run.resolve())
     # Runs of earlier versions do not say where their workflow was.
     folder = Path(after.record.get("folder", after.path))

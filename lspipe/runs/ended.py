@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from lspipe.change.coverage import Counted
 from lspipe.change.registration import Shift
 from lspipe.runs import store, tail
+from lspipe.runs.blind import Sight
 from lspipe.runs.handshake import code
 from lspipe.runs.tail import Tailed
 
@@ -39,7 +40,8 @@ def end(run: Path, asked: Tail, fingerprint: str) -> Tailed:
     # First: what is said of the tile is not true of half-written files.
     _path(run, asked).unlink(missing_ok=True)
     ended = tail.write(run, asked)
-    store.write_json(_path(run, asked), {"key": key, **asdict(ended)})
+    found = {name: value for name, value in asdict(ended).items() if name != "sight" or value}
+    store.write_json(_path(run, asked), {"key": key, **found})
     return ended
 
 
@@ -57,6 +59,7 @@ def _read(run: Path, asked: Tail, key: str) -> Tailed | None:
         shift=None if shift is None else Shift(**shift),
         counted=Counted(**found["counted"]),
         failed_reads=found["failed_reads"],
+        sight=Sight(**found["sight"]) if "sight" in found else None,
     )
 
 
@@ -77,6 +80,8 @@ def _key(run: Path, asked: Tail, fingerprint: str) -> str:
     }
     if asked.terrain is not None:
         content["terrain"] = asked.terrain.facts()
+    if asked.radar is not None:
+        content["radar"] = asked.radar.facts()
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 

@@ -46,13 +46,14 @@ class Asked:
 def asked_of(run: Run) -> dict[str, Asked]:
     """Return what is asked of each tile of a run, by name."""
     notice = credit(run)
-    dates = {"dates": run.workflow["dates"]}
+    sections = ("dates", "terrain", "radar")  # what decides which maps there are
+    workflow = {name: run.workflow[name] for name in sections if name in run.workflow}
     needed = ("steps", "blocks")
     return {
         tile: Asked(
             Run(
                 run.path,
-                {"workflow": dates, "tiles": {tile: {name: entry[name] for name in needed}}},
+                {"workflow": workflow, "tiles": {tile: {name: entry[name] for name in needed}}},
             ),
             tile,
             notice,

@@ -17,9 +17,10 @@ from lspipe.change.flag_layers import read_layers, shares
 from lspipe.change.flags import flag, flags_of
 from lspipe.change.joining import TileMap, join_tiles
 from lspipe.change.ranking import rank
+from lspipe.change.unobserved import joined
 from lspipe.outputs import geoparquet
 from lspipe.outputs.credit import notice
-from lspipe.runs import edits, registration, review, store, tail, untouched
+from lspipe.runs import blind, edits, registration, review, store, tail, untouched
 from lspipe.runs.ended import end, is_ended
 from lspipe.runs.opened import Run
 from lspipe.runs.publish import publish
@@ -40,6 +41,10 @@ if TYPE_CHECKING:
     from lspipe.runs.tail_plan import Tail
 
 
+CELLS = "radar_cells"
+"""The list of cells in which radar saw change where optics was blind."""
+
+
 @dataclass(frozen=True)
 class Listed:
     """The files that were written, and counts."""
@@ -58,6 +63,8 @@ class Listed:
     """Notes for the person about their edits."""
     registration: Mapping[str, Any]
     """How far the dates of each tile lie apart; of `registration.facts`."""
+    seen_by_radar: Mapping[str, Any]
+    """What radar saw where optics was blind; of `blind.facts`."""
 
 
 def write(run: Path, plan: Plan, formats: Iterable[str] | None = None) -> Listed:
@@ -88,22 +95,44 @@ def write(run: Path, plan: Plan, formats: Iterable[str] | None = None) -> Listed
     taken = review.take_in(run)
     inventory, taken = review.shown(run, inventory, taken)
     lists = {"inventory": inventory, "unobserved": missing}
+    lists |= _radar_cells(run, [tails[name] for name in begun])
     state = "finished" if _is_all_done(done, plan) else "partial"
     found = Run(run, run_json(plan, state=state), lists)
     written, notes = publish(found, lists_of(formats or plan.formats), taken=taken.found)
     with outputs.whole(run / "unobserved.parquet") as path:
         geoparquet.write_table(missing, path, told=notice(found))
+    more = {"unobserved": run / "unobserved.parquet"} | _written_cells(found)
     counts = inventory["status"].value_counts()
     return Listed(
         run=found,
-        outputs=written | {"unobserved": run / "unobserved.parquet"},
+        outputs=written | more,
         statuses={str(name): int(count) for name, count in sorted(counts.items())},
         observed_share=_observed_share(run, tails, ended, no_scene, begun=begun),
         failed_reads=sum(one.failed_reads for one in ended.values()),
         reviews=taken.counts(),
         notes=(*taken.notes, *notes),
         registration=registration.facts(plan, shifts),
+        seen_by_radar=blind.facts(
+            {name: one.sight for name, one in ended.items()}, plan.workflow.radar.dense_share
+        ),
     )
+
+
+def _radar_cells(run: Path, tails: Sequence[Tail]) -> dict[str, gpd.GeoDataFrame]:
+    """Return the cells of all tiles in which radar saw change; empty where the run reads none."""
+    tables = [tail.radar_cells(run, one.grid.tile) for one in tails if one.radar is not None]
+    return {CELLS: joined(tables)} if tables else {}
+
+
+def _written_cells(run: Run) -> dict[str, Path]:
+    """Write these cells; remove those of an earlier list where there are none now."""
+    path = run.path / f"{CELLS}.parquet"
+    if CELLS not in run.lists:
+        path.unlink(missing_ok=True)
+        return {}
+    with outputs.whole(path) as partial:
+        geoparquet.write_table(run.lists[CELLS], partial, told=notice(run))
+    return {CELLS: path}
 
 
 def lists_of(formats: Iterable[str]) -> list[str]:
@@ -120,8 +149,8 @@ def so_far(run: Path, plan: Plan) -> dict[str, gpd.GeoDataFrame]:
     """Join the lists of the tiles that are ended while others are computed; nothing is written.
 
     Returns:
-        `inventory` and `unobserved`, as `write` makes them of a run of which only these tiles are
-        done; empty where no tile is ended.
+        `inventory` and `unobserved`, and `radar_cells` where the run reads radar, as `write` makes
+        them of a run of which only these tiles are done; empty where no tile is ended.
     """
     tails, fingerprint = tails_of(plan), plan.detection_fingerprint
     ended = [name for name, asked in tails.items() if is_ended(run, asked, fingerprint)]
@@ -131,7 +160,8 @@ def so_far(run: Path, plan: Plan) -> dict[str, gpd.GeoDataFrame]:
     no_scene = outside_of_tiles(plan.area, [asked.grid.geobox for asked in tails.values()])
     inventory, missing = _joined(run, plan, tails, ended, layers=layers, no_scene=no_scene)
     shown, _ = review.shown(run, inventory, review.Taken())
-    return {"inventory": shown, "unobserved": missing}
+    cells = _radar_cells(run, [tails[name] for name in ended])
+    return {"inventory": shown, "unobserved": missing, **cells}
 
 
 def _joined(

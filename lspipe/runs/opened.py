@@ -40,7 +40,8 @@ class Run:
     record: Mapping[str, Any]
     """Content of `run.json` when the run was opened."""
     lists: Mapping[str, gpd.GeoDataFrame] = field(default_factory=dict, repr=False, compare=False)
-    """Lists that are in memory: `inventory`, `unobserved`; others are read from the directory."""
+    """Lists that are in memory: `inventory`, `unobserved`, `radar_cells`; others are read from the
+    directory."""
 
     @property
     def name(self) -> str:
@@ -93,6 +94,16 @@ class Run:
         """
         return self._table("unobserved")
 
+    @cached_property
+    def radar_cells(self) -> gpd.GeoDataFrame | None:
+        """Cells in which radar saw change where optics was blind, EPSG:4326; read once.
+
+        Squares of 500 m, the densest of each tile first, `schema.columns.RADAR_CELLS`; None where
+        the run reads no radar.
+        """
+        is_there = "radar_cells" in self.lists or (self.path / "radar_cells.parquet").exists()
+        return self._table("radar_cells") if is_there else None
+
     @property
     def sample(self) -> Sample | None:
         """A random part of the list, and what a person decided about it; None = none was drawn.
@@ -118,16 +129,20 @@ class Run:
             Dataset in dask chunks: `probability` (time, y, x) float32 0..1, NaN = not observed;
             `quality` (time, y, x) bits of `schema.Quality`, 0 = observed, 255 = not processed yet;
             `true_colour` (time, band, y, x), `ndvi`, `scl`, `acquired`; for two dates `state` and
-            `gain` (y, x). Units and nodata are in the attributes of each. The attribute `blocks`
-            counts the blocks that are done; the others are not observed. In an unfinished run, the
-            attribute `missing` names the maps that do not exist yet.
+            `gain` (y, x); where the run knows the terrain `elevation` and `slope` (y, x); where it
+            reads radar `vv_before_asc` and the like (y, x), dB, and `radar_density` and
+            `hidden_share` (cell_y, cell_x). Units and nodata are in the attributes of each. The
+            attribute `blocks` counts the blocks that are done; the others are not observed. In an
+            unfinished run, the attribute `missing` names the maps that do not exist yet.
 
         Raises:
             UsageError: no such tile.
             StoreError: nothing of the tile was computed yet.
         """
         self._check_tile(tile)
-        opened = open_lazily(self.path, tile, is_two_date=self.is_two_date)
+        opened = open_lazily(
+            self.path, tile, is_two_date=self.is_two_date, sections=self._sections()
+        )
         done = store.done(self.path, tile)
         total = self.record["tiles"][tile]["blocks"] * len(self.record["tiles"][tile]["steps"])
         return opened.assign_attrs(blocks=f"{int(done.sum())} of {total} done")
@@ -173,6 +188,11 @@ class Run:
             f"tiles: {', '.join(self.tiles)}\n"
             f"lists: {', '.join(lists) or 'none yet'}"
         )
+
+    def _sections(self) -> list[str]:
+        """Return which sections of the workflow add maps, such as those of terrain."""
+        asked = {"terrain": "dem", "radar": "collection"}
+        return [name for name, key in asked.items() if self.workflow.get(name, {}).get(key)]
 
     def _check_tile(self, tile: str) -> None:
         if tile not in self.record["tiles"]:

@@ -88,7 +88,7 @@ class Prepared:
 
     def _asked(self, outputs: Mapping[str, str]) -> list[str]:
         """Return the outputs that a run writes; others were exported, and may be gone again."""
-        names = {*self.plan.formats, "unobserved"}
+        names = {*self.plan.formats, "unobserved", "radar_cells"}
         return [path for name, path in outputs.items() if name in names]
 
     @property

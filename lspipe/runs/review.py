@@ -395,7 +395,7 @@ def _show(
 
 def _shows_the_list(path: str) -> bool:
     """Return whether an output holds decisions; folders hold maps."""
-    return bool(PurePath(path).suffix) and path != "unobserved.parquet"
+    return bool(PurePath(path).suffix) and path not in ("unobserved.parquet", "radar_cells.parquet")
 
 
 # --- the file -----------------------------------------------------------------------------------

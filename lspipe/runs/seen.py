@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lspipe.change.evidence import GROUND
+from lspipe.change.evidence import GROUND, RADAR
 from lspipe.cube.composite import lower_median
 from lspipe.runs import store
 from lspipe.runs.store.layers import EVIDENCE_LAYERS
-from lspipe.schema import SCL_CLASSES, Quality
+from lspipe.schema import CUBE_NODATA, SCL_CLASSES, Quality
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -34,6 +34,8 @@ class Seen:
     grid: Grid
     has_terrain: bool = False
     """Whether the run knows the terrain; a store may hold that of an earlier list."""
+    has_radar: bool = False
+    """Whether the run reads radar; the same holds."""
 
     def __call__(self, role: str, name: str, rows: slice) -> NDArray[Any] | None:
         """Return some rows of a layer of a date, or of none; None if the run has no such layer.
@@ -42,8 +44,8 @@ class Seen:
         observed it; of scene classes, water where any has it, else snow, else the first that is
         known.
         """
-        if role == GROUND:
-            return self._read(store.EVIDENCE, name, rows) if self.has_terrain else None
+        if role in (GROUND, RADAR):
+            return self._beside(role, name, rows)
         steps = np.flatnonzero(np.array(self.grid.roles) == role)
         if not steps.size:
             return None
@@ -60,6 +62,16 @@ class Seen:
             steps - steps[0]
         ]
         return _middle(layers, quality, fill=_FILLS[name])
+
+    def _beside(self, role: str, name: str, rows: slice) -> NDArray[Any] | None:
+        """Return a layer of no scene, not observed where an orbit did not see the tile."""
+        if not (self.has_terrain if role == GROUND else self.has_radar):
+            return None
+        found = self._read(store.EVIDENCE, name, rows)
+        if found is not None or role == GROUND:
+            return found
+        height, width = self.grid.geobox.shape
+        return np.full((len(range(height)[rows]), width), CUBE_NODATA, np.int16)
 
     def _read(self, which: str, name: str, part: Any) -> NDArray[Any] | None:
         try:

@@ -52,6 +52,8 @@ class Summary:
     """Counts of a person's decisions about the list; see `review.Taken`."""
     registration: Mapping[str, Any] = field(default_factory=dict)
     """How far the two dates of each tile lie apart; see `registration.facts`."""
+    seen_by_radar: Mapping[str, Any] = field(default_factory=dict)
+    """What radar saw where optics was blind; see `blind.facts`; empty where it reads none."""
     is_over_budget: bool = False
     """Whether the run ended because its budget is spent; a warning says so."""
 
@@ -88,7 +90,12 @@ class Summary:
             "warnings": list(self.warnings),
             "reviews": dict(self.reviews),
             "registration": dict(self.registration),
+            **self.of_radar(),
         }
+
+    def of_radar(self) -> dict[str, Any]:
+        """Return plain values of what radar saw; none where the run reads none."""
+        return {"seen_by_radar": dict(self.seen_by_radar)} if self.seen_by_radar else {}
 
 
 def note_state(prepared: Prepared, state: str) -> None:
@@ -136,6 +143,7 @@ def summarise(prepared: Prepared, outcome: Outcome, listed: Listed) -> Summary:
         ),
         reviews=listed.reviews,
         registration=listed.registration,
+        seen_by_radar=listed.seen_by_radar,
         is_over_budget=outcome.is_over_budget,
     )
 
@@ -165,6 +173,7 @@ def summary_json(
         "counts": summary.as_json()["blocks"] | {"objects": dict(summary.statuses)},
         "observed_share": summary.observed_share,
         "failed_reads": summary.failed_reads,
+        **summary.of_radar(),
         "reviews": dict(summary.reviews),
         "inputs": guard.inputs(prepared.plan, blocks),
         **({"masks": disputed} if disputed else {}),
@@ -224,6 +233,7 @@ def earlier_summary(prepared: Prepared) -> Summary:
         ),
         reviews=previous.get("reviews", {}),
         registration=shifts,
+        seen_by_radar=previous.get("seen_by_radar", {}),
     )
 
 

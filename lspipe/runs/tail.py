@@ -1,13 +1,15 @@
 """One tile whose blocks are done -> its change, objects and gaps as files, and a few numbers.
 
 All that is asked is in a `Tail`, which is small and travels; all that is read is the run directory,
-and heights that are not in it yet.
+and heights and radar that are not in it yet.
 So a tile can be ended in any process, and as soon as its blocks are done.
 
-    evidence.zarr                      elevation and slope, where the run knows the terrain
+    evidence.zarr                      elevation and slope, where the run knows the terrain;
+                                       backscatter and its change under clouds, where it reads radar
     change.zarr                        state and gain per pixel (two-date runs)
     objects/TILE.parquet               its objects, in its UTM, before tiles are joined
     objects/TILE.unobserved.parquet    what was not observed on it, EPSG:4326
+    objects/TILE.radar.parquet         cells of hidden ground in which radar saw change, EPSG:4326
 
 Does not cover: what depends on other tiles (`listing.py`), except which places these observed.
 """
@@ -25,11 +27,11 @@ from pyproj import CRS
 from lspipe import outputs
 from lspipe.change.classified import classified_change, classified_detection
 from lspipe.change.compare import changes
-from lspipe.change.coverage import Counted, counted, seen_by_others
+from lspipe.change.coverage import Counted, counted, own_pixels, seen_by_others
 from lspipe.change.inventory import whole_objects
 from lspipe.change.unobserved import joined, outlined
 from lspipe.machine.copies import readable
-from lspipe.runs import ground, maps, registration, store
+from lspipe.runs import backscatter, blind, ground, maps, registration, store
 from lspipe.runs.seen import Seen
 from lspipe.schema import CODE_NODATA
 from lspipe.search.areas import centres_on_grid
@@ -42,6 +44,7 @@ if TYPE_CHECKING:
 
     from lspipe.change.classified import Classified
     from lspipe.change.registration import Shift
+    from lspipe.runs.blind import Looked, Sight
     from lspipe.runs.store import Grid
     from lspipe.runs.tail_plan import Tail
     from lspipe.schema import Part
@@ -55,6 +58,8 @@ class Tailed:
     """How far its dates lie apart; None where it cannot be told or is not asked."""
     counted: Counted
     failed_reads: int
+    sight: Sight | None = None
+    """What radar saw where optics was blind; None where the run reads no radar."""
 
 
 def write(run: Path, tail: Tail) -> Tailed:
@@ -66,13 +71,15 @@ def write(run: Path, tail: Tail) -> Tailed:
     """
     if tail.terrain is not None:
         ground.write(run, tail.grid, tail.terrain)
+    if tail.radar is not None:
+        backscatter.write(run, tail.grid, tail.radar.passes)
     shift = registration.of_tile(run, tail.grid) if tail.is_registered else None
     area = None if tail.area is None else tail.area[:, :]
     _keep(_objects(run, tail, shift, area), _objects_path(run, tail.grid.tile))
     # Last: outlines of ragged clouds leave many small pieces of memory, which stay with a process.
     is_compared = not registration.is_too_far(shift)
-    count, failed_reads = _write_gaps(run, tail, area, is_compared=is_compared)
-    return Tailed(shift, count, failed_reads)
+    count, failed_reads, sight = _write_gaps(run, tail, area, is_compared=is_compared)
+    return Tailed(shift, count, failed_reads, sight)
 
 
 def seen_elsewhere(run: Path, tail: Tail, others: Mapping[str, Tail]) -> float:
@@ -101,7 +108,9 @@ def seen_elsewhere(run: Path, tail: Tail, others: Mapping[str, Tail]) -> float:
 def is_written(run: Path, tail: Tail) -> bool:
     """Return whether the files of a tile are there."""
     tile = tail.grid.tile
-    return _objects_path(run, tile).exists() and _gaps_path(run, tile).exists()
+    paths = [_objects_path(run, tile), _gaps_path(run, tile)]
+    paths += [] if tail.radar is None else [_cells_path(run, tile)]
+    return all(path.exists() for path in paths)
 
 
 def objects(run: Path, tile: str) -> gpd.GeoDataFrame:
@@ -114,12 +123,21 @@ def gaps(run: Path, tile: str) -> gpd.GeoDataFrame:
     return gpd.read_parquet(readable(_gaps_path(run, tile)))
 
 
+def radar_cells(run: Path, tile: str) -> gpd.GeoDataFrame:
+    """Read the cells of hidden ground in which radar saw change, EPSG:4326."""
+    return gpd.read_parquet(readable(_cells_path(run, tile)))
+
+
 def _objects_path(run: Path, tile: str) -> Path:
     return run / store.OBJECTS / f"{tile}.parquet"
 
 
 def _gaps_path(run: Path, tile: str) -> Path:
     return run / store.OBJECTS / f"{tile}.unobserved.parquet"
+
+
+def _cells_path(run: Path, tile: str) -> Path:
+    return run / store.OBJECTS / f"{tile}.radar.parquet"
 
 
 def _keep(table: gpd.GeoDataFrame, path: Path) -> None:
@@ -158,36 +176,54 @@ def _all(part: Part) -> NDArray[np.bool_]:
 
 def _write_gaps(
     run: Path, tail: Tail, area: NDArray[np.bool_] | None, *, is_compared: bool
-) -> tuple[Counted, int]:
-    """Write what was not observed, or not compared; return what was, and pixels of failed reads."""
-    grid = tail.grid
-    unseen = np.zeros(grid.geobox.shape, np.bool_)
+) -> tuple[Counted, int, Sight | None]:
+    """Write what was not observed, or not compared, and what radar saw of it.
+
+    Returns:
+        What was observed, pixels of failed reads, and what is said of radar.
+    """
+    grid, looked = tail.grid, None
+    if tail.radar is not None:
+        has_terrain = tail.terrain is not None
+        looked = blind.look(run, tail.grid, tail.radar, has_terrain=has_terrain)
+    unseen, hidden = np.zeros((2, *grid.geobox.shape), np.bool_)
     failed_reads = 0
     tables = []
     for role in tail.dates:
         why, failed = _why_unseen(run, grid, role)
         failed_reads += failed
         unseen |= why > 0
-        tables.append(_outlined(tail, role, why, area))
+        hidden |= blind.IS_HIDDEN[why]
+        tables.append(_outlined(tail, role, why, area, looked))
         if role == "before" and not is_compared:
             seen = (why == 0).astype(np.uint8)
-            not_compared = _outlined(tail, role, seen, area)
+            not_compared = _outlined(tail, role, seen, area, looked)
             why_not = pd.array([registration.NOT_COMPARED] * len(not_compared), dtype="string")
             tables.append(not_compared.assign(reason=why_not))
             unseen[:] = True
+            hidden |= seen > 0
     _keep(joined(tables), _gaps_path(run, grid.tile))
-    count = counted(
-        grid.geobox, lambda part: unseen[part], area=_counting(tail, area), earlier=tail.earlier
-    )
-    return count, failed_reads
+    inside = _counting(tail, area)
+    count = counted(grid.geobox, lambda part: unseen[part], area=inside, earlier=tail.earlier)
+    if looked is None:
+        return count, failed_reads, None
+    own = own_pixels(grid.geobox, area=inside, earlier=tail.earlier)
+    sight, cells = blind.write(run, grid, looked, hidden=hidden, own=own)
+    _keep(cells, _cells_path(run, grid.tile))
+    return count, failed_reads, sight
 
 
 def _outlined(
-    tail: Tail, role: str, why: NDArray[np.uint8], area: NDArray[np.bool_] | None
+    tail: Tail,
+    role: str,
+    why: NDArray[np.uint8],
+    area: NDArray[np.bool_] | None,
+    looked: Looked | None,
 ) -> gpd.GeoDataFrame:
     grid = tail.grid
     inside = why if area is None else np.where(area, why, np.uint8(0))
-    return outlined({role: inside}, geobox=grid.geobox, tile=grid.tile, acquired=tail.acquired)
+    gaps = outlined({role: inside}, geobox=grid.geobox, tile=grid.tile, acquired=tail.acquired)
+    return blind.beside_gaps(gaps, inside, looked)
 
 
 def _why_unseen(run: Path, grid: Grid, role: str) -> tuple[NDArray[np.uint8], int]:
@@ -234,7 +270,12 @@ def _objects(
         classified,
         provenance=tail.who,
         area=area,
-        layers=Seen(run, tail.grid, has_terrain=tail.terrain is not None),
+        layers=Seen(
+            run,
+            tail.grid,
+            has_terrain=tail.terrain is not None,
+            has_radar=tail.radar is not None,
+        ),
         # A whole row of chunks, so that none is read twice.
         block=tail.grid.chunk,
     )

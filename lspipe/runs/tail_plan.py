@@ -6,7 +6,7 @@ A `Tail` is small and travels: with the run directory it is all that `tail.py` n
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from shapely import STRtree
 
@@ -20,11 +20,29 @@ if TYPE_CHECKING:
     from odc.geo.geobox import GeoBox
 
     from lspipe.change.spec import ChangeSpec
+    from lspipe.cube.radar import Radar
     from lspipe.cube.terrain import Terrain
     from lspipe.runs.plan import Plan, TilePlan
     from lspipe.runs.store import Grid
     from lspipe.search.areas import Area, PackedMask
     from lspipe.search.on_grid import AreaOnGrid
+
+
+@dataclass(frozen=True)
+class RadarAsked:
+    """What is asked of radar on one tile."""
+
+    passes: Radar | None
+    """Those that saw the tile before and after; None = none did."""
+    change_db: float
+    """What counts as change where optics was blind; this and the next of the section `radar:`."""
+    flat_deg: float
+    dense_share: float
+
+    def facts(self) -> dict[str, Any]:
+        """Return plain JSON that decides what is said of the tile."""
+        rules = {name: getattr(self, name) for name in ("change_db", "flat_deg", "dense_share")}
+        return rules | {"passes": None if self.passes is None else self.passes.facts()}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +73,8 @@ class Tail:
     """Whether the map of the date after was made of both dates already."""
     terrain: Terrain | None = None
     """The heights of the run; None = it knows none."""
+    radar: RadarAsked | None = None
+    """What is asked of radar; None = the run reads none."""
 
     @property
     def is_registered(self) -> bool:
@@ -95,7 +115,15 @@ def _tail(plan: Plan, tile: TilePlan, earlier: tuple[GeoBox, ...], later: tuple[
         has_doubted=len(plan.workflow.cube.mask.names) > 1,
         is_pair=plan.model.is_pair,
         terrain=tile.terrain,
+        radar=_radar(plan, tile),
     )
+
+
+def _radar(plan: Plan, tile: TilePlan) -> RadarAsked | None:
+    spec = plan.workflow.radar
+    if spec.collection is None:
+        return None
+    return RadarAsked(tile.radar, spec.change_db, spec.flat_deg, spec.dense_share)
 
 
 def _provenance(plan: Plan, tile: TilePlan) -> Provenance:

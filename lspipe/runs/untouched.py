@@ -19,7 +19,7 @@ from odc.geo.geobox import GeoBox
 from lspipe.change.coverage import Counted, square_metres
 from lspipe.change.outlines import polygons_of
 from lspipe.change.unobserved import outlined
-from lspipe.runs import store
+from lspipe.runs import blind, store
 from lspipe.schema import Quality
 from lspipe.schema.maps import reasons
 from lspipe.search.areas import footprint
@@ -42,6 +42,8 @@ def gaps(tail: Tail) -> gpd.GeoDataFrame:
         tile=tail.grid.tile,
         acquired=tail.acquired,
     )
+    if tail.radar is not None:
+        found = blind.with_radar(found)
     if tail.near is None:
         return found
     inside = _inside(tail)

@@ -129,6 +129,9 @@ CHANNELS = {
 BEFORE, AFTER = DATES = ("before", "after")
 """What may stand before a channel's name."""
 
+ORBITS = {"ascending": "asc", "descending": "desc"}
+"""Directions from which radar sees the ground, and how layers and columns call them."""
+
 _SYNONYMS = {
     "dem": "elevation",
     "vv": "VV",

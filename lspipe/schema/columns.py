@@ -25,7 +25,7 @@ class Column:
 
 
 _DIGITS = {"m²": 0, "m": 1, "°": 1, "1": 2, "0 to 1": 3, "-1 to 1": 3, "-2 to 2": 3,
-    "reflectance": 4, "degree": 6,
+    "reflectance": 4, "degree": 6, "dB": 2,
 }  # fmt: skip
 """Pixels are 10 m and 100 m²; probabilities are stored in steps of 1e-4; 1e-6 degrees are 0.1 m."""
 
@@ -127,6 +127,20 @@ TERRAIN = {
 }
 """Columns that describe the ground of an object; where the run knows the terrain."""
 
+RADAR = {
+    "vv_change_asc_db": Column(
+        "dB",
+        "backscatter VV after minus before from the ascending orbit, both averaged over the object "
+        "in power; above 0 = brighter; this and the next two only where the run reads radar, empty "
+        "where this orbit saw nothing",
+    ),
+    "vv_change_desc_db": Column("dB", "the same from the descending orbit"),
+    "vv_seen_share": Column(
+        "0 to 1", "share of its pixels that radar saw on both dates, from either orbit"
+    ),
+}
+"""Columns that say how radar saw an object; where the run reads radar."""
+
 EVIDENCE = {
     "ndvi_before": Column(
         "-1 to 1", "mean NDVI of the pixels observed on the earlier date; empty where none was"
@@ -169,6 +183,7 @@ EVIDENCE = {
     ),
     "acquired_after": Column("time", "the same on the later date, or on the only one", "time"),
     **TERRAIN,
+    **RADAR,
 }
 """Columns that help a person to judge an object; where a run has them."""
 
@@ -220,6 +235,36 @@ UNOBSERVED = {
     "geometry": Column("degree", "outline along the pixel edges", "geometry"),
 }
 """Columns of the list of what was not observed."""
+
+UNOBSERVED_BY_RADAR = {
+    "radar_seen_share": Column(
+        "0 to 1",
+        "share of these pixels that radar saw on both dates, on ground that is steep enough; this "
+        "and the next one only where the run reads radar",
+    ),
+    "radar_changed_share": Column(
+        "0 to 1", "of those, the share whose backscatter changed by more than `radar.change_db`"
+    ),
+}
+"""What else the list of what was not observed has where the run reads radar."""
+
+RADAR_CELLS = {
+    "tile": Column("text", "Sentinel-2 tile on whose grid the cell lies", "string"),
+    "radar_density": Column(
+        "0 to 1",
+        "share of the pixels that count whose backscatter changed by more than `radar.change_db`, "
+        "from the median of the tile",
+    ),
+    "n_px": Column(
+        "pixels",
+        "pixels that count: missed by optics on a date, seen by radar on both, and no gentler than "
+        "`radar.flat_deg` where the run knows the terrain",
+        "int64",
+    ),
+    "hidden_share": Column("0 to 1", "share of the cell that optics missed on a date"),
+    "geometry": Column("degree", "square of 500 m, from the corner of the tile", "geometry"),
+}
+"""Columns of the cells in which radar saw change where optics was blind."""
 
 REASONS = {
     "read_error": "a read failed and the workflow allows it, or the file holds a number that "

@@ -30,6 +30,7 @@ from lspipe.models import read_item
 from lspipe.models.statistics import Statistics
 from lspipe.runs import pipeline, store, stream
 from lspipe.runs.memory import cluster_of
+from lspipe.runs.tail_plan import tails_of
 from lspipe.workflow import Workflow
 from tests import pixel_models, seeing_model
 from tests.backscatter import add_slice
@@ -276,6 +277,11 @@ def passes(plan: Any) -> Any:
     return [tile.radar and tile.radar.facts() for tile in plan.tiles]
 
 
+def asked_of_radar(plan: Any) -> Any:
+    """What the end of each tile is told, and what decides whether it is ended again."""
+    return plan.change_fingerprint, [tail.radar.facts() for tail in tails_of(plan).values()]
+
+
 def inside(plan: Any) -> Any:
     return [None if tile.area is None else digest(tile.area[:, :]) for tile in plan.tiles]
 
@@ -479,6 +485,10 @@ ROWS: dict[str, list[Row]] = {
     "radar.before.end": [Row("2017-01-10", in_plan(passes), given=OWN_DAYS)],
     "radar.after.start": [Row("2018-01-10", in_plan(passes), given=OWN_DAYS)],
     "radar.after.end": [Row("2018-01-10", in_plan(passes), given=OWN_DAYS)],
+    # What they do to a list: tests/unit/test_blind.py.
+    "radar.change_db": [Row("6.0", in_plan(asked_of_radar), given=BACKSCATTER)],
+    "radar.flat_deg": [Row("10.0", in_plan(asked_of_radar), given=BACKSCATTER)],
+    "radar.dense_share": [Row("0.5", in_plan(asked_of_radar), given=BACKSCATTER)],
     "model.item": [
         Row("shipped:bare-ground", PIXELS),
         Row("strict.json", in_run("state", "list")),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from typing import TYPE_CHECKING
 
@@ -49,6 +50,16 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Path]]:
             change_workflow(world, dates=dates)
             lspipe.run(world.workflow, output=folder / name)
         yield {path.name: path for path in folder.iterdir()}
+
+
+def test_radar_of_other_days_is_not_asked_for(runs: dict[str, Path], tmp_path: Path) -> None:
+    later = shutil.copytree(runs["2018"], tmp_path / "later")
+    record = json.loads((later / "run.json").read_text("utf-8"))
+    record["workflow"]["radar"] = {"collection": "sentinel-1-rtc", "before": DATES["before"]}
+    (later / "run.json").write_text(json.dumps(record), "utf-8")
+    summary = change(runs["2017"], later, output=tmp_path / "run")
+    assert (summary.state, dict(summary.seen_by_radar)) == ("finished", {})
+    assert lspipe.open_run(tmp_path / "run").workflow["radar"]["collection"] is None
 
 
 def test_two_runs_give_the_list_of_one_run_of_both_dates(

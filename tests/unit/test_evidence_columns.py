@@ -22,7 +22,7 @@ from lspipe.change.inventory import delineate
 from lspipe.change.joining import TileMap, join_tiles
 from lspipe.change.neighbours import FARTHEST_PX
 from lspipe.schema import CODE_NODATA, CUBE_NODATA
-from lspipe.schema.columns import COLUMNS, TERRAIN
+from lspipe.schema.columns import COLUMNS, RADAR, TERRAIN
 from lspipe.schema.columns import EVIDENCE as DESCRIBED
 from tests.properties import examples
 
@@ -66,6 +66,11 @@ def any_layers(seed, shape=SHAPE):
         codes = random.integers(0, highest + 1, shape).astype(np.int16)
         codes[random.random(shape) < 0.1] = CUBE_NODATA
         layers["ground", name] = codes
+    for role in ROLES:
+        for orbit in ("asc", "desc"):
+            codes = random.integers(-14000, 4000, shape).astype(np.int16)
+            codes[random.random(shape) < 0.2] = CUBE_NODATA
+            layers["radar", f"vv_{role}_{orbit}"] = codes
     return layers
 
 
@@ -130,6 +135,22 @@ def by_hand(pixels, pair, layers, area, persistent):
         # Whole tenths of a degree, as they are added.
         return np.round(np.degrees(np.arctan2(-east, south)), 1)
 
+    def powers(orbit):
+        codes = [
+            [int(layers["radar", f"vv_{role}_{orbit}"][at]) for role in ROLES] for at in pixels
+        ]
+        return [10 ** (np.array(both) * 0.0002) for both in codes if CUBE_NODATA not in both]
+
+    def gain(orbit):
+        seen = powers(orbit)
+        return np.diff(10 * np.log10(sum(seen)))[0] if seen else None
+
+    def is_seen(at):
+        return any(
+            CUBE_NODATA not in [layers["radar", f"vv_{role}_{orbit}"][at] for role in ROLES]
+            for orbit in ("asc", "desc")
+        )
+
     def mean_direction(degrees):
         units = [np.exp(1j * np.radians(value)) for value in degrees]
         return np.degrees(np.angle(sum(units))) % 360 if abs(sum(units)) > 1e-3 else None
@@ -169,6 +190,9 @@ def by_hand(pixels, pair, layers, area, persistent):
         "elevation_max": max(ups, default=None),
         "relief_m": max(ups) - min(ups) if ups else None,
         "aspect": mean_direction(falls),
+        "vv_change_asc_db": gain("asc"),
+        "vv_change_desc_db": gain("desc"),
+        "vv_seen_share": mean([is_seen(at) for at in pixels]),
     }
 
 
@@ -191,7 +215,9 @@ def test_evidence_is_what_is_counted_pixel_by_pixel(pair, seed, area) -> None:
                 assert pd.isna(row[name]), name
             else:
                 is_time = isinstance(value, pd.Timestamp)
-                assert row[name] == (value if is_time else pytest.approx(value, abs=1e-12)), name
+                # Power is added in steps of 2.4e-7, a thousandth of the darkest pixel here.
+                near = 5e-3 if name.endswith("_db") else 1e-12
+                assert row[name] == (value if is_time else pytest.approx(value, abs=near)), name
 
 
 def is_direction(found, expected):
@@ -221,17 +247,23 @@ def test_evidence_does_not_depend_on_blocks(pair, seed, area, block) -> None:
     )
 
 
+def swapped(name):
+    """The name of a layer of the other date; only those of radar name their date."""
+    parts = {"before": "after", "after": "before"}
+    return "_".join(parts.get(part, part) for part in name.split("_"))
+
+
 @examples(20)
 @given(PAIRS, SEEDS, AREAS)
 def test_swapping_the_dates_mirrors_the_evidence(pair, seed, area) -> None:
     layers = any_layers(seed)
-    other = {"before": "after", "after": "before", "ground": "ground"}
-    mirrored = {(other[role], name): layer for (role, name), layer in layers.items()}
+    other = {"before": "after", "after": "before", "ground": "ground", "radar": "radar"}
+    mirrored = {(other[role], swapped(name)): layer for (role, name), layer in layers.items()}
     there = delineate(change(pair), area=area, layers=reading(layers))
     back = delineate(change(pair[::-1]), area=area, layers=reading(mirrored))
     names = {"ndvi_before": "ndvi_after", "acquired_before": "acquired_after"}
     back = back.rename(columns=names | {after: before for before, after in names.items()})
-    back[["ndvi_drop", "brightness_change"]] *= -1
+    back[["ndvi_drop", "brightness_change", "vv_change_asc_db", "vv_change_desc_db"]] *= -1
     there["status"] = there["status"].replace({"grown": "new"})
     back["status"] = back["status"].replace(
         {"new": "vanished", "grown": "vanished", "vanished": "new"}
@@ -292,6 +324,10 @@ def small():
     # Ground that falls to the west, 10 m in 10 m.
     layers["ground", "elevation"] = 20 * np.indices(SHAPE, np.int16)[1]
     layers["ground", "slope"] = np.full(SHAPE, 4500, np.int16)
+    # 3 dB brighter from the one orbit, 1 dB darker from the other.
+    for orbit, after in (("asc", -3500), ("desc", -5500)):
+        layers["radar", f"vv_before_{orbit}"] = np.full(SHAPE, -5000, np.int16)
+        layers["radar", f"vv_after_{orbit}"] = np.full(SHAPE, after, np.int16)
     return pair, layers
 
 
@@ -356,6 +392,53 @@ def test_ground_of_an_object_in_two_tiles_is_that_of_both() -> None:
     (row,) = join_tiles(tables, maps).to_dict("records")
     assert (row["elevation_min"], row["elevation_max"], row["relief_m"]) == (20, 50, 30)
     assert (row["slope_mean"], row["slope_p90"], row["aspect"]) == (45, 45, 270)
+
+
+def test_backscatter_is_averaged_in_power_and_a_rise_is_above_zero() -> None:
+    pair, layers = small()
+    (row,) = delineate(change(pair), layers=reading(layers)).to_dict("records")
+    assert row["vv_change_asc_db"] == pytest.approx(3, abs=1e-3)
+    assert row["vv_change_desc_db"] == pytest.approx(-1, abs=1e-3)
+    assert row["vv_seen_share"] == 1
+    # Half of it 5 dB brighter and half 5 dB darker, which the mean of decibels calls no change.
+    layers["radar", "vv_after_asc"][3:6, 2:4] = -2500
+    layers["radar", "vv_after_asc"][3:6, 4:6] = -7500
+    (row,) = delineate(change(pair), layers=reading(layers)).to_dict("records")
+    assert row["vv_change_asc_db"] == pytest.approx(
+        10 * np.log10((10**0.5 + 10**-0.5) / 2), abs=1e-3
+    )
+
+
+def test_only_pixels_that_radar_saw_on_both_dates_count() -> None:
+    pair, layers = small()
+    layers["radar", "vv_before_asc"][3, 2:6] = CUBE_NODATA
+    layers["radar", "vv_after_asc"][3, 2:6] = 20000
+    layers["radar", "vv_after_asc"][4, 2:6] = CUBE_NODATA
+    layers["radar", "vv_after_desc"][3, 2:6] = CUBE_NODATA
+    (row,) = delineate(change(pair), layers=reading(layers)).to_dict("records")
+    assert row["vv_change_asc_db"] == pytest.approx(3, abs=1e-3)
+    assert row["vv_seen_share"] == pytest.approx(8 / 12)
+
+
+def test_a_run_without_radar_has_no_columns_of_it() -> None:
+    pair, layers = small()
+    without = {key: layer for key, layer in layers.items() if key[0] != "radar"}
+    found, rest = (delineate(change(pair), layers=reading(each)) for each in (layers, without))
+    assert set(found.columns) - set(rest.columns) == set(RADAR)
+    assert_frame_equal(found[rest.columns], rest)
+
+
+def test_backscatter_of_an_object_in_two_tiles_is_that_of_its_largest_part() -> None:
+    pair, layers = small()
+    layers["radar", "vv_after_asc"][:, 5] = 0
+    tables, maps = [], []
+    for name, cut in (("A", np.s_[:, :5]), ("B", np.s_[:, 5:])):
+        codes = np.ascontiguousarray(pair[:, *cut])
+        tables.append(delineate(change(codes, grid(SHAPE)[cut]), layers=reading(layers, cut)))
+        maps.append(TileMap(name, grid(SHAPE)[cut]))
+    (row,) = join_tiles(tables, maps).to_dict("records")
+    assert row["n_px"] == 12
+    assert row["vv_change_asc_db"] == pytest.approx(3, abs=1e-3)
 
 
 def test_a_map_without_evidence_has_the_columns_that_it_had() -> None:

@@ -157,7 +157,9 @@ def test_all_names_are_recorded_before_the_first_file(world):
     (world.run / ".written.json").unlink()
     layered.begin(open_run(world.run))
     # Also that of the slope, which only runs that know the terrain have.
-    assert set(store.written(world.run)["layers"]) == {*names, f"layers/{TILE}_slope.tif"}
+    beside = ("slope", "vv_change_asc", "vv_change_desc", "radar_density")
+    maybe = {f"layers/{TILE}_{name}.tif" for name in beside}
+    assert set(store.written(world.run)["layers"]) == {*names, *maybe}
     # So a fresh start removes them.
     store.clear(world.run)
     assert not {path.name for path in (world.run / "layers").iterdir()} & {

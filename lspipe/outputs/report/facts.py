@@ -89,6 +89,7 @@ def details(run: Run) -> dict[str, Any]:
         "model": _model(run),
         "settings": yaml.safe_dump(_plain(run.workflow), sort_keys=False, allow_unicode=True),
         "timings": _timings(run),
+        "radar": _radar(run),
         "versions": ", ".join(
             f"{name} {value}" for name, value in record.get("versions", {}).items()
         ),
@@ -243,6 +244,20 @@ def _timings(run: Run) -> list[tuple[str, str]]:
     if record.get("failed_reads"):
         rows.append(("failed reads", f"{record['failed_reads']} pixels"))
     return rows
+
+
+def _radar(run: Run) -> list[tuple[str, str]]:
+    """Return what radar saw where optics was blind, and how much brighter each tile became."""
+    seen = run.record.get("seen_by_radar")
+    if not seen:
+        return []
+    medians = "; ".join(
+        f"{tile} {', '.join(f'{value:+.1f} dB {orbit}ending' for orbit, value in found.items())}"
+        for tile, found in seen["median_db"].items()
+        if found
+    )
+    rows = [("radar", seen["told"])]
+    return [*rows, ("median change of backscatter", medians)] if medians else rows
 
 
 def _duration(seconds: float) -> str:

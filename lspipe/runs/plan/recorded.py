@@ -115,6 +115,10 @@ def change_inputs(
         inputs["terrain"] = terrain.facts()
     if radar is not None:
         inputs["radar"] = {name: one and one.facts() for name, one in radar.items()}
+        spec = asdict(workflow.radar)
+        inputs["radar_limits"] = {
+            name: spec[name] for name in ("change_db", "flat_deg", "dense_share")
+        }
     if flags == FlagsSpec():
         return inputs
     found = asdict(flags)

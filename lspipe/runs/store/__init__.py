@@ -16,15 +16,15 @@ reads the sharding codec only from 3.13.
 
 from lspipe.runs.store.blocks import (
     Layout,
+    beside_done,
     copy_step,
     done,
     layout,
     mark_done,
     read,
-    terrain_done,
+    write_beside,
     write_block,
     write_change,
-    write_terrain,
 )
 from lspipe.runs.store.documents import (
     RESERVED,
@@ -46,9 +46,19 @@ from lspipe.runs.store.layers import (
     EVIDENCE,
     NOT_PROCESSED,
     OBJECTS,
+    TERRAIN,
+    Beside,
+    radar_layers,
+    vv,
 )
 from lspipe.runs.store.locks import holder, is_locked, lock
-from lspipe.runs.store.template import Grid, create, create_change, create_terrain
+from lspipe.runs.store.template import (
+    Grid,
+    create,
+    create_beside,
+    create_change,
+    write_cells,
+)
 
 __all__ = [
     "CHANGE",
@@ -58,14 +68,17 @@ __all__ = [
     "NOT_PROCESSED",
     "OBJECTS",
     "RESERVED",
+    "TERRAIN",
+    "Beside",
     "Grid",
     "Layout",
+    "beside_done",
     "check_directory",
     "clear",
     "copy_step",
     "create",
+    "create_beside",
     "create_change",
-    "create_terrain",
     "differences",
     "done",
     "holder",
@@ -77,12 +90,14 @@ __all__ = [
     "outputs_of",
     "peek_json",
     "plain_name",
+    "radar_layers",
     "read",
     "read_json",
-    "terrain_done",
+    "vv",
+    "write_beside",
     "write_block",
+    "write_cells",
     "write_change",
     "write_json",
-    "write_terrain",
     "written",
 ]

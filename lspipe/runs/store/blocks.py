@@ -18,7 +18,6 @@ from lspipe.runs.store.layers import (
     DOUBTED,
     EVIDENCE,
     EVIDENCE_LAYERS,
-    TERRAIN_DONE,
 )
 from lspipe.runs.store.template import read_metadata
 
@@ -27,6 +26,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from lspipe.runs.store.layers import Beside
     from lspipe.schema import Part
 
 
@@ -60,9 +60,9 @@ def write_block(
     group["done"][(step, *index)] = 1
 
 
-def terrain_done(run: Path, tile: str, key: str) -> NDArray[np.bool_] | None:
-    """Return which blocks of a tile have their terrain; None if there is none of these heights."""
-    cells = run / EVIDENCE / tile / TERRAIN_DONE
+def beside_done(run: Path, tile: str, beside: Beside, key: str) -> NDArray[np.bool_] | None:
+    """Return which blocks of a tile have layers of no date; None if there is none of this key."""
+    cells = run / EVIDENCE / tile / beside.done
     try:
         facts = read_metadata(cells)
     except FileNotFoundError:
@@ -72,14 +72,21 @@ def terrain_done(run: Path, tile: str, key: str) -> NDArray[np.bool_] | None:
     return _written(cells, tuple(facts["shape"]))
 
 
-def write_terrain(
-    run: Path, tile: str, index: tuple[int, int], core: Part, layers: Mapping[str, NDArray[Any]]
+def write_beside(
+    run: Path,
+    tile: str,
+    beside: Beside,
+    index: tuple[int, int],
+    core: Part,
+    *,
+    layers: Mapping[str, NDArray[Any]],
 ) -> None:
-    """Write the terrain of one block; its cell of `terrain_done` is written last.
+    """Write the layers of no date of one block; its cell is written last.
 
     Args:
         run: the run directory.
         tile: name of the tile's group.
+        beside: the layers.
         index: row and column of the block.
         core: the block's pixels in the tile.
         layers: int16 codes (y, x) of the core, by layer name.
@@ -87,7 +94,7 @@ def write_terrain(
     group = open_group(run / EVIDENCE / tile, "r+")
     for name, values in layers.items():
         group[name].with_config({"write_empty_chunks": True})[core] = values
-    group[TERRAIN_DONE][index] = 1
+    group[beside.done][index] = 1
 
 
 def copy_step(source: Path, run: Path, tile: str, step: int, target: int) -> None:

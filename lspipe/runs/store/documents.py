@@ -83,6 +83,7 @@ _FILES = (
     "inventory.gpkg",
     "inventory.geojson",
     "unobserved.parquet",
+    "radar_cells.parquet",
     "sample.json",
     "reviews.parquet.partial",
     ".lists.json.partial",
@@ -90,8 +91,8 @@ _FILES = (
     ".lists.json",
 )
 RESERVED = (
-    "run.json", "items.json", "log.jsonl", "reviews.parquet", "unobserved.parquet", DETECTIONS,
-    EVIDENCE, CHANGE, OBJECTS,
+    "run.json", "items.json", "log.jsonl", "reviews.parquet", "unobserved.parquet",
+    "radar_cells.parquet", DETECTIONS, EVIDENCE, CHANGE, OBJECTS,
 )  # fmt: skip
 """What no output may be called."""
 

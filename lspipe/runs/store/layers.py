@@ -5,10 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from lspipe.schema import CHANNELS, CODE_NODATA, CODE_SCALE, CUBE_NODATA, Quality, State
+from lspipe.schema import (
+    CHANNELS,
+    CODE_NODATA,
+    CODE_SCALE,
+    CUBE_NODATA,
+    DATES,
+    ORBITS,
+    Quality,
+    State,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
 DETECTIONS = "detections.zarr"
 EVIDENCE = "evidence.zarr"
@@ -91,6 +100,24 @@ DOUBTED = Layer(
     },
 )
 """A layer of evidence that only runs with several masks have: candidates are made of it."""
+
+
+@dataclass(frozen=True)
+class Beside:
+    """Layers of no date, (y, x), which a run knows beside its scenes and keeps with its evidence.
+
+    They are written block by block when a tile is ended, and not with its blocks.
+    """
+
+    layers: tuple[Layer, ...]
+    done: str
+    """Name of the array of the blocks that have them, in the group of the evidence."""
+    told: str
+    """What they are, in words."""
+    without: tuple[str, ...] = ()
+    """Names of such layers that this tile has not, and may have had."""
+
+
 TERRAIN_LAYERS = tuple(
     Layer(
         name,
@@ -108,10 +135,59 @@ TERRAIN_LAYERS = tuple(
         ("slope", "slope of the ground, Horn 1981"),
     )
 )
-"""Of no date, (y, x); where a run knows the terrain."""
+"""Where a run knows the terrain."""
 
-TERRAIN_DONE = "terrain_done"
-"""Which blocks have their terrain, in the group of the evidence."""
+TERRAIN = Beside(TERRAIN_LAYERS, "terrain_done", "terrain")
+
+
+def vv(date: str, orbit: str) -> str:
+    """Return the name of a layer of backscatter, of a date and a short name of an orbit."""
+    return f"vv_{date}_{orbit}"
+
+
+RADAR_LAYERS = tuple(
+    Layer(
+        vv(date, short),
+        "int16",
+        CUBE_NODATA,
+        {
+            "long_name": f"backscatter VV of the date {date}, {orbit} orbit",
+            "units": CHANNELS["VV"].unit,
+            "scale_factor": CHANNELS["VV"].step,
+            "_FillValue": CUBE_NODATA,
+        },
+    )
+    for orbit, short in ORBITS.items()
+    for date in DATES
+)
+"""Where a run reads radar; of each tile those of the orbits from which it was seen."""
+
+
+def radar_layers(orbits: Collection[str]) -> Beside:
+    """Return the layers of backscatter from some orbits, by their short names."""
+    layers = tuple(one for one in RADAR_LAYERS if one.name.rpartition("_")[2] in orbits)
+    without = tuple(one.name for one in RADAR_LAYERS if one not in layers)
+    return Beside(layers, "radar_done", "backscatter", without)
+
+
+CELL_LAYERS = tuple(
+    Layer(
+        name,
+        "uint16",
+        CODE_NODATA,
+        {
+            "long_name": text,
+            "units": "1",
+            "scale_factor": 1 / CODE_SCALE,
+            "_FillValue": CODE_NODATA,
+        },
+    )
+    for name, text in (
+        ("radar_density", "share of the hidden pixels of a cell whose backscatter changed"),
+        ("hidden_share", "share of a cell that optics missed on a date"),
+    )
+)
+"""(cell_y, cell_x), cells of 500 m from the corner of the tile; where a run reads radar."""
 
 CHANGE_LAYERS = (
     Layer(

@@ -11,22 +11,28 @@ import xarray as xr
 from lspipe.errors import StoreError
 from lspipe.runs.store.groups import open_group, source
 from lspipe.runs.store.layers import (
+    CELL_LAYERS,
     CHANGE,
     CHANGE_LAYERS,
     DETECTION_LAYERS,
     DETECTIONS,
     EVIDENCE,
     EVIDENCE_LAYERS,
+    RADAR_LAYERS,
     TERRAIN_LAYERS,
     Layer,
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
 
 _LAYERS = {DETECTIONS: DETECTION_LAYERS, EVIDENCE: EVIDENCE_LAYERS, CHANGE: CHANGE_LAYERS}
+
+BESIDE = {"terrain": TERRAIN_LAYERS, "radar": (*RADAR_LAYERS, *CELL_LAYERS)}
+"""Layers that only runs with a section of the workflow have."""
 
 _OF_CODES = ("scale_factor", "add_offset", "_FillValue", "valid_range")
 """Attributes that hold for codes, and not for decoded values."""
@@ -35,16 +41,20 @@ _UNITS = {"acquired": "days since 1970-01-01"}
 """Units of layers stored as plain numbers; "1" for all others."""
 
 
-def open_lazily(run: Path, tile: str, *, is_two_date: bool) -> xr.Dataset:
+def open_lazily(
+    run: Path, tile: str, *, is_two_date: bool, sections: Collection[str]
+) -> xr.Dataset:
     """Open all arrays of a tile; no pixel is read.
 
     Args:
         run: the run directory.
         tile: name of the tile.
         is_two_date: whether change is expected.
+        sections: of `BESIDE`, which the workflow has: a store may hold what an earlier list knew.
 
     Returns:
-        Dataset (time, y, x), and (y, x) for change and terrain, in dask chunks as stored;
+        Dataset (time, y, x), (y, x) for change, terrain and backscatter, and (cell_y, cell_x) for
+        cells of 500 m from the tile's corner, in dask chunks as stored;
         coordinates `time` (UTC), `y` and `x` (pixel centres, metres) and `spatial_ref`. Codes are
         decoded to float32 with NaN = not observed, as by `schema.dequantise`; other arrays are as
         stored, with no data in the attribute `_FillValue`. Missing stores are left out, and the
@@ -54,7 +64,11 @@ def open_lazily(run: Path, tile: str, *, is_two_date: bool) -> xr.Dataset:
         StoreError: the tile is not in the store yet.
     """
     expected = {name: _LAYERS[name] for name in _LAYERS if is_two_date or name != CHANGE}
-    parts = {name: _part(run / name, tile, layers) for name, layers in expected.items()}
+    beside = [layer for section in sections for layer in BESIDE[section]]
+    parts = {
+        name: _part(run / name, tile, layers, beside if name == EVIDENCE else ())
+        for name, layers in expected.items()
+    }
     found = [part for part in parts.values() if part is not None]
     if parts[DETECTIONS] is None:
         raise StoreError(
@@ -66,8 +80,13 @@ def open_lazily(run: Path, tile: str, *, is_two_date: bool) -> xr.Dataset:
     return opened.assign_attrs(missing=", ".join(missing)) if missing else opened
 
 
-def _part(store: Path, tile: str, layers: tuple[Layer, ...]) -> xr.Dataset | None:
-    """Open the layers of one store; None if the group of the tile is missing or incomplete."""
+def _part(
+    store: Path, tile: str, layers: Sequence[Layer], beside: Sequence[Layer]
+) -> xr.Dataset | None:
+    """Open the layers of one store, and those beside that it has.
+
+    None if the group of the tile is missing or incomplete.
+    """
     try:
         group = open_group(store / tile, "r")
     except FileNotFoundError:
@@ -81,8 +100,7 @@ def _part(store: Path, tile: str, layers: tuple[Layer, ...]) -> xr.Dataset | Non
         mask_and_scale=False,
         decode_coords="all",
     )
-    # Terrain is there where the run knows it.
-    known = [layer for layer in TERRAIN_LAYERS if store.name == EVIDENCE and layer.name in opened]
+    known = [layer for layer in beside if layer.name in opened]
     arrays = {layer.name: _decoded(opened[layer.name], layer) for layer in (*layers, *known)}
     attrs = {key: value for key, value in opened.attrs.items() if not key.startswith("lspipe:")}
     return xr.Dataset(arrays, attrs=attrs)

@@ -17,14 +17,13 @@ from lspipe.machine.copies import remove_tree
 from lspipe.machine.remote import is_remote
 from lspipe.runs.store.groups import open_group
 from lspipe.runs.store.layers import (
+    CELL_LAYERS,
     CHANGE,
     CHANGE_LAYERS,
     DETECTION_LAYERS,
     DETECTIONS,
     EVIDENCE,
     EVIDENCE_LAYERS,
-    TERRAIN_DONE,
-    TERRAIN_LAYERS,
     Layer,
 )
 
@@ -34,6 +33,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
     from odc.geo.geobox import GeoBox
+
+    from lspipe.runs.store.layers import Beside
 
 COMPRESSORS = "auto"
 """The default of Zarr, zstd. More programs read gzip, but it writes the time of day into every
@@ -136,16 +137,20 @@ def create_change(run: Path, grid: Grid) -> None:
     )
 
 
-def create_terrain(run: Path, grid: Grid, key: str) -> None:
-    """Add the arrays of terrain to the evidence of one tile, and replace those of other heights.
+def create_beside(run: Path, grid: Grid, beside: Beside, key: str) -> None:
+    """Add layers of no date to the evidence of one tile, and replace those of another key.
 
     Args:
         run: the run directory.
         grid: of the tile.
-        key: what the heights are, in a few letters.
+        beside: the layers.
+        key: what they are made of, in a few letters.
     """
     group = open_group(run / EVIDENCE / grid.tile, "r+")
-    for layer in TERRAIN_LAYERS:
+    for name in beside.without:
+        if name in group:
+            del group[name]
+    for layer in beside.layers:
         group.create_array(
             layer.name,
             shape=tuple(grid.geobox.shape),
@@ -159,15 +164,42 @@ def create_terrain(run: Path, grid: Grid, key: str) -> None:
         )
     # Last: without it, or with another key, nothing of the others counts.
     group.create_array(
-        TERRAIN_DONE,
+        beside.done,
         shape=grid.blocks,
         chunks=(1, 1),
         dtype="uint8",
         fill_value=0,
         dimension_names=("block_y", "block_x"),
-        attributes={"key": key, "long_name": "1 = terrain of the block written completely"},
+        attributes={"key": key, "long_name": f"1 = {beside.told} of the block written completely"},
         overwrite=True,
     )
+
+
+def write_cells(
+    run: Path, grid: Grid, cell_px: int, layers: Mapping[str, NDArray[np.uint16]]
+) -> None:
+    """Write layers of cells of one tile into its evidence, and replace earlier ones.
+
+    Args:
+        run: the run directory.
+        grid: of the tile.
+        cell_px: edge of a cell, pixels.
+        layers: codes (cell_y, cell_x) by the names of `CELL_LAYERS`.
+    """
+    group = open_group(run / EVIDENCE / grid.tile, "r+")
+    for layer in CELL_LAYERS:
+        values = layers[layer.name]
+        group.create_array(
+            layer.name,
+            shape=values.shape,
+            chunks=values.shape,
+            dtype=layer.dtype,
+            fill_value=layer.fill,
+            compressors=COMPRESSORS,
+            dimension_names=("cell_y", "cell_x"),
+            attributes={**layer.attributes, "cell_px": cell_px},
+            overwrite=True,
+        )[...] = values
 
 
 # --- one group ------------------------------------------------------------------------------------
