@@ -26,7 +26,7 @@ GAMMA0_DB = {
     Cover.MEADOW: -11.0,
     Cover.HEATH: -10.0,
     Cover.ROCK: -10.0,
-    Cover.SNOW: -14.0,
+    Cover.SNOW: -10.5,  # dry: C-band sees the rock below
     Cover.WATER: -19.0,
     Cover.GRAVEL: -11.5,
     Cover.ROAD: -14.0,
@@ -37,11 +37,10 @@ GAMMA0_DB = {
 }
 """Of C-band VV by cover, decibels; usual values rounded by hand, illustrative, not measured."""
 
-DEBRIS_DB = -10.5
-DEBRIS_TILT_DB = 3.5
+DEBRIS_DB = -13.5
+DEBRIS_TILT_DB = 2.5
 """Bare debris that lies level, and what a slope of 30 degrees towards the radar adds (or away from
-it takes). So a landslide in a forest darkens where it faces away, and hardly changes, or brightens,
-where it faces the radar: two directions see what one may miss."""
+it takes). So a landslide in a forest darkens, and by far more where it faces away."""
 
 OLD_SHARE = 0.4
 """How much of an old landslide still looks like debris: shrubs cover the rest."""

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from lspipe.demo.landscape import Landscape
+    from lspipe.demo.slides import Slide
     from lspipe.schema import Part
 
 PASSES = (
@@ -53,6 +54,9 @@ PASSES = (
     ),
 )
 
+CLOUD_PX = 9.0
+"""Radius of the clouds that are put over landslides, pixels."""
+
 TWIN = (PASSES[1], TILES[1])
 """What the archive has as L1C too: the clear overflight after, in the southern tile."""
 
@@ -79,28 +83,33 @@ def _with_clouds(landscape: Landscape, overflight: Pass) -> Sky:
         return overflight.sky
     *seen, hidden = landscape.new
     largest = max(seen[len(ANCHORS) :], key=lambda slide: int(slide.pixels.sum()))
-    # Shares of the extent: away from the middle, half of it stays in sight.
-    half = _cloud(largest.window, largest.pixels, 0.95, 9.0)
-    whole = _cloud(hidden.window, hidden.pixels, 0.5, 7 + np.hypot(*hidden.pixels.shape) / 2)
-    return replace(overflight.sky, clouds_over=(half, whole))
+    clouds = (_beside(largest), *_along(hidden))
+    return replace(overflight.sky, clouds_over=clouds)
 
 
-def _cloud(
-    window: Part, pixels: NDArray[np.bool_], share: float, radius: float
-) -> tuple[float, float, float]:
-    """A round cloud over a landslide: row, column and radius, pixels.
+def _beside(slide: Slide) -> tuple[float, float, float]:
+    """A cloud (row, column, radius) at the lower end of a landslide: half of it stays in sight."""
+    rows, columns = _places(slide)
+    return float(np.quantile(rows, 0.95)), float(np.quantile(columns, 0.95)), CLOUD_PX
 
-    Args:
-        window: rows and columns of the landscape that the landslide lies in.
-        pixels: of it there.
-        share: of its extent along both axes where the middle of the cloud is, 0..1.
-        radius: of the cloud.
-    """
-    row, column = (
-        part.start + float(np.quantile(places, share))
-        for part, places in zip(window, np.nonzero(pixels), strict=True)
-    )
-    return row, column, float(radius)
+
+def _along(slide: Slide) -> tuple[tuple[float, float, float], ...]:
+    """Clouds side by side along a landslide, so that all of it is hidden and little besides."""
+    places = _places(slide)
+    longer = places[int(np.argmax(np.ptp(places, axis=1)))]
+    ordered, count = places[:, np.argsort(longer, kind="stable")], int(np.ptp(longer) / CLOUD_PX)
+    pieces = np.array_split(ordered, count + 1, axis=1)
+    return tuple((float(row), float(column), CLOUD_PX) for row, column in map(_middle, pieces))
+
+
+def _places(slide: Slide) -> NDArray[np.int64]:
+    """Rows and columns of the landscape that a landslide covers, (2, n)."""
+    corner = np.array([[part.start] for part in slide.window])
+    return np.asarray(np.stack(np.nonzero(slide.pixels)) + corner)
+
+
+def _middle(places: NDArray[np.int64]) -> NDArray[np.float64]:
+    return np.asarray(places.mean(axis=1))
 
 
 def _write_item(

@@ -301,7 +301,7 @@ def test_radar_is_speckled_linear_power_and_holds_nothing_on_the_steepest_slopes
         assert np.nanstd(ratio) == pytest.approx(np.sqrt(2 * polygamma(1, 4.4)), rel=0.03)
 
 
-def test_radar_sees_each_landslide_from_one_side_at_least_the_hidden_one_too(archive):
+def test_radar_sees_each_landslide_and_from_behind_best_the_hidden_one_too(archive):
     steps = {}
     for sides in acquisitions(archive).values():
         change, item = np.subtract(*map(decibels, reversed(sides))), sides[0][0][1]
@@ -310,10 +310,10 @@ def test_radar_sees_each_landslide_from_one_side_at_least_the_hidden_one_too(arc
         for number, outline in enumerate(truth_of(archive).geometry):
             inside = change[in_radar(item, outline.buffer(-10))]
             steps.setdefault(number, []).append(np.nanmean(inside))
-    # One of them runs along both orbits, across what they see.
-    assert sorted(min(both) for both in steps.values())[-2] < -3
-    assert min(steps[NEW - 1]) < -3
-    assert max(max(both) for both in steps.values()) > 0.5
+    assert max(min(both) for both in steps.values()) < -3
+    assert np.mean(steps[NEW - 1]) < -3
+    # What faces the radar darkens by less.
+    assert np.median([max(both) - min(both) for both in steps.values()]) > 2
 
 
 def test_the_last_landslide_is_under_cloud_on_all_dates_after(archive):
@@ -322,7 +322,7 @@ def test_the_last_landslide_is_under_cloud_on_all_dates_after(archive):
     for path, item in read_items(archive).items():
         if item["id"].endswith("18GYT"):
             scl = np.kron(read_band(path, item, "SCL"), np.ones((2, 2)))
-            share = np.isin(scl[scars], (8, 9)).mean()
+            share = np.isin(scl[scars], (8, 9, 10)).mean()
             assert share == (1 if "_2022" in item["id"] else 0)
 
 
