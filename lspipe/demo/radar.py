@@ -127,7 +127,7 @@ def _describe(name: str, look: Look, time: datetime, shape: tuple[int, int]) -> 
             "constellation": "Sentinel-1",
             "sat:orbit_state": look.state,
             "sat:relative_orbit": look.relative_orbit,
-            "sar:product_type": "RTC",
+            "sar:product_type": "GRD",  # as Planetary Computer calls its RTC
             "sar:instrument_mode": "IW",
             "sar:frequency_band": "C",
             "sar:polarizations": ["VV"],
