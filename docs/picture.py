@@ -35,8 +35,8 @@ COLOURS = {
 """Outlines by status."""
 
 WORDS = {
-    "new": "new", "persistent": "persistent: there on both dates",
-    "vanished": "vanished: there before only", "undetermined": "undetermined: hidden on one date",
+    "new": "new", "persistent": "persistent: on both dates", "vanished": "vanished: before only",
+    "undetermined": "undetermined: hidden on one",
 }  # fmt: skip
 
 UNSEEN, INK, PAPER = "#d8d8d8", "#1c1c1c", "#ffffff"
@@ -71,7 +71,8 @@ def draw(run: Path) -> Figure:
 
 def _show(axes: Axes, run: Path, date: str) -> None:
     """Show the true colour of a date, its tiles side by side."""
-    files = [rasterio.open(path) for path in sorted((run / "layers").glob(f"*_{date}.tif"))]
+    paths = sorted((run / "layers").glob(f"[0-9]????_{date}.tif"))  # of tiles such as 18GYS
+    files = [rasterio.open(path) for path in paths]
     pixels, _ = merge(files, bounds=CROP)
     for file in files:
         file.close()
@@ -99,9 +100,11 @@ def _legend(figure: Figure, present: list[str]) -> None:
     entries: list[Any] = [
         Patch(facecolor=COLOURS[status], edgecolor=INK, label=WORDS[status]) for status in present
     ]
-    hidden = "not observed on one of the dates"
+    hidden = "not observed on one date"
     entries.append(Patch(facecolor="#46603f", edgecolor=UNSEEN, hatch="//", label=hidden))
-    figure.legend(handles=entries, loc="lower center", ncols=len(entries), frameon=False)
+    figure.legend(
+        handles=entries, loc="lower center", ncols=len(entries), frameon=False, columnspacing=1.2
+    )
 
 
 def _north_and_scale(axes: Axes) -> None:

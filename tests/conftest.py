@@ -28,8 +28,8 @@ def pytest_collection_finish() -> None:
 # Groups that take longest, in this order; two processes that share the tests then end together.
 LONGEST_FIRST = (
     "test_interruptions", "test_run", "compiled", "test_review", "test_run_directory",
-    "test_every_key", "test_terrain_runs", "test_reviewing_a_run", "test_faults_of_peers",
-    "test_networks",
+    "test_every_key", "test_terrain_runs", "test_recipes_fed", "test_reviewing_a_run",
+    "test_faults_of_peers", "test_networks",
     "test_front_door", "test_demo", "test_docs", "test_overlapped_reading", "test_detect",
     "test_kinds_of_clusters",
     "test_bad_input", "test_samples_runs", "test_model_train", "test_inn_pair",

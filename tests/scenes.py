@@ -29,12 +29,12 @@ Values = Callable[[str, NDArray[np.float64], NDArray[np.float64]], NDArray[np.fl
 RESOLUTION = {
     "B02": 10, "B03": 10, "B04": 10, "B08": 10,
     "B05": 20, "B06": 20, "B07": 20, "B8A": 20, "B11": 20, "B12": 20, "SCL": 20,
-    "B01": 60, "B09": 60,
+    "B01": 60, "B09": 60, "B10": 60,
 }  # fmt: skip
 COMMON_NAMES = {
     "B01": "coastal", "B02": "blue", "B03": "green", "B04": "red", "B05": "rededge1",
     "B06": "rededge2", "B07": "rededge3", "B08": "nir", "B8A": "nir08", "B09": "nir09",
-    "B11": "swir16", "B12": "swir22", "SCL": "scl",
+    "B10": "cirrus", "B11": "swir16", "B12": "swir22", "SCL": "scl",
 }  # fmt: skip
 
 
@@ -86,6 +86,7 @@ def make_scene(
     wedge: Callable[[NDArray[np.float64], NDArray[np.float64]], NDArray[np.bool_]] | None = None,
     keys: Literal["common", "bands"] = "common",
     declare_nodata: bool = True,
+    collection: str = "sentinel-2-c1-l2a",
     properties: Mapping[str, Any] | None = None,
 ) -> pystac.Item:
     """Write the COGs of one scene and return its item, hrefs absolute.
@@ -105,6 +106,7 @@ def make_scene(
         wedge: (rows, columns) at 10 m -> True where the swath does not reach.
         keys: asset keys of Earth Search ("red") or of ESA ("B04").
         declare_nodata: whether the files say that 0 is no data.
+        collection: of the item.
         properties: further properties of the item.
     """
     grid = TILES[tile]
@@ -118,6 +120,7 @@ def make_scene(
         time=time,
         shape=shape,
         baseline=baseline,
+        collection=collection,
         properties=dict(properties or {}),
     )
     for band in (*bands, *(() if scl is None else ("SCL",))):
@@ -200,6 +203,7 @@ def _item(
     time: str,
     shape: tuple[int, int],
     baseline: str | None,
+    collection: str,
     properties: dict[str, Any],
 ) -> pystac.Item:
     right, bottom = grid.left + 10 * shape[1], grid.top - 10 * shape[0]
@@ -225,7 +229,7 @@ def _item(
             "https://stac-extensions.github.io/raster/v1.1.0/schema.json",
         ],
         "id": name,
-        "collection": "sentinel-2-c1-l2a",
+        "collection": collection,
         "geometry": mapping(footprint),
         "bbox": list(footprint.bounds),
         "properties": {**facts, **properties},

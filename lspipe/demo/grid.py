@@ -9,6 +9,7 @@ from affine import Affine
 from lspipe.demo.landscape import PIXEL_M
 
 EPSG = 32718
+CRS = f"EPSG:{EPSG}"
 WEST, NORTH = 709960.0, 5201000.0
 """Upper-left corner of the landscape, UTM metres; on the grids of both real tiles."""
 

@@ -1,4 +1,4 @@
-"""One tile of one overflight to a STAC item, in Planetary Computer's style of Sentinel-2 L2A."""
+"""One tile of one overflight to a STAC item, in Planetary Computer's style of Sentinel-2."""
 
 from __future__ import annotations
 
@@ -15,12 +15,17 @@ from lspipe.demo.scene import BANDS, FINE_BANDS
 from lspipe.schema import SCL_CLASSES
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from datetime import datetime
 
+    from affine import Affine
     from numpy.typing import NDArray
 
     from lspipe.demo.grid import Cut
     from lspipe.demo.scene import Sky
+
+    Grid = tuple[tuple[int, int], Affine]
+    """Shape and transform."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +56,18 @@ def item_id(overflight: Pass, cut: Cut) -> str:
     return f"S2{overflight.platform[-1]}_SIMULATED_{overflight.time:%Y%m%dT%H%M%S}_T{cut.tile}"
 
 
+def twin_id(overflight: Pass, cut: Cut) -> str:
+    """Name of the item of L1C beside that of L2A."""
+    return item_id(overflight, cut).replace("SIMULATED", "SIMULATED_L1C")
+
+
+def cloud_cover(scl: NDArray[np.uint8]) -> float:
+    """Share of cloud in what was seen, per cent."""
+    seen = scl[scl != SCL_CLASSES["nodata"]]
+    clouds = [SCL_CLASSES[kind] for kind in ("cloud_medium", "cloud_high", "cirrus")]
+    return round(100 * float(np.isin(seen, clouds).mean()), 2)
+
+
 def describe(overflight: Pass, cut: Cut, scl: NDArray[np.uint8]) -> dict[str, Any]:
     """STAC item of one tile of one overflight, as JSON values.
 
@@ -59,10 +76,38 @@ def describe(overflight: Pass, cut: Cut, scl: NDArray[np.uint8]) -> dict[str, An
         cut: the tile.
         scl: its scene classes of 20 m, which cloud cover and missing share are counted on.
     """
-    name, time = item_id(overflight, cut), f"{overflight.time:%Y-%m-%dT%H:%M:%SZ}"
-    footprint = _footprint(overflight, cut)
-    seen = scl[scl != SCL_CLASSES["nodata"]]
-    clouds = [SCL_CLASSES[kind] for kind in ("cloud_medium", "cloud_high", "cirrus")]
+    name = item_id(overflight, cut)
+    fine, coarse = (cut.grid(metres) for metres in (10, 20))
+    grids = {band: fine if band in FINE_BANDS else coarse for band in (*BANDS, "SCL")}
+    item = _item(name, "sentinel-2-l2a", overflight, cut, grids)
+    missing = float((scl == SCL_CLASSES["nodata"]).mean())
+    item["properties"] |= {
+        "eo:cloud_cover": cloud_cover(scl),
+        "s2:nodata_pixel_percentage": round(100 * missing, 2),
+    }
+    return item
+
+
+def describe_twin(
+    overflight: Pass, cut: Cut, grids: Mapping[str, Grid], *, cloud: float
+) -> dict[str, Any]:
+    """STAC item of L1C of one tile of one overflight, as JSON values.
+
+    Args:
+        overflight: when, by which satellite, with which processing baseline.
+        cut: the tile.
+        grids: shape and transform of each band.
+        cloud: per cent of the tile.
+    """
+    item = _item(twin_id(overflight, cut), "sentinel-2-l1c", overflight, cut, grids)
+    item["properties"] |= {"eo:cloud_cover": cloud, "s2:nodata_pixel_percentage": 0.0}
+    return item
+
+
+def _item(
+    name: str, collection: str, overflight: Pass, cut: Cut, grids: Mapping[str, Grid]
+) -> dict[str, Any]:
+    footprint, time = _footprint(overflight, cut), f"{overflight.time:%Y-%m-%dT%H:%M:%SZ}"
     return {
         "type": "Feature",
         "stac_version": "1.0.0",
@@ -72,7 +117,7 @@ def describe(overflight: Pass, cut: Cut, scl: NDArray[np.uint8]) -> dict[str, An
             "https://stac-extensions.github.io/projection/v1.1.0/schema.json",
         ],
         "id": name,
-        "collection": "sentinel-2-l2a",
+        "collection": collection,
         "geometry": shapely.geometry.mapping(footprint),
         "bbox": list(footprint.bounds),
         "properties": {
@@ -81,27 +126,23 @@ def describe(overflight: Pass, cut: Cut, scl: NDArray[np.uint8]) -> dict[str, An
             "platform": overflight.platform,
             "constellation": "sentinel-2",
             "instruments": ["msi"],
-            "eo:cloud_cover": round(100 * float(np.isin(seen, clouds).mean()), 2),
             "grid:code": f"MGRS-{cut.tile}",
             "proj:epsg": EPSG,
             "s2:mgrs_tile": cut.tile,
             "s2:processing_baseline": overflight.baseline,
             "s2:generation_time": time,
-            "s2:nodata_pixel_percentage": round(100 * (1 - seen.size / scl.size), 2),
         },
         "links": [],
-        "assets": {band: _asset(name, band, cut) for band in (*BANDS, "SCL")},
+        "assets": {band: _asset(name, band, *grid) for band, grid in grids.items()},
     }
 
 
-def _asset(name: str, band: str, cut: Cut) -> dict[str, Any]:
-    metres = 10 if band in FINE_BANDS else 20
-    shape, transform = cut.grid(metres)
+def _asset(name: str, band: str, shape: tuple[int, int], transform: Affine) -> dict[str, Any]:
     return {
         "href": f"../assets/{name}/{band}.tif",
         "type": "image/tiff; application=geotiff; profile=cloud-optimized",
         "roles": ["data"],
-        "gsd": metres,
+        "gsd": int(transform.a),
         "proj:shape": list(shape),
         "proj:transform": list(transform)[:6],
     }

@@ -157,7 +157,8 @@ def _vega(*more: str) -> Recipe:
         channels,
         "none",
         Scaling(kind="affine", scale=scale, offset=offset, clip=(-1.0, 1.0)),
-        "The paper's pictures are 12.5 m colour images of a map service, not Sentinel-2. Neither "
+        "The paper's pictures are 12.5 m colour images of a map service, for which Sentinel-2 is a "
+        "substitute here, in another unit (reflectance, not 0..255). Neither "
         "the order of the colours, nor the kind of curvature, nor the unit of VV is stated: red, "
         "green, blue; total curvature; decibels.",
     )

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -11,18 +12,23 @@ import pytest
 import rasterio
 import shapely
 from affine import Affine
+from pyproj import CRS, Transformer
 from scipy import ndimage
+from scipy.special import polygamma
 
 from lspipe import catalogs
 from lspipe.cli import main
-from lspipe.demo import workflow_text, write_archive
-from lspipe.demo.grid import EPSG, TILES
-from lspipe.demo.landscape import PIXEL_M, noise, simulate
+from lspipe.cube.height_file import look_at
+from lspipe.demo import WORKFLOWS, workflow_text, write_archive
+from lspipe.demo.archive import NEW, SEED
+from lspipe.demo.grid import ANCHORS, EPSG, NORTH, SHAPE, TILES, WEST
+from lspipe.demo.landscape import PIXEL_M, noise, simulate, slope_degrees
 from lspipe.demo.scene import BANDS, Sky, see
 from lspipe.models import read_item
 from lspipe.preprocess import radiometry, to_reflectance
 from lspipe.runs import listing, store
 from lspipe.runs.record import run_json
+from lspipe.schema import OPTICAL_BANDS
 from lspipe.workflow import Workflow
 from tests.stored import store_run
 
@@ -39,10 +45,11 @@ def archive(tmp_path_factory):
     return folder
 
 
-def read_items(archive):
-    return {
+def read_items(archive, collection="sentinel-2-l2a"):
+    items = {
         path: json.loads(path.read_text()) for path in sorted((archive / "items").glob("*.json"))
     }
+    return {path: item for path, item in items.items() if item["collection"] == collection}
 
 
 def of_tile(items, tile, date):
@@ -90,20 +97,30 @@ def test_the_archive_is_small(archive):
     assert sum(path.stat().st_size for path in archive.rglob("*.*")) < 60e6
 
 
-def test_every_asset_is_the_cog_that_its_item_says(archive):
-    items = read_items(archive)
-    assert len(items) == 6
+@pytest.mark.parametrize(
+    ("collection", "count", "assets"),
+    [
+        ("sentinel-2-l2a", 6, {*BANDS, "SCL"}),
+        ("sentinel-2-l1c", 1, set(OPTICAL_BANDS)),
+        ("sentinel-1-rtc", 12, {"vv"}),
+        ("cop-dem-glo-30", 1, {"data"}),
+    ],
+)
+def test_every_asset_is_the_cog_that_its_item_says(archive, collection, count, assets):
+    items = read_items(archive, collection)
+    assert len(items) == count
+    types = {"SCL": ("uint8", 0), "vv": ("float32", -32768), "data": ("float32", None)}
     for path, item in items.items():
-        assert set(item["assets"]) == {*BANDS, "SCL"}
+        assert set(item["assets"]) == assets
         for band, asset in item["assets"].items():
             assert not Path(asset["href"]).is_absolute()
+            place = item["properties"] | asset
             with rasterio.open(path.parent / asset["href"]) as dataset:
                 assert dataset.tags(ns="IMAGE_STRUCTURE")["LAYOUT"] == "COG"
-                assert list(dataset.shape) == asset["proj:shape"]
-                assert list(dataset.transform)[:6] == asset["proj:transform"]
-                assert dataset.crs.to_epsg() == item["properties"]["proj:epsg"]
-                assert dataset.nodata == 0
-                assert dataset.dtypes == (("uint8",) if band == "SCL" else ("uint16",))
+                assert list(dataset.shape) == place["proj:shape"]
+                assert list(dataset.transform)[:6] == place["proj:transform"]
+                assert CRS.from_wkt(dataset.crs.to_wkt()).to_2d().to_epsg() == place["proj:epsg"]
+                assert (dataset.dtypes[0], dataset.nodata) == types.get(band, ("uint16", 0))
 
 
 def test_grids_nest_in_those_of_the_real_tiles():
@@ -165,6 +182,192 @@ def test_the_latest_scene_is_not_the_clearest(archive):
         earlier, later = (after[time] for time in sorted(after))
         assert earlier < 5
         assert later > 20
+
+
+# --- the ground ---------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def landscape():
+    return simulate(SHAPE, seed=SEED, new=NEW, anchors=ANCHORS)
+
+
+def test_the_heights_are_those_of_the_landscape_above_the_geoid(archive, landscape):
+    header = look_at(str(archive / "dem.tif"), key="terrain.dem", name="dem.tif", unit="auto")
+    assert (header.datum, header.datum_name) == ("geoid", "EGM2008 height")
+    assert (header.metres, header.is_geographic) == (1.0, True)
+    assert np.allclose(np.array(header.transform)[[0, 4]] * 3600, (1, -1))
+    # Pixels are centred on whole seconds, as those of Copernicus.
+    corner = (np.array(header.transform)[[2, 5]] + np.array([0.5, -0.5]) / 3600) * 3600
+    assert corner == pytest.approx(np.rint(corner), abs=1e-4)
+    rows, columns = np.mgrid[5 : SHAPE[0] : 37, 5 : SHAPE[1] : 31]
+    x, y = WEST + (columns + 0.5) * PIXEL_M, NORTH - (rows + 0.5) * PIXEL_M
+    degrees = Transformer.from_crs(EPSG, 4326, always_xy=True).transform(x, y)
+    with rasterio.open(archive / "dem.tif") as dem:
+        places = zip(*(axis.ravel() for axis in degrees), strict=True)
+        heights = np.array([value for (value,) in dem.sample(places)]).reshape(rows.shape)
+    apart = heights - landscape.elevation[5::37, 5::31]
+    # The next pixel of 31 x 22 m on slopes of 26 degrees; a DEM that is shifted by one is off by
+    # far more.
+    assert np.abs(np.median(apart)) < 0.5
+    assert apart.std() < 5
+
+
+def test_the_heights_go_on_beyond_both_tiles(archive):
+    with rasterio.open(archive / "dem.tif") as dem:
+        west, south, east, north = dem.bounds
+    for cut in TILES:
+        shape, transform = cut.grid(10)
+        bounds = rasterio.transform.array_bounds(*shape, transform)
+        left, bottom, right, top = rasterio.warp.transform_bounds(EPSG, 4326, *bounds)
+        # Ten seconds of arc are 220 m or more.
+        assert min(left - west, bottom - south, east - right, north - top) > 9 / 3600
+
+
+def test_landslides_lie_on_slopes(landscape):
+    slope = slope_degrees(landscape.elevation)
+    for slide in landscape.slides(1):
+        assert np.quantile(slope[slide.window][slide.pixels], 0.9) > 20
+
+
+# --- radar --------------------------------------------------------------------------------------
+
+
+def acquisitions(archive):
+    """The items of each orbit state, by date (0 before, 1 after), in order of time."""
+    found = {}
+    for path, item in read_items(archive, "sentinel-1-rtc").items():
+        facts = item["properties"]
+        date = int(facts["datetime"] >= "2022")
+        found.setdefault(facts["sat:orbit_state"], ([], []))[date].append((path, item))
+    return {
+        state: tuple(
+            sorted(side, key=lambda one: one[1]["properties"]["datetime"]) for side in both
+        )
+        for state, both in found.items()
+    }
+
+
+def power(path, item):
+    """Linear power, NaN = no data."""
+    pixels = read_band(path, item, "vv")
+    return np.where(pixels == -32768, np.nan, pixels)
+
+
+def decibels(side):
+    return 10 * np.log10(np.mean([power(*one) for one in side], axis=0))
+
+
+def in_radar(item, outline):
+    shape, transform = item["properties"]["proj:shape"], item["properties"]["proj:transform"]
+    mask = rasterio.features.rasterize([outline], shape, transform=Affine(*transform))
+    return mask.astype(bool)
+
+
+def test_radar_comes_from_two_orbits_on_both_dates(archive):
+    found = acquisitions(archive)
+    dates = Workflow.from_file(archive / "demo.yaml").dates.ranges()
+    assert set(found) == {"ascending", "descending"}
+    for sides in found.values():
+        assert [len(side) for side in sides] == [3, 3]
+        facts = [item["properties"] for side in sides for _, item in side]
+        assert len({one["sat:relative_orbit"] for one in facts}) == 1
+        assert {(one["platform"], one["sar:instrument_mode"]) for one in facts} == {
+            ("SENTINEL-1A", "IW")
+        }
+        for side, asked in zip(sides, dates.values(), strict=True):
+            times = [catalogs.sensing_time(item) for _, item in side]
+            assert all(time in asked for time in times)
+            assert {(b - a).days for a, b in pairwise(times)} == {12}
+
+
+def test_radar_pixels_do_not_lie_on_those_of_the_scenes(archive):
+    corners = {
+        tuple(np.array(item["properties"]["proj:transform"])[[2, 5]] % 10)
+        for item in read_items(archive, "sentinel-1-rtc").values()
+    }
+    assert len(corners) == 2
+    assert all(1 < offset < 9 for corner in corners for offset in corner)
+
+
+def test_radar_is_speckled_linear_power_and_holds_nothing_on_the_steepest_slopes(archive):
+    for sides in acquisitions(archive).values():
+        one, other = (power(*acquisition) for acquisition in sides[0][:2])
+        assert 0.005 < np.isnan(one).mean() < 0.06
+        assert 0.08 < np.nanmean(one) < 0.2
+        assert np.nanmin(one) > 0
+        # Of a gamma variable with n looks, the logarithm of a ratio of two has this deviation.
+        ratio = np.log(one / other)
+        assert np.nanstd(ratio) == pytest.approx(np.sqrt(2 * polygamma(1, 4.4)), rel=0.03)
+
+
+def test_radar_sees_each_landslide_and_from_behind_best_the_hidden_one_too(archive):
+    steps = {}
+    for sides in acquisitions(archive).values():
+        change, item = np.subtract(*map(decibels, reversed(sides))), sides[0][0][1]
+        # A step of decibels; forest that nobody touched has none.
+        assert abs(np.nanmedian(change)) < 0.5
+        for number, outline in enumerate(truth_of(archive).geometry):
+            inside = change[in_radar(item, outline.buffer(-10))]
+            steps.setdefault(number, []).append(np.nanmean(inside))
+    assert max(min(both) for both in steps.values()) < -3
+    assert np.mean(steps[NEW - 1]) < -3
+    # What faces the radar darkens by less.
+    assert np.median([max(both) - min(both) for both in steps.values()]) > 2
+
+
+def test_the_last_landslide_is_under_cloud_on_all_dates_after(archive):
+    *_, hidden = truth_of(archive).geometry
+    scars = on_tile("18GYT", [hidden])
+    for path, item in read_items(archive).items():
+        if item["id"].endswith("18GYT"):
+            scl = np.kron(read_band(path, item, "SCL"), np.ones((2, 2)))
+            share = np.isin(scl[scars], (8, 9, 10)).mean()
+            assert share == (1 if "_2022" in item["id"] else 0)
+
+
+# --- the twin -----------------------------------------------------------------------------------
+
+
+def test_the_twin_of_level_1c_is_the_scene_through_the_air(archive):
+    ((path, twin),) = read_items(archive, "sentinel-2-l1c").items()
+    surface = of_tile(read_items(archive), "18GYS", "2022")
+    assert catalogs.level(twin) == "L1C"
+    assert twin["properties"]["datetime"] == surface[1]["properties"]["datetime"]
+    assert radiometry(twin, "B02").offset == -0.1
+    for band in ("B02", "B03", "B04", "B08", "B12"):
+        above, below = reflectance(path, twin, band), reflectance(*surface, band)
+        assert np.corrcoef(above.ravel(), below.ravel())[0, 1] > 0.99
+    means = {band: reflectance(path, twin, band).mean() for band in OPTICAL_BANDS}
+    # The air adds most light in the blue, and vapour takes nearly all of B10.
+    assert means["B01"] > means["B02"] > means["B03"] > means["B04"]
+    assert means["B02"] > reflectance(*surface, "B02").mean() + 0.04
+    assert 0.0005 < means["B10"] < 0.003
+
+
+def test_bands_of_60_m_nest_in_the_real_tile_and_cover_the_cut(archive):
+    ((path, twin),) = read_items(archive, "sentinel-2-l1c").items()
+    (rows, columns), inner = TILES[1].grid(10)
+    with rasterio.open(path.parent / twin["assets"]["B01"]["href"]) as dataset:
+        grid, bounds = dataset.transform, dataset.bounds
+        coarse = dataset.read(1)
+    west, north = MGRS_CORNERS["18GYS"]
+    assert (grid.a, (grid.c - west) % 60, (north - grid.f) % 60) == (60, 0, 0)
+    assert 0 <= inner.c - bounds.left < 60
+    assert 0 <= bounds.top - inner.f < 60
+    assert 0 <= bounds.right - (inner.c + 10 * columns) < 60
+    assert 0 <= (inner.f - 10 * rows) - bounds.bottom < 60
+    # The same ground: the fine blue, averaged over those pixels that lie on the cut as a whole.
+    above, before = round((grid.f - inner.f) / 10), round((inner.c - grid.c) / 10)
+    fine = read_band(path, twin, "B02")[-above % 6 :, -before % 6 :]
+    down, across = (length // 6 for length in fine.shape)
+    blue = fine[: 6 * down, : 6 * across].reshape(down, 6, across, 6).mean(axis=(1, 3))
+    top, left = min(above, 1), min(before, 1)
+    same = coarse[top : top + down, left : left + across]
+    assert np.corrcoef(same.ravel(), blue.ravel())[0, 1] > 0.98
+
+
+# --- the scenes ---------------------------------------------------------------------------------
 
 
 def on_tile(tile, outlines):
@@ -278,13 +481,17 @@ def test_the_workflow_of_the_project_is_that_of_the_archive(archive):
     expected = expected.replace("path: run}", "path: ../runs/demo}")
     expected = expected.replace("truth: truth", "truth: ../runs/demo-archive/truth")
     assert (ROOT / "workflows" / "demo.yaml").read_text() == expected
-    assert (archive / "demo.yaml").read_text() == workflow_text()
+    for name in WORKFLOWS:
+        assert (archive / name).read_text() == workflow_text(name)
 
 
-def test_the_area_of_the_workflow_is_both_tiles(archive):
-    workflow = Workflow.from_file(archive / "demo.yaml")
-    tiles = {catalogs.mgrs_tile(item) for item in read_items(archive).values()}
-    assert set(workflow.aoi.tiles) == tiles
+@pytest.mark.parametrize("name", WORKFLOWS)
+def test_the_area_of_a_workflow_is_where_its_scenes_lie(archive, name):
+    workflow = Workflow.from_file(archive / name)
+    items = read_items(archive, workflow.search.collection).values()
+    assert set(workflow.aoi.tiles) == {catalogs.mgrs_tile(item) for item in items}
+    asked = workflow.dates.ranges().values()
+    assert all(any(catalogs.sensing_time(item) in dates for dates in asked) for item in items)
 
 
 def test_a_list_of_all_that_was_planted_scores_full_marks(archive, tmp_path, capsys):

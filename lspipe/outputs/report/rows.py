@@ -46,6 +46,11 @@ _SHORT = {
     "lat": "latitude",
     "items_before": "scenes before",
     "items_after": "scenes after",
+    "slope_mean": "mean slope",
+    "slope_p90": "slope, 90 % of it below",
+    "elevation_min": "lowest point",
+    "elevation_max": "highest point",
+    "aspect": "falls towards",
 }
 """Headings that read better than the names of columns."""
 
@@ -57,7 +62,7 @@ _EVIDENCE = ("ndvi_drop",)
 _LEFT_OUT = ("geometry", "reviewed", "model_id", "model_sha256", "utm_epsg")
 """Not among the facts of an object: shown elsewhere on the page."""
 
-_DECIMALS = {"ha": 2, "m": 0, "m²": 0, "pixels": 0, "degree": 5, "code": 0}
+_DECIMALS = {"ha": 2, "m": 0, "m²": 0, "pixels": 0, "degree": 5, "°": 0, "code": 0}
 
 FLAGS = "flags"
 """A column of the page: names of the columns of yes or no that are yes."""
