@@ -20,6 +20,7 @@ from affine import Affine
 from distributed import Client, LocalCluster
 from odc.geo.geobox import GeoBox
 
+from lspipe import catalogs
 from lspipe.cube import loaders
 from lspipe.errors import LoadError, UsageError
 from tests.cog_server import serve
@@ -281,12 +282,12 @@ def test_a_link_that_expired_is_signed_anew_and_read(
 ) -> None:
     asked = []
 
-    def sign(href: str, catalog: object, *, anew: bool = False) -> str:
+    def sign(href: str, catalog: object, *, refused: str | None = None) -> str:
         del catalog
         # Reads of an earlier test may still be waiting for their second try.
         if href == signed.assets["red"].href:
-            asked.append(anew)
-        return f"{href}?signature={'fresh' if anew else 'expired'}"
+            asked.append(refused)
+        return f"{href}?signature={'fresh' if refused else 'expired'}"
 
     monkeypatch.setattr("lspipe.catalogs.sign", sign)
     signed = scene.clone()
@@ -297,7 +298,27 @@ def test_a_link_that_expired_is_signed_anew_and_read(
         np.testing.assert_array_equal(cube[0].to_numpy(), stored(scene, "red"))
         assert "signature=expired" in server.requests[0]
         assert "signature=fresh" in server.requests[-1]
-    assert asked == [False, True]
+    assert asked == [None, f"{signed.assets['red'].href}?signature=expired"]
+
+
+@every_loader
+def test_a_signer_that_fails_is_a_failed_read_of_an_item_and_an_asset(
+    name: str, scene: pystac.Item, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def sign(href: str, catalog: object, *, refused: str | None = None) -> str:
+        del href, catalog
+        asked.append(refused)
+        raise catalogs.UnsignedError("its link cannot be signed: the signer answers HTTP 403")
+
+    monkeypatch.setattr("lspipe.catalogs.sign", sign)
+    unsigned = scene.clone()
+    unsigned.assets["red"].href = "https://a.blob.core.windows.net/c/red.tif"
+    cube = opened(name, unsigned, grid_of("18GYS"), assets={"B04": "red"}, chunk=240)
+    with pytest.raises(LoadError, match=rf"red of {scene.id}: .*HTTP 403.*check your access"):
+        cube.compute()
+    assert asked == [None, None]
 
 
 @every_loader
