@@ -8,7 +8,7 @@ import socket
 import struct
 import time
 from collections import Counter
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Lock, Thread
@@ -125,7 +125,9 @@ def _handler(made: Flaky, store: str) -> type[BaseHTTPRequestHandler]:
                 self.send_header("Content-Length", str(len(content)))
             self.end_headers()
             if self.command != "HEAD":
-                self._send(content, fault)
+                # Who asked may have gone away.
+                with suppress(BrokenPipeError, ConnectionResetError):
+                    self._send(content, fault)
 
         def _send(self, content: bytes, fault: str | None) -> None:
             if fault == "short":

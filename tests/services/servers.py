@@ -40,7 +40,7 @@ worker_processes 1;
 pid {state}/nginx.pid;
 events {{ worker_connections 256; }}
 http {{
-  log_format asked '$request_method $request_uri $status "$http_range"';
+  log_format asked '$request_method $request_uri $status $body_bytes_sent "$http_range"';
   access_log {state}/access.log asked;
   client_body_temp_path {state}/body;
   proxy_temp_path {state}/proxy;
@@ -51,6 +51,7 @@ http {{
   server {{
     listen 127.0.0.1:{port};
     root "{folder}";
+    {more}
   }}
 }}
 """
@@ -64,6 +65,8 @@ class Request:
     address: str
     """Path and query."""
     status: int
+    size: int
+    """Bytes that were sent, without the headers."""
     byte_range: str
     """What was asked for, such as "bytes=0-16383"; "-" = the whole file."""
 
@@ -78,22 +81,28 @@ class WebServer:
     @property
     def requests(self) -> list[Request]:
         """Every request so far."""
-        lines = (line.split(" ", 3) for line in self.log.read_text().splitlines())
-        return [Request(a, b, int(c), d.strip('"')) for a, b, c, d in lines]
+        lines = (line.split(" ", 4) for line in self.log.read_text().splitlines())
+        return [Request(a, b, int(c), int(d), e.strip('"')) for a, b, c, d, e in lines]
 
 
 @contextmanager
-def web_server(folder: Path) -> Iterator[WebServer]:
-    """Serve the files of a folder with nginx until the block ends."""
+def web_server(folder: Path, *, ranges: bool = True) -> Iterator[WebServer]:
+    """Serve the files of a folder with nginx until the block ends.
+
+    Args:
+        folder: of the files.
+        ranges: whether parts of a file can be asked for; otherwise the whole file is sent.
+    """
     program = find_program("nginx", "install nginx (Debian: apt-get install nginx)", "/usr/sbin")
     # As root, nginx would serve as `nobody`, who may not look into the folders of a test.
     user = f"user {pwd.getpwuid(0).pw_name};" if os.geteuid() == 0 else ""
+    more = "" if ranges else "max_ranges 0;"
     with tempfile.TemporaryDirectory() as state:
         configuration = Path(state, "nginx.conf")
 
         def command(port: int) -> list[str]:
             configuration.write_text(
-                _NGINX.format(state=state, user=user, port=port, folder=folder),
+                _NGINX.format(state=state, user=user, port=port, folder=folder, more=more),
                 encoding="utf-8",
             )
             errors = f"{state}/error.log"

@@ -22,6 +22,7 @@ from odc.geo.geobox import GeoBox
 
 from lspipe import catalogs
 from lspipe.cube import loaders
+from lspipe.cube.loaders.source import Source, read
 from lspipe.errors import LoadError, UsageError
 from tests.cog_server import serve
 from tests.scenes import TILES, left_of, make_scene, write_cog
@@ -330,6 +331,32 @@ def test_a_truncated_file_on_a_server_is_an_error(
         broken.assets["red"].href = f"{server.url}/red.tif"
         with pytest.raises(LoadError, match=f"red of {scene.id}"):
             opened(name, broken, grid_of("18GYS")).compute()
+
+
+@pytest.mark.parametrize(
+    ("said", "advice"),
+    [
+        ("HTTP response code: 404", "restore the file"),
+        ("HTTP response code: 403", "check your access to this archive and its signing"),
+        ("HTTP response code: 503", "run again when the server answers"),
+        ("Range downloading not supported by this server!", "a server that sends parts of them"),
+    ],
+)
+def test_a_failed_read_over_http_says_what_helps(said: str, advice: str) -> None:
+    def pixels(href: str) -> None:
+        del href
+        raise rasterio.RasterioIOError(said)
+
+    source = Source(
+        item="scene",
+        band="B04",
+        asset="red",
+        href="https://host/red.tif",
+        catalog=catalogs.GENERIC,
+        on_read_error="fail",
+    )
+    with pytest.raises(LoadError, match=f"red of scene: {said} .*{advice}"):
+        read(source, pixels)
 
 
 @every_loader

@@ -256,6 +256,8 @@ def _advice(reason: str, otherwise: str, *, is_remote: bool) -> str:
         )
     if any(code in reason for code in (*_NO_ACCESS, "AccessDenied")):
         return f"check your access to this archive and its signing, {otherwise}"
+    if "Range downloading not supported" in reason:
+        return f"serve the files by a server that sends parts of them, or copy them, {otherwise}"
     if is_remote and not any(code in reason for code in ("code: 404", "NoSuchKey")):
         return f"run again when the server answers, as what is done is kept, {otherwise}"
     return f"restore the file, {otherwise}"
