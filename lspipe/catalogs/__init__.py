@@ -29,7 +29,8 @@ from lspipe.catalogs.facts import (
     snow_share,
     sun_elevation,
 )
-from lspipe.catalogs.known import CATALOGS, GENERIC, Catalog, catalog_of, sign
+from lspipe.catalogs.known import CATALOGS, GENERIC, Catalog, catalog_of
+from lspipe.catalogs.signing import UnsignedError, sign
 
 __all__ = [
     "CATALOGS",
@@ -38,6 +39,7 @@ __all__ = [
     "UNKNOWN_BASELINE",
     "Catalog",
     "Item",
+    "UnsignedError",
     "assets",
     "band_assets",
     "baseline",

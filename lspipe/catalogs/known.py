@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from lspipe.catalogs.facts import assets, properties
-from lspipe.errors import MissingExtra
 
 if TYPE_CHECKING:
     from lspipe.catalogs.facts import Item
@@ -84,32 +83,3 @@ def _addresses(item: Item) -> Iterator[str]:
         # Not `link.href`: it reads the catalogue's root over the network to make links relative.
         yield from (str(link.get_href(transform_href=False)) for link in item.links)
         yield from (str(asset.href) for asset in item.assets.values())
-
-
-def sign(href: str, catalog: Catalog, *, anew: bool = False) -> str:
-    """Return an address that can be read now; only Planetary Computer's need a signature.
-
-    Signatures expire in less than an hour: sign per block, just before the read, and never store
-    the result.
-
-    Args:
-        href: of an asset.
-        catalog: of its item.
-        anew: ask for a new signature, and use none that this process still holds: the one before
-            was refused, so it has expired, whatever this machine's clock says.
-
-    Raises:
-        MissingExtra: the signing package is not installed.
-    """
-    if not catalog.signs or "blob.core.windows.net" not in href:
-        return href
-    try:
-        import planetary_computer
-    except ModuleNotFoundError as error:
-        raise MissingExtra(
-            "Planetary Computer's images need signed links: "
-            "pip install 'lspipe[planetary-computer]', or search another catalogue"
-        ) from error
-    if anew:
-        planetary_computer.sas.TOKEN_CACHE.clear()
-    return str(planetary_computer.sign_url(href))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lspipe.cli.text import say, show
@@ -31,7 +30,7 @@ def adapt(options: argparse.Namespace) -> int:
     adapted = adapt(
         options.run,
         options.decisions,
-        output=Path(options.output),
+        output=options.output,
         item=read_item(options.parent) if options.parent else None,
         spec=spec,
         on_epoch=lambda done: say(f"epoch {done.epoch}: loss {done.loss:.4f}"),

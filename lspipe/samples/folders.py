@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lspipe.errors import SamplesError, first_few
+from lspipe.machine.remote import is_address
 from lspipe.samples import Samples, l4s, pictures
 
 if TYPE_CHECKING:
@@ -53,6 +54,8 @@ def open_folder(path: str | Path, recipe: str) -> Samples:
         UsageError: no such recipe.
     """
     root = Path(path)
+    if is_address(str(path)):
+        raise SamplesError(f"{path}: found an address, expected a folder; copy the patches here")
     if not root.is_dir():
         raise SamplesError(f"{root}: no such folder: expected {_expected()}")
     layouts, regions = _layouts(root), _sub_folders(root)

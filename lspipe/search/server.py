@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import re
 import warnings
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, urlsplit
 
@@ -19,7 +20,7 @@ from urllib3.util.retry import Retry
 
 from lspipe.errors import CatalogError, hide_queries, without_query
 from lspipe.search.addresses import locate_served
-from lspipe.search.paging import NoItemsError, everything
+from lspipe.search.paging import Found, NoItemsError, everything
 from lspipe.search.refusals import words
 
 if TYPE_CHECKING:
@@ -49,6 +50,10 @@ TIMEOUT = (10.0, 60.0)
 
 # Loggers that write addresses as they were asked for, token included.
 _TALKATIVE = ("pystac_client.stac_api_io", "urllib3.connectionpool")
+
+WIDELY_KNOWN = {"eq", "neq", "lt", "lte", "gt", "gte"}
+"""Operators that every server with conditions knows; what it finds is filtered here in any case.
+Source: stac-fastapi, its query extension."""
 
 MAX_CORNERS = 500
 """Corners of an outline that is sent to a server; its hull is sent of one with more."""
@@ -92,11 +97,7 @@ def ask(
             # What a server does not promise is checked here and filtered afterwards.
             warnings.simplefilter("ignore", PystacClientWarning)
             client = _open(url, reader)
-            found = everything(
-                reader,
-                lambda size: _question(client, spec, area, dates, size),
-                page_size=spec.page_size,
-            )
+            found = _everything(client, reader, spec, area, dates)
     # pystac-client passes on whatever an answer of another shape leads to.
     except (
         *(APIError, ClientTypeError, STACError, STACTypeError),
@@ -122,6 +123,38 @@ def _open(url: str, reader: StacApiIO) -> Client:
             "catalogue, download the items and give their folder"
         )
     return client
+
+
+def _everything(
+    client: Client, reader: StacApiIO, spec: SearchSpec, area: Area, dates: DateRange
+) -> Found:
+    """Read all pages; where the server refuses a condition, those without what few servers know."""
+    from pystac_client.exceptions import APIError
+
+    def found(spec: SearchSpec) -> Found:
+        return everything(
+            reader,
+            lambda size: _question(client, spec, area, dates, size),
+            page_size=spec.page_size,
+        )
+
+    known = _widely_known(spec.query)
+    try:
+        return found(spec)
+    except APIError as error:
+        if getattr(error, "status_code", None) not in (400, 422) or known == spec.query:
+            raise
+    logger.info("the server refused the conditions; asking with %s, the others are for here", known)
+    return found(replace(spec, query=known))
+
+
+def _widely_known(query: Mapping[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Leave out operators that stac-fastapi, behind many servers, refuses."""
+    kept = {
+        name: {operator: it for operator, it in conditions.items() if operator in WIDELY_KNOWN}
+        for name, conditions in query.items()
+    }
+    return {name: conditions for name, conditions in kept.items() if conditions}
 
 
 def _question(

@@ -19,6 +19,7 @@ from torch import nn
 from lspipe.errors import ModelError, SamplesError
 from lspipe.evaluate.metrics import ObjectScores, match_objects
 from lspipe.inference.runtimes import resolve_device
+from lspipe.machine import check_folder
 from lspipe.models.pack import pack
 from lspipe.models.weights import build_network
 from lspipe.runs.frozen import FrozenRun
@@ -100,12 +101,14 @@ def adapt(
         on_epoch: called after each epoch.
 
     Raises:
+        UsageError: an output that cannot be written; an address cannot.
         ModelError: the model is a formula, or not that of the run; the adapted model exists
             already, or finds none of the landslides; the loss is not a number any more.
         DecisionsError: decisions that cannot be read or understood, or are of another run.
         SamplesError: no confirmed landslide among them.
         StoreError: not a run directory.
     """
+    check_folder(output)
     frozen = FrozenRun.of(run)
     parent = _parent(frozen, item)
     name = f"{parent.id}-adapted"

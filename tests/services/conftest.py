@@ -1,4 +1,4 @@
-"""What the service tests share: workers that outlive a run, and no proxy before the loopback."""
+"""What the service tests share: workers, a finished run, and no proxy before the loopback."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 from distributed import LocalCluster
+
+from tests.worlds import World, lspipe, make_world
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,3 +29,12 @@ def cluster(_no_proxy: None) -> Iterator[dict[str, str]]:
         n_workers=2, threads_per_worker=1, host="127.0.0.1", dashboard_address="127.0.0.1:0"
     ) as running:
         yield {"kind": "address", "address": running.scheduler_address}
+
+
+@pytest.fixture(scope="session")
+def finished_world(tmp_path_factory: pytest.TempPathFactory, cluster: dict[str, str]) -> World:
+    """An archive whose run from a folder of items is finished; it stays as it is."""
+    world = make_world(tmp_path_factory.mktemp("archive"), cluster=cluster)
+    answer = lspipe("run", world.workflow)
+    assert answer.returncode == 0, answer.stderr
+    return world

@@ -4,6 +4,7 @@
 
 Each is started for a test and stopped by it; nothing of an installed service is touched. A missing
 program skips the test, or fails it where LSPIPE_SERVICES=required (as `.ci/run` sets it).
+`stac_database.py` has a STAC API on a database.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import os
 import pwd
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
@@ -18,7 +20,7 @@ import time
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import pytest
 
@@ -38,7 +40,7 @@ worker_processes 1;
 pid {state}/nginx.pid;
 events {{ worker_connections 256; }}
 http {{
-  log_format asked '$request_method $request_uri $status "$http_range"';
+  log_format asked '$request_method $request_uri $status $body_bytes_sent "$http_range"';
   access_log {state}/access.log asked;
   client_body_temp_path {state}/body;
   proxy_temp_path {state}/proxy;
@@ -49,6 +51,7 @@ http {{
   server {{
     listen 127.0.0.1:{port};
     root "{folder}";
+    {more}
   }}
 }}
 """
@@ -62,6 +65,8 @@ class Request:
     address: str
     """Path and query."""
     status: int
+    size: int
+    """Bytes that were sent, without the headers."""
     byte_range: str
     """What was asked for, such as "bytes=0-16383"; "-" = the whole file."""
 
@@ -76,35 +81,41 @@ class WebServer:
     @property
     def requests(self) -> list[Request]:
         """Every request so far."""
-        lines = (line.split(" ", 3) for line in self.log.read_text().splitlines())
-        return [Request(a, b, int(c), d.strip('"')) for a, b, c, d in lines]
+        lines = (line.split(" ", 4) for line in self.log.read_text().splitlines())
+        return [Request(a, b, int(c), int(d), e.strip('"')) for a, b, c, d, e in lines]
 
 
 @contextmanager
-def web_server(folder: Path) -> Iterator[WebServer]:
-    """Serve the files of a folder with nginx until the block ends."""
-    program = _program("nginx", "install nginx (Debian: apt-get install nginx)", "/usr/sbin")
+def web_server(folder: Path, *, ranges: bool = True) -> Iterator[WebServer]:
+    """Serve the files of a folder with nginx until the block ends.
+
+    Args:
+        folder: of the files.
+        ranges: whether parts of a file can be asked for; otherwise the whole file is sent.
+    """
+    program = find_program("nginx", "install nginx (Debian: apt-get install nginx)", "/usr/sbin")
     # As root, nginx would serve as `nobody`, who may not look into the folders of a test.
     user = f"user {pwd.getpwuid(0).pw_name};" if os.geteuid() == 0 else ""
+    more = "" if ranges else "max_ranges 0;"
     with tempfile.TemporaryDirectory() as state:
         configuration = Path(state, "nginx.conf")
 
         def command(port: int) -> list[str]:
             configuration.write_text(
-                _NGINX.format(state=state, user=user, port=port, folder=folder),
+                _NGINX.format(state=state, user=user, port=port, folder=folder, more=more),
                 encoding="utf-8",
             )
             errors = f"{state}/error.log"
             return [program, "-p", state, "-e", errors, "-c", str(configuration)]
 
-        with _running(command) as port:
+        with running(command) as port:
             yield WebServer(f"http://127.0.0.1:{port}", Path(state, "access.log"))
 
 
 @contextmanager
 def stac_server(items: Path) -> Iterator[str]:
     """Serve the items of an NDJSON file with rustac until the block ends; yields the API's URL."""
-    program = _program(
+    program = find_program(
         "rustac",
         f"`.ci/run` installs it into {ROOT / '.venv-services'}; or: pip install rustac",
         str(ROOT / ".venv-services" / "bin"),
@@ -113,19 +124,19 @@ def stac_server(items: Path) -> Iterator[str]:
     def command(port: int) -> list[str]:
         return [program, "serve", str(items), "--use-duckdb", "false", "--addr", address(port)]
 
-    with _running(command) as port:
+    with running(command) as port:
         yield f"http://{address(port)}"
 
 
 @contextmanager
 def object_store() -> Iterator[str]:
     """Serve empty S3 storage with moto until the block ends; yields its URL."""
-    program = _program(
+    program = find_program(
         "moto_server",
         f"`.ci/run` installs it into {ROOT / '.venv-services'}; or: pip install 'moto[server]'",
         str(ROOT / ".venv-services" / "bin"),
     )
-    with _running(lambda port: [program, "-H", "127.0.0.1", "-p", str(port)]) as port:
+    with running(lambda port: [program, "-H", "127.0.0.1", "-p", str(port)]) as port:
         yield f"http://{address(port)}"
 
 
@@ -147,30 +158,39 @@ def missing(what: str) -> NoReturn:
     pytest.skip(what)
 
 
-def _program(name: str, advice: str, folder: str) -> str:
+def find_program(name: str, advice: str, folder: str) -> str:
+    """Return the path of a program that lies in a folder or on PATH; without it, the test ends."""
     found = shutil.which(name, path=f"{folder}{os.pathsep}{os.environ.get('PATH', '')}")
     return found or missing(f"no {name} here; {advice}")
 
 
 @contextmanager
-def _running(command: Callable[[int], list[str]]) -> Iterator[int]:
-    """Run a server on a free port until the block ends; yields the port."""
+def running(
+    command: Callable[[int], list[str]], *, end: signal.Signals = signal.SIGTERM, **options: Any
+) -> Iterator[int]:
+    """Run a server on a free port until the block ends; yields the port.
+
+    Args:
+        command: its command line, of the port.
+        end: the signal that ends it.
+        options: of `subprocess.Popen`, such as its user.
+    """
     with tempfile.TemporaryFile("w+") as told:
         for _ in range(TRIES):
             port = free_port()
             process = subprocess.Popen(
-                command(port), stdin=subprocess.DEVNULL, stdout=told, stderr=told
+                command(port), stdin=subprocess.DEVNULL, stdout=told, stderr=told, **options
             )
             if _answers(process, port):
                 break
-            _stop(process)
+            _stop(process, end)
         else:
             told.seek(0)
             pytest.fail(f"{command(port)[0]} does not start:\n{told.read()}")
         try:
             yield port
         finally:
-            _stop(process)
+            _stop(process, end)
 
 
 def _answers(process: subprocess.Popen[bytes], port: int) -> bool:
@@ -188,8 +208,8 @@ def _answers(process: subprocess.Popen[bytes], port: int) -> bool:
     return False
 
 
-def _stop(process: subprocess.Popen[bytes]) -> None:
-    process.terminate()
+def _stop(process: subprocess.Popen[bytes], end: signal.Signals) -> None:
+    process.send_signal(end)
     try:
         process.wait(10)
     except subprocess.TimeoutExpired:

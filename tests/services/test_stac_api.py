@@ -11,6 +11,18 @@ import geopandas as gpd
 import pytest
 import yaml
 
+from tests.services.archive import (
+    AFTER,
+    BEFORE,
+    at_hours,
+    files_with,
+    items_of,
+    results,
+    served,
+    told,
+    workflow_for,
+    write_items,
+)
 from tests.services.servers import (
     WebServer,
     address,
@@ -18,16 +30,10 @@ from tests.services.servers import (
     stac_server,
     web_server,
 )
-from tests.worlds import World, change_workflow, fingerprints, lspipe, make_world
+from tests.worlds import World, lspipe
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
-
-BEFORE = "S2A_18GYS_20170115_0_L2A"
-AFTER = "S2A_18GYS_20180120_0_L2A"
-COLLECTION = "sentinel-2-c1-l2a"
-LOCAL = {"kind": "local", "workers": 2}
 
 PRIVATE = "hunter2"
 
@@ -47,65 +53,12 @@ class Archive:
 
 
 @pytest.fixture(scope="module")
-def archive(tmp_path_factory, cluster) -> Iterator[Archive]:
-    world = make_world(tmp_path_factory.mktemp("archive"), cluster=cluster)
+def archive(finished_world) -> Iterator[Archive]:
+    world = finished_world
     with web_server(world.folder / "scenes") as web:
         items = write_items(world.folder / "items.ndjson", served(items_of(world), web.url))
         with stac_server(items) as url:
-            answer = lspipe("run", world.workflow)
-            assert answer.returncode == 0, answer.stderr
             yield Archive(world, web, url)
-
-
-def items_of(world: World) -> list[dict]:
-    files = sorted((world.folder / "items").glob("*.json"))
-    return [json.loads(file.read_text(encoding="utf-8")) for file in files]
-
-
-def served(items: list[dict], root: str, query: str = "") -> list[dict]:
-    """Return the items with the addresses of their COGs on a server."""
-    items = json.loads(json.dumps(items))
-    for item in items:
-        for asset in item["assets"].values():
-            place = "/".join(asset["href"].rsplit("/", 2)[1:])
-            asset["href"] = f"{root}/{place}{query}"
-    return items
-
-
-def write_items(path: Path, items: list[dict]) -> Path:
-    path.write_text("".join(f"{json.dumps(item)}\n" for item in items), encoding="utf-8")
-    return path
-
-
-def workflow_for(archive: Archive, folder: Path, catalog: str, **sections) -> World:
-    """Write the archive's workflow with another catalogue into a folder of its own."""
-    world = World(folder, folder / "workflow.yaml", folder / "run")
-    world.workflow.write_text(archive.world.workflow.read_text(encoding="utf-8"), encoding="utf-8")
-    search = {"catalog": catalog, "collection": COLLECTION}
-    change_workflow(world, search=search, **{"cluster": LOCAL, **sections})
-    return world
-
-
-def results(run: Path) -> dict[str, str]:
-    """sha256 of every result but the stores' roots, which name the catalogue's fingerprint."""
-    return {
-        name: digest
-        for name, digest in fingerprints(run).items()
-        if not name.endswith(".zarr/zarr.json")
-    }
-
-
-def told(answer) -> str:
-    return answer.stdout + answer.stderr
-
-
-def files_with(folder: Path, text: str) -> list[str]:
-    """Files below a folder that hold a text anywhere."""
-    return [
-        str(path.relative_to(folder))
-        for path in sorted(folder.rglob("*"))
-        if path.is_file() and text.encode() in path.read_bytes()
-    ]
 
 
 # --- the same landslides ------------------------------------------------------------------------
@@ -117,7 +70,7 @@ def finished(archive, tmp_path_factory) -> tuple[World, list]:
     folder = tmp_path_factory.mktemp("from-the-api")
     earlier = len(archive.web.requests)
     with stac_server(archive.world.folder / "items.ndjson") as catalog:
-        world = workflow_for(archive, folder, catalog)
+        world = workflow_for(archive.world, folder, catalog)
         answer = lspipe("run", world.workflow)
     assert answer.returncode == 0, answer.stderr
     assert "blocks 18: done 18, skipped 0, failed 0" in answer.stdout
@@ -162,17 +115,7 @@ def test_all_pages_are_read(archive, tmp_path):
     before, after = served(items_of(archive.world), archive.web.url)
     # Two and a half pages: one scene each two hours of three weeks.
     count = PAGE * 5 // 2
-    copies = [
-        {
-            **after,
-            "id": f"{AFTER}_{number:03d}",
-            "properties": {
-                **after["properties"],
-                "datetime": f"2018-02-{1 + number // 12:02d}T{2 * (number % 12):02d}:37:51Z",
-            },
-        }
-        for number in range(count)
-    ]
+    copies = at_hours(after, count)
     items = write_items(tmp_path / "items.ndjson", [before, *copies])
     frozen = {}
     with stac_server(items) as url:
@@ -181,7 +124,7 @@ def test_all_pages_are_read(archive, tmp_path):
         for name, catalog in {"api": url, "file": str(items)}.items():
             folder = tmp_path / name
             folder.mkdir()
-            world = workflow_for(archive, folder, catalog, cube={"composite": "latest"})
+            world = workflow_for(archive.world, folder, catalog, cube={"composite": "latest"})
             answer = lspipe("plan", world.workflow, "--json")
             assert answer.returncode == 0, answer.stderr
             facts = json.loads(answer.stdout)
@@ -208,7 +151,7 @@ def test_a_missing_cog_fails_its_blocks_and_the_same_command_completes_the_run(
     archive, tmp_path, cluster
 ):
     # The workers live on between the two commands, and GDAL in them has seen the 404.
-    world = workflow_for(archive, tmp_path, archive.catalog, cluster=cluster)
+    world = workflow_for(archive.world, tmp_path, archive.catalog, cluster=cluster)
     path = archive.world.folder / "scenes" / AFTER / "B11.tif"
     hidden = path.rename(tmp_path / "B11.tif")
     try:
@@ -237,7 +180,7 @@ def test_a_cog_that_the_plan_needs_and_is_missing_is_named(archive, tmp_path):
     other["assets"]["scl"]["href"] += ".gone.tif"
     items = write_items(tmp_path / "items.ndjson", [before, after, other])
     with stac_server(items) as url:
-        world = workflow_for(archive, tmp_path, url)
+        world = workflow_for(archive.world, tmp_path, url)
         answer = lspipe("run", world.workflow)
     # No block was tried: exit 2, not 3.
     assert answer.returncode == 2, answer.stderr
@@ -249,7 +192,7 @@ def test_a_cog_that_the_plan_needs_and_is_missing_is_named(archive, tmp_path):
 
 def test_a_catalogue_that_is_down_is_said_without_the_query(archive, tmp_path):
     url = f"http://{address(free_port())}"
-    world = workflow_for(archive, tmp_path, f"{url}/?token={PRIVATE}")
+    world = workflow_for(archive.world, tmp_path, f"{url}/?token={PRIVATE}")
     answer = lspipe("run", world.workflow)
     assert answer.returncode == 1, answer.stderr
     assert f"CatalogError: {url}" in answer.stderr
@@ -276,7 +219,7 @@ def signed(archive, tmp_path_factory):
     after["assets"]["swir16"]["href"] = f"{archive.web.url}/{AFTER}/gone.tif{query}"
     after["links"] = [{"rel": "via", "href": f"{archive.web.url}/{AFTER}.json{query}"}]
     with stac_server(write_items(folder / "items.ndjson", items)) as url:
-        world = workflow_for(archive, folder, f"{url}/?token={PRIVATE}")
+        world = workflow_for(archive.world, folder, f"{url}/?token={PRIVATE}")
         answer = lspipe("run", world.workflow, "--verbose")
     return world, answer
 

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from lspipe.cli import main
-from lspipe.errors import ModelError, SamplesError
+from lspipe.errors import ModelError, SamplesError, UsageError
 from lspipe.models import read_item
 from lspipe.models.item import SHIPPED_FOLDER
 from lspipe.train import TrainSpec
@@ -117,6 +117,12 @@ def test_what_is_there_is_never_written_over(run, decisions, tmp_path):
     with pytest.raises(ModelError, match=r"demo-adapted\.json: exists already"):
         adapt(run, decisions, output=tmp_path / "models", spec=ONCE)
     assert (tmp_path / "models" / "demo-adapted.json").read_text() == "{}"
+
+
+def test_an_address_is_refused_before_anything_is_learnt(run, decisions):
+    with pytest.raises(UsageError, match="s3://maps/model: found an address, expected a folder"):
+        adapt(run, decisions, output="s3://maps/model", spec=ONCE)
+    assert main(["model", "adapt", str(run), "--output", "s3://maps/model"]) == 2
 
 
 def test_a_model_that_forgot_everything_is_not_written(run, decisions, tmp_path, monkeypatch):

@@ -245,29 +245,82 @@ def test_real_facts_agree_with_the_manifest(real_items):
 # --- signing ------------------------------------------------------------------------------------
 
 
+PLANETARY = catalogs.CATALOGS["planetary-computer"]
+BLOB = "https://sentinel2l2a01.blob.core.windows.net/sentinel2-l2/x.tif"
+
+
+@pytest.fixture
+def signer(monkeypatch):
+    """The package that asks Planetary Computer, without its network."""
+    asked = []
+    cache = {}
+
+    def get_token(account, container, **tries):
+        asked.append((account, container, tries))
+        fresh = SimpleNamespace(token=f"se=then&sig=of-{len(asked)}")
+        return cache.setdefault(f"{account}/{container}", fresh)
+
+    sas = SimpleNamespace(TOKEN_CACHE=cache, get_token=get_token, asked=asked)
+    monkeypatch.setitem(sys.modules, "planetary_computer", SimpleNamespace(sas=sas))
+    return sas
+
+
 def test_only_planetary_computer_addresses_are_signed(monkeypatch):
     monkeypatch.setitem(sys.modules, "planetary_computer", None)  # import fails
-    catalog = catalogs.CATALOGS["planetary-computer"]
     with pytest.raises(MissingExtra, match=r"lspipe\[planetary-computer\]"):
-        catalogs.sign("https://sentinel2l2a01.blob.core.windows.net/x.tif", catalog)
-    assert catalogs.sign("/archive/x.tif", catalog) == "/archive/x.tif"
+        catalogs.sign(BLOB, PLANETARY)
+    assert catalogs.sign("/archive/x.tif", PLANETARY) == "/archive/x.tif"
+    elsewhere = "https://host/x.tif?from=blob.core.windows.net"
+    assert catalogs.sign(elsewhere, PLANETARY) == elsewhere
     for other in (catalogs.CATALOGS["cdse"], catalogs.CATALOGS["earth-search"], catalogs.GENERIC):
         assert catalogs.sign("https://host/x.tif?a=b", other) == "https://host/x.tif?a=b"
 
 
-def test_a_refused_signature_is_asked_for_anew(monkeypatch):
-    cache = {"account": "old"}
+def test_a_signature_is_kept_until_it_is_refused(signer):
+    first = catalogs.sign(BLOB, PLANETARY)
+    assert first == f"{BLOB}?se=then&sig=of-1"
+    assert catalogs.sign(BLOB.replace("x.tif", "y/z.tif"), PLANETARY).endswith(
+        "z.tif?se=then&sig=of-1"
+    )
+    assert catalogs.sign(BLOB, PLANETARY, refused=first).endswith("sig=of-3")
+    assert [place[:2] for place in signer.asked] == [("sentinel2l2a01", "sentinel2-l2")] * 3
+    assert catalogs.sign("/archive/x.tif", PLANETARY, refused="/archive/x.tif") == "/archive/x.tif"
 
-    def sign_url(href):
-        return f"{href}?{cache.setdefault('account', 'new')}"
 
-    signer = SimpleNamespace(sign_url=sign_url, sas=SimpleNamespace(TOKEN_CACHE=cache))
-    monkeypatch.setitem(sys.modules, "planetary_computer", signer)
-    catalog = catalogs.CATALOGS["planetary-computer"]
-    href = "https://sentinel2l2a01.blob.core.windows.net/x.tif"
-    assert catalogs.sign(href, catalog) == f"{href}?old"
-    assert catalogs.sign(href, catalog, anew=True) == f"{href}?new"
-    assert catalogs.sign("/archive/x.tif", catalog, anew=True) == "/archive/x.tif"
+def test_bands_that_are_refused_together_share_the_next_signature(signer):
+    refused = catalogs.sign(BLOB, PLANETARY)
+    first = catalogs.sign(BLOB, PLANETARY, refused=refused)
+    assert catalogs.sign(BLOB, PLANETARY, refused=refused) == first != refused
+    assert [token.token in first for token in signer.TOKEN_CACHE.values()] == [True]
+
+
+def test_a_link_that_came_with_its_signature_is_signed_when_it_is_refused(signer):
+    signed = f"{BLOB}?st=a&se=b&sp=rl&sig=old"
+    assert catalogs.sign(signed, PLANETARY) == signed
+    assert signer.asked == []
+    assert catalogs.sign(signed, PLANETARY, refused=signed) == f"{BLOB}?se=then&sig=of-1"
+
+
+@pytest.mark.parametrize(
+    ("failure", "said"),
+    [
+        (OSError("Max retries exceeded (too many 503 error responses)"), "answers HTTP 503"),
+        (ConnectionRefusedError("https://signer/?key=hunter2"), "cannot be reached"),
+        (ValueError("input_value={'token': 'sig=hunter2'}"), "answer is no token"),
+        (TypeError("argument after ** must be a mapping, not list"), "answer is no token"),
+    ],
+)
+def test_a_signer_that_fails_is_said_without_what_is_secret(signer, failure, said):
+    def get_token(*_args, **_tries):
+        raise failure
+
+    signer.get_token = get_token
+    with pytest.raises(
+        catalogs.UnsignedError, match=f"cannot be signed: the signer.* {said}"
+    ) as caught:
+        catalogs.sign(BLOB, PLANETARY)
+    assert "hunter2" not in str(caught.value)
+    assert caught.value.__cause__ is None
 
 
 def test_importing_needs_numpy_only():

@@ -20,7 +20,9 @@ from affine import Affine
 from distributed import Client, LocalCluster
 from odc.geo.geobox import GeoBox
 
+from lspipe import catalogs
 from lspipe.cube import loaders
+from lspipe.cube.loaders.source import Source, read
 from lspipe.errors import LoadError, UsageError
 from tests.cog_server import serve
 from tests.scenes import TILES, left_of, make_scene, write_cog
@@ -281,12 +283,12 @@ def test_a_link_that_expired_is_signed_anew_and_read(
 ) -> None:
     asked = []
 
-    def sign(href: str, catalog: object, *, anew: bool = False) -> str:
+    def sign(href: str, catalog: object, *, refused: str | None = None) -> str:
         del catalog
         # Reads of an earlier test may still be waiting for their second try.
         if href == signed.assets["red"].href:
-            asked.append(anew)
-        return f"{href}?signature={'fresh' if anew else 'expired'}"
+            asked.append(refused)
+        return f"{href}?signature={'fresh' if refused else 'expired'}"
 
     monkeypatch.setattr("lspipe.catalogs.sign", sign)
     signed = scene.clone()
@@ -297,7 +299,27 @@ def test_a_link_that_expired_is_signed_anew_and_read(
         np.testing.assert_array_equal(cube[0].to_numpy(), stored(scene, "red"))
         assert "signature=expired" in server.requests[0]
         assert "signature=fresh" in server.requests[-1]
-    assert asked == [False, True]
+    assert asked == [None, f"{signed.assets['red'].href}?signature=expired"]
+
+
+@every_loader
+def test_a_signer_that_fails_is_a_failed_read_of_an_item_and_an_asset(
+    name: str, scene: pystac.Item, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def sign(href: str, catalog: object, *, refused: str | None = None) -> str:
+        del href, catalog
+        asked.append(refused)
+        raise catalogs.UnsignedError("its link cannot be signed: the signer answers HTTP 403")
+
+    monkeypatch.setattr("lspipe.catalogs.sign", sign)
+    unsigned = scene.clone()
+    unsigned.assets["red"].href = "https://a.blob.core.windows.net/c/red.tif"
+    cube = opened(name, unsigned, grid_of("18GYS"), assets={"B04": "red"}, chunk=240)
+    with pytest.raises(LoadError, match=rf"red of {scene.id}: .*HTTP 403.*check your access"):
+        cube.compute()
+    assert asked == [None, None]
 
 
 @every_loader
@@ -309,6 +331,32 @@ def test_a_truncated_file_on_a_server_is_an_error(
         broken.assets["red"].href = f"{server.url}/red.tif"
         with pytest.raises(LoadError, match=f"red of {scene.id}"):
             opened(name, broken, grid_of("18GYS")).compute()
+
+
+@pytest.mark.parametrize(
+    ("said", "advice"),
+    [
+        ("HTTP response code: 404", "restore the file"),
+        ("HTTP response code: 403", "check your access to this archive and its signing"),
+        ("HTTP response code: 503", "run again when the server answers"),
+        ("Range downloading not supported by this server!", "a server that sends parts of them"),
+    ],
+)
+def test_a_failed_read_over_http_says_what_helps(said: str, advice: str) -> None:
+    def pixels(href: str) -> None:
+        del href
+        raise rasterio.RasterioIOError(said)
+
+    source = Source(
+        item="scene",
+        band="B04",
+        asset="red",
+        href="https://host/red.tif",
+        catalog=catalogs.GENERIC,
+        on_read_error="fail",
+    )
+    with pytest.raises(LoadError, match=f"red of scene: {said} .*{advice}"):
+        read(source, pixels)
 
 
 @every_loader

@@ -123,6 +123,11 @@ def test_a_folder_that_leaves_a_choice_is_refused(folder):
         open_folder(folder, "l4s-rgb")
 
 
+def test_an_address_is_told_to_be_one():
+    with pytest.raises(SamplesError, match="^s3://maps/patches: found an address, expected a fold"):
+        open_folder("s3://maps/patches", "l4s14")
+
+
 def test_a_folder_without_patches_is_refused(tmp_path):
     with pytest.raises(SamplesError, match="no such folder: expected img/ or images/"):
         open_folder(tmp_path / "gone", "l4s-rgb")

@@ -297,6 +297,36 @@ def test_a_server_that_never_answers_is_not_asked_for_single_items():
     assert min(asked_sizes(api)) >= paging.LEAST_PAGE
 
 
+def asked_conditions(api):
+    return [one["asked"]["query"] for one in api.requests if "query" in one["asked"]]
+
+
+@pytest.mark.parametrize("status", [400, 422])
+def test_conditions_that_a_server_refuses_are_met_here(status):
+    # As stac-fastapi does, behind many servers.
+    query = {"platform": {"in": ["sentinel-2a"]}, "eo:cloud_cover": {"lt": 80, "gte": 0}}
+
+    def refuse(asked):
+        operators = {name for each in asked.get("query", {}).values() for name in each}
+        return (status, {"detail": "Input should be 'eq'"}) if "in" in operators else None
+
+    facts = {"eo:cloud_cover": 10}
+    page = [feature("a", **facts, platform="sentinel-2a"), feature("b", **facts, platform="other")]
+    with serving(pages(page), refuse=refuse) as api:
+        assert noted(api.url, query=query) == (["a"], [])
+        assert asked_conditions(api) == [query, {"eo:cloud_cover": {"lt": 80, "gte": 0}}]
+
+
+def test_conditions_that_every_server_knows_are_not_asked_again():
+    query = {"eo:cloud_cover": {"lt": 80}}
+    with (
+        serving(pages([]), refuse=lambda _asked: (400, {"detail": "odd"})) as api,
+        pytest.raises(CatalogError, match="HTTP 400, 'odd'"),
+    ):
+        noted(api.url, query=query)
+    assert asked_conditions(api) == [query]
+
+
 # --- a server's own words -----------------------------------------------------------------------
 
 

@@ -66,6 +66,9 @@ _WAIT = (0.1, 1.0)
 # ValueError is raised for a file without the requested band or CRS.
 _FAILURES = (RasterioError, CPLE_BaseError, OSError, ValueError)
 
+# As GDAL writes them of a file, and lspipe of a signer.
+_NO_ACCESS = ("code: 401", "code: 403", "HTTP 401", "HTTP 403")
+
 # Loggers that write addresses with their signatures.
 _TALKATIVE = (
     "odc.loader._rio",
@@ -219,11 +222,12 @@ def read(source: Source, pixels: Callable[[str], _Pixels]) -> _Pixels | None:
     if remote:
         tries.append({"CPL_VSIL_CURL_NON_CACHED": remote})
     failure: BaseException
+    href: str | None = None
     for number, settings in enumerate(tries):
         if number:
             time.sleep(random.uniform(*_WAIT))  # noqa: S311 - no secret
-        href = catalogs.sign(source.href, source.catalog, anew=number > 0)
         try:
+            href = catalogs.sign(source.href, source.catalog, refused=href)
             with rasterio.Env(**_settings(), **settings):
                 return pixels(href)
         except UnfitFile as error:
@@ -250,8 +254,10 @@ def _advice(reason: str, otherwise: str, *, is_remote: bool) -> str:
             "rasterio reads the data of another PROJ: unset PROJ_DATA and PROJ_LIB where this "
             "process, or its dask worker, is started"
         )
-    if any(code in reason for code in ("code: 401", "code: 403", "AccessDenied")):
+    if any(code in reason for code in (*_NO_ACCESS, "AccessDenied")):
         return f"check your access to this archive and its signing, {otherwise}"
+    if "Range downloading not supported" in reason:
+        return f"serve the files by a server that sends parts of them, or copy them, {otherwise}"
     if is_remote and not any(code in reason for code in ("code: 404", "NoSuchKey")):
         return f"run again when the server answers, as what is done is kept, {otherwise}"
     return f"restore the file, {otherwise}"
