@@ -69,8 +69,8 @@ from lspipe.models.pack import pack
 from lspipe.runs import store, stream, worker
 from lspipe.runs.crew import Crew
 from lspipe.runs.events import ignore
-from lspipe.runs.plan import THREADS, open_step
-from lspipe.runs.worker import BlockResult, StepJob
+from lspipe.runs.plan import THREADS, cube_of_step
+from lspipe.runs.worker import BlockPixels, BlockResult, StepJob
 from lspipe.workflow import Workflow
 
 if TYPE_CHECKING:
@@ -262,7 +262,7 @@ def pack_network(folder: Path) -> None:
 # --- what is timed ------------------------------------------------------------------------------
 
 
-def only_read(*_pixels: Any, block: Any, job: StepJob, **_facts: Any) -> BlockResult:
+def only_read(_read: BlockPixels, *, block: Any, job: StepJob, **_facts: Any) -> BlockResult:
     """Take the place of `worker.infer_and_write`: the block was read, and that is all."""
     return BlockResult(job.tile, job.step, block.index, 0, 0, 0, 0.0)
 
@@ -272,17 +272,15 @@ def only_compute(*, block: Any, job: StepJob, shown: tuple[str, ...]) -> BlockRe
     outer, core = (
         tuple(span.stop - span.start for span in part) for part in (block.outer, block.core)
     )
-    return worker.infer_and_write(
+    names = list(BANDS)
+    made_up = BlockPixels(
         pixels=np.full((len(BANDS), *outer), 1500, np.int16),
         quality=np.zeros(outer, np.uint8),
         scl=np.full(core, 4, np.uint8),
         acquired=np.full(core, 17000, np.uint16),
-        seen=np.full((len(shown), *core), 1500, np.int16),
-        block=block,
-        job=job,
-        shown=shown,
-        area=None,
+        shown={name: names.index(name) for name in shown},
     )
+    return worker.infer_and_write(made_up, block=block, job=job, area=None)
 
 
 def planned(place: Path, case: Case, addresses: dict[str, str]) -> Plan:
@@ -308,18 +306,15 @@ def read_tasks(
 ) -> list[Any]:
     """Build the graph of a step as a run does, with `work` for each block once it is read."""
     (tile,) = plan.tiles
-    columns = len(tile.chunks[1])
-    with (
-        patch.object(worker, "infer_and_write", work),
-        worker.in_turn(job.step * len(tile.blocks), columns),
-    ):
+    with patch.object(worker, "infer_and_write", work):
         return worker.block_tasks(
-            open_step(tile, tile.steps[job.step], plan.workflow),
+            cube_of_step(tile, tile.steps[job.step], plan.workflow),
             job,
             tile.blocks,
             bands=plan.model.bands,
             area=tile.area,
             resources=slot,
+            first=job.step * len(tile.blocks),
         )
 
 

@@ -20,7 +20,7 @@ from lspipe.cube import loaders
 from lspipe.cube.masking import masked_by
 from lspipe.errors import UsageError
 from lspipe.preprocess.masks import mask_bands
-from lspipe.schema import Quality
+from lspipe.schema import CUBE_NODATA, Quality
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -297,7 +297,10 @@ def _reflectance(numbers: NDArray[np.uint16], decided: Sequence[Radiometry]) -> 
     """Return int16 (band, y, x), each band by its own radiometry."""
     found = np.empty(numbers.shape, np.int16)
     for layer, dn, radiometry in zip(found, numbers, decided, strict=True):
-        layer[:] = preprocess.to_reflectance(np.where(dn == loaders.READ_FAILED, 0, dn), radiometry)
+        layer[:] = preprocess.to_reflectance(dn, radiometry)
+        failed = dn == loaders.READ_FAILED
+        if failed.any():
+            layer[failed] = CUBE_NODATA
     return found
 
 

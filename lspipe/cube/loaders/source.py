@@ -292,11 +292,10 @@ MOST_AT_ONCE = 8
 """Bands of a block that are read at the same time over a network."""
 
 
-def threads_of(sources: Mapping[str, Source]) -> dict[str, Any]:
-    """Return how dask reads several bands: together over a network, where most is waiting."""
-    if any(_gdal_path(source.href) for source in sources.values()):
-        return {"scheduler": "threads", "num_workers": min(len(sources), MOST_AT_ONCE)}
-    return {"scheduler": "synchronous"}
+def at_once(sources: Mapping[str, Source]) -> int:
+    """Return how many bands are read together: several over a network, where most is waiting."""
+    is_remote = any(_gdal_path(source.href) for source in sources.values())
+    return min(len(sources), MOST_AT_ONCE) if is_remote else 1
 
 
 def on_grid(data: da.Array, bands: tuple[str, ...], geobox: GeoBox) -> xr.DataArray:
