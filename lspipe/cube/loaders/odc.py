@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import odc.stac
 import pystac
-import rasterio
 from odc.loader import RioDriver, RioReader
 
 from lspipe.cube.loaders.nested import read_onto
@@ -33,6 +32,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from odc.geo.geobox import GeoBox
     from odc.loader import RasterLoadParams, RasterSource
+    from rasterio import DatasetReader
 
     from lspipe.cube.loaders import Chunk, Loader, OnReadError
     from lspipe.cube.loaders.source import Source
@@ -76,9 +76,8 @@ def _fill(layer: NDArray[np.uint16], source: Source, grid: GeoBox, resampling: s
     """Read one band into its place."""
     whole = (slice(0, layer.shape[0]), slice(0, layer.shape[1]))
 
-    def numbers(href: str) -> tuple[Part, NDArray[np.uint16]]:
-        with rasterio.open(href, sharing=False) as file:
-            is_read = read_onto(grid, file, resampling=resampling, out=layer)
+    def numbers(href: str, file: DatasetReader) -> tuple[Part, NDArray[np.uint16]]:
+        is_read = read_onto(grid, file, resampling=resampling, out=layer)
         return whole, layer if is_read else _warped(source, href, grid, resampling)
 
     part, found = read_numbers(source, grid, numbers)
@@ -87,7 +86,7 @@ def _fill(layer: NDArray[np.uint16], source: Source, grid: GeoBox, resampling: s
 
 
 def _warped(source: Source, href: str, grid: GeoBox, resampling: str) -> NDArray[np.uint16]:
-    """Warp a file onto the grid by odc-stac."""
+    """Warp a file onto the grid by odc-stac, which opens it again."""
     band = source.band
     opened = odc.stac.load(
         [pystac.Item.from_dict(plain_item({band: replace(source, href=href)}, grid))],

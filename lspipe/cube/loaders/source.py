@@ -124,14 +124,17 @@ def sources_of(
 
 
 def read_numbers(
-    source: Source, grid: GeoBox, warp: Callable[[str], tuple[Part, NDArray[np.uint16]]]
+    source: Source,
+    grid: GeoBox,
+    onto_grid: Callable[[str, rasterio.DatasetReader], tuple[Part, NDArray[np.uint16]]],
 ) -> tuple[Part, NDArray[np.uint16]]:
     """Return the digital numbers of an asset on a grid, and which part of it they fill.
 
     Args:
         source: the asset.
         grid: what is wanted of it, in its CRS.
-        warp: reads a file that is stored as Sentinel-2 stores onto the grid, 0 = no data.
+        onto_grid: reads a file that is stored as Sentinel-2 stores onto the grid, 0 = no data; gets
+            its address, and the file, opened.
 
     Returns:
         uint16, 0 = no data, `READ_FAILED` where it could not be read, or holds what Sentinel-2
@@ -143,15 +146,17 @@ def read_numbers(
     largest = largest_number(source.band)
 
     def pixels(href: str) -> tuple[Part, NDArray[np.uint16]]:
-        # A second open of the same file; over HTTP its header is in GDAL's cache for the first.
         with rasterio.open(href, sharing=False) as file:
             declared = _declared(file, source, grid)
             if declared.is_plain:
-                roi, found = warp(href)
+                roi, found = onto_grid(href, file)
                 if not is_suspicious(found, largest):
                     return roi, found
-            with rewritten(file, declared, grid, largest=largest) as copy:
-                roi, found = warp(copy.href)
+            with (
+                rewritten(file, declared, grid, largest=largest) as copy,
+                rasterio.open(copy.href, sharing=False) as again,
+            ):
+                roi, found = onto_grid(copy.href, again)
             if copy.failed is not None:
                 failed = copy.failed[roi]
                 found[failed] = READ_FAILED
