@@ -34,6 +34,7 @@ from lspipe.train.adapt import adapt
 from lspipe.train.course import Course, train
 from lspipe.workflow import Workflow
 from tests.pixel_models import Loss, write_item
+from tests.stored import IN_THIS_PROCESS
 from tests.worlds import (
     NEW_SCAR,
     OLD_SCAR,
@@ -56,6 +57,12 @@ if TYPE_CHECKING:
 TILE = "18GYS"
 CLOUD = (130, 146, 12)
 """Over a part of the new scar."""
+
+
+@pytest.fixture(scope="module")
+def cluster() -> dict[str, str]:
+    """Blocks are computed in this process: nothing here is about workers."""
+    return IN_THIS_PROCESS
 
 
 def make_pair_world(folder: Path, **arguments: Any) -> World:
