@@ -19,14 +19,15 @@ nothing; it is the less, the more blocks there are.
 
 Every round reads other URLs of the same files, as GDAL keeps what it read.
 
-Result, 2026-11-21, 2 cores of an AMD EPYC: short of the target. 50 blocks, reading slowed down
-until it took nearly as long as computing: computing 62.0 s, reading 55.8 s, in turns 138 s,
-overlapped 93.5 s: 1.51 (the other round was disturbed by other work). With `--side 3 --rounds 1`,
-reading 11.9 of 19.0 s: 1.19, where the order of reads allows 1.20.
+Result, 2026-11-21, when halos were exchanged between workers (a block is read by itself since
+2026-11-29, and this was not measured again), 2 cores of an AMD EPYC: short of the target. 50
+blocks, reading slowed down until it took nearly as long as computing: computing 62.0 s, reading
+55.8 s, in turns 138 s, overlapped 93.5 s: 1.51 (the other round was disturbed by other work). With
+`--side 3 --rounds 1`, reading 11.9 of 19.0 s: 1.19, where the order of reads allows 1.20.
 
-Two causes. One: what is read is not spread evenly over the blocks. Those of a tile's first row need
-two rows of chunks for their halos, those of the last row none, and only what the next two blocks
-need is read ahead, to bound memory. `allowed` works it out: for reading as slow as computing 1.44,
+Two causes. One: what is read was not spread evenly over the blocks. Those of a tile's first row
+needed two rows of chunks for their halos, those of the last row none, and only what the next two
+blocks need was read ahead, to bound memory. That allowed: for reading as slow as computing 1.44,
 1.24 and 1.12 with 9, 25 and 81 blocks a tile; for reading at 0.7 of it 1.24, 1.12 and 1.06. Reading
 five blocks ahead would give 1.18 instead of 1.24 for the pixels of three more blocks, which was
 judged too dear. Two: while the other thread reads, computing takes a fifth longer, as the two cores
@@ -69,8 +70,8 @@ from lspipe.models.pack import pack
 from lspipe.runs import store, stream, worker
 from lspipe.runs.crew import Crew
 from lspipe.runs.events import ignore
-from lspipe.runs.plan import THREADS, open_step
-from lspipe.runs.worker import BlockResult, StepJob
+from lspipe.runs.plan import THREADS, cube_of_step
+from lspipe.runs.worker import BlockPixels, BlockResult, StepJob
 from lspipe.workflow import Workflow
 
 if TYPE_CHECKING:
@@ -262,7 +263,7 @@ def pack_network(folder: Path) -> None:
 # --- what is timed ------------------------------------------------------------------------------
 
 
-def only_read(*_pixels: Any, block: Any, job: StepJob, **_facts: Any) -> BlockResult:
+def only_read(_read: BlockPixels, *, block: Any, job: StepJob, **_facts: Any) -> BlockResult:
     """Take the place of `worker.infer_and_write`: the block was read, and that is all."""
     return BlockResult(job.tile, job.step, block.index, 0, 0, 0, 0.0)
 
@@ -272,17 +273,15 @@ def only_compute(*, block: Any, job: StepJob, shown: tuple[str, ...]) -> BlockRe
     outer, core = (
         tuple(span.stop - span.start for span in part) for part in (block.outer, block.core)
     )
-    return worker.infer_and_write(
+    names = list(BANDS)
+    made_up = BlockPixels(
         pixels=np.full((len(BANDS), *outer), 1500, np.int16),
         quality=np.zeros(outer, np.uint8),
         scl=np.full(core, 4, np.uint8),
         acquired=np.full(core, 17000, np.uint16),
-        seen=np.full((len(shown), *core), 1500, np.int16),
-        block=block,
-        job=job,
-        shown=shown,
-        area=None,
+        shown={name: names.index(name) for name in shown},
     )
+    return worker.infer_and_write(made_up, block=block, job=job, area=None)
 
 
 def planned(place: Path, case: Case, addresses: dict[str, str]) -> Plan:
@@ -308,18 +307,15 @@ def read_tasks(
 ) -> list[Any]:
     """Build the graph of a step as a run does, with `work` for each block once it is read."""
     (tile,) = plan.tiles
-    columns = len(tile.chunks[1])
-    with (
-        patch.object(worker, "infer_and_write", work),
-        worker.in_turn(job.step * len(tile.blocks), columns),
-    ):
+    with patch.object(worker, "infer_and_write", work):
         return worker.block_tasks(
-            open_step(tile, tile.steps[job.step], plan.workflow),
+            cube_of_step(tile, tile.steps[job.step], plan.workflow),
             job,
             tile.blocks,
             bands=plan.model.bands,
             area=tile.area,
             resources=slot,
+            first=job.step * len(tile.blocks),
         )
 
 
@@ -527,35 +523,24 @@ def ratio_of(timings: dict[str, Timing]) -> float:
     return timings["overlapped"].wall / max(timings["read"].wall, timings["compute"].wall)
 
 
-def allowed(side: int, steps: int, read: float, compute: float, *, ahead: int = 2) -> float:
+def allowed(blocks: int, read: float, compute: float, *, ahead: int = 2) -> float:
     """Ratio that the order of reads alone allows, were reading and computing free of each other.
 
-    The blocks of a tile's first row need two rows of chunks for their halos, those of its last row
-    none, and what is read ahead is bounded: so reading waits here, and computing there.
+    Nothing hides the read of the first block and the computing of the last one, and what is read
+    ahead is bounded: so reading waits here, and computing there.
 
     Args:
-        side: blocks along each side of the tile.
-        steps: dates.
+        blocks: of all dates.
         read: all of it, seconds.
         compute: all of it, seconds.
-        ahead: blocks behind the one that is computed for which chunks may be read.
+        ahead: blocks behind the one that is computed that may be read.
     """
-    blocks = [(row, column) for row in range(side) for column in range(side)]
-    # The last chunk that a block needs, in the order in which they are read for the blocks.
-    new_chunks = []
-    seen: set[tuple[int, int]] = set()
-    for row, column in blocks:
-        near = {(row + down, column + right) for down in (-1, 0, 1) for right in (-1, 0, 1)}
-        needed = {(r, c) for r, c in near if 0 <= r < side and 0 <= c < side}
-        new_chunks.append(len(needed - seen))
-        seen |= needed
-    new_chunks *= steps
-    per_read, per_block = read / len(new_chunks), compute / len(new_chunks)
+    per_read, per_block = read / blocks, compute / blocks
     has_read = 0.0
     ends: list[float] = []
-    for number, chunks in enumerate(new_chunks):
+    for number in range(blocks):
         may_begin = ends[number - 1 - ahead] if number > ahead else 0.0
-        has_read = max(has_read, may_begin) + chunks * per_read
+        has_read = max(has_read, may_begin) + per_read
         ends.append(max(has_read, ends[-1] if ends else 0.0) + per_block)
     return ends[-1] / max(read, compute)
 
@@ -587,7 +572,7 @@ def _report(case: Case, delay: float, rounds: list[dict[str, Timing]]) -> None:
         f"overlapped / max(read, compute)  {statistics.median(ratios):.2f} "
         f"({min(ratios):.2f}-{max(ratios):.2f})  target <= {TARGET:.2f}"
     )
-    best = [allowed(case.side, len(DAYS), one["read"].wall, one["compute"].wall) for one in rounds]
+    best = [allowed(case.blocks, one["read"].wall, one["compute"].wall) for one in rounds]
     print(f"what the order of reads allows   {statistics.median(best):.2f}")
     print(f"in turns / overlapped            {statistics.median(saved):.2f}")
 

@@ -4,7 +4,7 @@ archive = make_world(tmp_path, size=64, cluster={"kind": "tests.stored:here"})
 made = store_run(archive, tmp_path / "run", probability=codes)
 listing.write(made.run, made.plan)
 
-monkeypatch.setattr(pipeline.stream, "compute", compute_here)
+archive = make_world(tmp_path, size=64, cluster=IN_THIS_PROCESS)
 lspipe.run(Workflow.from_file(archive.workflow))
 """
 
@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
-from unittest.mock import Mock
+from unittest.mock import Mock, patch
 
 import dask
 import numpy as np
@@ -107,6 +107,19 @@ def here(spec: Any, execution: Any) -> Iterator[Any]:
 
 
 here.is_here = True  # type: ignore[attr-defined]
+
+
+@contextmanager
+def computing(spec: Any, execution: Any) -> Iterator[Any]:
+    """A kind of cluster that computes blocks in this process: `IN_THIS_PROCESS`."""
+    with here(spec, execution) as client, patch.object(stream, "compute", compute_here):
+        yield client
+
+
+computing.is_here = True  # type: ignore[attr-defined]
+
+IN_THIS_PROCESS = {"kind": "tests.stored:computing"}
+"""The section `cluster` of a workflow whose test is about no worker: half the time of a cluster."""
 
 
 def compute_here(

@@ -6,6 +6,7 @@
     offsets.py     the offset of an item that its metadata cannot decide, from its pixels
     recorded.py    steps and radiometry as an earlier plan decided them
     opening.py     the lazy cube of a time step
+    step_cube.py   the same of a tile, whole or a part, as it travels to workers
     scene.py       one acquisition: its items by their own radiometry, the mask and its dilation
     composite.py   several acquisitions as one
     loaders/       one item to raw numbers on a tile's grid

@@ -98,7 +98,7 @@ def _coarse_quality(
         scene.require(item, ("SCL",))
     keys = band_assets(item)
     band = "SCL" if "SCL" in keys else next(iter(keys))
-    layer = scene.load_bands(item, (band,), grid, spec=spec, chunk=CHUNK, resampling="nearest")[0]
+    layer = scene.load_bands(item, (band,), grid, spec=spec, chunk=CHUNK)[0]
     bits = layer.map_blocks(scene.number_bits, dtype=np.uint8)
     if band == "SCL":
         bits |= layer.map_blocks(scene.class_bits, classes, dtype=np.uint8)

@@ -52,7 +52,7 @@ def radiometry_of_pixels(
     )
     bands = tuple(band for band in ("B04", "SCL") if band in band_assets(item))
     red, *classes = dask.compute(
-        *scene.load_bands(item, bands, geobox[window], spec=spec, chunk=CHUNK, resampling="nearest")
+        *scene.load_bands(item, bands, geobox[window], spec=spec, chunk=CHUNK)
     )
     hidden = red == loaders.READ_FAILED
     for scl in classes:

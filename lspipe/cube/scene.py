@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from datetime import UTC, date
 from functools import reduce
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import dask.array as da
@@ -20,7 +21,7 @@ from lspipe.cube import loaders
 from lspipe.cube.masking import masked_by
 from lspipe.errors import UsageError
 from lspipe.preprocess.masks import mask_bands
-from lspipe.schema import Quality
+from lspipe.schema import CUBE_NODATA, Quality
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -40,6 +41,9 @@ Chunks = tuple[tuple[int, ...], tuple[int, ...]]
 NODATA = np.uint8(Quality.NODATA)
 HIDING = np.uint8(Quality.CLOUD | Quality.SHADOW)
 """What masks can disagree about: each source has clouds and shadows, and few have snow."""
+
+_BITS = np.empty((0, 0), np.uint8)
+"""What dask is to know of a layer (y, x), instead of trying."""
 
 _FAILED = np.uint8(Quality.NODATA | Quality.READ_ERROR)
 
@@ -118,29 +122,38 @@ class SceneOpener:
 
     def _open_item(self, item: pystac.Item, days: int) -> Scene:
         require(item, (*self.read, "SCL") if self.spec.mask.needs_classes else self.read)
+        has_classes = "SCL" in band_assets(item)
+        names = (*self.read, *(("SCL",) if has_classes else ()))
+        loaded = load_bands(
+            item,
+            names,
+            self.geobox,
+            spec=self.spec,
+            chunk=self.chunks,
+            # Classes are not to be mixed.
+            resampling=dict.fromkeys(self.read, self.spec.resampling),
+        )
         keys = band_assets(item)
-        numbers = self._load(item, self.read, self.spec.resampling)
-        if "SCL" in keys:
-            classes = self._load(item, ("SCL",), "nearest")[0]
-        else:
-            classes = da.zeros(tuple(self.geobox.shape), dtype=np.uint16, chunks=self.chunks)
         decided = tuple(self.radiometry[item.id, keys[band]] for band in self.read)
         required = {*self.required, *mask_bands(self.masks)}
         needed = [place for place, band in enumerate(self.read) if band in required]
-        quality = da.map_blocks(
-            _quality, numbers, classes, needed=needed, masked=self.spec.mask.masked_classes,
-            dtype=np.uint8, drop_axis=0,
+        # The scene classes lie behind the bands; without them there is none.
+        at = len(self.read) if has_classes else None
+        quality = loaded.map_blocks(
+            _quality, needed=needed, classes=at, masked=self.spec.mask.masked_classes,
+            dtype=np.uint8, drop_axis=0, meta=_BITS,
         )  # fmt: skip
         return Scene(
-            bands=numbers.map_blocks(_reflectance, decided, dtype=np.int16),
+            bands=loaded.map_blocks(
+                _reflectance,
+                decided,
+                dtype=np.int16,
+                chunks=((len(decided),), *self.chunks),
+                meta=np.empty((0, 0, 0), np.int16),
+            ),
             quality=quality,
-            scl=classes.map_blocks(_scl, dtype=np.uint8),
+            scl=loaded.map_blocks(_scl, classes=at, dtype=np.uint8, drop_axis=0, meta=_BITS),
             acquired=quality.map_blocks(_days, days, dtype=np.uint16),
-        )
-
-    def _load(self, item: pystac.Item, bands: tuple[str, ...], resampling: str) -> da.Array:
-        return load_bands(
-            item, bands, self.geobox, spec=self.spec, chunk=self.chunks, resampling=resampling
         )
 
 
@@ -151,16 +164,19 @@ def load_bands(
     *,
     spec: CubeSpec,
     chunk: loaders.Chunk,
-    resampling: str,
+    resampling: Mapping[str, str] = MappingProxyType({}),
 ) -> da.Array:
-    """Load bands of an item as raw digital numbers, uint16 (band, y, x), by the spec's loader."""
+    """Load bands of an item as raw digital numbers, uint16 (band, y, x), by the spec's loader.
+
+    `resampling` is by band; nearest for those that it lacks.
+    """
     keys = band_assets(item)
     opened = loaders.loader(spec.loader)(
         item,
         {band: keys[band] for band in bands},
         geobox,
         chunk=chunk,
-        resampling=dict.fromkeys(bands, resampling),
+        resampling=resampling,
         on_read_error=spec.on_read_error,
     )
     return opened.data
@@ -281,27 +297,37 @@ def _mosaic(first: Scene, second: Scene) -> Scene:
 
 def _quality(
     numbers: NDArray[np.uint16],
-    classes: NDArray[np.uint16],
     *,
     needed: Sequence[int],
+    classes: int | None,
     masked: tuple[str, ...],
 ) -> NDArray[np.uint8]:
     """Return the quality bits of a block: of the bands that must have data, and of its classes."""
-    bits = class_bits(classes, masked)
+    bits = class_bits(_classes(numbers, classes), masked)
     for place in needed:
         bits |= number_bits(numbers[place])
     return bits
 
 
+def _classes(numbers: NDArray[np.uint16], place: int | None) -> NDArray[np.uint16]:
+    """Return the layer of scene classes; 0, none, where the item has no such layer."""
+    return np.zeros(numbers.shape[1:], np.uint16) if place is None else numbers[place]
+
+
 def _reflectance(numbers: NDArray[np.uint16], decided: Sequence[Radiometry]) -> NDArray[np.int16]:
     """Return int16 (band, y, x), each band by its own radiometry."""
-    found = np.empty(numbers.shape, np.int16)
-    for layer, dn, radiometry in zip(found, numbers, decided, strict=True):
-        layer[:] = preprocess.to_reflectance(np.where(dn == loaders.READ_FAILED, 0, dn), radiometry)
+    found = np.empty((len(decided), *numbers.shape[1:]), np.int16)
+    # What follows the bands is no band.
+    for layer, dn, radiometry in zip(found, numbers, decided, strict=False):
+        layer[:] = preprocess.to_reflectance(dn, radiometry)
+        failed = dn == loaders.READ_FAILED
+        if failed.any():
+            layer[failed] = CUBE_NODATA
     return found
 
 
-def _scl(scl: NDArray[np.uint16]) -> NDArray[np.uint8]:
+def _scl(numbers: NDArray[np.uint16], *, classes: int | None) -> NDArray[np.uint8]:
+    scl = _classes(numbers, classes)
     return np.where(scl == loaders.READ_FAILED, 0, scl).astype(np.uint8)
 
 

@@ -190,27 +190,34 @@ def to_codes(values: NDArray[np.float32], name: str) -> NDArray[np.int16]:
 
 
 def layers(
-    terrain: Terrain, geobox: GeoBox, names: Sequence[str], chunks: Chunks
+    terrain: Terrain,
+    geobox: GeoBox,
+    names: Sequence[str],
+    chunks: Chunks,
+    *,
+    origin: tuple[int, int] = (0, 0),
 ) -> dict[str, da.Array]:
-    """Open channels of a tile lazily; nothing is read.
+    """Open channels of a tile, or of a part of it, lazily; nothing is read.
 
     Args:
         terrain: of the run.
         geobox: the tile's grid.
         names: channels, as of `read`.
         chunks: chunk sizes along y and along x, pixels.
+        origin: row and column in the tile of their first pixel.
 
     Returns:
         By name int16 codes (y, x); all channels of a chunk are read at once.
     """
     if not names:
         return {}
-    token = tokenize(terrain, str(geobox), tuple(names), chunks)
+    token = tokenize(terrain, str(geobox), tuple(names), chunks, origin)
     together = da.map_blocks(
         _chunk,
         terrain=terrain,
         geobox=geobox,
         names=tuple(names),
+        origin=origin,
         chunks=((len(names),), *chunks),
         dtype=np.int16,
         meta=np.empty((0, 0, 0), np.int16),
@@ -224,8 +231,12 @@ def _chunk(
     terrain: Terrain,
     geobox: GeoBox,
     names: tuple[str, ...],
+    origin: tuple[int, int],
     block_info: Mapping[Any, Any] | None = None,
 ) -> NDArray[np.int16]:
     (_, *place) = (block_info or {})[None]["array-location"]
-    rows, columns = (slice(start, stop) for start, stop in place)
+    rows, columns = (
+        slice(first + start, first + stop)
+        for first, (start, stop) in zip(origin, place, strict=True)
+    )
     return read(terrain, geobox, (rows, columns), names)

@@ -1,10 +1,14 @@
-"""Windows of a block -> the network, batch by batch -> verified probabilities."""
+"""Windows of a block -> the network, batch by batch -> verified probabilities.
+
+A batch is filled across views and rows: 9 windows in 8 views are 9 batches of 8, not 16.
+"""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from itertools import groupby
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -15,7 +19,7 @@ from lspipe.inference.inputs import Inputs
 from lspipe.inference.runtimes.devices import is_out_of_memory
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -80,43 +84,91 @@ def merge_into(merged: torch.Tensor, view: torch.Tensor, merge: TtaMerge) -> Non
 
 
 @dataclass(frozen=True)
+class Windows:
+    """The windows of a part of a block, each of which the network sees in some views of D4."""
+
+    starts: NDArray[np.int64]
+    """(N, 2) row and column in the tile."""
+    corners: torch.Tensor
+    """(N, 2) the same in the block's pixels."""
+    places: torch.Tensor
+    """(N, 2) the same in the sum."""
+
+    @classmethod
+    def of(
+        cls, starts: NDArray[np.int64], sum_origin: tuple[int, int], prepared: PreparedBlock
+    ) -> Windows:
+        """Put windows (N, 2) on the device, once."""
+        corners, places = (
+            torch.from_numpy(starts - origin).to(prepared.runtime.device)
+            for origin in (prepared.origin, sum_origin)
+        )
+        return cls(starts, corners, places)
+
+
+class Run(NamedTuple):
+    """Windows that follow each other, in one view."""
+
+    view: int
+    windows: slice
+
+    @property
+    def length(self) -> int:
+        """How many."""
+        return int(self.windows.stop - self.windows.start)
+
+
+def passes(count: int, views: Sequence[int], group: int) -> Iterator[Run]:
+    """Yield each window in each view once: group by group of windows, and in a group view by view.
+
+    Example:
+        >>> [(run.view, run.windows.start, run.windows.stop) for run in passes(3, (0, 1), 2)]
+        [(0, 0, 2), (1, 0, 2), (0, 2, 3), (1, 2, 3)]
+    """
+    for first in range(0, count, group):
+        windows = slice(first, min(first + group, count))
+        yield from (Run(view, windows) for view in views)
+
+
+def batches_of(runs: Iterable[Run], size: int) -> Iterator[list[Run]]:
+    """Cut runs into batches that are full, whatever ends within them; only the last may not be.
+
+    Example:
+        >>> [[run.length for run in batch] for batch in batches_of(passes(3, (0, 1), 3), 4)]
+        [[3, 1], [2]]
+    """
+    batch: list[Run] = []
+    room = size
+    for view, windows in runs:
+        first = windows.start
+        while first < windows.stop:
+            last = min(windows.stop, first + room)
+            batch.append(Run(view, slice(first, last)))
+            first, room = last, room - (last - first)
+            if not room:
+                yield batch
+                batch, room = [], size
+    if batch:
+        yield batch
+
+
+@dataclass(frozen=True)
 class Batch:
     """Windows that go through the network together."""
 
     number: int
     count: int
-    starts: NDArray[np.int64]
-    """(N, 2) row and column in the tile; the last batch may have fewer than the network gets."""
-    corners: torch.Tensor
-    """(batch size, 2) the same in the block's pixels; repeated at the end to fill the batch."""
-    places: torch.Tensor
-    """(N, 2) the same in the sum."""
+    runs: list[Run]
+    windows: Windows
 
     def fault(self, found: str, index: int = 0) -> InferenceError:
         """Return an error that names a window (by default the first), its batch and the problem."""
-        row, column = self.starts[min(index, len(self.starts) - 1)].tolist()
+        every = np.concatenate([self.windows.starts[run.windows] for run in self.runs])
+        row, column = every[min(index, len(every) - 1)].tolist()
         return InferenceError(
             f"window at row {row}, column {column} of the tile (batch {self.number} of "
             f"{self.count}): {found}"
         )
-
-
-def cut_batches(
-    starts: NDArray[np.int64], size: int, sum_origin: tuple[int, int], prepared: PreparedBlock
-) -> list[Batch]:
-    """Cut windows into batches; their places go to the device once."""
-    count = math.ceil(len(starts) / size)
-    # The same shape for all batches: another shape may change the last bit.
-    full = np.pad(starts, ((0, count * size - len(starts)), (0, 0)), mode="edge")
-    corners, places = (
-        torch.from_numpy(positions - origin).to(prepared.runtime.device)
-        for positions, origin in ((full, prepared.origin), (starts, sum_origin))
-    )
-    parts = [slice(number * size, (number + 1) * size) for number in range(count)]
-    return [
-        Batch(number, count, starts[part], corners[part], places[part])
-        for number, part in enumerate(parts, start=1)
-    ]
 
 
 @dataclass(frozen=True)
@@ -125,17 +177,17 @@ class _Answer:
 
     batch: Batch
     probability: torch.Tensor
-    """(N, w, w), views merged."""
+    """(N, w, w), each window in its view."""
     lowest: torch.Tensor
     highest: torch.Tensor
-    """(views, N) of each window, before views were merged."""
+    """(N,) of each window."""
     is_sane: torch.Tensor
     """bool (), on the CPU: whether all are probabilities; valid after `ready`."""
     ready: torch.cuda.Event | None
     """When a GPU has written `is_sane`; None on a CPU."""
 
-    def verified(self) -> tuple[Batch, torch.Tensor]:
-        """Return the batch and its probabilities, without the windows that only fill it.
+    def verified(self) -> Iterator[tuple[Run, torch.Tensor]]:
+        """Yield the probabilities of each run, turned back; what only fills the batch is left out.
 
         Raises:
             InferenceError: the output holds no probabilities.
@@ -143,15 +195,18 @@ class _Answer:
         if self.ready is not None:
             self.ready.synchronize()
         if not self.is_sane:
-            index = int((~_are_probabilities(self.lowest, self.highest).all(0)).nonzero()[0])
-            lowest, highest = self.lowest[:, index].min(), self.highest[:, index].max()
+            index = int((~_are_probabilities(self.lowest, self.highest)).nonzero()[0])
+            lowest, highest = self.lowest[index], self.highest[index]
             raise self.batch.fault(
                 f"the network returned {float(lowest):g} to {float(highest):g}, expected "
                 "probabilities 0..1; check that it ends in a sigmoid and gets the scaling it was "
                 "trained with",
                 index,
             )
-        return self.batch, self.probability[: len(self.batch.starts)]
+        first = 0
+        for run in self.batch.runs:
+            yield run, dihedral.invert(run.view, self.probability[first : first + run.length])
+            first += run.length
 
 
 def _are_probabilities(lowest: torch.Tensor, highest: torch.Tensor) -> torch.Tensor:
@@ -160,47 +215,75 @@ def _are_probabilities(lowest: torch.Tensor, highest: torch.Tensor) -> torch.Ten
 
 
 def predictions(
-    batches: list[Batch], views: tuple[int, ...], merge: TtaMerge, prepared: PreparedBlock
-) -> Iterator[tuple[Batch, torch.Tensor]]:
-    """Send windows through the network, batch by batch; yield (N, w, w) probabilities."""
+    windows: Windows, views: Sequence[int], prepared: PreparedBlock, *, size: int, group: int
+) -> Iterator[tuple[Run, torch.Tensor]]:
+    """Send windows through the network in each view, batch by batch, in the order of `passes`.
+
+    Args:
+        windows: of the block.
+        views: elements of D4.
+        prepared: the block.
+        size: windows of a batch; all have this shape, as another may change the last bit.
+        group: so many windows are seen in all views before the next ones are.
+
+    Yields:
+        Some windows in a view, and their probabilities (N, w, w), turned back.
+    """
+    count = math.ceil(len(windows.starts) * len(views) / size)
+    runs = passes(len(windows.starts), views, group)
     held: _Answer | None = None
-    for batch in batches:
-        answer = _answer(batch, views, merge, prepared)
+    for number, batch in enumerate(batches_of(runs, size), start=1):
+        answer = _answer(Batch(number, count, batch, windows), size, prepared)
         # The result of a batch is checked only after the next one was submitted, so that a GPU
         # never waits.
         if held is not None:
-            yield held.verified()
+            yield from held.verified()
         held = answer
     if held is not None:
-        yield held.verified()
+        yield from held.verified()
 
 
-def _answer(
-    batch: Batch, views: tuple[int, ...], merge: TtaMerge, prepared: PreparedBlock
-) -> _Answer:
-    """Predict the windows of a batch in each view, turn the answers back and merge them."""
-    answers = [_call(batch, view, prepared) for view in views]
-    lowest, highest = (
-        torch.stack([extreme(answer, (1, 2)) for answer in answers])
-        for extreme in (torch.amin, torch.amax)
-    )
-    merged, *others = map(dihedral.invert, views, answers)
-    for other in others:
-        merge_into(merged, other, merge)
-    if len(views) > 1 and merge == "mean":
-        merged /= len(views)
+def merged_views(
+    answers: Iterable[tuple[Run, torch.Tensor]], merge: TtaMerge, *, group: int
+) -> Iterator[tuple[slice, torch.Tensor]]:
+    """Merge the views of each group of windows.
+
+    Args:
+        answers: of `predictions` with the same group.
+        merge: how.
+        group: windows of a group.
+
+    Yields:
+        Windows, and their merged probabilities (N, w, w).
+    """
+    for number, of_group in groupby(answers, lambda answer: answer[0].windows.start // group):
+        views = [
+            torch.cat([probability for _, probability in of_view])
+            for _, of_view in groupby(of_group, lambda answer: answer[0].view)
+        ]
+        merged, *others = views
+        for other in others:
+            merge_into(merged, other, merge)
+        if others and merge == "mean":
+            merged /= len(views)
+        yield slice(number * group, number * group + len(merged)), merged
+
+
+def _answer(batch: Batch, size: int, prepared: PreparedBlock) -> _Answer:
+    """Predict the windows of a batch."""
+    answer = _call(batch, size, prepared)
+    lowest, highest = answer.amin((1, 2)), answer.amax((1, 2))
     is_sane = _are_probabilities(lowest, highest).all().to("cpu", non_blocking=True)
     ready = None
-    if merged.is_cuda:
+    if answer.is_cuda:
         ready = torch.cuda.Event()  # type: ignore[no-untyped-call]
         ready.record()
-    return _Answer(batch, merged, lowest, highest, is_sane, ready)
+    return _Answer(batch, answer, lowest, highest, is_sane, ready)
 
 
-def _call(batch: Batch, view: int, prepared: PreparedBlock) -> torch.Tensor:
+def _call(batch: Batch, size: int, prepared: PreparedBlock) -> torch.Tensor:
     """Cut a batch and call the network; failures name the first window of the batch."""
-    size = len(batch.corners)
-    images = prepared.inputs.cut(batch.corners, view)
+    images = _images(batch, size, prepared)
     try:
         answer = prepared.runtime(images)
     except InferenceError as error:
@@ -215,6 +298,18 @@ def _call(batch: Batch, view: int, prepared: PreparedBlock) -> torch.Tensor:
         raise batch.fault(f"the network returned shape {tuple(answer.shape)}, expected {expected}")
     # The network may reuse this memory in its next call.
     return answer.clone()
+
+
+def _images(batch: Batch, size: int, prepared: PreparedBlock) -> torch.Tensor:
+    """Cut the windows of a batch; a batch that is not full repeats its last one."""
+    missing = size - sum(run.length for run in batch.runs)
+    parts = []
+    for number, run in enumerate(batch.runs, start=1):
+        corners = batch.windows.corners[run.windows]
+        if missing and number == len(batch.runs):
+            corners = torch.cat([corners, corners[-1:].expand(missing, -1)])
+        parts.append(prepared.inputs.cut(corners, run.view))
+    return parts[0] if len(parts) == 1 else torch.cat(parts)
 
 
 def less_memory(size: int) -> str:

@@ -5,9 +5,9 @@ the benchmarks call it. It reads top to bottom: which windows are needed; a batc
 units; the network on their turned views; the overlap average; the merge over views.
 
 The result does not depend on how the tile was cut. Windows lie on the lattice of the tile
-(`windows.py`), every batch has the same shape (the last one is padded), and sums are integers, so
-their order does not matter. On a GPU nothing here is done window by window: pixels and corners are
-copied there once per block, a batch is a few kernels, and the result is copied back once.
+(`windows.py`), every batch has the same shape (the last one is filled up), and sums are integers,
+so their order does not matter. On a GPU nothing here is done window by window: pixels and corners
+are copied there once per block, a batch is a few kernels, and the result is copied back once.
 
 Does not cover: reading pixels (`cube/`), lazy cubes (`detect.py`), storing (`runs/store/`).
 See also: `settings.py`, `batches.py` (windows to the network), `overlap.py` (their average),
@@ -17,6 +17,7 @@ Source: overlap averages and D4 maximum of paper 000, section 2.5; docs/numerics
 
 from __future__ import annotations
 
+from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -26,9 +27,10 @@ from lspipe.errors import InferenceError
 from lspipe.inference import dihedral, windows
 from lspipe.inference.batches import (
     PreparedBlock,
-    cut_batches,
+    Windows,
     less_memory,
     merge_into,
+    merged_views,
     predictions,
 )
 from lspipe.inference.observed import observed as observed_pixels
@@ -205,18 +207,26 @@ def _probability(
         float32 of the part's shape, 0..1; valid where all windows of a pixel are among `starts`.
     """
     average = OverlapAverage.of(part, setting, prepared)
-    batches = cut_batches(starts, setting.batch_size, average.origin, prepared)
+    cut = Windows.of(starts, average.origin, prepared)
+    views = dihedral.ELEMENTS if setting.tta == "d4" else dihedral.ELEMENTS[:1]
+    size, merge, total = setting.batch_size, setting.tta_merge, average.zeros()
     # Both merges may start at 0, the lowest probability.
     merged = torch.zeros(average.shape, dtype=torch.float32, device=prepared.runtime.device)
-    total = average.zeros()
-    passes = _passes(setting)
-    for views in passes:
-        total.zero_()
-        for batch, probability in predictions(batches, views, setting.tta_merge, prepared):
-            average.add(total, probability, batch.places)
+    if setting.tta_order == "max-then-average":
+        answers = predictions(cut, views, prepared, size=size, group=size)
+        for some, probability in merged_views(answers, merge, group=size):
+            average.add(total, probability, cut.places[some])
         for rows in average.strips():
-            merge_into(merged[rows], average.mean(total, rows), setting.tta_merge)
-    return merged.div_(len(passes)) if setting.tta_merge == "mean" else merged
+            merged[rows] = average.mean(total, rows)
+        return merged
+    answers = predictions(cut, views, prepared, size=size, group=len(starts))
+    for _, of_view in groupby(answers, lambda answer: answer[0].view):
+        total.zero_()
+        for run, probability in of_view:
+            average.add(total, probability, cut.places[run.windows])
+        for rows in average.strips():
+            merge_into(merged[rows], average.mean(total, rows), merge)
+    return merged.div_(len(views)) if merge == "mean" else merged
 
 
 def needed_windows(
@@ -242,12 +252,6 @@ def needed_windows(
     hits = np.stack([strips[:, under(column, core[1])].any(axis=1) for column in columns], axis=1)
     i, j = np.nonzero(hits)
     return np.stack([rows[i], columns[j]], axis=1)
-
-
-def _passes(setting: Setting) -> list[tuple[int, ...]]:
-    """Return the views to merge inside a window, per overlap average: 8 x (1 view) or 1 x (8)."""
-    views = dihedral.ELEMENTS if setting.tta == "d4" else dihedral.ELEMENTS[:1]
-    return [views] if setting.tta_order == "max-then-average" else [(view,) for view in views]
 
 
 def _check_layers(pixels: NDArray[Any], **layers: NDArray[np.bool_] | None) -> None:

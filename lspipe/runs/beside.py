@@ -33,7 +33,7 @@ def keep(
     facts: Any,
     layers: Callable[[Part], Mapping[str, NDArray[np.int16]]],
 ) -> None:
-    """Write layers of the blocks of a tile that are done on some date and lack them.
+    """Write layers of the blocks of a tile that are done on all dates and lack them.
 
     Args:
         run: a run directory in which the blocks of the tile are all, or in part, done.
@@ -47,7 +47,7 @@ def keep(
     if written is None:
         store.create_beside(run, grid, kept, key)
         written = np.zeros(grid.blocks, bool)
-    wanted = store.done(run, grid.tile).any(axis=0) & ~written
+    wanted = store.done(run, grid.tile).all(axis=0) & ~written
     for row, column in np.argwhere(wanted).tolist():
         core = _core(grid, row, column)
         found = layers(core)

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import math
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from lspipe.inference.inputs import WINDOW_KINDS
 from lspipe.runs import ended, guard, layered, stream, worker
 from lspipe.runs.opened import Run
-from lspipe.runs.plan import THREADS, open_step
+from lspipe.runs.plan import THREADS, cube_of_step
 from lspipe.runs.record import run_json
 from lspipe.runs.tail_plan import tails_of
 from lspipe.schema import bands_on
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
     from lspipe.inference.windows import Block
@@ -26,52 +25,35 @@ if TYPE_CHECKING:
 
 
 def tasks_of(prepared: Prepared, todo: Todo) -> Iterator[stream.StepTasks]:
-    """Yield the tasks of each (tile, step); their graph is built when they are submitted."""
-    first = 0
+    """Yield the tasks of each block, step by step; they are built when they are submitted."""
+    turn = 0
     for tile in prepared.plan.tiles:
         for number in range(len(tile.steps)):
             blocks = todo.get((tile.tile.name, number), [])
             if not blocks:
                 continue
-            yield stream.StepTasks(
-                tile.tile.name,
-                number,
-                tuple(block.index for block in blocks),
-                partial(_tasks, prepared, tile, number, blocks, first=first),
-            )
-            first += math.prod(map(len, tile.chunks))
+            build = _builder(prepared, tile, number)
+            for block in blocks:
+                yield stream.StepTasks(
+                    tile.tile.name, number, (block.index,), partial(build, block, turn)
+                )
+                turn += 1
 
 
-def _tasks(
-    prepared: Prepared,
-    tile: TilePlan,
-    number: int,
-    blocks: list[Block],
-    slot: Mapping[str, int],
-    *,
-    first: int,
-) -> list[Any]:
-    """Build the graph of one step.
-
-    Args:
-        prepared: the plan.
-        tile: of the step.
-        number: of the step.
-        blocks: to do.
-        slot: what the task of a block asks of a worker.
-        first: counts the blocks of the steps before it.
-    """
+def _builder(
+    prepared: Prepared, tile: TilePlan, number: int
+) -> Callable[[Block, int, Mapping[str, int]], list[Any]]:
+    """Return what builds the tasks of a block of a step: block, turn, what it asks of a worker."""
     plan, step = prepared.plan, tile.steps[number]
-    job = _job(prepared, tile, number)
-    with worker.in_turn(first, len(tile.chunks[1])):
+    job, source = _job(prepared, tile, number), cube_of_step(tile, step, plan.workflow)
+    bands = bands_on(tile.channels, step.role) if job.is_baseline else tile.channels
+
+    def build(block: Block, turn: int, slot: Mapping[str, int]) -> list[Any]:
         return worker.block_tasks(
-            open_step(tile, step, plan.workflow),
-            job,
-            blocks,
-            bands=bands_on(tile.channels, step.role) if job.is_baseline else tile.channels,
-            area=tile.area,
-            resources=slot,
+            source, job, [block], bands=bands, area=tile.area, resources=slot, first=turn
         )
+
+    return build
 
 
 def _job(prepared: Prepared, tile: TilePlan, step: int) -> worker.StepJob:

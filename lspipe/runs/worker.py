@@ -1,10 +1,10 @@
-"""One block in a worker: haloed pixels -> probability -> the store, and the lazy list of them.
+"""One block in a worker: its pixels are read, then probability and evidence go to the store.
 
-`block_tasks` turns the lazy cube of one step into one delayed task per block. Halos are exchanged
-between dask chunks (`dask.array.overlap.overlap`), because reading them from the files costs eight
-times the bytes. The tasks are separate from the array graph, because dask loses the resources of a
-fused `map_overlap` (dask/dask#7036). If workers declare a slot for inference, the tasks need it: a
-worker then computes one block at a time, and its other thread reads ahead.
+A block is two tasks: one reads all that it needs with its halo, from the files; the other computes
+and writes it. Neighbours read each other's halo again. That costs less than handing edges around
+between workers did (benchmarks/reading.py), and a block waits for no other. If workers declare a
+slot for inference, the second task needs it: a worker then computes one block at a time, and its
+other thread reads ahead.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 from uuid import uuid4
 
 import dask
@@ -34,7 +34,6 @@ from lspipe.schema.maps import LEFT_OUT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
-    from contextlib import AbstractContextManager
     from pathlib import Path
 
     import xarray as xr
@@ -49,6 +48,9 @@ if TYPE_CHECKING:
 
 BLOCK = "block-"
 """How the names of tasks begin that compute a block."""
+
+READ = "read-"
+"""How the names of tasks begin that read one."""
 
 
 class TileMask(Protocol):
@@ -110,48 +112,45 @@ class BlockResult:
     """Address of the worker that computed it; "" = none of a cluster did."""
 
 
-def in_turn(first: int, columns: int) -> AbstractContextManager[None]:
-    """Make the tasks of a cube and its blocks, created in this context, run row by row.
+class BlockPixels(NamedTuple):
+    """What one block is computed from; a tuple, whose bytes dask counts."""
 
-    By default dask orders reads all over a tile: with 5 x 5 blocks, only one block was computed
-    before the whole tile was read and held in memory (2026-11). Row by row, a block is computed as
-    soon as the row of blocks below it is read (two rows if clouds are dilated, which is another
-    overlap), and only these rows are held.
+    pixels: NDArray[np.int16]
+    """(band, y, x) over the block's outer extent: the bands of the model, then others that are
+    shown."""
+    quality: NDArray[np.uint8]
+    """(y, x) over the same extent; for a pair (date, y, x), the step's own first."""
+    scl: NDArray[np.uint8]
+    """Scene classes (y, x) of the core."""
+    acquired: NDArray[np.uint16]
+    """Days since 1970-01-01 (y, x) of the core."""
+    shown: Mapping[str, int]
+    """Bands of the evidence, and where they are in `pixels`."""
+    disputed: NDArray[np.uint8] | None = None
+    """(y, x) over the outer extent, 1 where masks disagree; None = one mask."""
 
-    Args:
-        first: number of blocks of the steps before, which run first.
-        columns: blocks in a row of the tile.
-    """
-    turns: AbstractContextManager[None] = dask.annotate(
-        priority=partial(_priority, first=first, columns=columns)
-    )
-    return turns
 
+class Pixels(Protocol):
+    """Where blocks are read from; `cube.step_cube.StepCube` is one."""
 
-def _priority(key: Any, *, first: int, columns: int) -> int:
-    """Return the priority of a task, by the row and column of its chunk or block in its key."""
-    if not isinstance(key, tuple) or len(key) < 3:
-        return -first
-    row, column = key[-2:]
-    if not isinstance(row, int | float) or not isinstance(column, int | float):
-        return -first
-    # dask numbers the pieces of a chunk that it cuts for halos by fractions.
-    return -(first + round(row) * columns + round(column))
+    def part(self, part: Part, /) -> xr.Dataset:
+        """Return the lazy cube of rows and columns of a tile, as of `cube.pairs.open_dates`."""
 
 
 def block_tasks(
-    cube: xr.Dataset,
+    source: Pixels,
     job: StepJob,
     blocks: Sequence[Block],
     *,
     bands: Sequence[str],
     area: TileMask | None,
     resources: Mapping[str, float] | None = None,
+    first: int = 0,
 ) -> list[Any]:
-    """Build one delayed infer-and-write task for each block.
+    """Build one delayed infer-and-write task for each block, and the read that it needs.
 
     Args:
-        cube: of `cube.pairs.open_dates`, one chunk per block.
+        source: of the step; it is sent with each read.
         job: settings that the tasks share.
         blocks: the blocks to do.
         bands: of the cube, in the order of the model; of the date before of a pair model, those
@@ -159,45 +158,62 @@ def block_tasks(
         area: bool (y, x) of the whole tile, True inside the area; None = everywhere.
         resources: that a block needs on a worker, of `clusters.INFERENCE_SLOT`; reading needs
             none.
+        first: number of blocks that go before these.
 
     Returns:
         Delayed tasks in the order of `blocks`; each returns a `BlockResult`.
     """
-    halo = job.setting.halo
-    shown = [name for name in evidence.BANDS if name in cube["band"].values]
-    # In the order of the arguments of `infer_and_write`.
-    layers: list[da.Array | None] = [
-        _overlapped(cube["reflectance"].sel(band=list(bands)).data, halo),
-        _overlapped(_quality(cube), halo),
-        cube["scl"].data,
-        cube["acquired"].data,
-        cube["reflectance"].sel(band=shown).data.rechunk({0: -1}) if shown else None,
-        _overlapped(cube["disputed"].data, halo) if "disputed" in cube else None,
-    ]
-    # Not optimised: fusing copies the reads of a chunk into each block that needs its edge: 2 reads
-    # instead of 1 if the layers are optimised together, 18 if one by one (6 x 6 blocks).
-    chunks = [None if layer is None else layer.to_delayed(optimize_graph=False) for layer in layers]
     own = tuple(at for at, band in enumerate(bands) if split_channel(band)[0] != BEFORE)
-    of_step = own if len(own) < len(bands) else None
     # A scheduler runs a task of one name once for all clients: with two runs of one tile, a block
     # would be written by one of them and count as done in both.
-    name = f"{BLOCK}{job.tile}-{job.step}-{uuid4().hex}"
-    # Only these tasks need the resources: any free thread may read the layers above.
-    with dask.annotate(**({"resources": dict(resources)} if resources else {})):
-        return [
-            dask.delayed(infer_and_write, pure=False)(
-                # By position: dask culls and merges keyword arguments again for every block, and
-                # puts the resources on everything that it merges.
-                *(_chunk(delayed, block.index) for delayed in chunks),
+    name = f"{job.tile}-{job.step}-{uuid4().hex}"
+    tasks = []
+    for turn, block in enumerate(blocks, start=first):
+        # Blocks are read and computed in turn, whichever worker is free.
+        with dask.annotate(priority=-turn):
+            read = dask.delayed(partial(read_block, source, block, tuple(bands)), pure=False)(
+                dask_key_name=(f"{READ}{name}", *block.index)
+            )
+        # Only this task needs the resources: any free thread may read.
+        needs = {"resources": dict(resources)} if resources else {}
+        with dask.annotate(priority=-turn, **needs):
+            work = partial(
+                infer_and_write,
                 block=block,
                 job=job,
-                shown=tuple(shown),
-                own=of_step,
                 area=_packed(area, block),
-                dask_key_name=(name, *block.index),
+                own=own if len(own) < len(bands) else None,
+                count=len(bands),
             )
-            for block in blocks
-        ]
+            task = dask.delayed(work, pure=False)(
+                read, dask_key_name=(f"{BLOCK}{name}", *block.index)
+            )
+        tasks.append(task)
+    return tasks
+
+
+def read_block(source: Pixels, block: Block, bands: tuple[str, ...]) -> BlockPixels:
+    """Read all that one block is computed from.
+
+    Raises:
+        LoadError: a read failed.
+    """
+    cube = source.part(block.outer)
+    named = cube["band"].values.tolist()
+    shown = [name for name in evidence.BANDS if name in named]
+    names = [*bands, *(name for name in shown if name not in bands)]
+    layers = {
+        "pixels": cube["reflectance"].data,
+        "quality": _quality(cube),
+        "scl": cube["scl"].data[*_within(block)],
+        "acquired": cube["acquired"].data[*_within(block)],
+        **({"disputed": cube["disputed"].data} if "disputed" in cube else {}),
+    }
+    # In this thread: the pool of the worker is for blocks.
+    (found,) = dask.compute(layers, scheduler="synchronous")
+    if names != named:
+        found["pixels"] = found["pixels"][[named.index(name) for name in names]]
+    return BlockPixels(**found, shown={name: names.index(name) for name in shown})
 
 
 def _quality(cube: xr.Dataset) -> da.Array:
@@ -206,61 +222,34 @@ def _quality(cube: xr.Dataset) -> da.Array:
     return da.stack([own, cube[OTHER_QUALITY].data]) if OTHER_QUALITY in cube else own
 
 
-def _chunk(delayed: NDArray[Any] | None, index: tuple[int, int]) -> Any:
-    """Return the delayed chunk of a block; a band axis has one chunk. None stays None."""
-    if delayed is None:
-        return None
-    return delayed[(0, *index)] if delayed.ndim == 3 else delayed[index]
-
-
-def _overlapped(array: da.Array, halo: int) -> da.Array:
-    """Give every chunk its halo; an axis of one chunk needs none."""
-    spatial = array.ndim - 2
-    if spatial:
-        array = array.rechunk({0: -1})
-    depth = {
-        axis: (halo if axis >= spatial and len(array.chunks[axis]) > 1 else 0)
-        for axis in range(array.ndim)
-    }
-    return da.overlap.overlap(array, depth, boundary="none", allow_rechunk=False)
-
-
-def infer_and_write(  # noqa: PLR0917 - by position, as `block_tasks` says
-    pixels: NDArray[np.int16],
-    quality: NDArray[np.uint8],
-    scl: NDArray[np.uint8],
-    acquired: NDArray[np.uint16],
-    seen: NDArray[np.int16] | None = None,
-    disputed: NDArray[np.uint8] | None = None,
+def infer_and_write(
+    read: BlockPixels,
     *,
     block: Block,
     job: StepJob,
-    shown: tuple[str, ...],
     area: NDArray[np.uint8] | None,
+    count: int | None = None,
     own: tuple[int, ...] | None = None,
 ) -> BlockResult:
     """Run one block and write it; the only task of a run that writes.
 
     Args:
-        pixels: int16 (band, y, x) over the block's outer extent.
-        quality: uint8 (y, x) over the same extent; for a pair (date, y, x), the step's own first.
-        scl: scene classes (y, x) of the core.
-        acquired: days since 1970-01-01 (y, x) of the core.
-        seen: int16 (band, y, x) of the core, bands as `shown`; None = no evidence bands.
-        disputed: uint8 (y, x) over the outer extent, 1 where masks disagree; None = one mask.
+        read: what it is computed from.
         block: its place in the tile.
         job: settings that all blocks of the step share.
-        shown: names of the bands of `seen`.
         area: packed bits of the area over the outer extent; None = all inside.
-        own: which bands of `pixels` are of the date of the step; None = all.
+        count: how many bands of what was read are the model's, the first; None = all.
+        own: which bands of the model are of the date of the step; None = all.
     """
     began = time.perf_counter()
     # In every task: the number belongs to the thread that sets it, and a task may run in any thread
     # of the worker.
     use_threads(job.threads)
     counts: list[tuple[int, int]] = []
-    inside = None if area is None else _unpacked(area, quality.shape[-2:])
-    dates = quality.reshape(-1, *quality.shape[-2:])
+    within, pixels, disputed = _within(block), read.pixels[:count], read.disputed
+    extent = pixels.shape[-2:]
+    inside = None if area is None else _unpacked(area, extent)
+    dates = read.quality.reshape(-1, *extent)
     # Of `open_cube`: its pixels are left out, and those of others do not depend on that.
     left_out = (dates[0] & np.uint8(Quality.OUTSIDE)) != 0
     dates = dates & ~np.uint8(Quality.OUTSIDE)
@@ -276,7 +265,6 @@ def infer_and_write(  # noqa: PLR0917 - by position, as `block_tasks` says
             pixels, mask, wanted, block=block, job=job, report=lambda *count: counts.append(count)
         )
     computed = time.perf_counter()
-    within = _within(block)
     doubted = {} if doubt is None else {"doubted": _set_aside(probability, doubt[within])}
     bits = dates[0][within].copy()
     # A channel may have no data where the scene class is valid: the quality bit records it. What
@@ -296,7 +284,12 @@ def infer_and_write(  # noqa: PLR0917 - by position, as `block_tasks` says
         block.index,
         block.core,
         detections={"probability": quantise(probability), "quality": bits},
-        evidence={"scl": scl, "acquired": acquired, **doubted, **_pictures(seen, shown)},
+        evidence={
+            "scl": read.scl,
+            "acquired": read.acquired,
+            **doubted,
+            **_pictures({name: read.pixels[at][within] for name, at in read.shown.items()}),
+        },
     )
     written = time.perf_counter()
     needed, run = counts[-1]
@@ -448,8 +441,7 @@ def _unpacked(bits: NDArray[np.uint8], shape: tuple[int, ...]) -> NDArray[np.boo
     return np.unpackbits(bits, count=int(np.prod(shape))).astype(bool).reshape(shape)
 
 
-def _pictures(seen: NDArray[np.int16] | None, shown: tuple[str, ...]) -> dict[str, NDArray[Any]]:
-    bands = {} if seen is None else dict(zip(shown, seen, strict=True))
+def _pictures(bands: Mapping[str, NDArray[np.int16]]) -> dict[str, NDArray[Any]]:
     layers: dict[str, NDArray[Any]] = {}
     if {"B04", "B03", "B02"} <= set(bands):
         layers["true_colour"] = evidence.true_colour(bands)

@@ -14,10 +14,17 @@ import shapely
 
 from lspipe.cli import main
 from lspipe.models.item import SHIPPED_FOLDER
+from tests.stored import IN_THIS_PROCESS
 from tests.worlds import change_workflow, environment, lspipe, quick_world
 
 BEFORE = "S2A_18GYS_20170115_0_L2A"
 AFTER = "S2A_18GYS_20180120_0_L2A"
+
+
+@pytest.fixture(scope="module")
+def cluster() -> dict[str, str]:
+    """Blocks are computed in this process: nothing here is about workers."""
+    return IN_THIS_PROCESS
 
 
 @pytest.fixture

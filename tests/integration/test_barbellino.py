@@ -25,6 +25,7 @@ from lspipe.runs import store
 from lspipe.schema import CODE_NODATA, Quality, quantise
 from lspipe.workflow import Workflow
 from tests.real_scenes import COLLECTION, write_scene
+from tests.stored import IN_THIS_PROCESS
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -40,6 +41,12 @@ BANDS = ("B01", "B02", "B03", "B04", "B05", "B06", "B07", "B08", "B09", "B11", "
 
 MASKED = (0, 1, 3, 8, 9, 10, 11)
 """Scene classes that are masked unless the workflow says otherwise."""
+
+
+@pytest.fixture(scope="module")
+def cluster() -> dict[str, str]:
+    """Blocks are computed in this process: nothing here is about workers."""
+    return IN_THIS_PROCESS
 
 
 def read(folder: Path, day: str, what: str) -> np.ndarray:

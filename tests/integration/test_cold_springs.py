@@ -34,6 +34,7 @@ from tests.pixel_models import BurnScore, write_item
 from tests.readers import columns_of, counts_of, read_every_output
 from tests.real_scenes import write_scene, write_workflow
 from tests.reviewing import shown
+from tests.stored import IN_THIS_PROCESS
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -51,6 +52,12 @@ LEAST_M2 = 4500
 
 TILE = "13TDE"
 PASSES = {"before": "pre_20160707", "after": "post_20160723"}
+
+
+@pytest.fixture(scope="module")
+def cluster() -> dict[str, str]:
+    """Blocks are computed in this process: nothing here is about workers."""
+    return IN_THIS_PROCESS
 
 
 def read(folder: Path, band: str) -> xr.DataArray:

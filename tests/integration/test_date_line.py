@@ -10,10 +10,17 @@ import shapely
 
 import lspipe
 from lspipe.workflow import Workflow
+from tests.stored import IN_THIS_PROCESS
 from tests.worlds import NEW_SCAR, OLD_SCAR, quick_world
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+
+@pytest.fixture(scope="module")
+def cluster() -> dict[str, str]:
+    """Blocks are computed in this process: nothing here is about workers."""
+    return IN_THIS_PROCESS
 
 
 def is_cut(shape: shapely.Geometry) -> bool:

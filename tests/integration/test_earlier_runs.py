@@ -24,6 +24,7 @@ from lspipe.runs import store
 from lspipe.runs.prepare import prepare, whats_left
 from lspipe.schema.columns import EVIDENCE, FLAGS, RANK, TERRAIN
 from lspipe.workflow import Workflow
+from tests.stored import IN_THIS_PROCESS
 from tests.worlds import change_workflow, fingerprints, make_world
 
 if TYPE_CHECKING:
@@ -31,6 +32,12 @@ if TYPE_CHECKING:
 
 KEPT = Path(__file__).resolve().parent.parent / "data"
 TILE = "18GYS"
+
+
+@pytest.fixture(scope="module")
+def cluster() -> dict[str, str]:
+    """Blocks are computed in this process: nothing here is about workers."""
+    return IN_THIS_PROCESS
 
 
 def unpack(name: str, run: Path, archive: Path) -> None:

@@ -32,6 +32,7 @@ from lspipe.workflow import Workflow
 from tests.inn import DATES, JUNE, ORDER, SEPTEMBER, TILE, Pair, workflow_of, write_archive
 from tests.pixel_models import BareSoil
 from tests.readers import counts_of, read_every_output
+from tests.stored import IN_THIS_PROCESS
 from tests.worlds import lspipe as command_line
 
 if TYPE_CHECKING:
@@ -40,6 +41,12 @@ if TYPE_CHECKING:
     from lspipe.runs.summary import Summary
 
 pytestmark = pytest.mark.real
+
+
+@pytest.fixture(scope="module")
+def cluster() -> dict[str, str]:
+    """Blocks are computed in this process: nothing here is about workers."""
+    return IN_THIS_PROCESS
 
 
 @pytest.fixture(scope="module")

@@ -15,6 +15,7 @@ from lspipe.cli import main
 from lspipe.models import read_item
 from lspipe.runs.frozen import FrozenRun
 from lspipe.workflow import Workflow
+from tests.stored import IN_THIS_PROCESS
 from tests.worlds import NEW_SCAR, OLD_SCAR, ground, make_world
 
 BANDS = ("B02", "B03", "B04", "B08", "B11", "B12")
@@ -26,6 +27,12 @@ SCARS = (OLD_SCAR, NEW_SCAR, (170, 40, 28, 12))
 QUARRIES = ((180, 180, 16, 22), (110, 40, 14, 20))
 ANOTHER_QUARRY = (20, 170, 18, 20)
 """One that nobody reviewed."""
+
+
+@pytest.fixture(scope="module")
+def cluster() -> dict[str, str]:
+    """Blocks are computed in this process: nothing here is about workers."""
+    return IN_THIS_PROCESS
 
 
 def forest_with(*scars):

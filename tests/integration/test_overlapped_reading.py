@@ -10,6 +10,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import dask
 import dask.array as da
 import numpy as np
 import pytest
@@ -49,45 +50,49 @@ class Span:
 # What workers do: at the top of the module, from where their processes import it.
 
 
-def slow_read(folder: str, block_info: Any = None) -> Any:
-    """Take a while to read a chunk of all bands, and leave a note of it."""
-    _, row, column = block_info[None]["chunk-location"]
-    start = time.time()
-    time.sleep(SECONDS)
-    note = Path(folder) / f"{row}-{column}-{threading.get_ident()}"
-    note.write_text(f"{start} {time.time()}", encoding="ascii")
-    return np.ones((len(BANDS), BLOCK, BLOCK), np.int16)
+@dataclass(frozen=True)
+class SlowArchive:
+    """Takes a while to read a part of all bands, and leaves a note of it."""
+
+    folder: str
+
+    def part(self, part: Any) -> xr.Dataset:
+        rows, columns = (span.stop - span.start for span in part)
+        pixels = da.from_delayed(
+            dask.delayed(self._read)(part), (len(BANDS), rows, columns), np.int16
+        )
+        layers = {
+            name: (("y", "x"), da.zeros((rows, columns), dtype=dtype, chunks=-1))
+            for name, dtype in (("quality", "uint8"), ("scl", "uint8"), ("acquired", "uint16"))
+        }
+        return xr.Dataset(
+            {"reflectance": (("band", "y", "x"), pixels), **layers}, coords={"band": list(BANDS)}
+        )
+
+    def _read(self, part: Any) -> Any:
+        # The core begins a halo after the part, but at the upper and left edge.
+        row, column = (-(-span.start // BLOCK) for span in part)
+        start = time.time()
+        time.sleep(SECONDS)
+        note = Path(self.folder) / f"{row}-{column}-{threading.get_ident()}"
+        note.write_text(f"{start} {time.time()}", encoding="ascii")
+        return np.ones((len(BANDS), *(span.stop - span.start for span in part)), np.int16)
 
 
-def slow_compute(pixels: Any, *_: Any, block: Any, **_facts: Any) -> Span:
+def slow_compute(read: Any, *, block: Any, **_facts: Any) -> Span:
     start = time.time()
     halo = [part.stop - part.start for part in block.outer]
-    assert pixels.shape == (len(BANDS), *halo)
+    assert read.pixels.shape == (len(BANDS), *halo)
     time.sleep(SECONDS)
     return Span(block.index, start, time.time(), threading.get_ident())
 
 
-def fails_at_first(*pixels: Any, block: Any, folder: str, **facts: Any) -> Span:
+def fails_at_first(read: Any, *, block: Any, folder: str, **facts: Any) -> Span:
     note = Path(folder) / f"tried {block.index}"
     if not note.exists():
         note.touch()
         raise LoadError("S2A_18GYS", "red", "HTTP 503")
-    return slow_compute(*pixels, block=block, **facts)
-
-
-def cube(folder: Path) -> xr.Dataset:
-    """A lazy cube of SIDE x SIDE chunks, each of which takes a while to read."""
-    chunks = ((BLOCK,) * SIDE, (BLOCK,) * SIDE)
-    pixels = da.map_blocks(
-        slow_read, str(folder), chunks=((len(BANDS),), *chunks), dtype=np.int16, meta=np.int16(0)
-    )
-    layers = {
-        name: (("y", "x"), da.zeros((EDGE, EDGE), dtype=dtype, chunks=chunks))
-        for name, dtype in (("quality", "uint8"), ("scl", "uint8"), ("acquired", "uint16"))
-    }
-    return xr.Dataset(
-        {"reflectance": (("band", "y", "x"), pixels), **layers}, coords={"band": list(BANDS)}
-    )
+    return slow_compute(read, block=block, **facts)
 
 
 def run(client, folder, compute, *, retries=0):
@@ -106,16 +111,25 @@ def run(client, folder, compute, *, retries=0):
     blocks = list(windows.blocks((EDGE, EDGE), BLOCK, WINDOW - 1))
     computed: list[Span] = []
 
-    def build(slot):
-        with pytest.MonkeyPatch.context() as patch, worker.in_turn(0, SIDE):
+    def build(turn, block, slot):
+        with pytest.MonkeyPatch.context() as patch:
             patch.setattr(worker, "infer_and_write", partial(compute, folder=str(folder)))
-            opened = cube(folder)
-            return worker.block_tasks(opened, job, blocks, bands=BANDS, area=None, resources=slot)
+            return worker.block_tasks(
+                SlowArchive(str(folder)),
+                job,
+                [block],
+                bands=BANDS,
+                area=None,
+                resources=slot,
+                first=turn,
+            )
 
-    batch = stream.StepTasks("18GYS", 0, tuple(block.index for block in blocks), build)
     outcome = stream.compute(
         client,
-        [batch],
+        [
+            stream.StepTasks("18GYS", 0, (block.index,), partial(build, turn, block))
+            for turn, block in enumerate(blocks)
+        ],
         crew=Everyone(client),
         retries=retries,
         max_in_flight=None,
@@ -150,15 +164,15 @@ def test_blocks_of_one_worker_never_overlap(spans):
 
 def test_reads_go_on_while_a_block_is_computed(spans):
     computed, reads = spans
-    assert len(reads) == SIDE**2  # each chunk once
+    assert len(reads) == SIDE**2  # each block once
     beside = [
         read
         for read in reads
         if any(block.start < read.stop and read.start < block.stop for block in computed)
     ]
-    # All but those that the first block needs, if the machine does nothing else; none where a
-    # worker reads or computes, and few where dask reads the whole tile first.
-    assert len(beside) >= (SIDE**2 - SIDE - 2) // 2
+    # All but the first, if the machine does nothing else; none where a worker reads or computes,
+    # and few where dask reads the whole tile first.
+    assert len(beside) >= (SIDE**2 - 1) // 2
     assert all(
         read.thread != block.thread
         for read in beside
@@ -167,14 +181,14 @@ def test_reads_go_on_while_a_block_is_computed(spans):
     )
 
 
-def test_a_worker_reads_a_row_ahead_and_no_further(spans):
+def test_a_worker_reads_two_blocks_ahead_and_no_further(spans):
     computed, reads = spans
+    assert {read.index for read in reads} == {block.index for block in computed}
     for read in reads:
         turn = read.index[0] * SIDE + read.index[1]
         finished = sum(block.stop <= read.start for block in computed)
-        # A block needs what is read until a row and a chunk after its own. One is computed, one
-        # waits, one is being read; and a scheduler hears of an end a little later.
-        assert turn - finished <= SIDE + 1 + 3
+        # One is computed, one is ready, one is being read.
+        assert turn - finished < stream.BLOCKS_PER_WORKER
 
 
 def test_a_block_that_failed_is_tried_again_in_its_slot(one_worker, tmp_path):

@@ -298,7 +298,7 @@ def test_a_run_without_radar_has_the_fingerprints_that_it_had(plain) -> None:
     assert "radar" not in tile_record(without.tiles[0])
     shown = plan_only(workflow_of(plain))
     assert shown.detection_fingerprint == without.detection_fingerprint
-    assert set(shown.change_inputs) == {"change", "radar"}
+    assert set(shown.change_inputs) == {"change", "radar", "radar_limits"}
     assert shown.change_fingerprint != without.change_fingerprint
 
 

@@ -17,6 +17,7 @@ from lspipe.errors import LspipeError, StoreError, UsageError
 from lspipe.runs import store
 from lspipe.runs.prepare import opened, prepare
 from lspipe.workflow import Workflow
+from tests.stored import IN_THIS_PROCESS
 from tests.worlds import (
     NEW_SCAR,
     World,
@@ -28,6 +29,12 @@ from tests.worlds import (
 )
 
 AFTER = "S2A_18GYS_20180120_0_L2A"
+
+
+@pytest.fixture(scope="module")
+def cluster() -> dict[str, str]:
+    """Blocks are computed in this process: nothing here is about workers."""
+    return IN_THIS_PROCESS
 
 
 def run(world, *overrides, **options):

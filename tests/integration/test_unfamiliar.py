@@ -15,10 +15,17 @@ from lspipe.models import read_item
 from lspipe.models.statistics import Statistics
 from lspipe.runs import store
 from lspipe.workflow import Workflow
+from tests.stored import IN_THIS_PROCESS
 from tests.worlds import NEW_SCAR, OLD_SCAR, fingerprints, ground, make_world
 
 BANDS = ("B02", "B04", "B08", "B11")
 SOUND = ground(OLD_SCAR, NEW_SCAR)
+
+
+@pytest.fixture(scope="module")
+def cluster() -> dict[str, str]:
+    """Blocks are computed in this process: nothing here is about workers."""
+    return IN_THIS_PROCESS
 
 
 def raised(band, rows, columns):

@@ -117,6 +117,10 @@ def world(tmp_path_factory):
     return make_world(tmp_path_factory.mktemp("world"))
 
 
+READ = 80 + 31 + 31 + 80 + 31 + 31 + 80
+"""Pixels along one axis of three blocks of 80 and their halos."""
+
+
 def plan_of(world, *overrides):
     return plan_only(Workflow.from_file(world.workflow, overrides=overrides))
 
@@ -127,8 +131,8 @@ def test_a_plan_costs_what_it_counts_up_to(world):
     # 240 px, windows of 32 every 16: 14 along an axis; a block's border windows count in both.
     assert 2 * 14**2 < cost.windows < 2 * 20**2
     assert cost.forward_passes == 8 * cost.windows
-    # Five bands of 16 bits and the classes, of two scenes.
-    assert cost.bytes_to_read == 240 * 240 * (2 * 5 + 1) * 2
+    # Five bands of 16 bits and the classes, of two scenes; each block is read with its halo.
+    assert cost.bytes_to_read == READ**2 * (2 * 5 + 1) * 2
     assert cost.seconds_per_pass > 0
     assert set(cost.as_json()) == set(type(cost).__dataclass_fields__)
 
@@ -540,8 +544,8 @@ def test_jpeg_2000_of_the_copernicus_data_space_is_named_with_what_it_needs():
 def test_windows_of_a_mask_are_counted_and_timed(world):
     source = "cube.mask.source=tests.mask_sources:above_its_window"
     cost = estimate(plan_of(world, source))
-    # Each window answers 10 x 10 of its 16 x 16 pixels of 30 m, of a whole tile on two dates.
-    assert cost.mask_windows == 2 * math.ceil(240**2 / 30**2)
+    # Each window answers 10 x 10 of its 16 x 16 pixels of 30 m, of all blocks on two dates.
+    assert cost.mask_windows == 2 * math.ceil(READ**2 / 30**2)
     assert cost.seconds_to_mask > 0
     plain = estimate(plan_of(world))
     assert (plain.mask_windows, plain.seconds_to_mask) == (0, 0)

@@ -10,6 +10,7 @@ from scipy import ndimage
 
 from lspipe.errors import InferenceError
 from lspipe.inference import cut_and_add, windows
+from lspipe.inference.batches import batches_of, passes
 from lspipe.inference.block import run_block
 from lspipe.inference.inputs import scale
 from lspipe.inference.observed import observed_range
@@ -290,6 +291,45 @@ def test_every_batch_has_the_same_shape():
 
     whole(image((17, 23)), replace(SMALL, batch_size=5), network=noting)
     assert shapes == {(5, 3, 8, 8)}
+
+
+@pytest.mark.parametrize("merge", ["max", "mean"])
+@pytest.mark.parametrize("order", ["average-then-max", "max-then-average"])
+@pytest.mark.parametrize(("edge", "batches"), [(24, 9), (8, 1), (25, 16)])
+def test_batches_are_filled_across_views_and_rows(edge, batches, order, merge):
+    calls = []
+
+    def noting(batch):
+        calls.append(len(batch))
+        return NETWORK(batch)
+
+    # 9, 1 or 16 windows in 8 views each: 72, 8 or 128 passes in batches of 8.
+    setting = Setting(window=8, stride=8, batch_size=8, tta_order=order, tta_merge=merge)
+    found = whole(image((edge, edge)), setting, network=noting)
+    assert calls == [8] * batches
+    alone = whole(image((edge, edge)), replace(setting, batch_size=1))
+    np.testing.assert_allclose(found, alone, atol=TOLERANCE, rtol=0)
+
+
+@given(
+    count=st.integers(1, 30),
+    views=st.integers(1, 8),
+    group=st.integers(1, 30),
+    size=st.integers(1, 12),
+)
+def test_every_window_goes_through_the_network_once_in_each_view(count, views, group, size):
+    batches = list(batches_of(passes(count, range(views), group), size))
+    lengths = [sum(run.length for run in batch) for batch in batches]
+    assert lengths[:-1] == [size] * (len(batches) - 1)
+    seen = [
+        (run.view, window)
+        for batch in batches
+        for run in batch
+        for window in range(run.windows.start, run.windows.stop)
+    ]
+    assert sorted(seen) == [(view, window) for view in range(views) for window in range(count)]
+    # A window is seen in all views before the next group is, in the order of the views.
+    assert seen == sorted(seen, key=lambda one: (one[1] // group, *one))
 
 
 def test_the_max_of_each_window_is_never_below_the_max_of_averages():
@@ -574,14 +614,15 @@ def nan_beyond(row):
     return pixels, network
 
 
-@pytest.mark.parametrize("order", ["average-then-max", "max-then-average"])
-def test_nan_from_the_network_names_the_window_and_the_batch(order):
+@pytest.mark.parametrize(("order", "number"), [("average-then-max", 4), ("max-then-average", 25)])
+def test_nan_from_the_network_names_the_window_and_the_batch(order, number):
     pixels, network = nan_beyond(19)
     setting = Setting(window=8, stride=4, batch_size=4, tta_order=order)
-    # The only window with pixel (19, 19) starts at (12, 12), the last of 16: batch 4 of 4.
+    # The only window with pixel (19, 19) starts at (12, 12), the last of 16; in its first view it
+    # is in the last batch of that view, or in the first one of the last four windows.
     with pytest.raises(
         InferenceError,
-        match=r"window at row 12, column 12 of the tile \(batch 4 of 4\): .* nan to nan",
+        match=rf"row 12, column 12 of the tile \(batch {number} of 32\): .* nan to nan",
     ):
         whole(pixels, setting, network=network)
 

@@ -202,36 +202,33 @@ def test_nothing_outside_of_the_area_is_computed_or_listed(world):
     assert (codes[:, 32:58, 36:62] != 65535).all()
 
 
-def test_every_batch_is_of_its_own_date_and_numbered_after_the_ones_before(world, monkeypatch):
+def test_every_block_is_submitted_by_itself_in_turn_and_read_at_its_own_date(world, monkeypatch):
     prepared = prepare(Workflow.from_file(world.workflow), world.run)
     (tile,) = prepared.plan.tiles
     todo = {("18GYS", 0): list(tile.blocks[1:3]), ("18GYS", 1): list(tile.blocks[:1])}
-    asked, turns = [], []
+    asked = []
 
-    def block_tasks(cube, job, _, **more):
-        asked.append((job.step, str(cube["time"].values)[:10], more))
+    def block_tasks(source, job, blocks, **more):
+        asked.append((job.step, f"{source.step.time:%Y-%m-%d}", blocks, more))
         return []
 
     monkeypatch.setattr(steps.worker, "block_tasks", block_tasks)
-    original = steps.worker.in_turn
-    monkeypatch.setattr(
-        steps.worker, "in_turn", lambda *numbers: turns.append(numbers) or original(*numbers)
-    )
     batches = list(steps.tasks_of(prepared, todo))
     assert [(b.tile, b.step, b.indices) for b in batches] == [
-        ("18GYS", 0, ((0, 1), (1, 0))), ("18GYS", 1, ((0, 0),)),
+        ("18GYS", 0, ((0, 1),)), ("18GYS", 0, ((1, 0),)), ("18GYS", 1, ((0, 0),)),
     ]  # fmt: skip
+    assert isinstance(batches[0], stream.StepTasks)
     for batch in batches:
         batch.build({"inference": 1})
-    # All blocks of a date count, also those that are done.
-    assert turns == [(0, 2), (4, 2)]
-    assert [step for step, *_ in asked] == [0, 1]
-    assert [day for _, day, _ in asked] == ["2017-01-15", "2018-01-20"]
+    assert [more["first"] for *_, more in asked] == [0, 1, 2]
+    assert [step for step, *_ in asked] == [0, 0, 1]
+    assert [day for _, day, *_ in asked] == ["2017-01-15", "2017-01-15", "2018-01-20"]
+    assert [block.index for *_, blocks, _ in asked for block in blocks] == [(0, 1), (1, 0), (0, 0)]
     assert all(more["bands"] == prepared.plan.model.bands for *_, more in asked)
     assert all(more["resources"] == {"inference": 1} for *_, more in asked)
 
 
-def test_a_second_tile_goes_after_all_blocks_of_the_first(tmp_path):
+def test_a_second_tile_goes_after_all_blocks_of_the_first(tmp_path, monkeypatch):
     world = make_world(
         tmp_path, size=SIZE, aoi={"tiles": ["18GYS", "18GYT"]}, execution={"block": 40},
         inference={"window": 16, "stride": 8, "tta": "none"},
@@ -240,9 +237,16 @@ def test_a_second_tile_goes_after_all_blocks_of_the_first(tmp_path):
         add_scene(tmp_path, tile="18GYT", size=SIZE, time=when, values=ground())
     prepared = prepare(Workflow.from_file(world.workflow), world.run)
     todo = {(t.tile.name, step): list(t.blocks) for t in prepared.plan.tiles for step in (0, 1)}
+    turns = []
+    monkeypatch.setattr(
+        steps.worker, "block_tasks", lambda *_, first, **__: turns.append(first) or []
+    )
     batches = list(steps.tasks_of(prepared, todo))
-    assert [(b.tile, b.step) for b in batches] == [
+    places = [(b.tile, b.step) for b in batches]
+    assert list(dict.fromkeys(places)) == [
         ("18GYS", 0), ("18GYS", 1), ("18GYT", 0), ("18GYT", 1),
     ]  # fmt: skip
-    assert [b.build.keywords["first"] for b in batches] == [0, 4, 8, 12]
-    assert isinstance(batches[0], stream.StepTasks)
+    assert places == sorted(places)
+    for batch in batches:
+        batch.build({})
+    assert turns == list(range(16))

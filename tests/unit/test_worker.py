@@ -20,8 +20,8 @@ from lspipe.inference import familiarity
 from lspipe.inference.reference import ModelReference
 from lspipe.models.statistics import Statistics
 from lspipe.runs import store, worker
-from lspipe.runs.plan import open_step
-from lspipe.runs.worker import StepJob, block_tasks, infer_and_write
+from lspipe.runs.plan import cube_of_step, open_step
+from lspipe.runs.worker import BlockPixels, StepJob, block_tasks, infer_and_write
 from lspipe.schema import CODE_NODATA, CUBE_NODATA, Quality
 from lspipe.workflow import Workflow
 from tests.worlds import make_world, plan_only
@@ -53,12 +53,18 @@ def job_of(plan, run, step=0) -> StepJob:
     )
 
 
-def tasks_of(plan, run, step=0, *, workflow=None, area=None, resources=None):
+def tasks_of(plan, run, step=0, *, workflow=None, area=None, resources=None, first=0):
     (tile,) = plan.tiles
-    cube = open_step(tile, tile.steps[step], workflow or plan.workflow)
+    source = cube_of_step(tile, tile.steps[step], workflow or plan.workflow)
     job = job_of(plan, run, step)
     return block_tasks(
-        cube, job, tile.blocks, bands=plan.model.bands, area=area, resources=resources
+        source,
+        job,
+        tile.blocks,
+        bands=plan.model.bands,
+        area=area,
+        resources=resources,
+        first=first,
     )
 
 
@@ -68,7 +74,7 @@ def compute(tasks):
 
 
 @pytest.mark.parametrize("loader", ["odc", "stackstac"])
-def test_each_chunk_of_the_archive_is_read_once(plan, tmp_path, monkeypatch, loader):
+def test_a_block_is_read_at_once_with_its_surroundings(plan, tmp_path, monkeypatch, loader):
     reads: Counter[str] = Counter()
     original = source.read
 
@@ -81,7 +87,7 @@ def test_each_chunk_of_the_archive_is_read_once(plan, tmp_path, monkeypatch, loa
     workflow = plan.workflow.model_copy(update={"cube": cube})
     results = compute(tasks_of(plan, tmp_path, workflow=workflow))
     assert len(results) == 9
-    # Nine blocks, each of which needs the edges of up to eight others: still one read each.
+    # Nine blocks, each of which is read with the edges of up to eight others: one read each.
     assert reads == dict.fromkeys(("blue", "green", "red", "nir", "swir16", "scl"), 9)
 
 
@@ -116,35 +122,19 @@ def test_only_computing_a_block_asks_for_the_slot(plan, tmp_path):
     assert "resources" not in without.__dask_annotations__()
 
 
-def test_what_a_block_needs_goes_before_what_only_later_ones_need(plan, tmp_path):
-    # Dilating clouds is an overlap of its own, and needs one row and one column more.
-    mask = replace(plan.workflow.cube.mask, dilate_px=0)
-    cube = replace(plan.workflow.cube, mask=mask)
-    with worker.in_turn(100, 3):
-        workflow = plan.workflow.model_copy(update={"cube": cube})
-        tasks = tasks_of(plan, tmp_path, workflow=workflow)
+def test_blocks_are_read_and_computed_in_turn(plan, tmp_path):
+    tasks = tasks_of(plan, tmp_path, first=100)
     expression = collections_to_expr(tasks).optimize()
     priority = expression.__dask_annotations__()["priority"]
     graph = convert_legacy_graph(expression.__dask_graph__())
     assert set(priority) == set(graph)
-    assert [priority[task.key] for task in tasks] == [-100 - number for number in range(9)]
-    needs = {task.key: ancestors(graph, task.key) for task in tasks}
     for number, task in enumerate(tasks):
-        row, column = divmod(number, 3)
-        # The last chunk of its surroundings: one row below and one column to the right.
-        last = -100 - (3 * min(row + 1, 2) + min(column + 1, 2))
-        assert min(priority[key] for key in needs[task.key]) == last
-    # Everything of this step comes after everything of the hundred blocks before.
-    assert max(priority.values()) == -100
-
-
-def ancestors(graph, key):
-    found, waiting = set(), [key]
-    while waiting:
-        new = graph[waiting.pop()].dependencies - found
-        found |= new
-        waiting += new
-    return found
+        assert priority[task.key] == -100 - number
+        (needed,) = graph[task.key].dependencies
+        # A block waits for its own read, and for none of a neighbour.
+        assert not graph[needed].dependencies
+        assert priority[needed] == -100 - number
+    assert len(graph) == 2 * len(tasks)
 
 
 def test_a_task_ships_a_path_and_hashes_and_never_a_module(plan, tmp_path):
@@ -183,29 +173,34 @@ def test_an_item_that_changed_since_the_plan_is_refused_beside_the_same_weights(
 SHAPE = (80, 80)
 
 
-def arrays(block, **changes):
+def given(block, *, area=None, **changes):
     """Pixels of forest with a scar in the middle, and nothing masked."""
     rows, columns = (part.stop - part.start for part in block.outer)
     pixels = np.empty((4, rows, columns), np.int16)
     pixels[:] = np.array([200, 300, 3500, 1200], np.int16)[:, None, None]
     pixels[:, 20:40, 20:40] = np.array([800, 1400, 2000, 3000], np.int16)[:, None, None]
-    core = SHAPE
-    return {
+    read = {
         "pixels": pixels,
         "quality": np.zeros((rows, columns), np.uint8),
-        "scl": np.full(core, 4, np.uint8),
-        "acquired": np.full(core, 17000, np.uint16),
-        "seen": np.full((4, *core), 1500, np.int16),
-        "shown": ("B04", "B03", "B02", "B08"),
-        "area": None,
+        "scl": np.full(SHAPE, 4, np.uint8),
+        "acquired": np.full(SHAPE, 17000, np.uint16),
     } | changes
+    # Behind the bands of the model, which may be any, those that are shown.
+    seen = read.pop("seen", np.full((4, *SHAPE), 1500, np.int16))
+    shown = read.pop("shown", ("B04", "B03", "B02", "B08"))
+    if seen is not None:
+        wide = np.full((len(seen), rows, columns), 9999, np.int16)
+        wide[:, : SHAPE[0], : SHAPE[1]] = seen
+        read["pixels"] = np.concatenate([read["pixels"], wide])
+    read["shown"] = {name: 4 + number for number, name in enumerate(shown)}
+    return {"read": BlockPixels(**read), "area": area, "count": 4}
 
 
 def write(plan, run, **changes):
     """Run the first block of the first date on made-up arrays; return its stored layers."""
     (tile,) = plan.tiles
     block = tile.blocks[0]
-    result = infer_and_write(block=block, job=job_of(plan, run), **arrays(block, **changes))
+    result = infer_and_write(block=block, job=job_of(plan, run), **given(block, **changes))
     layers = {
         name: store.read(run, which, TILE, name)[0][..., *block.core]
         for which, names in (
@@ -299,7 +294,7 @@ def test_what_is_masked_is_not_observed_and_keeps_its_reason(plan, tmp_path):
 
 def test_a_band_without_data_is_not_observed_even_where_no_bit_said_so(plan, tmp_path):
     (tile,) = plan.tiles
-    pixels = arrays(tile.blocks[0])["pixels"]
+    pixels = given(tile.blocks[0], seen=None, shown=())["read"].pixels
     pixels[2, 5, 7] = CUBE_NODATA
     _, layers = write(plan, tmp_path, pixels=pixels)
     missing = np.zeros(SHAPE, bool)
@@ -389,11 +384,11 @@ def tasks_seen(plan, run, monkeypatch, **options):
 
     monkeypatch.setattr(worker, "run_block", answer)
     (tile,) = plan.tiles
-    cube = open_step(tile, tile.steps[1], plan.workflow)
+    source = cube_of_step(tile, tile.steps[1], plan.workflow)
     job = replace(job_of(plan, run, 1), **options.pop("job", {}))
-    compute(
-        block_tasks(cube, job, tile.blocks, **{"bands": plan.model.bands, "area": None} | options)
-    )
+    asked = {"bands": plan.model.bands, "area": None} | options
+    compute(block_tasks(source, job, tile.blocks, **asked))
+    cube = open_step(tile, tile.steps[1], plan.workflow)
     with dask.config.set(scheduler="synchronous"):
         return found, cube.compute()
 
@@ -414,17 +409,17 @@ def test_a_block_gets_its_surroundings_in_the_order_of_the_models_bands(
     )
     assert quality.any()
     for block in tile.blocks:
-        given = found[block.outer[0].start, block.outer[1].start]
-        np.testing.assert_array_equal(given["pixels"], values[:, *block.outer])
-        np.testing.assert_array_equal(given["mask"], quality[block.outer] != 0)
+        seen = found[block.outer[0].start, block.outer[1].start]
+        np.testing.assert_array_equal(seen["pixels"], values[:, *block.outer])
+        np.testing.assert_array_equal(seen["mask"], quality[block.outer] != 0)
         inside = area[block.outer]
         if inside.all():
-            assert given["area"] is None
+            assert seen["area"] is None
         else:
-            np.testing.assert_array_equal(given["area"], inside)
-        assert given["tile_shape"] == (240, 240)
-        assert given["fill_masked"] is True
-        assert given["tile_range"] == ((0.0, 1.0),) * 3
+            np.testing.assert_array_equal(seen["area"], inside)
+        assert seen["tile_shape"] == (240, 240)
+        assert seen["fill_masked"] is True
+        assert seen["tile_range"] == ((0.0, 1.0),) * 3
     classes = store.read(tmp_path, store.EVIDENCE, TILE, "scl")[1]
     np.testing.assert_array_equal(classes, cube["scl"])
     days = store.read(tmp_path, store.EVIDENCE, TILE, "acquired")[1]
@@ -434,18 +429,17 @@ def test_a_block_gets_its_surroundings_in_the_order_of_the_models_bands(
 def test_only_observed_pixels_of_the_area_are_laid_beside_training(plan, tmp_path):
     (tile,) = plan.tiles
     block = tile.blocks[0]
-    given = arrays(block)
-    rows, columns = given["quality"].shape
-    given["quality"][:24] = Quality.SNOW
+    rows, columns = (part.stop - part.start for part in block.outer)
     area = np.ones((rows, columns), bool)
     area[:, :40] = False
-    given["area"] = np.packbits(area)
+    asked = given(block, area=np.packbits(area))
+    asked["read"].quality[:24] = Quality.SNOW
     trained = Statistics.of([np.random.default_rng(0).random((4, 9, 9)) * 0.1 + 0.1])
     job = replace(job_of(plan, tmp_path), trained=trained)
-    result = infer_and_write(block=block, job=job, **given)
+    result = infer_and_write(block=block, job=job, **asked)
     # Every eighth row and column of the core.
     wanted = np.s_[24:80:8, 40:80:8]
-    values = given["pixels"][:, *wanted].reshape(4, -1) * np.float32(1e-4)
+    values = asked["read"].pixels[:4, *wanted].reshape(4, -1) * np.float32(1e-4)
     expected = familiarity.count(values, trained)
     assert result.inputs["pixels"] == 7 * 5
     assert result.inputs["outside"] == expected["outside"]
@@ -466,7 +460,7 @@ def test_what_is_laid_beside_training_is_scaled_as_the_network_sees_it(plan, tmp
     ranges = ((0.0, 0.5),) * 4
     setting = replace(plan.setting, stride=8, tta="none")
     job = replace(job_of(plan, tmp_path), trained=trained, tile_range=ranges, setting=setting)
-    infer_and_write(block=block, job=job, **arrays(block))
+    infer_and_write(block=block, job=job, **given(block))
     assert asked["tile_range"] == ranges
     assert asked["setting"] == setting
     assert asked["scaling"] == plan.model.scaling

@@ -1,34 +1,41 @@
-"""The default loader: odc-stac."""
+"""The default loader: files whose pixels nest are read as they are, odc-stac warps the others.
+
+All bands of a block come into one array, each straight from its file (`nested.py`).
+"""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import odc.stac
 import pystac
 from odc.loader import RioDriver, RioReader
 
+from lspipe.cube.loaders.nested import read_onto
 from lspipe.cube.loaders.source import (
-    Source,
+    at_once,
     in_blocks,
     on_grid,
     plain_item,
     read_numbers,
     sources_of,
-    threads_of,
 )
+from lspipe.machine.ahead import in_order
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    import numpy as np
     import xarray as xr
     from numpy.typing import NDArray
     from odc.geo.geobox import GeoBox
     from odc.loader import RasterLoadParams, RasterSource
+    from rasterio import DatasetReader
 
     from lspipe.cube.loaders import Chunk, Loader, OnReadError
+    from lspipe.cube.loaders.source import Source
     from lspipe.schema import Part
 
 
@@ -54,9 +61,36 @@ def _read(
     grid: GeoBox, *, sources: Mapping[str, Source], resampling: Mapping[str, str]
 ) -> NDArray[np.uint16]:
     """Read all bands on a part of the grid: uint16 (band, y, x)."""
+    found = np.empty((len(sources), *grid.shape), np.uint16)
+
+    def fill(number_and_source: tuple[int, Source]) -> None:
+        number, source = number_and_source
+        _fill(found[number], source, grid, resampling.get(source.band, "nearest"))
+
+    for _filled in in_order(fill, enumerate(sources.values()), at_once=at_once(sources)):
+        pass
+    return found
+
+
+def _fill(layer: NDArray[np.uint16], source: Source, grid: GeoBox, resampling: str) -> None:
+    """Read one band into its place."""
+    whole = (slice(0, layer.shape[0]), slice(0, layer.shape[1]))
+
+    def numbers(href: str, file: DatasetReader) -> tuple[Part, NDArray[np.uint16]]:
+        is_read = read_onto(grid, file, resampling=resampling, out=layer)
+        return whole, layer if is_read else _warped(source, href, grid, resampling)
+
+    part, found = read_numbers(source, grid, numbers)
+    if found is not layer:
+        layer[part] = found
+
+
+def _warped(source: Source, href: str, grid: GeoBox, resampling: str) -> NDArray[np.uint16]:
+    """Warp a file onto the grid by odc-stac, which opens it again."""
+    band = source.band
     opened = odc.stac.load(
-        [pystac.Item.from_dict(plain_item(sources, grid))],
-        bands=list(sources),
+        [pystac.Item.from_dict(plain_item({band: replace(source, href=href)}, grid))],
+        bands=[band],
         geobox=grid,
         # One piece: without chunks, odc-stac cuts at 2048 px, and blocks of a file at the cut would
         # be read twice.
@@ -64,36 +98,23 @@ def _read(
         resampling=resampling,
         dtype="uint16",
         nodata=0,
-        driver=_Driver(sources),
+        driver=_Driver(),
     )
-    layers = opened.isel(time=0).to_dataarray("band").data
-    found: NDArray[np.uint16] = layers.compute(**threads_of(sources))
+    found: NDArray[np.uint16] = opened[band].isel(time=0).data.compute(scheduler="synchronous")
     return found
 
 
 class _Driver(RioDriver):  # type: ignore[misc]  # odc ships types that mypy does not follow
-    """The driver of odc-loader, with a reader that names item and asset in errors."""
-
-    def __init__(self, sources: Mapping[str, Source]) -> None:
-        super().__init__()
-        self._sources = {source.href: source for source in sources.values()}
+    """The driver of odc-loader, for which 0 is no data whatever a file declares."""
 
     def capture_env(self) -> dict[str, Any]:
         return {}  # `read` sets GDAL
 
     def open(self, src: RasterSource, ctx: Any) -> RioReader:
-        return _Reader(src, ctx, self._sources[src.uri])
+        return _Reader(src, ctx)
 
 
 class _Reader(RioReader):  # type: ignore[misc]  # as above
-    """Reads one asset; an error names it."""
-
-    def __init__(self, src: RasterSource, ctx: Any, source: Source) -> None:
-        super().__init__(src, ctx)
-        self.raster = src
-        self.context = ctx
-        self.source = source
-
     def read(
         self,
         cfg: RasterLoadParams,
@@ -104,12 +125,7 @@ class _Reader(RioReader):  # type: ignore[misc]  # as above
     ) -> tuple[Part, NDArray[Any]]:
         # Files often do not declare that 0 is no data; bilinear resampling must not mix it in.
         honest = cfg.patch(src_nodata_override=0)
-
-        def warp(href: str) -> tuple[Part, NDArray[Any]]:
-            reader = RioReader(self.raster.patch(uri=href), self.context)
-            found: tuple[Part, NDArray[Any]] = reader.read(
-                honest, dst_geobox, dst=dst, selection=selection
-            )
-            return found
-
-        return read_numbers(self.source, dst_geobox, warp)
+        found: tuple[Part, NDArray[Any]] = super().read(
+            honest, dst_geobox, dst=dst, selection=selection
+        )
+        return found

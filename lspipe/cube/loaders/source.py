@@ -127,14 +127,17 @@ def sources_of(
 
 
 def read_numbers(
-    source: Source, grid: GeoBox, warp: Callable[[str], tuple[Part, NDArray[np.uint16]]]
+    source: Source,
+    grid: GeoBox,
+    onto_grid: Callable[[str, rasterio.DatasetReader], tuple[Part, NDArray[np.uint16]]],
 ) -> tuple[Part, NDArray[np.uint16]]:
     """Return the digital numbers of an asset on a grid, and which part of it they fill.
 
     Args:
         source: the asset.
         grid: what is wanted of it, in its CRS.
-        warp: reads a file that is stored as Sentinel-2 stores onto the grid, 0 = no data.
+        onto_grid: reads a file that is stored as Sentinel-2 stores onto the grid, 0 = no data; gets
+            its address, and the file, opened.
 
     Returns:
         uint16, 0 = no data, `READ_FAILED` where it could not be read, or holds what Sentinel-2
@@ -146,15 +149,17 @@ def read_numbers(
     largest = largest_number(source.band)
 
     def pixels(href: str) -> tuple[Part, NDArray[np.uint16]]:
-        # A second open of the same file; over HTTP its header is in GDAL's cache for the first.
         with rasterio.open(href, sharing=False) as file:
             declared = _declared(file, source, grid)
             if declared.is_plain:
-                roi, found = warp(href)
+                roi, found = onto_grid(href, file)
                 if not is_suspicious(found, largest):
                     return roi, found
-            with rewritten(file, declared, grid, largest=largest) as copy:
-                roi, found = warp(copy.href)
+            with (
+                rewritten(file, declared, grid, largest=largest) as copy,
+                rasterio.open(copy.href, sharing=False) as again,
+            ):
+                roi, found = onto_grid(copy.href, again)
             if copy.failed is not None:
                 failed = copy.failed[roi]
                 found[failed] = READ_FAILED
@@ -298,11 +303,10 @@ MOST_AT_ONCE = 8
 """Bands of a block that are read at the same time over a network."""
 
 
-def threads_of(sources: Mapping[str, Source]) -> dict[str, Any]:
-    """Return how dask reads several bands: together over a network, where most is waiting."""
-    if any(_gdal_path(source.href) for source in sources.values()):
-        return {"scheduler": "threads", "num_workers": min(len(sources), MOST_AT_ONCE)}
-    return {"scheduler": "synchronous"}
+def at_once(sources: Mapping[str, Source]) -> int:
+    """Return how many bands are read together: several over a network, where most is waiting."""
+    is_remote = any(_gdal_path(source.href) for source in sources.values())
+    return min(len(sources), MOST_AT_ONCE) if is_remote else 1
 
 
 def on_grid(data: da.Array, bands: tuple[str, ...], geobox: GeoBox) -> xr.DataArray:

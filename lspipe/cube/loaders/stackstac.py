@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import dask.array as da
 import numpy as np
-import rasterio
 import stackstac
 from affine import Affine
 from odc.geo.geobox import GeoBox
@@ -26,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     import pystac
+    import rasterio
     import xarray as xr
     from numpy.typing import NDArray
     from rasterio.windows import Window
@@ -112,13 +112,10 @@ class _Reader:
         grid = GeoBox((window.height, window.width), corner, f"EPSG:{self.spec.epsg}")
         everything = (slice(0, window.height), slice(0, window.width))
 
-        def warp(href: str) -> tuple[Part, NDArray[Any]]:
-            with (
-                rasterio.open(href, sharing=False) as file,
-                WarpedVRT(
-                    file, src_nodata=0, nodata=0, resampling=self.resampling, **vrt
-                ) as warped,
-            ):
+        def warp(_: str, file: rasterio.DatasetReader) -> tuple[Part, NDArray[Any]]:
+            with WarpedVRT(
+                file, src_nodata=0, nodata=0, resampling=self.resampling, **vrt
+            ) as warped:
                 return everything, warped.read(1, window=window, out_dtype=self.dtype)
 
         return read_numbers(self.source, grid, warp)[1]

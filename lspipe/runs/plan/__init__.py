@@ -31,7 +31,7 @@ from lspipe.runs.plan.heights import check_covers, heights_of
 from lspipe.runs.plan.nouns import BYTES_PER_PIXEL, Plan, TilePlan, outer_pixels
 from lspipe.runs.plan.recorded import THREADS, change_inputs, detection_inputs, record
 from lspipe.runs.plan.settled import largest_batch, reference_of
-from lspipe.runs.plan.tiles import BLOCK_SIZES, open_step, plan_tile
+from lspipe.runs.plan.tiles import BLOCK_SIZES, cube_of_step, open_step, plan_tile
 from lspipe.runs.reading import IN_TURN, planners_here
 from lspipe.runs.validation import check_channels
 from lspipe.search.acquisitions import thaw
@@ -52,6 +52,7 @@ __all__ = [
     "THREADS",
     "Plan",
     "TilePlan",
+    "cube_of_step",
     "fingerprint",
     "make",
     "open_step",

@@ -103,9 +103,8 @@ class TilePlan:
 
     @property
     def pixels_to_read(self) -> int:
-        """Pixels of the blocks with their halos, at most those of the tile."""
-        full = int(np.prod(self.tile.geobox.shape))
-        return min(sum(map(outer_pixels, self.blocks)), full)
+        """Pixels of the blocks with their halos: a block reads its own."""
+        return sum(map(outer_pixels, self.blocks))
 
     @property
     def bytes_to_read(self) -> int:

@@ -15,12 +15,11 @@ from lspipe.cube.choice import choose
 from lspipe.cube.evidence import BANDS as EVIDENCE_BANDS
 from lspipe.cube.files import declared as declared_in_files
 from lspipe.cube.offsets import radiometry_of_pixels
-from lspipe.cube.pairs import open_dates, unmasked
+from lspipe.cube.pairs import unmasked
 from lspipe.cube.radar import Radar
-from lspipe.cube.radar import layers as radar_layers
 from lspipe.cube.recorded import recorded_radiometry, recorded_steps
 from lspipe.cube.scene import check_masks, require
-from lspipe.cube.terrain import layers as terrain_layers
+from lspipe.cube.step_cube import StepCube
 from lspipe.errors import LoadError, ModelError, RadiometryError, UsageError, WorkflowError
 from lspipe.inference import windows
 from lspipe.preprocess import Radiometry
@@ -30,9 +29,9 @@ from lspipe.runs.plan.nouns import TilePlan, outer_pixels
 from lspipe.runs.plan.radar import radar_of
 from lspipe.runs.store import Grid
 from lspipe.schema import (
-    CHANNELS,
     CUBE_NODATA,
     REFLECTANCE_SCALE,
+    is_pair,
     split_channel,
     steps_of,
 )
@@ -41,7 +40,6 @@ from lspipe.search.on_grid import AreaOnGrid
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    import dask.array as da
     import pystac
 
     from lspipe.cube.choice import Step
@@ -63,8 +61,6 @@ logger = logging.getLogger(__name__)
 BLOCK_SIZES = (3660, 1830, 1220, 610)
 """Block edges that `auto` chooses from, the largest first: a third of a Sentinel-2 tile, and its
 halves and thirds."""
-
-SLOPE = "slope"
 
 SMALLEST_CHUNK = 256
 """Zarr chunks below this edge make too many files: 1800 per array on a tile, pixels."""
@@ -294,49 +290,30 @@ def contradicted(decision: Radiometry, seen: Radiometry) -> Radiometry:
     return replace(seen, reason=f"{decision.reason}, but {seen.reason}")
 
 
-def open_step(plan: TilePlan, step: Step, workflow: Workflow) -> Any:
-    """Open the lazy cube of one step, with one chunk per block; of a pair model that of a pair."""
-    ground, left_out = _terrain(plan, workflow.terrain.min_slope_deg)
-    backscatter = {} if plan.radar is None else _backscatter(plan, plan.radar, step)
-    return open_dates(
-        step,
-        plan.steps,
-        plan.tile.geobox,
+def cube_of_step(plan: TilePlan, step: Step, workflow: Workflow) -> StepCube:
+    """Return what decides the pixels of a step, of a pair model those of a pair; it travels."""
+    steps = plan.steps if is_pair(plan.channels) else (step,)
+    items = {item.id for each in steps for item in each.items}
+    return StepCube(
+        step=step,
+        steps=steps,
+        geobox=plan.tile.geobox,
         channels=plan.channels,
         bands=plan.bands,
-        radiometry=plan.radiometry,
+        radiometry={key: found for key, found in plan.radiometry.items() if key[0] in items},
         spec=cube_of(workflow),
-        chunks=plan.chunks,
-        layers={**ground, **backscatter},
-        left_out=left_out,
+        terrain=plan.terrain,
+        layers=plan.layers,
+        min_slope_deg=workflow.terrain.min_slope_deg,
+        # Of a date on which no network runs nothing but what was observed is asked.
+        radar=plan.radar if step in plan.judged else None,
+        backscatter=plan.backscatter,
     )
 
 
-def _backscatter(plan: TilePlan, radar: Radar, step: Step) -> dict[str, da.Array]:
-    """Open the model's channels of radar at a step."""
-    if step not in plan.judged:
-        return {}
-    return radar_layers(radar, plan.tile.geobox, plan.backscatter, plan.chunks, role=step.role)
-
-
-def _terrain(
-    plan: TilePlan, min_slope_deg: float | None
-) -> tuple[dict[str, da.Array], da.Array | None]:
-    """Open the model's channels of terrain, and where the ground is too gentle to run anything."""
-    if plan.terrain is None:
-        return {}, None
-    wanted = plan.layers if min_slope_deg is None else (*plan.layers, SLOPE)
-    found = terrain_layers(
-        plan.terrain, plan.tile.geobox, tuple(dict.fromkeys(wanted)), plan.chunks
-    )
-    ground = {name: found[name] for name in plan.layers}
-    return ground, None if min_slope_deg is None else is_gentle(found[SLOPE], min_slope_deg)
-
-
-def is_gentle(slope: da.Array, min_slope_deg: float) -> da.Array:
-    """Return where codes of slope are known to be below a limit; bool, like `slope`."""
-    limit = round(min_slope_deg / CHANNELS[SLOPE].step)
-    return (slope != CUBE_NODATA) & (slope < limit)
+def open_step(plan: TilePlan, step: Step, workflow: Workflow) -> Any:
+    """Open the lazy cube of one step, with one chunk per block; of a pair model that of a pair."""
+    return cube_of_step(plan, step, workflow).whole(plan.chunks)
 
 
 def _tile_range(

@@ -1,0 +1,243 @@
+"""What does it take to read a tile, block by block?
+
+    python benchmarks/reading.py                 four blocks of 3660 px; about two minutes
+    python benchmarks/reading.py --block 1220
+    python benchmarks/reading.py --delay 80      from a server that answers each request 80 ms late
+    python benchmarks/reading.py --quick         seconds, and no meaning
+
+A quarter of a Sentinel-2 tile and a bit (7320 x 7320 px), ten bands and scene classes at their own
+10 and 20 m, as deflate COGs of noise on hills, which compress to 0.7 of their size. Two workers
+read the blocks of one date as a run does, each with the halo of a window of 224 px and the rim of
+its mask; what is read is thrown away. Printed are processor time of the workers, that of client and
+scheduler, tasks of dask per block, and bytes that workers sent each other over those of the pixels.
+
+Result, 2026-11-29, two cores of an Intel Xeon that five others used too (load 4 to 14), so only
+processor time counts. Expected of reading halos again, instead of exchanging them: a sixth more
+time at 3660 px, twice as much at 1220 px, as so many more pixels are read. Found, seconds of
+workers, and of client and scheduler:
+
+    block                       3660 px                       1220 px
+    halos exchanged, GDAL warp  32.6 + 0.9, 27.5 tasks        38.3 + 2.3, 36.4 tasks
+    halos read again, GDAL warp 33.0 + 0.7                    50.4 + 1.2
+    exchanged, 20 m raised here 24.1 + 1.6, sent 1.5 to 2.0   24.6 + 3.4, sent 1.3 to 1.8
+    read again, raised here     23.9 + 1.7, 2 tasks, sent 0   28.4 + 2.3, 2 tasks, sent 0
+
+From a server whose answers come 80 ms late, 3660 px: 339 requests and 620 MB if exchanged, 347 and
+635 MB if read again, as files are read by whole internal tiles of 1024 px; 66 and 70 s, then 95 and
+121 s on a machine that others kept ever busier.
+
+The first two lines were measured while the machine was quieter. A block of 3660 px alone, with
+nothing else running on it, took 8 s before and 2.6 s now. So one way is enough: halos are read
+again. Blocks of 1220 px are taken only where an area is small.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+import time
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import rasterio
+import torch
+import yaml
+from affine import Affine
+from distributed import SchedulerPlugin
+from harness import describe, machine, write_result
+from io_overlap import EPSG, LEFT, TILE, TOP, only_read, read_tasks, served, timed_run
+
+import lspipe
+import lspipe.models
+from lspipe import clusters
+from lspipe.clusters import ClusterSpec, ExecutionSpec
+from lspipe.models.pack import pack
+from lspipe.workflow import Workflow
+
+if TYPE_CHECKING:
+    from distributed import Client, Scheduler
+
+    from lspipe.runs.plan import Plan
+
+BANDS = {
+    "B02": ("blue", 10), "B03": ("green", 10), "B04": ("red", 10), "B08": ("nir", 10),
+    "B05": ("rededge1", 20), "B06": ("rededge2", 20), "B07": ("rededge3", 20),
+    "B8A": ("nir08", 20), "B11": ("swir16", 20), "B12": ("swir22", 20),
+}  # fmt: skip
+"""Bands of the model, names of their assets, and pixel sizes in metres."""
+
+DAY = "2018-01-15"
+
+
+@dataclass(frozen=True)
+class Case:
+    """How much there is to read."""
+
+    edge: int = 7320
+    """Of the tile, pixels."""
+    block: int = 3660
+    window: int = 224
+    internal: int = 1024
+    """Edge of a tile inside the files, pixels."""
+
+
+QUICK = Case(edge=480, block=240, window=64, internal=128)
+
+
+class _Counted(SchedulerPlugin):  # type: ignore[misc]
+    """Counts tasks as they end."""
+
+    name = "lspipe-benchmark-counted"
+
+    def __init__(self) -> None:
+        self.tasks = 0
+
+    def transition(self, _key: Any, start: str, finish: str, *_: Any, **__: Any) -> None:
+        self.tasks += (start, finish) == ("processing", "memory")
+
+
+def write_files(folder: Path, case: Case) -> None:
+    """Write one file for each band, and one of scene classes."""
+    generator = np.random.default_rng(0)
+    for name, metres in {**{band: m for band, (_, m) in BANDS.items()}, "SCL": 20}.items():
+        edge = case.edge * 10 // metres
+        hills = np.add.outer(*(np.sin(np.arange(edge) / length) for length in (97, 61)))
+        numbers = 1500 + 500 * hills + generator.normal(0, 60, hills.shape)
+        values = np.where(hills > 1.9, 9, 4) if name == "SCL" else numbers
+        with rasterio.open(
+            folder / f"{name}.tif",
+            "w",
+            driver="COG",
+            height=edge,
+            width=edge,
+            count=1,
+            dtype="uint8" if name == "SCL" else "uint16",
+            crs=f"EPSG:{EPSG}",
+            transform=Affine(metres, 0, LEFT, 0, -metres, TOP),
+            nodata=0,
+            blocksize=case.internal,
+            compress="deflate",
+            predictor=2,
+            overviews="none",
+        ) as file:
+            file.write(values.astype(file.dtypes[0]), 1)
+
+
+def planned(folder: Path, case: Case, address: str) -> Plan:
+    """Plan a run of one date on files below an address."""
+    (folder / "items").mkdir()
+    ring = [[-72.6, -44.6], [-71.0, -44.6], [-71.0, -43.2], [-72.6, -43.2], [-72.6, -44.6]]
+    assets = {key: f"{address}/{band}.tif" for band, (key, _) in BANDS.items()}
+    item = {
+        "type": "Feature",
+        "stac_version": "1.0.0",
+        "stac_extensions": [],
+        "id": f"S2A_{TILE}_{DAY.replace('-', '')}_0_L2A",
+        "collection": "simulated",
+        "geometry": {"type": "Polygon", "coordinates": [ring]},
+        "bbox": [-72.6, -44.6, -71.0, -43.2],
+        "properties": {
+            "datetime": f"{DAY}T14:37:51Z",
+            "platform": "sentinel-2a",
+            "proj:epsg": EPSG,
+            "proj:shape": [case.edge] * 2,
+            "proj:transform": [10, 0, LEFT, 0, -10, TOP],
+            "grid:code": f"MGRS-{TILE}",
+            "s2:processing_baseline": "02.06",
+        },
+        "links": [],
+        "assets": {
+            key: {"href": href} for key, href in {**assets, "scl": f"{address}/SCL.tif"}.items()
+        },
+    }
+    (folder / "items" / "item.json").write_text(json.dumps(item))
+    arguments = {"filters": 2}
+    network = lspipe.models.build("ghorb-resunet", len(BANDS), **arguments)
+    fields = {
+        "id": "network", "architecture": "ghorb-resunet", "arguments": arguments,
+        "bands": tuple(BANDS), "window": case.window, "description": "random weights",
+        "not_for": "anything",
+    }  # fmt: skip
+    pack(network, folder / "models", item_fields=fields)
+    workflow = {
+        "name": "reading",
+        "aoi": {"tiles": [TILE]},
+        "dates": {"after": {"start": DAY, "end": DAY}},
+        "search": {"catalog": "items", "collection": "simulated"},
+        "cube": {"composite": "latest", "mask": {"scl": ["cloud_high"], "dilate_px": 3}},
+        "model": {"item": "models/network.json"},
+        "inference": {"window": case.window, "stride": case.window // 2, "tta": "none"},
+        "execution": {"block": case.block, "retries": 0},
+        "output": {"path": "run", "write": ["geoparquet"]},
+    }
+    (folder / "workflow.yaml").write_text(yaml.safe_dump(workflow))
+    return lspipe.plan(Workflow.from_file(folder / "workflow.yaml"))
+
+
+def measured(client: Client, plan: Plan, case: Case, folder: Path) -> dict[str, float]:
+    """Read all blocks, and say what it took."""
+    counted = _Counted()
+    client.register_plugin(counted)
+    tasks, sent, own = client.run_on_scheduler(_tasks), _sent(client), time.process_time()
+    timing = timed_run(client, plan, folder / "run", partial(read_tasks, work=only_read))
+    count = len(plan.tiles[0].blocks)
+    pixels = case.edge**2 * (2 * len(BANDS) + 2)
+    return {
+        "blocks": count,
+        "workers": round(timing.cpu, 2),
+        "client_and_scheduler": round(time.process_time() - own, 2),
+        "wall": round(timing.wall, 2),
+        "tasks_per_block": round((client.run_on_scheduler(_tasks) - tasks) / count, 1),
+        "sent_over_pixels": round((_sent(client) - sent) / pixels, 2),
+    }
+
+
+def _tasks(dask_scheduler: Scheduler) -> int:
+    found: _Counted = dask_scheduler.plugins[_Counted.name]
+    return found.tasks
+
+
+def _sent(client: Client) -> int:
+    return sum(client.run(_received).values())
+
+
+def _received(dask_worker: Any) -> int:
+    return sum(entry["total"] for entry in dask_worker.transfer_incoming_log)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="a smoke run")
+    parser.add_argument("--block", type=int, help="edge of a block, pixels")
+    parser.add_argument("--delay", type=float, help="milliseconds that each request is late")
+    asked = parser.parse_args()
+    case = QUICK if asked.quick else Case()
+    if asked.block:
+        case = replace(case, block=asked.block)
+    torch.manual_seed(0)
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="lspipe-reading-")))
+        archive = folder / "archive"
+        archive.mkdir()
+        write_files(archive, case)
+        address = str(archive)
+        if asked.delay is not None:
+            address = f"{stack.enter_context(served(archive))}/{asked.delay}/once"
+        spec, execution = ClusterSpec(kind="local", workers=2), ExecutionSpec(retries=0)
+        client = stack.enter_context(clusters.start(spec, execution))
+        found = measured(client, planned(folder, case, address), case, folder)
+    print(describe(machine()))
+    print(f"blocks of {case.block} px: {found}")
+    # A smoke run leaves no result behind.
+    if not asked.quick:
+        facts = {"block_px": case.block, "edge_px": case.edge, "delay_ms": asked.delay or 0}
+        print(f"result in {write_result('reading', {**facts, **found})}")
+
+
+if __name__ == "__main__":
+    main()
