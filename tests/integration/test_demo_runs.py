@@ -67,6 +67,24 @@ def test_a_model_of_pairs_lists_what_can_be_seen_and_nothing_else(archive, tmp_p
     assert truth[hidden].within(clouds.buffer(1)).all()
 
 
+def test_radar_sees_the_landslides_that_clouds_hide(archive, tmp_path):
+    radar = Workflow.from_file(archive / "demo.yaml").radar
+    asked = workflow(
+        archive, "pair.yaml", f"aoi.tiles=[{NORTH.tile}]", "execution.block=auto",
+        f"radar.collection={radar.collection}", f"radar.dense_share={radar.dense_share}",
+    )  # fmt: skip
+    assert lspipe.run(asked, output=tmp_path / "run").state == "finished"
+    truth = gpd.read_file(archive / "truth.geojson").to_crs(EPSG).set_index("id").geometry
+    cells = gpd.read_parquet(tmp_path / "run" / "radar_cells.parquet").to_crs(EPSG)
+    # One is hidden whole, the other by half; a change of snow or crops is in no cell.
+    assert cells.intersects(truth[HIDDEN]).sum() == 1
+    assert sorted(truth.index[truth.intersects(cells.union_all())]) == [4, HIDDEN]
+    assert len(cells) == 2
+    found = listed(tmp_path / "run")
+    assert not found.intersects(truth[HIDDEN]).any()
+    assert (found[["vv_change_asc_db", "vv_change_desc_db"]].mean(axis=1) < -2).all()
+
+
 def test_a_scene_of_level_1c_is_read_as_what_it_is(archive, tmp_path):
     # A part, with one view and half as many windows: the network is the largest one here.
     asked = workflow(archive, "l1c.yaml", "inference.tta=none", "inference.overlap=0.25")
