@@ -33,7 +33,7 @@ from lspipe.runs import pipeline, store
 from lspipe.runs.cost import estimate
 from lspipe.runs.describe import describe_plan
 from lspipe.runs.frozen import FrozenRun
-from lspipe.runs.memory import peak_bytes
+from lspipe.runs.memory import COPIES_AHEAD, COPIES_OF_THE_BLOCK, peak_bytes
 from lspipe.runs.plan import open_step
 from lspipe.runs.plan import record as tile_record
 from lspipe.runs.validation import validate
@@ -453,7 +453,8 @@ def test_memory_and_reading_count_the_backscatter_that_a_model_sees(seeing, plai
     shown, blind = (plan_only(workflow_of(plain, *keys)) for keys in ((), ("radar={}",)))
     assert shown.tiles[0].bytes_to_read == blind.tiles[0].bytes_to_read
     less = replace(tile, backscatter=())
-    assert peak_bytes(tile, plan) - peak_bytes(less, plan) == 2 * 2 * 9 * tile.largest_block
+    copies = COPIES_OF_THE_BLOCK + COPIES_AHEAD
+    assert peak_bytes(tile, plan) - peak_bytes(less, plan) == 2 * 2 * copies * tile.largest_block
 
 
 # --- bad input ----------------------------------------------------------------------------------
