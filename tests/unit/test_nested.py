@@ -79,6 +79,17 @@ def test_numbers_are_those_of_gdals_warp_wherever_the_grid_begins(
             assert (out == 7).all()
 
 
+@pytest.mark.parametrize("gaps", [0, 0.02])
+@pytest.mark.parametrize("corner", [(2, 2), (3, 2), (2, 3), (5, 7)])
+def test_inside_a_file_a_half_is_rounded_up_with_gaps_and_without(corner, gaps):
+    # Nothing around a grid is missing here, where the sum is shifted and not divided.
+    grid = grid_at(*corner, 300, 100)
+    out = np.empty((300, 100), np.uint16)
+    with MemoryFile() as memory, opened(memory, stored(2, (160, 60), gaps=gaps), 20) as file:
+        assert read_onto(grid, file, resampling="bilinear", out=out)
+        np.testing.assert_array_equal(out, warped(file, grid, "bilinear"))
+
+
 def test_a_block_taller_than_a_strip_is_raised_without_a_seam():
     numbers = stored(1, (400, 30), gaps=0.01)
     grid = grid_at(3, 5, 790, 50)
