@@ -23,11 +23,13 @@ import xarray as xr
 
 from lspipe.change.classified import classify
 from lspipe.change.components import BLOCK, label
-from lspipe.change.evidence import Mean, Surveyed, gather
+from lspipe.change.evidence import gather
 from lspipe.change.growth import mark_grown
 from lspipe.change.neighbours import strips
 from lspipe.change.objects import summarise
 from lspipe.change.outlines import measures, outlines
+from lspipe.change.reductions import Mean
+from lspipe.change.surveyed import Surveyed
 from lspipe.schema import INVENTORY_COLUMNS, check_inventory
 from lspipe.schema.columns import COLUMNS
 
@@ -39,7 +41,7 @@ if TYPE_CHECKING:
 
     from lspipe.change.classified import Classified
     from lspipe.change.components import Components
-    from lspipe.change.evidence import Layers
+    from lspipe.change.surveyed import Layers
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,7 +93,7 @@ def delineate(
             that the map carries.
         area: (y, x) bool, True = inside the area of interest; adds the flag column `aoi_edge`, True
             for an object with a pixel outside the area in it or in its 1-pixel rim.
-        layers: what was stored of the dates, as `evidence.Layers`; adds the columns of
+        layers: what was stored of the dates, as `surveyed.Layers`; adds the columns of
             `evidence.EVIDENCE`. None = the list has none of them.
         block: pixels labelled at a time; never changes the result.
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lspipe.change.evidence import GROUND, RADAR
+from lspipe.change.surveyed import GROUND, RADAR
 from lspipe.cube.composite import lower_median
 from lspipe.runs import store
 from lspipe.runs.store.layers import EVIDENCE_LAYERS
@@ -28,7 +28,7 @@ _FILLS = {layer.name: layer.fill for layer in EVIDENCE_LAYERS}
 
 @dataclass(frozen=True)
 class Seen:
-    """What was seen of a tile; see `change.evidence.Layers`."""
+    """What was seen of a tile; see `change.surveyed.Layers`."""
 
     run: Path
     grid: Grid

@@ -17,10 +17,11 @@ from shapely import contains_xy
 from xarray import DataArray
 
 from lspipe.change.compare import compare
-from lspipe.change.evidence import EVIDENCE, Median
+from lspipe.change.evidence import EVIDENCE
 from lspipe.change.inventory import delineate
 from lspipe.change.joining import TileMap, join_tiles
 from lspipe.change.neighbours import FARTHEST_PX
+from lspipe.change.reductions import Median
 from lspipe.schema import CODE_NODATA, CUBE_NODATA
 from lspipe.schema.columns import COLUMNS, RADAR, TERRAIN
 from lspipe.schema.columns import EVIDENCE as DESCRIBED
