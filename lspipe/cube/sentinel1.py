@@ -23,7 +23,8 @@ import shapely
 from lspipe import catalogs
 from lspipe.catalogs import GENERIC
 from lspipe.cube.loaders.source import Source
-from lspipe.cube.radar import ENOUGH_DATES, RadarPass
+from lspipe.cube.power import ENOUGH_DATES
+from lspipe.cube.radar import RadarPass
 from lspipe.cube.radar_file import OTHERWISE, HiddenFile, read_header
 from lspipe.errors import NothingFound, WorkflowError, first_few, without_query
 from lspipe.schema import AFTER, BEFORE

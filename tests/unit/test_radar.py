@@ -21,16 +21,8 @@ from pyproj import Transformer
 from lspipe.catalogs import CATALOGS, GENERIC
 from lspipe.cube import radar_file
 from lspipe.cube.loaders.source import Source
-from lspipe.cube.radar import (
-    ENOUGH_DATES,
-    LOOKS,
-    Radar,
-    RadarPass,
-    layers,
-    lee,
-    read,
-    to_codes,
-)
+from lspipe.cube.power import ENOUGH_DATES, LOOKS, lee
+from lspipe.cube.radar import Radar, RadarPass, layers, read, to_codes
 from lspipe.cube.radar_file import HiddenFile
 from lspipe.errors import LoadError, UnfitAsset
 from lspipe.schema import CUBE_NODATA
