@@ -18,9 +18,9 @@ from urllib.parse import urlsplit
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-Fault = Literal["busy", "too many", "reset", "short", "zeros", "slow"]
+Fault = Literal["busy", "too many", "reset", "short", "slow"]
 """503; 429 and when to come again; a connection that ends without an answer; half of the bytes that
-were promised; as many zeros instead; all of it, a little at a time."""
+were promised; all of it, a little at a time."""
 
 FAULTS: tuple[Fault, ...] = get_args(Fault)
 
@@ -133,8 +133,6 @@ def _handler(made: Flaky, store: str) -> type[BaseHTTPRequestHandler]:
             if fault == "short":
                 self.wfile.write(content[: len(content) // 2])
                 self.close_connection = True
-            elif fault == "zeros":
-                self.wfile.write(bytes(len(content)))
             elif fault == "slow":
                 for part in range(10):
                     time.sleep(SECONDS_OF_A_SLOW_ANSWER / 10)
