@@ -462,8 +462,8 @@ def test_addresses_are_signed_just_before_each_read(tmp_path, monkeypatch) -> No
     path = write_power(tmp_path / "a.tif", np.full((150, 170), 0.1), corner=CORNER, crs=32718)
     signed = []
 
-    def sign(href, catalog, *, anew=False):
-        signed.append((href, catalog.name, anew))
+    def sign(href, catalog, *, refused=None):
+        signed.append((href, catalog.name, refused))
         return str(path)
 
     monkeypatch.setattr("lspipe.catalogs.sign", sign)
@@ -475,7 +475,7 @@ def test_addresses_are_signed_just_before_each_read(tmp_path, monkeypatch) -> No
     file = radar_file.read_header(source, day="2017-01-01", platform="sentinel-1a")
     assert file.href == address
     read(radar_of([file]), SNAPPED, WHOLE, ("before:VV",))
-    assert signed == [(address, "planetary-computer", False)] * 2
+    assert signed == [(address, "planetary-computer", None)] * 2
 
 
 def test_a_small_picture_is_looked_at_where_there_are_overviews(tmp_path) -> None:
