@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import dask
+import geopandas as gpd
 import numpy as np
 import rasterio
 from affine import Affine
@@ -33,6 +34,7 @@ from lspipe.cube.height_file import look_at
 from lspipe.cube.opening import open_cube
 from lspipe.cube.spec import CubeSpec
 from lspipe.cube.terrain import Terrain, layers
+from lspipe.demo import write_archive
 from lspipe.preprocess import radiometry
 from lspipe.search.acquisitions import Acquisition
 from lspipe.search.grids import grid_of
@@ -50,6 +52,7 @@ if TYPE_CHECKING:
 BANDS = ("B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B11", "B12")
 CHANNELS = (("slope",), ("elevation", "slope"), ("slope", "curvature"))
 ROUNDS = 3
+SEEDS = (1, 2)
 
 
 def squares(folder: Path) -> Terrain:
@@ -143,16 +146,38 @@ def mol(data: Path, folder: Path) -> None:
         )
 
 
+def simulated(folder: Path) -> None:
+    """Run on simulated valleys, and count which new objects slope throws out."""
+    for seed in SEEDS:
+        archive = folder / str(seed)
+        workflow = write_archive(archive, seed=seed)
+        truth = gpd.read_file(archive / "truth.geojson").union_all()
+        for name, more in (("no mask", ()), ("5 degrees", ("terrain.min_slope_deg=5",))):
+            asked = ("model.item=shipped:bare-ground", "radar={}", f"output.path=run {name}", *more)
+            summary = lspipe.run(Workflow.from_file(workflow, overrides=asked))
+            listed = lspipe.open_run(summary.run).inventory
+            found = listed[listed["status"].isin(["new", "grown"])]
+            is_true = found.intersects(truth)
+            counts = [
+                f"{kind} {len(some)}, gentle {int(some['gentle_slope'].sum())}"
+                for kind, some in (("true", found[is_true]), ("false", found[~is_true]))
+            ]
+            print(f"valley {seed}, {name}: {'; '.join(counts)}", flush=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--quick", action="store_true", help="a small part of a tile")
     parser.add_argument("--real", type=Path, help="folder of real data: part two")
+    parser.add_argument("--simulated", action="store_true", help="simulated valleys: part three")
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        if asked.real is None:
-            compare(Path(folder), 1220 if asked.quick else 3660)
-        else:
+        if asked.simulated:
+            simulated(Path(folder))
+        elif asked.real is not None:
             mol(asked.real, Path(folder))
+        else:
+            compare(Path(folder), 1220 if asked.quick else 3660)
 
 
 if __name__ == "__main__":

@@ -440,7 +440,7 @@ def test_a_model_of_pairs_is_trained_scored_run_and_adapted(
         arguments={"filters": 4},
         spec=TrainSpec(epochs=40, batch_size=4, learning_rate=1e-2, augmentation="none"),
     )
-    item = read_item(train(course, training, training, tmp_path / "model").item)
+    item = read_item(train(course, training, None, tmp_path / "model").item)
     assert item.is_pair
     assert score(item, training, tta="none").micro.recall > 0.8
     # What was there before, and after, is nothing new.

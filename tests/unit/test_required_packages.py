@@ -21,9 +21,9 @@ USED_BY = {
     "dask": (
         "dask",
         "cli.__init__ clusters.__init__ clusters.local clusters.slurm cube.composite cube.loaders "
-        "cube.masked cube.masking cube.offsets cube.opening cube.pairs cube.scene cube.terrain "
-        "inference.detect "
-        "outputs.report runs.frozen runs.guard runs.plan runs.worker",
+        "cube.masked cube.masking cube.offsets cube.opening cube.pairs cube.radar cube.scene "
+        "cube.terrain inference.detect "
+        "outputs.layers outputs.report runs.frozen runs.guard runs.hiring runs.plan runs.worker",
     ),
     "distributed": (
         "distributed",
