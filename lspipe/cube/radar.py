@@ -13,12 +13,12 @@ See also: `radar_spec.py` (the section `radar:`), `sentinel1.py` (items -> passe
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import dask.array as da
 import numpy as np
-from dask.base import tokenize
 
+from lspipe.cube import beside
 from lspipe.cube.power import ENOUGH_DATES, powers
 from lspipe.cube.radar_file import HiddenFile, RadarFile
 from lspipe.schema import AFTER, BEFORE, CHANNELS, CUBE_NODATA, relative, split_channel
@@ -26,6 +26,7 @@ from lspipe.schema import AFTER, BEFORE, CHANNELS, CUBE_NODATA, relative, split_
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+    import dask.array as da
     from numpy.typing import NDArray
     from odc.geo.geobox import GeoBox
 
@@ -197,7 +198,7 @@ def read(
         if not numbers:
             continue
         for cell, power in radar.passes[pass_number].powers(side, geobox, part):
-            inside = _both(cell, part)
+            inside = beside.both(cell, part)
             into, cut = (relative(inside, (one[0].start, one[1].start)) for one in (part, cell))
             for number in numbers:
                 found[number][into] = to_codes(power[cut], wanted[number][1])
@@ -246,44 +247,11 @@ def layers(
     Returns:
         By name int16 codes (y, x); all channels of a chunk are read at once.
     """
-    if not names:
-        return {}
-    how = {"pass_number": pass_number, "role": role, "origin": origin}
-    token = tokenize(radar.as_json(), str(geobox), tuple(names), chunks, how)
-    together = da.map_blocks(
-        _chunk,
-        radar=radar,
-        geobox=geobox,
-        names=tuple(names),
-        **how,
-        chunks=((len(names),), *chunks),
-        dtype=np.int16,
-        meta=np.empty((0, 0, 0), np.int16),
-        name=f"radar-{token}",
-    )
-    return {name: together[number] for number, name in enumerate(names)}
+    how: dict[str, Any] = {"names": tuple(names), "pass_number": pass_number, "role": role}
+    decided_by = ("radar", radar.as_json(), str(geobox), how)
+    read_part = partial(_read_part, radar=radar, geobox=geobox, **how)
+    return beside.opened(read_part, names, chunks, origin=origin, decided_by=decided_by)
 
 
-def _chunk(
-    *,
-    radar: Radar,
-    geobox: GeoBox,
-    names: tuple[str, ...],
-    pass_number: int,
-    role: str,
-    origin: tuple[int, int],
-    block_info: Mapping[Any, Any] | None = None,
-) -> NDArray[np.int16]:
-    (_, *place) = (block_info or {})[None]["array-location"]
-    rows, columns = (
-        slice(first + start, first + stop)
-        for first, (start, stop) in zip(origin, place, strict=True)
-    )
-    return read(radar, geobox, (rows, columns), names, pass_number, role=role)
-
-
-def _both(one: Part, other: Part) -> Part:
-    rows, columns = (
-        slice(max(a.start, b.start), min(a.stop, b.stop)) for a, b in zip(one, other, strict=True)
-    )
-    return rows, columns
+def _read_part(part: Part, *, radar: Radar, geobox: GeoBox, **how: Any) -> NDArray[np.int16]:
+    return read(radar, geobox, part, **how)

@@ -11,13 +11,13 @@ See also: `terrain_spec.py` (the section `terrain:`), `heights.py` (files -> hei
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import dask.array as da
 import numpy as np
-from dask.base import tokenize
 
-from lspipe.cube import surface
+from lspipe.cube import beside, surface
 from lspipe.cube.canvas import meeting, north_up
 from lspipe.cube.height_file import HeightFile
 from lspipe.cube.heights import CELL, HALO, heights
@@ -136,7 +136,7 @@ def read(terrain: Terrain, geobox: GeoBox, part: Part, names: Sequence[str]) -> 
         ground = found_heights
         if shifts is not None:
             ground = ground + terrain.sign * next(shifts)[1]
-        inside = _both(cell, part)
+        inside = beside.both(cell, part)
         into, cut = (relative(inside, (one[0].start, one[1].start)) for one in (part, cell))
         for number, values in enumerate(_derived(ground, north_up(geobox), names)):
             found[number][into] = to_codes(values[cut], names[number])
@@ -152,13 +152,6 @@ def part_layers(
     """
     codes = read(terrain, geobox, part, names) if names else ()
     return {name: da.from_array(layer) for name, layer in zip(names, codes, strict=True)}
-
-
-def _both(one: Part, other: Part) -> Part:
-    rows, columns = (
-        slice(max(a.start, b.start), min(a.stop, b.stop)) for a, b in zip(one, other, strict=True)
-    )
-    return rows, columns
 
 
 def _derived(
@@ -209,34 +202,12 @@ def layers(
     Returns:
         By name int16 codes (y, x); all channels of a chunk are read at once.
     """
-    if not names:
-        return {}
-    token = tokenize(terrain, str(geobox), tuple(names), chunks, origin)
-    together = da.map_blocks(
-        _chunk,
-        terrain=terrain,
-        geobox=geobox,
-        names=tuple(names),
-        origin=origin,
-        chunks=((len(names),), *chunks),
-        dtype=np.int16,
-        meta=np.empty((0, 0, 0), np.int16),
-        name=f"terrain-{token}",
-    )
-    return {name: together[number] for number, name in enumerate(names)}
+    read_part = partial(_read_part, terrain=terrain, geobox=geobox, names=tuple(names))
+    decided_by = ("terrain", terrain, str(geobox))
+    return beside.opened(read_part, names, chunks, origin=origin, decided_by=decided_by)
 
 
-def _chunk(
-    *,
-    terrain: Terrain,
-    geobox: GeoBox,
-    names: tuple[str, ...],
-    origin: tuple[int, int],
-    block_info: Mapping[Any, Any] | None = None,
+def _read_part(
+    part: Part, *, terrain: Terrain, geobox: GeoBox, names: tuple[str, ...]
 ) -> NDArray[np.int16]:
-    (_, *place) = (block_info or {})[None]["array-location"]
-    rows, columns = (
-        slice(first + start, first + stop)
-        for first, (start, stop) in zip(origin, place, strict=True)
-    )
-    return read(terrain, geobox, (rows, columns), names)
+    return read(terrain, geobox, part, names)

@@ -20,8 +20,8 @@ USED_BY = {
     # package: (name of its import, modules of lspipe that use it when they run)
     "dask": (
         "dask",
-        "cli.__init__ clusters.__init__ clusters.local clusters.slurm cube.composite cube.loaders "
-        "cube.masked cube.masking cube.offsets cube.opening cube.pairs cube.radar cube.scene "
+        "cli.__init__ clusters.__init__ clusters.local clusters.slurm cube.beside cube.composite "
+        "cube.loaders cube.masked cube.masking cube.offsets cube.opening cube.pairs cube.scene "
         "cube.terrain inference.detect "
         "outputs.layers outputs.report runs.frozen runs.guard runs.hiring runs.plan runs.worker",
     ),
