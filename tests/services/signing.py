@@ -8,7 +8,7 @@ from __future__ import annotations
 import http.client
 import json
 import secrets
-import time
+from collections import Counter
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -28,17 +28,17 @@ EXPIRY = "2099-01-01T00:00:00Z"
 
 @dataclass
 class Signer:
-    """Where it is, how long its signatures hold, and what was asked."""
+    """Where it is, how often its signatures are good, and what was asked."""
 
     url: str = ""
-    life: float = 1_000_000
-    """Seconds that a signature is good for."""
+    life: int = 1_000_000
+    """Requests that a signature is good for: in seconds, it would be the machine that decides."""
     most: int = 1_000_000
     """Signatures that it gives; afterwards it refuses."""
     key: str = field(default_factory=lambda: secrets.token_hex(8))
     """In every signature."""
-    given: dict[str, float] = field(default_factory=dict)
-    """Signatures, and when they were given."""
+    given: Counter[str] = field(default_factory=Counter)
+    """Signatures, and how often each was used."""
     expired: int = 0
     """Requests that came with a signature which no longer held."""
     unsigned: int = 0
@@ -64,7 +64,7 @@ class Signer:
                 self.refused += 1
                 return None
             signature = f"{self.key}-{len(self.given)}"
-            self.given[signature] = time.monotonic()
+            self.given[signature] = 0
             return signature
 
     def admits(self, signature: str) -> bool:
@@ -73,7 +73,8 @@ class Signer:
             if signature not in self.given:
                 self.unsigned += 1
                 return False
-            is_valid = time.monotonic() < self.given[signature] + self.life
+            self.given[signature] += 1
+            is_valid = self.given[signature] <= self.life
             self.expired += not is_valid
             return is_valid
 

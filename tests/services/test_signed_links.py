@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-LIFE = 1.5
-"""Seconds: less than a run reads, and more than an asset of a block takes."""
+LIFE = 25
+"""Requests: a few blocks, and more than all reads of a worker that go on together."""
 
 
 @pytest.fixture
