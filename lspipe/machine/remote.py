@@ -283,9 +283,12 @@ class RemotePath:
 
     def download(self, file: Path) -> None:
         """Copy an object to this machine, piece by piece."""
-        with told(self, "read") as obstore, file.open("wb") as target:
-            for piece in obstore.get(bucket_of(self._root), self.key):
-                target.write(piece)
+        with told(self, "read") as obstore:
+            # First: of what is not there no empty file is left.
+            found = obstore.get(bucket_of(self._root), self.key)
+            with file.open("wb") as target:
+                for piece in found:
+                    target.write(piece)
 
     def copy_to(self, target: RemotePath) -> None:
         """Copy an object within its bucket."""

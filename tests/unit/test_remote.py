@@ -141,10 +141,12 @@ def test_a_folder_is_there_as_long_as_something_lies_below_it(run):
     file.unlink(missing_ok=True)
 
 
-def test_what_is_not_there_is_said_as_of_a_file(run):
-    for ask in (run.read_bytes, run.stat, lambda: run.download(Path("x"))):
+def test_what_is_not_there_is_said_as_of_a_file(run, tmp_path):
+    copy = tmp_path / "copy"
+    for ask in (run.read_bytes, run.stat, lambda: run.download(copy)):
         with pytest.raises(FileNotFoundError, match="s3://maps/runs/valley"):
             ask()
+    assert not copy.exists()
     with pytest.raises(StoreError, match="is s3://maps/runs/valley a run directory"):
         store.read_json(run / "run.json")
 
