@@ -10,10 +10,12 @@ import time
 from collections import Counter
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Lock, Thread
+from http.server import BaseHTTPRequestHandler
+from threading import Lock
 from typing import TYPE_CHECKING, Literal, get_args
 from urllib.parse import urlsplit
+
+from tests.services.servers import answering
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -51,17 +53,8 @@ class Flaky:
 def flaky(store: str) -> Iterator[Flaky]:
     """Stand before an object store until the block ends."""
     made = Flaky()
-    server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(made, urlsplit(store).netloc))
-    server.daemon_threads = True
-    made.url = f"http://127.0.0.1:{server.server_address[1]}"
-    thread = Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    try:
+    with answering(_handler(made, urlsplit(store).netloc)) as made.url:
         yield made
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
 
 
 def _handler(made: Flaky, store: str) -> type[BaseHTTPRequestHandler]:

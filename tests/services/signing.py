@@ -11,10 +11,12 @@ import secrets
 from collections import Counter
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Lock, Thread
+from http.server import BaseHTTPRequestHandler
+from threading import Lock
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, urlsplit
+
+from tests.services.servers import answering
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -83,17 +85,8 @@ class Signer:
 def signer(web: str) -> Iterator[Signer]:
     """Stand before a web server until the block ends."""
     made = Signer()
-    server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(made, urlsplit(web).netloc))
-    server.daemon_threads = True
-    made.url = f"http://127.0.0.1:{server.server_address[1]}"
-    thread = Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    try:
+    with answering(_handler(made, urlsplit(web).netloc)) as made.url:
         yield made
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
 
 
 def _handler(made: Signer, web: str) -> type[BaseHTTPRequestHandler]:
