@@ -305,8 +305,7 @@ def cube_of_step(plan: TilePlan, step: Step, workflow: Workflow) -> StepCube:
         terrain=plan.terrain,
         layers=plan.layers,
         min_slope_deg=workflow.terrain.min_slope_deg,
-        # Of a date on which no network runs nothing but what was observed is asked.
-        radar=plan.radar if step in plan.judged else None,
+        radar=plan.radar,
         backscatter=plan.backscatter,
     )
 
