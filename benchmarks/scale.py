@@ -27,11 +27,14 @@ from __future__ import annotations
 
 import argparse
 import statistics
+import sys
 import tempfile
 import time
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+sys.path.insert(0, str(Path(__file__).parent.parent))  # the crews of the tests
 
 import dask
 from harness import describe, machine, peak_memory, write_result
