@@ -30,7 +30,7 @@ LONGEST_FIRST = (
     "test_interruptions", "test_run", "compiled", "test_review", "test_run_directory",
     "test_every_key", "test_terrain_runs", "test_recipes_fed", "test_reviewing_a_run",
     "test_faults_of_peers", "test_networks",
-    "test_front_door", "test_demo", "test_docs", "test_overlapped_reading", "test_detect",
+    "test_front_door", "demo", "test_docs", "test_overlapped_reading", "test_detect",
     "test_kinds_of_clusters",
     "test_bad_input", "test_samples_runs", "test_model_train", "test_inn_pair",
     "test_architectures", "test_tiles", "test_declared_files", "test_cube", "test_inference",
@@ -40,8 +40,11 @@ LONGEST_FIRST = (
     "test_unfamiliar", "test_shipped_network", "test_earlier_runs",
 )  # fmt: skip
 
-# The second takes the compiled kernels that the first one keeps.
-TOGETHER = {"test_compiled": "compiled", "test_models_runtimes": "compiled"}
+# The second takes the compiled kernels that the first one keeps; one archive serves both.
+TOGETHER = {
+    "test_compiled": "compiled", "test_models_runtimes": "compiled",
+    "test_demo": "demo", "test_demo_runs": "demo",
+}  # fmt: skip
 
 
 def group_of(file: Path) -> str:
@@ -70,6 +73,17 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
             return group_of(Path(super()._split_scope(nodeid)))
 
     return ByGroup(config, log)
+
+
+@pytest.fixture(scope="session")
+def demo_archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of the demo's archive, to be read only: to make one takes seven seconds."""
+    # Here, as `demo` imports all that writes scenes.
+    from lspipe.demo import write_archive
+
+    folder = tmp_path_factory.mktemp("demo")
+    assert write_archive(folder) == folder / "demo.yaml"
+    return folder
 
 
 @pytest.fixture(scope="session")

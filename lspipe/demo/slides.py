@@ -43,6 +43,22 @@ class Slide:
         return self.share > 0.5
 
 
+@dataclass(frozen=True)
+class Sketch:
+    """A landslide before it is burnt into pixels."""
+
+    window: Part
+    """Rows and columns of the landscape that it can cover."""
+    path: NDArray[np.float64]
+    """(n, 2) rows and columns downhill, one pixel apart."""
+    radius: NDArray[np.float64]
+    """(n,) half its width along the path, pixels."""
+    fray: NDArray[np.float64]
+    """(y, x) of the window, standard normal: what frays the edge."""
+    brightness: float
+    """As of `Slide`."""
+
+
 def plant(
     elevation: NDArray[np.float32],
     allowed: NDArray[np.bool_],
@@ -69,9 +85,13 @@ def plant(
     free[:, :12] = free[:, -12:] = False
     slides: list[Slide] = []
     wanted = list(anchors)
-    for slide in _candidates(smooth, free, rng, pixel_m, tries=4000):
+    for sketch in _candidates(smooth, free, rng, pixel_m, tries=4000):
         if len(slides) == count:
             break
+        # Most tries lie elsewhere, and to burn one costs more than to look where it lies.
+        if wanted and not _may_cross(sketch, *wanted[0]):
+            continue
+        slide = _burn(sketch)
         if wanted and not _crosses(slide, *wanted[0]):
             continue
         if (slide.pixels & ~free[slide.window]).any():
@@ -89,7 +109,7 @@ def _candidates(
     pixel_m: float,
     *,
     tries: int,
-) -> Iterator[Slide]:
+) -> Iterator[Sketch]:
     gradient: tuple[NDArray[np.float64], ...] = tuple(np.gradient(smooth, pixel_m))
     dy, dx = gradient
     slope = np.degrees(np.arctan(np.hypot(dy, dx)))
@@ -101,7 +121,7 @@ def _candidates(
         if len(path) < 9:
             continue
         width_px = float(np.clip(0.18 * len(path) * rng.lognormal(0, 0.2), 3.2, 12))
-        yield _shape(path, width_px, smooth.shape, rng)
+        yield _sketch(path, width_px, smooth.shape, rng)
 
 
 def _descend(
@@ -129,10 +149,10 @@ def _descend(
     return np.array(path)
 
 
-def _shape(
+def _sketch(
     path: NDArray[np.float64], width_px: float, shape: tuple[int, ...], rng: np.random.Generator
-) -> Slide:
-    """Burn a path with a width that swells at the source and at the toe, and a frayed edge."""
+) -> Sketch:
+    """Give a path a width that swells at the source and at the toe, and all that is random."""
     along = np.linspace(0, 1, len(path))
     profile = 0.75 + 0.25 * np.cos(2 * np.pi * along) + 0.25 * along
     profile *= np.sqrt(np.clip(6 * along + 0.35, 0, 1))
@@ -141,18 +161,30 @@ def _shape(
     low = np.maximum(np.floor(path.min(axis=0)).astype(int) - margin, 0)
     high = np.minimum(np.ceil(path.max(axis=0)).astype(int) + margin + 1, shape)
     window = (slice(int(low[0]), int(high[0])), slice(int(low[1]), int(high[1])))
-    y, x = np.mgrid[window]
+    fray = rng.standard_normal((int(high[0] - low[0]), int(high[1] - low[1])))
+    return Sketch(window, path, radius, fray, brightness=float(rng.uniform(0.8, 1.25)))
+
+
+def _burn(sketch: Sketch) -> Slide:
+    """Burn a sketch into pixels, with a frayed edge."""
+    y, x = np.mgrid[sketch.window]
     outside = np.full(y.shape, np.inf)
-    for (row, column), reach in zip(path, radius, strict=True):
+    for (row, column), reach in zip(sketch.path, sketch.radius, strict=True):
         np.minimum(outside, np.hypot(y - row, x - column) - reach, out=outside)
-    frayed = outside + 0.8 * ndimage.gaussian_filter(rng.standard_normal(y.shape), 1.2) * 2
+    frayed = outside + 0.8 * ndimage.gaussian_filter(sketch.fray, 1.2) * 2
     share = np.clip(0.5 - frayed, 0, 1).astype(np.float32)
     # Fraying can cut crumbs off; a landslide is one piece.
     labels, pieces = ndimage.label(share > 0.5, structure=np.ones((3, 3)))
     if pieces > 1:
         largest = 1 + int(np.argmax(np.bincount(labels.ravel())[1:]))
         share[(labels != largest) & (labels > 0)] = 0
-    return Slide(window, share, brightness=float(rng.uniform(0.8, 1.25)))
+    return Slide(sketch.window, share, sketch.brightness)
+
+
+def _may_cross(sketch: Sketch, first: int, last: int) -> bool:
+    """Whether `_crosses` can hold for what is burnt of it: nothing is burnt outside the window."""
+    rows, middle = sketch.window[0], (first + last) // 2
+    return bool(rows.start <= middle - 2 and middle + 2 < rows.stop)
 
 
 def _crosses(slide: Slide, first: int, last: int) -> bool:

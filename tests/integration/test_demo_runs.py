@@ -8,7 +8,6 @@ import shapely
 from rasterio.transform import array_bounds
 
 import lspipe
-from lspipe.demo import write_archive
 from lspipe.demo.grid import EPSG, TILES
 from lspipe.evaluate.truth import score_list
 from lspipe.runs import pipeline
@@ -26,11 +25,9 @@ def _here(monkeypatch):
     monkeypatch.setattr(pipeline.stream, "compute", compute_here)
 
 
-@pytest.fixture(scope="module")
-def archive(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("archive")
-    write_archive(folder)
-    return folder
+@pytest.fixture
+def archive(demo_archive):
+    return demo_archive
 
 
 def workflow(archive, name, *overrides):
