@@ -12,15 +12,16 @@ and a tiny task that asks for the slot: the most tasks that the scheduler knew a
 memory the process of the scheduler gained, and the time per tile. Each in a fresh process. Target:
 tasks and memory do not grow with the number of tiles, the time per tile neither.
 
-Result, 2026-11-29, 2 cores of an Intel Xeon: (a) 1, 2 and 4 workers take 48.4, 29.7 and 35.5 s:
-1.62 and 1.36 times as fast as one, with 53.4, 56.2 and 67.0 s of processor time. (b) 1, 10, 100 and
-1000 tiles: at most 18, 28, 28 and 28 tasks at once; 50, 46, 43 and 44 ms per tile; 22, 23, 29 and
+Result, 2026-11-29, 2 cores of an Intel Xeon: (a) 1, 2 and 4 workers take 45.4, 27.4 and 30.7 s:
+1.63 and 1.49 times as fast as one, with 51.0, 52.1 and 59.4 s of processor time. (b) 1, 10, 100 and
+1000 tiles: at most 18, 28, 28 and 28 tasks at once; 58, 47, 42 and 45 ms per tile; 22, 23, 29 and
 44 MB gained by the process: tasks and time are flat, memory grows by 15 kB a tile, unexplained.
-Before a block was fewer tasks (2026-11-21, 2 cores of an AMD EPYC) it was 1.58 and 1.55.
+With 36 tasks for a block, not two, it was 1.62 and 1.36.
 
-Why (a) is not 2: on two cores one worker is not alone. It keeps 1.1 cores busy with its network and
-its reads, and the client and the scheduler share the rest; two workers take 1.9 of 2.0 cores. So
-the processors are the limit, not the order of tasks, and 1.8 needs a third core.
+Why (a) is not 1.8: on two cores one worker is not alone. It keeps 1.1 cores busy with its network
+and its reads, and the client and the scheduler share the rest; two workers take 1.9 of 2.0 cores.
+So the processors are the limit, not the order of tasks: even with no core idle, 52.1 s of work on
+two cores are 26.1 s, 1.74 times as fast. 1.8 needs a third core.
 """
 
 from __future__ import annotations
