@@ -1,19 +1,23 @@
-"""The tables of reference pages, from the code: keys of a workflow, columns of a list.
+"""The tables of generated pages, from the code: keys of a workflow, columns of a list, evidence.
 
     .venv/bin/python docs/reference.py
 
 Replaces what stands between two marks in a page, and leaves the rest as it was written. Reads the
-schema that `lspipe schema` prints, and `lspipe.schema.columns`. A test compares the pages with
-both.
+schema that `lspipe schema` prints, `lspipe.schema.columns`, and the scorecards of the shipped
+models. A test compares the pages with them.
 """
 
 from __future__ import annotations
 
 import json
 import re
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+sys.path.insert(0, str(Path(__file__).parent.parent))
+
+import docs.evidence
 from lspipe.schema import columns
 from lspipe.workflow import json_schema
 
@@ -53,7 +57,11 @@ def list_tables() -> dict[str, Iterable[str]]:
     }
 
 
-PAGES = {"workflow.md": workflow_tables, "inventory.md": list_tables}
+PAGES = {
+    "workflow.md": workflow_tables,
+    "inventory.md": list_tables,
+    "evidence.md": docs.evidence.tables,
+}
 """What makes the tables of each page."""
 
 

@@ -310,6 +310,14 @@ def test_a_reference_page_is_what_the_code_says(name) -> None:
     )
 
 
+def test_the_front_page_quotes_the_page_of_evidence() -> None:
+    limits = section(README, "Limits").partition("[What was measured]")[0]
+    quoted = re.findall(r"\d\.\d\d(?: \(\d\.\d\d to \d\.\d\d\))?", limits)
+    assert len(quoted) >= 2
+    measured = (DOCS / "evidence.md").read_text()
+    assert [number for number in quoted if number not in measured] == []
+
+
 def test_a_word_of_the_schema_that_the_reference_does_not_know_is_an_error() -> None:
     key = {"anyOf": [{"type": "integer", "minimum": 1, "maximum": 9}, {"type": "null"}]}
     assert docs.reference.kind(key, {}) == "whole number, 1 to 9"

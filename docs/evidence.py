@@ -1,0 +1,226 @@
+"""The tables of the page of evidence, from the scorecards of the models that come with lspipe.
+
+Written by docs/reference.py with the other generated pages. What no scorecard can hold, a
+measurement on patches that are kept apart, stands in `KEPT_APART`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from scipy.stats import chi2
+
+from lspipe.evaluate import scorecard
+from lspipe.models import read_item
+from lspipe.models.item import SHIPPED_FOLDER
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from lspipe.evaluate.scorecard import FalseAlarms, ListScores, PatchScores, Scorecard
+
+NOT_MEASURED = "not measured"
+
+NETWORKS = ("l4s-rgb",)
+"""Models with weights: they know the scenes of their training better than others."""
+
+UNSCORED = ("demo",)
+"""Models for simulated scenes alone: they are in no table."""
+
+
+BOTH = 2
+"""Dates of a list of changes."""
+
+
+@dataclass(frozen=True)
+class KeptApart:
+    """Scores of a model on labelled patches that are not among the data of this project."""
+
+    f1: str
+    """With the ends of its 95 % interval."""
+    continued: str
+    """Share of the patches that continue one of the training."""
+    places: int
+
+
+KEPT_APART = {"l4s-rgb": KeptApart(f1="0.41 (0.36 to 0.45)", continued="9 %", places=1)}
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A model, and what was measured of it."""
+
+    name: str
+    card: Scorecard | None
+
+    @property
+    def is_network(self) -> bool:
+        """Whether it has weights."""
+        return self.name in NETWORKS
+
+    @property
+    def patches(self) -> tuple[PatchScores, ...]:
+        """Scores of labelled patches."""
+        return self.card.patches if self.card else ()
+
+    @property
+    def false_alarms(self) -> tuple[FalseAlarms, ...]:
+        """Counts where no landslide is known."""
+        return self.card.false_alarms if self.card else ()
+
+    @property
+    def lists(self) -> tuple[ListScores, ...]:
+        """Lists beside known landslides."""
+        return self.card.lists if self.card else ()
+
+
+def shipped() -> list[str]:
+    """Return the ids of the models that come with lspipe."""
+    return sorted(path.stem for path in SHIPPED_FOLDER.glob("*.json") if "." not in path.stem)
+
+
+def tables() -> dict[str, Iterable[str]]:
+    """Return the tables of `evidence.md`."""
+    models = [
+        Measured(name, scorecard.read(read_item(f"shipped:{name}")))
+        for name in shipped()
+        if name not in UNSCORED
+    ]
+    return {
+        "in short": _in_short(models),
+        "patches": _patches(models),
+        "false objects": _false_objects(models),
+        "simulated lists": _lists(models),
+        "commands": _commands(models),
+    }
+
+
+def _in_short(models: list[Measured]) -> Iterator[str]:
+    yield _row("what was asked", *(f"`{model.name}`" for model in models))
+    yield "|---|" + "---|" * len(models)
+    for question, answer in QUESTIONS.items():
+        yield _row(question, *(answer(model) for model in models))
+    yield ""
+
+
+def _inside(model: Measured) -> str:
+    if not model.is_network:
+        return "nothing was trained"
+    plain = [row for row in model.patches if "haze" not in row.data]
+    # Eight views are what a run takes unless it is told otherwise.
+    best = max(plain, key=lambda row: row.tta == "d4", default=None)
+    return NOT_MEASURED if best is None else f"F1 {_scored(best, 'f1', 2)}"
+
+
+def _elsewhere(model: Measured) -> str:
+    apart = KEPT_APART.get(model.name)
+    return f"**F1 {apart.f1}**, {apart.places} place" if apart else NOT_MEASURED
+
+
+def _of_an_event(_: Measured) -> str:
+    """Say what no card has a row for: it is not done."""
+    return NOT_MEASURED
+
+
+def _between_dates(model: Measured) -> str:
+    rates = [row.objects / row.area_km2 for row in model.false_alarms if row.dates == BOTH]
+    if not rates:
+        return NOT_MEASURED
+    if len(rates) == 1:
+        return f"{rates[0]:.1f} per km², one pair"
+    return f"{min(rates):.1f} to {max(rates):.1f} per km², {len(rates)} pairs"
+
+
+def _calibrated(model: Measured) -> str:
+    return NOT_MEASURED if model.is_network else "a formula has no probability"
+
+
+QUESTIONS = {
+    "labelled patches of the scenes of its training": _inside,
+    "labelled patches of another place": _elsewhere,
+    "landslides of an event, on whole tiles": _of_an_event,
+    "false objects between two dates without a landslide": _between_dates,
+    "whether probabilities are frequencies": _calibrated,
+}
+
+
+def _patches(models: list[Measured]) -> Iterator[str]:
+    scores = ("F1", "precision", "recall")
+    yield _row("model", "patches", "views", *scores, "continue one of the training")
+    yield "|---|---|---|---|---|---|---|"
+    for model in models:
+        for row in model.patches:
+            yield _row(
+                f"`{model.name}`",
+                f"{row.patches} of {row.data}",
+                "8" if row.tta == "d4" else "1",
+                *(_scored(row, name.lower()) for name in scores),
+                _share(row.continued) if model.is_network else "nothing was trained",
+            )
+        if apart := KEPT_APART.get(model.name):
+            place = f"patches of {apart.places} other place, kept apart"
+            unknown = (NOT_MEASURED, NOT_MEASURED)
+            yield _row(
+                f"`{model.name}`", place, "not stated", f"**{apart.f1}**", *unknown, apart.continued
+            )
+    yield ""
+
+
+def _false_objects(models: list[Measured]) -> Iterator[str]:
+    yield _row("model", "where, and when", "dates", "km²", "objects", "per km²", "marked")
+    yield "|---|---|---|---|---|---|---|"
+    for model in models:
+        for row in model.false_alarms:
+            yield _row(f"`{model.name}`", *_false_alarm(row))
+    yield ""
+
+
+def _false_alarm(row: FalseAlarms) -> tuple[str, ...]:
+    # On a small place the interval says more than the rate: none on 0.06 km2 is no zero.
+    rate = f"{row.objects / row.area_km2:.2f} ({_poisson(row.objects, row.area_km2)})"
+    marked = f"{100 * row.marked_km2 / row.area_km2:.1f} %"
+    return row.data, str(row.dates), f"{row.area_km2:.2f}", str(row.objects), rate, marked
+
+
+def _poisson(count: int, area: float) -> str:
+    """Return the 95 % interval of a rate from a count.  Source: Garwood 1936, by chi-squared."""
+    low = chi2.ppf(0.025, 2 * count) / 2 if count else 0.0
+    high = chi2.ppf(0.975, 2 * (count + 1)) / 2
+    return f"{low / area:.2f} to {high / area:.2f}"
+
+
+def _lists(models: list[Measured]) -> Iterator[str]:
+    yield _row("model", "list of", "planted", "found", "listed", "right")
+    yield "|---|---|---|---|---|---|"
+    for model in models:
+        for row in model.lists:
+            counts = map(str, (row.known, row.found, row.listed, row.right))
+            yield _row(f"`{model.name}`", row.data, *counts)
+        if not model.lists:
+            yield _row(f"`{model.name}`", "simulated valleys", *[NOT_MEASURED] * 4)
+    yield ""
+
+
+def _commands(models: list[Measured]) -> Iterator[str]:
+    for model in models:
+        if card := model.card:
+            limits = f"Not to be read as {card.not_to_be_read_as}"
+            yield f"- `{model.name}`: `{card.command}`. {limits}"
+    yield ""
+
+
+def _row(*cells: str) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _scored(row: PatchScores, name: str, digits: int = 3) -> str:
+    value, interval = getattr(row.micro, name), getattr(row.intervals, name)
+    if value is None:
+        return "-"
+    ends = "" if interval is None else f" ({interval[0]:.{digits}f} to {interval[1]:.{digits}f})"
+    return f"{value:.{digits}f}{ends}"
+
+
+def _share(share: float | None) -> str:
+    return NOT_MEASURED if share is None else f"{100 * share:.0f} %"
