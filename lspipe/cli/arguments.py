@@ -43,6 +43,8 @@ class Parser(argparse.ArgumentParser):
             return ""
         word = found[1] or found[2]
         known = [name for action in self._every_action() for name in _words(action)]
+        if word in known:
+            return f" ({word} belongs to a verb: write it after the verb that takes it)"
         near = difflib.get_close_matches(word, known, n=1)
         return f" (did you mean {near[0]}?)" if near else ""
 

@@ -162,6 +162,8 @@ MISTAKES = [
     Mistake("a verb misspelt", ("lspipe: ", "(did you mean validate?)"), verb="valdate"),
     Mistake("a flag misspelt", ("lspipe: ", "--outptu", "(did you mean --output?)"),
             verb="plan", words=("--outptu", "run")),
+    Mistake("a flag of another verb", ("--limit belongs to a verb: write it after the verb",),
+            words=("--limit", "3")),
     Mistake("no limit", ("--limit 0: expected 1 or more places",), verb="run",
             words=("--limit", "0")),
     Mistake("--set without =", ("--set change.threshold: expected KEY.PATH=VALUE",),
