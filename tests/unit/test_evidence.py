@@ -50,6 +50,14 @@ def test_true_colour_is_red_green_blue_and_black_where_any_band_is_missing():
     assert picture[:, 0, 1].tolist() == [0, 0, 0]
 
 
+def test_true_colour_of_every_code_is_its_reflectance_stretched():
+    codes = np.arange(-(2**15) + 1, 2**15, dtype=np.int64)
+    # A part of a larger array, as the core of a block is.
+    band = np.repeat(codes.astype(np.int16), 2)[None, ::2]
+    picture = true_colour(dict.fromkeys(("B04", "B03", "B02"), band))
+    np.testing.assert_array_equal(picture[0, 0], 1 + codes.clip(0, 3000) * 254 // 3000)
+
+
 @pytest.mark.parametrize(
     ("red", "near", "expected"),
     [
