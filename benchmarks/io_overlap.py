@@ -15,7 +15,12 @@ large enough to compute outside of Python, as those of the papers do. Timed in t
 The delay is chosen so that `read` takes about as long as `compute`, where overlapping is hardest.
 Reported: overlapped / max(read, compute), target <= 1.10, of the same round. Of that, what is read
 before the first block can compute, and what is computed after the last read, can hide behind
-nothing; it is the less, the more blocks there are.
+nothing; it is the less, the more blocks there are. Blocks are submitted one by one, as a run does.
+
+Expected of three tasks a block (read, network, write), before it was run on 2026-11-30: 1.10 to
+1.15 where reading takes as long as computing, as the thread that reads now writes too, which is
+about a tenth of `compute`; 1.05 where reading takes 0.6 of it. Before, when writing was in the
+slot and reading had become one task a block: 1.15 and 1.10.
 
 Every round reads other URLs of the same files, as GDAL keeps what it read.
 
@@ -70,8 +75,8 @@ from lspipe.models.pack import pack
 from lspipe.runs import store, stream, worker
 from lspipe.runs.crew import Crew
 from lspipe.runs.events import ignore
+from lspipe.runs.jobs import BlockPixels, BlockResult, StepJob
 from lspipe.runs.plan import THREADS, cube_of_step
-from lspipe.runs.worker import BlockPixels, BlockResult, StepJob
 from lspipe.workflow import Workflow
 
 if TYPE_CHECKING:
@@ -79,6 +84,7 @@ if TYPE_CHECKING:
 
     from distributed import Client
 
+    from lspipe.inference.windows import Block
     from lspipe.runs.events import Report
     from lspipe.runs.plan import Plan
 
@@ -88,7 +94,6 @@ TILE, EPSG, LEFT, TOP = "18GYS", 32718, 699960.0, 5200000.0
 BANDS = {"B02": 10, "B03": 10, "B04": 10, "B08": 10, "B11": 20, "B12": 20}
 """Bands of the model and their pixel size in metres."""
 
-SHOWN = ("B04", "B03", "B02", "B08")
 DAYS = ("2017-01-15", "2018-01-15")
 COLLECTION = "simulated"
 
@@ -263,25 +268,34 @@ def pack_network(folder: Path) -> None:
 # --- what is timed ------------------------------------------------------------------------------
 
 
-def only_read(_read: BlockPixels, *, block: Any, job: StepJob, **_facts: Any) -> BlockResult:
-    """Take the place of `worker.infer_and_write`: the block was read, and that is all."""
+def only_read(_read: BlockPixels, **_facts: Any) -> None:
+    """Take the place of `worker.infer`: the block was read, and that is all."""
+
+
+def not_written(_found: None, *, block: Any, job: StepJob) -> BlockResult:
+    """Take the place of `worker.write`."""
     return BlockResult(job.tile, job.step, block.index, 0, 0, 0, 0.0)
 
 
-def only_compute(*, block: Any, job: StepJob, shown: tuple[str, ...]) -> BlockResult:
+def only_compute(*, block: Any, job: StepJob) -> BlockResult:
     """Compute and write a block of pixels that nobody read."""
     outer, core = (
         tuple(span.stop - span.start for span in part) for part in (block.outer, block.core)
     )
-    names = list(BANDS)
     made_up = BlockPixels(
         pixels=np.full((len(BANDS), *outer), 1500, np.int16),
         quality=np.zeros(outer, np.uint8),
-        scl=np.full(core, 4, np.uint8),
-        acquired=np.full(core, 17000, np.uint16),
-        shown={name: names.index(name) for name in shown},
+        has_data=np.ones(outer, bool),
+        evidence={
+            "scl": np.full(core, 4, np.uint8),
+            "acquired": np.full(core, 17000, np.uint16),
+            "true_colour": np.full((3, *core), 128, np.uint8),
+            "ndvi": np.zeros(core, np.int16),
+        },
     )
-    return worker.infer_and_write(made_up, block=block, job=job, area=None)
+    return worker.write(
+        worker.infer(made_up, block=block, job=job, area=None), block=block, job=job
+    )
 
 
 def planned(place: Path, case: Case, addresses: dict[str, str]) -> Plan:
@@ -302,28 +316,32 @@ def planned(place: Path, case: Case, addresses: dict[str, str]) -> Plan:
     return lspipe.plan(Workflow.from_file(place / "workflow.yaml"))
 
 
-def read_tasks(
-    plan: Plan, job: StepJob, slot: Mapping[str, int], *, work: Callable[..., BlockResult]
-) -> list[Any]:
-    """Build the graph of a step as a run does, with `work` for each block once it is read."""
+def run_tasks(plan: Plan, job: StepJob, slot: Mapping[str, int], block: Block, turn: int) -> Any:
+    """Build the tasks of a block as a run does."""
     (tile,) = plan.tiles
-    with patch.object(worker, "infer_and_write", work):
-        return worker.block_tasks(
-            cube_of_step(tile, tile.steps[job.step], plan.workflow),
-            job,
-            tile.blocks,
-            bands=plan.model.bands,
-            area=tile.area,
-            resources=slot,
-            first=job.step * len(tile.blocks),
-        )
+    return worker.block_tasks(
+        cube_of_step(tile, tile.steps[job.step], plan.workflow),
+        job,
+        [block],
+        bands=plan.model.bands,
+        area=tile.area,
+        resources=slot,
+        first=turn,
+    )
 
 
-def compute_tasks(plan: Plan, job: StepJob, slot: Mapping[str, int]) -> list[Any]:
-    """Build a task for each block of a step, which reads nothing."""
-    del slot
-    task = dask.delayed(only_compute, pure=False)
-    return [task(block=block, job=job, shown=SHOWN) for block in plan.tiles[0].blocks]
+def read_tasks(*asked: Any) -> Any:
+    """Build the tasks of a block as a run does, which are thrown away once it is read."""
+    with patch.multiple(worker, infer=only_read, write=not_written):
+        return run_tasks(*asked)
+
+
+def compute_tasks(
+    plan: Plan, job: StepJob, slot: Mapping[str, int], block: Block, turn: int
+) -> Any:
+    """Build a task for a block, which reads nothing."""
+    del plan, slot, turn
+    return [dask.delayed(only_compute, pure=False)(block=block, job=job)]
 
 
 def timed_run(client: Client, plan: Plan, run: Path, tasks: Callable[..., list[Any]]) -> Timing:
@@ -333,7 +351,7 @@ def timed_run(client: Client, plan: Plan, run: Path, tasks: Callable[..., list[A
         client: of the cluster.
         plan: of one tile.
         run: folder for the stores; what is there goes.
-        tasks: builds the graph of a step.
+        tasks: builds the tasks of a block.
     """
     return timed_outcome(client, plan, run, tasks)[0]
 
@@ -351,10 +369,12 @@ def timed_outcome(
     shutil.rmtree(run, ignore_errors=True)
     run.mkdir()
     store.create(run, [tile.grid], fingerprint=plan.detection_fingerprint)
-    indices = tuple(block.index for block in tile.blocks)
     batches = [
-        stream.StepTasks(TILE, step, indices, partial(tasks, plan, _job(plan, run, step)))
+        stream.StepTasks(
+            TILE, step, (block.index,), partial(_built, tasks, plan, run, step=step, block=block)
+        )
         for step in range(len(tile.steps))
+        for block in tile.blocks
     ]
     crew = Crew(
         client,
@@ -370,8 +390,21 @@ def timed_outcome(
             client, batches, crew=crew, retries=0, max_in_flight=None, report=report
         )
         timing = Timing(time.perf_counter() - wall, processor_time(client) - cpu)
-    assert outcome.done == len(indices) * len(batches), outcome.failures[:1]
+    assert outcome.done == len(batches), outcome.failures[:1]
     return timing, outcome
+
+
+def _built(
+    tasks: Callable[..., Any],
+    plan: Plan,
+    run: Path,
+    slot: Mapping[str, int],
+    *,
+    step: int,
+    block: Block,
+) -> Any:
+    turn = step * len(plan.tiles[0].blocks) + plan.tiles[0].blocks.index(block)
+    return tasks(plan, _job(plan, run, step), slot, block, turn)
 
 
 def processor_time(client: Client) -> float:
@@ -425,22 +458,18 @@ class Bench:
         self._numbers = count()
 
     def read(self, delay: float) -> Timing:
-        return self._run(self.one_thread, delay, partial(read_tasks, work=only_read))
+        return self._run(self.one_thread, delay, read_tasks)
 
     def compute(self) -> Timing:
         return self._run(self.one_thread, 0, compute_tasks)
 
     def in_turns(self, delay: float) -> Timing:
-        work = partial(read_tasks, work=worker.infer_and_write)
-        return self._run(self.one_thread, delay, work)
+        return self._run(self.one_thread, delay, run_tasks)
 
     def overlapped(self, delay: float) -> Timing:
-        work = partial(read_tasks, work=worker.infer_and_write)
-        return self._run(self.as_it_is, delay, work)
+        return self._run(self.as_it_is, delay, run_tasks)
 
-    def _run(
-        self, client: Client, delay: float, tasks: Callable[[Client, Plan, StepJob], list[Any]]
-    ) -> Timing:
+    def _run(self, client: Client, delay: float, tasks: Callable[..., Any]) -> Timing:
         """Plan on addresses that no worker has seen, and run."""
         number = next(self._numbers)
         addresses = {day: f"{self.address}/{delay:.3f}/{number}-{day}" for day in DAYS}

@@ -39,7 +39,6 @@ import tempfile
 import time
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -50,7 +49,7 @@ import yaml
 from affine import Affine
 from distributed import SchedulerPlugin
 from harness import describe, machine, write_result
-from io_overlap import EPSG, LEFT, TILE, TOP, only_read, read_tasks, served, timed_run
+from io_overlap import EPSG, LEFT, TILE, TOP, read_tasks, served, timed_run
 
 import lspipe
 import lspipe.models
@@ -184,7 +183,7 @@ def measured(client: Client, plan: Plan, case: Case, folder: Path) -> dict[str, 
     counted = _Counted()
     client.register_plugin(counted)
     tasks, sent, own = client.run_on_scheduler(_tasks), _sent(client), time.process_time()
-    timing = timed_run(client, plan, folder / "run", partial(read_tasks, work=only_read))
+    timing = timed_run(client, plan, folder / "run", read_tasks)
     count = len(plan.tiles[0].blocks)
     pixels = case.edge**2 * (2 * len(BANDS) + 2)
     return {

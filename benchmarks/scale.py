@@ -39,12 +39,12 @@ sys.path.insert(0, str(Path(__file__).parent.parent))  # the crews of the tests
 
 import dask
 from harness import describe, machine, peak_memory, write_result
-from io_overlap import DAYS, Case, planned, read_tasks, timed_run, write_files
+from io_overlap import DAYS, Case, planned, run_tasks, timed_run, write_files
 
 from lspipe import clusters
 from lspipe.clusters import ClusterSpec, ExecutionSpec
-from lspipe.runs import stream, worker
-from lspipe.runs.worker import BlockResult
+from lspipe.runs import stream
+from lspipe.runs.jobs import BlockResult
 from tests.crews import Everyone
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ def time_workers(case: Case, folder: Path) -> dict[int, list[Timing]]:
 def _time_one(plan: Plan, workers: int, run: Path) -> Timing:
     with clusters.start(ClusterSpec(kind="local", workers=workers), EXECUTION) as client:
         client.run(plan.reference.open)  # importing torch is not what is asked
-        return timed_run(client, plan, run, partial(read_tasks, work=worker.infer_and_write))
+        return timed_run(client, plan, run, run_tasks)
 
 
 # --- (b) tiles ----------------------------------------------------------------------------------

@@ -2,29 +2,29 @@
 
 A simulation of lspipe's own rules, event by event, fed with the seconds that its stages take:
 
-    a step (tile, date) is submitted by the client when fewer than 3 blocks per worker are in flight
-    a chunk is read by any worker with fewer tasks than threads; a block waits for 3 x 3 chunks
-    a block is computed and written in the slot of its worker, one at a time; idle workers take
-        blocks that wait elsewhere
+    a block is submitted by the client while fewer than so many per worker are in flight
+    it is read, with its pictures, by any worker that has a thread
+    its network runs in the slot of its worker, one block at a time; idle workers take blocks that
+        wait elsewhere
+    it is written by a thread of that worker, before anything else is begun there
     the end of a tile takes a thread, and on processors the slot too
     the client submits, hears of blocks and asks for ends, one after the other
 
-Not in it: workers that die, machines that differ, a disk or a network that is full.
+Not in it: workers that die, machines that differ, a disk or a network that is full, and that
+threads of one machine share its memory.
 
-    python benchmarks/simulate.py             # 64 GPUs, 1000 tiles, several settings: 15 s
+    python benchmarks/simulate.py             # 64 GPUs, 1000 tiles, several settings: a minute
+    python benchmarks/simulate.py --reading 3 --writing 1 --ending 80     # with other stages
     python benchmarks/simulate.py --check     # against real runs on 1 and 2 workers: minutes
     python benchmarks/simulate.py --run DIR   # the stages of a finished run, on 1 to 64 workers
 
-Target: 64 GPUs are 90 % busy with 1000 tiles at the paper's setting, or it is said why not.
+Target: 64 GPUs are 95 % busy with 1000 tiles at the paper's setting, 60 s a tile and date, or it is
+said why not; and what they are at 2 s.
 
-Expected before it was run: about half, as reading (70 s a tile and date) and the ends of tiles (90
-s) share the one thread beside the slot; and an error of the check within 10 and 15 %.
-
-Result, 2026-11-29: 61 % busy, 0.85 h; so short. What stands in the way is the thread that reads and
-ends tiles beside the slot (94 % taken). Two readers beside each GPU: 81 %, the rest being writing
-in the slot; with that out of it, 99 %. The client is a quarter busy: 0.045 s a block. While a block
-was 73 tasks and not 36 it took 0.17 s, and would have been at its end with 67 GPUs. The check, on
-two quiet cores: 1 worker is simulated 3 % short of the real 33 s, 2 workers 6 % short of 20 s.
+Expected before it was run with writing outside of the slot: with one thread beside the slot 80 %,
+as reading and writing 18 blocks and the end of a tile take that thread longer than a GPU takes for
+a tile of two dates; with three of them 97 %. At 2 s a tile 15 and 30 %: a GPU that is so quick
+needs twenty threads beside it. The check within 10 %.
 """
 
 from __future__ import annotations
@@ -58,19 +58,21 @@ class Stages:
     network: float
     """Of a block, in the slot."""
     writing: float
-    """Of a block, in the slot."""
+    """Of a block, beside the slot."""
     reading: float
-    """Of a chunk, by one thread."""
+    """Of a block, by one thread, with its pictures."""
     ending: float = 0.0
     """Of a tile."""
     client: float = 0.0
     """Of a block, in the one process that submits and schedules."""
     exchange: float = 0.0
-    """Of a block, until its pixels have come together in one worker."""
-    side: int = 3
-    """Blocks along each side of a tile."""
+    """Of a block whose pixels were read by a worker that does not compute it."""
+    blocks: int = 9
+    """Of a tile and date."""
     dates: int = 2
     does_end_in_slot: bool = False
+    does_write_in_slot: bool = False
+    """As it was until 2026-11-29."""
 
 
 @dataclass(frozen=True)
@@ -81,6 +83,8 @@ class Fleet:
     threads: int = 2
     readers: int = 0
     """Workers that only read, with as many threads each."""
+    in_flight: int = BLOCKS_PER_WORKER
+    """Blocks that are submitted and not written, for each worker that computes."""
 
 
 @dataclass
@@ -89,12 +93,15 @@ class _Worker:
     computes: bool
     running: int = 0
     is_slot_free: bool = True
-    blocks: deque[tuple[int, int, int]] = field(default_factory=deque)
+    writes: deque[int] = field(default_factory=deque)
     ends: deque[int] = field(default_factory=deque)
+    blocks: deque[int] = field(default_factory=deque)
+    reads: deque[int] = field(default_factory=deque)
 
     @property
-    def load(self) -> int:
-        return self.running + len(self.blocks) + len(self.ends)
+    def load(self) -> float:
+        waiting = len(self.writes) + len(self.ends) + len(self.blocks) + len(self.reads)
+        return (self.running + waiting) / self.threads
 
     @property
     def has_thread(self) -> bool:
@@ -106,13 +113,11 @@ class Simulated:
     """What came of it."""
 
     seconds: float
-    """Until the last block was computed."""
+    """Until the last block was written."""
     busy: float
     """Share of this time that the network ran, over all workers."""
     with_ends: float
     """Seconds until the last tile was ended."""
-    slots: float
-    """Share of the time that the slots were taken: the network and writing."""
     threads: float
     """Share of the time that the threads were taken."""
     client: float
@@ -120,22 +125,22 @@ class Simulated:
 
 
 class Simulation:
-    """One run; see the top of this file."""
+    """One run; see the top of this file. Blocks are numbered in the order of their turns."""
 
     def __init__(self, stages: Stages, fleet: Fleet, tiles: int) -> None:
-        self._stages, self._fleet, self._tiles = stages, fleet, tiles
+        self._stages, self._fleet = stages, fleet
         self._workers = [_Worker(fleet.threads, True) for _ in range(fleet.workers)]
+        self._computing = self._workers[:]
         self._workers += [_Worker(fleet.threads, False) for _ in range(fleet.readers)]
         self._now, self._number = 0.0, 0
         self._events: list[tuple[float, int, Callable[[], None]]] = []
-        self._steps = deque((t, d) for t in range(tiles) for d in range(stages.dates))
-        self._reads: deque[tuple[int, int, int]] = deque()
-        self._missing: dict[tuple[int, int, int], int] = {}
-        self._left = [stages.dates * stages.side**2] * tiles
+        self._of_tile = stages.dates * stages.blocks
+        self._waiting = deque(range(tiles * self._of_tile))
+        self._left = [self._of_tile] * tiles
         self._in_flight = 0
         self._client: deque[tuple[float, Callable[[], None]]] = deque()
         self._is_client_busy = False
-        self._spent = {"slots": 0.0, "threads": 0.0, "client": 0.0, "network": 0.0}
+        self._spent = {"threads": 0.0, "client": 0.0, "network": 0.0}
         self._last_block = 0.0
 
     def run(self) -> Simulated:
@@ -143,14 +148,12 @@ class Simulation:
         while self._events:
             self._now, _, act = heapq.heappop(self._events)
             act()
-        computing, every = self._fleet.workers, len(self._workers) * self._fleet.threads
-        seconds = self._last_block
+        seconds, threads = self._last_block, len(self._workers) * self._fleet.threads
         return Simulated(
             seconds=seconds,
-            busy=self._spent["network"] / (seconds * computing),
+            busy=self._spent["network"] / (seconds * self._fleet.workers),
             with_ends=self._now,
-            slots=self._spent["slots"] / (seconds * computing),
-            threads=self._spent["threads"] / (self._now * every),
+            threads=self._spent["threads"] / (self._now * threads),
             client=self._spent["client"] / self._now,
         )
 
@@ -179,145 +182,143 @@ class Simulation:
         self._after(seconds, served)
 
     def _submit(self) -> None:
-        limit = BLOCKS_PER_WORKER * self._fleet.workers
-        while self._steps and self._in_flight < limit:
-            tile, date = self._steps.popleft()
-            blocks = self._stages.side**2
-            self._in_flight += blocks
-            self._ask_client(self._stages.client * blocks, partial(self._built, tile, date))
+        limit = self._fleet.in_flight * self._fleet.workers
+        while self._waiting and self._in_flight < limit:
+            self._in_flight += 1
+            self._ask_client(self._stages.client, partial(self._built, self._waiting.popleft()))
 
-    def _built(self, tile: int, date: int) -> None:
-        step = tile * self._stages.dates + date
-        for number in range(self._stages.side**2):
-            block = (step, *divmod(number, self._stages.side))
-            self._reads.append(block)
-            self._missing[block] = len(self._around(block))
-        self._hand_out()
-
-    def _around(self, block: tuple[int, int, int]) -> list[tuple[int, int, int]]:
-        step, row, column = block
-        side = range(self._stages.side)
-        return [
-            (step, row + down, column + right)
-            for down in (-1, 0, 1)
-            for right in (-1, 0, 1)
-            if row + down in side and column + right in side
-        ]
+    def _built(self, block: int) -> None:
+        worker = min(self._workers, key=lambda each: each.load)
+        worker.reads.append(block)
+        self._go_on(worker)
 
     # --- workers ----------------------------------------------------------------------------------
 
-    def _hand_out(self) -> None:
-        while self._reads:
-            worker = min(self._workers, key=lambda each: each.load)
-            if worker.load >= worker.threads:
+    def _go_on(self, worker: _Worker) -> None:
+        """Begin on what waits in a worker: writes, ends, blocks, reads; else on that of others."""
+        stages = self._stages
+        while worker.has_thread:
+            can_compute = worker.computes and worker.is_slot_free
+            if worker.writes:
+                self._take(worker, stages.writing, self._written, worker.writes.popleft())
+            elif worker.ends and (worker.is_slot_free or not stages.does_end_in_slot):
+                self._end(worker)
+            elif can_compute and (worker.blocks or self._has_stolen(worker, "blocks")):
+                self._compute(worker, worker.blocks.popleft())
+            elif worker.reads or self._has_stolen(worker, "reads"):
+                self._take(worker, stages.reading, self._read, worker.reads.popleft())
+            else:
                 return
-            self._take(
-                worker, self._stages.reading, partial(self._read, worker, self._reads.popleft())
-            )
 
-    def _take(self, worker: _Worker, seconds: float, act: Callable[[], None]) -> None:
+    def _has_stolen(self, thief: _Worker, kind: str) -> bool:
+        """Take what waits longest elsewhere, where all threads or the slot are taken."""
+        victim = max(self._workers, key=lambda each: len(getattr(each, kind)))
+        waiting = getattr(victim, kind)
+        if not waiting or (victim.has_thread and (kind == "reads" or victim.is_slot_free)):
+            return False
+        getattr(thief, kind).append(waiting.popleft())
+        return True
+
+    def _take(
+        self, worker: _Worker, seconds: float, act: Callable[[_Worker, int], None], which: int
+    ) -> None:
         worker.running += 1
         self._spent["threads"] += seconds
-        self._after(seconds, act)
 
-    def _read(self, worker: _Worker, chunk: tuple[int, int, int]) -> None:
-        worker.running -= 1
-        for block in self._around(chunk):
-            self._missing[block] -= 1
-            if not self._missing[block]:
-                del self._missing[block]
-                self._after(self._stages.exchange, partial(self._ready, block))
-        self._go_on(worker)
+        def ended() -> None:
+            worker.running -= 1
+            act(worker, which)
+            self._go_on(worker)
 
-    def _ready(self, block: tuple[int, int, int]) -> None:
-        computing = self._workers[: self._fleet.workers]
-        worker = min(computing, key=lambda e: (len(e.blocks) + (not e.is_slot_free), e.load))
+        self._after(seconds, ended)
+
+    def _read(self, reader: _Worker, block: int) -> None:
+        if reader.computes:
+            self._ready(reader, block)
+            return
+        worker = min(self._computing, key=lambda e: (len(e.blocks) + (not e.is_slot_free), e.load))
+        self._after(self._stages.exchange, partial(self._ready, worker, block))
+
+    def _ready(self, worker: _Worker, block: int) -> None:
         worker.blocks.append(block)
         self._go_on(worker)
+        if worker.blocks and (idle := [e for e in self._computing if self._is_idle(e)]):
+            self._go_on(idle[0])
 
-    def _go_on(self, worker: _Worker) -> None:
-        """Begin on what waits in a worker, then let others have reads."""
-        if worker.computes and worker.is_slot_free and worker.has_thread:
-            self._begin_block(worker)
-        while worker.ends and worker.has_thread and self._may_end(worker):
-            self._begin_end(worker)
-        self._hand_out()
+    def _is_idle(self, worker: _Worker) -> bool:
+        return worker.is_slot_free and worker.has_thread and not worker.blocks
 
-    def _begin_block(self, worker: _Worker) -> None:
-        if not worker.blocks:
-            victim = max(self._workers, key=lambda each: len(each.blocks))
-            if victim.is_slot_free or not victim.blocks:
-                return
-            worker.blocks.append(victim.blocks.popleft())
-        block, seconds = worker.blocks.popleft(), self._stages.network + self._stages.writing
+    def _compute(self, worker: _Worker, block: int) -> None:
+        seconds = self._stages.network
+        self._spent["network"] += seconds
+        if self._stages.does_write_in_slot:
+            seconds += self._stages.writing
         worker.is_slot_free = False
-        self._spent["slots"] += seconds
-        self._spent["network"] += self._stages.network
-        self._take(worker, seconds, partial(self._computed, worker, block))
+        self._take(worker, seconds, self._computed, block)
 
-    def _computed(self, worker: _Worker, block: tuple[int, int, int]) -> None:
-        worker.running -= 1
+    def _computed(self, worker: _Worker, block: int) -> None:
         worker.is_slot_free = True
+        if self._stages.does_write_in_slot:
+            self._written(worker, block)
+        else:
+            worker.writes.append(block)
+
+    def _written(self, _: _Worker, block: int) -> None:
         self._last_block = self._now
-        self._ask_client(0.0, partial(self._settled, block[0] // self._stages.dates))
-        self._go_on(worker)
+        self._ask_client(0.0, partial(self._settled, block // self._of_tile))
 
     def _settled(self, tile: int) -> None:
         self._in_flight -= 1
         self._left[tile] -= 1
         if not self._left[tile] and self._stages.ending:
-            worker = min(self._workers[: self._fleet.workers], key=lambda each: each.load)
+            worker = min(self._computing, key=lambda each: each.load)
             worker.ends.append(tile)
             self._go_on(worker)
         self._submit()
 
-    def _may_end(self, worker: _Worker) -> bool:
-        return worker.is_slot_free or not self._stages.does_end_in_slot
-
-    def _begin_end(self, worker: _Worker) -> None:
-        worker.ends.popleft()
+    def _end(self, worker: _Worker) -> None:
         if self._stages.does_end_in_slot:
             worker.is_slot_free = False
-        self._take(worker, self._stages.ending, partial(self._ended, worker))
+        self._take(worker, self._stages.ending, self._ended, worker.ends.popleft())
 
-    def _ended(self, worker: _Worker) -> None:
-        worker.running -= 1
+    def _ended(self, worker: _Worker, _: int) -> None:
         if self._stages.does_end_in_slot:
             worker.is_slot_free = True
-        self._go_on(worker)
 
 
 # --- 64 GPUs --------------------------------------------------------------------------------------
 
-CLIENT = 0.045
+READING, WRITING = 3.2, 1.2
+CLIENT = 0.02
 """Seconds of a block in the client: all processor time of the process that submits and schedules,
-in the check below: 36 tasks and their news."""
+in the check below."""
 
 H200 = Stages(
-    network=60 / 9, writing=14 / 9, reading=70 / 9, ending=90.0, client=CLIENT, exchange=0.8
+    network=60 / 9, writing=WRITING, reading=READING, ending=90.0, client=CLIENT, exchange=0.4
 )
 """60 s of one H200 for a tile and date at the paper's setting: what is aimed at, not measured.
-Reading 70 s, writing with evidence 14 s, ending a tile 90 s (its list 42, its layers 48) and 0.8 GB
-that a block brings together at 1 GB/s: of processors of this year's measurements, which were
-shared."""
+Reading a block, its pictures, and writing it: benchmarks/reading.py, benchmarks/stages.py. Ending a
+tile takes 35 s of processor time for its list (benchmarks/listing.py) and 48 s for its layers; and
+pixels of 0.4 GB go to another worker at 1 GB/s."""
+
+SECONDS = (60.0, 20.0, 10.0, 5.0, 2.0)
+"""Of a GPU for a tile and date: the paper's setting, then those of faster presets."""
 
 
 def scenarios() -> dict[str, tuple[Stages, Fleet]]:
-    """Return what is asked, by name: as it is, and with one thing after the other mended."""
-    beside = replace(H200, writing=0.0)
-    now, helped = Fleet(64), Fleet(64, readers=128)
-    return {
-        "as it is, 16 GPUs": (H200, Fleet(16)),
-        "as it is": (H200, now),
-        "two readers beside each GPU": (H200, helped),
-        "writing outside of the slot": (beside, now),
-        "both": (beside, helped),
-    }
+    """Return what is asked, by name: the setting, then who reads, writes and ends tiles."""
+    asked = {"64 GPUs, written in the slot": (replace(H200, does_write_in_slot=True), Fleet(64))}
+    for seconds in SECONDS:
+        stages = replace(H200, network=seconds / 9)
+        for threads in (2, 4, 8):
+            name = f"{seconds:2.0f} s a tile, {threads} threads a GPU"
+            asked[name] = stages, Fleet(64, threads, in_flight=threads + 1)
+    return asked
 
 
 def tell(name: str, found: Simulated) -> None:
     """Print a line of the table."""
-    shares = {"slots": found.slots, "threads": found.threads, "client": found.client}
+    shares = {"threads": found.threads, "client": found.client}
     print(
         f"{name:34} {found.seconds / 3600:6.2f} h   busy {found.busy:4.0%}   "
         + "   ".join(f"{key} {share:4.0%}" for key, share in shares.items())
@@ -330,11 +331,10 @@ def tell(name: str, found: Simulated) -> None:
 
 def check(rounds: int) -> list[dict[str, float]]:
     """Run a tile of 16 blocks and two dates on 1 and 2 workers, and simulate the same."""
-    from io_overlap import DAYS, Case, planned, read_tasks, timed_outcome, write_files
+    from io_overlap import DAYS, Case, planned, run_tasks, timed_outcome, write_files
 
     from lspipe import clusters
     from lspipe.clusters import ClusterSpec, ExecutionSpec
-    from lspipe.runs import worker
 
     case, rows = Case(side=4), []
     with tempfile.TemporaryDirectory(prefix="lspipe-simulate-") as name:
@@ -349,18 +349,17 @@ def check(rounds: int) -> list[dict[str, float]]:
                 told: list[Any] = []
                 began = time.process_time()
                 timing, outcome = timed_outcome(
-                    client, plan, folder / "run", partial(read_tasks, work=worker.infer_and_write),
-                    report=told.append,
-                )  # fmt: skip
+                    client, plan, folder / "run", run_tasks, report=told.append
+                )
                 # The scheduler is a part of this process.
                 own = time.process_time() - began
             blocks = [event.result for event in told if event.kind == "block"]
             stages = Stages(
                 network=statistics.mean(block.network for block in blocks),
-                writing=statistics.mean(block.seconds - block.network for block in blocks),
+                writing=statistics.mean(block.writing for block in blocks),
                 reading=outcome.reading / len(blocks),
                 client=own / len(blocks),
-                side=case.side,
+                blocks=case.side**2,
             )
             found = Simulation(stages, Fleet(workers), 1).run()
             row = {
@@ -386,10 +385,10 @@ def of_run(run: Path) -> Stages:
     tile = next(iter(record["tiles"].values()))
     return Stages(
         network=statistics.mean(block["network"] for block in blocks),
-        writing=statistics.mean(block["seconds"] - block["network"] for block in blocks),
+        writing=statistics.mean(block["writing"] for block in blocks),
         reading=record["work"]["reading_seconds"] / len(blocks),
         ending=record["timings"].get("listing", 0.0) / len(record["tiles"]),
-        side=max(1, round(tile["blocks"] ** 0.5)),
+        blocks=tile["blocks"],
         dates=len(tile["steps"]),
         does_end_in_slot=True,
     )
@@ -402,6 +401,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=2, help="of the check")
     parser.add_argument("--run", type=Path, help="a finished run directory")
     parser.add_argument("--tiles", type=int, default=1000)
+    for stage in ("reading", "writing", "ending", "client"):
+        parser.add_argument(f"--{stage}", type=float, help="seconds of this stage")
     asked = parser.parse_args()
     if asked.check:
         from harness import describe, machine, write_result
@@ -414,8 +415,12 @@ def main() -> None:
             stages = of_run(asked.run)
             tell(f"{workers} workers", Simulation(stages, Fleet(workers), asked.tiles).run())
     else:
+        given = {
+            stage: getattr(asked, stage) for stage in ("reading", "writing", "ending", "client")
+        }
+        given = {stage: seconds for stage, seconds in given.items() if seconds is not None}
         for name, (stages, fleet) in scenarios().items():
-            tell(name, Simulation(stages, fleet, asked.tiles).run())
+            tell(name, Simulation(replace(stages, **given), fleet, asked.tiles).run())
 
 
 if __name__ == "__main__":

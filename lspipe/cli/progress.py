@@ -11,7 +11,7 @@ from lspipe.runs import events
 
 if TYPE_CHECKING:
     from lspipe.runs.events import Event
-    from lspipe.runs.worker import BlockResult
+    from lspipe.runs.jobs import BlockResult
 
 
 class Progress:

@@ -240,7 +240,8 @@ def _try_again(key: Any, avoid: Sequence[str], dask_scheduler: Scheduler) -> Non
     fit = {
         worker.address
         for worker in dask_scheduler.running
-        if all(worker.resources.get(name, 0) >= count for name, count in needed)
+        # A task may need a worker that has a resource, and nothing of it.
+        if all(name in worker.resources and worker.resources[name] >= n for name, n in needed)
     }
     others = fit - set(avoid)
     blamed.worker_restrictions = others if others and others != fit else None

@@ -1,7 +1,4 @@
-"""How long workers spend on the tasks that are not blocks, which is reading and cutting pixels.
-
-And which worker a task runs on, for the time that is spent on blocks.
-"""
+"""How long workers spend on tasks of one kind; and which worker a task runs on."""
 
 from __future__ import annotations
 
@@ -22,9 +19,9 @@ if TYPE_CHECKING:
 class _Seconds(SchedulerPlugin):  # type: ignore[misc]
     """Adds up the seconds of tasks as they end; those of other runs of the cluster count too."""
 
-    def __init__(self, name: str, without: str) -> None:
+    def __init__(self, name: str, begins: str) -> None:
         self.name = name
-        self._without = without
+        self._begins = begins
         self.total = 0.0
 
     def transition(
@@ -39,7 +36,7 @@ class _Seconds(SchedulerPlugin):  # type: ignore[misc]
         """Take the change of state of one task."""
         if (start, finish) != ("processing", "memory") or not startstops:
             return
-        if str(key[0] if isinstance(key, tuple) else key).startswith(self._without):
+        if not str(key[0] if isinstance(key, tuple) else key).startswith(self._begins):
             return
         self.total += sum(
             each["stop"] - each["start"] for each in startstops if each["action"] == "compute"
@@ -47,19 +44,19 @@ class _Seconds(SchedulerPlugin):  # type: ignore[misc]
 
 
 class Stopwatch:
-    """Seconds of all workers on tasks whose names do not begin in a certain way.
+    """Seconds of all workers on tasks whose names begin in a certain way.
 
     Example:
-        >>> with Stopwatch(client, without="block-") as reading:  # doctest: +SKIP
+        >>> with Stopwatch(client, begins="read-") as reading:  # doctest: +SKIP
         ...     total = reading.seconds()
     """
 
-    def __init__(self, client: Client, *, without: str) -> None:
+    def __init__(self, client: Client, *, begins: str) -> None:
         self._client, self._name = client, f"lspipe-seconds-{uuid4().hex}"
-        self._without = without
+        self._begins = begins
 
     def __enter__(self) -> Stopwatch:
-        self._client.register_plugin(_Seconds(self._name, self._without))
+        self._client.register_plugin(_Seconds(self._name, self._begins))
         return self
 
     def __exit__(self, *_: object) -> None:

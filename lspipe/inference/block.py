@@ -62,6 +62,7 @@ def run_block(
     tile_range: ArrayLike | None = None,
     fill_masked: bool = False,
     scaling: Scaling | None = None,
+    has_data: NDArray[np.bool_] | None = None,
     report: Callable[[int, int], None] | None = None,
 ) -> NDArray[np.float32]:
     """Turn the pixels of one block into the probabilities of its core.
@@ -86,6 +87,8 @@ def run_block(
             the scaling "tile-minmax".
         fill_masked: give the network the fill value in masked pixels instead of their own.
         scaling: instead of the runtime's own.
+        has_data: bool (y, x) like `pixels`, where every band has data (`observed`), where that is
+            known already: nothing waits for it then.
         report: called once with the number of windows with a wanted pixel, and the number that
             was run; a screen leaves some out.
 
@@ -97,9 +100,11 @@ def run_block(
             or the device has too little memory.
         ValueError: shapes that do not fit each other, or pixels that lack a part of the halo.
     """
-    _check_layers(pixels, mask=mask, area=area)
+    _check_layers(pixels, mask=mask, area=area, has_data=has_data)
     missing = _padding(pixels, origin, tile_shape, core, setting)
-    observed = observed_pixels(pixels, mask)
+    if has_data is None:
+        has_data = observed_pixels(pixels)
+    observed = has_data if mask is None else has_data & ~mask
     wanted = (observed if area is None else observed & area)[relative(core, origin)]
     starts = needed_windows(wanted, core, tile_shape, setting)
     if len(starts) == 0:
@@ -111,6 +116,7 @@ def run_block(
         observed=observed,
         hidden=mask if fill_masked else None,
         missing=missing,
+        has_gaps=not has_data.all(),
         origin=origin,
         tile_shape=tile_shape,
         runtime=runtime,
@@ -126,7 +132,7 @@ def run_block(
                 answer, run = _screened(
                     core, setting, prepared, above=setting.screen, observed=observed, area=area
                 )
-            result = answer.cpu().numpy()
+            result = _fetched(answer)
     except (RuntimeError, MemoryError) as error:
         # The network names the window where it runs out of memory; this is for sums and windows.
         if not is_out_of_memory(error):
@@ -186,6 +192,17 @@ def _screened(
     if len(starts) == 0:
         return coarse, 0
     return torch.where(near, _probability(starts, core, setting, prepared), coarse), len(starts)
+
+
+def _fetched(answer: torch.Tensor) -> NDArray[np.float32]:
+    """Copy a result to the memory of this process, page-locked on the way from a GPU."""
+    if answer.is_cuda:
+        here = torch.empty(answer.shape, dtype=answer.dtype, pin_memory=True)
+        here.copy_(answer, non_blocking=True)
+        torch.cuda.current_stream(answer.device).synchronize()
+        answer = here
+    result: NDArray[np.float32] = answer.numpy()
+    return result
 
 
 def _spread(hot: torch.Tensor, reach: int) -> torch.Tensor:

@@ -65,6 +65,7 @@ class Inputs:
         *,
         observed: NDArray[np.bool_],
         hidden: NDArray[np.bool_] | None,
+        has_gaps: bool,
         window: int,
         runtime: Runtime,
         scaling: Scaling,
@@ -76,6 +77,7 @@ class Inputs:
             pixels: (band, y, x), int16 (code = value / step, -32768 = no data) or a float (NaN).
             observed: bool (y, x).
             hidden: bool (y, x), True = the network gets the fill value here; None = nowhere.
+            has_gaps: whether any band of any pixel has no data.
             window: edge of a window, pixels.
             runtime: whose device, bands and fill to use.
             scaling: pixels to model units.
@@ -97,8 +99,7 @@ class Inputs:
             pixels=_tensor(pixels, place),
             observed=_tensor(observed[None], place) if scaling.kind in WINDOW_KINDS else None,
             hidden=None if hidden is None else _tensor(hidden[None], place),
-            # Band by band: a bool for every value of a whole tile is a gigabyte.
-            has_gaps=any(bool(_missing(band).any()) for band in pixels),
+            has_gaps=has_gaps,
             window=window,
             scaling=scaling,
             fill=_tensor(fill, place).reshape(-1, 1, 1),
@@ -154,6 +155,27 @@ class Inputs:
             hidden = None if self.hidden is None else self.hidden[None, :, rows]
             ready[:, rows] = self._model_units(self.pixels[None, :, rows], None, hidden)[0]
         return replace(self, pixels=ready, hidden=None, is_ready=True)
+
+
+def page_locked(pixels: NDArray[Any]) -> NDArray[Any]:
+    """Return pixels in memory that a GPU copies by itself; the same array where none computes.
+
+    For whoever has the pixels of a block before its turn comes: the copy to the GPU then is several
+    times as fast, and nothing waits for it.
+
+    Example:
+        >>> pixels = np.zeros((4, 8, 8), np.int16)
+        >>> page_locked(pixels) is pixels or torch.cuda.is_initialized()
+        True
+    """
+    # Not where a GPU is merely there: a worker that only reads is to leave it alone.
+    if not torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+        return pixels
+    try:
+        locked: NDArray[Any] = _tensor(pixels, torch.device("cpu")).pin_memory().numpy()
+    except RuntimeError:  # the system locks no more memory; the copy is slower
+        return pixels
+    return locked
 
 
 def to_model_units(
@@ -314,4 +336,6 @@ def _tensor(array: NDArray[Any], device: torch.device) -> torch.Tensor:
     """
     if not array.flags.writeable or min(array.strides, default=0) < 0:
         array = array.copy()
-    return torch.from_numpy(array).to(device)
+    tensor = torch.from_numpy(array)
+    # From page-locked memory a GPU copies by itself; the block outlives the copy.
+    return tensor.to(device, non_blocking=device.type == "cuda" and tensor.is_pinned())

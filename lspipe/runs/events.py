@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from lspipe.runs.cost import Estimate
-    from lspipe.runs.worker import BlockResult
+    from lspipe.runs.jobs import BlockResult
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from lspipe.inference.inputs import WINDOW_KINDS
 from lspipe.runs import ended, guard, layered, stream, worker
+from lspipe.runs.jobs import StepJob
 from lspipe.runs.opened import Run
 from lspipe.runs.plan import THREADS, cube_of_step
 from lspipe.runs.record import run_json
@@ -56,9 +57,9 @@ def _builder(
     return build
 
 
-def _job(prepared: Prepared, tile: TilePlan, step: int) -> worker.StepJob:
+def _job(prepared: Prepared, tile: TilePlan, step: int) -> StepJob:
     plan = prepared.plan
-    return worker.StepJob(
+    return StepJob(
         run=prepared.run.resolve(),
         tile=tile.tile.name,
         step=step,

@@ -22,7 +22,7 @@ from lspipe.errors import BlockError, ClusterError, DeviceError, LspipeError
 from lspipe.runs.crew import GONE
 from lspipe.runs.events import BlockDone, BlockFailed, Failure, Note, TileEnded
 from lspipe.runs.tries import Tries
-from lspipe.runs.worker import BLOCK
+from lspipe.runs.worker import READ
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -107,7 +107,7 @@ class Outcome:
     is_over_budget: bool = False
     """Whether that is because the budget of the run is spent."""
     reading: float = 0.0
-    """Seconds of all workers on reading, and on cutting what was read."""
+    """Seconds of all workers on reading, with the pictures of what was read."""
     devices: Mapping[str, int] = field(default_factory=dict)
     """Names of the GPUs or processors that computed, and how many workers had each."""
 
@@ -159,7 +159,7 @@ def compute(
     if not waiting and not endings.tiles:
         return Outcome()
     crew.gather()
-    with Stopwatch(client, without=BLOCK) as reading:
+    with Stopwatch(client, begins=READ) as reading:
         running = _Stream(client, crew, Tries(retries), report, endings=endings, why_stop=why_stop)
         outcome = running.drain(waiting, max_in_flight)
         outcome.reading, outcome.devices = reading.seconds(), crew.devices

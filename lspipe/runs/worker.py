@@ -1,18 +1,20 @@
-"""One block in a worker: its pixels are read, then probability and evidence go to the store.
+"""One block in a worker: its pixels are read, the network runs, its maps and evidence are written.
 
-A block is two tasks: one reads all that it needs with its halo, from the files; the other computes
-and writes it. Neighbours read each other's halo again. That costs less than handing edges around
-between workers did (benchmarks/reading.py), and a block waits for no other. If workers declare a
-slot for inference, the second task needs it: a worker then computes one block at a time, and its
-other thread reads ahead.
+A block is three tasks. One reads all that it needs with its halo, from the files, and makes its
+pictures; the next computes its probability; the last writes. Neighbours read each other's halo
+again. That costs less than handing edges around between workers did (benchmarks/reading.py), and a
+block waits for no other. If workers declare a slot for inference, only the second task takes it: a
+worker then computes one block at a time, and its other threads read and write meanwhile.
+
+A block is written where it was computed, before anything else is begun there: what is written is
+free. It is written again from the start, network and all, where the worker died in between.
 """
 
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 from uuid import uuid4
 
 import dask
@@ -25,32 +27,30 @@ from lspipe.cube.pairs import OTHER_QUALITY
 from lspipe.errors import DeviceError, InferenceError, LspipeError
 from lspipe.inference import familiarity
 from lspipe.inference.block import run_block
+from lspipe.inference.inputs import page_locked
 from lspipe.inference.observed import observed
 from lspipe.inference.runtimes import use_threads
 from lspipe.inference.runtimes.devices import is_broken
-from lspipe.runs import store
-from lspipe.schema import BEFORE, Quality, quantise, relative, split_channel
-from lspipe.schema.maps import LEFT_OUT
+from lspipe.runs.jobs import BlockPixels, Inferred
+from lspipe.runs.writing import write
+from lspipe.schema import BEFORE, Quality, relative, split_channel
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
-    from pathlib import Path
 
     import xarray as xr
     from numpy.typing import NDArray
 
-    from lspipe.inference.reference import ModelReference
-    from lspipe.inference.settings import Setting
     from lspipe.inference.windows import Block
-    from lspipe.models.statistics import Statistics
+    from lspipe.runs.jobs import StepJob
     from lspipe.schema import Part
 
+READ, INFER, WRITE = "read-", "infer-", "write-"
+"""How the names of the tasks of a block begin."""
 
-BLOCK = "block-"
-"""How the names of tasks begin that compute a block."""
-
-READ = "read-"
-"""How the names of tasks begin that read one."""
+SOON = 1
+"""Priority of writing a block. Reads and networks have 0, -1, -2 ... in the order of their blocks:
+what is computed is written, and so out of memory, before anything else is begun."""
 
 
 class TileMask(Protocol):
@@ -58,76 +58,6 @@ class TileMask(Protocol):
 
     def __getitem__(self, part: Part, /) -> NDArray[np.bool_]:
         """Return rows and columns of it, bool (y, x)."""
-
-
-@dataclass(frozen=True)
-class StepJob:
-    """What all blocks of one (tile, step) share."""
-
-    run: Path
-    tile: str
-    step: int
-    tile_shape: tuple[int, int]
-    model: ModelReference
-    setting: Setting
-    tile_range: tuple[tuple[float, float], ...] | None
-    fill_masked: bool
-    threads: int
-    """torch threads of one block, part of the fingerprint."""
-    trained: Statistics | None = None
-    """Statistics of the training data, to compare pixels with; None = no comparison."""
-    sets_aside: bool = False
-    """Whether the network is asked where only some of several masks hide the ground: not where a
-    window is scaled by what is observed in it, as such a pixel must not count in the scale of its
-    neighbours; and not of a pair, of which either date may be hidden."""
-    is_baseline: bool = False
-    """Whether this is the date before of a pair model: 0 where it was observed, and no network."""
-
-
-@dataclass(frozen=True)
-class BlockResult:
-    """The result of a finished block."""
-
-    tile: str
-    step: int
-    index: tuple[int, int]
-    windows: int
-    """Windows with a wanted pixel: observed, in the core and in the area."""
-    windows_run: int
-    """Windows of these that went through the network; a screen leaves some out."""
-    failed_reads: int
-    """Pixels of the core that a failed read left without data (`on_read_error: nodata`)."""
-    seconds: float
-    """Wall clock of computing and writing; reading is another task."""
-    network: float = 0.0
-    """Of these, cutting windows, the network, and averaging."""
-    writing: float = 0.0
-    """Of these, writing maps and evidence."""
-    inputs: Mapping[str, Any] | None = None
-    """Pixels compared with training (`familiarity.count`); None = not counted."""
-    masks: Mapping[str, int] | None = None
-    """Where several masks were asked for: pixels of the core and the area with data (`seen`), and
-    those that one mask calls cloud or shadow and another does not (`disputed`); None = one mask."""
-    worker: str = ""
-    """Address of the worker that computed it; "" = none of a cluster did."""
-
-
-class BlockPixels(NamedTuple):
-    """What one block is computed from; a tuple, whose bytes dask counts."""
-
-    pixels: NDArray[np.int16]
-    """(band, y, x) over the block's outer extent: the bands of the model, then others that are
-    shown."""
-    quality: NDArray[np.uint8]
-    """(y, x) over the same extent; for a pair (date, y, x), the step's own first."""
-    scl: NDArray[np.uint8]
-    """Scene classes (y, x) of the core."""
-    acquired: NDArray[np.uint16]
-    """Days since 1970-01-01 (y, x) of the core."""
-    shown: Mapping[str, int]
-    """Bands of the evidence, and where they are in `pixels`."""
-    disputed: NDArray[np.uint8] | None = None
-    """(y, x) over the outer extent, 1 where masks disagree; None = one mask."""
 
 
 class Pixels(Protocol):
@@ -147,7 +77,7 @@ def block_tasks(
     resources: Mapping[str, float] | None = None,
     first: int = 0,
 ) -> list[Any]:
-    """Build one delayed infer-and-write task for each block, and the read that it needs.
+    """Build the delayed tasks of each block: read, infer, write.
 
     Args:
         source: of the step; it is sent with each read.
@@ -156,64 +86,81 @@ def block_tasks(
         bands: of the cube, in the order of the model; of the date before of a pair model, those
             that the model reads of it.
         area: bool (y, x) of the whole tile, True inside the area; None = everywhere.
-        resources: that a block needs on a worker, of `clusters.INFERENCE_SLOT`; reading needs
-            none.
+        resources: that the network of a block needs on a worker, of `clusters.INFERENCE_SLOT`. A
+            block is written on a worker that has them, and takes none; reading needs none.
         first: number of blocks that go before these.
 
     Returns:
-        Delayed tasks in the order of `blocks`; each returns a `BlockResult`.
+        The delayed writes in the order of `blocks`; each returns a `BlockResult`.
     """
-    own = tuple(at for at, band in enumerate(bands) if split_channel(band)[0] != BEFORE)
+    after = tuple(at for at, band in enumerate(bands) if split_channel(band)[0] != BEFORE)
+    own = after if len(after) < len(bands) else None
     # A scheduler runs a task of one name once for all clients: with two runs of one tile, a block
     # would be written by one of them and count as done in both.
     name = f"{job.tile}-{job.step}-{uuid4().hex}"
+    # Those that only read may not see the run directory.
+    slot, beside = _asking(resources), _asking(dict.fromkeys(resources or (), 0))
     tasks = []
     for turn, block in enumerate(blocks, start=first):
         # Blocks are read and computed in turn, whichever worker is free.
         with dask.annotate(priority=-turn):
-            read = dask.delayed(partial(read_block, source, block, tuple(bands)), pure=False)(
-                dask_key_name=(f"{READ}{name}", *block.index)
-            )
-        # Only this task needs the resources: any free thread may read.
-        needs = {"resources": dict(resources)} if resources else {}
-        with dask.annotate(priority=-turn, **needs):
-            work = partial(
-                infer_and_write,
-                block=block,
-                job=job,
-                area=_packed(area, block),
-                own=own if len(own) < len(bands) else None,
-                count=len(bands),
-            )
-            task = dask.delayed(work, pure=False)(
-                read, dask_key_name=(f"{BLOCK}{name}", *block.index)
-            )
-        tasks.append(task)
+            read = _task(READ, name, block, partial(read_block, source, block, tuple(bands), own))
+        with dask.annotate(priority=-turn, **slot):
+            work = partial(infer, block=block, job=job, area=_packed(area, block))
+            found = _task(INFER, name, block, work, read)
+        with dask.annotate(priority=SOON, **beside):
+            tasks.append(_task(WRITE, name, block, partial(write, block=block, job=job), found))
     return tasks
 
 
-def read_block(source: Pixels, block: Block, bands: tuple[str, ...]) -> BlockPixels:
-    """Read all that one block is computed from.
+def _asking(resources: Mapping[str, float] | None) -> dict[str, Any]:
+    return {"resources": dict(resources)} if resources else {}
+
+
+def _task(kind: str, name: str, block: Block, work: Callable[..., Any], *needs: Any) -> Any:
+    return dask.delayed(work, pure=False)(*needs, dask_key_name=(f"{kind}{name}", *block.index))
+
+
+# --- read -----------------------------------------------------------------------------------------
+
+
+def read_block(
+    source: Pixels, block: Block, bands: tuple[str, ...], own: tuple[int, ...] | None = None
+) -> BlockPixels:
+    """Read all that one block is computed from, and make the pictures of its core.
+
+    Args:
+        source: of the step.
+        block: its place in the tile.
+        bands: of the model, in its order.
+        own: which of them are of the date of the step; None = all.
 
     Raises:
         LoadError: a read failed.
     """
-    cube = source.part(block.outer)
-    named = cube["band"].values.tolist()
-    shown = [name for name in evidence.BANDS if name in named]
-    names = [*bands, *(name for name in shown if name not in bands)]
+    cube, within = source.part(block.outer), _within(block)
     layers = {
         "pixels": cube["reflectance"].data,
         "quality": _quality(cube),
-        "scl": cube["scl"].data[*_within(block)],
-        "acquired": cube["acquired"].data[*_within(block)],
+        "scl": cube["scl"].data[*within],
+        "acquired": cube["acquired"].data[*within],
         **({"disputed": cube["disputed"].data} if "disputed" in cube else {}),
     }
     # In this thread: the pool of the worker is for blocks.
     (found,) = dask.compute(layers, scheduler="synchronous")
-    if names != named:
-        found["pixels"] = found["pixels"][[named.index(name) for name in names]]
-    return BlockPixels(**found, shown={name: names.index(name) for name in shown})
+    named, pixels = cube["band"].values.tolist(), found.pop("pixels")
+    shown = {name: pixels[named.index(name)][within] for name in evidence.BANDS if name in named}
+    pictures = _pictures(shown)
+    if list(bands) != named:
+        pixels = pixels[[named.index(name) for name in bands]]
+    return BlockPixels(
+        page_locked(pixels),
+        found["quality"],
+        has_data=observed(pixels),
+        evidence={"scl": found["scl"], "acquired": found["acquired"], **pictures},
+        lacking=None if own is None else ~observed(pixels[:, *within][list(own)]),
+        disputed=found.get("disputed"),
+    )
 
 
 def _quality(cube: xr.Dataset) -> da.Array:
@@ -222,125 +169,75 @@ def _quality(cube: xr.Dataset) -> da.Array:
     return da.stack([own, cube[OTHER_QUALITY].data]) if OTHER_QUALITY in cube else own
 
 
-def infer_and_write(
-    read: BlockPixels,
-    *,
-    block: Block,
-    job: StepJob,
-    area: NDArray[np.uint8] | None,
-    count: int | None = None,
-    own: tuple[int, ...] | None = None,
-) -> BlockResult:
-    """Run one block and write it; the only task of a run that writes.
+def _pictures(bands: Mapping[str, NDArray[np.int16]]) -> dict[str, NDArray[Any]]:
+    layers: dict[str, NDArray[Any]] = {}
+    if {"B04", "B03", "B02"} <= set(bands):
+        layers["true_colour"] = evidence.true_colour(bands)
+    if {"B04", "B08"} <= set(bands):
+        layers["ndvi"] = evidence.ndvi(bands["B04"], bands["B08"])
+    return layers
+
+
+# --- infer ----------------------------------------------------------------------------------------
+
+
+def infer(
+    read: BlockPixels, *, block: Block, job: StepJob, area: NDArray[np.uint8] | None
+) -> Inferred:
+    """Run the network on a block; the only task that takes the slot.
 
     Args:
         read: what it is computed from.
         block: its place in the tile.
         job: settings that all blocks of the step share.
         area: packed bits of the area over the outer extent; None = all inside.
-        count: how many bands of what was read are the model's, the first; None = all.
-        own: which bands of the model are of the date of the step; None = all.
+
+    Raises:
+        DeviceError: the device failed, so that any block would fail there.
+        InferenceError: the network failed.
     """
     began = time.perf_counter()
     # In every task: the number belongs to the thread that sets it, and a task may run in any thread
     # of the worker.
     use_threads(job.threads)
-    counts: list[tuple[int, int]] = []
-    within, pixels, disputed = _within(block), read.pixels[:count], read.disputed
-    extent = pixels.shape[-2:]
-    inside = None if area is None else _unpacked(area, extent)
+    counts: list[tuple[int, int]] = [(0, 0)]
+    within, extent = _within(block), read.pixels.shape[-2:]
     dates = read.quality.reshape(-1, *extent)
+    doubt = None if read.disputed is None else _doubt(read.disputed, dates[0], job)
+    inside = None if area is None else _unpacked(area, extent)
     # Of `open_cube`: its pixels are left out, and those of others do not depend on that.
-    left_out = (dates[0] & np.uint8(Quality.OUTSIDE)) != 0
-    dates = dates & ~np.uint8(Quality.OUTSIDE)
-    wanted = _without(inside, left_out)
-    hidden = (dates != 0).any(axis=0)
-    doubt = None if disputed is None else _doubt(disputed, dates[0], job)
+    wanted = _without(inside, (dates[0] & np.uint8(Quality.OUTSIDE)) != 0)
+    hidden = ((dates & ~np.uint8(Quality.OUTSIDE)) != 0).any(axis=0)
+    seen = read.has_data & ~hidden
     if job.is_baseline:
-        probability = _nothing_found(pixels, hidden, wanted, block)
-        counts.append((0, 0))
+        probability = _nothing_found(seen, wanted, block)
     else:
-        mask = hidden if doubt is None else hidden & ~doubt
         probability = _found(
-            pixels, mask, wanted, block=block, job=job, report=lambda *count: counts.append(count)
+            read,
+            hidden if doubt is None else hidden & ~doubt,
+            wanted,
+            block=block,
+            job=job,
+            report=lambda *count: counts.append(count),
         )
-    computed = time.perf_counter()
-    doubted = {} if doubt is None else {"doubted": _set_aside(probability, doubt[within])}
-    bits = dates[0][within].copy()
-    # A channel may have no data where the scene class is valid: the quality bit records it. What
-    # only the other date of a pair lacks is not observed either; the bits of that date say why.
-    missing = np.isnan(probability) if own is None else ~observed(pixels[:, *within][list(own)])
-    bits[missing & (bits == 0)] |= np.uint8(Quality.NODATA)
-    bits[left_out[within]] = np.uint8(LEFT_OUT)
-    if inside is not None:
-        bits[~inside[within]] = np.uint8(Quality.OUTSIDE)
-    # Before the block is written: every block that is done was counted too.
-    inputs = _tally(pixels, hidden, wanted, block=block, job=job)
-    ready = time.perf_counter()
-    store.write_block(
-        job.run,
-        job.tile,
-        job.step,
-        block.index,
-        block.core,
-        detections={"probability": quantise(probability), "quality": bits},
-        evidence={
-            "scl": read.scl,
-            "acquired": read.acquired,
-            **doubted,
-            **_pictures({name: read.pixels[at][within] for name, at in read.shown.items()}),
-        },
-    )
-    written = time.perf_counter()
-    needed, run = counts[-1]
-    return BlockResult(
-        tile=job.tile,
-        step=job.step,
-        index=block.index,
-        windows=needed,
-        windows_run=run,
-        failed_reads=int(np.count_nonzero(bits & np.uint8(Quality.READ_ERROR))),
-        seconds=written - began,
-        network=computed - began,
-        writing=written - ready,
-        inputs=inputs,
-        masks=None if disputed is None else _disputes(disputed[within], bits),
+    return Inferred(
+        probability,
+        dates[0][within],
+        read.evidence,
+        inside=None if inside is None else inside[within],
+        lacking=read.lacking,
+        disputed=None if read.disputed is None else read.disputed[within],
+        doubt=None if doubt is None else doubt[within],
+        windows=counts[-1],
+        # Before the block is written: every block that is done was counted too.
+        inputs=_tally(read.pixels, seen, wanted, block=block, job=job),
+        seconds=time.perf_counter() - began,
         worker=this_worker(),
     )
 
 
-def _doubt(
-    disputed: NDArray[np.uint8], quality: NDArray[np.uint8], job: StepJob
-) -> NDArray[np.bool_]:
-    """Return where only some masks see a cloud or a shadow, and nothing else hides the ground.
-
-    What the network says there is set aside, for candidates.
-    """
-    if not job.sets_aside:
-        return np.zeros(quality.shape, bool)
-    hiding = np.uint8(Quality.CLOUD | Quality.SHADOW)
-    is_doubted: NDArray[np.bool_] = (disputed != 0) & (quality != 0) & ((quality & ~hiding) == 0)
-    return is_doubted
-
-
-def _set_aside(probability: NDArray[np.float32], doubt: NDArray[np.bool_]) -> NDArray[np.uint16]:
-    """Return the codes of the doubted pixels, and make them not observed in the map, in place."""
-    codes = quantise(np.where(doubt, probability, np.float32(np.nan)))
-    probability[doubt] = np.nan
-    return codes
-
-
-def _disputes(disputed: NDArray[np.uint8], quality: NDArray[np.uint8]) -> dict[str, int]:
-    """Count the pixels of the area that have data, and those that masks disagree about."""
-    is_seen = (quality & np.uint8(Quality.NODATA | Quality.OUTSIDE)) == 0
-    return {
-        "seen": int(np.count_nonzero(is_seen)),
-        "disputed": int(np.count_nonzero(is_seen & (disputed != 0))),
-    }
-
-
 def _found(
-    pixels: NDArray[np.int16],
+    read: BlockPixels,
     mask: NDArray[np.bool_],
     inside: NDArray[np.bool_] | None,
     *,
@@ -356,7 +253,7 @@ def _found(
     """
     try:
         return run_block(
-            pixels,
+            read.pixels,
             origin=(block.outer[0].start, block.outer[1].start),
             tile_shape=job.tile_shape,
             core=block.core,
@@ -366,6 +263,7 @@ def _found(
             area=inside,
             tile_range=job.tile_range,
             fill_masked=job.fill_masked,
+            has_data=read.has_data,
             report=report,
         )
     except (LspipeError, RuntimeError) as error:
@@ -378,25 +276,16 @@ def _found(
 
 
 def _nothing_found(
-    pixels: NDArray[np.int16],
-    mask: NDArray[np.bool_],
-    inside: NDArray[np.bool_] | None,
-    block: Block,
+    seen: NDArray[np.bool_], inside: NDArray[np.bool_] | None, block: Block
 ) -> NDArray[np.float32]:
     """Return 0 where the core of a block was observed inside the area, NaN elsewhere."""
-    seen = observed(pixels, mask)
     seen = (seen if inside is None else seen & inside)[_within(block)]
     return np.where(seen, np.float32(0), np.float32(np.nan))
 
 
-def _within(block: Block) -> Part:
-    """Return the core of a block as a part of its outer extent."""
-    return relative(block.core, (block.outer[0].start, block.outer[1].start))
-
-
 def _tally(
     pixels: NDArray[np.int16],
-    mask: NDArray[np.bool_],
+    seen: NDArray[np.bool_],
     inside: NDArray[np.bool_] | None,
     *,
     block: Block,
@@ -413,11 +302,34 @@ def _tally(
         setting=job.setting,
         scaling=job.model.open().scaling,
         bands=job.model.open().bands,
-        observed=observed(pixels, mask),
+        observed=seen,
         area=inside,
         tile_range=job.tile_range,
     )
     return familiarity.count(values, job.trained)
+
+
+# --- of a block -----------------------------------------------------------------------------------
+
+
+def _within(block: Block) -> Part:
+    """Return the core of a block as a part of its outer extent."""
+    return relative(block.core, (block.outer[0].start, block.outer[1].start))
+
+
+def _doubt(
+    disputed: NDArray[np.uint8], quality: NDArray[np.uint8], job: StepJob
+) -> NDArray[np.bool_]:
+    """Return where only some masks see a cloud or a shadow, and nothing else hides the ground.
+
+    What the network says there is set aside, for candidates.
+    """
+    if not job.sets_aside:
+        return np.zeros(quality.shape, bool)
+    hiding = np.uint8(Quality.CLOUD | Quality.SHADOW)
+    seen = quality & ~np.uint8(Quality.OUTSIDE)
+    is_doubted: NDArray[np.bool_] = (disputed != 0) & (seen != 0) & ((seen & ~hiding) == 0)
+    return is_doubted
 
 
 def _without(
@@ -439,12 +351,3 @@ def _packed(area: TileMask | None, block: Block) -> NDArray[np.uint8] | None:
 
 def _unpacked(bits: NDArray[np.uint8], shape: tuple[int, ...]) -> NDArray[np.bool_]:
     return np.unpackbits(bits, count=int(np.prod(shape))).astype(bool).reshape(shape)
-
-
-def _pictures(bands: Mapping[str, NDArray[np.int16]]) -> dict[str, NDArray[Any]]:
-    layers: dict[str, NDArray[Any]] = {}
-    if {"B04", "B03", "B02"} <= set(bands):
-        layers["true_colour"] = evidence.true_colour(bands)
-    if {"B04", "B08"} <= set(bands):
-        layers["ndvi"] = evidence.ndvi(bands["B04"], bands["B08"])
-    return layers

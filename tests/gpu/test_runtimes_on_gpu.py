@@ -1,12 +1,16 @@
 """The runtimes on a GPU keep the contract of all runtimes, and agree with the CPU."""
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from lspipe.errors import ModelError
+from lspipe.inference.block import run_block
+from lspipe.inference.inputs import page_locked
 from lspipe.inference.runtimes import from_callable, load
 from lspipe.inference.runtimes.probe import largest_batch
+from lspipe.inference.settings import Setting
 from tests import runtime_contract as contract
 
 ON_GPU = ["eager", "compiled", "cudagraph"]
@@ -106,3 +110,23 @@ def test_a_network_that_waits_for_the_gpu_is_refused_and_its_stream_is_left():
             contract.windows(1, device="cuda")
         )
     assert torch.cuda.current_stream() == stream
+
+
+def test_pixels_from_page_locked_memory_give_the_same_bits():
+    made = from_callable(contract.small_network(), device="cuda")
+    made(contract.windows(1, device="cuda"))
+    pixels = np.random.default_rng(0).integers(0, 4000, (contract.CHANNELS, 96, 96), dtype=np.int16)
+    locked = page_locked(pixels)
+    assert torch.from_numpy(locked).is_pinned()
+    one, other = (
+        run_block(
+            each,
+            origin=(0, 0),
+            tile_shape=(96, 96),
+            core=(slice(0, 96), slice(0, 96)),
+            runtime=made,
+            setting=Setting(window=32, stride=16),
+        )
+        for each in (pixels, locked)
+    )
+    np.testing.assert_array_equal(one, other)

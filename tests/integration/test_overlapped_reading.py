@@ -1,10 +1,12 @@
-"""A worker reads the next block while it computes one, one block at a time, and not far ahead."""
+"""A worker reads and writes beside the block that it computes, one at a time, and not far ahead."""
 
 from __future__ import annotations
 
+import os
+import signal
 import threading
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -24,7 +26,7 @@ from lspipe.inference import windows
 from lspipe.inference.reference import ModelReference
 from lspipe.inference.settings import Setting
 from lspipe.runs import stream, worker
-from lspipe.runs.worker import StepJob
+from lspipe.runs.jobs import StepJob
 from tests.crews import Everyone
 from tests.forking import forking
 
@@ -45,6 +47,11 @@ class Span:
     start: float
     stop: float
     thread: int
+    process: int = 0
+    written: tuple[float, float] = (0.0, 0.0)
+    """From when to when it was written."""
+    writer: int = 0
+    """In which process."""
 
 
 # What workers do: at the top of the module, from where their processes import it.
@@ -79,12 +86,13 @@ class SlowArchive:
         return np.ones((len(BANDS), *(span.stop - span.start for span in part)), np.int16)
 
 
-def slow_compute(read: Any, *, block: Any, **_facts: Any) -> Span:
+def slow_infer(read: Any, *, block: Any, folder: str, **_facts: Any) -> Span:
     start = time.time()
     halo = [part.stop - part.start for part in block.outer]
     assert read.pixels.shape == (len(BANDS), *halo)
     time.sleep(SECONDS)
-    return Span(block.index, start, time.time(), threading.get_ident())
+    (Path(folder) / f"computed {block.index} {start}").touch()
+    return Span(block.index, start, time.time(), threading.get_ident(), os.getpid())
 
 
 def fails_at_first(read: Any, *, block: Any, folder: str, **facts: Any) -> Span:
@@ -92,10 +100,25 @@ def fails_at_first(read: Any, *, block: Any, folder: str, **facts: Any) -> Span:
     if not note.exists():
         note.touch()
         raise LoadError("S2A_18GYS", "red", "HTTP 503")
-    return slow_compute(read, block=block, **facts)
+    return slow_infer(read, block=block, folder=folder, **facts)
 
 
-def run(client, folder, compute, *, retries=0):
+def slow_write(found: Span, *, folder: str, **_facts: Any) -> Span:
+    del folder
+    start = time.time()
+    time.sleep(SECONDS / 3)
+    return replace(found, written=(start, time.time()), writer=os.getpid())
+
+
+def dies_at_first(found: Span, *, folder: str, **facts: Any) -> Span:
+    note = Path(folder) / "died"
+    if found.index == (1, 1) and not note.exists():
+        note.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return slow_write(found, folder=folder, **facts)
+
+
+def run(client, folder, infer=slow_infer, write=slow_write, *, retries=0):
     """Run a step of SIDE x SIDE blocks as a run does; return the spans of blocks and reads."""
     job = StepJob(
         run=folder,
@@ -113,7 +136,8 @@ def run(client, folder, compute, *, retries=0):
 
     def build(turn, block, slot):
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(worker, "infer_and_write", partial(compute, folder=str(folder)))
+            patch.setattr(worker, "infer", partial(infer, folder=str(folder)))
+            patch.setattr(worker, "write", partial(write, folder=str(folder)))
             return worker.block_tasks(
                 SlowArchive(str(folder)),
                 job,
@@ -133,7 +157,7 @@ def run(client, folder, compute, *, retries=0):
         crew=Everyone(client),
         retries=retries,
         max_in_flight=None,
-        report=lambda event: computed.append(Span(**event.facts())),
+        report=lambda event: computed.append(event.result),
     )
     assert (outcome.done, outcome.failures) == (SIDE**2, [])
     return computed, [_read(note) for note in folder.glob("*-*-*")]
@@ -153,7 +177,7 @@ def one_worker():
 
 @pytest.fixture(scope="module")
 def spans(one_worker, tmp_path_factory):
-    return run(one_worker, tmp_path_factory.mktemp("spans"), slow_compute)
+    return run(one_worker, tmp_path_factory.mktemp("spans"))
 
 
 def test_blocks_of_one_worker_never_overlap(spans):
@@ -181,14 +205,39 @@ def test_reads_go_on_while_a_block_is_computed(spans):
     )
 
 
+def test_a_block_is_written_beside_the_next_one_and_where_it_was_computed(spans):
+    computed, reads = spans
+    for block in computed:
+        assert block.writer == block.process
+        # The thread that is free may begin one before it hears that there is a block to write.
+        begun = [read for read in reads if block.stop <= read.start < block.written[0]]
+        assert len(begun) <= 1
+    beside = [
+        one
+        for one in computed
+        if any(other.start < one.written[1] and one.written[0] < other.stop for other in computed)
+    ]
+    assert len(beside) >= (SIDE**2 - 1) // 2
+
+
+def test_a_block_whose_worker_dies_before_it_is_written_is_computed_again(tmp_path):
+    with forking(), clusters.start(ClusterSpec(workers=1), ExecutionSpec()) as client:
+        computed, _ = run(client, tmp_path, write=dies_at_first)
+    assert (tmp_path / "died").exists()
+    assert sorted(span.index for span in computed) == [
+        (row, column) for row in range(SIDE) for column in range(SIDE)
+    ]
+    assert len(list(tmp_path.glob("computed (1, 1) *"))) == 2
+
+
 def test_a_worker_reads_two_blocks_ahead_and_no_further(spans):
     computed, reads = spans
     assert {read.index for read in reads} == {block.index for block in computed}
     for read in reads:
         turn = read.index[0] * SIDE + read.index[1]
-        finished = sum(block.stop <= read.start for block in computed)
-        # One is computed, one is ready, one is being read.
-        assert turn - finished < stream.BLOCKS_PER_WORKER
+        finished = sum(block.written[1] <= read.start for block in computed)
+        # One is computed, one is ready, one is being read or written.
+        assert turn - finished < 3
 
 
 def test_a_block_that_failed_is_tried_again_in_its_slot(one_worker, tmp_path):
@@ -208,5 +257,5 @@ def test_a_cluster_without_slots_does_the_same_work(tmp_path):
             ClusterSpec(kind="address", address=cluster.scheduler_address), ExecutionSpec()
         ) as client,
     ):
-        computed, reads = run(client, tmp_path, slow_compute)
+        computed, reads = run(client, tmp_path)
     assert len(computed) == len(reads) == SIDE**2

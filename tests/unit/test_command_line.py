@@ -13,7 +13,7 @@ from lspipe.cli.arguments import parser
 from lspipe.cli.progress import Progress
 from lspipe.cli.text import WIDTH, entry, shortened
 from lspipe.runs.events import BlockDone, Look, Stage
-from lspipe.runs.worker import BlockResult
+from lspipe.runs.jobs import BlockResult
 
 
 @pytest.mark.parametrize(

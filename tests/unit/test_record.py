@@ -16,10 +16,10 @@ from lspipe.errors import StoreError
 from lspipe.runs import store
 from lspipe.runs.describe import runs_as
 from lspipe.runs.events import BlockDone, BlockFailed, Failure, Start, ignore
+from lspipe.runs.jobs import BlockResult
 from lspipe.runs.log import Log, read_log
 from lspipe.runs.record import PACKAGES, run_json, versions
 from lspipe.runs.status import check_run_directory, read_status
-from lspipe.runs.worker import BlockResult
 from lspipe.workflow import Workflow
 from tests.worlds import make_world, plan_only
 

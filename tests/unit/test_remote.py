@@ -21,11 +21,11 @@ from lspipe.machine.remote import RemotePath, place
 from lspipe.runs import handshake, store
 from lspipe.runs.copied_log import CopiedLog
 from lspipe.runs.events import BlockDone, Note
+from lspipe.runs.jobs import BlockResult
 from lspipe.runs.log import Log, read_log
 from lspipe.runs.store import leases, locks
 from lspipe.runs.store.groups import source
 from lspipe.runs.store.holders import this_process
-from lspipe.runs.worker import BlockResult
 from lspipe.search.addresses import _joined
 from lspipe.search.item_files import read_items
 from lspipe.search.places import item_path

@@ -93,7 +93,13 @@ def test_model_units_are_what_a_run_shows_its_network(scaling):
     ranges = np.array([[0.0, 0.8], [0.01, 0.7], [0.1, 0.9]])
     for masked in (None, hidden):
         shown = Inputs.of(
-            pixels, hidden=masked, window=16, runtime=runtime, tile_range=ranges, **facts
+            pixels,
+            hidden=masked,
+            has_gaps=True,
+            window=16,
+            runtime=runtime,
+            tile_range=ranges,
+            **facts,
         ).cut(torch.zeros((1, 2), dtype=torch.int64), 0)[0]
         ours = to_model_units(pixels, hidden=masked, tile_range=ranges, **facts)
         np.testing.assert_array_equal(np.where(np.isnan(ours), np.float32(-7), ours), shown)

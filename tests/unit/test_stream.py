@@ -6,13 +6,14 @@ import logging
 import threading
 import time
 from collections import Counter
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from types import SimpleNamespace
 
 import dask
 import pytest
-from distributed import Client
+from distributed import Client, Scheduler, SpecCluster, Worker, get_worker
 from distributed.scheduler import KilledWorker
 
 from lspipe.errors import ClusterError, InferenceError, LoadError, ModelError
@@ -256,6 +257,59 @@ def test_other_blocks_go_on_while_one_rests_before_its_next_try(client, monkeypa
     assert (outcome.done, outcome.failures) == (7, [])
     assert time.monotonic() - began >= 2
     assert events[-1][1]["name"] == "rests0"
+
+
+def is_written(_, column):
+    """Fail at first; say on which worker it was, while the slot there was taken."""
+    ENTERED.wait(30)
+    TRIES[f"written {column}"] += 1
+    if TRIES[f"written {column}"] == 1:
+        raise OSError(5, "Input/output error")
+    return Done(get_worker().name)
+
+
+def test_a_block_is_written_beside_the_slot_and_not_by_those_who_only_read():
+    def build(slot):
+        del slot
+        with dask.annotate(resources={"inference": 1}):
+            computed = dask.delayed(waits, pure=False)("A", 0)
+        with dask.annotate(resources={"inference": 0}):
+            written = [dask.delayed(is_written, pure=False)("A", column) for column in range(3)]
+        return [computed, *written]
+
+    def report(event):
+        told.append(event.result.name)
+        if len(told) == 3:
+            RELEASE.set()
+
+    told = []
+    ENTERED.clear()
+    RELEASE.clear()
+    with one_slot_and_a_reader() as client:
+        outcome = compute(
+            client,
+            [StepTasks("A", 0, tuple((0, column) for column in range(4)), build)],
+            crew=Everyone(client),
+            retries=1,
+            max_in_flight=None,
+            report=report,
+        )
+    assert (outcome.done, outcome.failures) == (4, [])
+    assert told == ["fit"] * 3 + ["A0"]
+
+
+@contextmanager
+def one_slot_and_a_reader():
+    host = {"host": "127.0.0.1"}
+    kinds = {"reader": host, "fit": {**host, "nthreads": 2, "resources": {"inference": 1}}}
+    with (
+        SpecCluster(
+            {name: {"cls": Worker, "options": options} for name, options in kinds.items()},
+            {"cls": Scheduler, "options": {**host, "dashboard_address": "127.0.0.1:0"}},
+        ) as cluster,
+        Client(cluster, set_as_default=False) as client,
+    ):
+        yield client
 
 
 def test_what_no_block_can_escape_stops_the_run(client):

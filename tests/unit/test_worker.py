@@ -5,12 +5,14 @@ from __future__ import annotations
 import pickle
 import threading
 from collections import Counter
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 
 import dask
+import dask.array as da
 import numpy as np
 import pytest
 import torch
+import xarray as xr
 from dask._task_spec import convert_legacy_graph
 from dask.base import collections_to_expr
 
@@ -19,9 +21,10 @@ from lspipe.errors import BlockError, InferenceError, ModelError
 from lspipe.inference import familiarity
 from lspipe.inference.reference import ModelReference
 from lspipe.models.statistics import Statistics
-from lspipe.runs import store, worker
+from lspipe.runs import store, worker, writing
+from lspipe.runs.jobs import StepJob
 from lspipe.runs.plan import cube_of_step, open_step
-from lspipe.runs.worker import BlockPixels, StepJob, block_tasks, infer_and_write
+from lspipe.runs.worker import block_tasks, infer, read_block
 from lspipe.schema import CODE_NODATA, CUBE_NODATA, Quality
 from lspipe.workflow import Workflow
 from tests.worlds import make_world, plan_only
@@ -114,27 +117,36 @@ def test_two_runs_in_one_graph_or_on_one_scheduler_never_share_a_block(plan, tmp
     assert [int(store.done(run, TILE).sum()) for run in runs] == [2, 2]
 
 
-def test_only_computing_a_block_asks_for_the_slot(plan, tmp_path):
+def test_only_the_network_of_a_block_takes_the_slot_and_writing_is_done_where_one_is(
+    plan, tmp_path
+):
     tasks = tasks_of(plan, tmp_path, resources={"inference": 1})
-    annotations = collections_to_expr(tasks).optimize().__dask_annotations__()
-    assert annotations["resources"] == {task.key: {"inference": 1} for task in tasks}
+    asked = collections_to_expr(tasks).optimize().__dask_annotations__()["resources"]
+    kinds = {key: key[0].partition("-")[0] for key in asked}
+    assert Counter(kinds.values()) == {"infer": 9, "write": 9}
+    assert {task.key for task in tasks} == {key for key, kind in kinds.items() if kind == "write"}
+    # None of it: the network runs on the next block meanwhile. But readers have none, and may not
+    # see the run directory.
+    assert all(asked[key] == {"inference": int(kind == "infer")} for key, kind in kinds.items())
     without = collections_to_expr(tasks_of(plan, tmp_path)).optimize()
     assert "resources" not in without.__dask_annotations__()
 
 
-def test_blocks_are_read_and_computed_in_turn(plan, tmp_path):
+def test_blocks_are_read_and_computed_in_turn_and_written_before_all_that(plan, tmp_path):
     tasks = tasks_of(plan, tmp_path, first=100)
     expression = collections_to_expr(tasks).optimize()
     priority = expression.__dask_annotations__()["priority"]
     graph = convert_legacy_graph(expression.__dask_graph__())
     assert set(priority) == set(graph)
+    assert len(graph) == 3 * len(tasks)
     for number, task in enumerate(tasks):
-        assert priority[task.key] == -100 - number
-        (needed,) = graph[task.key].dependencies
-        # A block waits for its own read, and for none of a neighbour.
-        assert not graph[needed].dependencies
-        assert priority[needed] == -100 - number
-    assert len(graph) == 2 * len(tasks)
+        # A block waits for its own read, and for none of a neighbour; what is written does not
+        # hold the pixels.
+        (inferred,) = graph[task.key].dependencies
+        (read,) = graph[inferred].dependencies
+        assert not graph[read].dependencies
+        assert priority[inferred] == priority[read] == -100 - number
+        assert priority[task.key] > 0
 
 
 def test_a_task_ships_a_path_and_hashes_and_never_a_module(plan, tmp_path):
@@ -173,27 +185,50 @@ def test_an_item_that_changed_since_the_plan_is_refused_beside_the_same_weights(
 SHAPE = (80, 80)
 
 
+NAMES = ("one", "two", "three", "four")
+"""Bands of the model."""
+
+
+@dataclass(frozen=True)
+class Scene:
+    """Made-up pixels of the outer extent of a block."""
+
+    cube: xr.Dataset
+
+    def part(self, part):
+        del part
+        return self.cube
+
+
 def given(block, *, area=None, **changes):
-    """Pixels of forest with a scar in the middle, and nothing masked."""
+    """Pixels of forest with a scar in the middle, and nothing masked, as they are read."""
     rows, columns = (part.stop - part.start for part in block.outer)
     pixels = np.empty((4, rows, columns), np.int16)
     pixels[:] = np.array([200, 300, 3500, 1200], np.int16)[:, None, None]
     pixels[:, 20:40, 20:40] = np.array([800, 1400, 2000, 3000], np.int16)[:, None, None]
-    read = {
-        "pixels": pixels,
+    layers = {
         "quality": np.zeros((rows, columns), np.uint8),
-        "scl": np.full(SHAPE, 4, np.uint8),
-        "acquired": np.full(SHAPE, 17000, np.uint16),
+        "scl": np.full((rows, columns), 4, np.uint8),
+        "acquired": np.full((rows, columns), 17000, np.uint16),
     } | changes
+    pixels = layers.pop("pixels", pixels)
     # Behind the bands of the model, which may be any, those that are shown.
-    seen = read.pop("seen", np.full((4, *SHAPE), 1500, np.int16))
-    shown = read.pop("shown", ("B04", "B03", "B02", "B08"))
-    if seen is not None:
-        wide = np.full((len(seen), rows, columns), 9999, np.int16)
-        wide[:, : SHAPE[0], : SHAPE[1]] = seen
-        read["pixels"] = np.concatenate([read["pixels"], wide])
-    read["shown"] = {name: 4 + number for number, name in enumerate(shown)}
-    return {"read": BlockPixels(**read), "area": area, "count": 4}
+    seen = layers.pop("seen", np.full((4, *SHAPE), 1500, np.int16))
+    shown = layers.pop("shown", ("B04", "B03", "B02", "B08"))
+    wide = np.full((len(shown), rows, columns), 9999, np.int16)
+    wide[:, : SHAPE[0], : SHAPE[1]] = seen
+    cube = xr.Dataset(
+        {
+            "reflectance": (("band", "y", "x"), da.from_array(np.concatenate([pixels, wide]))),
+            **{name: (("y", "x"), da.from_array(layer)) for name, layer in layers.items()},
+        },
+        coords={"band": [*NAMES, *shown]},
+    )
+    return {"read": read_block(Scene(cube), block, NAMES), "area": area}
+
+
+def infer_and_write(*, job, block, **asked):
+    return writing.write(infer(job=job, block=block, **asked), block=block, job=job)
 
 
 def write(plan, run, **changes):
@@ -201,7 +236,11 @@ def write(plan, run, **changes):
     (tile,) = plan.tiles
     block = tile.blocks[0]
     result = infer_and_write(block=block, job=job_of(plan, run), **given(block, **changes))
-    layers = {
+    return result, layers_of(run, block)
+
+
+def layers_of(run, block):
+    return {
         name: store.read(run, which, TILE, name)[0][..., *block.core]
         for which, names in (
             (store.DETECTIONS, ("probability", "quality")),
@@ -209,7 +248,6 @@ def write(plan, run, **changes):
         )
         for name in names
     }
-    return result, layers
 
 
 def test_a_block_writes_its_core_and_what_a_person_looks_at(plan, tmp_path):
@@ -294,7 +332,7 @@ def test_what_is_masked_is_not_observed_and_keeps_its_reason(plan, tmp_path):
 
 def test_a_band_without_data_is_not_observed_even_where_no_bit_said_so(plan, tmp_path):
     (tile,) = plan.tiles
-    pixels = given(tile.blocks[0], seen=None, shown=())["read"].pixels
+    pixels = given(tile.blocks[0])["read"].pixels
     pixels[2, 5, 7] = CUBE_NODATA
     _, layers = write(plan, tmp_path, pixels=pixels)
     missing = np.zeros(SHAPE, bool)
@@ -319,7 +357,7 @@ def test_outside_the_area_nothing_is_said_but_that(plan, tmp_path):
 
 
 def test_pictures_are_left_empty_where_the_archive_lacks_their_bands(plan, tmp_path):
-    _, layers = write(plan, tmp_path, seen=None, shown=())
+    _, layers = write(plan, tmp_path, seen=0, shown=())
     assert not layers["true_colour"].any()
     assert (layers["ndvi"] == CUBE_NODATA).all()
     red_and_near = np.full((2, *SHAPE), 1500, np.int16)
@@ -351,6 +389,43 @@ def test_an_error_of_lspipe_passes_as_it_is(plan, tmp_path, monkeypatch):
     with pytest.raises(InferenceError) as caught:
         write(plan, tmp_path)
     assert caught.value is error
+
+
+def test_what_is_to_be_written_holds_no_pixels_and_can_be_written_again(plan, tmp_path):
+    (tile,) = plan.tiles
+    block, job = tile.blocks[0], replace(job_of(plan, tmp_path), sets_aside=True)
+    asked = given(block)
+    disputed, cloud = np.zeros((2, *asked["read"].quality.shape), np.uint8)
+    disputed[30:50], cloud[25:45] = 1, Quality.CLOUD
+    read = asked["read"]._replace(disputed=disputed, quality=cloud)
+    found = infer(read, block=block, job=job, area=None)
+    arrays = [each for each in found if isinstance(each, np.ndarray)]
+    assert not any(np.shares_memory(each, read.pixels) for each in arrays)
+    before = [each.copy() for each in arrays]
+    first = writing._maps(found)
+    # Another try finds what the first one was given.
+    for layers, same in zip(writing._maps(found), first, strict=True):
+        assert all((layers[name] == same[name]).all() for name in same)
+    assert all(map(np.array_equal, arrays, before, [True] * len(arrays)))
+    maps, candidates = first
+    doubted = candidates["doubted"] != CODE_NODATA
+    assert doubted[30:45].all()
+    assert doubted.sum() == 15 * SHAPE[1]
+    assert (maps["probability"][25:45] == CODE_NODATA).all()
+    assert (maps["quality"][25:45] == Quality.CLOUD).all()
+
+
+def test_time_in_the_slot_is_told_apart_from_writing(plan, tmp_path, monkeypatch):
+    clock = iter([0.0, 5.0, 20.0, 22.0])
+    monkeypatch.setattr("time.perf_counter", lambda: next(clock, 99.0))
+    monkeypatch.setattr(worker, "run_block", lambda *_, **__: np.zeros(SHAPE, np.float32))
+    monkeypatch.setattr(store, "write_block", lambda *_, **__: None)
+    (tile,) = plan.tiles
+    asked = given(tile.blocks[0])
+    job = job_of(plan, tmp_path)
+    clock = iter([0.0, 5.0, 20.0, 22.0])
+    result = infer_and_write(block=tile.blocks[0], job=job, **asked)
+    assert (result.network, result.writing, result.seconds) == (5.0, 2.0, 7.0)
 
 
 @pytest.mark.parametrize("bit", list(Quality))
