@@ -30,6 +30,11 @@ class Everyone:
             raise ClusterError(GONE) from error
 
     @property
+    def room(self) -> int:
+        """Three blocks for each."""
+        return 3 * len(self.computing)
+
+    @property
     def slot(self) -> dict[str, int]:
         """That of the workers, if one declares it."""
         workers = present(self.client).values()

@@ -108,7 +108,8 @@ class ExecutionSpec(Spec):
     retries: Annotated[int, Bounds(ge=0)] = 3
     """How often a failed read or block is tried again."""
     max_in_flight: Count | Literal["auto"] = "auto"
-    """While so many blocks are not finished, no other tile is begun; auto is three per worker."""
+    """While so many blocks are not finished, no other is begun; auto is three per worker, and up to
+    five where a GPU computes."""
     strict: bool = False
     """Whether a worker that differs (another lspipe, model or run directory) ends the run; by
     default it is left out, and the others go on."""

@@ -40,6 +40,7 @@ class Worker:
 
     name: str
     resources: Mapping[str, float]
+    threads: int
     process: str
     """Its own name for itself: another process may come back at the same address."""
 
@@ -55,7 +56,7 @@ def present(client: Client) -> dict[str, Worker]:
 
 def _present(dask_scheduler: Scheduler) -> dict[str, Worker]:
     return {
-        address: Worker(str(worker.name), dict(worker.resources), worker.server_id)
+        address: Worker(str(worker.name), dict(worker.resources), worker.nthreads, worker.server_id)
         for address, worker in dask_scheduler.workers.items()
     }
 

@@ -87,7 +87,7 @@ def manifest(spec: ClusterSpec, execution: ExecutionSpec, name: str) -> dict[str
         image=spec.image,
         n_workers=spec.workers,
         env=_variables(execution),
-        worker_command=["dask", "worker", *settings.worker_options(), "--memory-limit", memory],
+        worker_command=["dask", "worker", *settings.worker_options(spec), "--memory-limit", memory],
         resources={},
         idle_timeout=SECONDS_IDLE,
     )

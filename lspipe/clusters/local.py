@@ -69,7 +69,7 @@ def running(
         cluster = _started(
             make,
             n_workers=worker_count(spec),
-            threads_per_worker=settings.THREADS,
+            threads_per_worker=settings.threads(spec),
             resources=INFERENCE_SLOT,
             # Not dask's own "auto", a share by threads: two of them, on as many cores, take it all.
             memory_limit=worker_memory(spec),

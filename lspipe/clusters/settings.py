@@ -9,15 +9,20 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
-from lspipe.clusters import INFERENCE_SLOT, USABLE_MEMORY
+from lspipe import machine
+from lspipe.clusters import INFERENCE_SLOT, USABLE_MEMORY, worker_count
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from lspipe.clusters import ExecutionSpec
+    from lspipe.clusters import ClusterSpec, ExecutionSpec
 
 THREADS = 2
-"""Threads of a worker: one computes a block, the other reads and cuts pixels of the next ones."""
+"""Threads of a worker: one computes a block, the other reads the next and writes the one before."""
+
+MOST_THREADS = 4
+"""Threads of a worker whose GPU computes, if it has so many cores: one feeds the GPU, three read,
+write and end tiles, each of which is held in memory (benchmarks/simulate.py)."""
 
 ALLOCATOR = {
     "MALLOC_TRIM_THRESHOLD_": str(2**30),
@@ -38,14 +43,35 @@ WORKER = {
 """Settings of a worker."""
 
 
+def threads(spec: ClusterSpec) -> int:
+    """Return the threads of a worker: two; where a GPU computes, one for each core, up to four.
+
+    Where the network takes a processor, more threads would only share it.
+
+    Example:
+        >>> from lspipe.clusters import ClusterSpec
+        >>> threads(ClusterSpec())
+        2
+        >>> asked = {"kind": "slurm", "workers": 1, "memory_per_worker": "16GiB", "gpus": 1}
+        >>> threads(ClusterSpec(**asked)), threads(ClusterSpec(**asked, cores=8))
+        (2, 4)
+    """
+    if spec.kind == "cuda":
+        own = machine.cores() // worker_count(spec)
+    elif spec.gpus:
+        own = spec.cores or THREADS
+    else:
+        return THREADS
+    return min(max(own, THREADS), MOST_THREADS)
+
+
 def scheduler(execution: ExecutionSpec) -> dict[str, Any]:
     """Return settings of a scheduler, which it reads when it starts."""
     return {
         # A task that kills its worker is tried as often as one that fails.
         "distributed.scheduler.allowed-failures": execution.retries,
-        # Reads are handed out to a worker that has fewer tasks than threads, and a block that waits
-        # for its turn is such a task: one block computes, and one is ready or being read. Dask's
-        # own 1.1, rounded up, would let a worker hold the pixels of one block more.
+        # Where dask holds reads back, it hands them to a worker that has fewer tasks than threads,
+        # and not to one with as many, as its own 1.1, rounded up, would.
         "distributed.scheduler.worker-saturation": 1.0,
         # A worker that holds the interpreter for long is busy, not dead.
         "distributed.scheduler.worker-ttl": "15 minutes",
@@ -74,14 +100,14 @@ def as_variables(settings: Mapping[str, Any]) -> dict[str, str]:
     }
 
 
-def worker_options() -> list[str]:
-    """Return options of `dask worker`: two threads, of which one at a time computes a block.
+def worker_options(spec: ClusterSpec) -> list[str]:
+    """Return options of `dask worker`: its threads, of which one at a time computes a block.
 
     Its own page stays on loopback: unlike what workers say to each other, it is not encrypted.
     """
     ((slot, count),) = INFERENCE_SLOT.items()
     return [
-        *("--nthreads", str(THREADS)),
+        *("--nthreads", str(threads(spec))),
         *("--resources", f"{slot}={count}"),
         *("--no-dashboard", "--dashboard-address", "127.0.0.1:0"),
     ]

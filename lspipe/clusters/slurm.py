@@ -96,13 +96,13 @@ def arguments(spec: ClusterSpec, execution: ExecutionSpec) -> dict[str, Any]:
         "walltime": walltime,
         "interface": spec.interface,
         "processes": 1,
-        # dask-jobqueue makes as many threads as cores: two, however many cores a job has.
-        "cores": settings.THREADS,
+        # dask-jobqueue makes as many threads as cores, however many cores a job has.
+        "cores": settings.threads(spec),
         "job_cpu": spec.cores or CORES,
         "memory": spec.memory_per_worker,
         "python": sys.executable,
         "silence_logs": logging.CRITICAL,
-        "worker_extra_args": [*settings.worker_options(), *_lifetime(walltime)],
+        "worker_extra_args": [*settings.worker_options(spec), *_lifetime(walltime)],
         # A job that is preempted, or whose node fails, waits in the queue again.
         "job_extra_directives": [*gpu, "--requeue", "--open-mode=append"],
         "job_script_prologue": _exports(execution),

@@ -13,7 +13,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from lspipe import clusters
-from lspipe.clusters import admission
+from lspipe.clusters import admission, settings
 from lspipe.clusters.admission import Door
 from lspipe.errors import ClusterError, first_few
 from lspipe.runs import handshake
@@ -133,6 +133,16 @@ class Crew:
     def computing(self) -> tuple[str, ...]:
         """Addresses of the workers that compute now."""
         return tuple(address for address in self._present if not self._obstacle(address))
+
+    @property
+    def room(self) -> int:
+        """How many blocks may be in flight: one for each thread, and one that is ready.
+
+        Of each worker that computes; threads beyond those that lspipe gives one do not count, as
+        nobody said how much memory they have.
+        """
+        threads = (self._present[address].threads for address in self.computing)
+        return sum(1 + min(max(each, settings.THREADS), settings.MOST_THREADS) for each in threads)
 
     @property
     def slot(self) -> dict[str, int]:

@@ -6,6 +6,7 @@ import math
 from typing import TYPE_CHECKING
 
 from lspipe import clusters
+from lspipe.clusters import settings
 from lspipe.errors import UsageError
 from lspipe.inference import windows
 from lspipe.preprocess.masks import sources
@@ -37,6 +38,14 @@ Only the sum of both was measured, in a quarter of a tile with blocks of 3660 px
 worker of one thread beside the one that reads: 2.60 GB. With 7 copies and all other terms the
 projection is 3.2 GB."""
 
+COPIES_OF_A_READER = 4
+"""Copies of the pixels of a block for each further thread that reads: those of the first, without
+the block that is ready."""
+
+COPIES_LOCKED = 3
+"""Copies that torch adds on a GPU, of blocks in page-locked memory: it rounds up to a power of two,
+and keeps what it had (guessed, not measured)."""
+
 COPIES_FOR_A_MASK = 3
 """Copies of the bands of a source of masks, for one block: stacked, joined with what its windows
 reach, and as floats (of 10 m; of coarser pixels less)."""
@@ -58,7 +67,11 @@ def _peak(pixels: int, tile: TilePlan, plan: Plan) -> int:
     """Project the peak of a worker whose largest block, with its halo, has so many pixels."""
     layers = max(sum(count for _, count in tile.bands_read(step)) for step in tile.steps)
     layers += len(tile.layers) + len(tile.backscatter)
-    held = pixels * 2 * layers * (COPIES_OF_THE_BLOCK + COPIES_AHEAD)
+    more = COPIES_OF_A_READER * (settings.threads(cluster_of(plan)) - settings.THREADS)
+    copies = COPIES_OF_THE_BLOCK + COPIES_AHEAD + more
+    if plan.reference.device.startswith("cuda"):
+        copies += COPIES_LOCKED
+    held = pixels * 2 * layers * copies
     held += _held_by_masks(pixels, tile, plan)
     if plan.reference.device.startswith("cuda"):
         # Activations are in the memory of the GPU, where the batch size was tried.

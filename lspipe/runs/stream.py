@@ -33,10 +33,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-BLOCKS_PER_WORKER = 3
-"""Blocks in flight per worker: one computing, one ready, one being read
-(docs/performance.md, Blocks in flight)."""
-
 SECONDS_TO_FETCH = 5.0
 """How long fetching a result may take, a few hundred bytes, before the workers are looked after."""
 
@@ -53,6 +49,10 @@ class Workers(Protocol):
     @property
     def computing(self) -> tuple[str, ...]:
         """Addresses of the workers that compute."""
+
+    @property
+    def room(self) -> int:
+        """How many blocks may be in flight (docs/performance.md, Blocks in flight)."""
 
     @property
     def slot(self) -> Mapping[str, int]:
@@ -145,7 +145,7 @@ def compute(
         crew: who computes.
         retries: how often a failed block is tried again.
         max_in_flight: no further step is submitted while so many blocks are unfinished;
-            None = `BLOCKS_PER_WORKER` per worker.
+            None = what the crew has room for.
         report: called after each block: `BlockDone` or `BlockFailed`; and after each tile:
             `TileEnded`.
         endings: what is done with a tile afterwards. One that fails is told and left.
@@ -200,7 +200,7 @@ class _Stream:
             while waiting or self._running or self._tails or self._suspects:
                 if self._suspects and not waiting and not self._running:
                     self._try_alone(*self._suspects.popleft())
-                limit = max_in_flight or BLOCKS_PER_WORKER * max(1, len(self._crew.computing))
+                limit = max_in_flight or max(1, self._crew.room)
                 while waiting and len(self._running) < limit:
                     self._submit(waiting.popleft())
                 self._settle_next()

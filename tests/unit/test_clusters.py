@@ -44,6 +44,28 @@ def test_a_local_worker_has_a_thread_to_compute_and_one_to_read(running):
     assert os.getpid() not in pids
 
 
+@pytest.mark.parametrize(
+    ("spec", "threads"),
+    [
+        ({"kind": "local", "workers": 1}, 2),
+        ({"kind": "cuda", "workers": 1}, 4),
+        ({"kind": "cuda", "workers": 4}, 3),
+        ({"kind": "cuda", "workers": 12}, 2),
+        ({"kind": "slurm", "workers": 1, "cores": 8}, 2),
+        ({"kind": "slurm", "workers": 1, "gpus": 1}, 2),
+        ({"kind": "slurm", "workers": 1, "gpus": 1, "cores": 3}, 3),
+        ({"kind": "kubernetes", "workers": 1, "gpus": 1, "cores": 8, "image": "lspipe"}, 4),
+    ],
+)
+def test_a_worker_with_a_gpu_has_threads_for_its_cores(monkeypatch, spec, threads):
+    monkeypatch.setattr(settings.machine, "cores", lambda: 12)
+    if spec["kind"] in ("slurm", "kubernetes"):
+        spec = {**spec, "memory_per_worker": "4GiB"}
+    spec = ClusterSpec(**spec)
+    assert settings.threads(spec) == threads
+    assert f"--nthreads {threads} " in " ".join(settings.worker_options(spec))
+
+
 def test_a_worker_has_its_share_of_the_machine_or_what_is_said():
     assert clusters.worker_memory(ClusterSpec(workers=2)) == machine.memory() // 2
     assert clusters.worker_memory(ClusterSpec()) == machine.memory() // machine.cores()
