@@ -7,7 +7,7 @@ A simulation of lspipe's own rules, event by event, fed with the seconds that it
     its network runs in the slot of its worker, one block at a time; idle workers take blocks that
         wait elsewhere
     it is written by a thread of that worker, before anything else is begun there
-    the end of a tile takes a thread, and on processors the slot too
+    the end of a tile takes a thread after all that; on processors before reads, and the slot too
     the client submits, hears of blocks and asks for ends, one after the other
 
 Not in it: workers that die, machines that differ, a disk or a network that is full, and that
@@ -195,18 +195,20 @@ class Simulation:
     # --- workers ----------------------------------------------------------------------------------
 
     def _go_on(self, worker: _Worker) -> None:
-        """Begin on what waits in a worker: writes, ends, blocks, reads; else on that of others."""
+        """Begin on what waits in a worker, in the order of priorities; else on that of others."""
         stages = self._stages
         while worker.has_thread:
             can_compute = worker.computes and worker.is_slot_free
             if worker.writes:
                 self._take(worker, stages.writing, self._written, worker.writes.popleft())
-            elif worker.ends and (worker.is_slot_free or not stages.does_end_in_slot):
+            elif worker.ends and stages.does_end_in_slot and worker.is_slot_free:
                 self._end(worker)
             elif can_compute and (worker.blocks or self._has_stolen(worker, "blocks")):
                 self._compute(worker, worker.blocks.popleft())
             elif worker.reads or self._has_stolen(worker, "reads"):
                 self._take(worker, stages.reading, self._read, worker.reads.popleft())
+            elif worker.ends and not stages.does_end_in_slot:
+                self._end(worker)
             else:
                 return
 
@@ -288,7 +290,7 @@ class Simulation:
 
 # --- 64 GPUs --------------------------------------------------------------------------------------
 
-READING, WRITING = 3.2, 1.2
+READING, WRITING = 3.1, 0.8
 CLIENT = 0.02
 """Seconds of a block in the client: all processor time of the process that submits and schedules,
 in the check below."""

@@ -39,6 +39,11 @@ SECONDS_TO_FETCH = 5.0
 TAIL = "tail-"
 """How the names of tasks begin that end a tile."""
 
+LAST = -(10**9)
+"""Priority of the end of a tile where it is done beside the slot, below that of any read: a GPU
+that waits for pixels, while threads end tiles, loses more than a list that is made later
+(benchmarks/simulate.py)."""
+
 SECONDS_BETWEEN_LOOKS = 1.0
 """How often the workers are looked after while no block ends."""
 
@@ -353,6 +358,7 @@ class _Stream:
             # Those that only read may not see the run directory.
             workers=None if slot else list(self._crew.computing),
             resources=slot or None,
+            priority=0 if self._endings.takes_slot else LAST,
         )
         self._tails[future] = tile
         future.add_done_callback(self._ended.put)

@@ -536,6 +536,24 @@ def test_a_tile_is_ended_after_its_last_block_of_all_dates(client):
     )
 
 
+@pytest.mark.parametrize("takes_slot", [True, False])
+def test_a_tile_is_ended_after_all_reads_where_it_takes_no_slot(client, monkeypatch, takes_slot):
+    asked, submit = [], client.submit
+    monkeypatch.setattr(client, "submit", lambda *a, **k: asked.append(k) or submit(*a, **k))
+    compute(
+        client,
+        [],
+        crew=Everyone(client),
+        retries=0,
+        max_in_flight=None,
+        report=lambda _: None,
+        endings=Endings(frozenset("A"), lambda tile: partial(noted, tile), takes_slot),
+    )
+    (one,) = asked
+    # Blocks have 0, -1, -2 ... in their turn.
+    assert (one["priority"] < -1_000_000) == (not takes_slot)
+
+
 def test_tiles_without_blocks_to_do_are_ended_alone(client):
     outcome, told = end_tiles(client, [], tiles=["A", "B"])
     assert outcome.done == 0
