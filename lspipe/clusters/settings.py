@@ -39,6 +39,12 @@ WORKER = {
     "distributed.worker.memory.target": False,
     "distributed.worker.memory.spill": False,
     "distributed.worker.memory.pause": USABLE_MEMORY,
+    # Dask looks a hundred times a second where each thread is, for a page that says "read, network,
+    # write"; fifty times whether its loop still turns; twice how busy the machine is. While nothing
+    # else happens this is most of the time that its processes take.
+    "distributed.worker.profile.enabled": False,
+    "distributed.admin.tick.interval": "200ms",
+    "distributed.admin.system-monitor.interval": "2s",
 }
 """Settings of a worker."""
 
