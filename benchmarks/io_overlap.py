@@ -11,14 +11,15 @@ large enough to compute outside of Python, as those of the papers do. Timed in t
     compute     the blocks of the run on made-up pixels; one thread
     in turns    the run on a worker of one thread: it reads or it computes
     overlapped  the run on a worker as it is: one thread computes, the other reads ahead
+                and writes
 
 The delay is chosen so that `read` takes about as long as `compute`, where overlapping is hardest.
 Reported: overlapped / max(read, compute), target <= 1.10, of the same round. Of that, what is read
 before the first block can compute, and what is computed after the last read, can hide behind
 nothing; it is the less, the more blocks there are. Blocks are submitted one by one, as a run does.
 
-Expected of three tasks a block (read, network, write), before it was run on 2026-11-30: 1.10 to
-1.15 where reading takes as long as computing, as the thread that reads now writes too, which is
+Expected of three tasks a block (read, network, write), which was not measured yet: 1.10 to 1.15
+where reading takes as long as computing, as the thread that reads now writes too, which is
 about a tenth of `compute`; 1.05 where reading takes 0.6 of it. Before, when writing was in the
 slot and reading had become one task a block: 1.15 and 1.10.
 
