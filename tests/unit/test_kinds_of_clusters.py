@@ -169,7 +169,7 @@ def test_every_kind_starts_the_same_workers_and_ends_them(kind, there, monkeypat
         workers = client.run(of_a_worker)
         assert client.run_on_scheduler(of_a_scheduler) == (5, 1.0, 900)
         assert all(map(clusters.has_slot, admission.present(client).values()))
-        assert sorted(fact["nthreads"] for fact in facts) == [2, 2]
+        assert [fact["nthreads"] for fact in facts] == [settings.threads(SPECS[kind])] * 2
         if kind in LSPIPE_STARTS:
             assert {fact["memory_limit"] for fact in facts} == {2**30}
         for worker in workers.values():
