@@ -30,7 +30,7 @@ from lspipe.inference.runtimes import use_threads
 from lspipe.inference.runtimes.devices import is_broken
 from lspipe.runs import store
 from lspipe.schema import BEFORE, Quality, quantise, relative, split_channel
-from lspipe.schema.maps import LEFT_OUT
+from lspipe.schema.maps import LEFT_OUT, NOT_NEEDED
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -110,6 +110,8 @@ class BlockResult:
     those that one mask calls cloud or shadow and another does not (`disputed`); None = one mask."""
     worker: str = ""
     """Address of the worker that computed it; "" = none of a cluster did."""
+    is_more: bool = False
+    """Whether the block was done already, and only what else is needed of it was added."""
 
 
 class BlockPixels(NamedTuple):
@@ -144,6 +146,8 @@ def block_tasks(
     *,
     bands: Sequence[str],
     area: TileMask | None,
+    needed: TileMask | None = None,
+    is_more: bool = False,
     resources: Mapping[str, float] | None = None,
     first: int = 0,
 ) -> list[Any]:
@@ -156,6 +160,8 @@ def block_tasks(
         bands: of the cube, in the order of the model; of the date before of a pair model, those
             that the model reads of it.
         area: bool (y, x) of the whole tile, True inside the area; None = everywhere.
+        needed: bool (y, x) of the whole tile, where the map must be known; None = everywhere.
+        is_more: the blocks are done, and what is needed is added to what is known of them.
         resources: that a block needs on a worker, of `clusters.INFERENCE_SLOT`; reading needs
             none.
         first: number of blocks that go before these.
@@ -182,6 +188,8 @@ def block_tasks(
                 block=block,
                 job=job,
                 area=_packed(area, block),
+                needed=_packed(needed, block),
+                is_more=is_more,
                 own=own if len(own) < len(bands) else None,
                 count=len(bands),
             )
@@ -230,6 +238,8 @@ def infer_and_write(
     area: NDArray[np.uint8] | None,
     count: int | None = None,
     own: tuple[int, ...] | None = None,
+    needed: NDArray[np.uint8] | None = None,
+    is_more: bool = False,
 ) -> BlockResult:
     """Run one block and write it; the only task of a run that writes.
 
@@ -240,6 +250,8 @@ def infer_and_write(
         area: packed bits of the area over the outer extent; None = all inside.
         count: how many bands of what was read are the model's, the first; None = all.
         own: which bands of the model are of the date of the step; None = all.
+        needed: packed bits likewise, of the pixels that are needed; None = all.
+        is_more: what is not needed now is left as it is stored.
     """
     began = time.perf_counter()
     # In every task: the number belongs to the thread that sets it, and a task may run in any thread
@@ -254,6 +266,7 @@ def infer_and_write(
     left_out = (dates[0] & np.uint8(Quality.OUTSIDE)) != 0
     dates = dates & ~np.uint8(Quality.OUTSIDE)
     wanted = _without(inside, left_out)
+    spared = None if needed is None else ~_unpacked(needed, extent)
     hidden = (dates != 0).any(axis=0)
     doubt = None if disputed is None else _doubt(disputed, dates[0], job)
     if job.is_baseline:
@@ -262,20 +275,32 @@ def infer_and_write(
     else:
         mask = hidden if doubt is None else hidden & ~doubt
         probability = _found(
-            pixels, mask, wanted, block=block, job=job, report=lambda *count: counts.append(count)
+            pixels,
+            mask,
+            wanted if spared is None else _without(wanted, spared),
+            block=block,
+            job=job,
+            report=lambda *count: counts.append(count),
         )
     computed = time.perf_counter()
     doubted = {} if doubt is None else {"doubted": _set_aside(probability, doubt[within])}
-    bits = dates[0][within].copy()
     # A channel may have no data where the scene class is valid: the quality bit records it. What
     # only the other date of a pair lacks is not observed either; the bits of that date say why.
-    missing = np.isnan(probability) if own is None else ~observed(pixels[:, *within][list(own)])
-    bits[missing & (bits == 0)] |= np.uint8(Quality.NODATA)
-    bits[left_out[within]] = np.uint8(LEFT_OUT)
-    if inside is not None:
-        bits[~inside[within]] = np.uint8(Quality.OUTSIDE)
+    is_told = own is None and spared is None
+    bands = range(len(pixels)) if own is None else own
+    missing = np.isnan(probability) if is_told else ~observed(pixels[:, *within][list(bands)])
+    bits = _bits(
+        dates[0][within],
+        missing=missing,
+        spared=None if spared is None else spared[within],
+        left_out=left_out[within],
+        inside=None if inside is None else inside[within],
+    )
     # Before the block is written: every block that is done was counted too.
-    inputs = _tally(pixels, hidden, wanted, block=block, job=job)
+    inputs = None if is_more else _tally(pixels, hidden, wanted, block=block, job=job)
+    found = {"probability": quantise(probability), "quality": bits}
+    if is_more and spared is not None:
+        _keep_stored(found, spared[within], block=block, job=job)
     ready = time.perf_counter()
     store.write_block(
         job.run,
@@ -283,7 +308,7 @@ def infer_and_write(
         job.step,
         block.index,
         block.core,
-        detections={"probability": quantise(probability), "quality": bits},
+        detections=found,
         evidence={
             "scl": read.scl,
             "acquired": read.acquired,
@@ -292,13 +317,13 @@ def infer_and_write(
         },
     )
     written = time.perf_counter()
-    needed, run = counts[-1]
+    count_needed, count_run = counts[-1]
     return BlockResult(
         tile=job.tile,
         step=job.step,
         index=block.index,
-        windows=needed,
-        windows_run=run,
+        windows=count_needed,
+        windows_run=count_run,
         failed_reads=int(np.count_nonzero(bits & np.uint8(Quality.READ_ERROR))),
         seconds=written - began,
         network=computed - began,
@@ -306,7 +331,36 @@ def infer_and_write(
         inputs=inputs,
         masks=None if disputed is None else _disputes(disputed[within], bits),
         worker=this_worker(),
+        is_more=is_more,
     )
+
+
+def _bits(
+    quality: NDArray[np.uint8],
+    *,
+    missing: NDArray[np.bool_],
+    spared: NDArray[np.bool_] | None,
+    left_out: NDArray[np.bool_],
+    inside: NDArray[np.bool_] | None,
+) -> NDArray[np.uint8]:
+    """Return the quality of a core as it is stored: why a pixel has no probability."""
+    bits = quality.copy()
+    bits[missing & (bits == 0)] |= np.uint8(Quality.NODATA)
+    if spared is not None:
+        bits[spared & (bits == 0)] = np.uint8(NOT_NEEDED)
+    bits[left_out] = np.uint8(LEFT_OUT)
+    if inside is not None:
+        bits[~inside] = np.uint8(Quality.OUTSIDE)
+    return bits
+
+
+def _keep_stored(
+    found: Mapping[str, NDArray[Any]], spared: NDArray[np.bool_], *, block: Block, job: StepJob
+) -> None:
+    """Put what is stored of a block where it is not computed now, in place."""
+    for name, values in found.items():
+        stored = store.read(job.run, store.DETECTIONS, job.tile, name, (job.step, *block.core))
+        np.copyto(values, stored, where=spared)
 
 
 def _doubt(

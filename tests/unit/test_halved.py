@@ -1,0 +1,179 @@
+"""A run that lists new objects alone: half the work, and the same rows."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import geopandas as gpd
+import numpy as np
+import pandas as pd
+import pytest
+from pandas.testing import assert_frame_equal
+
+import lspipe
+from lspipe.cli.summaries import summary_text
+from lspipe.errors import StoreError, WorkflowError
+from lspipe.runs import store
+from lspipe.runs.validation import validate
+from lspipe.schema import CODE_NODATA, State
+from lspipe.schema.maps import NOT_NEEDED
+from lspipe.workflow import Workflow
+from tests.stored import IN_THIS_PROCESS, compute_here
+from tests.worlds import OLD_SCAR, ground, quick_world
+
+TILE = "18GYS"
+LONG = (150, 20, 6, 210)
+"""Was there before, far beyond what touches it after."""
+GREW = (144, 14, 14, 20)
+"""There after, around its end."""
+GONE = (60, 190, 24, 24)
+HIDDEN = (20, 20, 16, 16)
+"""There after, and under a cloud before."""
+NEW = "change.list=new"
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    return quick_world(
+        tmp_path_factory.mktemp("world"),
+        before={"values": ground(OLD_SCAR, LONG, GONE), "clouds": [(28, 28, 9)]},
+        after={"values": ground(OLD_SCAR, GREW, HIDDEN)},
+        cluster=IN_THIS_PROCESS,
+        change={"min_area_m2": 0},
+    )
+
+
+def run(world, folder, *overrides):
+    asked = Workflow.from_file(world.workflow, overrides=overrides)
+    summary = lspipe.run(asked, output=folder)
+    return SimpleNamespace(
+        path=folder,
+        summary=summary,
+        record=store.read_json(folder / "run.json"),
+        list=gpd.read_parquet(folder / "inventory.parquet"),
+        maps={
+            name: store.read(folder, store.DETECTIONS, TILE, name)
+            for name in ("probability", "quality")
+        },
+    )
+
+
+@pytest.fixture(scope="module")
+def full(world, tmp_path_factory):
+    return run(world, tmp_path_factory.mktemp("runs") / "full")
+
+
+@pytest.fixture(scope="module")
+def half(world, tmp_path_factory):
+    return run(world, tmp_path_factory.mktemp("runs") / "half", NEW)
+
+
+def looked_for(inventory):
+    chosen = inventory[~inventory["status"].isin(["vanished", "persistent"])]
+    return plain(chosen.reset_index(drop=True))
+
+
+def plain(table):
+    return pd.DataFrame(table).assign(geometry=table.geometry.to_wkb())
+
+
+def test_new_rows_are_the_same_and_old_ones_are_not_listed(full, half):
+    old = {"persistent", "vanished"}
+    assert old | {"grown", "undetermined"} <= set(full.list["status"])
+    assert set(half.list["status"]) == set(full.list["status"]) - old
+    assert_frame_equal(looked_for(half.list), looked_for(full.list))
+    assert list(half.list.columns) == list(full.list.columns)
+
+
+def test_the_date_after_is_whole_and_the_one_before_is_right_where_it_is_known(full, half):
+    before, after = half.maps["probability"]
+    np.testing.assert_array_equal(after, full.maps["probability"][1])
+    spared = half.maps["quality"][0] == NOT_NEEDED
+    assert 0.3 < spared.mean() < 0.9
+    assert (before[spared] == CODE_NODATA).all()
+    np.testing.assert_array_equal(before[~spared], full.maps["probability"][0][~spared])
+    np.testing.assert_array_equal(
+        half.maps["quality"][0][~spared], full.maps["quality"][0][~spared]
+    )
+
+
+def test_what_was_not_needed_looks_like_no_change_and_like_no_gap(full, half):
+    spared = half.maps["quality"][0] == NOT_NEEDED
+    state = store.read(half.path, store.CHANGE, TILE, "state")
+    assert (state[spared] == State.UNDETERMINED).all()
+    assert half.summary.observed_share == full.summary.observed_share
+    gaps = [gpd.read_parquet(each.path / "unobserved.parquet") for each in (full, half)]
+    assert_frame_equal(*map(plain, gaps))
+
+
+def test_fewer_windows_are_run_and_each_is_counted(full, half):
+    windows = [each.record["windows"]["run"] for each in (full, half)]
+    assert 0.5 < windows[1] / windows[0] < 0.9
+    assert half.record["counts"]["done"] == half.record["counts"]["total"]
+
+
+def test_the_run_says_what_it_did_not_look_for(full, half):
+    assert "vanished or persistent was not looked for" in summary_text(half.summary, None)
+    assert "not looked for" not in summary_text(full.summary, None)
+
+
+class Killed(BaseException):
+    """The process ends."""
+
+
+def test_a_killed_run_resumes_and_ends_in_the_same_bytes(world, half, tmp_path, monkeypatch):
+    left = iter(range(1, 99))
+
+    def killed(*arguments, report, **asked):
+        def told(event):
+            report(event)
+            if next(left) in (3, 6, 9, 10, 11):
+                raise Killed
+
+        return compute_here(*arguments, report=told, **asked)
+
+    monkeypatch.setattr("tests.stored.compute_here", killed)
+    kills = 0
+    while True:
+        try:
+            found = run(world, tmp_path / "run", NEW)
+        except Killed:
+            kills += 1
+        else:
+            break
+    assert kills == 5
+    for name, values in half.maps.items():
+        np.testing.assert_array_equal(found.maps[name], values)
+    assert_frame_equal(looked_for(found.list), looked_for(half.list))
+
+
+def test_places_that_are_computed_later_make_earlier_ones_whole(world, half, tmp_path):
+    asked = Workflow.from_file(world.workflow, overrides=(NEW,))
+    summary = lspipe.run(asked, output=tmp_path / "run", limit=1)
+    assert summary.state == "partial"
+    found = run(world, tmp_path / "run", NEW)
+    assert found.summary.state == "finished"
+    for name, values in half.maps.items():
+        np.testing.assert_array_equal(found.maps[name], values)
+    assert_frame_equal(looked_for(found.list), looked_for(half.list))
+
+
+def test_a_run_that_listed_all_is_not_taken_for_one_of_new_ones(world, full):
+    asked = Workflow.from_file(world.workflow, overrides=(NEW,))
+    with pytest.raises(StoreError, match="change"):
+        lspipe.run(asked, output=full.path)
+
+
+@pytest.mark.parametrize(
+    ("override", "told"),
+    [
+        ("dates={after: {start: 2018-01-01, end: 2018-03-31}}", "there is no date before"),
+        ("model.item=shipped:bare-change", "sees both dates at once"),
+        ("cube.composite=each", "several maps of a date"),
+        ("cube.mask.source=[scl, 'tests.mask_sources:Bright']", "several masks"),
+    ],
+)
+def test_where_it_can_save_nothing_it_is_refused(world, override, told):
+    asked = Workflow.from_file(world.workflow, overrides=(override, NEW))
+    with pytest.raises(WorkflowError, match=rf"change\.list: found 'new'.*{told}"):
+        validate(asked)
