@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from types import SimpleNamespace
+from unittest.mock import patch
 
 import geopandas as gpd
 import numpy as np
@@ -12,7 +13,7 @@ from pandas.testing import assert_frame_equal
 
 import lspipe
 from lspipe.cli.summaries import summary_text
-from lspipe.errors import StoreError, WorkflowError
+from lspipe.errors import InferenceError, StoreError, WorkflowError
 from lspipe.runs import store
 from lspipe.runs.validation import validate
 from lspipe.schema import CODE_NODATA, State
@@ -147,10 +148,14 @@ def test_a_killed_run_resumes_and_ends_in_the_same_bytes(world, half, tmp_path, 
     assert_frame_equal(looked_for(found.list), looked_for(half.list))
 
 
-def test_places_that_are_computed_later_make_earlier_ones_whole(world, half, tmp_path):
+def test_what_is_added_to_a_block_later_is_tried_again_and_makes_it_whole(world, half, tmp_path):
     asked = Workflow.from_file(world.workflow, overrides=(NEW,))
-    summary = lspipe.run(asked, output=tmp_path / "run", limit=1)
-    assert summary.state == "partial"
+    assert lspipe.run(asked, output=tmp_path / "run", limit=1).state == "partial"
+    # What else is needed of a block that is done is a part of the run, and may fail as any other.
+    with patch("lspipe.runs.worker._keep_stored", side_effect=InferenceError("no room")):
+        summary = lspipe.run(asked, output=tmp_path / "run")
+    assert (summary.state, summary.exit_code) == ("failed", 3)
+    assert all(failure.endswith("no room") for failure in summary.failures)
     found = run(world, tmp_path / "run", NEW)
     assert found.summary.state == "finished"
     for name, values in half.maps.items():
