@@ -298,7 +298,7 @@ def infer_and_write(
     )
     # Before the block is written: every block that is done was counted too.
     inputs = None if is_more else _tally(pixels, hidden, wanted, block=block, job=job)
-    found = {"probability": quantise(probability), "quality": bits}
+    found: dict[str, NDArray[Any]] = {"probability": quantise(probability), "quality": bits}
     if is_more and spared is not None:
         _keep_stored(found, spared[within], block=block, job=job)
     ready = time.perf_counter()

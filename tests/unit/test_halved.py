@@ -14,6 +14,7 @@ from pandas.testing import assert_frame_equal
 import lspipe
 from lspipe.cli.summaries import summary_text
 from lspipe.errors import InferenceError, StoreError, WorkflowError
+from lspipe.outputs.report import facts
 from lspipe.runs import store
 from lspipe.runs.validation import validate
 from lspipe.schema import CODE_NODATA, State
@@ -116,6 +117,9 @@ def test_fewer_windows_are_run_and_each_is_counted(full, half):
 def test_the_run_says_what_it_did_not_look_for(full, half):
     assert "vanished or persistent was not looked for" in summary_text(half.summary, None)
     assert "not looked for" not in summary_text(full.summary, None)
+    told = [facts.head(lspipe.open_run(each.path), each.list)["warnings"] for each in (half, full)]
+    assert facts.ONLY_NEW in told[0]
+    assert facts.ONLY_NEW not in told[1]
 
 
 class Killed(BaseException):
