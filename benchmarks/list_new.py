@@ -12,6 +12,7 @@ with `inference.screen` at 0.05. What is measured
                over those of both dates in full
     seconds    of all that, and of finding what is needed, over those of both dates in full; the
                ways are timed one after the other, twice with --rounds 2
+    processor  the same of processor time, which other work on the machine changes less
     paper      passes at the overlap of `paper`, 0.9: windows that hold a pixel that was needed
 
 and what is checked: the rows `new` and `grown` are those of both dates in full, column by column
@@ -212,20 +213,24 @@ def measured(pair: Pair, rounds: int) -> dict[str, Any]:
         for name, judged in found.items()
     }
     whole = found["both in full"].passes
+    rows_of_time = compare(timings, "both in full")
+    processor = next(row.cpu for row in rows_of_time if row.name == "both in full")
     facts = {
         row.name: {
             "passes": round(found[row.name].passes / whole, 3),
             "seconds": round(1 / row.ratio, 3),
             "paper": round(paper[row.name] / paper["both in full"], 3),
+            "processor": round(row.cpu / processor, 3),
             "wall_s": round(row.median, 1),
             "new": len(rows[row.name]),
         }
-        for row in compare(timings, "both in full")
+        for row in rows_of_time
     }
     for name, fact in facts.items():
         print(
             f"{name:20} passes {fact['passes']:.3f}  seconds {fact['seconds']:.3f}  "
-            f"({fact['wall_s']:.0f} s)  paper {fact['paper']:.3f}  new {fact['new']}",
+            f"({fact['wall_s']:.0f} s)  processor {fact['processor']:.3f}  "
+            f"paper {fact['paper']:.3f}  new {fact['new']}",
             flush=True,
         )
     return facts

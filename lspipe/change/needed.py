@@ -72,7 +72,8 @@ def marked(
         after: (y, x) True = above the threshold after.
         before: (y, x) True = known to be above it before.
         reach: of `reach_of`; pixels are joined where at most twice as many lie between them.
-        elsewhere: (y, x) True = marked by a neighbour, of `on_neighbours`; None = no neighbour.
+        elsewhere: (y, x) True = where a neighbour shows what is marked, of `on_neighbours`; None =
+            no neighbour.
 
     Returns:
         bool (y, x): these pixels, and all within reach of one.
@@ -137,19 +138,21 @@ def without_cut(
 def on_neighbours(
     grid: GeoBox, others: Iterable[tuple[GeoBox, NDArray[np.bool_]]]
 ) -> NDArray[np.bool_]:
-    """Return what other tiles mark on a tile, or beside it: it may be the same object.
+    """Return where other tiles show, on a tile or beside it, what they mark: the same objects.
 
     Args:
         grid: of the tile.
-        others: grids of tiles that overlap or touch it, and their marks.
+        others: grids of tiles that overlap or touch it, and which of their pixels are marked and
+            above the threshold on a date, bool (y, x). Without what lies around these: two tiles
+            would mark more and more around each other's marks.
 
     Returns:
         bool (y, x).
     """
     found = np.zeros(grid.shape, np.bool_)
-    for other, marks in others:
+    for other, shown in others:
         # What is cut by the edge of a tile may go on beyond it.
-        wide, padded = other.pad(ACROSS), np.pad(marks, ACROSS, mode="edge")
+        wide, padded = other.pad(ACROSS), np.pad(shown, ACROSS, mode="edge")
         for top in range(0, grid.shape[0], STRIP):
             rows = slice(top, min(top + STRIP, grid.shape[0]))
             where = inside(grid, wide, rows)

@@ -129,6 +129,7 @@ class _Ground:
         self._beside = _neighbours(self._tiles)
         self._reach = _reach(prepared.plan)
         self._marks: dict[str, _Mask] = {}
+        self._shown: dict[str, _Mask] = {}
         self._needed: dict[str, _Mask] = {}
         self.more: Todo = {}
         """Blocks that are done, and of which something is needed that is not known."""
@@ -152,23 +153,27 @@ class _Ground:
         while left:
             name = min(left)
             left.remove(name)
-            found = _Mask.of(self._marked(name))
-            if found != self._marks.get(name):
-                self._marks[name] = found
+            marks, shown = map(_Mask.of, self._marked(name))
+            if marks != self._marks.get(name):
+                self._marks[name] = marks
                 grown.add(name)
+            if shown != self._shown.get(name):
+                self._shown[name] = shown
                 left |= set(self._beside[name])
         return grown
 
-    def _marked(self, name: str) -> NDArray[np.bool_]:
+    def _marked(self, name: str) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+        """Return what a tile marks, and which of it is above the threshold on a date."""
         tile = self._tiles[name]
         after, before = (self._above(tile, role) for role in ("after", "before"))
         others = [
-            (self._tiles[other].tile.geobox, self._marks[other][_ALL])
+            (self._tiles[other].tile.geobox, self._shown[other][_ALL])
             for other in self._beside[name]
-            if other in self._marks
+            if other in self._shown
         ]
         elsewhere = on_neighbours(tile.tile.geobox, others) if others else None
-        return marked(after, before, reach=self._reach, elsewhere=elsewhere)
+        marks = marked(after, before, reach=self._reach, elsewhere=elsewhere)
+        return marks, marks & (after | before)
 
     def _above(self, tile: TilePlan, role: str) -> NDArray[np.bool_]:
         """Return where a date is known to be above the threshold."""

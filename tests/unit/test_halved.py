@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 from unittest.mock import patch
 
@@ -9,19 +10,21 @@ import geopandas as gpd
 import numpy as np
 import pandas as pd
 import pytest
+import shapely
 from pandas.testing import assert_frame_equal
 
 import lspipe
 from lspipe.cli.summaries import summary_text
 from lspipe.errors import InferenceError, StoreError, WorkflowError
 from lspipe.outputs.report import facts
-from lspipe.runs import store
+from lspipe.runs import halved, store
 from lspipe.runs.validation import validate
 from lspipe.schema import CODE_NODATA, State
 from lspipe.schema.maps import NOT_NEEDED
 from lspipe.workflow import Workflow
-from tests.stored import IN_THIS_PROCESS, compute_here
-from tests.worlds import OLD_SCAR, ground, quick_world
+from tests.scenes import TILES
+from tests.stored import IN_THIS_PROCESS, compute_here, store_run
+from tests.worlds import OLD_SCAR, add_scene, ground, make_world, quick_world
 
 TILE = "18GYS"
 LONG = (150, 20, 6, 210)
@@ -165,6 +168,32 @@ def test_what_is_added_to_a_block_later_is_tried_again_and_makes_it_whole(world,
     for name, values in half.maps.items():
         np.testing.assert_array_equal(found.maps[name], values)
     assert_frame_equal(looked_for(found.list), looked_for(half.list))
+
+
+def test_what_one_tile_shows_is_asked_of_its_neighbour(tmp_path):
+    size, names = 64, (TILE, "18GXS")
+    west, north = TILES[TILE].left, TILES[TILE].top
+    with patch.dict(TILES, {"18GXS": replace(TILES[TILE], name="18GXS", left=west + 320)}):
+        world = make_world(
+            tmp_path, size=size, aoi={"file": "both.geojson"}, change={"list": "new"}
+        )
+        for time in ("2017-01-15T14:37:51Z", "2018-01-20T14:37:51Z"):
+            add_scene(tmp_path, tile="18GXS", size=size, time=time, values=ground())
+    both = gpd.GeoSeries([shapely.box(west, north - 640, west + 960, north)], crs=32718)
+    both.to_crs(4326).to_file(tmp_path / "both.geojson")
+    codes = {name: np.zeros((2, size, size), np.uint16) for name in names}
+    quality = {name: np.zeros((2, size, size), np.uint8) for name in names}
+    for name in names:
+        codes[name][0], quality[name][0] = CODE_NODATA, NOT_NEEDED
+    codes[TILE][1, 8:12, 40:44] = 9000
+    made = store_run(world, tmp_path / "run", probability=codes, quality=quality)
+    needed = halved._Ground(SimpleNamespace(run=made.run, plan=made.plan)).look()
+    rows, columns = np.nonzero(needed[TILE][:, :])
+    # The object, 3 pixels of reach, and 16 of margin.
+    assert (rows.max(), columns.min(), columns.max()) == (11 + 19, 40 - 19, 43 + 19)
+    rows, columns = np.nonzero(needed["18GXS"][:, :])
+    # On the other grid, 32 pixels to the east, and two pixels for what touches it.
+    assert (rows.max(), columns.min(), columns.max()) == (11 + 21, 0, 43 - 32 + 21)
 
 
 def test_a_run_that_listed_all_is_not_taken_for_one_of_new_ones(world, full):

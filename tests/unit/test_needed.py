@@ -106,11 +106,11 @@ def known_where_needed(tiles, rules, *, drift_px=0):
     """Where the date before of each tile, by name (grid, maps), becomes known step by step."""
     reach = reach_of(rules.attrs()["tolerance_px"], drift_px=drift_px)
     known = {name: np.zeros((SIZE, SIZE), bool) for name in tiles}
-    marks = {name: np.zeros((SIZE, SIZE), bool) for name in tiles}
+    marks, shown = ({name: np.zeros((SIZE, SIZE), bool) for name in tiles} for _ in range(2))
     while True:
         wanted = {}
         for name, (grid, maps) in tiles.items():
-            others = [(tiles[other][0], marks[other]) for other in tiles if other != name]
+            others = [(tiles[other][0], shown[other]) for other in tiles if other != name]
             wanted[name] = marked(
                 above(maps["after"], rules),
                 above(maps["before"], rules) & known[name],
@@ -119,6 +119,11 @@ def known_where_needed(tiles, rules, *, drift_px=0):
             )
         is_more = any((wanted[name] & ~marks[name]).any() for name in tiles)
         marks = wanted
+        shown = {
+            name: marks[name]
+            & (above(maps["after"], rules) | above(maps["before"], rules) & known[name])
+            for name, (_, maps) in tiles.items()
+        }
         known = {name: known[name] | asked(marks[name], reach=reach) for name in tiles}
         if not is_more:
             return known
