@@ -102,9 +102,15 @@ def _demo_network() -> Callable[[torch.Tensor], torch.Tensor]:
 
 
 def simulated(
-    seed: int, *, edge: int = EDGE, new: int = 14, old: int = 8, is_wooded: bool = False
+    seed: int,
+    *,
+    edge: int = EDGE,
+    new: int = 14,
+    old: int = 8,
+    is_wooded: bool = False,
+    date: int = 1,
 ) -> Scene:
-    """The middle of a simulated valley after the event.
+    """The middle of a simulated valley after the event, or before it.
 
     Args:
         seed: of the valley; those of the training are 100 to 117.
@@ -112,14 +118,15 @@ def simulated(
         new: landslides of the event.
         old: landslides that were there before.
         is_wooded: nothing but forest under a clear sky, landslides apart.
+        date: 0 = before, 1 = after; under another sky.
     """
     landscape = simulate(SHAPE, seed=seed, new=new, old=old)
-    sky = random_sky(np.random.default_rng((seed, 1)))
+    sky = random_sky(np.random.default_rng((seed, date)))
     if is_wooded:
         forest = np.full(SHAPE, Cover.FOREST, np.uint8)
         landscape = replace(landscape, covers=(forest, forest))
         sky = replace(sky, cloud_share=0.0)
-    scene = see(landscape, 1, sky, seed=seed * 10 + 1)
+    scene = see(landscape, date, sky, seed=seed * 10 + date)
     middle = tuple(
         slice(first := max(0, (length - edge) // 2), first + min(length, edge)) for length in SHAPE
     )
@@ -127,7 +134,7 @@ def simulated(
         f"simulated {seed}",
         in_model_units(reflectance(scene)[:, *middle]),
         masked(scene)[middle],
-        truth=scars(landscape, 1)[middle],
+        truth=scars(landscape, date)[middle],
     )
 
 
@@ -161,7 +168,9 @@ def _hard(name: str, pixels: NDArray[np.float32], mask: NDArray[np.bool_], edge:
     return replace(scene, raised=float(np.log1p(-last) - np.log(last)))
 
 
-def clustered(new: int, *, is_wooded: bool, seed: int = 300, edge: int = EDGE) -> Scene:
+def clustered(
+    new: int, *, is_wooded: bool, seed: int = 300, edge: int = EDGE, date: int = 1
+) -> Scene:
     """Ten simulated valleys side by side, 2 x 5, with all landslides in one of them.
 
     Args:
@@ -170,11 +179,12 @@ def clustered(new: int, *, is_wooded: bool, seed: int = 300, edge: int = EDGE) -
             rocks and clouds, as the first.
         seed: of the first valley; the next ones follow.
         edge: of a valley, pixels.
+        date: 0 = before the landslides, 1 = after.
     """
     parts = [
-        simulated(seed + i, edge=edge, new=new, old=0)
+        simulated(seed + i, edge=edge, new=new, old=0, date=date)
         if i == _CENTRE
-        else simulated(seed + i, edge=edge, new=0, old=0, is_wooded=is_wooded)
+        else simulated(seed + i, edge=edge, new=0, old=0, is_wooded=is_wooded, date=date)
         for i in range(10)
     ]
 

@@ -441,6 +441,7 @@ change:
   before_below: 0.3                 # new where it was at most this before
   tolerance_px: 1                   # misregistration between the dates
   min_area_m2: 900
+  list: all                         # new: half the work, and no vanished or persistent ones
 
 flags: {}                           # or {layers: [{name: roads, path: roads.gpkg, buffer_m: 30}]}
 

@@ -8,6 +8,7 @@
     classified   a map or a change -> kinds of pixels on a grid
     objects      codes and states -> which pixels make an object, of which kind
     components   connected components, joined over block borders
+    needed       one date, and what is known of the other -> where that one matters to new objects
     outlines     pixels of an object -> its outline and its measures
     inventory    a map or a change -> a table of whole objects
     neighbours   labelled objects -> the pixels in them, around them and beside their edges

@@ -65,6 +65,15 @@ def as_new(table: gpd.GeoDataFrame) -> gpd.GeoDataFrame:
     return _renamed(table, grown, "grown", "new")
 
 
+def without_old(table: gpd.GeoDataFrame) -> gpd.GeoDataFrame:
+    """Return a list without what is vanished or persistent.
+
+    A run that looks for new objects alone knows only those beside new ones.
+    """
+    is_old = table["status"].isin(["vanished", "persistent"])
+    return table[~is_old].reset_index(drop=True)
+
+
 def _renamed(
     table: gpd.GeoDataFrame, rows: np.ndarray, status: str, another: str
 ) -> gpd.GeoDataFrame:

@@ -9,8 +9,9 @@ from lspipe.spec import Bounds, Probability, Spec
 
 Method = Literal["hysteresis", "subtract"]
 Registering = Literal["auto", "none"]
+Listing = Literal["all", "new"]
 
-OF_A_RUN = frozenset({"register", "min_area_m2"})
+OF_A_RUN = frozenset({"register", "min_area_m2", "list"})
 """Keys that decide nothing about a pixel of two given maps."""
 
 
@@ -39,6 +40,15 @@ class ChangeSpec(Spec):
     are."""
     min_area_m2: Annotated[float, Bounds(ge=0, noun="square metres")] = 900.0
     """Smallest object listed, square metres, counted after joining over blocks and tiles."""
+    list: Listing = "all"
+    """`new` computes the date before only where it can matter to a new object: about half the work.
+    `new`, `grown` and what may be either under a cloud are listed as ever; `vanished` and
+    `persistent` are not looked for."""
+
+    @property
+    def lists_only_new(self) -> bool:
+        """Whether the date before is computed only where it can matter to a new object."""
+        return self.list == "new"
 
     @property
     def limit(self) -> float:

@@ -59,9 +59,10 @@ class Progress:
                 self._tell(f"run is {state}")
             case events.BlockDone(result):
                 self._tell(_block(result))
-                self._done += 1
                 self._windows += result.windows
-                self._advance()
+                if not result.is_more:
+                    self._done += 1
+                    self._advance()
             case events.BlockFailed(failure):
                 self._failed += 1
                 self._line(f"failed: {failure}")

@@ -178,7 +178,8 @@ def _inference(facts: dict[str, Any]) -> list[str]:
 
 
 def _cost(cost: Estimate, facts: dict[str, Any]) -> list[str]:
-    most = "at most " if facts["inference"]["screen"] is not None else ""
+    is_limit = facts["inference"]["screen"] is not None or facts["lists_only_new"]
+    most = "at most " if is_limit else ""
     has = "" if cost.memory_per_worker is None else f", which has {size(cost.memory_per_worker)}"
     return [
         f"scenes         {cost.scenes}",
@@ -188,6 +189,7 @@ def _cost(cost: Estimate, facts: dict[str, Any]) -> list[str]:
             f"{most}{cost.forward_passes:,}, {cost.seconds_per_pass * 1000:.2f} ms each on this "
             "machine (measured)",
         ),
+        *_of_new_alone(facts),
         *_mask_cost(cost),
         f"to read        {size(cost.bytes_to_read)} of pixels",
         f"peak memory    {size(cost.peak_bytes_per_worker)} per worker{has}",
@@ -198,6 +200,16 @@ def _cost(cost: Estimate, facts: dict[str, Any]) -> list[str]:
         ),
         *_layers(cost),
     ]
+
+
+def _of_new_alone(facts: dict[str, Any]) -> list[str]:
+    if not facts["lists_only_new"]:
+        return []
+    return entry(
+        "listed",
+        "new ones alone: the date before is computed where it can matter to one, which the date "
+        "after tells; counted here as if all were",
+    )
 
 
 def _layers(cost: Estimate) -> list[str]:
@@ -237,12 +249,17 @@ def _agreement(scores: tuple[float, ...] | None, *, is_reference: bool) -> str:
     return "not measured" if scores is None else ", ".join(f"{score:.3f}" for score in scores)
 
 
+NOT_LOOKED_FOR = "what is vanished or persistent was not looked for (change.list)"
+
+
 def summary_text(summary: Summary, score: ListScore | None) -> str:
     """Describe how a run ended; the last line counts its blocks."""
     lines = []
     if summary.outputs:
         counts = ", ".join(f"{count} {status}" for status, count in summary.statuses.items())
         lines.append(f"landslides     {counts or 'none'}")
+        if summary.lists_only_new:
+            lines += entry("listed", f"new ones alone: {NOT_LOOKED_FOR}")
         lines += [f"  {name:12s} {path}" for name, path in summary.outputs.items()]
     if summary.reviews.get("reviews"):
         kept, carried = summary.reviews["reviews"], summary.reviews["carried"]

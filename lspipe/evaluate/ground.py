@@ -25,6 +25,7 @@ from lspipe.evaluate.shapes import LINES, POINTS, POLYGONS
 from lspipe.runs import store
 from lspipe.samples.marks import Marks
 from lspipe.schema import CODE_NODATA
+from lspipe.schema.maps import NOT_NEEDED
 from lspipe.search.areas import PackedMask, footprint
 
 if TYPE_CHECKING:
@@ -198,10 +199,13 @@ def _observed(run: Run, tile: str, shape: tuple[int, int]) -> NDArray[np.bool_]:
     mask = np.zeros(shape, bool)
     for rows in _strips(shape[0]):
         part = (slice(None), rows)
-        codes = store.read(run.path, store.DETECTIONS, tile, "probability", part)
-        mask[rows] = np.all(
-            [(codes[steps] != CODE_NODATA).any(axis=0) for steps in dates.values()], axis=0
+        codes, quality = (
+            store.read(run.path, store.DETECTIONS, tile, name, part)
+            for name in ("probability", "quality")
         )
+        # What was not needed of a date was seen: it would have been computed for a new object.
+        is_seen = (codes != CODE_NODATA) | (quality == np.uint8(NOT_NEEDED))
+        mask[rows] = np.all([is_seen[steps].any(axis=0) for steps in dates.values()], axis=0)
     return mask
 
 

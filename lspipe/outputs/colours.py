@@ -46,6 +46,7 @@ REASONS: dict[str, Colour] = {
     "other": (230, 200, 120, 255),
     "not_processed": (20, 20, 20, 255),
     "gentle_slope": (170, 200, 150, 255),
+    "not_needed": (215, 225, 235, 255),
     "no_scene": (60, 60, 60, 255),
     "not_compared": (240, 130, 180, 255),
 }

@@ -19,7 +19,7 @@ from lspipe.runs import store
 from lspipe.runs.backscatter import orbits_of
 from lspipe.schema import CHANNELS, CUBE_NODATA, DATES
 from lspipe.schema.columns import UNOBSERVED_BY_RADAR
-from lspipe.schema.maps import GENTLE_NAME, NOT_PROCESSED_NAME, REASON_NAMES
+from lspipe.schema.maps import GENTLE_NAME, NOT_NEEDED_NAME, NOT_PROCESSED_NAME, REASON_NAMES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -33,9 +33,9 @@ if TYPE_CHECKING:
 
 STEP_DB = CHANNELS["VV"].step
 
-IS_HIDDEN = np.array(
-    [False, *(name not in (NOT_PROCESSED_NAME, GENTLE_NAME) for name in REASON_NAMES)]
-)
+_NOT_LOOKED_FOR = (NOT_PROCESSED_NAME, GENTLE_NAME, NOT_NEEDED_NAME)
+
+IS_HIDDEN = np.array([False, *(name not in _NOT_LOOKED_FOR for name in REASON_NAMES)])
 """By numbers of `schema.maps.reasons`: whether optics missed a pixel that was looked for."""
 
 

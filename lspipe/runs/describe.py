@@ -60,6 +60,7 @@ def describe_plan(
         "excluded": list(plan.workflow.search.exclude),
         "terrain": None if plan.terrain is None else _describe_terrain(plan, plan.terrain),
         "dates": _describe_dates(plan),
+        "lists_only_new": plan.workflow.change.lists_only_new,
         "inference": _describe_inference(plan),
         "computed_with": computed_with(plan),
         "masks": [_describe_mask(one) for one in masks_of(plan)],

@@ -38,10 +38,10 @@ def end(run: Path, asked: Tail, fingerprint: str) -> Tailed:
     if known is not None:
         return known
     # First: what is said of the tile is not true of half-written files.
-    _path(run, asked).unlink(missing_ok=True)
+    forget(run, asked.grid.tile)
     ended = tail.write(run, asked)
     found = {name: value for name, value in asdict(ended).items() if name != "sight" or value}
-    store.write_json(_path(run, asked), {"key": key, **found})
+    store.write_json(_path(run, asked.grid.tile), {"key": key, **found})
     return ended
 
 
@@ -50,8 +50,13 @@ def is_ended(run: Path, asked: Tail, fingerprint: str) -> bool:
     return _read(run, asked, _key(run, asked, fingerprint)) is not None
 
 
+def forget(run: Path, tile: str) -> None:
+    """Take a tile as not ended: more is about to be known of it than its `done` tells."""
+    _path(run, tile).unlink(missing_ok=True)
+
+
 def _read(run: Path, asked: Tail, key: str) -> Tailed | None:
-    found = store.peek_json(_path(run, asked))
+    found = store.peek_json(_path(run, asked.grid.tile))
     if found is None or found["key"] != key or not tail.is_written(run, asked):
         return None
     shift = found["shift"]
@@ -85,5 +90,5 @@ def _key(run: Path, asked: Tail, fingerprint: str) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
-def _path(run: Path, asked: Tail) -> Path:
-    return run / store.OBJECTS / f"{asked.grid.tile}.json"
+def _path(run: Path, tile: str) -> Path:
+    return run / store.OBJECTS / f"{tile}.json"

@@ -15,6 +15,7 @@ from lspipe import outputs
 from lspipe.change.coverage import observed_share, outside_of_tiles, with_no_scene
 from lspipe.change.flag_layers import read_layers, shares
 from lspipe.change.flags import flag, flags_of
+from lspipe.change.growth import without_old
 from lspipe.change.joining import TileMap, join_tiles
 from lspipe.change.ranking import rank
 from lspipe.change.unobserved import joined
@@ -177,6 +178,8 @@ def _joined(
     maps = [TileMap(name, tails[name].grid.geobox) for name in ended]
     tables = [tail.objects(run, name) for name in ended]
     inventory = join_tiles(tables, maps, min_area_m2=plan.workflow.change.min_area_m2)
+    if plan.workflow.change.lists_only_new:
+        inventory = without_old(inventory)
     gaps = [
         tail.gaps(run, name) if name in ended else untouched.gaps(asked)
         for name, asked in tails.items()

@@ -15,7 +15,7 @@ from lspipe.cube.composite import lower_median
 from lspipe.runs import store
 from lspipe.runs.store import DETECTIONS, EVIDENCE, NOT_PROCESSED
 from lspipe.schema import CODE_NODATA, Quality
-from lspipe.schema.maps import reasons
+from lspipe.schema.maps import NOT_NEEDED, reasons
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -59,6 +59,22 @@ def doubted(run: Path, grid: Grid, role: str, part: Part) -> NDArray[np.uint16]:
     return merge_acquisitions(layers)
 
 
+def not_needed(run: Path, grid: Grid, role: str, part: Part) -> NDArray[np.bool_]:
+    """Return where a part of the map of one date was not needed, and so not computed: bool (y, x).
+
+    Args:
+        run: as in `codes`.
+        grid: as in `codes`.
+        role: as in `codes`.
+        part: as in `codes`.
+    """
+    steps = _steps(grid, role)
+    if not steps.size:
+        return np.zeros(_shape(part), bool)
+    quality = _layers(run, grid, steps, "quality", part)
+    return np.asarray((quality == np.uint8(NOT_NEEDED)).any(axis=0))
+
+
 def why_unseen(run: Path, grid: Grid, role: str, part: Part) -> tuple[NDArray[np.uint8], int]:
     """Read why a part of the map of one date has gaps, and count its failed reads.
 
@@ -79,6 +95,8 @@ def why_unseen(run: Path, grid: Grid, role: str, part: Part) -> tuple[NDArray[np
     quality = _layers(run, grid, steps, "quality", part)
     # With several acquisitions: the reason of the first, unless any of them saw the pixel.
     why = reasons(quality[0], not_processed=NOT_PROCESSED)
+    # It was seen: had something been there after, the date before would have been computed.
+    why[quality[0] == np.uint8(NOT_NEEDED)] = 0
     if why.any():
         why[codes(run, grid, role, part) != CODE_NODATA] = 0
     return why, _failed_reads(quality)

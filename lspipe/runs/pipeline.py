@@ -16,7 +16,7 @@ from lspipe import clusters
 from lspipe.errors import StoreError
 from lspipe.machine import check_place
 from lspipe.machine.remote import place
-from lspipe.runs import guard, listing, store, stream
+from lspipe.runs import guard, halved, listing, store, stream
 from lspipe.runs.budget import Spent, check_budget
 from lspipe.runs.caution import warnings
 from lspipe.runs.cost import estimate
@@ -260,27 +260,36 @@ def _on_the_cluster(
 ) -> stream.Outcome:
     """Compute the blocks on the workflow's cluster, and end large tiles there."""
     tails, execution = endings(prepared, todo), prepared.plan.workflow.execution
+    is_halved = prepared.plan.workflow.change.lists_only_new
     spent = Spent.of(prepared)
 
     def told(event: Event) -> None:
         spent.count(event)
         log(event)
 
-    if not any(todo.values()) and not tails.tiles:
+    is_left = any(todo.values()) or (is_halved and halved.is_open(prepared))
+    if not is_left and not tails.tiles:
         return stream.Outcome()
-    if tails.tiles:
+    if tails.tiles or is_halved:
         begin_layers(prepared)
     client = start()
     log(Dashboard(client.dashboard_link))
     in_flight = execution.max_in_flight
     with crew_of(client, prepared, model=prepared.plan.reference, report=log) as crew:
-        return stream.compute(
+        compute = partial(
+            stream.compute,
             client,
-            tasks_of(prepared, todo),
             crew=crew,
             retries=execution.retries,
             max_in_flight=None if in_flight == "auto" else in_flight,
             report=told,
-            endings=tails,
             why_stop=spent.why_stop,
         )
+        if not is_halved:
+            return compute(tasks_of(prepared, todo), endings=tails)
+        outcome = halved.compute(prepared, todo, compute)
+        # Last: a tile that was ended may have become known better since.
+        ended = (
+            stream.Outcome() if outcome.stopped else compute((), endings=endings(prepared, todo))
+        )
+        return outcome.with_(ended)

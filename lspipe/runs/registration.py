@@ -22,6 +22,7 @@ from lspipe.cube.composite import lower_median
 from lspipe.runs import store
 from lspipe.runs.store import DETECTIONS, EVIDENCE
 from lspipe.schema import CODE_NODATA
+from lspipe.schema.maps import is_clear
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -175,7 +176,7 @@ def _observed(run: Path, grid: Grid, steps: list[NDArray[np.intp]]) -> NDArray[n
         rows = slice(top, top + grid.chunk)
         quality = store.read(run, DETECTIONS, grid.tile, "quality", (slice(None), rows))
         for each in steps:
-            seen[rows] &= (quality[each] == 0).any(axis=0)
+            seen[rows] &= is_clear(quality[each]).any(axis=0)
     return seen
 
 
@@ -193,8 +194,8 @@ def _picture(run: Path, tile: str, steps: NDArray[np.intp], place: Part) -> NDAr
     layers = store.read(run, EVIDENCE, tile, "true_colour", (span, RED, *place))
     quality = store.read(run, DETECTIONS, tile, "quality", (span, *place))
     layers, quality = layers[steps - span.start], quality[steps - span.start]
-    is_clear = (quality == 0) & (layers > 0)
+    is_shown = is_clear(quality) & (layers > 0)
     # int16, so that white (255) is below the largest number.
-    picture = lower_median(layers.astype(np.int16), is_clear).astype(np.float32)
-    picture[~is_clear.any(axis=0)] = np.nan
+    picture = lower_median(layers.astype(np.int16), is_shown).astype(np.float32)
+    picture[~is_shown.any(axis=0)] = np.nan
     return picture

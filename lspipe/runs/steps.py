@@ -25,15 +25,29 @@ if TYPE_CHECKING:
     from lspipe.runs.tail_plan import Tail
 
 
-def tasks_of(prepared: Prepared, todo: Todo) -> Iterator[stream.StepTasks]:
-    """Yield the tasks of each block, step by step; they are built when they are submitted."""
+def tasks_of(
+    prepared: Prepared,
+    todo: Todo,
+    *,
+    needed: Mapping[str, worker.TileMask] | None = None,
+    is_more: bool = False,
+) -> Iterator[stream.StepTasks]:
+    """Yield the tasks of each block, step by step; they are built when they are submitted.
+
+    Args:
+        prepared: the plan.
+        todo: the blocks.
+        needed: by tile, where their maps must be known; None = everywhere.
+        is_more: whether the blocks are done, and what is needed is added to them.
+    """
     turn = 0
     for tile in prepared.plan.tiles:
         for number in range(len(tile.steps)):
             blocks = todo.get((tile.tile.name, number), [])
             if not blocks:
                 continue
-            build = _builder(prepared, tile, number)
+            mask = None if needed is None else needed[tile.tile.name]
+            build = _builder(prepared, tile, number, needed=mask, is_more=is_more)
             for block in blocks:
                 yield stream.StepTasks(
                     tile.tile.name, number, (block.index,), partial(build, block, turn)
@@ -42,7 +56,12 @@ def tasks_of(prepared: Prepared, todo: Todo) -> Iterator[stream.StepTasks]:
 
 
 def _builder(
-    prepared: Prepared, tile: TilePlan, number: int
+    prepared: Prepared,
+    tile: TilePlan,
+    number: int,
+    *,
+    needed: worker.TileMask | None,
+    is_more: bool,
 ) -> Callable[[Block, int, Mapping[str, int]], list[Any]]:
     """Return what builds the tasks of a block of a step: block, turn, what it asks of a worker."""
     plan, step = prepared.plan, tile.steps[number]
@@ -51,7 +70,15 @@ def _builder(
 
     def build(block: Block, turn: int, slot: Mapping[str, int]) -> list[Any]:
         return worker.block_tasks(
-            source, job, [block], bands=bands, area=tile.area, resources=slot, first=turn
+            source,
+            job,
+            [block],
+            bands=bands,
+            area=tile.area,
+            needed=needed,
+            is_more=is_more,
+            resources=slot,
+            first=turn,
         )
 
     return build

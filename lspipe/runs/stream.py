@@ -116,6 +116,17 @@ class Outcome:
     devices: Mapping[str, int] = field(default_factory=dict)
     """Names of the GPUs or processors that computed, and how many workers had each."""
 
+    def with_(self, later: Outcome) -> Outcome:
+        """Return the outcome of these blocks and of later ones together."""
+        return Outcome(
+            done=self.done + later.done,
+            failures=[*self.failures, *later.failures],
+            stopped=later.stopped or self.stopped,
+            is_over_budget=self.is_over_budget or later.is_over_budget,
+            reading=self.reading + later.reading,
+            devices={**self.devices, **later.devices},
+        )
+
 
 @dataclass(frozen=True)
 class _Block:

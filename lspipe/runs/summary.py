@@ -54,6 +54,8 @@ class Summary:
     """How far the two dates of each tile lie apart; see `registration.facts`."""
     seen_by_radar: Mapping[str, Any] = field(default_factory=dict)
     """What radar saw where optics was blind; see `blind.facts`; empty where it reads none."""
+    lists_only_new: bool = False
+    """Whether `vanished` and `persistent` were not looked for."""
     is_over_budget: bool = False
     """Whether the run ended because its budget is spent; a warning says so."""
 
@@ -86,6 +88,7 @@ class Summary:
             "observed_share": self.observed_share,
             "failed_reads": self.failed_reads,
             "statuses": dict(self.statuses),
+            **({"lists_only_new": True} if self.lists_only_new else {}),
             "outputs": dict(self.outputs),
             "warnings": list(self.warnings),
             "reviews": dict(self.reviews),
@@ -144,6 +147,7 @@ def summarise(prepared: Prepared, outcome: Outcome, listed: Listed) -> Summary:
         reviews=listed.reviews,
         registration=listed.registration,
         seen_by_radar=listed.seen_by_radar,
+        lists_only_new=prepared.plan.workflow.change.lists_only_new,
         is_over_budget=outcome.is_over_budget,
     )
 
@@ -234,6 +238,7 @@ def earlier_summary(prepared: Prepared) -> Summary:
         reviews=previous.get("reviews", {}),
         registration=shifts,
         seen_by_radar=previous.get("seen_by_radar", {}),
+        lists_only_new=prepared.plan.workflow.change.lists_only_new,
     )
 
 
@@ -270,14 +275,21 @@ def _blocks_of(run: Path) -> list[dict[str, Any]]:
     """Return the results of all blocks, each block once.
 
     They are read from the log, which also has the blocks of killed calls; for a block that was done
-    twice the last entry counts.
+    twice the last entry counts, and what was added to it later (`halved.py`) is added.
     """
-    blocks = {
-        (event["tile"], event["step"], *event["index"]): event
-        for event in read_log(run / "log.jsonl")
-        if event["event"] == "block"
-    }
+    blocks: dict[tuple[Any, ...], dict[str, Any]] = {}
+    for event in read_log(run / "log.jsonl"):
+        if event["event"] == "block":
+            place = (event["tile"], event["step"], *event["index"])
+            is_more = event.get("is_more", False) and place in blocks
+            blocks[place] = _with(blocks[place], event) if is_more else event
     return list(blocks.values())
+
+
+def _with(block: Mapping[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the result of a block with the work of adding to it."""
+    work = ("windows", "windows_run", "seconds", "network", "writing")
+    return {**block, **{name: block[name] + more[name] for name in work}}
 
 
 def _work(

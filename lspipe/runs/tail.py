@@ -29,11 +29,12 @@ from lspipe.change.classified import classified_change, classified_detection
 from lspipe.change.compare import changes
 from lspipe.change.coverage import Counted, counted, own_pixels, seen_by_others
 from lspipe.change.inventory import whole_objects
+from lspipe.change.needed import without_cut
 from lspipe.change.unobserved import joined, outlined
 from lspipe.machine.copies import readable
 from lspipe.runs import backscatter, blind, ground, maps, registration, store
 from lspipe.runs.seen import Seen
-from lspipe.schema import CODE_NODATA
+from lspipe.schema import CODE_NODATA, threshold_code
 from lspipe.search.areas import centres_on_grid
 
 if TYPE_CHECKING:
@@ -247,6 +248,14 @@ def _codes(
     return codes
 
 
+def _whole(run: Path, tail: Tail, before: NDArray[np.uint16]) -> NDArray[np.uint16]:
+    """Return the map before without what is known of in part, beside what was needed."""
+    unknown = np.empty(before.shape, np.bool_)
+    for rows, part in _chunk_rows(tail.grid):
+        unknown[rows] = maps.not_needed(run, tail.grid, "before", part)
+    return without_cut(before, unknown, threshold=threshold_code(tail.rules.limit))
+
+
 def _chunk_rows(grid: Grid) -> Iterator[tuple[slice, Part]]:
     """Yield the rows of a row of chunks, and the same rows with all columns."""
     height, width = grid.geobox.shape
@@ -259,8 +268,11 @@ def _objects(
     run: Path, tail: Tail, shift: Shift | None, area: NDArray[np.bool_] | None
 ) -> gpd.GeoDataFrame:
     """Return the objects of a tile, and write its change arrays."""
+    known = _codes(run, tail)
+    if tail.rules.lists_only_new:
+        known["before"] = _whole(run, tail, known["before"])
     codes = registration.on_one_ground(
-        _codes(run, tail), shift, is_swapped=tail.is_swapped, is_pair=tail.is_pair
+        known, shift, is_swapped=tail.is_swapped, is_pair=tail.is_pair
     )
     classified = _classified(run, tail, codes, _set_aside(run, tail, shift))
     if area is None:

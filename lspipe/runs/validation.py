@@ -41,6 +41,7 @@ def validate(workflow: Workflow) -> dict[str, Any]:
     """
     item, setting, _ = read_model(workflow)
     check_channels(workflow, item)
+    check_list(workflow, item)
     _check_network(workflow, item)
     area = read_area(workflow.aoi, workflow.folder)
     missing = check_paths(workflow)
@@ -73,7 +74,9 @@ def check_before_search(workflow: Workflow, run: Path) -> None:
         from lspipe.runs.publish import files_of  # geopandas, for formats that are not ours
 
         files_of(workflow.output.write)
-    check_channels(workflow, read_model(workflow)[0])
+    item = read_model(workflow)[0]
+    check_channels(workflow, item)
+    check_list(workflow, item)
     check_layers(workflow)
     check_heights(workflow)
     check_radar(workflow)
@@ -122,6 +125,29 @@ def check_channels(workflow: Workflow, item: ModelItem) -> None:
                 f"{item.path}: wants {', '.join(channels)}, which are of the section {source}: "
                 f"{supplier.advice}"
             )
+
+
+def check_list(workflow: Workflow, item: ModelItem) -> None:
+    """Refuse a list of new objects alone where the date before is not a map of its own.
+
+    Raises:
+        WorkflowError: says why, and what to change.
+    """
+    if not workflow.change.lists_only_new:
+        return
+    is_one_date = "before" not in workflow.dates.ranges()
+    refused = {
+        "there is no date before; give dates.before, or leave the key out": is_one_date,
+        f"model {item.id} sees both dates at once, and the one before costs nothing; leave the "
+        "key out": item.is_pair,
+        "cube.composite is 'each', which keeps several maps of a date; take best, latest or "
+        "median, or leave the key out": workflow.cube.composite == "each",
+        "cube.mask.source names several masks, whose candidates are looked for on both dates; name "
+        "one, or leave the key out": len(workflow.cube.mask.names) > 1,
+    }
+    for reason, is_so in refused.items():
+        if is_so:
+            raise WorkflowError(f"change.list: found 'new', expected 'all', as {reason}")
 
 
 def check_heights(workflow: Workflow) -> None:

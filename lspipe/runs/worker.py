@@ -74,6 +74,8 @@ def block_tasks(
     *,
     bands: Sequence[str],
     area: TileMask | None,
+    needed: TileMask | None = None,
+    is_more: bool = False,
     resources: Mapping[str, float] | None = None,
     first: int = 0,
 ) -> list[Any]:
@@ -86,6 +88,8 @@ def block_tasks(
         bands: of the cube, in the order of the model; of the date before of a pair model, those
             that the model reads of it.
         area: bool (y, x) of the whole tile, True inside the area; None = everywhere.
+        needed: bool (y, x) of the whole tile, where the map must be known; None = everywhere.
+        is_more: the blocks are done, and what is needed is added to what is known of them.
         resources: that the network of a block needs on a worker, of `clusters.INFERENCE_SLOT`. A
             block is written on a worker that has them, and takes none; reading needs none.
         first: number of blocks that go before these.
@@ -106,7 +110,14 @@ def block_tasks(
         with dask.annotate(priority=-turn):
             read = _task(READ, name, block, partial(read_block, source, block, tuple(bands), own))
         with dask.annotate(priority=-turn, **slot):
-            work = partial(infer, block=block, job=job, area=_packed(area, block))
+            work = partial(
+                infer,
+                block=block,
+                job=job,
+                area=_packed(area, block),
+                needed=_packed(needed, block),
+                is_more=is_more,
+            )
             found = _task(INFER, name, block, work, read)
         with dask.annotate(priority=SOON, **beside):
             tasks.append(_task(WRITE, name, block, partial(write, block=block, job=job), found))
@@ -182,7 +193,13 @@ def _pictures(bands: Mapping[str, NDArray[np.int16]]) -> dict[str, NDArray[Any]]
 
 
 def infer(
-    read: BlockPixels, *, block: Block, job: StepJob, area: NDArray[np.uint8] | None
+    read: BlockPixels,
+    *,
+    block: Block,
+    job: StepJob,
+    area: NDArray[np.uint8] | None,
+    needed: NDArray[np.uint8] | None = None,
+    is_more: bool = False,
 ) -> Inferred:
     """Run the network on a block; the only task that takes the slot.
 
@@ -191,6 +208,8 @@ def infer(
         block: its place in the tile.
         job: settings that all blocks of the step share.
         area: packed bits of the area over the outer extent; None = all inside.
+        needed: packed bits likewise, of the pixels that are needed; None = all.
+        is_more: what is not needed now is left as it is stored.
 
     Raises:
         DeviceError: the device failed, so that any block would fail there.
@@ -207,6 +226,7 @@ def infer(
     inside = None if area is None else _unpacked(area, extent)
     # Of `open_cube`: its pixels are left out, and those of others do not depend on that.
     wanted = _without(inside, (dates[0] & np.uint8(Quality.OUTSIDE)) != 0)
+    spared = None if needed is None else ~_unpacked(needed, extent)
     hidden = ((dates & ~np.uint8(Quality.OUTSIDE)) != 0).any(axis=0)
     seen = read.has_data & ~hidden
     if job.is_baseline:
@@ -215,7 +235,7 @@ def infer(
         probability = _found(
             read,
             hidden if doubt is None else hidden & ~doubt,
-            wanted,
+            wanted if spared is None else _without(wanted, spared),
             block=block,
             job=job,
             report=lambda *count: counts.append(count),
@@ -225,12 +245,14 @@ def infer(
         dates[0][within],
         read.evidence,
         inside=None if inside is None else inside[within],
-        lacking=read.lacking,
+        lacking=~read.has_data[within] if spared is not None else read.lacking,
         disputed=None if read.disputed is None else read.disputed[within],
         doubt=None if doubt is None else doubt[within],
+        spared=None if spared is None else spared[within],
+        is_more=is_more,
         windows=counts[-1],
-        # Before the block is written: every block that is done was counted too.
-        inputs=_tally(read.pixels, seen, wanted, block=block, job=job),
+        # Before the block is written: every block that is done was counted too, and counted once.
+        inputs=None if is_more else _tally(read.pixels, seen, wanted, block=block, job=job),
         seconds=time.perf_counter() - began,
         worker=this_worker(),
     )

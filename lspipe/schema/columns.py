@@ -277,6 +277,8 @@ REASONS = {
     "other": "another masked class: saturated, dark, water",
     "not_processed": "a block that is not done yet",
     "gentle_slope": "the ground is less steep than `terrain.min_slope_deg`: nothing is run there",
+    "not_needed": "seen, and not computed, as nothing is there after (`change.list: new`): in the "
+    "map `quality_before` alone, as new ground would have been found",
     "no_scene": "no tile of the run lies there; `tile` is empty",
     "not_compared": "the two dates of the tile lie more than 2 pixels apart, so what was seen "
     "before was not compared",

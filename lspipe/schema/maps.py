@@ -77,6 +77,10 @@ LEFT_OUT = Quality.OUTSIDE | Quality.OTHER
 """Of a pixel inside the area of interest that the workflow leaves out, as its ground is gentle.
 Pixels outside of the area have `OUTSIDE` alone, in runs of all versions."""
 
+NOT_NEEDED = Quality.OUTSIDE | Quality.DILATED
+"""Of a pixel that was seen clearly and not computed, as a run that lists new objects alone has no
+use for it."""
+
 REASON_BITS = (
     Quality.READ_ERROR, Quality.NODATA, Quality.CLOUD, Quality.SHADOW, Quality.SNOW,
     Quality.DILATED, Quality.OTHER,
@@ -85,11 +89,18 @@ REASON_BITS = (
 
 NOT_PROCESSED_NAME = "not_processed"
 GENTLE_NAME = "gentle_slope"
+NOT_NEEDED_NAME = "not_needed"
 REASON_NAMES = (
     *(str(bit.name).lower() for bit in REASON_BITS), NOT_PROCESSED_NAME, GENTLE_NAME,
+    NOT_NEEDED_NAME,
 )  # fmt: skip
-"""Names of `REASON_BITS`, of pixels not processed yet, and of those left out for their slope; maps
-of earlier runs have the same numbers."""
+"""Names of `REASON_BITS`, of pixels not processed yet, of those left out for their slope, and of
+those that were not needed; maps of earlier runs have the same numbers."""
+
+
+def is_clear(quality: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """Return where a scene shows the ground, computed or not; bits as in the store."""
+    return np.asarray((quality == 0) | (quality == np.uint8(NOT_NEEDED)))
 
 
 def reasons(quality: NDArray[np.uint8], *, not_processed: int = 255) -> NDArray[np.uint8]:
@@ -104,6 +115,7 @@ def reasons(quality: NDArray[np.uint8], *, not_processed: int = 255) -> NDArray[
         table[(bits & REASON_BITS[index - 1]) != 0] = index
     table[(bits == Quality.READ_ERROR) | ((bits & Quality.OUTSIDE) != 0)] = 0
     table[LEFT_OUT] = REASON_NAMES.index(GENTLE_NAME) + 1
+    table[NOT_NEEDED] = REASON_NAMES.index(NOT_NEEDED_NAME) + 1
     table[not_processed] = REASON_NAMES.index(NOT_PROCESSED_NAME) + 1
     number: NDArray[np.uint8] = table[quality]
     return number

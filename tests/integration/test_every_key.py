@@ -522,6 +522,7 @@ ROWS: dict[str, list[Row]] = {
     "change.min_gain": [Row("0.45", in_run("state"))],
     "change.register": [Row("none", in_run("measured"))],
     "change.min_area_m2": [Row("1e6", in_run("list"))],
+    "change.list": [Row("new", in_run("probability", "quality", "list"))],
     "flags.edge_of_observation": [Row("false", in_run("columns"))],
     "flags.bare_before": [
         Row("null", in_run("columns")),

@@ -13,7 +13,7 @@ from odc.geo.geobox import GeoBox
 from lspipe.change.unobserved import unobserved
 from lspipe.schema import Quality
 from lspipe.schema.columns import UNOBSERVED
-from lspipe.schema.maps import LEFT_OUT, reasons
+from lspipe.schema.maps import LEFT_OUT, NOT_NEEDED, reasons
 
 GRID = GeoBox((6, 8), Affine(10, 0, 500_000, 0, -10, 4_400_000), "EPSG:32633")
 
@@ -70,7 +70,8 @@ def test_what_was_not_processed_has_the_value_that_is_said() -> None:
 
 @given(hnp.arrays(np.uint8, (5, 5), elements=st.integers(0, 255), fill=st.nothing()))
 def test_of_several_reasons_the_first_counts_and_none_outside(bits) -> None:
-    # In the order of `NAMES`; 255 is what the run has not come to, 66 what it leaves out.
+    # In the order of `NAMES`; 255 is what the run has not come to, 66 what it leaves out, 96
+    # what is not needed.
     order = ["READ_ERROR", "NODATA", "CLOUD", "SHADOW", "SNOW", "DILATED", "OTHER"]
     expected = np.zeros(bits.shape, int)
     for pixel in np.ndindex(bits.shape):
@@ -78,8 +79,8 @@ def test_of_several_reasons_the_first_counts_and_none_outside(bits) -> None:
         set_ = [number for number, name in enumerate(order, start=1) if Quality[name] & bit]
         if bits[pixel] == 255:
             expected[pixel] = 8
-        elif bits[pixel] == LEFT_OUT:
-            expected[pixel] = 9
+        elif bits[pixel] in (LEFT_OUT, NOT_NEEDED):
+            expected[pixel] = 9 if bits[pixel] == LEFT_OUT else 10
         elif set_ and bit != Quality.READ_ERROR and not bit & Quality.OUTSIDE:
             expected[pixel] = set_[0]
     np.testing.assert_array_equal(reasons(bits), expected)

@@ -24,6 +24,13 @@ SIMULATED = "SIMULATED"
 """In the ids of scenes that no satellite took, such as those of the demo."""
 
 
+ONLY_NEW = (
+    "only new landslides are listed: what is vanished or persistent was not looked for "
+    "(change.list), and the map before was made only where it can matter to a new one"
+)
+"""What a reader of such a report must know first."""
+
+
 def key(run: Run) -> str:
     """Return what a browser keeps the decisions about a run under."""
     prints = run.record.get("fingerprints", {})
@@ -151,7 +158,8 @@ def _is_listed(run: Run) -> bool:
 def _warnings(run: Run) -> list[str]:
     """Return the warnings, those that differ by their tile only as one."""
     tiles = defaultdict[str, list[str]](list)
-    for text in run.record.get("warnings", []):
+    is_halved = run.workflow.get("change", {}).get("list") == "new"
+    for text in [*([ONLY_NEW] if is_halved else []), *run.record.get("warnings", [])]:
         tile, colon, rest = str(text).partition(": ")
         is_of_tile = bool(colon) and tile in run.tiles
         tiles[rest if is_of_tile else text].append(tile if is_of_tile else "")

@@ -25,6 +25,7 @@ from rasterio.warp import reproject, transform_bounds
 
 from lspipe.errors import StoreError
 from lspipe.outputs.report.outlines import Bounds  # noqa: TC001  # dataclasses read it
+from lspipe.schema.maps import is_clear
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -198,7 +199,8 @@ def _mercator(lon: float) -> str:
 def _part(quality: xr.DataArray) -> Part | None:
     """Return the smallest part of a tile with all pixels that were computed; None = no pixel."""
     values = quality.to_numpy()
-    is_there = (values & _OUTSIDE) == 0  # of a pixel that is not processed all bits are set
+    # Of a pixel that is not processed all bits are set.
+    is_there = ((values & _OUTSIDE) == 0) | is_clear(values)
     if not is_there.any():
         return None
     spans = [np.flatnonzero(is_there.any(axis=axis)) for axis in (1, 0)]

@@ -33,7 +33,7 @@ from lspipe.runs.plan.recorded import THREADS, change_inputs, detection_inputs, 
 from lspipe.runs.plan.settled import largest_batch, reference_of
 from lspipe.runs.plan.tiles import BLOCK_SIZES, cube_of_step, open_step, plan_tile
 from lspipe.runs.reading import IN_TURN, planners_here
-from lspipe.runs.validation import check_channels
+from lspipe.runs.validation import check_channels, check_list
 from lspipe.search.acquisitions import thaw
 from lspipe.search.areas import read_area
 
@@ -98,6 +98,7 @@ def make(
     asked = workflow.change.threshold
     limit = item.threshold if asked is None else asked
     check_channels(workflow, item)
+    check_list(workflow, item)
     area = read_area(workflow.aoi, workflow.folder)
     terrain = heights_of(workflow, frozen, item)
     backscatter = radar.items_of(workflow, frozen)

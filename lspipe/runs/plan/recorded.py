@@ -59,6 +59,7 @@ def detection_inputs(
         "tiles": {plan.tile.name: _tile_inputs(plan) for plan in plans},
         **_terrain_inputs(workflow, item, terrain),
         **_radar_inputs(item, plans),
+        **_needed_inputs(workflow, item),
     }
     # Through JSON, so that it has the same form as the content of run.json.
     return dict(json.loads(json.dumps(content, default=str)))
@@ -86,6 +87,17 @@ def _radar_inputs(item: ModelItem, plans: tuple[TilePlan, ...]) -> dict[str, Any
     return {"radar": {"channels": list(channels), "tiles": tiles}}
 
 
+def _needed_inputs(workflow: Workflow, item: ModelItem) -> dict[str, Any]:
+    """Return what decides where the date before is computed; nothing where it is everywhere."""
+    rules = workflow.change
+    if not rules.lists_only_new:
+        return {}
+    limit = item.threshold if rules.threshold is None else rules.threshold
+    tolerance = rules.attrs()["tolerance_px"]
+    decides = {"threshold": limit, "tolerance_px": tolerance, "register": rules.register}
+    return {"change": {"list": rules.list, **decides}}
+
+
 def change_inputs(
     workflow: Workflow,
     threshold: float,
@@ -107,6 +119,8 @@ def change_inputs(
     change = asdict(workflow.change) | {"threshold": threshold}
     if change["register"] == "auto":
         del change["register"]
+    if not workflow.change.lists_only_new:
+        del change["list"]
     inputs: dict[str, Any] = {"change": change}
     flags = workflow.flags
     if terrain is None:

@@ -131,6 +131,13 @@ def mark_done(run: Path, tile: str, blocks: Sequence[tuple[int, int]]) -> None:
             cells[(step, *index)] = 1
 
 
+def reopen(run: Path, tile: str, step: int, index: tuple[int, int]) -> None:
+    """Mark a block as not done, of which more is asked; what was written of it stays."""
+    (run / DETECTIONS / tile / "done" / "c").joinpath(*map(str, (step, *index))).unlink(
+        missing_ok=True
+    )
+
+
 def done(run: Path, tile: str) -> NDArray[np.bool_]:
     """Return which blocks of a tile are done: bool (time, block_y, block_x)."""
     cells = run / DETECTIONS / tile / "done"
