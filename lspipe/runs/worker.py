@@ -24,7 +24,7 @@ from lspipe.cube import evidence
 from lspipe.cube.pairs import OTHER_QUALITY
 from lspipe.errors import DeviceError, InferenceError, LspipeError
 from lspipe.inference import familiarity
-from lspipe.inference.block import run_block
+from lspipe.inference.ensemble import run_each
 from lspipe.inference.observed import observed
 from lspipe.inference.runtimes import use_threads
 from lspipe.inference.runtimes.devices import is_broken
@@ -348,19 +348,19 @@ def _found(
     job: StepJob,
     report: Callable[[int, int], None],
 ) -> NDArray[np.float32]:
-    """Run the network on a block; raise what the record of a failed block says.
+    """Run the networks on a block; raise what the record of a failed block says.
 
     Raises:
         DeviceError: the device failed, so that any block would fail there.
-        InferenceError: the network failed.
+        InferenceError: a network failed.
     """
     try:
-        return run_block(
+        return run_each(
             pixels,
+            runtimes=job.model.open_each(),
             origin=(block.outer[0].start, block.outer[1].start),
             tile_shape=job.tile_shape,
             core=block.core,
-            runtime=job.model.open(),
             setting=job.setting,
             mask=mask,
             area=inside,
@@ -405,14 +405,16 @@ def _tally(
     """Compare the pixels of a block with the training data; None if the run does not."""
     if job.trained is None or job.is_baseline:
         return None
+    # Of an ensemble the first, whose statistics these are.
+    network = job.model.open_each()[0]
     values = familiarity.sample(
         pixels,
         origin=(block.outer[0].start, block.outer[1].start),
         tile_shape=job.tile_shape,
         core=block.core,
         setting=job.setting,
-        scaling=job.model.open().scaling,
-        bands=job.model.open().bands,
+        scaling=network.scaling,
+        bands=network.bands,
         observed=observed(pixels, mask),
         area=inside,
         tile_range=job.tile_range,

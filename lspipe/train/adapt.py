@@ -190,6 +190,11 @@ def _parent(run: FrozenRun, item: ModelItem | None) -> ModelItem:
         item = run.item()
     else:
         run.check_model(item)
+    if item.members:
+        raise ModelError(
+            f"{run.path}: was made with an ensemble of {len(item.members)} models, {item.id}: "
+            "expected one to train further; give its item (item=...)"
+        )
     if item.weights is None:
         raise ModelError(
             f"{item.path}: {item.id} is a formula without weights, and nothing in it can be "
