@@ -166,6 +166,11 @@ class ModelItem:
     """What the sha256 (hex) of the weights must be."""
     threshold: float = 0.5
     """Landslide where the probability is above it."""
+    threshold_sensitive: float | None = None
+    """A lower threshold, above which most landslide pixels are; None = not given."""
+    temperature: float | None = None
+    """Divides the log-odds of the network's probabilities, so that they mean what they say; None =
+    they stay as they are."""
     classes: tuple[str, ...] = ()
     recipe: str = ""
     """Name of a recipe of `lspipe.models.recipes` whose channels `bands` are; empty = of none."""
@@ -237,6 +242,8 @@ class ModelItem:
             "scaling": asdict(self.scaling),
             "fill": list(self.fill),
             "sha256": digest(self),
+            # Only where there is one, so that other fingerprints stay what they were.
+            **({} if self.temperature is None else {"temperature": self.temperature}),
         }
 
 

@@ -32,6 +32,7 @@ from lspipe.inference.runtimes.devices import (
     resolve_precision,
     use_threads,
 )
+from lspipe.inference.temperature import tempered
 from lspipe.models.item import ModelItem, Scaling, digest
 from lspipe.models.mlm import read_item
 from lspipe.models.weights import build_network
@@ -120,6 +121,8 @@ class PreparedRuntime:
     bands: tuple[str, ...] | None = None
     scaling: Scaling = _IDENTITY
     fill: tuple[float, ...] | float = 0.0
+    temperature: float | None = None
+    """Of the model item; None = probabilities stay as the network returns them."""
 
     def __call__(self, batch: torch.Tensor) -> torch.Tensor:
         """Turn (N, C, w, w) float32 in model units into (N, w, w) float32 probabilities."""
@@ -135,7 +138,7 @@ class PreparedRuntime:
                 f"the network returned {found} for a batch of shape {tuple(batch.shape)}: expected "
                 f"probabilities of shape {expected}"
             )
-        return output[:, 0].float()
+        return tempered(output[:, 0].float(), self.temperature)
 
 
 def from_callable(
@@ -304,6 +307,7 @@ def _loaded(item: ModelItem, target: _Target, room: int) -> Runtime:
                 bands=item.bands,
                 scaling=item.scaling,
                 fill=item.fill,
+                temperature=item.temperature,
             )
         return _runtimes[key]
 
