@@ -10,6 +10,7 @@
     block        `run_block`: one block in memory -> probability
     ensemble     several networks on one block -> their mean
     familiarity  pixels of a block compared with the training data
+    deviation    how far views and networks lie apart
     temperature  probabilities of a network, made more or less sure
     reference    a reference to a model, which is sent to workers: path and hashes
     runtimes/    what executes a network

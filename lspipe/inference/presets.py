@@ -92,6 +92,7 @@ def trace(spec: InferenceSpec, item_defaults: Mapping[str, Any]) -> tuple[Settin
         **chosen,
         batch_size=AUTO_BATCH_SIZE if spec.batch_size == "auto" else spec.batch_size,
         screen=spec.screen,
+        spread=spec.spread,
     )
     return setting, sources
 
@@ -104,6 +105,11 @@ def trace_model(spec: InferenceSpec, model: ModelItem) -> tuple[Setting, dict[st
     """
     first, *others = model.networks
     setting, sources = trace(spec, first.inference_defaults())
+    if setting.spread and setting.tta == "none" and not others:
+        raise ValueError(
+            "found spread true with one view (tta none) of one model: expected several; give tta "
+            "d4, or several models"
+        )
     for item in others:
         own = asdict(trace(spec, item.inference_defaults())[0])
         differ = [name for name, value in asdict(setting).items() if own[name] != value]

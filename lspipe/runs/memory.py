@@ -49,6 +49,10 @@ BYTES_OF_A_SUM = 8 + 4
 """Of an ensemble, per pixel: the float64 sum, and the answer that is added (counted, not
 measured)."""
 
+BYTES_OF_A_SPREAD = 4 * 8
+"""Per pixel, where the spread of views is asked for: two float64 sums, a view, and its square
+(counted, not measured)."""
+
 ACTIVATIONS = 20
 """Copies of the floats of a batch in the widest layers of a network (U-Net 64..1024 of 10 bands:
 64 channels in and out of a convolution are 13 times the input)."""
@@ -74,6 +78,7 @@ def _peak(pixels: int, tile: TilePlan, plan: Plan) -> int:
     else:
         batch = plan.setting.batch_size * len(plan.model.bands) * plan.setting.window**2 * 4
         network = batch * ACTIVATIONS
+    held += pixels * BYTES_OF_A_SPREAD if plan.setting.spread else 0
     held += _held_by_others(pixels, plan)
     return held + pixels * BYTES_PER_PIXEL + network + BYTES_PER_WORKER
 

@@ -24,6 +24,7 @@ from lspipe.cube import evidence
 from lspipe.cube.pairs import OTHER_QUALITY
 from lspipe.errors import DeviceError, InferenceError, LspipeError
 from lspipe.inference import familiarity
+from lspipe.inference.deviation import Deviation
 from lspipe.inference.ensemble import run_each
 from lspipe.inference.observed import observed
 from lspipe.inference.runtimes import use_threads
@@ -246,6 +247,7 @@ def infer_and_write(
     # of the worker.
     use_threads(job.threads)
     counts: list[tuple[int, int]] = []
+    deviation = Deviation() if job.setting.spread else None
     within, pixels, disputed = _within(block), read.pixels[:count], read.disputed
     extent = pixels.shape[-2:]
     inside = None if area is None else _unpacked(area, extent)
@@ -262,7 +264,13 @@ def infer_and_write(
     else:
         mask = hidden if doubt is None else hidden & ~doubt
         probability = _found(
-            pixels, mask, wanted, block=block, job=job, report=lambda *count: counts.append(count)
+            pixels,
+            mask,
+            wanted,
+            block=block,
+            job=job,
+            report=lambda *count: counts.append(count),
+            deviation=deviation,
         )
     computed = time.perf_counter()
     doubted = {} if doubt is None else {"doubted": _set_aside(probability, doubt[within])}
@@ -288,6 +296,7 @@ def infer_and_write(
             "scl": read.scl,
             "acquired": read.acquired,
             **doubted,
+            **_spread(deviation, probability),
             **_pictures({name: read.pixels[at][within] for name, at in read.shown.items()}),
         },
     )
@@ -330,6 +339,17 @@ def _set_aside(probability: NDArray[np.float32], doubt: NDArray[np.bool_]) -> ND
     return codes
 
 
+def _spread(
+    deviation: Deviation | None, probability: NDArray[np.float32]
+) -> dict[str, NDArray[np.uint16]]:
+    """Return how far the views lie apart, as codes, where there is a probability; if asked for."""
+    if deviation is None:
+        return {}
+    found = deviation.result(probability.shape)
+    found[np.isnan(probability)] = np.nan
+    return {"spread": quantise(found)}
+
+
 def _disputes(disputed: NDArray[np.uint8], quality: NDArray[np.uint8]) -> dict[str, int]:
     """Count the pixels of the area that have data, and those that masks disagree about."""
     is_seen = (quality & np.uint8(Quality.NODATA | Quality.OUTSIDE)) == 0
@@ -347,6 +367,7 @@ def _found(
     block: Block,
     job: StepJob,
     report: Callable[[int, int], None],
+    deviation: Deviation | None = None,
 ) -> NDArray[np.float32]:
     """Run the networks on a block; raise what the record of a failed block says.
 
@@ -367,6 +388,7 @@ def _found(
             tile_range=job.tile_range,
             fill_masked=job.fill_masked,
             report=report,
+            deviation=deviation,
         )
     except (LspipeError, RuntimeError) as error:
         # The record of the failure names the block.

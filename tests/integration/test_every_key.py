@@ -511,6 +511,7 @@ ROWS: dict[str, list[Row]] = {
     "inference.tta_merge": [Row("mean", PIXELS)],
     "inference.tta_order": [Row("max-then-average", PIXELS)],
     "inference.blend": [Row("hann", PIXELS)],
+    "inference.spread": [Row("true", in_run("columns"))],
     "inference.screen": [Row("0.4", PIXELS, given=("inference.stride=4",))],
     "inference.batch_size": [Row("3", in_plan(lambda plan: plan.setting.batch_size))],
     "inference.precision": [Row("bf16", PIXELS)],
