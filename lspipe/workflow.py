@@ -190,6 +190,7 @@ def _paths(workflow: Workflow) -> dict[str, str | None]:
         "terrain.geoid": workflow.terrain.geoid,
         "radar.collection": workflow.radar.collection,
         "model.item": workflow.model.item,
+        **{f"model.items.{n}": name for n, name in enumerate(workflow.model.items or ())},
         "output.path": workflow.output.path,
         "evaluate.truth": workflow.evaluate.truth,
         **{f"flags.layers.{n}.path": one.path for n, one in enumerate(workflow.flags.layers)},
@@ -432,6 +433,7 @@ radar: {}                           # or {collection: sentinel-1-rtc}: VV before
 
 model: {item: auto}                 # or shipped:NAME, or the path of a model item; auto is
                                     # shipped:bare-change for two dates, shipped:bare-ground for one
+                                    # or {items: [a.json, b.json]}: the mean of several
 
 inference:
   preset: balanced                  # paper | balanced | fast | preview

@@ -33,6 +33,7 @@ from lspipe.change.surveyed import GROUND, RADAR, View
 from lspipe.schema import (
     CHANNELS,
     CODE_NODATA,
+    CODE_SCALE,
     CUBE_NODATA,
     DATES,
     ORBITS,
@@ -40,7 +41,7 @@ from lspipe.schema import (
     TRUE_COLOUR_STEP,
 )
 from lspipe.schema.columns import RADAR as OF_RADAR
-from lspipe.schema.columns import TERRAIN
+from lspipe.schema.columns import SPREAD, TERRAIN
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -48,6 +49,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from lspipe.change.surveyed import Role, Surveyed
+
+_BOTH: tuple[Role, ...] = ("before", "after")
 
 NONE = np.iinfo(np.int64).min
 """A pixel that says nothing."""
@@ -164,6 +167,17 @@ def _to_tile_edge(view: View, at: Places) -> NDArray[np.int64]:
     return nearest**2
 
 
+def _spread(view: View, at: Places) -> NDArray[np.int64]:
+    """Return the larger deviation of the two dates, as stored."""
+    found = np.full(len(at.row), NONE)
+    for role in _BOTH:
+        layer = view.layer(role, "spread")
+        if layer is not None:
+            here = layer[at.row, at.column].astype(np.int64)
+            found = np.maximum(found, np.where(here == CODE_NODATA, NONE, here))
+    return found
+
+
 def _ground(name: str) -> Callable[[View, Places], NDArray[np.int64]]:
     def numbers(view: View, at: Places) -> NDArray[np.int64]:
         layer = view.layer(GROUND, name)
@@ -277,6 +291,7 @@ EVIDENCE: Mapping[str, Evidence] = {
     "vv_change_asc_db": Evidence(_backscatter("asc"), "inside", Gain, _times(1), "largest"),
     "vv_change_desc_db": Evidence(_backscatter("desc"), "inside", Gain, _times(1), "largest"),
     "vv_seen_share": Evidence(_is_seen_by_radar, "inside", Mean, _times(1)),
+    "spread_mean": Evidence(_spread, "inside", Mean, _times(1 / CODE_SCALE)),
 }
 """Every column of evidence, in order; units and meanings are in `schema.columns`."""
 
@@ -291,12 +306,16 @@ def gather(tile: Surveyed, count: int, *, rows: int) -> pd.DataFrame:
 
     Returns:
         A row per object, in the order of the labels, with the columns of `EVIDENCE`, those of the
-        ground and of radar where the run knows them; NaN, or no time, where nothing says.
+        ground, of radar and of the spread where the run knows them; NaN, or no time, where nothing
+        says.
     """
     unknown: set[str] = set()
     for role, name, names in ((GROUND, "slope", TERRAIN), (RADAR, "vv_before_asc", OF_RADAR)):
         if tile.layers(role, name, slice(0, 1)) is None:
             unknown |= set(names)
+    # A tile may have a scene of one date only.
+    if all(tile.layers(role, "spread", slice(0, 1)) is None for role in _BOTH):
+        unknown |= set(SPREAD)
     columns = {name: column for name, column in EVIDENCE.items() if name not in unknown}
     sums = {name: column.reduce(count) for name, column in columns.items()}
     for strip in strips(tile.objects, rows):

@@ -362,6 +362,12 @@ def _pack(group: Any) -> None:
     pack.add_argument("--description", required=True, help="what it is, and was trained on")
     pack.add_argument("--not-for", required=True, help="what it must not be used for")
     pack.add_argument("--threshold", type=float, default=0.5, help="landslide above it (0.5)")
+    pack.add_argument(
+        "--threshold-sensitive", type=float, metavar="T", help="a lower one, to miss fewer"
+    )
+    pack.add_argument(
+        "--temperature", type=float, metavar="T", help="divides log-odds; see model evaluate"
+    )
     pack.add_argument("--argument", action="append", metavar="A=B", help="of the network")
     pack.add_argument(
         "--data", metavar="FOLDER", help="labelled patches it was trained on, for its statistics"

@@ -42,7 +42,7 @@ def card_text(item: ModelItem, *, recipe_note: str = "") -> str:
         "window": f"{item.window} x {item.window} px, {overlap}, {tta}",
         "scaling": _scaling_line(item.scaling),
         "no data": f"{' '.join(f'{value:g}' for value in item.fill)} (model units)",
-        "landslide": f"probability > {item.threshold:g}",
+        "landslide": _threshold_line(item),
         "classes": ", ".join(item.classes),
         "trained on": _trained_lines(item),
         "training": _training_lines(item.training),
@@ -90,6 +90,17 @@ def _assigned(values: Mapping[str, Any]) -> str:
     return ", ".join(f"{name}={value}" for name, value in values.items())
 
 
+def _threshold_line(item: ModelItem) -> str:
+    """The thresholds, and the temperature of the probabilities that they are of."""
+    lower, hot = item.threshold_sensitive, item.temperature
+    return f"probability > {item.threshold:g}" + "".join(
+        [
+            "" if lower is None else f"; > {lower:g} to miss fewer (threshold_sensitive)",
+            "" if hot is None else f"; log-odds divided by a temperature of {hot:g}",
+        ]
+    )
+
+
 def _scaling_line(scaling: Scaling) -> str:
     if scaling.kind == "identity":
         return "none: reflectance as it is"
@@ -127,6 +138,7 @@ def scorecard_text(card: Scorecard, published: Sequence[PublishedRow] = ()) -> s
         lines += ["", data, *(f"  {line}" for line in _facts(first))]
         rows = [_HEADER, *(row for scores in group for row in _rows(scores))]
         lines += [f"  {line}" for line in table(rows, left=2)]
+        lines += [f"  {line}" for scores in group for line in _reliability(scores)]
     if published:
         rows = [_HEADER, *map(_published_row, published)]
         lines += ["", "published, on other patches: to compare with, nothing that these reproduce"]
@@ -206,6 +218,24 @@ def _rows(scores: PatchScores) -> list[list[str]]:
         ["", f"mean of batches of {scores.batch}", *_cells(scores.batch_mean)],
         ["", "objects", *_cells(objects)[:2], "", _percent(objects.iou), ""],
     ]
+
+
+def _reliability(scores: PatchScores) -> list[str]:
+    """How far the probabilities mean what they say; nothing where that was not measured."""
+    found = scores.reliability
+    if found is None:
+        return []
+    text = (
+        f"{_VIEWS[scores.tta]}: probabilities are {found.error:.3f} off (expected calibration "
+        "error)"
+    )
+    if found.temperature is not None:
+        text += f", {found.error_tempered:.3f} with a temperature of {found.temperature:g}"
+    if found.threshold_equal is not None:
+        text += f"; precision and recall are equal above {found.threshold_equal:g}"
+    if found.threshold_sensitive is not None:
+        text += f"; recall is 80 % above {found.threshold_sensitive:g}"
+    return textwrap.wrap(text, _LINE_WIDTH - 2)
 
 
 def _published_row(row: PublishedRow) -> list[str]:

@@ -126,6 +126,8 @@ def pack(options: argparse.Namespace) -> int:
         "scaling": recipe.scaling,
         "window": options.window,
         "threshold": options.threshold,
+        "threshold_sensitive": options.threshold_sensitive,
+        "temperature": options.temperature,
         "description": options.description,
         "not_for": options.not_for,
     }

@@ -4,6 +4,7 @@
 
 metrics     the metrics of the papers, by pixels and by objects
 scoring     a model and labelled patches -> scores and their spread
+reliability whether probabilities mean what they say; temperature and thresholds
 scorecard   measured scores of a model, as JSON
 spread      counts -> the interval of a score
 run_scores  a finished run and an inventory -> scores by pixels, objects or points: `score_run`

@@ -92,6 +92,38 @@ class Objects(Spec):
 
 
 @dataclass(frozen=True, kw_only=True)
+class ReliabilityBin(Spec):
+    """Pixels of similar probability; from `low` up to `high`, which only 1 is in."""
+
+    low: float
+    high: float
+    pixels: int
+    probability: float
+    """Mean."""
+    landslide_share: float
+    """Share of them that are landslide, 0..1."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reliability(Spec):
+    """How far probabilities mean what they say, of all pixels (`evaluate/reliability.py`)."""
+
+    bins: tuple[ReliabilityBin, ...]
+    """Those with a pixel."""
+    error: float
+    """Expected calibration error: the mean of |probability - share of landslide|, 0..1."""
+    temperature: float | None = None
+    """What to divide the network's log-odds by, for the most likely probabilities of these pixels;
+    None = more than one view, or no temperature is the best."""
+    error_tempered: float | None = None
+    """The error with that temperature, of the same pixels, which makes it a little too good."""
+    threshold_equal: float | None = None
+    """Threshold at which precision and recall are equal, or nearest; None = no landslide."""
+    threshold_sensitive: float | None = None
+    """Highest threshold with a recall of 0.8; None = none has it."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class PatchScores(Spec):
     """Scores of labelled patches, for one window size and one kind of views."""
 
@@ -123,6 +155,8 @@ class PatchScores(Spec):
     intervals: Intervals
     """Intervals of the micro scores: percentiles over patches drawn again (bootstrap)."""
     objects: Objects
+    reliability: Reliability | None = None
+    """Whether the probabilities mean what they say; None = not measured."""
 
 
 @dataclass(frozen=True, kw_only=True)

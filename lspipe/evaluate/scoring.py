@@ -22,6 +22,7 @@ import numpy as np
 
 from lspipe.errors import ModelError, SamplesError, UsageError
 from lspipe.evaluate.metrics import Confusion, averaged, confusion, match_objects, micro
+from lspipe.evaluate.reliability import above, histograms, reliability
 from lspipe.evaluate.scorecard import Objects, PatchScores, Row
 from lspipe.evaluate.spread import intervals
 from lspipe.inference import runtimes
@@ -32,7 +33,7 @@ from lspipe.inference.settings import Setting
 from lspipe.inference.windows import stride_of
 from lspipe.models.item import ModelItem, Scaling, digest
 from lspipe.models.recipes import check_item
-from lspipe.schema import CODE_NODATA, CODE_SCALE, IGNORED, quantise, threshold_code, to_codes
+from lspipe.schema import CODE_NODATA, IGNORED, quantise, threshold_code
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -64,6 +65,10 @@ class Predictions:
     tta: Tta
     own_threshold: float
     """Threshold of the model item; 0.5 for a callable."""
+    is_of_one_view: bool = False
+    """Whether each patch was one window in one view, so that these are the network's answers."""
+    temperature: float = 1.0
+    """That the answers have, of the model item."""
 
 
 def predict(
@@ -135,6 +140,8 @@ def predict(
         window=max(sizes),
         tta=views,
         own_threshold=0.5 if item is None else item.threshold,
+        is_of_one_view=views == "none" and window is None,
+        temperature=(item and item.temperature) or 1.0,
     )
 
 
@@ -183,23 +190,16 @@ def choose_threshold(
     Raises:
         SamplesError: no landslide pixel in the patches.
     """
-    # Histograms of codes, of no landslide and of landslide, so that no map has to be kept.
-    histograms = np.zeros((2, CODE_SCALE + 1), np.int64)
-    for probability, mask in zip(probabilities, masks, strict=True):
-        codes = to_codes(np.asarray(probability))
-        for label in (0, 1):
-            chosen = codes[(mask == label) & (codes != CODE_NODATA)]
-            histograms[label] += np.bincount(chosen, minlength=CODE_SCALE + 1)
-    there = int(histograms[1].sum())
+    counts = histograms(probabilities, masks)
+    there = int(counts[1].sum())
     if there == 0:
         raise SamplesError(
             "no landslide pixel in the patches: a threshold cannot be chosen on them"
         )
-    # Pixels above each code, of no landslide and of landslide.
-    above = histograms.sum(1, keepdims=True) - histograms.cumsum(1)
+    higher = above(counts)
     best, best_f1 = grid[0], -1.0
     for threshold in sorted(grid, key=lambda value: abs(value - 0.5)):
-        false, found = (int(count) for count in above[:, threshold_code(threshold)])
+        false, found = (int(count) for count in higher[:, threshold_code(threshold)])
         f1 = Confusion(found, false, there - found).f1
         if f1 > best_f1:
             best, best_f1 = threshold, f1
@@ -266,6 +266,11 @@ def measure(
             found=sum(one.objects.found for one in patches),
             missed=sum(one.objects.missed for one in patches),
             iou=_mean_iou([one.objects for one in patches]),
+        ),
+        reliability=reliability(
+            histograms(predictions.codes, predictions.masks),
+            is_of_one_view=predictions.is_of_one_view,
+            temperature=predictions.temperature,
         ),
     )
 

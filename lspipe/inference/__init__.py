@@ -8,7 +8,10 @@
     inputs       pixels of a block -> batches of windows in model units
     cut_and_add  windows cut out of an image, and added up
     block        `run_block`: one block in memory -> probability
+    ensemble     several networks on one block -> their mean
     familiarity  pixels of a block compared with the training data
+    deviation    how far views and networks lie apart
+    temperature  probabilities of a network, made more or less sure
     reference    a reference to a model, which is sent to workers: path and hashes
     runtimes/    what executes a network
     soundness    a model item -> the faults of its network

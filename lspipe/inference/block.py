@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike, NDArray
 
+    from lspipe.inference.deviation import Deviation
     from lspipe.inference.runtimes import Runtime
     from lspipe.inference.settings import Setting
     from lspipe.models.item import Scaling
@@ -64,6 +65,7 @@ def run_block(
     scaling: Scaling | None = None,
     has_data: NDArray[np.bool_] | None = None,
     report: Callable[[int, int], None] | None = None,
+    deviation: Deviation | None = None,
 ) -> NDArray[np.float32]:
     """Turn the pixels of one block into the probabilities of its core.
 
@@ -91,6 +93,8 @@ def run_block(
             known already: nothing waits for it then.
         report: called once with the number of windows with a wanted pixel, and the number that
             was run; a screen leaves some out.
+        deviation: is given the map of each view of the core, also where nothing was observed; with
+            a screen none.
 
     Returns:
         float32 of the core's shape, 0..1, NaN = not observed or outside the area.
@@ -127,7 +131,8 @@ def run_block(
     try:
         with torch.inference_mode():
             if setting.screen is None:
-                answer, run = _probability(starts, core, setting, prepared), len(starts)
+                answer = _probability(starts, core, setting, prepared, deviation)
+                run = len(starts)
             else:
                 answer, run = _screened(
                     core, setting, prepared, above=setting.screen, observed=observed, area=area
@@ -216,7 +221,11 @@ def _spread(hot: torch.Tensor, reach: int) -> torch.Tensor:
 
 
 def _probability(
-    starts: NDArray[np.int64], part: Part, setting: Setting, prepared: PreparedBlock
+    starts: NDArray[np.int64],
+    part: Part,
+    setting: Setting,
+    prepared: PreparedBlock,
+    deviation: Deviation | None = None,
 ) -> torch.Tensor:
     """Run windows (N, 2) and merge the overlap averages of all views over a part of the tile.
 
@@ -235,6 +244,8 @@ def _probability(
             average.add(total, probability, cut.places[some])
         for rows in average.strips():
             merged[rows] = average.mean(total, rows)
+        if deviation is not None:
+            deviation.add(merged)
         return merged
     answers = predictions(cut, views, prepared, size=size, group=len(starts))
     for _, of_view in groupby(answers, lambda answer: answer[0].view):
@@ -243,6 +254,8 @@ def _probability(
             average.add(total, probability, cut.places[run.windows])
         for rows in average.strips():
             merge_into(merged[rows], average.mean(total, rows), merge)
+        if deviation is not None:
+            deviation.add(average.mean(total, slice(0, average.shape[0])))
     return merged.div_(len(views)) if merge == "mean" else merged
 
 

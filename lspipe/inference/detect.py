@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from itertools import accumulate
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
@@ -19,33 +20,30 @@ import numpy as np
 
 from lspipe.errors import UsageError
 from lspipe.inference import windows
-from lspipe.inference.block import run_block
+from lspipe.inference.ensemble import run_each
 from lspipe.inference.given import read_cube
 from lspipe.inference.observed import observed_range
-from lspipe.inference.presets import resolve
+from lspipe.inference.presets import trace_model
 from lspipe.inference.reference import ModelReference
 from lspipe.inference.runtimes import from_callable
 from lspipe.inference.settings import InferenceSpec, Setting
-from lspipe.models.item import ModelItem, digest
-from lspipe.models.mlm import read_item
-from lspipe.models.recipes import check_item
+from lspipe.models.ensemble import read_model
 from lspipe.schema import CUBE_NODATA, steps_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
+    from collections.abc import Callable, Sequence
 
     import dask.array as da
     import xarray as xr
     from numpy.typing import NDArray
 
     from lspipe.inference.runtimes import Runtime
-    from lspipe.models.item import Blend, Tta, TtaMerge, TtaOrder
+    from lspipe.models.item import Blend, ModelItem, Tta, TtaMerge, TtaOrder
 
 
 def detect(
     cube: xr.DataArray | xr.Dataset | NDArray[Any],
-    model: str | Path | Callable[[Any], Any],
+    model: str | Path | Sequence[str | Path] | Callable[[Any], Any],
     *,
     mask: xr.DataArray | NDArray[np.bool_] | None = None,
     window: int | None = None,
@@ -75,7 +73,9 @@ def detect(
             For a callable, floats are used unchanged, int16 as reflectance x 1e4, and a NumPy array
             is accepted too.
         model: path of a model item ("shipped:NAME" too), or a callable or torch module
-            (N, C, window, window) -> (N, 1, window, window) probabilities; never modified.
+            (N, C, window, window) -> (N, 1, window, window) probabilities; never modified. A list
+            of items with the same channels and settings is an ensemble: the map is the mean of
+            their maps.
         mask: bool (y, x) or (time, y, x), True = not observed. Masked pixels keep their values for
             the network and are NaN in the result.
         window: edge of a window, pixels; 224 for a callable.
@@ -142,13 +142,13 @@ def detect(
         >>> lspipe.detect(cube.values, lambda batch: batch[:, :1], window=32, stride=16).dims
         ('y', 'x')
     """
-    item = read_item(os.fspath(model)) if isinstance(model, str | os.PathLike) else None
+    item = _item(model)
     setting = _setting(
         item, window=window, stride=stride, tta=tta, tta_merge=tta_merge, tta_order=tta_order,
         blend=blend, batch_size=batch_size, screen=screen,
     )  # fmt: skip
     source = _reference(model, item, device=device, precision=precision, runtime=runtime)
-    given = read_cube(cube, source.open().bands)
+    given = read_cube(cube, source.open_each()[0].bands)
     hidden = given.mask_of(mask)
     if given.series.chunks is None:
         data: Any = _eager(given.series.to_numpy(), hidden.to_numpy(), source, setting)
@@ -157,14 +157,28 @@ def detect(
     return given.map_of(data)
 
 
+def _item(model: Any) -> ModelItem | None:
+    """Read a model item, or several as an ensemble; None for a callable."""
+    names = [model] if isinstance(model, str | os.PathLike) else model
+    if not isinstance(names, list | tuple):
+        return None
+    others = [type(name).__name__ for name in names if not isinstance(name, str | os.PathLike)]
+    if others or not names:
+        raise UsageError(
+            f"detect: model is a list of {', '.join(others) or 'nothing'}: expected the paths of "
+            "model items; of callables make one that returns their mean"
+        )
+    return read_model([os.fspath(name) for name in names], Path())
+
+
 @dataclass(frozen=True)
 class _Opened:
     """An opened callable in place of a `ModelReference`; it stays in this process."""
 
     runtime: Runtime
 
-    def open(self) -> Runtime:
-        return self.runtime
+    def open_each(self) -> tuple[Runtime, ...]:
+        return (self.runtime,)
 
 
 def _reference(
@@ -174,18 +188,15 @@ def _reference(
     if item is None:
         opened = from_callable(model, device=device, precision=precision, runtime=runtime)
         return _Opened(opened)
-    check_item(item)
     # Not resolved here: a worker of a lazy cube may have a GPU where this process has none.
-    return ModelReference(
-        item.reference, digest(item), item.item_sha256, device, precision, runtime
-    )
+    return ModelReference.unopened(item).on(device=device, precision=precision, runtime=runtime)
 
 
 def _setting(item: ModelItem | None, **given: Any) -> Setting:
     """Fill the settings that are not given: as in a run, or for a callable as in the paper."""
     try:
         if item is not None:
-            return resolve(InferenceSpec(**given), item.inference_defaults())
+            return trace_model(InferenceSpec(**given), item)[0]
         return Setting(**{name: value for name, value in given.items() if value is not None})
     except ValueError as error:
         raise UsageError(f"detect: {error}") from error
@@ -197,23 +208,29 @@ def _eager(
     """Compute (time, band, y, x) at once, each time as one block."""
     shape = pixels.shape[2:]
     whole = (slice(0, shape[0]), slice(0, shape[1]))
-    runtime = model.open()
-    needs_range = runtime.scaling.kind == "tile-minmax"
+    networks = model.open_each()
     maps = [
-        run_block(
+        run_each(
             image,
             origin=(0, 0),
             tile_shape=shape,
             core=whole,
-            runtime=runtime,
+            runtimes=networks,
             setting=setting,
             mask=hidden,
-            tile_range=observed_range(image, hidden, bands=runtime.bands) if needs_range else None,
+            tile_range=observed_range(image, hidden, bands=networks[0].bands)
+            if _needs_range(networks)
+            else None,
         )
         for image, hidden in zip(pixels, mask, strict=True)
     ]
     # A single map, the usual case, is not copied.
     return maps[0][None] if len(maps) == 1 else np.stack(maps)
+
+
+def _needs_range(networks: Sequence[Runtime]) -> bool:
+    """Return whether a network is scaled by the range of the tile."""
+    return any(network.scaling.kind == "tile-minmax" for network in networks)
 
 
 def _lazy(
@@ -226,8 +243,7 @@ def _lazy(
     rows, columns = (windows.merge_chunks(sizes, halo) for sizes in pixels.chunks[2:])
     pixels = pixels.rechunk({0: 1, 1: -1, 2: rows, 3: columns})
     mask = mask.rechunk({0: 1, 1: rows, 2: columns})
-    runtime = model.open()
-    needs_range = runtime.scaling.kind == "tile-minmax"
+    networks = model.open_each()
     # An axis of one chunk has no neighbour to take a halo from.
     depth = [halo if len(sizes) > 1 else 0 for sizes in (rows, columns)]
     lazy: da.Array = dask.array.map_overlap(
@@ -250,7 +266,7 @@ def _lazy(
         edges=tuple((0, *accumulate(sizes)) for sizes in (rows, columns)),
         model=model,
         setting=setting,
-        tile_range=_lazy_range(pixels, mask, runtime.bands) if needs_range else None,
+        tile_range=_lazy_range(pixels, mask, networks[0].bands) if _needs_range(networks) else None,
     )
     return lazy
 
@@ -270,12 +286,12 @@ def _one_chunk(
     # Array locations of dask include the halos; the edges of the chunks do not.
     core = (slice(*edges[0][row : row + 2]), slice(*edges[1][column : column + 2]))
     halo = setting.halo
-    probability = run_block(
+    probability = run_each(
         pixels[0],
         origin=(max(0, core[0].start - halo), max(0, core[1].start - halo)),
         tile_shape=(edges[0][-1], edges[1][-1]),
         core=core,
-        runtime=model.open(),
+        runtimes=model.open_each(),
         setting=setting,
         mask=mask[0, 0],
         tile_range=None if tile_range is None else tile_range[time],

@@ -20,6 +20,7 @@ import torch
 from lspipe.errors import InferenceError, ModelError
 from lspipe.inference.inputs import to_model_units
 from lspipe.inference.runtimes import use_threads
+from lspipe.inference.temperature import tempered
 from lspipe.inference.windows import stride_of
 from lspipe.models import read_item
 from lspipe.models.item import digest
@@ -100,6 +101,8 @@ class ItemMask:
                 f"source of masks {self.name}: the network returned shape {tuple(scores.shape)}, "
                 f"expected {expected}, one output for each class of its item"
             )
+        if self._outputs == 1:
+            scores = tempered(scores, item.temperature)
         return self._classified(scores[0].numpy(), item.threshold)
 
     @property

@@ -7,7 +7,7 @@ what each preset would make of the same workflow.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from lspipe.inference import windows
@@ -15,6 +15,8 @@ from lspipe.inference.settings import AUTO_BATCH_SIZE, PRESETS, InferenceSpec, S
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from lspipe.models.item import ModelItem
 
 AGREEMENT: Mapping[str, tuple[float, ...] | None] = {
     "paper": (1.0, 1.0),
@@ -90,7 +92,36 @@ def trace(spec: InferenceSpec, item_defaults: Mapping[str, Any]) -> tuple[Settin
         **chosen,
         batch_size=AUTO_BATCH_SIZE if spec.batch_size == "auto" else spec.batch_size,
         screen=spec.screen,
+        spread=spec.spread,
     )
+    return setting, sources
+
+
+def trace_model(spec: InferenceSpec, model: ModelItem) -> tuple[Setting, dict[str, str]]:
+    """Decide every setting of a model as `trace` does: of an ensemble, one for all its items.
+
+    Raises:
+        ValueError: as `trace`, or the items of an ensemble ask for different settings.
+    """
+    first, *others = model.networks
+    setting, sources = trace(spec, first.inference_defaults())
+    if setting.spread and setting.tta == "none" and not others:
+        raise ValueError(
+            "found spread true with one view (tta none) of one model: expected several; give tta "
+            "d4, or several models"
+        )
+    for item in others:
+        own = asdict(trace(spec, item.inference_defaults())[0])
+        differ = [name for name, value in asdict(setting).items() if own[name] != value]
+        if differ:
+            found = ", ".join(
+                f"{name} {getattr(setting, name)} of {first.id} and {own[name]} of {item.id}"
+                for name in differ
+            )
+            raise ValueError(
+                f"found {found}: expected the same of all items of an ensemble; give "
+                f"{', '.join(differ)}, or take items that agree"
+            )
     return setting, sources
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from lspipe.models.item import digest
@@ -24,6 +24,8 @@ class ModelReference:
     device: str
     precision: str
     runtime: str
+    members: tuple[ModelReference, ...] = ()
+    """Of an ensemble, which has no network of its own: what opens those of its items."""
 
     @classmethod
     def of(cls, item: ModelItem, *, device: str, precision: str, runtime: str) -> ModelReference:
@@ -39,27 +41,37 @@ class ModelReference:
             ModelError: changed weights, or a device, precision or runtime that this machine lacks.
             MissingExtra: the runtime needs a package that is not installed.
         """
-        from lspipe.inference import runtimes
-
-        opened = runtimes.load(
-            item.reference, digest(item), device=device, precision=precision, runtime=runtime
-        )
-        return cls(
-            item=item.reference,
-            sha256=digest(item),
-            item_sha256=item.item_sha256,
-            device=str(opened.device),
-            precision=opened.precision,
-            runtime=opened.name,
-        )
+        asked = cls.unopened(item).on(device=device, precision=precision, runtime=runtime)
+        opened = asked.open_each()[0]
+        return asked.on(device=str(opened.device), precision=opened.precision, runtime=opened.name)
 
     @classmethod
     def unopened(cls, item: ModelItem) -> ModelReference:
         """Refer to the network of an item on the CPU; nothing is read but the item."""
-        return cls(item.reference, digest(item), item.item_sha256, "cpu", "fp32", "eager")
+        members = tuple(map(cls.unopened, item.members))
+        known = item.reference, digest(item), item.item_sha256
+        return cls(*known, "cpu", "fp32", "eager", members)
 
-    def open(self) -> Runtime:
-        """Load the network, once per process.
+    def on(self, *, device: str, precision: str, runtime: str) -> ModelReference:
+        """Return the same for another device, precision and runtime, of all its networks."""
+        where = {"device": device, "precision": precision, "runtime": runtime}
+        members = tuple(member.on(**where) for member in self.members)
+        return replace(self, **where, members=members)
+
+    def open_each(self) -> tuple[Runtime, ...]:
+        """Load the networks of an ensemble, or the only one, once per process.
+
+        Raises:
+            ModelError: an item or its weights have changed since the plan.
+        """
+        beside = len(self.members) - 1
+        return tuple(each.open(beside=beside) for each in self.members) or (self.open(),)
+
+    def open(self, *, beside: int = 0) -> Runtime:
+        """Load the network of one item, once per process.
+
+        Args:
+            beside: how many others are used in turn with it, which stay loaded too.
 
         Raises:
             ModelError: the item or its weights have changed since the plan.
@@ -74,4 +86,5 @@ class ModelReference:
             precision=self.precision,
             runtime=self.runtime,
             item_sha256=self.item_sha256,
+            beside=beside,
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from lspipe.inference import windows
@@ -61,6 +61,9 @@ class InferenceSpec(Spec):
     screen: Screen | None = None
     """A coarse first pass decides where the full setting runs: only near pixels above this
     probability; the others keep the first pass's answer. 0.05 is safe, None runs everywhere."""
+    spread: bool = False
+    """Whether to store how far the probabilities of the views, and of the models of an ensemble,
+    lie apart, pixel by pixel (standard deviation), and their mean in each object."""
     batch_size: Count | Literal["auto"] = "auto"
     """Windows in one call of the network."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
@@ -105,10 +108,29 @@ class Setting:
     batch_size: Count = AUTO_BATCH_SIZE
     screen: Screen | None = None
     """Probability of the first pass above which the full setting runs; None = everywhere."""
+    spread: bool = False
+    """Whether it is told how far the views lie apart."""
 
     def __post_init__(self) -> None:
         check(self)
         windows.check_lattice(self.window, self.stride)
+        if self.spread and self.screen is not None:
+            raise ValueError(
+                f"found spread true and screen {self.screen:g}, which answers some pixels by a "
+                "coarser pass: expected one of them"
+            )
+        if self.spread and self.tta == "d4" and self.tta_order == "max-then-average":
+            raise ValueError(
+                "found spread true and tta_order max-then-average, which merges views before there "
+                "is a map of each: expected average-then-max"
+            )
+
+    def facts(self) -> dict[str, Any]:
+        """Return all of it as plain values, for a fingerprint.
+
+        Keys of later versions count only where they are not the default.
+        """
+        return {name: value for name, value in asdict(self).items() if name != "spread" or value}
 
     @property
     def first_pass(self) -> Setting:

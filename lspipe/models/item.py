@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 from lspipe.schema import CHANNELS, is_pair, source_of, split_channel
-from lspipe.spec import Named, Spec
+from lspipe.spec import Items, Named, Spec
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -47,6 +47,8 @@ AUTO = "auto"
 """What a workflow that names no model asks for."""
 
 _SHIPPED_NAMES = tuple(f"{SHIPPED_PREFIX}{name}" for name in SHIPPED)
+
+_Item = Annotated[str, Named(_SHIPPED_NAMES, "the path of a model item")]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,6 +108,30 @@ class ModelSpec(Spec):
     """Path of a model item (STAC Item JSON with the MLM extension), or "shipped:NAME"; "auto" is
     shipped:bare-change for two dates and shipped:bare-ground for one, or what the run directory
     was begun with."""
+    items: Annotated[tuple[_Item, ...], Items(least=2, unique=True)] | None = None
+    """In place of `item`: an ensemble of items with the same channels and windows, each as `item`
+    but `auto`. The map is the mean of their probabilities, for the time of all of them."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.items is not None and AUTO in self.items:
+            raise ValueError(
+                f"items: found {AUTO}, expected the model items of the ensemble by name"
+            )
+        if self.items is not None and self.item != AUTO:
+            raise ValueError(
+                f"found item {self.item} and items {', '.join(self.items)}: expected one of them"
+            )
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The items: of an ensemble, or the only one."""
+        return (self.item,) if self.items is None else self.items
+
+    @property
+    def is_auto(self) -> bool:
+        """Whether no model is named."""
+        return self.names == (AUTO,)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,6 +166,11 @@ class ModelItem:
     """What the sha256 (hex) of the weights must be."""
     threshold: float = 0.5
     """Landslide where the probability is above it."""
+    threshold_sensitive: float | None = None
+    """A lower threshold, above which most landslide pixels are; None = not given."""
+    temperature: float | None = None
+    """Divides the log-odds of the network's probabilities, so that they mean what they say; None =
+    they stay as they are."""
     classes: tuple[str, ...] = ()
     recipe: str = ""
     """Name of a recipe of `lspipe.models.recipes` whose channels `bands` are; empty = of none."""
@@ -159,6 +190,18 @@ class ModelItem:
     """Statistics of the pixels it was trained on, model units; None = not given."""
     training: Mapping[str, Any] = field(default_factory=dict)
     """How it was trained, plain JSON values, to be read by people; empty = not given."""
+    members: tuple[ModelItem, ...] = ()
+    """Of an ensemble (`models.ensemble`) its items, two or more; empty = one network."""
+
+    @property
+    def networks(self) -> tuple[ModelItem, ...]:
+        """The items whose probabilities are averaged: the members of an ensemble, or this one."""
+        return self.members or (self,)
+
+    @property
+    def scaling_kinds(self) -> frozenset[ScalingKind]:
+        """The kinds of scaling of all its networks."""
+        return frozenset(item.scaling.kind for item in self.networks)
 
     @property
     def is_pair(self) -> bool:
@@ -190,6 +233,8 @@ class ModelItem:
 
         The weights' sha256 alone would not notice an item whose scaling was edited.
         """
+        if self.members:
+            return {"bands": list(self.bands), "items": [item.facts() for item in self.members]}
         return {
             "architecture": self.architecture,
             "arguments": dict(self.arguments),
@@ -197,6 +242,8 @@ class ModelItem:
             "scaling": asdict(self.scaling),
             "fill": list(self.fill),
             "sha256": digest(self),
+            # Only where there is one, so that other fingerprints stay what they were.
+            **({} if self.temperature is None else {"temperature": self.temperature}),
         }
 
 

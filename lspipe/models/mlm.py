@@ -40,11 +40,15 @@ TRAINING_KEY = "lspipe:training"
 
 LSPIPE_KEYS = (
     "lspipe:architecture", "lspipe:arguments", "lspipe:scaling", "lspipe:fill", "lspipe:threshold",
+    "lspipe:threshold_sensitive", "lspipe:temperature",
     "lspipe:overlap", "lspipe:stride", "lspipe:tta", "lspipe:tta_merge", "lspipe:tta_order",
     "lspipe:blend", "lspipe:not_for", "lspipe:recipe", STATISTICS_KEY,
     TRAINING_KEY,
 )  # fmt: skip
 """Keys of `properties` that are lspipe's own; all but the architecture are optional."""
+
+TEMPERATURES = 0.01, 100
+"""Lowest and highest temperature of a network."""
 
 SCORECARD = "scorecard"
 """Key of the asset that holds the measured scores of the model; with the role "metadata"."""
@@ -92,6 +96,8 @@ def read_item(path: str | Path) -> ModelItem:
         sha256=sha256,
         item_sha256=item_sha256,
         threshold=float(properties.number("lspipe:threshold", 0, 1, 0.5)),
+        threshold_sensitive=_floating(properties.number("lspipe:threshold_sensitive", 0, 1, None)),
+        temperature=_floating(properties.number("lspipe:temperature", *TEMPERATURES, None)),
         classes=_classes(properties),
         recipe=properties.text("lspipe:recipe", "the name of a channel recipe", ""),
         overlap=_overlap(properties, window),
@@ -275,6 +281,10 @@ def _overlap(properties: Section, window: int) -> float | None:
     if not 1 <= stride <= window:
         raise properties.error("lspipe:stride", f"found {stride}: expected 1 to {window} pixels")
     return 1 - int(stride) / window
+
+
+def _floating(number: float | None) -> float | None:
+    return None if number is None else float(number)
 
 
 def _classes(properties: Section) -> tuple[str, ...]:

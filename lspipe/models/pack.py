@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 FIELDS = (
     "id", "architecture", "arguments", "bands", "window", "scaling", "fill", "threshold",
     "classes", "overlap", "tta", "tta_merge", "tta_order", "blend", "description", "not_for",
-    "recipe", "statistics", "training",
+    "recipe", "statistics", "training", "threshold_sensitive", "temperature",
 )  # fmt: skip
 """What `item_fields` may hold: the fields of `ModelItem` of the same names."""
 

@@ -211,7 +211,9 @@ def _assemble(
             run,
             [tile.grid for tile in plan.tiles],
             fingerprint=plan.detection_fingerprint,
-            more=(store.DOUBTED,) if len(plan.workflow.cube.mask.names) > 1 else (),
+            more=store.layers_asked(
+                has_doubted=len(plan.workflow.cube.mask.names) > 1, has_spread=plan.setting.spread
+            ),
         )
         for name in tiles:
             moves = [(side, number) for side in sides for number in side.steps(name)]

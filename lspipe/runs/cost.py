@@ -6,6 +6,7 @@ import math
 import time
 from collections import Counter
 from dataclasses import asdict, dataclass, replace
+from statistics import fmean
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -72,7 +73,8 @@ class Estimate:
     blocks: int
     windows: int
     forward_passes: int
-    """With a screen an upper limit: the pixels decide which windows it leaves out."""
+    """Of all networks of an ensemble. With a screen an upper limit: the pixels decide which windows
+    it leaves out."""
     bytes_to_read: int
     """Uncompressed pixels of the blocks and their halos; files on disk are about half."""
     peak_bytes_per_worker: int
@@ -81,7 +83,8 @@ class Estimate:
     workers: int
     """Worker processes; 1 for an external cluster whose size is unknown."""
     seconds_per_pass: float
-    """Measured on this machine, in batches as planned, with the planned threads."""
+    """Measured on this machine, in batches as planned, with the planned threads; of an ensemble the
+    mean of its networks."""
     seconds: float
     """Time to compute on all workers, each as fast as this machine; without reading."""
     presets: tuple[PresetCost, ...]
@@ -165,6 +168,8 @@ def _preset_cost(choice: Choice, counted: tuple[int, int], seconds: float) -> Pr
 def work(plan: Plan, *settings: Setting) -> list[tuple[int, int]]:
     """Count windows and forward passes of a plan with each of some settings.
 
+    Each network of an ensemble makes passes of its own.
+
     Where a wide area covers a tile in part, windows are counted on a rough mask
     (`on_grid.RoughMask`): about one percent too many.
     """
@@ -178,7 +183,9 @@ def work(plan: Plan, *settings: Setting) -> list[tuple[int, int]]:
         for one in passes:
             per_date = sum(windows_in(tile, block, one, mask) for block in tile.blocks)
             counts[one] += per_date * len(tile.judged)
-    return [_summed(setting, counts) for setting in settings]
+    networks = len(plan.model.networks)
+    summed = (_summed(setting, counts) for setting in settings)
+    return [(count, passes * networks) for count, passes in summed]
 
 
 def _summed(setting: Setting, counts: Mapping[_Pass, int]) -> tuple[int, int]:
@@ -278,9 +285,11 @@ def timed_pass(plan: Plan) -> float:
             reference = ModelReference.of(
                 plan.model, device="auto", precision="auto", runtime="auto"
             )
-        runtime = reference.open()
-        seconds_per_pass(runtime, plan.setting, len(plan.model.bands))
-        return seconds_per_pass(runtime, plan.setting, len(plan.model.bands))
+        channels, seconds = len(plan.model.bands), []
+        for runtime in reference.open_each():
+            seconds_per_pass(runtime, plan.setting, channels)
+            seconds.append(seconds_per_pass(runtime, plan.setting, channels))
+        return fmean(seconds)
     finally:
         use_threads(earlier)
 

@@ -55,7 +55,7 @@ def describe_plan(
         "name": plan.workflow.name,
         "run": str(run),
         "left": left,
-        "model": f"{plan.model.id} ({', '.join(plan.model.bands)})",
+        "model": f"{_how_many(plan)}{plan.model.id} ({', '.join(plan.model.bands)})",
         "area": {"asked": plan.area.source, "km2": round(plan.area.km2, 3)},
         "excluded": list(plan.workflow.search.exclude),
         "terrain": None if plan.terrain is None else _describe_terrain(plan, plan.terrain),
@@ -70,6 +70,11 @@ def describe_plan(
         },
         "tiles": [_describe_tile(tile, *counts[tile.tile.name]) for tile in plan.tiles],
     }
+
+
+def _how_many(plan: Plan) -> str:
+    """Return that several models are averaged; "" for one."""
+    return f"the mean of {len(plan.model.members)}: " if plan.model.members else ""
 
 
 def _describe_mask(source: MaskSource) -> dict[str, Any]:

@@ -24,9 +24,8 @@ from lspipe.cube.terrain import Terrain
 from lspipe.errors import ModelError, SamplesError, StoreError
 from lspipe.inference.observed import observed_range
 from lspipe.machine.remote import place
+from lspipe.models.ensemble import read_model
 from lspipe.models.item import SHIPPED_PREFIX, ModelItem
-from lspipe.models.mlm import read_item
-from lspipe.models.recipes import check_item
 from lspipe.preprocess.masks import mask_bands, sources
 from lspipe.runs import store
 from lspipe.runs.model import with_items_in
@@ -84,9 +83,9 @@ class FrozenRun:
     tiles: tuple[FrozenTile, ...]
     spec: CubeSpec
     model: Mapping[str, Any]
-    """The model in `run.json`: id, sha256, item_sha256."""
-    reference: str
-    """The model item, as written in the workflow."""
+    """The model in `run.json`: id, sha256, item_sha256; of an ensemble its items likewise."""
+    references: tuple[str, ...]
+    """The model item, or those of an ensemble, as written in the workflow."""
     threshold: float | None
     """Of the workflow; None = the model item's."""
     folder: Path | None
@@ -119,7 +118,7 @@ class FrozenRun:
                 ),
                 spec=with_items_in(read_spec(CubeSpec, workflow["cube"]), folder or Path()),
                 model=content["model"],
-                reference=workflow["model"]["item"],
+                references=tuple(workflow["model"].get("items") or [workflow["model"]["item"]]),
                 threshold=workflow["change"]["threshold"],
                 folder=folder,
             )
@@ -131,31 +130,31 @@ class FrozenRun:
             ) from error
 
     def item(self) -> ModelItem:
-        """Read the model item of the run.
+        """Read the model item of the run; of an ensemble all of them, as one.
 
         Raises:
-            ModelError: the item is missing, or is not the one of the run.
+            ModelError: an item is missing, or is not the one of the run.
         """
-        name = self.reference
-        is_found_anywhere = name.startswith(SHIPPED_PREFIX) or Path(name).is_absolute()
-        if not is_found_anywhere and self.folder is None:
-            raise ModelError(
-                f"{self.path}: {FROM_AN_EARLIER_VERSION} the folder of the model item "
-                f"{name}: give the item (item=...)"
-            )
-        item = read_item(name if is_found_anywhere else self.folder / name)  # type: ignore[operator]
-        check_item(item)
+        for name in self.references:
+            is_found_anywhere = name.startswith(SHIPPED_PREFIX) or Path(name).is_absolute()
+            if not is_found_anywhere and self.folder is None:
+                raise ModelError(
+                    f"{self.path}: {FROM_AN_EARLIER_VERSION} the folder of the model item "
+                    f"{name}: give the item (item=...)"
+                )
+        item = read_model(self.references, self.folder or Path())
         self.check_model(item)
         return item
 
     def check_model(self, item: ModelItem) -> None:
-        """Refuse an item that is not the one of the run.
+        """Refuse an item that is not the one of the run, nor one of its ensemble.
 
         Raises:
             ModelError: another sha256.
         """
         expected = self.model["item_sha256"]
-        if item.item_sha256 != expected:
+        members = {one["item_sha256"] for one in self.model.get("items", ())}
+        if item.item_sha256 not in {expected, *members}:
             raise ModelError(
                 f"{item.path}: the run {self.path} was made with {self.model['id']} of sha256 "
                 f"{expected[:12]}..., this item has {item.item_sha256[:12]}...; restore that item"

@@ -126,7 +126,7 @@ def check_before_run(
 
 
 def _refusal(model: ModelItem, date: str, found: Iterable[Channel], run: Path) -> str:
-    check = ["lspipe", "model", "check", model.reference, "--data", str(run)]
+    check = ["lspipe", "model", "check", model.networks[0].reference, "--data", str(run)]
     return (
         f"{date} is not like what model {model.id} was trained on: {_named(found, REFUSE)}; "
         "nothing of it was computed\n"

@@ -158,7 +158,7 @@ def _open(model: ModelReference | None, threads: int) -> tuple[str, str]:
 
     use_threads(threads)
     try:
-        model.open()
+        model.open_each()
     except LspipeError as error:
         return str(error), device
     found = gpus() if model.device.startswith("cuda") else []

@@ -107,7 +107,7 @@ def _answered(client: Any, crew: Crew, question: settled.Question) -> settled.Se
 def _question(plan: Plan) -> settled.Question:
     spec = plan.workflow.inference
     return settled.Question(
-        item=plan.model.reference,
+        items=tuple(item.reference for item in plan.model.networks),
         device=spec.device,
         precision=spec.precision,
         runtime=spec.runtime,

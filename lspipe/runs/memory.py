@@ -50,6 +50,18 @@ COPIES_FOR_A_MASK = 3
 """Copies of the bands of a source of masks, for one block: stacked, joined with what its windows
 reach, and as floats (of 10 m; of coarser pixels less)."""
 
+COPIES_OF_WEIGHTS = 2
+"""Copies of the weights of each further network of an ensemble: as they are loaded, and as a
+runtime holds them (counted, not measured)."""
+
+BYTES_OF_A_SUM = 8 + 4
+"""Of an ensemble, per pixel: the float64 sum, and the answer that is added (counted, not
+measured)."""
+
+BYTES_OF_A_SPREAD = 4 * 8
+"""Per pixel, where the spread of views is asked for: two float64 sums, a view, and its square
+(counted, not measured)."""
+
 ACTIVATIONS = 20
 """Copies of the floats of a batch in the widest layers of a network (U-Net 64..1024 of 10 bands:
 64 channels in and out of a convolution are 13 times the input)."""
@@ -79,7 +91,18 @@ def _peak(pixels: int, tile: TilePlan, plan: Plan) -> int:
     else:
         batch = plan.setting.batch_size * len(plan.model.bands) * plan.setting.window**2 * 4
         network = batch * ACTIVATIONS
+    held += pixels * BYTES_OF_A_SPREAD if plan.setting.spread else 0
+    held += _held_by_others(pixels, plan)
     return held + pixels * BYTES_PER_PIXEL + network + BYTES_PER_WORKER
+
+
+def _held_by_others(pixels: int, plan: Plan) -> int:
+    """Project what an ensemble holds besides: weights of the other networks, and the sum."""
+    others = plan.model.networks[1:]
+    if not others:
+        return 0
+    files = sum(item.weights.stat().st_size for item in others if item.weights is not None)
+    return COPIES_OF_WEIGHTS * files + BYTES_OF_A_SUM * pixels
 
 
 def _held_by_masks(pixels: int, tile: TilePlan, plan: Plan) -> int:

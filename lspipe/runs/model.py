@@ -5,11 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from lspipe import models
 from lspipe.errors import WorkflowError
-from lspipe.inference.presets import trace
-from lspipe.models.item import AUTO, SHIPPED_PREFIX
-from lspipe.models.recipes import check_item
+from lspipe.inference.presets import trace_model
+from lspipe.models.ensemble import read_model as read_items
+from lspipe.models.item import SHIPPED_PREFIX
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -32,29 +31,28 @@ def naming_its_model(workflow: Workflow, begun: Mapping[str, Any] | None = None)
         workflow: of the run.
         begun: `run.json` of a run directory in which blocks were computed; its model is kept.
     """
-    if workflow.model.item != AUTO:
+    if not workflow.model.is_auto:
         return workflow
     if begun is not None:
-        name = begun["workflow"]["model"]["item"]
+        kept = begun["workflow"]["model"]
+        name, names = kept["item"], kept.get("items")
     else:
-        name = TWO_DATES if "before" in workflow.dates.ranges() else ONE_DATE
-    return workflow.model_copy(update={"model": replace(workflow.model, item=name)})
+        name, names = TWO_DATES if "before" in workflow.dates.ranges() else ONE_DATE, None
+    named = replace(workflow.model, item=name, items=names and tuple(names))
+    return workflow.model_copy(update={"model": named})
 
 
 def read_model(workflow: Workflow) -> tuple[ModelItem, Setting, dict[str, str]]:
-    """Read the model item; return it, its settings, and the source of each setting.
+    """Read the model item, or those of an ensemble; return it, its settings, and their sources.
 
     Raises:
         UsageError: the item cannot be used, or the settings contradict each other.
     """
-    name = naming_its_model(workflow).model.item
-    is_shipped = name.startswith(SHIPPED_PREFIX)
-    item = models.read_item(name if is_shipped else workflow.folder / name)
-    check_item(item)
+    item = read_items(naming_its_model(workflow).model.names, workflow.folder)
     if item.is_pair:
         _check_dates(item, workflow)
     try:
-        return item, *trace(workflow.inference, item.inference_defaults())
+        return item, *trace_model(workflow.inference, item)
     except ValueError as error:
         raise WorkflowError(f"inference with model {item.id}: {error}") from error
 

@@ -229,7 +229,9 @@ def _run(prepared: Prepared, todo: Todo, client: Callable[[], Any], log: Log) ->
         [tile.grid for tile in plan.tiles],
         fingerprint=plan.detection_fingerprint,
         finished={name for name, cells in prepared.done.items() if cells.all()},
-        more=(store.DOUBTED,) if len(plan.workflow.cube.mask.names) > 1 else (),
+        more=store.layers_asked(
+            has_doubted=len(plan.workflow.cube.mask.names) > 1, has_spread=plan.setting.spread
+        ),
     )
     log(Start(sum(map(len, todo.values()))))
     with clock.stage("blocks"):

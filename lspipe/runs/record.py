@@ -8,11 +8,13 @@ from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
 from lspipe.errors import without_query
+from lspipe.models.item import digest
 from lspipe.runs.caution import warnings
 from lspipe.runs.describe import computed_with
 from lspipe.runs.plan import record as tile_record
 
 if TYPE_CHECKING:
+    from lspipe.models import ModelItem
     from lspipe.runs.plan import Plan
 
 PACKAGES = (
@@ -55,6 +57,15 @@ def _without_secrets(workflow: dict[str, Any]) -> dict[str, Any]:
     return workflow | {"search": search | {"catalog": without_query(search["catalog"])}}
 
 
+def _members(model: ModelItem) -> dict[str, Any]:
+    """Return the items of an ensemble; nothing for one network, as in runs of earlier versions."""
+    items = [
+        {"id": item.id, "sha256": digest(item), "item_sha256": item.item_sha256}
+        for item in model.members
+    ]
+    return {"items": items} if items else {}
+
+
 def run_json(plan: Plan, *, state: str) -> dict[str, Any]:
     """Return the content of `run.json` before anything is counted."""
     return {
@@ -74,6 +85,7 @@ def run_json(plan: Plan, *, state: str) -> dict[str, Any]:
             "id": plan.model.id,
             "sha256": plan.reference.sha256,
             "item_sha256": plan.model.item_sha256,
+            **_members(plan.model),
             **computed_with(plan),
         },
         "tiles": {tile.tile.name: tile_record(tile) for tile in plan.tiles},

@@ -13,7 +13,7 @@ import numpy as np
 from lspipe.change.surveyed import GROUND, RADAR
 from lspipe.cube.composite import lower_median
 from lspipe.runs import store
-from lspipe.runs.store.layers import EVIDENCE_LAYERS
+from lspipe.runs.store.layers import EVIDENCE_LAYERS, SPREAD
 from lspipe.schema import CUBE_NODATA, SCL_CLASSES, Quality
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from lspipe.runs.store import Grid
 
-_FILLS = {layer.name: layer.fill for layer in EVIDENCE_LAYERS}
+_FILLS = {layer.name: layer.fill for layer in (*EVIDENCE_LAYERS, SPREAD)}
 
 
 @dataclass(frozen=True)

@@ -97,7 +97,7 @@ def _job(prepared: Prepared, tile: TilePlan, step: int) -> StepJob:
         fill_masked=plan.workflow.cube.mask.apply == "input",
         threads=THREADS,
         trained=guard.trained_on(plan),
-        sets_aside=not plan.model.is_pair and plan.model.scaling.kind not in WINDOW_KINDS,
+        sets_aside=not plan.model.is_pair and plan.model.scaling_kinds.isdisjoint(WINDOW_KINDS),
         is_baseline=not tile.is_judged(step),
     )
 

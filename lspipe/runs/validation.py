@@ -42,7 +42,8 @@ def validate(workflow: Workflow) -> dict[str, Any]:
     item, setting, _ = read_model(workflow)
     check_channels(workflow, item)
     check_list(workflow, item)
-    _check_network(workflow, item)
+    for network in item.networks:
+        _check_network(workflow, network)
     area = read_area(workflow.aoi, workflow.folder)
     missing = check_paths(workflow)
     check_before_search(workflow, workflow.run_directory)

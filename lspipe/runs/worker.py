@@ -26,7 +26,8 @@ from lspipe.cube import evidence
 from lspipe.cube.pairs import OTHER_QUALITY
 from lspipe.errors import DeviceError, InferenceError, LspipeError
 from lspipe.inference import familiarity
-from lspipe.inference.block import run_block
+from lspipe.inference.deviation import Deviation
+from lspipe.inference.ensemble import run_each
 from lspipe.inference.inputs import page_locked
 from lspipe.inference.observed import observed
 from lspipe.inference.runtimes import use_threads
@@ -201,7 +202,7 @@ def infer(
     needed: NDArray[np.uint8] | None = None,
     is_more: bool = False,
 ) -> Inferred:
-    """Run the network on a block; the only task that takes the slot.
+    """Run the networks on a block; the only task that takes the slot.
 
     Args:
         read: what it is computed from.
@@ -213,13 +214,14 @@ def infer(
 
     Raises:
         DeviceError: the device failed, so that any block would fail there.
-        InferenceError: the network failed.
+        InferenceError: a network failed.
     """
     began = time.perf_counter()
     # In every task: the number belongs to the thread that sets it, and a task may run in any thread
     # of the worker.
     use_threads(job.threads)
     counts: list[tuple[int, int]] = [(0, 0)]
+    deviation = Deviation() if job.setting.spread else None
     within, extent = _within(block), read.pixels.shape[-2:]
     dates = read.quality.reshape(-1, *extent)
     doubt = None if read.disputed is None else _doubt(read.disputed, dates[0], job)
@@ -239,9 +241,11 @@ def infer(
             block=block,
             job=job,
             report=lambda *count: counts.append(count),
+            deviation=deviation,
         )
     return Inferred(
         probability,
+        None if deviation is None else deviation.result(probability.shape),
         dates[0][within],
         read.evidence,
         inside=None if inside is None else inside[within],
@@ -266,20 +270,21 @@ def _found(
     block: Block,
     job: StepJob,
     report: Callable[[int, int], None],
+    deviation: Deviation | None,
 ) -> NDArray[np.float32]:
-    """Run the network on a block; raise what the record of a failed block says.
+    """Run the networks on a block; raise what the record of a failed block says.
 
     Raises:
         DeviceError: the device failed, so that any block would fail there.
-        InferenceError: the network failed.
+        InferenceError: a network failed.
     """
     try:
-        return run_block(
+        return run_each(
             read.pixels,
+            runtimes=job.model.open_each(),
             origin=(block.outer[0].start, block.outer[1].start),
             tile_shape=job.tile_shape,
             core=block.core,
-            runtime=job.model.open(),
             setting=job.setting,
             mask=mask,
             area=inside,
@@ -287,6 +292,7 @@ def _found(
             fill_masked=job.fill_masked,
             has_data=read.has_data,
             report=report,
+            deviation=deviation,
         )
     except (LspipeError, RuntimeError) as error:
         # The record of the failure names the block.
@@ -316,14 +322,16 @@ def _tally(
     """Compare the pixels of a block with the training data; None if the run does not."""
     if job.trained is None or job.is_baseline:
         return None
+    # Of an ensemble the first, whose statistics these are.
+    network = job.model.open_each()[0]
     values = familiarity.sample(
         pixels,
         origin=(block.outer[0].start, block.outer[1].start),
         tile_shape=job.tile_shape,
         core=block.core,
         setting=job.setting,
-        scaling=job.model.open().scaling,
-        bands=job.model.open().bands,
+        scaling=network.scaling,
+        bands=network.bands,
         observed=seen,
         area=inside,
         tile_range=job.tile_range,

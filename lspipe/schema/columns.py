@@ -141,6 +141,15 @@ RADAR = {
 }
 """Columns that say how radar saw an object; where the run reads radar."""
 
+SPREAD = {
+    "spread_mean": Column(
+        "0 to 1",
+        "mean standard deviation of the probability over the views, and the models of an ensemble, "
+        "of the date on which each pixel has the larger; only where the workflow asks for it",
+    ),
+}
+"""How much an object depends on how the network was asked; with `inference: {spread: true}`."""
+
 EVIDENCE = {
     "ndvi_before": Column(
         "-1 to 1", "mean NDVI of the pixels observed on the earlier date; empty where none was"
@@ -184,6 +193,7 @@ EVIDENCE = {
     "acquired_after": Column("time", "the same on the later date, or on the only one", "time"),
     **TERRAIN,
     **RADAR,
+    **SPREAD,
 }
 """Columns that help a person to judge an object; where a run has them."""
 

@@ -19,6 +19,7 @@ from torch import nn
 from lspipe.errors import ModelError, SamplesError
 from lspipe.evaluate.metrics import ObjectScores, match_objects
 from lspipe.inference.runtimes import resolve_device
+from lspipe.inference.temperature import tempered
 from lspipe.machine import check_folder
 from lspipe.models.pack import pack
 from lspipe.models.weights import build_network
@@ -124,13 +125,13 @@ def adapt(
     windows, spec = _filled(windows, parent), spec or gentle(len(windows))
     network = Steady(build_network(parent).requires_grad_().to(resolve_device("auto")))
     limit = parent.threshold if frozen.threshold is None else frozen.threshold
-    before = _scores(_answers(network, windows), labels, limit)
+    before = _scores(_answers(network, windows, parent.temperature), labels, limit)
     try:
         shown = with_negatives((windows, labels), parent.bands, parent.scaling, spec)
         epochs = fit(network, *shown, spec, on_epoch=on_epoch)
     except ValueError as error:
         raise ModelError(f"{parent.path}: {error}") from error
-    after = _scores(_answers(network, windows), labels, limit)
+    after = _scores(_answers(network, windows, parent.temperature), labels, limit)
     if not after.found:
         raise ModelError(
             f"{parent.path}: adapted, it finds none of {after.missed} confirmed landslides; "
@@ -190,6 +191,11 @@ def _parent(run: FrozenRun, item: ModelItem | None) -> ModelItem:
         item = run.item()
     else:
         run.check_model(item)
+    if item.members:
+        raise ModelError(
+            f"{run.path}: was made with an ensemble of {len(item.members)} models, {item.id}: "
+            "expected one to train further; give its item (item=...)"
+        )
     if item.weights is None:
         raise ModelError(
             f"{item.path}: {item.id} is a formula without weights, and nothing in it can be "
@@ -213,7 +219,9 @@ def _filled(windows: NDArray[np.float32], item: ModelItem) -> NDArray[np.float32
 # --- scores -------------------------------------------------------------------------------------
 
 
-def _answers(network: nn.Module, windows: NDArray[np.float32]) -> NDArray[np.float32]:
+def _answers(
+    network: nn.Module, windows: NDArray[np.float32], temperature: float | None
+) -> NDArray[np.float32]:
     """Predict probabilities (N, y, x) of windows (N, C, y, x), without further views."""
     device = next(network.parameters()).device
     network.eval()
@@ -222,7 +230,7 @@ def _answers(network: nn.Module, windows: NDArray[np.float32]) -> NDArray[np.flo
             network(torch.from_numpy(windows[start : start + _AT_ONCE]).to(device))[:, 0].cpu()
             for start in range(0, len(windows), _AT_ONCE)
         ]
-    answers: NDArray[np.float32] = torch.cat(parts).float().numpy()
+    answers: NDArray[np.float32] = tempered(torch.cat(parts).float(), temperature).numpy()
     return answers
 
 
@@ -267,7 +275,7 @@ def _fields(parent: ModelItem, run: FrozenRun, found: Reviewed, spec: TrainSpec)
     }  # fmt: skip
     known = {
         name: getattr(parent, name)
-        for name in ("classes", "recipe", "statistics")
+        for name in ("classes", "recipe", "statistics", "threshold_sensitive", "temperature")
         if getattr(parent, name)
     }
     counts = found.counts()

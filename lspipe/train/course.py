@@ -24,6 +24,12 @@ import torch
 
 from lspipe.errors import ModelError, SamplesError, UsageError
 from lspipe.evaluate import figures
+from lspipe.evaluate.reliability import (
+    equal_threshold,
+    fit_temperature,
+    histograms,
+    sensitive_threshold,
+)
 from lspipe.evaluate.scorecard import Scorecard, limits_of
 from lspipe.evaluate.scoring import choose_threshold, measure, predict
 from lspipe.inference.runtimes import resolve_device
@@ -56,8 +62,8 @@ if TYPE_CHECKING:
 STATE, RECORD, CURVE = "last.safetensors", "training.json", "learning_curve.png"
 
 CHOSEN_HERE = (
-    "The epoch and the threshold of this model were chosen on these patches, which makes its "
-    "scores a little too good."
+    "The epoch, the temperature and the thresholds of this model were chosen on these patches, "
+    "which makes its scores a little too good."
 )
 
 FILL = 0.0
@@ -176,10 +182,12 @@ def train(
     fields |= {"statistics": statistics, "training": how}
     card = None
     if validation is not None:
-        # In a temporary folder, so that the final item has its threshold and scores at once.
+        # In a temporary folder, so that the final item has its thresholds and scores at once.
         with TemporaryDirectory(dir=folder, prefix=".scoring-") as aside:
             draft = pack(network, aside, item_fields=fields)
-            fields["threshold"] = _best_threshold(draft, validation)
+            fields["temperature"] = _temperature(draft, validation)
+            draft = pack(network, aside, item_fields=fields)
+            fields |= _thresholds(draft, validation)
             card = scorecard_of(
                 pack(network, aside, item_fields=fields),
                 validation,
@@ -216,9 +224,25 @@ def _check_validation(course: Course, watched: Pairs) -> None:
         )
 
 
-def _best_threshold(item: Path, validation: Samples) -> float:
+def _temperature(item: Path, validation: Samples) -> float | None:
+    """Return what makes the network's own answers the most likely; None where nothing does."""
+    found = predict(read_item(item), validation, tta="none")
+    best = fit_temperature(histograms(found.codes, found.masks))
+    return None if best is None else round(best, 4)
+
+
+def _thresholds(item: Path, validation: Samples) -> dict[str, float | None]:
+    """Return the thresholds of an item, for its own views: precision equal to recall, and recall.
+
+    Where a network finds nothing, any threshold is as good: that with the best F1 is taken.
+    """
     found = predict(read_item(item), validation)
-    return choose_threshold(found.codes, found.masks)
+    counts = histograms(found.codes, found.masks)
+    equal = equal_threshold(counts)
+    return {
+        "threshold": choose_threshold(found.codes, found.masks) if equal is None else equal,
+        "threshold_sensitive": sensitive_threshold(counts),
+    }
 
 
 def scorecard_of(

@@ -22,7 +22,7 @@ from geopandas.testing import assert_geodataframe_equal
 import lspipe
 from lspipe.runs import store
 from lspipe.runs.prepare import prepare, whats_left
-from lspipe.schema.columns import EVIDENCE, FLAGS, RADAR, RANK, TERRAIN
+from lspipe.schema.columns import EVIDENCE, FLAGS, RADAR, RANK, SPREAD, TERRAIN
 from lspipe.workflow import Workflow
 from tests.stored import IN_THIS_PROCESS
 from tests.worlds import change_workflow, fingerprints, make_world
@@ -97,7 +97,7 @@ def test_an_earlier_run_is_listed_again_as_it_was(world):
     assert_geodataframe_equal(found[before.columns], before, check_less_precise=True)
     # The run stored what the columns are made of that it did not have.
     assert set(found.columns) - set(before.columns) == (
-        {*EVIDENCE, *FLAGS, *RANK} - {*TERRAIN, *RADAR, "gentle_slope"}
+        {*EVIDENCE, *FLAGS, *RANK} - {*TERRAIN, *RADAR, *SPREAD, "gentle_slope"}
     )
     assert found[["ndvi_drop", "brightness_change", "water_m"]].notna().all(axis=None)
     assert sorted(found["rank"]) == [1, 2]

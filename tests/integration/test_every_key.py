@@ -184,6 +184,8 @@ def world(tmp_path_factory):
     folder = tmp_path_factory.mktemp("world")
     seeing_model.write_item(folder / "seeing.json")
     seeing_model.write_item(folder / "strict.json", **{"lspipe:threshold": 0.9})
+    affine = {"kind": "affine", "scale": 0.5, "offset": 0}
+    seeing_model.write_item(folder / "gentle.json", **{"lspipe:scaling": affine})
     write_strange(folder / "strange.json")
     pixel_models.write_item(folder / "steep.json", pixel_models.SteepSoil, window=16)
     for name, rise in (("dem", 5.0), ("other", 4.0), ("geoid", 0.1), ("egm96", 0.2)):
@@ -493,6 +495,10 @@ ROWS: dict[str, list[Row]] = {
         Row("shipped:bare-ground", PIXELS),
         Row("strict.json", in_run("state", "list")),
     ],
+    "model.items": [
+        Row("[seeing.json, gentle.json]", PIXELS,
+            given=("model={items: [seeing.json, strict.json]}",)),
+    ],
     "inference.preset": [
         Row("fast", PIXELS, given=("inference={window: 16, preset: preview}",)),
         Row("balanced", PIXELS, given=("inference={window: 16, preset: preview}",)),
@@ -505,6 +511,7 @@ ROWS: dict[str, list[Row]] = {
     "inference.tta_merge": [Row("mean", PIXELS)],
     "inference.tta_order": [Row("max-then-average", PIXELS)],
     "inference.blend": [Row("hann", PIXELS)],
+    "inference.spread": [Row("true", in_run("columns"))],
     "inference.screen": [Row("0.4", PIXELS, given=("inference.stride=4",))],
     "inference.batch_size": [Row("3", in_plan(lambda plan: plan.setting.batch_size))],
     "inference.precision": [Row("bf16", PIXELS)],

@@ -90,7 +90,13 @@ def test_patches_become_a_model_that_checks_and_says_what_it_was_trained_on(
     assert "12 patches" in item.description
     assert "L1C" in item.not_for
     assert main(["model", "check", facts["item"]]) == 0
+    one, eight = (scores["reliability"] for scores in facts["scorecard"]["patches"])
     assert [scores["tta"] for scores in facts["scorecard"]["patches"]] == ["none", "d4"]
+    # What was found without a temperature is the best with it too.
+    assert item.temperature == pytest.approx(one["temperature"], rel=0.02)
+    assert item.temperature != 1
+    assert item.threshold == eight["threshold_equal"]
+    assert item.threshold_sensitive == eight["threshold_sensitive"]
     capsys.readouterr()
     words = ["--data", str(patches / "validation"), "--trained-on", str(patches / "train")]
     assert main(["model", "evaluate", facts["item"], *words, "--tta", "both", "--json"]) == 0
@@ -335,8 +341,10 @@ def test_weights_that_were_trained_elsewhere_are_packed_and_others_refused(tmp_p
     network = build("ghorb-unet", 4)
     weights = tmp_path / "unet.safetensors"
     safetensors.torch.save_file(network.state_dict(), weights)
-    assert pack(weights, tmp_path / "models") == 0
-    assert read_item(tmp_path / "models" / "mine.json").recipe == "ghorb4"
+    meant = ["--temperature", "1.7", "--threshold-sensitive", "0.2"]
+    assert pack(weights, tmp_path / "models", *meant) == 0
+    item = read_item(tmp_path / "models" / "mine.json")
+    assert (item.recipe, item.temperature, item.threshold_sensitive) == ("ghorb4", 1.7, 0.2)
     assert pack(weights, tmp_path / "other", "--argument", "filters=8") == 2
     said = capsys.readouterr().err
     assert "not the weights of 'ghorb-unet' with 4 channels: has" in said

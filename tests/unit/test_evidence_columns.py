@@ -72,6 +72,9 @@ def any_layers(seed, shape=SHAPE):
             codes = random.integers(-14000, 4000, shape).astype(np.int16)
             codes[random.random(shape) < 0.2] = CUBE_NODATA
             layers["radar", f"vv_{role}_{orbit}"] = codes
+        codes = random.integers(0, 5001, shape).astype(np.uint16)
+        codes[random.random(shape) < 0.1] = CODE_NODATA
+        layers[role, "spread"] = codes
     return layers
 
 
@@ -156,6 +159,10 @@ def by_hand(pixels, pair, layers, area, persistent):
         units = [np.exp(1j * np.radians(value)) for value in degrees]
         return np.degrees(np.angle(sum(units))) % 360 if abs(sum(units)) > 1e-3 else None
 
+    def spread(at):
+        codes = [int(layers[role, "spread"][at]) for role in ROLES]
+        return max((code / 1e4 for code in codes if code != CODE_NODATA), default=None)
+
     height, width = SHAPE
     everywhere = [(r, c) for r in range(height) for c in range(width)]
     steps = [(i, j) for i in (-1, 0, 1) for j in (-1, 0, 1)]
@@ -194,6 +201,7 @@ def by_hand(pixels, pair, layers, area, persistent):
         "vv_change_asc_db": gain("asc"),
         "vv_change_desc_db": gain("desc"),
         "vv_seen_share": mean([is_seen(at) for at in pixels]),
+        "spread_mean": mean([v for at in pixels if (v := spread(at)) is not None]),
     }
 
 
@@ -320,6 +328,7 @@ def small():
             ("true_colour", 100, np.uint8, (3,)),
             ("scl", 4, np.uint8, ()),
             ("acquired", 17000, np.uint16, ()),
+            ("spread", 250, np.uint16, ()),
         )
     }
     # Ground that falls to the west, 10 m in 10 m.

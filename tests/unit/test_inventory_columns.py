@@ -20,7 +20,7 @@ from lspipe.change.compare import compare
 from lspipe.change.inventory import Provenance, delineate
 from lspipe.change.joining import TileMap, join_tiles
 from lspipe.schema import CODE_NODATA, INVENTORY_COLUMNS
-from lspipe.schema.columns import EVIDENCE, RADAR, TERRAIN
+from lspipe.schema.columns import EVIDENCE, RADAR, SPREAD, TERRAIN
 
 WEST, NORTH = 600_000, 4_400_000
 WORLD = GeoBox((24, 40), Affine(10, 0, WEST, 0, -10, NORTH), "EPSG:32633")
@@ -75,7 +75,7 @@ def who(tile, items_before, items_after):
 
 def check(row, expected):
     """Compare column by column, and refuse a column that nobody expects anything of."""
-    assert set(expected) == {*INVENTORY_COLUMNS, *EVIDENCE} - {*TERRAIN, *RADAR}
+    assert set(expected) == {*INVENTORY_COLUMNS, *EVIDENCE} - {*TERRAIN, *RADAR, *SPREAD}
     found = {name: row[name] for name in expected}
     for name, value in expected.items():
         if value is None:

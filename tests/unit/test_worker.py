@@ -170,7 +170,9 @@ def test_a_worker_loads_what_the_plan_resolved(monkeypatch):
     monkeypatch.setattr("lspipe.inference.runtimes.load", load)
     reference = ModelReference("an item", "of weights", "of the item", "cuda", "bf16", "openvino")
     reference.open()
-    assert asked == asdict(reference)
+    assert asked == {name: value for name, value in asdict(reference).items() if value} | {
+        "beside": 0
+    }
 
 
 def test_an_item_that_changed_since_the_plan_is_refused_beside_the_same_weights(plan):
@@ -274,12 +276,12 @@ def test_windows_are_counted_that_were_needed_and_that_were_run(plan, tmp_path, 
     quality[:, 16:] = Quality.CLOUD
     part, _ = write(plan, tmp_path / "part", quality=quality)
     assert (part.windows, part.windows_run) == (5, 5)
-    original = worker.run_block
+    original = worker.run_each
 
     def screened(*arrays, report, **options):
         return original(*arrays, report=lambda needed, _: report(needed, 3), **options)
 
-    monkeypatch.setattr(worker, "run_block", screened)
+    monkeypatch.setattr(worker, "run_each", screened)
     few, _ = write(plan, tmp_path / "few")
     assert (few.windows, few.windows_run) == (25, 3)
 
@@ -289,13 +291,13 @@ def test_a_block_computes_with_the_threads_asked_for_in_whichever_thread_it_runs
 ):
     # torch keeps the number per thread: that a worker set it once, in another, would say nothing.
     found = []
-    original = worker.run_block
+    original = worker.run_each
 
     def observed(*arrays, **options):
         found.append(torch.get_num_threads())
         return original(*arrays, **options)
 
-    monkeypatch.setattr(worker, "run_block", observed)
+    monkeypatch.setattr(worker, "run_each", observed)
     before = torch.get_num_threads()
     ready, go = threading.Barrier(3), threading.Barrier(3)
 
@@ -370,7 +372,7 @@ def test_a_network_that_fails_fails_this_block_and_writes_nothing(plan, tmp_path
     def out_of_memory(*_, **__):
         raise RuntimeError("CUDA out of memory")
 
-    monkeypatch.setattr(worker, "run_block", out_of_memory)
+    monkeypatch.setattr(worker, "run_each", out_of_memory)
     with pytest.raises(InferenceError, match="CUDA out of memory") as caught:
         write(plan, tmp_path)
     assert isinstance(caught.value, BlockError)
@@ -385,7 +387,7 @@ def test_an_error_of_lspipe_passes_as_it_is(plan, tmp_path, monkeypatch):
     def wrong(*_, **__):
         raise error
 
-    monkeypatch.setattr(worker, "run_block", wrong)
+    monkeypatch.setattr(worker, "run_each", wrong)
     with pytest.raises(InferenceError) as caught:
         write(plan, tmp_path)
     assert caught.value is error
@@ -457,7 +459,7 @@ def tasks_seen(plan, run, monkeypatch, **options):
         more["report"](1, 1)
         return np.zeros([part.stop - part.start for part in core], np.float32)
 
-    monkeypatch.setattr(worker, "run_block", answer)
+    monkeypatch.setattr(worker, "run_each", answer)
     (tile,) = plan.tiles
     source = cube_of_step(tile, tile.steps[1], plan.workflow)
     job = replace(job_of(plan, run, 1), **options.pop("job", {}))

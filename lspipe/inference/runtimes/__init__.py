@@ -32,6 +32,7 @@ from lspipe.inference.runtimes.devices import (
     resolve_precision,
     use_threads,
 )
+from lspipe.inference.temperature import tempered
 from lspipe.models.item import ModelItem, Scaling, digest
 from lspipe.models.mlm import read_item
 from lspipe.models.weights import build_network
@@ -120,6 +121,8 @@ class PreparedRuntime:
     bands: tuple[str, ...] | None = None
     scaling: Scaling = _IDENTITY
     fill: tuple[float, ...] | float = 0.0
+    temperature: float | None = None
+    """Of the model item; None = probabilities stay as the network returns them."""
 
     def __call__(self, batch: torch.Tensor) -> torch.Tensor:
         """Turn (N, C, w, w) float32 in model units into (N, w, w) float32 probabilities."""
@@ -135,7 +138,7 @@ class PreparedRuntime:
                 f"the network returned {found} for a batch of shape {tuple(batch.shape)}: expected "
                 f"probabilities of shape {expected}"
             )
-        return output[:, 0].float()
+        return tempered(output[:, 0].float(), self.temperature)
 
 
 def from_callable(
@@ -183,6 +186,7 @@ def load(
     precision: str = "auto",
     runtime: str = "auto",
     item_sha256: str | None = None,
+    beside: int = 0,
 ) -> Runtime:
     """Load the network of a model item; the weights are read once per process.
 
@@ -191,6 +195,7 @@ def load(
         sha256: expected `digest` of the item (a run records it in its plan); None = any.
         device: "auto" takes the GPU if there is one.
         item_sha256: expected sha256 of the item itself; None = any.
+        beside: how many other networks are used in turn with it, and stay loaded too.
         precision: "auto" is bf16 on a GPU that has it, else fp32.
         runtime: "auto" or a name of `RUNTIMES`.
 
@@ -210,7 +215,8 @@ def load(
             f"{item.path}: the item has changed since the run was planned; restore it, or plan a "
             "new run"
         )
-    return _loaded(item, _Target.of(device=device, precision=precision, runtime=runtime))
+    target = _Target.of(device=device, precision=precision, runtime=runtime)
+    return _loaded(item, target, room=_CACHE_SIZE + beside)
 
 
 def available(device: str = "auto") -> dict[str, str]:
@@ -280,7 +286,7 @@ _runtimes: dict[tuple[str, str, str, _Target, int], Runtime] = {}
 _runtimes_lock = threading.Lock()
 
 
-def _loaded(item: ModelItem, target: _Target) -> Runtime:
+def _loaded(item: ModelItem, target: _Target, room: int) -> Runtime:
     """Return the network of an item as a runtime, from the cache of this process if it is there.
 
     With a plain lru_cache two threads of a worker could load the same weights at once. The number
@@ -291,7 +297,7 @@ def _loaded(item: ModelItem, target: _Target) -> Runtime:
     key = (*known, target, torch.get_num_threads())
     with _runtimes_lock:
         if key not in _runtimes:
-            while len(_runtimes) >= _CACHE_SIZE:
+            while len(_runtimes) >= room:
                 del _runtimes[next(iter(_runtimes))]
             _runtimes[key] = PreparedRuntime(
                 network=target.prepare(build_network(item).to(target.device)),
@@ -301,6 +307,7 @@ def _loaded(item: ModelItem, target: _Target) -> Runtime:
                 bands=item.bands,
                 scaling=item.scaling,
                 fill=item.fill,
+                temperature=item.temperature,
             )
         return _runtimes[key]
 

@@ -10,6 +10,7 @@ import yaml
 
 from lspipe import models
 from lspipe.errors import LspipeError, StoreError
+from lspipe.models.ensemble import read_model
 from lspipe.outputs.credit import credit
 from lspipe.schema.columns import REASONS
 
@@ -213,9 +214,9 @@ def _model(run: Run) -> list[tuple[str, str]]:
         ("sha256", str(facts.get("sha256", ""))),
     ]
     try:
-        name = run.workflow["model"]["item"]
-        is_shipped = name.startswith(models.item.SHIPPED_PREFIX)
-        item = models.read_item(name if is_shipped else Path(run.record["folder"]) / name)
+        named = run.workflow["model"]
+        names = named.get("items") or [named["item"]]
+        item = read_model(names, Path(run.record["folder"]))
     except (LspipeError, KeyError):
         return rows
     threshold = run.workflow.get("change", {}).get("threshold")

@@ -50,7 +50,7 @@ def detection_inputs(
         **_cube_inputs(workflow),
         "model": item.facts(),
         "inference": {
-            **asdict(setting),
+            **setting.facts(),
             "device": reference.device,
             "precision": reference.precision,
             "runtime": reference.runtime,

@@ -8,11 +8,13 @@ frozen in `run.json`, as it is part of the fingerprint.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lspipe import clusters
 from lspipe.inference.reference import ModelReference
 from lspipe.inference.settings import AUTO_BATCH_SIZE
+from lspipe.models.ensemble import read_model
 from lspipe.runs.plan.nouns import BYTES_PER_PIXEL
 
 if TYPE_CHECKING:
@@ -72,7 +74,8 @@ def _asked(workflow: Workflow) -> dict[str, Any]:
 class Question:
     """What a worker is asked; sent to it."""
 
-    item: str
+    items: tuple[str, ...]
+    """References of the model item, or of those of an ensemble."""
     device: str
     precision: str
     runtime: str
@@ -87,9 +90,7 @@ def decide(question: Question) -> Settled:
     Raises:
         ModelError: what is asked for does not work here.
     """
-    from lspipe import models
-
-    item = models.read_item(question.item)
+    item = read_model(question.items, Path())
     reference = ModelReference.of(
         item, device=question.device, precision=question.precision, runtime=question.runtime
     )
@@ -99,12 +100,8 @@ def decide(question: Question) -> Settled:
 
 def reference_of(item: ModelItem, settled: Settled) -> ModelReference:
     """Return the reference of a model for what is settled; nothing is opened here."""
-    opened = ModelReference.unopened(item)
-    return replace(
-        opened,
-        device=settled.device,
-        precision=settled.precision,
-        runtime=settled.runtime,
+    return ModelReference.unopened(item).on(
+        device=settled.device, precision=settled.precision, runtime=settled.runtime
     )
 
 
@@ -114,19 +111,16 @@ def largest_batch(
     """Return the batch size for `batch_size: auto` on this machine."""
     if not reference.device.startswith("cuda"):
         return AUTO_BATCH_SIZE
-    from lspipe.inference import runtimes
     from lspipe.inference.runtimes import probe
 
     # Always eager: other runtimes would compile each size that is tried.
-    network = runtimes.load(
-        item.reference,
-        reference.sha256,
-        device="cuda",
-        precision=reference.precision,
-        runtime="eager",
-    )
+    eager = reference.on(device="cuda", precision=reference.precision, runtime="eager")
     # A block arrives as int16 and is kept as float32 in model units (`lspipe.inference.inputs`).
     bytes_per_pixel = (2 + 4) * len(item.bands) + BYTES_PER_PIXEL
-    return probe.largest_batch(
-        network, len(item.bands), window, reserve_bytes=largest_block * bytes_per_pixel
+    # Beside an ensemble's others, which are loaded first.
+    return min(
+        probe.largest_batch(
+            network, len(item.bands), window, reserve_bytes=largest_block * bytes_per_pixel
+        )
+        for network in eager.open_each()
     )

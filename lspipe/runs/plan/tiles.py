@@ -143,7 +143,7 @@ def plan_tile(
         radar_notes=radar.notes,
         radar_asked=radar.asked,
     )
-    if item.scaling.kind != "tile-minmax":
+    if "tile-minmax" not in item.scaling_kinds:
         return plan
     ranges = (
         tuple(tuple(map(tuple, step)) for step in decided["tile_ranges"])

@@ -18,6 +18,7 @@ from lspipe.runs.store.layers import (
     DOUBTED,
     EVIDENCE,
     EVIDENCE_LAYERS,
+    SPREAD,
 )
 from lspipe.runs.store.template import read_metadata
 
@@ -108,14 +109,14 @@ def copy_step(source: Path, run: Path, tile: str, step: int, target: int) -> Non
         target: index on the time axis of this one.
     """
     for name, layers in (
-        (EVIDENCE, (*EVIDENCE_LAYERS, DOUBTED)),
+        (EVIDENCE, (*EVIDENCE_LAYERS, DOUBTED, SPREAD)),
         (DETECTIONS, DETECTION_LAYERS),
     ):
         old = open_group(source / name / tile, "r")
         new = open_group(run / name / tile, "r+")
         for layer in layers:
-            if layer is DOUBTED and layer.name not in new:
-                continue  # one mask was used
+            if layer in (DOUBTED, SPREAD) and layer.name not in new:
+                continue  # one mask was used, or no spread was asked for
             values = new[layer.name].with_config({"write_empty_chunks": True})
             height = values.chunks[-2]
             for top in range(0, values.shape[-2], height):

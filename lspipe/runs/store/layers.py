@@ -101,6 +101,26 @@ DOUBTED = Layer(
 )
 """A layer of evidence that only runs with several masks have: candidates are made of it."""
 
+SPREAD = Layer(
+    "spread",
+    "uint16",
+    CODE_NODATA,
+    {
+        "long_name": "standard deviation of the landslide probability over views and models",
+        "units": "1",
+        "scale_factor": 1 / CODE_SCALE,
+        "add_offset": 0.0,
+        "_FillValue": CODE_NODATA,
+    },
+)
+"""A layer of evidence that only runs with `inference: {spread: true}` have."""
+
+
+def layers_asked(*, has_doubted: bool, has_spread: bool) -> tuple[Layer, ...]:
+    """Return the layers of evidence that a run has besides those of every run."""
+    asked = ((DOUBTED, has_doubted), (SPREAD, has_spread))
+    return tuple(layer for layer, is_asked in asked if is_asked)
+
 
 @dataclass(frozen=True)
 class Beside:
