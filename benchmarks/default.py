@@ -42,6 +42,7 @@ from harness import (
     random_pixels,
     table,
     window_of,
+    works,
     write_result,
 )
 from pipeline_cpu import Job
@@ -138,7 +139,7 @@ def main() -> None:
     net = network(name)
     print(describe(machine()))
     # Matrices are small in a trial, and their peak means nothing.
-    peak = peaks(2, **({"edge": 64, "factors": 2} if options.quick else {}))["fp32"]
+    peak = peaks(2, **({"edge": 64, "factors": 2} if options.quick else {}))["fp32"].wall
     each = operations(net, torch.zeros(1, BANDS, window, window))
     choice = chosen_for(net, passes_of(TILE, setting), setting)
 
@@ -146,6 +147,8 @@ def main() -> None:
     for edge in sizes:
         job = Job(net=net, pixels=random_pixels((BANDS, edge, edge)), setting=setting)
         print(f"\n{edge} x {edge} px, {passes_of(edge, setting)} passes")
+        if edge == min(sizes):
+            works("MONAI + ttach", partial(job.corner().by_monai, setting.batch_size))
         rounds = 1 if options.quick else max(1, options.rounds - (edge == max(sizes)))
         results[str(edge)] = measured(job, choice.runtime, rounds, each=each, peak=peak)
         found = results[str(edge)].pop("map")
