@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from lspipe import clusters
 from lspipe.runs.cost import work
-from lspipe.runs.memory import cluster_of
+from lspipe.runs.memory import cluster_of, fits
 from lspipe.runs.plan.settled import quickest
 
 if TYPE_CHECKING:
@@ -22,7 +22,8 @@ def with_quickest(plan: Plan) -> Plan:
         plan: of a workflow with `runtime: auto`; nothing of it is computed.
 
     Returns:
-        The plan with that runtime in its reference, its fingerprint and `runtime_why`.
+        The plan with that runtime in its reference, its fingerprint and `runtime_why`; one that
+        needs more memory than a worker has is not taken.
     """
     workers = clusters.worker_count(cluster_of(plan))
     runtime, why = quickest(
@@ -33,12 +34,15 @@ def with_quickest(plan: Plan) -> Plan:
         passes=passes_each(plan, workers),
     )
     inference = {**plan.detection_inputs["inference"], "runtime": runtime}
-    return replace(
+    quick = replace(
         plan,
         reference=replace(plan.reference, runtime=runtime),
         detection_inputs={**plan.detection_inputs, "inference": inference},
         runtime_why=why,
     )
+    if fits(plan) and not fits(quick):
+        return replace(plan, runtime_why=f"{runtime} does not fit into a worker's memory; {why}")
+    return quick
 
 
 def passes_each(plan: Plan, workers: int) -> int:

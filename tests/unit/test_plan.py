@@ -17,6 +17,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lspipe.clusters import USABLE_MEMORY
 from lspipe.errors import ModelError, NothingFound, WorkflowError
 from lspipe.inference import windows
 from lspipe.inference.runtimes import use_threads
@@ -24,6 +25,7 @@ from lspipe.inference.runtimes.choice import Choice, Work
 from lspipe.inference.settings import AUTO_BATCH_SIZE, TOO_LITTLE
 from lspipe.models.item import SHIPPED_FOLDER
 from lspipe.runs.cost import work
+from lspipe.runs.memory import BYTES_PER_GRAPH, peak_bytes
 from lspipe.runs.plan import (
     BLOCK_SIZES,
     BYTES_PER_PIXEL,
@@ -432,6 +434,18 @@ def test_a_plan_takes_the_runtime_that_is_done_first_with_a_workers_share(world,
     ((_, passes),) = work(two, two.setting)
     assert (first["passes"], second["passes"]) == (math.ceil(passes / 2), math.ceil(passes / 4))
     assert (first["window"], first["batch_size"]) == (32, AUTO_BATCH_SIZE)
+
+
+@pytest.mark.usefixtures("comparing")
+def test_a_runtime_that_a_worker_cannot_hold_is_not_taken(world):
+    eager = plan_only(workflow(world, "inference.runtime=eager"))
+    needs = max(peak_bytes(tile, eager) for tile in eager.tiles)
+    for more, expected in ((BYTES_PER_GRAPH, "openvino"), (BYTES_PER_GRAPH // 2, "eager")):
+        memory = math.ceil((needs + more) / USABLE_MEMORY)
+        found = plan_only(workflow(world, f"cluster.memory_per_worker={memory}B"))
+        assert found.reference.runtime == expected
+    assert found.runtime_why == "openvino does not fit into a worker's memory; comparison 2"
+    assert found.detection_inputs["inference"]["runtime"] == "eager"
 
 
 def test_a_runtime_that_is_asked_for_is_not_compared_and_has_no_reason(world, comparing):
