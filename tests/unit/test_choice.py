@@ -113,6 +113,13 @@ def test_nothing_is_measured_for_little_work(work):
     assert machine.calls == []
 
 
+def test_what_is_not_worth_trying_is_not_even_imported(monkeypatch):
+    monkeypatch.setattr(choice, "available", lambda *_, **__: pytest.fail("looks for OpenVINO"))
+    machine = Machine({"eager": 0.01})
+    assert machine.choose(Work(passes=2500, batch_size=4, channels=2, window=64)).why == TOO_LITTLE
+    assert machine.calls == ["eager", "eager"]
+
+
 @pytest.mark.parametrize("passes", [2500, 5_000, 20_000, 100_000, 1_000_000])
 @pytest.mark.parametrize("each", [0.001, 0.02, 0.5, 3.0])
 def test_measuring_takes_a_small_part_of_the_work(passes, each):

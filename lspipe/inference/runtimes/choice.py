@@ -147,15 +147,16 @@ def _raced(plain: Runtime, open_as: Callable[[str], Runtime], work: Work, clock:
     incumbent = _started(lambda: plain, batches[0], clock)
     each = _seconds(plain, batches[1], clock)
     runners, notes, is_little = [incumbent], list[str](), True
-    reasons = available("cpu", precision=plain.precision)
     for name, expected in SECONDS_TO_PREPARE.items():
         cost = clock() - began + expected + (1 + TURNS * (len(runners) + 1)) * each
         if cost > SHARE * work.batches * each:
             notes.append(f"{name} not tried, as preparing it would take about {expected:.0f} s")
             continue
         is_little = False
-        if reasons[name]:
-            notes.append(f"{name} does not work here: {reasons[name]}")
+        # Only here: to know it, a runtime is imported, which takes a second.
+        reason = available("cpu", precision=plain.precision)[name]
+        if reason:
+            notes.append(f"{name} does not work here: {reason}")
             continue
         found = _joined(name, open_as, incumbent, batches[0], clock)
         if isinstance(found, str):
