@@ -363,7 +363,8 @@ def doctor_text(facts: dict[str, Any]) -> str:
     ]
     if not facts["gpus"]:
         lines.append("GPU            none that torch sees")
-    lines.append(f"by default     {facts['default']['runs_as']}")
+    quickest = "" if facts["gpus"] else " (a long run takes the quickest runtime)"
+    lines.append(f"by default     {facts['default']['runs_as']}{quickest}")
     lines += [
         f"runtime        {name}: {reason or 'works'}" for name, reason in facts["runtimes"].items()
     ]
