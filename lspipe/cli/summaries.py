@@ -43,6 +43,7 @@ def plan_text(facts: dict[str, Any], cost: Estimate, notes: list[str]) -> str:
         *_dates(facts["dates"]),
         *_inference(facts["inference"]),
         *entry("computed with", facts["computed_with"]["runs_as"]),
+        *_why_this_runtime(facts["computed_with"]),
         *_masks(facts["masks"]),
     ]
     for tile in facts["tiles"]:
@@ -51,6 +52,12 @@ def plan_text(facts: dict[str, Any], cost: Estimate, notes: list[str]) -> str:
         lines += entry("excluded", f"{', '.join(facts['excluded'])} (search.exclude)")
     warned = [line for text in notes for line in entry("warning", text)]
     return "\n".join([*lines, *_cost(cost, facts), *_presets(cost), *warned])
+
+
+def _why_this_runtime(facts: dict[str, Any]) -> list[str]:
+    """Say what was measured, where the runtime was chosen by that."""
+    why = facts["runtime_why"]
+    return entry("  as", why) if why else []
 
 
 def area_lines(area: dict[str, Any]) -> list[str]:
@@ -373,7 +380,8 @@ def doctor_text(facts: dict[str, Any]) -> str:
     ]
     if not facts["gpus"]:
         lines.append("GPU            none that torch sees")
-    lines.append(f"by default     {facts['default']['runs_as']}")
+    quickest = "" if facts["gpus"] else " (a long run takes the quickest runtime)"
+    lines.append(f"by default     {facts['default']['runs_as']}{quickest}")
     lines += [
         f"runtime        {name}: {reason or 'works'}" for name, reason in facts["runtimes"].items()
     ]

@@ -9,14 +9,16 @@ Does not cover: an area of interest, storing, resuming (`runs/`).
 
 from __future__ import annotations
 
+import math
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import numpy as np
+from torch import nn
 
 from lspipe.errors import UsageError
 from lspipe.inference import windows
@@ -26,6 +28,7 @@ from lspipe.inference.observed import observed_range
 from lspipe.inference.presets import trace_model
 from lspipe.inference.reference import ModelReference
 from lspipe.inference.runtimes import from_callable
+from lspipe.inference.runtimes.choice import Work, choose
 from lspipe.inference.settings import InferenceSpec, Setting
 from lspipe.models.ensemble import read_model
 from lspipe.schema import CUBE_NODATA, steps_of
@@ -61,7 +64,7 @@ def detect(
     """Return the probability of a landslide at every pixel of a cube.
 
     With a model item, settings that are not given come from the item, and pixels are treated as in
-    a run: the same cube gives the same bits in both, at one batch size.
+    a run: the same cube gives the same bits in both, at one batch size and runtime.
 
     Args:
         cube: `DataArray` (band, y, x) or (time, band, y, x), or a `Dataset` whose variables are the
@@ -91,10 +94,12 @@ def detect(
         screen: a coarse first pass is run; the full setting runs only where its probability is
             above this, and within a quarter of a window. None = the full setting everywhere.
         precision: "fp32", "bf16" or "auto".
-        runtime: what executes the network: "eager" (plain PyTorch, what "auto" stands for),
-            "compiled" (torch.compile; minutes at most, once per process), "openvino" (CPU), or
-            "cudagraph" (GPU). All but "eager" keep a copy of the module's present weights, and
-            stay in this process.
+        runtime: what executes the network: "eager" (plain PyTorch), "compiled" (torch.compile;
+            minutes at most, once per process), "openvino" (CPU), or "cudagraph" (GPU). All but
+            "eager" keep a copy of the module's present weights, and stay in this process. "auto" is
+            "eager", unless a model item or a module has minutes to do on a processor with an array
+            in memory: then two batches of each are measured, and the quickest is taken where it
+            ends clearly earlier (`runtimes.choice`).
         device: "cpu", "cuda" or "auto".
 
     Returns:
@@ -151,6 +156,8 @@ def detect(
     given = read_cube(cube, source.open_each()[0].bands)
     hidden = given.mask_of(mask)
     if given.series.chunks is None:
+        if runtime == "auto" and (item is not None or isinstance(model, nn.Module)):
+            source = _quickest(source, model, given.series.shape, setting)
         data: Any = _eager(given.series.to_numpy(), hidden.to_numpy(), source, setting)
     else:
         data = _lazy(given.series.data, hidden.data, source, setting)
@@ -190,6 +197,32 @@ def _reference(
         return _Opened(opened)
     # Not resolved here: a worker of a lazy cube may have a GPU where this process has none.
     return ModelReference.unopened(item).on(device=device, precision=precision, runtime=runtime)
+
+
+def _quickest(
+    source: ModelReference | _Opened, model: Any, shape: tuple[int, ...], setting: Setting
+) -> _Opened:
+    """Return the network in the runtime that is done first with (time, band, y, x)."""
+    times, channels, *sides = shape
+    starts = [len(windows.origins(side, setting.window, setting.stride)) for side in sides]
+    work = Work(
+        passes=times * math.prod(starts) * (8 if setting.tta == "d4" else 1),
+        batch_size=setting.batch_size,
+        channels=channels,
+        window=setting.window,
+    )
+    plain = source.open()
+
+    def open_as(name: str) -> Runtime:
+        if name == plain.name:
+            return plain
+        if isinstance(source, ModelReference):
+            return replace(source, runtime=name).open()
+        return from_callable(
+            model, device=plain.device.type, precision=plain.precision, runtime=name
+        )
+
+    return _Opened(choose(open_as, work).runtime)
 
 
 def _setting(item: ModelItem | None, **given: Any) -> Setting:

@@ -30,6 +30,9 @@ AUTO_BATCH_SIZE = 4
 """Windows in one call of a network on a CPU: among the fastest for every runtime, and pads little
 (benchmarks/batch_size.py). Not probed, so that one file gives the same bits anywhere."""
 
+TOO_LITTLE = "too little to compute for a comparison of runtimes to pay"
+"""Why `runtime: auto` takes plain PyTorch, which needs no preparing."""
+
 Screen = Annotated[float, Bounds(ge=0, lt=0.5, noun="a probability")]
 """0.5 and more would screen out landslides themselves."""
 
@@ -70,7 +73,8 @@ class InferenceSpec(Spec):
     """`fp32`, or `bf16`: twice as fast where the processor has it, within 0.01."""
     runtime: Literal["auto", "eager", "compiled", "openvino", "cudagraph"] = "auto"
     """What executes the network: `eager` (plain torch), `compiled` (torch.compile), `openvino`
-    (CPU; needs lspipe[openvino]), `cudagraph` (GPU)."""
+    (CPU), `cudagraph` (GPU). `auto`: on a CPU, the quickest of the first three, measured before a
+    run of some minutes or more; else `eager`."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """`auto` takes the GPU if there is one."""
     unfamiliar: Literal["refuse", "warn", "ignore"] = "refuse"

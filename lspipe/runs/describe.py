@@ -20,13 +20,17 @@ if TYPE_CHECKING:
 
 
 def computed_with(plan: Plan) -> dict[str, Any]:
-    """Return device, precision, runtime, batch size and threads, as a line and as fields."""
+    """Return device, precision, runtime, batch size and threads, as a line and as fields.
+
+    Also why the runtime was chosen; "" where it was asked for.
+    """
     reference, size = plan.reference, plan.setting.batch_size
     return {
         "runs_as": runs_as(reference.device, reference.precision, reference.runtime, size),
         "device": reference.device,
         "precision": reference.precision,
         "runtime": reference.runtime,
+        "runtime_why": plan.runtime_why,
         "batch_size": size,
         "threads": THREADS,
     }

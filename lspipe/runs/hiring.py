@@ -16,6 +16,7 @@ from lspipe.runs.events import Stage
 from lspipe.runs.memory import check_memory, cluster_of
 from lspipe.runs.plan import settled
 from lspipe.runs.prepare import resettled
+from lspipe.runs.quickest import passes_each
 from lspipe.runs.reading import TILES_AT_ONCE, Reading, lookers_here, planners_here
 from lspipe.runs.store import check_directory
 from lspipe.runs.stream import reason_of
@@ -74,7 +75,7 @@ def settled_on(start: Callable[[], Any], prepared: Prepared, report: Report) -> 
     client = start()
     with crew_of(client, prepared, model=None, report=report) as crew:
         crew.gather()
-        found = _answered(client, crew, _question(prepared.plan))
+        found = _answered(client, crew, _question(prepared.plan, len(crew.computing)))
     report(Stage(f"blocks are computed on {found.device} in {found.precision}, {found.runtime}"))
     prepared = resettled(prepared, found)
     check_memory(prepared.plan, is_laid_out=prepared.is_laid_out)
@@ -104,14 +105,18 @@ def _answered(client: Any, crew: Crew, question: settled.Question) -> settled.Se
     return found
 
 
-def _question(plan: Plan) -> settled.Question:
+def _question(plan: Plan, computing: int) -> settled.Question:
+    """Return what a worker is asked; so many compute so far."""
     spec = plan.workflow.inference
+    workers = max(computing, clusters.worker_count(cluster_of(plan)))
     return settled.Question(
         items=tuple(item.reference for item in plan.model.networks),
         device=spec.device,
         precision=spec.precision,
         runtime=spec.runtime,
         window=plan.setting.window,
+        batch_size=None if spec.batch_size == "auto" else spec.batch_size,
+        passes=passes_each(plan, workers),
         largest_block=max(tile.largest_block for tile in plan.tiles),
     )
 

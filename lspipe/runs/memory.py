@@ -66,6 +66,10 @@ ACTIVATIONS = 20
 """Copies of the floats of a batch in the widest layers of a network (U-Net 64..1024 of 10 bands:
 64 channels in and out of a convolution are 13 times the input)."""
 
+BYTES_PER_GRAPH = 400_000_000
+"""What a runtime that captures a network adds: its libraries and another copy of the weights, bytes
+(DeepLabv3+ with a ResNet-50, 107 MB of weights: OpenVINO 370 MB, compiled 380 MB)."""
+
 BYTES_PER_GPU_CONTEXT = 2_000_000_000
 """Main memory of the CUDA libraries in a process, bytes (guessed, not measured)."""
 
@@ -91,6 +95,7 @@ def _peak(pixels: int, tile: TilePlan, plan: Plan) -> int:
     else:
         batch = plan.setting.batch_size * len(plan.model.bands) * plan.setting.window**2 * 4
         network = batch * ACTIVATIONS
+        network += 0 if plan.reference.runtime == "eager" else BYTES_PER_GRAPH
     held += pixels * BYTES_OF_A_SPREAD if plan.setting.spread else 0
     held += _held_by_others(pixels, plan)
     return held + pixels * BYTES_PER_PIXEL + network + BYTES_PER_WORKER
@@ -131,6 +136,17 @@ def _peak_at(size: int, tile: TilePlan, plan: Plan) -> int:
     return _peak(max(map(outer_pixels, cut)), tile, plan)
 
 
+def fits(plan: Plan) -> bool:
+    """Return whether a worker can hold the blocks of a plan; True where its memory is unknown."""
+    memory = clusters.worker_memory(cluster_of(plan))
+    return memory is None or _most(plan) <= memory * clusters.USABLE_MEMORY
+
+
+def _most(plan: Plan) -> int:
+    """Project the peak of a worker on any tile of a plan, bytes."""
+    return max(peak_bytes(tile, plan) for tile in plan.tiles)
+
+
 def check_memory(plan: Plan, *, is_laid_out: bool) -> None:
     """Refuse a plan whose blocks a worker cannot hold.
 
@@ -141,23 +157,22 @@ def check_memory(plan: Plan, *, is_laid_out: bool) -> None:
     Raises:
         UsageError: the projected peak is above a worker's memory; names the block that would fit.
     """
-    memory = clusters.worker_memory(cluster_of(plan))
-    peak = max(peak_bytes(tile, plan) for tile in plan.tiles)
+    memory, peak = clusters.worker_memory(cluster_of(plan)), _most(plan)
     if memory is None or peak <= memory * clusters.USABLE_MEMORY:
         return
     edge = max(tile.grid.block for tile in plan.tiles)
-    fits = fitting_block(plan, int(memory * clusters.USABLE_MEMORY))
+    size = fitting_block(plan, int(memory * clusters.USABLE_MEMORY))
     enough = _gigabytes(math.ceil(peak / clusters.USABLE_MEMORY))
     more = f"give a worker {enough} (cluster.memory_per_worker, or fewer cluster.workers)"
-    if fits is None:
+    if size is None:
         advice = f"no block size fits; {more}"
     elif is_laid_out:
         advice = (
             f"the block size of this run is fixed: {more}, or start over with fresh=True and "
-            f"blocks of {fits}"
+            f"blocks of {size}"
         )
     else:
-        advice = f"set execution.block to {fits}, or {more}"
+        advice = f"set execution.block to {size}, or {more}"
     raise UsageError(
         f"a block of {edge} px needs {_gigabytes(peak)} in a worker, which has "
         f"{_gigabytes(memory, up=False)} and uses {clusters.USABLE_MEMORY:.0%} of it: {advice}"

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from lspipe import clusters
 from lspipe.errors import StoreError
+from lspipe.inference.settings import TOO_LITTLE
 from lspipe.machine import check_place
 from lspipe.machine.remote import place
 from lspipe.runs import guard, halved, listing, store, stream
@@ -217,6 +218,8 @@ def _run_locked(
 
 def _run(prepared: Prepared, todo: Todo, client: Callable[[], Any], log: Log) -> Summary:
     plan, clock = prepared.plan, Clock(prepared.seconds)
+    if plan.runtime_why not in ("", TOO_LITTLE):
+        log(Note(f"runtime {plan.reference.runtime}: {plan.runtime_why}"))
     for text in warnings(plan):
         log(Caution(text))
     wanted = (key for key, blocks in todo.items() if blocks)

@@ -34,6 +34,7 @@ from lspipe.runs.model import naming_its_model
 from lspipe.runs.plan import Plan, TilePlan, make, record, settled
 from lspipe.runs.plan.heights import with_heights
 from lspipe.runs.plan.radar import with_radar
+from lspipe.runs.quickest import with_quickest
 from lspipe.runs.reading import planners_here
 from lspipe.runs.record import run_json
 from lspipe.runs.timings import Clock, added
@@ -188,6 +189,8 @@ def _anew(
     with clock.stage("plan"):
         known = settled.known(workflow, None)
         made = make(workflow, frozen=frozen, settled=known, readers=readers)
+        if known is None and workflow.inference.runtime == "auto":
+            made = with_quickest(made)
     return Prepared(
         run, made, None, frozen, _nothing_done(made), replaced=replaced, seconds=clock.stages
     )
@@ -210,7 +213,7 @@ def _resumed(
             frozen=frozen,
             decided=previous["tiles"],
             blocks={name: found.block for name, found in laid_out.items()},
-            batch_size=previous["detection_inputs"]["inference"]["batch_size"],
+            earlier=settled.frozen(previous),
             settled=settled.known(workflow, previous),
         )
     _refuse_another(previous, made, run)

@@ -39,7 +39,8 @@ def test_doctor_says_what_is_here_for_machines_and_for_people(capsys):
     assert "gpkg" in facts["outputs"]
     assert main(["doctor"]) == 0
     text = capsys.readouterr().out
-    assert f"by default     {facts['default']['runs_as']}" in text
+    long = "" if facts["gpus"] else " (a long run takes the quickest runtime)"
+    assert f"by default     {facts['default']['runs_as']}{long}\n" in text
     assert "runtime        eager: works" in text
     for name, reason in facts["runtimes"].items():
         assert f"runtime        {name}: {reason or 'works'}" in text

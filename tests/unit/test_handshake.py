@@ -64,6 +64,12 @@ def test_what_differs_decides_what_a_worker_may_do(tmp_path, change, reading, co
         assert found == expected == "" or re.search(expected, found)
 
 
+def test_a_worker_that_cannot_execute_what_the_run_settled_on_computes_nothing(tmp_path):
+    _, verdict = said(tmp_path, replace(MODEL, runtime="cudagraph"))
+    assert verdict.reading == ""
+    assert "runtime 'cudagraph': needs a GPU" in verdict.computing
+
+
 @pytest.mark.parametrize(
     ("error", "says"),
     [

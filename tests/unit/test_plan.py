@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 import sys
 from dataclasses import replace
@@ -16,19 +17,27 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lspipe.clusters import USABLE_MEMORY
 from lspipe.errors import ModelError, NothingFound, WorkflowError
 from lspipe.inference import windows
-from lspipe.inference.settings import AUTO_BATCH_SIZE
+from lspipe.inference.runtimes import use_threads
+from lspipe.inference.runtimes.choice import Choice, Work
+from lspipe.inference.settings import AUTO_BATCH_SIZE, TOO_LITTLE
 from lspipe.models.item import SHIPPED_FOLDER
+from lspipe.runs.cost import work
+from lspipe.runs.memory import BYTES_PER_GRAPH, peak_bytes
 from lspipe.runs.plan import (
     BLOCK_SIZES,
     BYTES_PER_PIXEL,
+    THREADS,
     fingerprint,
     make,
     open_step,
     record,
+    settled,
 )
-from lspipe.runs.prepare import opened, prepare
+from lspipe.runs.prepare import opened, prepare, resettled
+from lspipe.runs.record import run_json
 from lspipe.search.acquisitions import freeze
 from lspipe.workflow import Workflow
 from tests.worlds import add_scene, make_world, plan_only
@@ -394,3 +403,139 @@ def test_a_cpu_is_not_probed(world, monkeypatch):
     asked = pretended(monkeypatch, device="cpu")
     assert plan_only(workflow(world)).setting.batch_size == AUTO_BATCH_SIZE
     assert not asked
+
+
+# --- the quickest runtime -----------------------------------------------------------------------
+
+
+@pytest.fixture
+def comparing(monkeypatch):
+    """Comparisons of runtimes: OpenVINO wins each, for another reason."""
+    asked = []
+
+    def quickest(reference, item, **work):
+        asked.append((reference.device, item.id, work))
+        return "openvino", f"comparison {len(asked)}"
+
+    monkeypatch.setattr("lspipe.runs.quickest.quickest", quickest)
+    return asked
+
+
+def test_a_plan_takes_the_runtime_that_is_done_first_with_a_workers_share(world, comparing):
+    two = plan_only(workflow(world, "cluster.workers=2"))
+    assert (two.reference.runtime, two.runtime_why) == ("openvino", "comparison 1")
+    assert two.detection_inputs["inference"]["runtime"] == "openvino"
+    assert two.detection_fingerprint == fingerprint(two.detection_inputs)
+    model = run_json(two, state="planned")["model"]
+    assert (model["runtime"], model["runtime_why"]) == ("openvino", "comparison 1")
+    plan_only(workflow(world, "cluster.workers=4"))
+    (device, item, first), (_, _, second) = comparing
+    assert (device, item) == ("cpu", two.model.id)
+    ((_, passes),) = work(two, two.setting)
+    assert (first["passes"], second["passes"]) == (math.ceil(passes / 2), math.ceil(passes / 4))
+    assert (first["window"], first["batch_size"]) == (32, AUTO_BATCH_SIZE)
+
+
+@pytest.mark.usefixtures("comparing")
+def test_a_runtime_that_a_worker_cannot_hold_is_not_taken(world):
+    eager = plan_only(workflow(world, "inference.runtime=eager"))
+    needs = max(peak_bytes(tile, eager) for tile in eager.tiles)
+    for more, expected in ((BYTES_PER_GRAPH, "openvino"), (BYTES_PER_GRAPH // 2, "eager")):
+        memory = math.ceil((needs + more) / USABLE_MEMORY)
+        found = plan_only(workflow(world, f"cluster.memory_per_worker={memory}B"))
+        assert found.reference.runtime == expected
+    assert found.runtime_why == "openvino does not fit into a worker's memory; comparison 2"
+    assert found.detection_inputs["inference"]["runtime"] == "eager"
+
+
+def test_a_runtime_that_is_asked_for_is_not_compared_and_has_no_reason(world, comparing):
+    asked = plan_only(workflow(world, "inference.runtime=eager"))
+    assert (asked.reference.runtime, asked.runtime_why, comparing) == ("eager", "", [])
+
+
+def test_a_run_that_goes_on_keeps_its_runtime_and_compares_nothing(world, tmp_path, comparing):
+    run = tmp_path / "run"
+    with opened(prepare(workflow(world), run)) as first:
+        assert first.plan.reference.runtime == "openvino"
+    again = prepare(workflow(world), run)
+    assert again.replaced is None
+    assert (again.plan.reference.runtime, again.plan.runtime_why) == ("openvino", "comparison 1")
+    assert len(comparing) == 1
+    # The same by name is the same run; another by name is another.
+    same = prepare(workflow(world, "inference.runtime=openvino"), run)
+    assert (same.replaced, same.plan.runtime_why) == (None, "")
+    other = prepare(workflow(world, "inference.runtime=eager"), run)
+    assert other.replaced["detection_inputs"]["inference"]["runtime"] == "openvino"
+    assert prepare(workflow(world), run, fresh=True).plan.runtime_why == "comparison 2"
+
+
+def test_a_run_from_before_runtimes_were_compared_stays_eager(world, tmp_path, comparing):
+    run = tmp_path / "run"
+    with opened(prepare(workflow(world, "inference.runtime=eager"), run)):
+        pass
+    content = json.loads((run / "run.json").read_text(encoding="utf-8"))
+    del content["model"]["runtime_why"]
+    (run / "run.json").write_text(json.dumps(content), encoding="utf-8")
+    again = prepare(workflow(world), run)
+    assert (again.replaced, again.plan.reference.runtime, again.plan.runtime_why) == (
+        None, "eager", "",
+    )  # fmt: skip
+    assert again.plan.detection_fingerprint == content["fingerprints"]["detection"]
+    assert comparing == []
+
+
+def test_a_small_plan_takes_what_needs_no_preparing_and_says_so(world, monkeypatch):
+    monkeypatch.setattr(
+        "lspipe.inference.runtimes.choice.choose", lambda *_: pytest.fail("compares")
+    )
+    plan = plan_only(workflow(world))
+    assert (plan.reference.runtime, plan.runtime_why) == ("eager", TOO_LITTLE)
+
+
+# --- elsewhere: a worker decides ----------------------------------------------------------------
+
+
+def question(**others):
+    asked = {
+        "item": "shipped:bare-ground", "device": "cpu", "precision": "auto", "runtime": "auto",
+        "window": 32, "batch_size": None, "passes": 10**6, "largest_block": 100,
+    }  # fmt: skip
+    return settled.Question(**asked | others)
+
+
+def test_a_worker_compares_with_its_threads_what_it_has_to_do(monkeypatch):
+    asked = []
+
+    def choose(open_as, work):
+        asked.append((work, torch.get_num_threads()))
+        return Choice(open_as("eager"), "measured")
+
+    monkeypatch.setattr("lspipe.inference.runtimes.choice.choose", choose)
+    earlier = use_threads(3)
+    try:
+        found = settled.decide(question())
+        assert torch.get_num_threads() == 3
+    finally:
+        use_threads(earlier)
+    assert found == settled.Settled("cpu", "fp32", "eager", AUTO_BATCH_SIZE, "measured")
+    assert asked == [
+        (Work(passes=10**6, batch_size=AUTO_BATCH_SIZE, channels=4, window=32), THREADS)
+    ]
+    assert settled.decide(question(batch_size=7)).batch_size == 7
+    assert asked[1][0].batch_size == 7
+    assert settled.decide(question(runtime="eager")).why == ""
+    assert settled.decide(question(passes=10)).why == TOO_LITTLE
+    assert len(asked) == 2
+
+
+def test_what_a_worker_measured_is_kept_until_another_runtime_is_asked_for(world, tmp_path):
+    elsewhere = ("cluster.kind=address", "cluster.address=tcp://127.0.0.1:1")
+    with opened(prepare(workflow(world, *elsewhere), tmp_path / "run")) as first:
+        assert (first.plan.is_settled, first.plan.runtime_why) == (False, "")
+        found = settled.Settled("cpu", "fp32", "openvino", 4, "measured")
+        after = resettled(first, found)
+    assert (after.plan.reference.runtime, after.plan.runtime_why) == ("openvino", "measured")
+    again = prepare(workflow(world, *elsewhere), tmp_path / "run").plan
+    assert (again.reference.runtime, again.runtime_why) == ("openvino", "measured")
+    asked = workflow(world, *elsewhere, "inference.runtime=openvino")
+    assert prepare(asked, tmp_path / "run").plan.runtime_why == ""

@@ -16,6 +16,7 @@ from lspipe.cli import main
 from lspipe.errors import ModelError, UsageError
 from lspipe.inference.presets import AGREEMENT
 from lspipe.inference.reference import ModelReference
+from lspipe.inference.settings import TOO_LITTLE
 from lspipe.models import read_item
 from lspipe.runs.prepare import Prepared, prepare, whats_left
 from lspipe.runs.validation import validate
@@ -69,6 +70,14 @@ def test_a_plan_reads_as_a_person_would_ask(world, tmp_path, capsys):
     assert names == ["paper", "balanced", "fast", "preview", "as asked"]
     assert [line.strip().startswith("*") for line in table] == [False] * 4 + [True]
     assert err == ""
+
+
+def test_a_plan_says_why_its_runtime_was_chosen(world, tmp_path, capsys):
+    words = ("plan", world.workflow, "--output", tmp_path / "run", "--set")
+    said = f"  as           {TOO_LITTLE}"
+    assert said in unfolded(told(capsys, *words, "name=small")[0])
+    asked, _ = told(capsys, *words, "inference.runtime=eager")
+    assert "  as  " not in asked
 
 
 def test_a_plan_for_machines_holds_the_same(world, tmp_path, capsys):

@@ -39,8 +39,9 @@ USED_BY = {
     "zarr": ("zarr", "runs.store"),
     "torch": (
         "torch",
-        "inference.batches inference.block inference.cut_and_add inference.inputs "
-        "inference.masking inference.overlap inference.runtimes inference.soundness "
+        "inference.batches inference.block inference.cut_and_add inference.detect "
+        "inference.inputs inference.masking inference.overlap inference.runtimes "
+        "inference.soundness "
         "models.__init__ models.architectures models.bare_change models.bare_ground "
         "models.encoders models.torchvision "
         "train.adapt train.batches train.checkpoints train.course train.loop",

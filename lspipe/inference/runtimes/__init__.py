@@ -66,7 +66,8 @@ RUNTIMES = {
 """Runtimes by name, and their modules."""
 
 AUTO = "eager"
-"""The runtime for "auto" on every device: it needs no extra package and takes any network."""
+"""The runtime for "auto" where nobody knows how much there is to do (`choice` does): it needs no
+preparing and takes any network."""
 
 # Two models: the present one and, in a notebook, the one before; more would fill a GPU.
 _CACHE_SIZE = 2
@@ -157,7 +158,8 @@ def from_callable(
         model: a torch module, or any callable; with "openvino" one that `torch.export` can take.
         device: "auto" takes the GPU if there is one.
         precision: "auto" is bf16 on a GPU that has it, else fp32.
-        runtime: "auto" or a name of `RUNTIMES`; all but "eager" keep a copy of the present weights.
+        runtime: "auto" ("eager") or a name of `RUNTIMES`; all but "eager" keep a copy of the
+            present weights.
 
     Raises:
         ModelError: not callable, or a device, precision or runtime that this machine does not have.
@@ -197,7 +199,7 @@ def load(
         item_sha256: expected sha256 of the item itself; None = any.
         beside: how many other networks are used in turn with it, and stay loaded too.
         precision: "auto" is bf16 on a GPU that has it, else fp32.
-        runtime: "auto" or a name of `RUNTIMES`.
+        runtime: "auto" ("eager") or a name of `RUNTIMES`.
 
     Raises:
         ModelError: another sha256, weights that do not fit the architecture, or a device,
@@ -219,19 +221,20 @@ def load(
     return _loaded(item, target, room=_CACHE_SIZE + beside)
 
 
-def available(device: str = "auto") -> dict[str, str]:
+def available(device: str = "auto", *, precision: str = "fp32") -> dict[str, str]:
     """Return which runtimes work on this machine: name -> "", or the reason why it does not.
 
     Nothing is compiled, and no GPU memory is taken.
 
     Args:
         device: "auto", "cpu" or "cuda".
+        precision: "fp32" or "bf16".
 
     Raises:
         ModelError: no such device here.
     """
     place = resolve_device(device)
-    return {name: _obstacle(name, place, "fp32") for name in RUNTIMES}
+    return {name: _obstacle(name, place, precision) for name in RUNTIMES}
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
-"""A network through OpenVINO: the fastest on a CPU, about twice as fast as plain PyTorch.
+"""A network through OpenVINO: often the fastest on a CPU, up to twice as fast as plain PyTorch.
 
-Needs `pip install "lspipe[openvino]"`. `torch.export` captures the network; it refuses a network
+`torch.export` captures the network; it refuses a network
 whose path depends on pixel values, instead of keeping the path of its example. Functions are
 accepted too; the modules they call are not copied, so do not change those before the first batch.
 

@@ -67,7 +67,7 @@ def make(
     frozen: Mapping[str, Any],
     decided: Mapping[str, Any] | None = None,
     blocks: Mapping[str, int] | None = None,
-    batch_size: int | None = None,
+    earlier: Settled | None = None,
     settled: Settled | None = None,
     readers: Readers = planners_here,
 ) -> Plan:
@@ -79,7 +79,8 @@ def make(
         decided: `tiles` of an earlier `run.json`: scenes and radiometry per tile, which are used
             instead of deciding again, so that resuming needs no network.
         blocks: block size per tile of an existing store, instead of `execution.block`.
-        batch_size: of an earlier `run.json`, which `auto` then keeps: nothing is probed.
+        earlier: of an earlier `run.json`, whose runtime and batch size `auto` then keeps: nothing
+            is measured or probed.
         settled: what blocks are computed on; None = this machine decides, and opens the model.
         readers: who reads where scenes have to be chosen; called with the number of tiles.
 
@@ -90,11 +91,16 @@ def make(
     item, setting, sources = read_model(workflow)
     spec = workflow.inference
     if settled is None:
+        kept = earlier if spec.runtime == "auto" else None
         reference = ModelReference.of(
-            item, device=spec.device, precision=spec.precision, runtime=spec.runtime
+            item,
+            device=spec.device,
+            precision=spec.precision,
+            runtime=spec.runtime if kept is None else kept.runtime,
         )
+        why = "" if kept is None else kept.why
     else:
-        reference = reference_of(item, settled)
+        reference, why = reference_of(item, settled), settled.why
     asked = workflow.change.threshold
     limit = item.threshold if asked is None else asked
     check_channels(workflow, item)
@@ -133,7 +139,7 @@ def make(
         setting = replace(setting, batch_size=size)
     elif sources["batch_size"] == "auto":
         size, sources["batch_size"] = _batch_size(
-            reference, item, plans, window=setting.window, earlier=batch_size
+            reference, item, plans, window=setting.window, earlier=earlier
         )
         setting = replace(setting, batch_size=size)
     return Plan(
@@ -164,6 +170,7 @@ def make(
         notes=(*_notes(frozen), *(text for plan in plans for text in plan.radar_notes)),
         terrain=terrain,
         is_settled=settled is None or settled.is_final,
+        runtime_why=why,
     )
 
 
@@ -178,7 +185,7 @@ def _batch_size(
     plans: tuple[TilePlan, ...],
     *,
     window: int,
-    earlier: int | None,
+    earlier: Settled | None,
 ) -> tuple[int, str]:
     """Return the batch size for `batch_size: auto`, and its source.
 
@@ -186,6 +193,6 @@ def _batch_size(
     when a run is resumed.
     """
     if earlier is not None:
-        return earlier, "earlier run"
+        return earlier.batch_size, "earlier run"
     size = largest_batch(reference, item, window, max(plan.largest_block for plan in plans))
     return size, "probed" if reference.device.startswith("cuda") else "default"

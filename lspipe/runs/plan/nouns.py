@@ -163,7 +163,10 @@ class Plan:
     terrain: Terrain | None = None
     """The heights of the run; None = it knows none."""
     is_settled: bool = True
-    """Whether device, precision and batch size are decided; False until a worker was asked."""
+    """Whether device, precision, runtime and batch size are decided; False until a worker was
+    asked."""
+    runtime_why: str = ""
+    """Why the runtime of `reference` was chosen; "" = it was asked for, or not measured."""
 
     @property
     def formats(self) -> tuple[str, ...]:

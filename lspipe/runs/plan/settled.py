@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 from lspipe import clusters
 from lspipe.inference.reference import ModelReference
-from lspipe.inference.settings import AUTO_BATCH_SIZE
+from lspipe.inference.settings import AUTO_BATCH_SIZE, TOO_LITTLE
 from lspipe.models.ensemble import read_model
 from lspipe.runs.plan.nouns import BYTES_PER_PIXEL
+from lspipe.runs.plan.recorded import THREADS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -32,6 +33,8 @@ class Settled:
     precision: str
     runtime: str
     batch_size: int
+    why: str = ""
+    """Why this runtime; "" = it was asked for, or there was no choice."""
     is_final: bool = True
     """False for a stand-in, until a worker was asked."""
 
@@ -50,7 +53,8 @@ def known(workflow: Workflow, previous: Mapping[str, Any] | None) -> Settled | N
     if previous is None or not previous.get("settled", True):
         stand_in = {"device": "cpu", "precision": "fp32", "runtime": "eager"}
         return Settled(**stand_in | asked, batch_size=AUTO_BATCH_SIZE, is_final=False)
-    return replace(frozen(previous), **asked)
+    found = frozen(previous)
+    return replace(found, **asked, why="" if "runtime" in asked else found.why)
 
 
 def frozen(previous: Mapping[str, Any]) -> Settled:
@@ -61,7 +65,8 @@ def frozen(previous: Mapping[str, Any]) -> Settled:
     """
     inputs = previous["detection_inputs"]["inference"]
     names = ("device", "precision", "runtime", "batch_size")
-    return Settled(**{name: inputs[name] for name in names})
+    why = previous.get("model", {}).get("runtime_why", "")
+    return Settled(**{name: inputs[name] for name in names}, why=why)
 
 
 def _asked(workflow: Workflow) -> dict[str, Any]:
@@ -80,12 +85,16 @@ class Question:
     precision: str
     runtime: str
     window: int
+    batch_size: int | None
+    """None = the worker decides that too."""
+    passes: int
+    """Windows through the network for each worker, by which the quickest runtime is found."""
     largest_block: int
     """Pixels of the largest block with its halo."""
 
 
 def decide(question: Question) -> Settled:
-    """Settle a run on this machine.
+    """Settle a run on this machine: in a worker.
 
     Raises:
         ModelError: what is asked for does not work here.
@@ -94,8 +103,46 @@ def decide(question: Question) -> Settled:
     reference = ModelReference.of(
         item, device=question.device, precision=question.precision, runtime=question.runtime
     )
-    size = largest_batch(reference, item, question.window, question.largest_block)
-    return Settled(reference.device, reference.precision, reference.runtime, size)
+    size = question.batch_size
+    if size is None:
+        size = largest_batch(reference, item, question.window, question.largest_block)
+    runtime, why = reference.runtime, ""
+    if question.runtime == "auto":
+        runtime, why = quickest(
+            reference, item, window=question.window, batch_size=size, passes=question.passes
+        )
+    return Settled(reference.device, reference.precision, runtime, size, why)
+
+
+def quickest(
+    reference: ModelReference, item: ModelItem, *, window: int, batch_size: int, passes: int
+) -> tuple[str, str]:
+    """Find the runtime that is done first on this machine, with the threads of a worker.
+
+    Args:
+        reference: where and in which precision the network computes.
+        item: of the model.
+        window: edge of a window, pixels.
+        batch_size: windows in one call of the network.
+        passes: of each worker, see `runtimes.choice.Work`.
+
+    Returns:
+        Its name, and why; "" on a GPU, where nothing is measured.
+    """
+    if reference.device != "cpu":
+        return reference.runtime, ""
+    from lspipe.inference.runtimes import use_threads
+    from lspipe.inference.runtimes.choice import Work, choose
+
+    work = Work(passes=passes, batch_size=batch_size, channels=len(item.bands), window=window)
+    if work.is_little:
+        return reference.runtime, TOO_LITTLE
+    earlier = use_threads(THREADS)
+    try:
+        chosen = choose(lambda name: replace(reference, runtime=name).open(), work)
+    finally:
+        use_threads(earlier)
+    return chosen.runtime.name, chosen.why
 
 
 def reference_of(item: ModelItem, settled: Settled) -> ModelReference:
