@@ -3,6 +3,7 @@
 import h5py
 import numpy as np
 import rasterio
+import xarray as xr
 
 from lspipe.models.recipes import L4S_DIVISORS
 
@@ -37,3 +38,36 @@ def write_picture(path, array, *, names=(), **profile):
         file.write(array)
         if names:
             file.descriptions = names
+
+
+def write_sen12(folder, name, variables, *, sensor="s2", events=((1, 2),), annotated=True, **more):
+    """Write a NetCDF patch as Sen12Landslides has it: dimensions (time, x, y), dates a month apart.
+
+    variables: by name (time, y, x); a mask of zeros if there is none.
+    """
+    region, _, number = name.rpartition("_")
+    count, height, width = next(iter(variables.values())).shape
+    variables = {"MASK": np.zeros((count, height, width), np.uint8), **variables}
+    start = more.pop("start", "2019-01-05")
+    attrs = {
+        "annotated": str(annotated),
+        "event_date": ",".join("2019-03-01" for _ in events),
+        "pre_post_dates": ",".join(str({"pre": pre, "post": post}) for pre, post in events),
+        "satellite": sensor,
+        "crs": "EPSG:32632",
+        **more.pop("attrs", {}),
+    }
+    dataset = xr.Dataset(
+        {
+            key: (("time", "x", "y"), values.swapaxes(1, 2), more.get(key, {}))
+            for key, values in variables.items()
+        },
+        coords={
+            "time": np.datetime64(start, "ns") + np.arange(count) * np.timedelta64(30, "D"),
+            "x": more.pop("west", 755200.0) + 10 * np.arange(width),
+            "y": 4882000.0 - 10 * np.arange(height),
+        },
+        attrs=attrs,
+    )
+    (folder / sensor).mkdir(parents=True, exist_ok=True)
+    dataset.to_netcdf(folder / sensor / f"{region}_{sensor}_{number}.nc", engine="h5netcdf")

@@ -22,6 +22,7 @@ from lspipe.cli import (
 from lspipe.cli.evaluation import evaluate
 from lspipe.cli.transfer import ALL
 from lspipe.outputs import OUTPUTS
+from lspipe.samples.parts import PARTS, TEST
 from lspipe.samples.splits import FOLDS, SPLITS
 from lspipe.train.protocols import PROTOCOLS
 
@@ -408,6 +409,12 @@ def _evaluate(group: Any) -> None:
         default=(),
         metavar="A,B",
         help="only the patches of these regions (all)",
+    )
+    scored.add_argument(
+        "--part",
+        choices=PARTS,
+        default=TEST,
+        help="of a folder with a list of parts, splits.json: the one to score on (test)",
     )
     scored.add_argument(
         "--skip-broken", action="store_true", help="leave out patches that cannot be used"
