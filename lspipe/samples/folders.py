@@ -4,7 +4,7 @@ Layouts:
 
     img/*.h5, mask/*.h5      Landslide4Sense (`l4s`)
     images/*, masks/*        pictures (`pictures`)
-    s2/*.nc                  Sen12Landslides (`sen12`)
+    s2/*.nc                  Sen12Landslides, and chips of lspipe in its layout (`sen12`)
 
 Regions, in one of two ways:
 
