@@ -77,12 +77,14 @@ def planned(folder, **sections):
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    """Two dates, heights and radar, planned; tests only read it."""
+    """Two dates, heights and radar, planned; tests only read it. Its area ends in two scars."""
     folder = tmp_path_factory.mktemp("world")
     write_heights(folder / "dem.tif")
     write_radar(folder)
+    inside = boxes((0, 0, SIZE, 126), epsg=4326).total_bounds
     return planned(
         folder,
+        aoi={"bbox": inside.tolist()},
         before={"bands": BANDS},
         after={"bands": BANDS, "clouds": [CLOUD]},
         terrain={"dem": "dem.tif", "datum": "ellipsoid"},
