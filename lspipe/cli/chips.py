@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from lspipe.cli.text import counted, entry, show
+from lspipe.samples.splits import FOLDS
 
 if TYPE_CHECKING:
     import argparse
@@ -45,4 +46,5 @@ def _text(written: Written) -> str:
     if written.left_out:
         left = counted(written.left_out, "patch", "patches")
         lines += entry("left out", f"{left}: not wholly observed, or of two regions")
-    return "\n".join([*lines, f"next: lspipe model train --data {written.folder} --split blocks"])
+    apart = " --split blocks" if written.regions >= FOLDS else ""
+    return "\n".join([*lines, f"next: lspipe model train --data {written.folder}{apart}"])

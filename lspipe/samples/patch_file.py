@@ -52,6 +52,8 @@ if TYPE_CHECKING:
     import xarray as xr
     from numpy.typing import NDArray
 
+    from lspipe.models.recipes import Level
+
 VARIABLES: Mapping[str, str] = {
     **{band: band for band in OPTICAL_BANDS},
     "elevation": "DEM",
@@ -97,9 +99,10 @@ class PatchFile:
         return str(self.dataset.attrs.get("annotated", "")).lower() == "true"
 
     @property
-    def level(self) -> str:
+    def level(self) -> Level:
         """Product level of the optical scenes, L2A if the file does not say it."""
-        return str(self.dataset.attrs.get("level", "L2A"))
+        stated = str(self.dataset.attrs.get("level", "L2A"))
+        return "L2A" if stated == "L2A" else "L1C" if stated == "L1C" else "none"
 
     def step(self, date: str) -> int:
         """Return the number of the date that stands for "before" or "after".
@@ -115,7 +118,7 @@ class PatchFile:
         return self._steps[date]
 
     def channel(self, name: str) -> NDArray[np.float32]:
-        """Return a channel in its own unit, float32 (y, x), NaN = no data.
+        """Return a channel in its own unit, float32 (y, x), NaN = no data, or no plausible number.
 
         Args:
             name: without a date it is of the date after.
@@ -132,7 +135,9 @@ class PatchFile:
             if channel == "VV_amplitude":
                 values = np.float32(10) ** (values / np.float32(20))
         known = channel_of(channel)
-        is_plausible = (values >= np.float32(known.low)) & (values <= np.float32(known.high))
+        # Half a step more, as the last code is not quite its value in float32.
+        half = known.step / 2
+        is_plausible = (values >= known.low - half) & (values <= known.high + half)
         return np.where(is_plausible, values, np.float32(np.nan))
 
     def hidden(self, date: str) -> NDArray[np.bool_]:

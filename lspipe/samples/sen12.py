@@ -142,8 +142,7 @@ def _looked_at(paths: list[Path], wanted: Recipe) -> Level:
         opened = [stack.enter_context(open_patch(path)) for path in paths]
         for channel in wanted.channels:
             _holder(opened, channel, wanted)
-        level = opened[0].level
-    return "L1C" if level == "L1C" else "L2A"
+        return opened[0].level
 
 
 def _holder(opened: list[PatchFile], channel: str, wanted: Recipe) -> PatchFile:
