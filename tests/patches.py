@@ -1,9 +1,9 @@
 """Labelled patches for tests, written as the sets that lspipe reads write theirs."""
 
+import h5netcdf
 import h5py
 import numpy as np
 import rasterio
-import xarray as xr
 
 from lspipe.models.recipes import L4S_DIVISORS
 
@@ -43,7 +43,7 @@ def write_picture(path, array, *, names=(), **profile):
 def write_sen12(folder, name, variables, *, sensor="s2", events=((1, 2),), annotated=True, **more):
     """Write a NetCDF patch as Sen12Landslides has it: dimensions (time, x, y), dates a month apart.
 
-    variables: by name (time, y, x); a mask of zeros if there is none.
+    `variables` are (time, y, x), with a mask of zeros if there is none; `more`: their attributes.
     """
     region, _, number = name.rpartition("_")
     count, height, width = next(iter(variables.values())).shape
@@ -57,17 +57,22 @@ def write_sen12(folder, name, variables, *, sensor="s2", events=((1, 2),), annot
         "crs": "EPSG:32632",
         **more.pop("attrs", {}),
     }
-    dataset = xr.Dataset(
-        {
-            key: (("time", "x", "y"), values.swapaxes(1, 2), more.get(key, {}))
-            for key, values in variables.items()
-        },
-        coords={
-            "time": np.datetime64(start, "ns") + np.arange(count) * np.timedelta64(30, "D"),
-            "x": more.pop("west", 755200.0) + 10 * np.arange(width),
-            "y": 4882000.0 - 10 * np.arange(height),
-        },
-        attrs=attrs,
-    )
+    axes = {
+        "time": 30 * np.arange(count),
+        "x": more.pop("west", 755200.0) + 10 * np.arange(width),
+        "y": 4882000.0 - 10 * np.arange(height),
+    }
     (folder / sensor).mkdir(parents=True, exist_ok=True)
-    dataset.to_netcdf(folder / sensor / f"{region}_{sensor}_{number}.nc", engine="h5netcdf")
+    with h5netcdf.File(folder / sensor / f"{region}_{sensor}_{number}.nc", "w") as file:
+        file.dimensions = {axis: len(values) for axis, values in axes.items()}
+        for axis, values in axes.items():
+            file.create_variable(axis, (axis,), data=values)
+        file.variables["time"].attrs["units"] = f"days since {start} 00:00:00"
+        for key, values in variables.items():
+            own = dict(more.get(key, {}))
+            fill = own.pop("_FillValue", None)
+            stored = file.create_variable(
+                key, ("time", "x", "y"), data=values.swapaxes(1, 2), fillvalue=fill
+            )
+            stored.attrs.update(own)
+        file.attrs.update(attrs)

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lspipe import catalogs
-from lspipe.errors import LoadError, SamplesError
+from lspipe.errors import LoadError, MissingExtra, SamplesError
 from lspipe.samples.marks import part_of
-from lspipe.samples.patch_file import MASK, QUALITY, VARIABLES, check_installed
+from lspipe.samples.patch_file import MASK, QUALITY, VARIABLES
 from lspipe.schema import (
     BEFORE,
     CHANNELS,
@@ -38,11 +38,24 @@ if TYPE_CHECKING:
     from lspipe.cube.choice import Step
     from lspipe.samples.cut import Cutter, Patch
 
-__all__ = ["check_installed", "write"]
-
 _DIMS = ("time", "y", "x")
 
 _COMPRESSED = {"zlib": True, "complevel": 4}
+
+
+def check_installed(path: Path) -> None:
+    """Refuse to go on without what writes NetCDF.
+
+    Args:
+        path: what is to be written, for the message.
+
+    Raises:
+        MissingExtra: h5netcdf is not installed.
+    """
+    try:
+        import h5netcdf  # noqa: F401
+    except ModuleNotFoundError as error:
+        raise MissingExtra(f"{path}: NetCDF needs h5netcdf: pip install 'lspipe[train]'") from error
 
 
 def write(draft: Path, cutter: Cutter, patch: Patch, number: int) -> str:

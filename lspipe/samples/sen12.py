@@ -35,8 +35,6 @@ from lspipe.schema import AFTER, IGNORED, source_of, split_channel
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from numpy.typing import NDArray
-
     from lspipe.models.recipes import Level, Recipe
     from lspipe.samples import Pair
     from lspipe.samples.parts import Parts
@@ -60,7 +58,7 @@ def folder(path: str | Path, recipe: str = "sen12") -> Samples:
             are not there, or one twice; when read: an event that is not between two dates, numbers
             of another unit, a mask of other values, files of one patch that lie elsewhere.
         UsageError: no such recipe.
-        MissingExtra: h5netcdf is not installed.
+        MissingExtra: h5py is not installed.
     """
     root, wanted = Path(path), recipe_of(recipe)
     check_scaling(wanted, f"{root}: patches of Sen12Landslides")
@@ -193,15 +191,9 @@ def _check_same_place(opened: list[PatchFile]) -> None:
     first = opened[0]
     for other in opened[1:]:
         for axis in ("x", "y"):
-            ours, theirs = (_along(file, axis) for file in (first, other))
+            ours, theirs = (file.along(axis) for file in (first, other))
             if ours.shape != theirs.shape or np.abs(ours - theirs).max(initial=0) > 1:
                 raise SamplesError(
                     f"{other.path}: lies elsewhere along {axis} than {first.path}, or is of "
                     "another size: expected the same pixels"
                 )
-
-
-def _along(file: PatchFile, axis: str) -> NDArray[np.float64]:
-    if axis in file.dataset.coords:
-        return np.asarray(file.dataset[axis].values, np.float64)
-    return np.arange(file.dataset.sizes[axis], dtype=np.float64)

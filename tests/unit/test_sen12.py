@@ -300,7 +300,7 @@ def test_a_file_that_is_no_netcdf_and_a_missing_package_are_named(tmp_path, monk
     path.write_bytes(path.read_bytes()[:1000])
     with pytest.raises(SamplesError, match="italy_s2_1.nc: not a readable NetCDF patch"):
         open_folder(tmp_path, "ghorb4")
-    monkeypatch.setitem(__import__("sys").modules, "h5netcdf", None)
+    monkeypatch.setitem(__import__("sys").modules, "h5py", None)
     with pytest.raises(MissingExtra, match=r"pip install 'lspipe\[train\]'"):
         open_folder(tmp_path, "ghorb4")
 
@@ -325,24 +325,46 @@ def whole_set(tmp_path_factory):
     return root
 
 
-def test_one_command_trains_on_the_set_and_never_on_its_test_patches(whole_set, tmp_path, capsys):
-    recipe = "ghorb4:pair"
-    words = ["--data", str(whole_set), "--protocol", "sen12", "--recipe", recipe, "--window", "16"]
-    quick = ["--set", "epochs=1", "--argument", "filters=2", "--json"]
-    output = tmp_path / "mine"
-    assert (
-        main(["model", "train", *words, *quick, "--test-on", "all", "--output", str(output)]) == 0
-    )
-    told = capsys.readouterr()
-    record = json.loads((output / "training.json").read_text())
-    assert record["training"]["patches"] == 5
-    assert record["validation"]["patches"] == 2
-    assert "2 patches of part test" in told.err
-    (tested,) = json.loads(told.out)["transfer"]
-    assert tested["tested_on"] == "all"
-    item = str(output / "mine.json")
-    assert main(["model", "evaluate", item, "--data", str(whole_set), "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["patches"][0]["patches"] == 2
+def test_one_command_trains_on_the_set_and_never_on_its_test_patches(
+    whole_set, tmp_path, capsys, monkeypatch
+):
+    from lspipe.train import course
+
+    given = []
+
+    def stop(asked, training, validation, *_, **__):
+        given.extend([asked.recipe, training.names, validation.names])
+        raise SamplesError("far enough")
+
+    monkeypatch.setattr(course, "train", stop)
+    words = ["--data", str(whole_set), "--protocol", "sen12", "--recipe", "ghorb4:pair"]
+    assert main(["model", "train", *words, "--output", str(tmp_path / "mine")]) == 2
+    train, watched = ([f"italy_{n}" for n in numbers] for numbers in (range(5), (5, 6)))
+    assert given == ["ghorb4:pair", tuple(train), tuple(watched)]
+    told = capsys.readouterr().err
+    assert "2 patches of part test" in told
+    assert told.rstrip().endswith("far enough")
+    # A validation of one's own takes the place of that of the set.
+    more = [
+        "--validation",
+        str(whole_set),
+        "--train-on",
+        "italy",
+        "--output",
+        str(tmp_path / "a-b"),
+    ]
+    given.clear()
+    assert main(["model", "train", *words, *more]) == 2
+    assert given[1:] == [tuple(train), tuple(watched)]
+
+
+def test_a_model_is_scored_on_the_test_patches_of_the_set(whole_set, capsys):
+    words = ["model", "evaluate", "shipped:l4s-rgb", "--data", str(whole_set), "--tta", "none"]
+    for more, count in (([], 2), (["--part", "train"], 5)):
+        assert main([*words, *more, "--json"]) == 0
+        facts = json.loads(capsys.readouterr().out)
+        assert facts["patches"][0]["patches"] == count
+        assert (" ".join(more) in facts["command"]) == bool(more) or not more
 
 
 def test_another_split_of_a_set_with_parts_is_refused(whole_set, tmp_path, capsys):
