@@ -326,7 +326,9 @@ def _train(group: Any) -> None:
     )
     train.add_argument("--output", required=True, metavar="DIR", help="folder of the new model")
     train.add_argument("--id", help="its name (that of the folder)")
-    train.add_argument("--protocol", choices=tuple(PROTOCOLS), help="train as a paper did")
+    train.add_argument(
+        "--protocol", choices=tuple(PROTOCOLS), help="train as a paper did, or sen12"
+    )
     train.add_argument("--architecture", help="network (the protocol's); see: lspipe model list")
     train.add_argument("--recipe", help="channels (the protocol's)")
     train.add_argument("--window", type=int, metavar="PX", help="cut patches into such windows")

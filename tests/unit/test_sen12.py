@@ -13,6 +13,7 @@ from lspipe.models.recipes import recipe_of
 from lspipe.samples import sen12, sound
 from lspipe.samples.folders import open_folder
 from lspipe.samples.patch_file import open_patch
+from lspipe.samples.tiling import cut
 from lspipe.schema import IGNORED
 from tests.patches import write_sen12
 
@@ -229,6 +230,21 @@ def test_two_lists_are_refused(tmp_path):
     for name in ("splits.json", "splits_aligned.json"):
         write_splits(tmp_path, name, train=["a_1"])
     with pytest.raises(SamplesError, match=r"found splits\.json and splits_aligned\.json"):
+        open_folder(tmp_path, "ghorb4")
+
+
+def test_parts_are_kept_where_patches_are_joined_and_cut(tmp_path):
+    shape = (3, 8, 8)
+    for region in ("north", "south"):
+        for number in (1, 2):
+            write_sen12(tmp_path / region, f"a_{number}", bands(shape))
+        write_splits(tmp_path / region, train=["a_1"], test=["a_2"])
+    samples = cut(open_folder(tmp_path, "ghorb4"), 4)
+    assert len(samples) == 16
+    tested = samples.of_part("test").names
+    assert {name.rpartition("/")[0] for name in tested} == {"north/a_2", "south/a_2"}
+    (tmp_path / "south" / "splits.json").unlink()
+    with pytest.raises(SamplesError, match="south: no list of parts, and other sub-folders have"):
         open_folder(tmp_path, "ghorb4")
 
 
