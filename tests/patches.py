@@ -1,5 +1,6 @@
 """Labelled patches for tests, written as the sets that lspipe reads write theirs."""
 
+import h5netcdf
 import h5py
 import numpy as np
 import rasterio
@@ -37,3 +38,41 @@ def write_picture(path, array, *, names=(), **profile):
         file.write(array)
         if names:
             file.descriptions = names
+
+
+def write_sen12(folder, name, variables, *, sensor="s2", events=((1, 2),), annotated=True, **more):
+    """Write a NetCDF patch as Sen12Landslides has it: dimensions (time, x, y), dates a month apart.
+
+    `variables` are (time, y, x), with a mask of zeros if there is none; `more`: their attributes.
+    """
+    region, _, number = name.rpartition("_")
+    count, height, width = next(iter(variables.values())).shape
+    variables = {"MASK": np.zeros((count, height, width), np.uint8), **variables}
+    start = more.pop("start", "2019-01-05")
+    attrs = {
+        "annotated": str(annotated),
+        "event_date": ",".join("2019-03-01" for _ in events),
+        "pre_post_dates": ",".join(str({"pre": pre, "post": post}) for pre, post in events),
+        "satellite": sensor,
+        "crs": "EPSG:32632",
+        **more.pop("attrs", {}),
+    }
+    axes = {
+        "time": 30 * np.arange(count),
+        "x": more.pop("west", 755200.0) + 10 * np.arange(width),
+        "y": 4882000.0 - 10 * np.arange(height),
+    }
+    (folder / sensor).mkdir(parents=True, exist_ok=True)
+    with h5netcdf.File(folder / sensor / f"{region}_{sensor}_{number}.nc", "w") as file:
+        file.dimensions = {axis: len(values) for axis, values in axes.items()}
+        for axis, values in axes.items():
+            file.create_variable(axis, (axis,), data=values)
+        file.variables["time"].attrs["units"] = f"days since {start} 00:00:00"
+        for key, values in variables.items():
+            own = dict(more.get(key, {}))
+            fill = own.pop("_FillValue", None)
+            stored = file.create_variable(
+                key, ("time", "x", "y"), data=values.swapaxes(1, 2), fillvalue=fill
+            )
+            stored.attrs.update(own)
+        file.attrs.update(attrs)

@@ -11,6 +11,7 @@ from lspipe import __version__
 from lspipe.cli import (
     adapting,
     changing,
+    chips,
     exporting,
     models,
     reviewing,
@@ -22,6 +23,7 @@ from lspipe.cli import (
 from lspipe.cli.evaluation import evaluate
 from lspipe.cli.transfer import ALL
 from lspipe.outputs import OUTPUTS
+from lspipe.samples.parts import PARTS, TEST
 from lspipe.samples.splits import FOLDS, SPLITS
 from lspipe.train.protocols import PROTOCOLS
 
@@ -246,7 +248,7 @@ def _model_verbs(root: Any) -> None:
     """Make the parsers of `lspipe model VERB`."""
     parser = root.add_parser(
         "model",
-        help="models: list, show, check, train, pack, evaluate, adapt",
+        help="models: list, show, check, train, chips, pack, evaluate, adapt",
         description="What can be done with models.",
         epilog="example: lspipe model show shipped:demo",
     )
@@ -266,6 +268,7 @@ def _model_verbs(root: Any) -> None:
                 help="labelled patches, or a run, to compare with the training data",
             )
     _train(group)
+    _chips(group)
     _pack(group)
     _evaluate(group)
     adapt = _add(
@@ -323,7 +326,9 @@ def _train(group: Any) -> None:
     )
     train.add_argument("--output", required=True, metavar="DIR", help="folder of the new model")
     train.add_argument("--id", help="its name (that of the folder)")
-    train.add_argument("--protocol", choices=tuple(PROTOCOLS), help="train as a paper did")
+    train.add_argument(
+        "--protocol", choices=tuple(PROTOCOLS), help="train as a paper did, or sen12"
+    )
     train.add_argument("--architecture", help="network (the protocol's); see: lspipe model list")
     train.add_argument("--recipe", help="channels (the protocol's)")
     train.add_argument("--window", type=int, metavar="PX", help="cut patches into such windows")
@@ -343,6 +348,44 @@ def _train(group: Any) -> None:
     )
     train.add_argument("--skip-broken", action="store_true", help="leave broken patches out")
     train.add_argument("--fresh", action="store_true", help="begin anew")
+
+
+def _chips(group: Any) -> None:
+    cut = _add(
+        group,
+        chips.chips,
+        "cut labelled patches from a run, over an inventory, into a folder",
+        example="model chips runs/demo --labels landslides.gpkg --to patches/demo",
+    )
+    cut.add_argument("run", help="run directory, planned or finished")
+    cut.add_argument(
+        "--labels",
+        required=True,
+        metavar="FILE",
+        help="outlines of all landslides of the area: GeoPackage, GeoJSON, GeoParquet, ...",
+    )
+    cut.add_argument("--to", required=True, metavar="FOLDER", help="folder to make")
+    cut.add_argument(
+        "--layout",
+        choices=("sen12", "l4s"),
+        default="sen12",
+        help="NetCDF of both dates as Sen12Landslides has it (sen12), or HDF5 as Landslide4Sense",
+    )
+    cut.add_argument("--window", type=int, default=128, metavar="PX", help="edge of a patch (128)")
+    cut.add_argument(
+        "--bands", type=_files, metavar="A,B", help="channels to write, of layout sen12 (all)"
+    )
+    cut.add_argument(
+        "--background",
+        type=float,
+        default=1.0,
+        metavar="N",
+        help="patches without a landslide per patch with one (1)",
+    )
+    cut.add_argument("--seed", type=int, default=0, help="of their places (0)")
+    cut.add_argument(
+        "--group", metavar="COLUMN", help="of the outlines, with a region for each, as an event"
+    )
 
 
 def _pack(group: Any) -> None:
@@ -414,6 +457,12 @@ def _evaluate(group: Any) -> None:
         default=(),
         metavar="A,B",
         help="only the patches of these regions (all)",
+    )
+    scored.add_argument(
+        "--part",
+        choices=PARTS,
+        default=TEST,
+        help="of a folder with a list of parts, splits.json: the one to score on (test)",
     )
     scored.add_argument(
         "--skip-broken", action="store_true", help="leave out patches that cannot be used"

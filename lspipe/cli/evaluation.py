@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from lspipe.cli.progress import PatchProgress
 from lspipe.cli.text import counted, say, show
 from lspipe.errors import UsageError
+from lspipe.samples.parts import TEST, TRAIN, in_part
 
 if TYPE_CHECKING:
     import argparse
@@ -86,7 +87,9 @@ def _samples(options: argparse.Namespace, item: ModelItem) -> tuple[Samples, int
     from lspipe.samples.folders import open_folder
     from lspipe.samples.tiling import cut
 
-    found = open_folder(options.data, item.recipe)
+    found = in_part(open_folder(options.data, item.recipe), options.part)
+    if found.parts is not None:
+        say(f"{found.source}: scored on its part {options.part}")
     check_units(item, found)
     if options.regions:
         found = found.of_regions(options.regions)
@@ -110,7 +113,7 @@ def _continued(options: argparse.Namespace, item: ModelItem, samples: Samples) -
 
     if options.trained_on is None:
         return None
-    training = open_folder(options.trained_on, item.recipe)
+    training = in_part(open_folder(options.trained_on, item.recipe), TRAIN)
     found = leak(training if options.window is None else cut(training, options.window), samples)
     say(("warning: " if found.is_large else "") + found.text())
     return found.share
@@ -155,6 +158,8 @@ def _command(options: argparse.Namespace) -> str:
             words += [f"--{name}", str(value)]
     if options.trained_on:
         words += ["--trained-on", str(Path(options.trained_on))]
+    if options.part != TEST:
+        words += ["--part", options.part]
     if options.regions:
         words += ["--regions", ",".join(options.regions)]
     for name in ("choose_threshold", "skip_broken"):

@@ -12,6 +12,7 @@ from lspipe.cli.training import assigned, samples_of
 from lspipe.errors import UsageError
 from lspipe.machine.remote import place
 from lspipe.models.mlm import read_item
+from lspipe.samples.parts import TRAIN, in_part
 
 if TYPE_CHECKING:
     import argparse
@@ -145,7 +146,7 @@ def _statistics(options: argparse.Namespace, recipe: Recipe) -> Statistics:
     """Count the patches that a model was trained on, as a training of lspipe does."""
     from lspipe.train.course import read_windows, statistics_of
 
-    samples = samples_of(options.data, recipe.name, options)
+    samples = in_part(samples_of(options.data, recipe.name, options), TRAIN)
     return statistics_of(*read_windows(samples, recipe, options.window))
 
 

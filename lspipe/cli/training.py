@@ -14,6 +14,7 @@ from lspipe.cli.transfer import ALL, Transfer
 from lspipe.errors import UsageError
 from lspipe.machine import check_folder
 from lspipe.models.mlm import read_item
+from lspipe.samples.parts import PARTS, TEST, TRAIN, WATCHED, in_part
 
 if TYPE_CHECKING:
     import argparse
@@ -36,10 +37,9 @@ def train(options: argparse.Namespace) -> int:
     # The name is that of the folder where none was given: known before anything is read.
     check_id(asked.id)
     check_folder(options.output)
-    training, testing = _divided(_labelled(options, asked), options)
+    training, watched, testing = _divided(_labelled(options, asked), options)
     validation = samples_of(options.validation, asked.recipe, options)
-    if validation is None and options.split and options.test_on is None:
-        validation = testing
+    validation = watched if validation is None else in_part(validation, WATCHED)
     if options.sweep:
         return _sweep(options, asked, training, validation, output)
     trained = course.train(
@@ -107,13 +107,18 @@ def samples_of(folder: str | None, recipe: str, options: argparse.Namespace) -> 
     return kept
 
 
-def _divided(samples: Samples, options: argparse.Namespace) -> tuple[Samples, Samples]:
-    """Patches to train on, and those that may be tested on."""
+def _divided(
+    samples: Samples, options: argparse.Namespace
+) -> tuple[Samples, Samples | None, Samples]:
+    """Patches to train on, those that choose the epoch, and those that may be tested on."""
     from lspipe.samples.splits import split
 
-    training = testing = samples
-    if options.split:
+    training, watched, testing = samples, None, samples
+    if samples.parts is not None:
+        training, watched, testing = _parts_of_the_set(samples, options)
+    elif options.split:
         training, testing = split(samples, options.split, fold=options.fold)
+        watched = testing if options.test_on is None else None
     if options.train_on:
         training = training.of_regions(options.train_on)
     if options.test_on is not None:
@@ -124,7 +129,28 @@ def _divided(samples: Samples, options: argparse.Namespace) -> tuple[Samples, Sa
                 f"--test-on {_named(options.test_on)}: {len(both)} patches are trained on too; "
                 "keep some apart (--split), or name other regions"
             )
-    return training, testing
+    return training, watched, testing
+
+
+def _parts_of_the_set(
+    samples: Samples, options: argparse.Namespace
+) -> tuple[Samples, Samples | None, Samples]:
+    """The parts that the set itself has: its test patches are never trained on."""
+    if options.split:
+        raise UsageError(
+            f"--split {options.split}: {samples.source} has a list of its parts (splits.json), "
+            "which says what is trained on; leave --split out, or take the list away"
+        )
+    listed = samples.parts or {}
+    known = {listed[name] for name in samples.names}
+    for part in PARTS:
+        count = sum(listed[name] == part for name in samples.names)
+        say(f"{samples.source}: {count} patches of part {part}")
+    return (
+        samples.of_part(TRAIN),
+        samples.of_part(WATCHED) if WATCHED in known else None,
+        samples.of_part(TEST) if TEST in known else replace(samples, names=()),
+    )
 
 
 def _transfer(
@@ -177,7 +203,8 @@ def _course(options: argparse.Namespace) -> Course:
             "them"
         )
     if protocol is not None:
-        say(f"protocol {options.protocol} of paper {protocol.paper}: {protocol.note}")
+        of = f" of paper {protocol.paper}" if protocol.paper else ""
+        say(f"protocol {options.protocol}{of}: {protocol.note}")
     window = options.window
     if window is None and protocol is not None:
         window = protocol.window

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from lspipe.inference import cut_and_add
-from lspipe.schema import CUBE_NODATA, REFLECTANCE_SCALE, steps_of
+from lspipe.schema import CUBE_NODATA, steps_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -185,15 +185,17 @@ def to_model_units(
     observed: NDArray[np.bool_],
     hidden: NDArray[np.bool_] | None = None,
     tile_range: ArrayLike | None = None,
+    bands: Sequence[str] | None = None,
 ) -> NDArray[np.float32]:
     """Turn one window into model units, as a run does, but with NaN instead of the fill value.
 
     Args:
-        pixels: (band, y, x), int16 (reflectance x 1e4, -32768 = no data) or a float (NaN).
+        pixels: (band, y, x), int16 (code = value / step, -32768 = no data) or a float (NaN).
         scaling: of the model item.
         observed: bool (y, x), at least one True for the kinds "window-...".
         hidden: bool (y, x), True = the network gets the fill value here; None = nowhere.
         tile_range: (band, 2), see `scale`.
+        bands: channels, for the steps of int16 (`schema.CHANNELS`); None = reflectance.
 
     Returns:
         float32 (band, y, x).
@@ -208,7 +210,8 @@ def to_model_units(
         missing = missing | _tensor(hidden, here)
     known = None if tile_range is None else torch.tensor(np.asarray(tile_range, np.float32))
     seen = _tensor(observed, here)[None, None]
-    scaled = _scaled(raw, scaling, observed=seen, tile_range=known)
+    steps = _tensor(steps_of(bands), here).reshape(-1, 1, 1)
+    scaled = _scaled(raw, scaling, observed=seen, tile_range=known, steps=steps)
     units: NDArray[np.float32] = torch.where(missing, torch.nan, scaled)[0].numpy()
     return units
 
@@ -251,7 +254,7 @@ def _scaled(
     *,
     observed: torch.Tensor | None,
     tile_range: torch.Tensor | None,
-    steps: torch.Tensor | float = REFLECTANCE_SCALE,
+    steps: torch.Tensor,
 ) -> torch.Tensor:
     """Return pixels (N, C, y, x), int16 or a float, in model units; no data is undefined."""
     values = raw.to(torch.float32)

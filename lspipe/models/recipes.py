@@ -16,7 +16,7 @@ from lspipe.errors import ModelError, UsageError
 from lspipe.models.item import Scaling
 from lspipe.models.readings import read_otherwise
 from lspipe.models.section import nearest
-from lspipe.schema import DATES, is_pair, source_of
+from lspipe.schema import DATES, is_pair, source_of, split_channel
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -164,6 +164,40 @@ def _vega(*more: str) -> Recipe:
     )
 
 
+_SEN12_BANDS = ("B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B11", "B12")
+
+_SEN12 = {
+    "B02": (1492.460803079884, 2434.8134937939612),
+    "B03": (1668.730647890988, 2290.7904722430744),
+    "B04": (1583.2866793142525, 2293.2641273525105),
+    "B05": (2063.5090515315183, 2192.0721896556997),
+    "B06": (3109.718959426561, 1882.4372227711422),
+    "B07": (3443.423924837933, 1824.5817336258483),
+    "B08": (3550.890886289872, 1857.805470128811),
+    "B8A": (3642.1824771215047, 1752.7824968277644),
+    "B11": (2272.761661766008, 1118.005421919931),
+    "B12": (1509.372043777249, 1044.686810267096),
+    "elevation": (763.3738460301755, 638.6952281165422),
+    "VV": (-9.309921745422201, 3.48675473624339),
+}
+"""Mean and standard deviation of each channel of Sen12Landslides over all dates, clouds among them:
+digital numbers without ESA's offset, metres, decibels of the ascending pass.
+Source: github.com/PaulH97/Sen12Landslides, tasks/harmonized/S12LS-LD (s2/norm.json; of VV,
+norm_aligned.json)."""
+
+
+def _sen12(name: str, channels: tuple[str, ...], note: str) -> Recipe:
+    """Standardised by the statistics that come with the set."""
+    steps = []
+    for channel in channels:
+        mean, spread = _SEN12[split_channel(channel)[1]]
+        unit = 1.0 if channel in UNITS else DN_PER_REFLECTANCE
+        steps.append((unit / spread, -mean / spread))
+    scale, offset = zip(*steps, strict=True)
+    scaling = Scaling(kind="affine", scale=scale, offset=offset)
+    return Recipe(name, "", channels, "L2A", scaling, note)
+
+
 RECIPES = {
     recipe.name: recipe
     for recipe in (
@@ -211,6 +245,28 @@ RECIPES = {
             Scaling(kind="window-max", scale=_l4s_scale(_RGB)),
             "Three channels of l4s14, divided by the largest value of the window besides, as the "
             "colour pictures of that set are.",
+        ),
+        _sen12(
+            "sen12",
+            _SEN12_BANDS,
+            "No paper's: the ten bands of Sen12Landslides, standardised by the statistics that "
+            "come with it.",
+        ),
+        _sen12(
+            "sen12-dem",
+            (*_SEN12_BANDS, "dem"),
+            "No paper's: sen12, and the elevation.",
+        ),
+        _sen12(
+            "sen12-radar",
+            (
+                *(f"{date}:{band}" for date in DATES for band in _SEN12_BANDS),
+                "dem",
+                "vv_before",
+                "vv_after",
+            ),
+            "No paper's: sen12-dem of two dates, and VV of both, standardised as the ascending "
+            "pass of the set.",
         ),
     )
 }

@@ -42,6 +42,8 @@ class Samples:
     """Region of each patch, where it is known."""
     level: Level = "none"
     """Product level of the images, where the kind of folder defines it; "none" = unknown."""
+    parts: Mapping[str, str] | None = None
+    """Part of each patch ("train", "val", "test"), where the set itself says it."""
 
     def __len__(self) -> int:
         return len(self.names)
@@ -69,6 +71,19 @@ class Samples:
                 f"({len(homeless)} of {len(self)} patches)"
             )
         return replace(self, names=tuple(name for name in self.names if known[name] in wanted))
+
+    def of_part(self, wanted: str) -> Samples:
+        """Return the patches of a part.
+
+        Raises:
+            SamplesError: the set has no patches of it, or says nothing of parts.
+        """
+        known = self.parts or {}
+        names = tuple(name for name in self.names if known.get(name) == wanted)
+        if not names:
+            listed = ", ".join(sorted(set(known.values()))) or "none"
+            raise SamplesError(f"{self.source}: no patches of part {wanted}; its parts: {listed}")
+        return replace(self, names=names)
 
     def arrays(self) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
         """Read all patches into memory: (N, C, y, x) and (N, y, x).

@@ -7,7 +7,7 @@ network is trained on the same kind of pixels as in a run.
 from __future__ import annotations
 
 import logging
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -95,21 +95,76 @@ def chips(
             "out, and give polygons of what became a landslide between them"
         )
     table, source = read_polygons(polygons)
+    placed = place(
+        cutter,
+        table,
+        source,
+        dates=("before", "after") if date == "both" else (date,),
+        background=background,
+        seed=seed,
+        skip_outside=skip_outside,
+    )
+    return cutter.samples(placed.patches, f"{frozen.path} with {source}")
+
+
+# --- where patches lie --------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Placed:
+    """Windows of a run, and what of the polygons they hold."""
+
+    patches: tuple[Patch, ...]
+    """For each date those over polygons, then those without any."""
+    over: frozenset[str]
+    """Names of those over polygons, each with an observed pixel of one."""
+    inside: frozenset[int]
+    """Rows of the polygons that have a pixel inside the area."""
+
+
+def place(
+    cutter: Cutter,
+    table: gpd.GeoDataFrame,
+    source: str,
+    *,
+    dates: Sequence[str],
+    background: float,
+    seed: int,
+    skip_outside: bool,
+) -> Placed:
+    """Find the windows over polygons, and as many elsewhere; arguments are those of `chips`.
+
+    Args:
+        cutter: of the run.
+        table: of `read_polygons`.
+        source: of the polygons, for messages.
+        dates: roles of the dates.
+        background: number of windows elsewhere per window over a polygon.
+        seed: of the places elsewhere.
+        skip_outside: leave out polygons outside of the run's area.
+
+    Raises:
+        SamplesError: polygons outside of the area, or none observed; no such date.
+    """
+    run = cutter.run
     ones = np.ones(len(table), np.uint8)
-    marks = {tile.name: Marks.of(table, ones, tile.geobox) for tile in frozen.tiles}
-    inside = _inside(frozen.tiles, marks)
-    _check_outside(inside, len(table), source=source, run=frozen, is_skipped=skip_outside)
+    marks = {tile.name: Marks.of(table, ones, tile.geobox) for tile in run.tiles}
+    inside = _inside(run.tiles, marks)
+    _check_outside(inside, len(table), source=source, run=run, is_skipped=skip_outside)
     patches: list[Patch] = []
-    for role in ("before", "after") if date == "both" else (date,):
-        check_date(frozen, role)
-        over = _over(cutter, marks, role, inside)
-        patches += [*over, *_elsewhere(cutter, marks, over, background=background, seed=seed)]
-    if not patches:
+    over: set[str] = set()
+    for role in dates:
+        check_date(run, role)
+        found = _over(cutter, marks, role, inside)
+        patches += found
+        patches += _elsewhere(cutter, marks, found, background=background, seed=seed)
+        over |= {patch.name for patch in found}
+    if not over:
         raise SamplesError(
-            f"{source}: none of {len(inside)} polygons was observed on the date {date} of "
-            f"{frozen.path}"
+            f"{source}: none of {len(inside)} polygons was observed on the date "
+            f"{' and '.join(dates)} of {run.path}"
         )
-    return cutter.samples(patches, f"{frozen.path} with {source}")
+    return Placed(tuple(patches), frozenset(over), frozenset(inside))
 
 
 # --- what a patch holds -------------------------------------------------------------------------

@@ -115,6 +115,7 @@ class Cutter:
             observed=observed(pixels, hidden),
             hidden=hidden if self.run.spec.mask.apply == "input" else None,
             tile_range=self._range(patch) if self.recipe.scaling.kind == "tile-minmax" else None,
+            bands=self.recipe.channels,
         )
         return image, self._labels(patch, pixels, hidden)
 

@@ -4,6 +4,7 @@ Layouts:
 
     img/*.h5, mask/*.h5      Landslide4Sense (`l4s`)
     images/*, masks/*        pictures (`pictures`)
+    s2/*.nc                  Sen12Landslides, and chips of lspipe in its layout (`sen12`)
 
 Regions, in one of two ways:
 
@@ -23,7 +24,7 @@ from typing import TYPE_CHECKING
 
 from lspipe.errors import SamplesError, first_few
 from lspipe.machine.remote import is_address
-from lspipe.samples import Samples, l4s, pictures
+from lspipe.samples import Samples, l4s, pictures, sen12
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 LAYOUTS: Mapping[str, Callable[[Path, str], Samples]] = {
     "img": l4s.folder,
     "images": pictures.folder,
+    "s2": sen12.folder,
 }
 """Folder that identifies a layout, and its reader."""
 
@@ -126,7 +128,28 @@ def _joined(root: Path, folders: list[Path], recipe: str) -> Samples:
         names=tuple(homes),
         read=read,
         regions={name: region for name, (region, _) in homes.items()},
+        parts=_joined_parts(parts, homes),
     )
+
+
+def _joined_parts(
+    folders: Mapping[str, Samples], homes: Mapping[str, tuple[str, str]]
+) -> dict[str, str] | None:
+    """Return the parts of all patches, where every sub-folder has a list of them."""
+    known = {region: folder.parts for region, folder in folders.items()}
+    if all(each is None for each in known.values()):
+        return None
+    lacking = [region for region, each in known.items() if each is None]
+    if lacking:
+        raise SamplesError(
+            f"{first_few(lacking)}: no list of parts, and other sub-folders have one: expected one "
+            "in each, or in none"
+        )
+    return {
+        name: each[inside]
+        for name, (region, inside) in homes.items()
+        if (each := known[region]) is not None
+    }
 
 
 def _with_regions(samples: Samples, file: Path) -> Samples:

@@ -30,6 +30,10 @@ ALIKE = 0.9
 TOO_MANY = 0.3
 """Share of patches that continue others from which on a warning is given."""
 
+SAME = 0.9999
+"""Correlation of all four edges with the same edges of another patch from which on it is that
+patch, however each was scaled."""
+
 _NAMED = 3
 
 _FACING = (("left", "right"), ("right", "left"), ("top", "bottom"), ("bottom", "top"))
@@ -74,7 +78,8 @@ def leak(train: Samples, test: Samples) -> Leak:
         test: patches of the same size.
 
     Raises:
-        SamplesError: patches of unlike sizes, or a patch that is in both sets.
+        SamplesError: patches of unlike sizes, or a patch that is in both sets, by its name or by
+            its pixels.
     """
     shared = sorted(set(train.names) & set(test.names)) if train.source == test.source else []
     if shared:
@@ -88,6 +93,7 @@ def leak(train: Samples, test: Samples) -> Leak:
             f"{train.source} and {test.source}: patches of {theirs['top'].shape[1]} and "
             f"{ours['top'].shape[1]} px: expected one size"
         )
+    _check_others(train, test, theirs, ours)
     # One kind of edge after the other: of thousands of patches each table is large.
     alike = reduce(np.maximum, (ours[one] @ theirs[other].T for one, other in _FACING))
     nearest = alike.argmax(axis=1)
@@ -97,6 +103,26 @@ def leak(train: Samples, test: Samples) -> Leak:
         if alike[number, other] > ALIKE
     ]
     return Leak(len(test), tuple(sorted(found, key=lambda each: -each[2])))
+
+
+def _check_others(
+    train: Samples,
+    test: Samples,
+    theirs: dict[str, NDArray[np.float32]],
+    ours: dict[str, NDArray[np.float32]],
+) -> None:
+    """Refuse patches to test on that are patches to train on, under whatever name."""
+    alike = reduce(np.minimum, (ours[side] @ theirs[side].T for side, _ in _FACING))
+    pairs = [
+        f"{test.names[one]} is {train.names[other]}"
+        for one, other in enumerate(alike.argmax(axis=1).tolist())
+        if alike[one, other] > SAME
+    ]
+    if pairs:
+        raise SamplesError(
+            f"{test.source}: {first_few(pairs, _NAMED)} of {train.source}, pixel by pixel "
+            f"({len(pairs)} of {len(test)} patches): expected patches that are not trained on"
+        )
 
 
 def _edges(samples: Samples) -> dict[str, NDArray[np.float32]]:

@@ -65,12 +65,13 @@ def cut(samples: Samples, window: int) -> Samples:
         return _scaled_again(image[part], samples.recipe.scaling), mask[part]
 
     names = [(patch, f"{patch}/{place}") for patch in samples.names for place in corners]
-    regions = samples.regions
+    regions, parts = samples.regions, samples.parts
     return replace(
         samples,
         names=tuple(name for _, name in names),
         read=read,
         regions=None if regions is None else {name: regions[patch] for patch, name in names},
+        parts=None if parts is None else {name: parts[patch] for patch, name in names},
     )
 
 

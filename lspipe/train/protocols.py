@@ -1,4 +1,4 @@
-"""How the papers trained their networks; data, not code.
+"""How the papers trained their networks, and how a public set is trained on; data, not code.
 
 The note names settings that a paper does not state, and the values used instead.
 
@@ -20,9 +20,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Protocol:
-    """The training of one paper."""
+    """The training of one paper, or of lspipe."""
 
     paper: str
+    """Empty = no paper's."""
     architecture: str
     """The network of the paper; others can be trained in the same way."""
     recipe: str
@@ -92,6 +93,19 @@ PROTOCOLS = {
             augmentation="none",
         ),
         "The best setting of its colour model, 64 filters. The size of patches is not stated: 128.",
+    ),
+    "sen12": Protocol(
+        "",
+        "ghorb-unet",
+        "sen12",
+        128,
+        TrainSpec(
+            epochs=60, batch_size=16, learning_rate=1e-3, schedule="cosine", loss="bce-dice",
+            augmentation="d4", patience=10,
+        ),
+        "For Sen12Landslides, and no paper's: the networks of that set see fifteen dates, these "
+        "see one or two. Network, loss and rate were chosen, not measured. Of two dates: "
+        "--recipe sen12:pair.",
     ),
 }  # fmt: skip
 

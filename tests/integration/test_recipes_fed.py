@@ -77,7 +77,11 @@ class Fed:
 
 TINY = {"filters": 8}
 
-WITH_RADAR = (Fed("vega7", "vega-unet", TINY), Fed("vega7:bgr,plan,amplitude", "vega-unet", TINY))
+WITH_RADAR = (
+    Fed("vega7", "vega-unet", TINY),
+    Fed("vega7:bgr,plan,amplitude", "vega-unet", TINY),
+    Fed("sen12-radar", "ghorb-unet", TINY),
+)
 
 FED = (
     Fed("morales10", "deeplabv3plus-resnet50"),
@@ -88,6 +92,8 @@ FED = (
     Fed("vega3", "vega-unet", TINY),
     Fed("vega5", "vega-unet", TINY),
     Fed("l4s-rgb", "ghorb-resunet", TINY),
+    Fed("sen12", "ghorb-unet", TINY),
+    Fed("sen12-dem", "ghorb-unet", TINY),
     # Read otherwise, with terrain besides, and of two dates.
     Fed("morales10:tile-minmax", "ghorb-unet", TINY),
     Fed("morales10:patch-minmax", "ghorb-unet", TINY),

@@ -81,6 +81,16 @@ def test_an_edge_of_one_value_is_like_no_other():
     assert leak(samples({"a": flat}), samples({"b": 2 * flat})).share == 0
 
 
+def test_a_patch_that_is_trained_on_under_another_name_is_refused_in_pairs():
+    one, other, third = scene(1, 1, 3).values()
+    training = samples({"a": one, "b": other}, source="training")
+    copies = samples({"x": 3 * other + 1, "y": third}, source="validation")
+    with pytest.raises(SamplesError, match=r"validation: x is b of training.*\(1 of 2 patches\)"):
+        leak(training, copies)
+    turned = samples({"x": other[:, ::-1], "y": third}, source="validation")
+    assert leak(training, turned).patches == 2
+
+
 def test_blocks_of_one_scene_leak_less_than_patches_drawn_at_random():
     patches = scene(3, 20, 5)
     names = tuple(patches)

@@ -35,6 +35,9 @@ FOURTEEN = "B01 B02 B03 B04 B05 B06 B07 B08 B09 B10 B11 B12 slope dem"
         ("vega5", "004", "none", "B04 B03 B02 slope curvature"),
         ("vega7", "004", "none", "B04 B03 B02 slope curvature vv_before vv_after"),
         ("l4s-rgb", "001", "L1C", "B04 B03 B02"),
+        # No paper's: those of a public set.
+        ("sen12", "", "L2A", "B02 B03 B04 B05 B06 B07 B08 B8A B11 B12"),
+        ("sen12-dem", "", "L2A", "B02 B03 B04 B05 B06 B07 B08 B8A B11 B12 dem"),
         # Other readings of the papers (docs/papers.md).
         ("morales10:dn-65535", "000", "L2A", "B02 B03 B04 B05 B06 B07 B08 B8A B11 B12"),
         ("vega3:bgr", "004", "none", "B02 B03 B04"),

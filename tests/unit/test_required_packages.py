@@ -33,7 +33,7 @@ USED_BY = {
     "xarray": (
         "xarray",
         "change.classified change.compare change.inventory cube.loaders cube.opening cube.pairs "
-        "inference.given outputs.layers runs.store",
+        "inference.given outputs.layers runs.store samples.chip_netcdf samples.patch_file",
     ),
     "rioxarray": ("rioxarray", "change.grids"),
     "zarr": ("zarr", "runs.store"),

@@ -106,6 +106,13 @@ def test_model_units_are_what_a_run_shows_its_network(scaling):
         assert np.isnan(ours[1, :2]).all()
 
 
+def test_codes_of_each_channel_become_its_own_unit():
+    codes = np.full((3, 1, 1), 2000, np.int16)
+    facts = {"observed": np.ones((1, 1), bool), "bands": ("B04", "slope", "VV")}
+    found = to_model_units(codes, Scaling(), **facts)[:, 0, 0]
+    np.testing.assert_allclose(found, [0.2, 20, 4], rtol=1e-6)
+
+
 # --- windows ------------------------------------------------------------------------------------
 
 
