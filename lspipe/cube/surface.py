@@ -28,6 +28,9 @@ smooth with 30 m."""
 TRUNCATED = 3.0
 """Standard deviations at which the Gaussian ends."""
 
+STRIP = 64
+"""Rows that are bent at a time: what curvature needs of them stays in a processor's cache."""
+
 Curvature = Literal["total", "profile", "plan"]
 
 
@@ -90,11 +93,18 @@ def curvature(
     [-0.4, 0.2, -0.2]
     """
     z = np.asarray(heights, np.float64)
+    found = np.empty((z.shape[0] - 2, z.shape[1] - 2), np.float32)
+    for top in range(0, len(found), STRIP):
+        found[top : top + STRIP] = _curvature(z[top : top + STRIP + 2], pixel_m, kind)
+    return found
+
+
+def _curvature(z: NDArray[np.float64], pixel_m: float, kind: Curvature) -> NDArray[np.float64]:
     d, e = _bent(z, pixel_m)
     if kind == "total":
         d += e
         d *= -200
-        return d.astype(np.float32)
+        return d
     f, g, h = _tilted(z, pixel_m)
     steepness = g * g + h * h
     is_flat = steepness == 0
@@ -102,7 +112,7 @@ def curvature(
         bent = 200 * (d * g * g + e * h * h + f * g * h)
     else:
         bent = -200 * (d * h * h + e * g * g - f * g * h)
-    return np.asarray(np.where(is_flat, 0, bent / np.where(is_flat, 1, steepness)), np.float32)
+    return np.asarray(np.where(is_flat, 0, bent / np.where(is_flat, 1, steepness)))
 
 
 # Coefficients of the surface through nine heights; x is east, y is north.
