@@ -25,8 +25,12 @@ SMOOTHING_M = 30.0
 noise of a DEM. A paraboloid keeps its curvature. Source: Handwerger et al. 2022, whose scripts
 smooth with 30 m."""
 
-TRUNCATED = 3.0
-"""Standard deviations at which the Gaussian ends."""
+HILLSIDE_M = 45.0
+"""The same in front of the mask of gentle ground. Of a slope of 10 degrees that is 60 m long it
+leaves 5; of the noise of SRTM on a plain, hardly anything that is as steep (docs/terrain.md)."""
+
+REACH_M = 90.0
+"""Where both end, metres: what lies farther away has no weight."""
 
 STRIP = 64
 """Rows that are bent at a time: what curvature needs of them stays in a processor's cache."""
@@ -152,22 +156,25 @@ def _tilted(
     )
 
 
-def smoothed(heights: NDArray[np.float32], pixel_m: float) -> NDArray[np.float64]:
-    """Return heights without what is smaller than `SMOOTHING_M`, smaller by `reach` on each side.
+def smoothed(
+    heights: NDArray[np.float32], pixel_m: float, sigma_m: float = SMOOTHING_M
+) -> NDArray[np.float64]:
+    """Return heights without what is smaller than a Gaussian, smaller by `reach` on each side.
 
     In float64, as curvature takes differences of differences.
 
     Args:
         heights: metres, (y, x), NaN = not known, and so is then all within the reach.
         pixel_m: edge of a pixel, metres.
+        sigma_m: standard deviation of the Gaussian, metres.
     """
     found: NDArray[np.float64] = ndimage.gaussian_filter(
-        heights.astype(np.float64), SMOOTHING_M / pixel_m, truncate=TRUNCATED
+        heights.astype(np.float64), sigma_m / pixel_m, truncate=REACH_M / sigma_m
     )
     rim = reach(pixel_m)
     return found[rim:-rim, rim:-rim]
 
 
 def reach(pixel_m: float) -> int:
-    """Return how far the Gaussian in front of curvature reaches, pixels."""
-    return int(TRUNCATED * SMOOTHING_M / pixel_m + 0.5)
+    """Return how far a Gaussian reaches, pixels."""
+    return int(REACH_M / pixel_m + 0.5)
