@@ -7,9 +7,10 @@ time, least of three: ten bands 2.67 s; slope 0.71 s, 27 %; elevation and slope 
 and total curvature 1.17 s, 44 %. With the reader before that (GDAL's warp of every band), on a busy
 core: ten bands 7.20 s; 0.84 s, 0.90 s, 1.54 s. Columns want elevation and slope once per tile: 15 %
 of reading two dates. Of slope, by a profile (python -m cProfile -s tottime benchmarks/terrain.py),
-38 % are the spline (scipy, 68 ns a place), 19 % unpacking, 13 % Horn's formula, 7 % the pixels between
-places, 5 % the spline's filter: unpacking and spline alone are 0.4 s, and no other way to them was
-found that keeps every code: numpy is as slow as scipy, for the spline and for the Gaussian.
+38 % are the spline (scipy, 68 ns a place), 19 % unpacking, 13 % Horn's formula, 7 % the pixels
+between places, 5 % the spline's filter: unpacking and spline alone are 0.4 s, and no quicker way to
+either was found that keeps every code (numpy is as slow as scipy, for the Gaussian of curvature
+too).
 
 Part two (--real FOLDER, the real data of the tests) runs `shipped:bare-ground` on the scene of Mol,
 lowland in Belgium where nothing slides, with the SRTM tile. Of 405 false alarms (1088 ha) 401 are
