@@ -48,6 +48,12 @@ LEE_PX = 5
 _HALO = LEE_PX // 2
 """Pixels around a cell whose power is known too."""
 
+_BLOCK = 512
+"""Rows of a block of a file, which is unpacked as a whole, or a multiple of them."""
+
+_STRIP = 64
+"""Rows that are resampled at a time: what they need stays in the cache of a processor."""
+
 _INNER = (slice(RIM - _HALO, RIM + CELL + _HALO),) * 2
 """The pixels of a cell and its halo, among those whose places are known."""
 
@@ -71,13 +77,16 @@ def powers(
     Raises:
         LoadError: a file cannot be read, or holds no linear power.
     """
-    by_date = [list(group) for _, group in groupby(files, key=lambda file: file.day)]
     # By rows of cells, so that a block needs no more memory for being large.
-    for _, row in groupby(cells(part), key=lambda cell: cell[0].start):
-        strip = list(row)
+    strips = [list(row) for _, row in groupby(cells(part), key=lambda cell: cell[0].start)]
+    by_date = [
+        [_Slice(file, grid, strips) for file in group]
+        for _, group in groupby(files, key=lambda file: file.day)
+    ]
+    for number, strip in enumerate(strips):
         means = [_Mean() for _ in strip]
         for slices in by_date:
-            for mean, seen in zip(means, _date(slices, grid, strip), strict=True):
+            for mean, seen in zip(means, _date(slices, number, len(strip)), strict=True):
                 mean.add(seen)
         for cell, mean in zip(strip, means, strict=True):
             yield cell, mean.of(len(by_date))
@@ -93,10 +102,15 @@ class _Mean:
 
     def add(self, power: NDArray[np.float32] | None) -> None:
         """Add a date; None = it saw nothing here."""
-        if power is not None:
+        if power is None:
+            return
+        if np.isnan(power.max()):
             is_seen = ~np.isnan(power)
             self.total += np.where(is_seen, power, 0)
             self.count += is_seen
+        else:
+            self.total += power
+            self.count += 1
 
     def of(self, dates: int) -> NDArray[np.float32]:
         """Return the mean of a cell, filtered where there are few dates; NaN = not observed."""
@@ -141,33 +155,61 @@ def lee(power: NDArray[np.float32], looks: float) -> NDArray[np.float32]:
 # --- resampling ---------------------------------------------------------------------------------
 
 
-def _date(
-    files: Sequence[RadarFile], grid: GeoBox, strip: Sequence[Part]
-) -> list[NDArray[np.float32] | None]:
+def _date(slices: Sequence[_Slice], number: int, cells: int) -> list[NDArray[np.float32] | None]:
     """Return the power of one date on each cell of a strip; None where no slice saw anything."""
-    found: list[NDArray[np.float32] | None] = [None] * len(strip)
-    for file in files:
-        for number, power in _sampled(file, grid, strip):
-            known = found[number]
-            found[number] = power if known is None else np.where(np.isnan(known), power, known)
+    found: list[NDArray[np.float32] | None] = [None] * cells
+    for one in slices:
+        for cell, power in one.of_strip(number):
+            known = found[cell]
+            found[cell] = power if known is None else np.where(np.isnan(known), power, known)
     return found
 
 
-def _sampled(
-    file: RadarFile, grid: GeoBox, strip: Sequence[Part]
-) -> Iterator[tuple[int, NDArray[np.float32]]]:
-    """Yield the cells that a file meets, by number, with its power there and around."""
-    places = [_places(file, grid, cell) for cell in strip]
-    windows = [_window(place) for place in places]
-    meets = [_meets(window, file.shape) for window in windows]
-    if not any(meets):
-        return
-    whole = hull([window for window, is_met in zip(windows, meets, strict=True) if is_met])
-    power = read_power(file, whole)
-    for number, (place, window, is_met) in enumerate(zip(places, windows, meets, strict=True)):
-        if is_met:
-            cut = without_noise(power[relative(window, (whole[0].start, whole[1].start))])
-            yield number, _linear(cut, *_from(place, window))
+class _Slice:
+    """A file below strips of cells, which are asked for from north to south.
+
+    A strip ends within blocks of the file, which are unpacked as a whole. Their rows are kept as
+    long as another strip needs them: else most of a file would be unpacked twice.
+    """
+
+    def __init__(self, file: RadarFile, grid: GeoBox, strips: Sequence[Sequence[Part]]) -> None:
+        self._file, self._grid, self._strips = file, grid, strips
+        self._windows = [[_window(file, grid, cell) for cell in strip] for strip in strips]
+        self._rows = [hull(windows)[0] for windows in self._windows]
+        """Of the file, that each strip needs."""
+        self._columns = hull([one for windows in self._windows for one in windows])[1]
+        self._first = self._rows[0].start
+        self._power = np.empty((0, self._columns.stop - self._columns.start), np.float32)
+        """From the row `_first` on."""
+
+    def of_strip(self, number: int) -> Iterator[tuple[int, NDArray[np.float32]]]:
+        """Yield the cells of a strip that the file meets, by number, with the power there."""
+        windows = self._windows[number]
+        met = [cell for cell, window in enumerate(windows) if _meets(window, self._file.shape)]
+        if not met:
+            return
+        self._read(self._rows[number])
+        for cell in met:
+            cut = self._power[relative(windows[cell], (self._first, self._columns.start))]
+            places = _places(self._file, self._grid, self._strips[number][cell])
+            yield cell, _linear(without_noise(cut), *_from(places, windows[cell]))
+        following = self._rows[number + 1 : number + 2]
+        self._forget(following[0].start if following else self._rows[-1].stop)
+
+    def _read(self, rows: slice) -> None:
+        """Read those of some rows that are not there yet, to the end of a block."""
+        first = max(rows.start, self._first + len(self._power))
+        if first >= rows.stop:
+            return
+        last = min(-(-rows.stop // _BLOCK) * _BLOCK, self._rows[-1].stop)
+        more = read_power(self._file, (slice(first, last), self._columns))
+        self._forget(rows.start)
+        self._power = np.concatenate([self._power, more]) if len(self._power) else more
+
+    def _forget(self, first: int) -> None:
+        """Drop the rows before one."""
+        self._power = self._power[max(0, first - self._first) :].copy()
+        self._first = first
 
 
 _Places = tuple["NDArray[np.float64]", "NDArray[np.float64]"]
@@ -176,17 +218,26 @@ both (y, x)."""
 
 
 def _places(file: RadarFile, grid: GeoBox, cell: Part) -> _Places:
-    width, _, left, _, height, top = file.transform
     if _is_same_crs(file.crs, grid.crs.to_wkt()):
-        y, x = (np.arange(span.start - _HALO, span.stop + _HALO) + 0.5 for span in cell)
-        to = grid.transform
-        return (
-            _snapped((to.f + y * to.e - top) / height - 0.5),
-            _snapped((to.c + x * to.a - left) / width - 0.5),
-        )
-    lattice = Lattice(file.crs, left, top, width, -height, None)
-    rows, columns = (between(axis, _INNER) for axis in control_of(grid, cell, lattice))
+        return _on_its_axes(file, grid, cell)
+    rows, columns = (between(axis, _INNER) for axis in _control(file, grid, cell))
     return rows, columns
+
+
+def _on_its_axes(file: RadarFile, grid: GeoBox, cell: Part) -> _Places:
+    width, _, left, _, height, top = file.transform
+    y, x = (np.arange(span.start - _HALO, span.stop + _HALO) + 0.5 for span in cell)
+    to = grid.transform
+    return (
+        _snapped((to.f + y * to.e - top) / height - 0.5),
+        _snapped((to.c + x * to.a - left) / width - 0.5),
+    )
+
+
+def _control(file: RadarFile, grid: GeoBox, cell: Part) -> _Places:
+    """Return where every 53rd pixel of a cell and its rim lies in a file of another zone."""
+    width, _, left, _, height, top = file.transform
+    return control_of(grid, cell, Lattice(file.crs, left, top, width, -height, None))
 
 
 def _snapped(places: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -200,7 +251,10 @@ def _is_same_crs(one: str, other: str) -> bool:
     return bool(crs_of(one).equals(crs_of(other), ignore_axis_order=True))
 
 
-def _window(places: _Places) -> Part:
+def _window(file: RadarFile, grid: GeoBox, cell: Part) -> Part:
+    """Return the pixels of a file that decide those of a cell."""
+    is_same = _is_same_crs(file.crs, grid.crs.to_wkt())
+    places = (_on_its_axes if is_same else _control)(file, grid, cell)
     rows, columns = (
         slice(int(np.floor(axis.min())) - _MARGIN, int(np.ceil(axis.max())) + _MARGIN + 1)
         for axis in places
@@ -235,9 +289,15 @@ def _linear(
 def _on_axes(
     cut: NDArray[np.float32], rows: NDArray[np.float64], columns: NDArray[np.float64]
 ) -> NDArray[np.float32]:
-    (upper, lower, v), (left, right, u) = (_pairs(axis) for axis in (rows, columns))
-    mixed = cut[upper] * (1 - v)[:, None] + cut[lower] * v[:, None]
-    return np.asarray(mixed[:, left] * (1 - u) + mixed[:, right] * u, np.float32)
+    left, right, u = _pairs(columns)
+    found = np.empty((len(rows), len(columns)), np.float32)
+    for top in range(0, len(rows), _STRIP):
+        upper, lower, v = _pairs(rows[top : top + _STRIP])
+        mixed = cut[upper] * (1 - v)[:, None]
+        mixed += cut[lower] * v[:, None]
+        strip = np.multiply(mixed[:, left], 1 - u, out=found[top : top + _STRIP])
+        strip += mixed[:, right] * u
+    return found
 
 
 def _pairs(places: NDArray[np.float64]) -> tuple[Any, Any, NDArray[np.float32]]:
@@ -257,11 +317,15 @@ def _pairs(places: NDArray[np.float64]) -> tuple[Any, Any, NDArray[np.float32]]:
 def _anywhere(
     cut: NDArray[np.float32], rows: NDArray[np.float64], columns: NDArray[np.float64]
 ) -> NDArray[np.float32]:
-    down, right = np.floor(rows), np.floor(columns)
-    v, u = (rows - down).astype(np.float32), (columns - right).astype(np.float32)
-    place = down.astype(np.intp) * cut.shape[1] + right.astype(np.intp)
     flat = np.ascontiguousarray(cut).reshape(-1)
-    upper = flat[place] * (1 - u) + flat[place + 1] * u
-    place += cut.shape[1]
-    lower = flat[place] * (1 - u) + flat[place + 1] * u
-    return np.asarray(upper * (1 - v) + lower * v, np.float32)
+    found = np.empty(rows.shape, np.float32)
+    for top in range(0, len(rows), _STRIP):
+        row, column = rows[top : top + _STRIP], columns[top : top + _STRIP]
+        down, right = np.floor(row), np.floor(column)
+        v, u = (row - down).astype(np.float32), (column - right).astype(np.float32)
+        place = down.astype(np.intp) * cut.shape[1] + right.astype(np.intp)
+        upper = flat[place] * (1 - u) + flat[place + 1] * u
+        place += cut.shape[1]
+        lower = flat[place] * (1 - u) + flat[place + 1] * u
+        found[top : top + _STRIP] = upper * (1 - v) + lower * v
+    return found

@@ -218,9 +218,13 @@ def to_codes(power: NDArray[np.float32], name: str) -> NDArray[np.int16]:
     """
     channel = CHANNELS[name]
     values = np.sqrt(power) if name.endswith("_amplitude") else np.float32(10) * np.log10(power)
-    cut = np.clip(values, channel.low, min(channel.high, 32767 * channel.step))
-    codes = np.rint(cut / np.float32(channel.step))
-    return np.where(np.isnan(power), CUBE_NODATA, codes).astype(np.int16)
+    codes: NDArray[np.float32] = np.clip(
+        values, channel.low, min(channel.high, 32767 * channel.step)
+    )
+    codes /= np.float32(channel.step)
+    np.rint(codes, out=codes)
+    codes[np.isnan(power)] = CUBE_NODATA
+    return codes.astype(np.int16)
 
 
 def layers(

@@ -198,15 +198,25 @@ def read_power(file: RadarFile, part: Part) -> NDArray[np.float32]:
     Raises:
         LoadError: it cannot be read, or holds no linear power.
     """
-    rows, columns = part
-    found = np.full((rows.stop - rows.start, columns.stop - columns.start), np.nan, np.float32)
     inside = [
         slice(max(span.start, 0), min(span.stop, length))
         for span, length in zip(part, file.shape, strict=True)
     ]
-    if any(span.stop <= span.start for span in inside):
-        return found
-    window = Window.from_slices(*inside)
+    is_beyond = any(span.stop <= span.start for span in inside)
+    if not is_beyond and tuple(inside) == part:
+        return _inside(file, part)
+    found = np.full([span.stop - span.start for span in part], np.nan, np.float32)
+    if not is_beyond:
+        into = tuple(
+            slice(span.start - asked.start, span.stop - asked.start)
+            for span, asked in zip(inside, part, strict=True)
+        )
+        found[into] = _inside(file, (inside[0], inside[1]))
+    return found
+
+
+def _inside(file: RadarFile, part: Part) -> NDArray[np.float32]:
+    window = Window.from_slices(*part)
 
     def pixels(href: str) -> NDArray[np.float32]:
         with rasterio.open(href, sharing=False) as opened:
@@ -216,14 +226,9 @@ def read_power(file: RadarFile, part: Part) -> NDArray[np.float32]:
         with rasterio.open(href, sharing=False) as opened:
             return np.asarray(opened.read(1, window=window))
 
-    read = _read(_source(file), pixels)
+    found = _read(_source(file), pixels)
     if file.hidden is not None:
-        read[np.isin(_read(_source(file, file.hidden), flags), file.hidden.numbers)] = np.nan
-    into = tuple(
-        slice(span.start - asked.start, span.stop - asked.start)
-        for span, asked in zip(inside, part, strict=True)
-    )
-    found[into] = read
+        found[np.isin(_read(_source(file, file.hidden), flags), file.hidden.numbers)] = np.nan
     return found
 
 
@@ -250,6 +255,8 @@ def _power(found: NDArray[np.float32]) -> NDArray[np.float32]:
     Raises:
         UnfitFile: the numbers are decibels, or digital numbers.
     """
+    if found.size and found.min() > 0 and found.max() <= LARGEST_POWER:
+        return found  # as nearly all, without a look at each pixel
     with np.errstate(invalid="ignore"):
         is_power = found > 0
         # Subtracted noise leaves a little below zero; what stands for no data is far below.
@@ -281,6 +288,8 @@ def without_noise(power: NDArray[np.float32]) -> NDArray[np.float32]:
         >>> np.flatnonzero(np.isnan(without_noise(slice_))).tolist()  # the last is ground
         [0, 1, 2]
     """
+    if power.min() >= NOISE_POWER:  # and then each is known
+        return power
     is_low, is_hole = power < NOISE_POWER, np.isnan(power)
     if not (is_low.any() and is_hole.any()):
         return power

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from lspipe.cube.masking import Place, reach_of
 from lspipe.cube.pairs import open_dates
 from lspipe.cube.radar import layers as radar_layers
+from lspipe.cube.terrain import HILLSIDE
 from lspipe.cube.terrain import layers as terrain_layers
 from lspipe.preprocess.masks import sources
 from lspipe.schema import CHANNELS, CUBE_NODATA, grown, relative
@@ -30,8 +31,6 @@ if TYPE_CHECKING:
     from lspipe.cube.terrain import Terrain
     from lspipe.preprocess import Radiometry
     from lspipe.schema import Part
-
-SLOPE = "slope"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,7 +97,7 @@ class StepCube:
         if self.terrain is None:
             return {}, None
         limit = self.min_slope_deg
-        wanted = self.layers if limit is None else (*self.layers, SLOPE)
+        wanted = self.layers if limit is None else (*self.layers, HILLSIDE)
         found = terrain_layers(
             self.terrain,
             self.geobox,
@@ -107,7 +106,7 @@ class StepCube:
             origin=(part[0].start, part[1].start),
         )
         ground = {name: found[name] for name in self.layers}
-        return ground, None if limit is None else is_gentle(found[SLOPE], limit)
+        return ground, None if limit is None else is_gentle(found[HILLSIDE], limit)
 
     def _backscatter(self, part: Part, chunks: Chunks) -> dict[str, da.Array]:
         """Open the channels of radar."""
@@ -125,5 +124,5 @@ class StepCube:
 
 def is_gentle(slope: da.Array, min_slope_deg: float) -> da.Array:
     """Return where codes of slope are known to be below a limit; bool, like `slope`."""
-    limit = round(min_slope_deg / CHANNELS[SLOPE].step)
+    limit = round(min_slope_deg / CHANNELS["slope"].step)
     return (slope != CUBE_NODATA) & (slope < limit)

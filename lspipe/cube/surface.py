@@ -25,8 +25,15 @@ SMOOTHING_M = 30.0
 noise of a DEM. A paraboloid keeps its curvature. Source: Handwerger et al. 2022, whose scripts
 smooth with 30 m."""
 
-TRUNCATED = 3.0
-"""Standard deviations at which the Gaussian ends."""
+HILLSIDE_M = 45.0
+"""The same in front of the mask of gentle ground. Of a slope of 10 degrees that is 60 m long it
+leaves 5; of the noise of SRTM on a plain, hardly anything that is as steep (docs/terrain.md)."""
+
+REACH_M = 90.0
+"""Where both end, metres: what lies farther away has no weight."""
+
+STRIP = 64
+"""Rows that are bent at a time: what curvature needs of them stays in a processor's cache."""
 
 Curvature = Literal["total", "profile", "plan"]
 
@@ -90,11 +97,18 @@ def curvature(
     [-0.4, 0.2, -0.2]
     """
     z = np.asarray(heights, np.float64)
+    found = np.empty((z.shape[0] - 2, z.shape[1] - 2), np.float32)
+    for top in range(0, len(found), STRIP):
+        found[top : top + STRIP] = _curvature(z[top : top + STRIP + 2], pixel_m, kind)
+    return found
+
+
+def _curvature(z: NDArray[np.float64], pixel_m: float, kind: Curvature) -> NDArray[np.float64]:
     d, e = _bent(z, pixel_m)
     if kind == "total":
         d += e
         d *= -200
-        return d.astype(np.float32)
+        return d
     f, g, h = _tilted(z, pixel_m)
     steepness = g * g + h * h
     is_flat = steepness == 0
@@ -102,7 +116,7 @@ def curvature(
         bent = 200 * (d * g * g + e * h * h + f * g * h)
     else:
         bent = -200 * (d * h * h + e * g * g - f * g * h)
-    return np.asarray(np.where(is_flat, 0, bent / np.where(is_flat, 1, steepness)), np.float32)
+    return np.asarray(np.where(is_flat, 0, bent / np.where(is_flat, 1, steepness)))
 
 
 # Coefficients of the surface through nine heights; x is east, y is north.
@@ -142,22 +156,25 @@ def _tilted(
     )
 
 
-def smoothed(heights: NDArray[np.float32], pixel_m: float) -> NDArray[np.float64]:
-    """Return heights without what is smaller than `SMOOTHING_M`, smaller by `reach` on each side.
+def smoothed(
+    heights: NDArray[np.float32], pixel_m: float, sigma_m: float = SMOOTHING_M
+) -> NDArray[np.float64]:
+    """Return heights without what is smaller than a Gaussian, smaller by `reach` on each side.
 
     In float64, as curvature takes differences of differences.
 
     Args:
         heights: metres, (y, x), NaN = not known, and so is then all within the reach.
         pixel_m: edge of a pixel, metres.
+        sigma_m: standard deviation of the Gaussian, metres.
     """
     found: NDArray[np.float64] = ndimage.gaussian_filter(
-        heights.astype(np.float64), SMOOTHING_M / pixel_m, truncate=TRUNCATED
+        heights.astype(np.float64), sigma_m / pixel_m, truncate=REACH_M / sigma_m
     )
     rim = reach(pixel_m)
     return found[rim:-rim, rim:-rim]
 
 
 def reach(pixel_m: float) -> int:
-    """Return how far the Gaussian in front of curvature reaches, pixels."""
-    return int(TRUNCATED * SMOOTHING_M / pixel_m + 0.5)
+    """Return how far a Gaussian reaches, pixels."""
+    return int(REACH_M / pixel_m + 0.5)

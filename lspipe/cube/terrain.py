@@ -36,6 +36,10 @@ if TYPE_CHECKING:
 STORED = ("elevation", "slope")
 """What a run keeps of the terrain, for the columns of its list and its layers."""
 
+HILLSIDE = "hillside"
+"""No channel of models: the slope of heights that are smoothed over some 100 m, in the codes of
+`slope`. A plain has pixels as steep as a hillside, of the noise of its DEM, hedges and houses."""
+
 _KINDS: dict[str, surface.Curvature] = {
     "curvature": "total",
     "profile_curvature": "profile",
@@ -118,7 +122,8 @@ def read(terrain: Terrain, geobox: GeoBox, part: Part, names: Sequence[str]) -> 
         terrain: of the run.
         geobox: the tile's grid, in a projected CRS in metres.
         part: rows and columns of it.
-        names: channels of `schema.CHANNELS` whose source is terrain, in the order of the result.
+        names: channels of `schema.CHANNELS` whose source is terrain, or `HILLSIDE`, in the order of
+            the result.
 
     Returns:
         int16 codes (channel, y, x), value = code x step of the channel, -32768 = not known.
@@ -159,27 +164,35 @@ def _derived(
 ) -> list[NDArray[np.float32]]:
     """Return channels of a cell, float32 in the unit of each, NaN = not known."""
     wanted = [split_channel(name)[1] for name in names]
-    near = HALO - 1  # what a window of 3 x 3 needs
-    smooth = surface.smoothed(ground, pixel_m) if _KINDS.keys() & set(wanted) else None
+    smooth = None if _KINDS.keys().isdisjoint(wanted) else surface.smoothed(ground, pixel_m)
     found = []
     for name in wanted:
         if name == "elevation":
             found.append(ground[HALO:-HALO, HALO:-HALO])
         elif name == "slope":
-            found.append(surface.slope(ground[near:-near, near:-near], pixel_m))
+            found.append(surface.slope(_cell(ground), pixel_m))
+        elif name == HILLSIDE:
+            broad = surface.smoothed(ground, pixel_m, surface.HILLSIDE_M)
+            found.append(surface.slope(_cell(broad).astype(np.float32), pixel_m))
         elif smooth is not None:
-            # Of a grid of other pixels than 10 m the Gaussian leaves more than the window needs.
-            rim = (len(smooth) - CELL) // 2 - 1
-            part = smooth[rim : len(smooth) - rim, rim : len(smooth) - rim]
-            found.append(surface.curvature(part, pixel_m, _KINDS[name]))
+            found.append(surface.curvature(_cell(smooth), pixel_m, _KINDS[name]))
     return found
+
+
+def _cell(ground: NDArray[Any]) -> NDArray[Any]:
+    """Return heights of a cell and a pixel around it, which a window of 3 x 3 needs."""
+    rim = (len(ground) - CELL) // 2 - 1
+    return ground[rim : len(ground) - rim, rim : len(ground) - rim]
 
 
 def to_codes(values: NDArray[np.float32], name: str) -> NDArray[np.int16]:
     """Return int16 codes of a channel, -32768 = not known; what is beyond its range is cut."""
-    channel = CHANNELS[split_channel(name)[1]]
-    cut = np.clip(values, channel.low, channel.high) / np.float32(channel.step)
-    return np.where(np.isnan(values), CUBE_NODATA, np.rint(cut)).astype(np.int16)
+    channel = CHANNELS["slope" if name == HILLSIDE else split_channel(name)[1]]
+    codes = np.clip(values, channel.low, channel.high)
+    codes /= np.float32(channel.step)
+    np.rint(codes, out=codes)
+    codes[np.isnan(codes)] = CUBE_NODATA
+    return codes.astype(np.int16)
 
 
 def layers(

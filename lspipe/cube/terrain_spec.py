@@ -35,7 +35,8 @@ class TerrainSpec(Spec):
     """Raster of the height of the geoid above the ellipsoid, metres, relative to the workflow
     file; for `shift_to`."""
     min_slope_deg: Annotated[float, Bounds(gt=0, lt=90, noun="degrees")] | None = None
-    """Nothing is run where the ground is known to be less steep than this; null = everywhere."""
+    """Nothing is run where a hillside of some 100 m is known to be less steep than this; null =
+    everywhere."""
 
     def __post_init__(self) -> None:
         """Refuse keys that say something about heights where there are none."""

@@ -14,7 +14,7 @@ from affine import Affine
 
 import lspipe
 from lspipe.cli.summaries import plan_text
-from lspipe.cube.terrain import read
+from lspipe.cube.terrain import HILLSIDE, read
 from lspipe.errors import (
     LspipeError,
     ModelError,
@@ -305,12 +305,16 @@ def test_patches_of_a_run_have_its_channels_of_terrain(steep) -> None:
 
 
 def test_gentle_ground_is_not_run_and_all_other_pixels_stay_what_they_are(steep, tmp_path) -> None:
-    workflow = Workflow.from_file(steep.workflow, overrides=("terrain.min_slope_deg=5",))
+    asked = ("terrain.min_slope_deg=5", f"output.path={tmp_path / 'run'}")
+    workflow = Workflow.from_file(steep.workflow, overrides=asked)
     told = []
     lspipe.run(workflow, output=tmp_path / "run", report=told.append)
-    slope = stored(steep.run, "slope")
+    (tile,) = plan_only(workflow).tiles
+    (slope,) = read(tile.terrain, tile.tile.geobox, (slice(0, 240), slice(0, 240)), (HILLSIDE,))
     is_gentle = (slope < 500) & (slope != CUBE_NODATA)
     assert 0.3 < is_gentle.mean() < 0.7
+    # Of ground that is steep by itself nothing is left out.
+    assert (stored(steep.run, "slope")[is_gentle] < 500).all()
     codes, quality = stored(tmp_path / "run", "probability"), stored(tmp_path / "run", "quality")
     assert (codes[:, is_gentle] == CODE_NODATA).all()
     assert (quality[:, is_gentle] == LEFT_OUT).all()
@@ -328,10 +332,17 @@ def test_gentle_ground_is_not_run_and_all_other_pixels_stay_what_they_are(steep,
     assert sum(windows) < 0.7 * estimate(plan_only(Workflow.from_file(steep.workflow))).windows
 
 
-def test_the_mask_is_part_of_what_decides_a_pixel(steep) -> None:
+def test_the_mask_is_part_of_what_decides_a_pixel(steep, tmp_path) -> None:
     workflow = Workflow.from_file(steep.workflow, overrides=("terrain.min_slope_deg=5",))
     with pytest.raises(StoreError, match=r"terrain\.min_slope_deg: null -> 5"):
         lspipe.run(workflow, output=steep.run)
+    # Runs without a mask stay what they were before it looked at hillsides.
+    assert (
+        "hillside_m" not in store.read_json(steep.run / "run.json")["detection_inputs"]["terrain"]
+    )
+    asked = ("terrain.min_slope_deg=5", f"output.path={tmp_path}")
+    plan = plan_only(Workflow.from_file(steep.workflow, overrides=asked))
+    assert plan.detection_inputs["terrain"]["hillside_m"] == 45
 
 
 def test_ground_outside_of_the_area_and_under_cloud_keeps_its_own_reason(tmp_path) -> None:

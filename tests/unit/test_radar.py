@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import tracemalloc
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import dask
@@ -219,17 +220,37 @@ def test_layers_of_a_part_have_names_of_the_date_at_hand(wide) -> None:
 
 
 def test_a_larger_block_holds_more_only_by_its_own_pixels(tmp_path) -> None:
-    geobox = grid(32718, -72.05, -43.4, (2440, 610))
-    corner = (geobox.transform.c - 500, geobox.transform.f + 500)
-    path = write_power(tmp_path / "a.tif", np.full((2560, 710), 0.1), corner=corner, crs=32718)
+    geobox = grid(32718, -72.05, -43.4, (3660, 610))
+    # Most rows that are kept for the next strip of cells are those behind the first.
+    corner = (geobox.transform.c - 500, geobox.transform.f + 4000)
+    path = write_power(tmp_path / "a.tif", np.full((4160, 710), 0.1), corner=corner, crs=32718)
     radar = radar_of(on_days([looked(path)], 3))
     peaks = []
-    for rows in (1220, 1220, 2440):  # once for what is loaded only once
+    for rows in (1830, 1830, 3660):  # once for what is loaded only once
         tracemalloc.start()
         read(radar, geobox, (slice(0, rows), slice(0, 610)), BOTH)
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
-    assert peaks[2] - peaks[1] < 1.05 * 2 * len(BOTH) * 1220 * 610
+    assert peaks[2] - peaks[1] < 1.05 * 2 * len(BOTH) * 1830 * 610
+
+
+@pytest.mark.parametrize("where", ["18 south", "18 south, a slice of 19"])
+def test_no_row_of_a_file_is_unpacked_twice(where, tmp_path, monkeypatch) -> None:
+    small, epsg = PLACES[where]
+    geobox = GeoBox((2000, 700), small.transform, small.crs)
+    file = looked(write_waves(tmp_path / "slice.tif", geobox, epsg))
+    asked = []
+
+    def read_power(file, part):
+        asked.append(part[0])
+        return radar_file.read_power(file, part)
+
+    monkeypatch.setattr("lspipe.cube.power.read_power", read_power)
+    read(radar_of([file]), geobox, (slice(0, 2000), slice(0, 700)), BOTH[:1])
+    assert len(asked) > 2
+    for one, other in pairwise(asked):
+        assert one.stop == other.start
+        assert one.stop % 512 == 0  # the end of a block
 
 
 def test_it_travels_as_plain_json(wide) -> None:

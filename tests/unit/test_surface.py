@@ -10,7 +10,7 @@ import pytest
 import rasterio
 from affine import Affine
 
-from lspipe.cube.surface import curvature, reach, slope, smoothed
+from lspipe.cube.surface import STRIP, curvature, reach, slope, smoothed
 from tests.ground import write_raster
 
 CENTRE = (0, 0)
@@ -63,6 +63,14 @@ def test_total_curvature_is_plan_minus_profile() -> None:
     heights = np.random.default_rng(1).normal(500, 3, (12, 15))
     total, profile, plan = (curvature(heights, 10, kind) for kind in ("total", "profile", "plan"))
     np.testing.assert_allclose(total, plan - profile, atol=1e-3)
+
+
+@pytest.mark.parametrize("kind", ["total", "profile", "plan"])
+def test_curvature_does_not_depend_on_the_strips_it_is_worked_out_in(kind) -> None:
+    heights = np.random.default_rng(3).normal(100, 9, (2 * STRIP + 9, 20))
+    whole = curvature(heights, 10, kind)
+    for top in (0, STRIP - 1, STRIP, 2 * STRIP + 6):
+        np.testing.assert_array_equal(curvature(heights[top : top + 3], 10, kind)[0], whole[top])
 
 
 def test_smoothing_keeps_the_curvature_of_a_paraboloid() -> None:

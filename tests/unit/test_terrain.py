@@ -17,7 +17,7 @@ from odc.geo.geobox import GeoBox
 from pyproj import CRS, Transformer
 
 from lspipe.cube import dem, height_file, heights, surface
-from lspipe.cube.terrain import Terrain, layers, read
+from lspipe.cube.terrain import HILLSIDE, Terrain, layers, read
 from lspipe.cube.terrain_spec import TerrainSpec
 from lspipe.errors import LoadError, WorkflowError
 from lspipe.schema import CHANNELS, CUBE_NODATA
@@ -129,7 +129,8 @@ def wide(tmp_path_factory):
     paths = squares(folder, geobox, edge=0.1, around=1)
     write_square(paths[-1], west=-72.4, south=-43.3, edge=0.1, pixel=(1.5 * SECOND, SECOND))
     terrain = of_files(paths)
-    return geobox, terrain, read(terrain, geobox, (slice(0, 1400), slice(0, 1500)), ALL)
+    whole = read(terrain, geobox, (slice(0, 1400), slice(0, 1500)), (*ALL, HILLSIDE))
+    return geobox, terrain, whole
 
 
 @examples(25)
@@ -140,7 +141,7 @@ def test_a_part_of_a_tile_equals_the_whole_bit_for_bit(wide, part) -> None:
     rows = slice(row, min(row + height, 1400))
     columns = slice(column, min(column + width, 1500))
     np.testing.assert_array_equal(
-        read(terrain, geobox, (rows, columns), ALL), whole[:, rows, columns]
+        read(terrain, geobox, (rows, columns), (*ALL, HILLSIDE)), whole[:, rows, columns]
     )
 
 
@@ -159,9 +160,44 @@ def test_chunks_never_change_a_pixel(wide, chunks) -> None:
 def test_which_channels_are_asked_for_changes_none(wide) -> None:
     geobox, terrain, whole = wide
     part = (slice(0, 200), slice(0, 200))
-    for number, name in enumerate(ALL):
+    for number, name in enumerate((*ALL, HILLSIDE)):
         (alone,) = read(terrain, geobox, part, (name,))
         np.testing.assert_array_equal(alone, whole[number][part])
+
+
+# --- the slope of a hillside --------------------------------------------------------------------
+
+
+def test_the_noise_of_a_dem_on_a_plain_is_no_hillside(tmp_path) -> None:
+    # Of whole metres and 1.5 m, as SRTM has it: one pixel in six is steeper than 5 degrees.
+    noise = np.random.default_rng(5).normal(0, 1.5, (900, 900)).round()
+
+    def plain(x, y):
+        return 30 + noise[: y.shape[0], : x.shape[1]]
+
+    path = write_square(tmp_path / "dem.tif", west=-72.5, south=-43.45, edge=0.1, height_of=plain)
+    slope, hillside = read(of_files([path]), GRIDS["18 south"], WHOLE, ("slope", HILLSIDE))
+    assert (slope > 500).mean() > 0.1
+    assert hillside.max() < 500
+
+
+@pytest.mark.parametrize(("degrees", "length", "is_one"), [
+    (30, 30, True), (20, 60, True), (10, 70, True), (8, 100, True), (10, 30, False),
+])  # fmt: skip
+def test_a_short_slope_is_a_hillside_where_it_rises_enough(
+    tmp_path, degrees, length, is_one
+) -> None:
+    geobox = GRIDS["18 south"]
+    x = 10 * (np.arange(-60, 230) + 0.5) - 900
+    ground = 100 + np.clip(x, -length / 2, length / 2) * np.tan(np.deg2rad(degrees))
+    corner = geobox.transform * (-60, -60)
+    path = write_raster(
+        tmp_path / "dem.tif", np.tile(ground, (270, 1)).astype(np.float32),
+        Affine(10, 0, corner[0], 0, -10, corner[1]), crs=32718,
+    )  # fmt: skip
+    (hillside,) = read(of_files([path]), geobox, WHOLE, (HILLSIDE,))
+    assert bool(hillside[75].max() > 500) is is_one
+    assert hillside[75, [0, 60, 120, 169]].max() < 10  # the plains beside it
 
 
 # --- files --------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from lspipe.change.flag_layers import digests
 from lspipe.change.flag_spec import FlagsSpec
 from lspipe.cube.radar import Radar
+from lspipe.cube.surface import HILLSIDE_M
 from lspipe.errors import without_query
 from lspipe.preprocess.masks import sources
 from lspipe.runs.model import cube_of
@@ -71,8 +72,10 @@ def _terrain_inputs(workflow: Workflow, item: ModelItem, terrain: Terrain | None
     channels = item.channels_from("terrain")
     if terrain is None or (limit is None and not channels):
         return {}
-    facts = terrain.facts()
-    return {"terrain": {**facts, "channels": list(channels), "min_slope_deg": limit}}
+    facts = {**terrain.facts(), "channels": list(channels), "min_slope_deg": limit}
+    if limit is not None:
+        facts["hillside_m"] = HILLSIDE_M  # earlier runs compared the slope of each pixel
+    return {"terrain": facts}
 
 
 def _radar_inputs(item: ModelItem, plans: tuple[TilePlan, ...]) -> dict[str, Any]:
