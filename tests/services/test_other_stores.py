@@ -11,7 +11,7 @@ import json
 import os
 from typing import TYPE_CHECKING
 
-import geopandas as gpd
+import numpy as np
 import pytest
 
 import lspipe as library
@@ -20,12 +20,15 @@ from lspipe.errors import StoreError
 from lspipe.machine import remote
 from lspipe.runs import store
 from lspipe.runs.store import locks
+from lspipe.samples.chips import chips
+from lspipe.samples.decisions import reviewed
 from tests.services.buckets import bucket_of_kind, contents, digests, results
 from tests.stored import IN_THIS_PROCESS
 from tests.worlds import World, change_workflow, quick_world
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 WRITTEN = ["geoparquet", "gpkg", "cog", "report"]
 
@@ -50,6 +53,17 @@ def world(tmp_path_factory) -> World:
 
 
 @pytest.fixture(scope="module")
+def earlier(world, tmp_path_factory) -> Path:
+    """The finished run of the date before, in a folder."""
+    folder = tmp_path_factory.mktemp("earlier")
+    copy = World(world.folder, world.folder / "earlier.yaml", folder / "run")
+    copy.workflow.write_text(world.workflow.read_text(encoding="utf-8"), encoding="utf-8")
+    change_workflow(copy, dates={"after": {"start": "2017-01-01", "end": "2017-03-31"}})
+    assert main(["run", str(copy.workflow), "--output", str(copy.run)]) == 0
+    return copy.run
+
+
+@pytest.fixture(scope="module")
 def there(root, world) -> str:
     """The address of the same run in the store, which was begun and then gone on with."""
     address = f"{root}/runs/whole"
@@ -59,6 +73,15 @@ def there(root, world) -> str:
     return address
 
 
+@pytest.fixture(scope="module")
+def decided(world, root, tmp_path_factory) -> str:
+    """The address of a list in which a person said yes to every object."""
+    file = tmp_path_factory.mktemp("decided") / "mine.geojson"
+    library.open_run(world.run).inventory.assign(reviewed="true").to_file(file, driver="GeoJSON")
+    remote.place(f"{root}/mine.geojson").upload(file)
+    return f"{root}/mine.geojson"
+
+
 def test_a_run_in_the_store_goes_on_and_has_the_bytes_of_one_in_a_folder(world, there):
     found, expected = contents(there), contents(world.run)
     assert set(found) == set(expected)
@@ -66,7 +89,7 @@ def test_a_run_in_the_store_goes_on_and_has_the_bytes_of_one_in_a_folder(world, 
     assert len(digests(found)) > 50
 
 
-def test_an_open_run_and_the_verbs_read_what_is_there(world, there, root, tmp_path, capsys):
+def test_an_open_run_and_the_verbs_read_what_is_there(world, there, decided, capsys):
     here, also = library.open_run(world.run), library.open_run(there)
     assert also["18GYS"]["probability"].equals(here["18GYS"]["probability"])
     capsys.readouterr()
@@ -74,12 +97,26 @@ def test_an_open_run_and_the_verbs_read_what_is_there(world, there, root, tmp_pa
     status = json.loads(capsys.readouterr().out)
     assert (status["state"], status["done"], status["is_running"]) == ("finished", 8, False)
     assert main(["export", there, "--to", "geojson"]) == 0
-    (remote.place(there) / "inventory.geojson").download(tmp_path / "mine.geojson")
-    table = gpd.read_file(tmp_path / "mine.geojson").assign(reviewed="true")
-    table.to_file(tmp_path / "mine.geojson", driver="GeoJSON")
-    remote.place(f"{root}/mine.geojson").upload(tmp_path / "mine.geojson")
-    assert main(["review", there, f"{root}/mine.geojson"]) == 0
+    assert (remote.place(there) / "inventory.geojson").is_file()
+    assert main(["review", there, decided]) == 0
     assert set(library.open_run(there).inventory["reviewed"]) == {"true"}
+
+
+def test_a_run_there_is_compared_with_another(world, earlier, there, root, tmp_path):
+    more = ("--set", "output.write=[geoparquet]")
+    for run, output in ((world.run, tmp_path / "compared"), (there, f"{root}/compared")):
+        assert main(["change", str(earlier), str(run), "--output", str(output), *more]) == 0
+    assert results(f"{root}/compared") == results(tmp_path / "compared")
+
+
+def test_a_run_there_is_learnt_from(world, there, decided):
+    known = library.open_run(world.run).inventory
+    here, also = (chips(run, known, window=32) for run in (world.run, there))
+    assert also.names == here.names
+    for mine, theirs in zip(here, also, strict=True):
+        np.testing.assert_array_equal(mine[0], theirs[0])
+        np.testing.assert_array_equal(mine[1], theirs[1])
+    assert reviewed(there, decided).right == len(known)
 
 
 def test_one_process_at_a_time_has_the_directory(there, monkeypatch):
