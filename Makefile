@@ -75,4 +75,4 @@ format: install
 	$(BIN)/ruff check --fix .
 
 clean:
-	rm -rf $(VENV) $(LOWEST) .venv-services .venv-signing .venv-gdal .venv-browser .venv-deploy build runs/demo runs/demo-archive
+	rm -rf $(VENV) $(LOWEST) .venv-services .venv-signing .venv-gdal .venv-browser .venv-deploy .venv-azurite build runs/demo runs/demo-archive

@@ -4,9 +4,10 @@
               memory_per_worker: 16GiB, volumes: {runs: /runs}}
 
 This process is best a pod of the same cluster: it must see the run directory under the same path as
-the workers. The operator speaks no TLS, so what scheduler and workers say to each other is not
-encrypted; `deploy/kubernetes` has a policy that lets only the pods of a cluster reach it. Secrets
-reach workers as Kubernetes has them: options.container, envFrom.
+the workers. KubeCluster connects without certificates, so what scheduler and workers say to each
+other is not encrypted; `deploy/kubernetes` has a policy that lets only the pods of a cluster reach
+it, and a cluster that stays, with TLS. Secrets reach workers as Kubernetes has them:
+options.container, envFrom.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
+import dask
 import httpx
 import kr8s
 from dask_kubernetes.exceptions import CrashLoopBackOffError, SchedulerStartupError
@@ -60,9 +62,15 @@ def start(spec: ClusterSpec, execution: ExecutionSpec) -> Iterator[Client]:
     """Create the cluster, yield a client, and delete the cluster afterwards.
 
     Raises:
-        UsageError: KubeCluster does not take an option.
+        UsageError: KubeCluster does not take an option; this process may only speak TLS.
         ClusterError: Kubernetes is out of reach, or the scheduler's pod does not start.
     """
+    if dask.config.get("distributed.comm.require-encryption"):
+        raise UsageError(
+            "cluster.kind: found kubernetes, whose pods speak no TLS, and dask's configuration "
+            "(distributed.comm.require-encryption) asks for it; start the cluster of "
+            "deploy/kubernetes/daskcluster.yaml, and give it as cluster: {kind: address}"
+        )
     name = f"lspipe-{uuid4().hex[:10]}"
     options = {key: value for key, value in spec.options.items() if key not in OF_BOTH}
     wanted = {"quiet": True, "namespace": spec.namespace, **options}

@@ -119,7 +119,7 @@ def read_header(source: Source, *, unit: str, is_looked_into: bool = False) -> H
 
     def facts(href: str) -> HeightFile:
         # Beside a local file there may be one with its CRS.
-        is_local = "://" not in href
+        is_local = "://" not in source.href
         side_files = {"GDAL_DISABLE_READDIR_ON_OPEN": "FALSE"} if is_local else {}
         with rasterio.Env(**side_files), rasterio.open(href, sharing=False) as file:
             found = _facts(file, source, unit)

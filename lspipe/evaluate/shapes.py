@@ -16,6 +16,7 @@ import pandas as pd
 import shapely
 
 from lspipe.errors import UsageError, first_few
+from lspipe.machine import check_file
 from lspipe.search.area_files import fault_of_crs
 
 if TYPE_CHECKING:
@@ -87,6 +88,7 @@ def read_shapes(path: Path | str, *, layer: str | None = None) -> Shapes:
         >>> shapes.counts(), shapes.repaired, shapes.geometry[1].geom_type
         ({'polygons': 1}, 1, 'MultiPolygon')
     """
+    check_file(path)
     path = Path(path)
     table = _read(path, layer)
     fault = fault_of_crs(table.crs)

@@ -156,6 +156,16 @@ def check_place(path: Path | str) -> None:
         check_folder(path)
 
 
+def check_file(path: Path | str) -> None:
+    """Refuse an address where only a file of this machine can be read.
+
+    Raises:
+        UsageError: an address in an object store; says what to do.
+    """
+    if remote.is_address(str(path)):
+        raise UsageError(f"{path}: found an address, expected a file of this machine; copy it here")
+
+
 def check_folder(path: Path | str) -> None:
     """Refuse a folder that could not be written, before anything is computed.
 

@@ -21,7 +21,7 @@ from lspipe.errors import UsageError
 from lspipe.machine.bucket import bucket_of, failed, library, told
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
 SCHEMES = ("s3", "gs", "az")
 
@@ -71,6 +71,24 @@ class Facts(NamedTuple):
     """Bytes."""
     st_mtime: float
     """When it was stored, seconds since 1970."""
+
+
+class Version(NamedTuple):
+    """Which version of an object it is; stores compare one of the two, or both."""
+
+    tag: str | None
+    number: str | None
+    """Where the store counts its versions: for Google's it is what decides."""
+
+    @classmethod
+    def of(cls, facts: Mapping[str, Any]) -> Version:
+        """The version that obstore tells of."""
+        return cls(facts["e_tag"], facts["version"])
+
+    def as_mode(self) -> dict[str, str]:
+        """Return it as obstore takes it, to replace this version alone."""
+        known = {"e_tag": self.tag, "version": self.number}
+        return {name: value for name, value in known.items() if value is not None}
 
 
 class RemotePath:
@@ -226,13 +244,13 @@ class RemotePath:
 
     def read_bytes(self) -> bytes:
         """Return the content of an object."""
-        return self.read_tagged()[0]
+        return self.read_version()[0]
 
-    def read_tagged(self) -> tuple[bytes, str]:
-        """Return the content of an object, and the tag of its present version."""
+    def read_version(self) -> tuple[bytes, Version]:
+        """Return the content of an object, and its present version."""
         with told(self, "read") as obstore:
             found = obstore.get(bucket_of(self._root), self.key)
-            return bytes(found.bytes()), str(found.meta["e_tag"])
+            return bytes(found.bytes()), Version.of(found.meta)
 
     def read_text(self, encoding: str = "utf-8") -> str:
         """Return the text of an object."""
@@ -254,18 +272,18 @@ class RemotePath:
         """Store a text as an object."""
         return self.write_bytes(text.encode(encoding))
 
-    def write_if(self, content: bytes, tag: str | None) -> str | None:
+    def write_if(self, content: bytes, version: Version | None) -> Version | None:
         """Store an object unless somebody else stored one meanwhile.
 
         Args:
             content: of the object.
-            tag: of the version that it replaces, of `read_tagged`; None = there is none.
+            version: that it replaces, of `read_version`; None = there is none.
 
         Returns:
-            Its tag; None where another version is there, and this was not stored.
+            Its version; None where another one is there, and this was not stored.
         """
         with told(self, "written") as obstore:
-            mode = "create" if tag is None else {"e_tag": tag}
+            mode = "create" if version is None else version.as_mode()
             try:
                 stored = obstore.put(bucket_of(self._root), self.key, content, mode=mode)
             except (
@@ -274,7 +292,7 @@ class RemotePath:
                 FileNotFoundError,
             ):
                 return None
-            return str(stored["e_tag"])
+            return Version.of(stored)
 
     def upload(self, file: Path) -> None:
         """Store a file of this machine, whole or not at all; a large one in parts."""

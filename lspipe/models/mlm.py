@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from lspipe.errors import ModelError, without_query
+from lspipe.machine import check_file
 from lspipe.models.item import (
     SHIPPED,
     SHIPPED_FOLDER,
@@ -131,6 +132,7 @@ def _locate(path: str | Path) -> tuple[Path, str]:
     """File of an item, and the reference by which any machine finds it."""
     text = str(path)
     if not text.startswith(SHIPPED_PREFIX):
+        check_file(text)
         file = Path(path).absolute()
         return file, str(file)
     name = text.removeprefix(SHIPPED_PREFIX)

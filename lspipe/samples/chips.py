@@ -17,6 +17,7 @@ import shapely
 
 from lspipe.change.decisions import layer_of
 from lspipe.errors import DecisionsError, SamplesError, first_few
+from lspipe.machine import check_file
 from lspipe.models.item import ModelItem, Scaling
 from lspipe.models.mlm import read_item
 from lspipe.models.recipes import Recipe, check_item, recipe_of
@@ -226,12 +227,14 @@ def read_polygons(polygons: gpd.GeoDataFrame | Path | str) -> tuple[gpd.GeoDataF
     Raises:
         SamplesError: a file that cannot be read, no CRS, no polygons, invalid geometry; rows are
             named by their index.
+        UsageError: an address in an object store.
     """
     import geopandas as gpd
 
     if isinstance(polygons, gpd.GeoDataFrame):
         table, source = polygons, "polygons"
     else:
+        check_file(polygons)
         table, source = _read_file(Path(polygons)), str(polygons)
     if not isinstance(table, gpd.GeoDataFrame):
         raise SamplesError(f"{source}: found a table without geometry; expected polygons")

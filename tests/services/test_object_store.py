@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import signal
 import subprocess
 import time
-import urllib.request
 from typing import TYPE_CHECKING, Any
 
 import geopandas as gpd
@@ -18,13 +16,12 @@ import pytest
 import lspipe as library
 from lspipe.machine import bucket, remote
 from lspipe.runs import store
+from tests.services.buckets import bucket_of_kind, contents, results, use
 from tests.services.flaky import flaky
-from tests.services.servers import object_store
 from tests.worlds import World, change_workflow, command, environment, lspipe, quick_world
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 SECRET = "hunter2-of-the-store"  # noqa: S105 of nothing
 
@@ -33,33 +30,11 @@ EVERY_FORMAT = [
     "sheet",
 ]  # fmt: skip
 
-OF_ITS_TIME = {
-    "run.json", "log.jsonl", ".lists.json", "report.html", "sheet.pdf", "inventory.gpkg",
-    "inventory.shp.zip", "stac/collection.json",
-}  # fmt: skip
-"""What holds the time of day, durations, or the digest of such a file: no two runs agree on it."""
-
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[str]:
-    names = {
-        "AWS_ACCESS_KEY_ID": "somebody",
-        "AWS_SECRET_ACCESS_KEY": SECRET,
-        "AWS_REGION": "us-east-1",
-    }
-    with object_store() as url, pytest.MonkeyPatch.context() as patch:
-        for name, value in names.items():
-            patch.setenv(name, value)
-        use(patch, url)
-        request = urllib.request.Request(f"{url}/maps", method="PUT")
-        urllib.request.urlopen(request).close()
+    with bucket_of_kind("s3", secret=SECRET) as url:
         yield url
-
-
-def use(patch: pytest.MonkeyPatch, url: str) -> None:
-    """Make this process, and those that it starts, ask another server."""
-    patch.setenv("AWS_ENDPOINT_URL", url)
-    bucket.bucket_of.cache_clear()
 
 
 @pytest.fixture(scope="module")
@@ -80,22 +55,6 @@ def there(world) -> str:
     answer = lspipe("run", world.workflow, "--output", "s3://maps/whole")
     assert answer.returncode == 0, answer.stderr
     return "s3://maps/whole"
-
-
-def contents(folder: Path | str) -> dict[str, bytes]:
-    """The content of each file of a run."""
-    run = remote.place(folder)
-    files = [path for path in run.rglob("*") if remote.is_remote(path) or path.is_file()]
-    return {str(path.relative_to(run)): path.read_bytes() for path in files}
-
-
-def results(folder: Path | str) -> dict[str, str]:
-    """sha256 of every file that any two runs agree on."""
-    return {
-        name: hashlib.sha256(content).hexdigest()
-        for name, content in contents(folder).items()
-        if name not in OF_ITS_TIME
-    }
 
 
 LIST_ONLY = ("--set", "output.write=[geoparquet]")

@@ -67,7 +67,36 @@ def test_the_cluster_that_stays_is_that_which_lspipe_makes(monkeypatch):
     made = kubernetes.manifest(read(ClusterSpec, section), ExecutionSpec(), "lspipe")
     # It is not deleted when it is idle.
     made["spec"]["idleTimeout"] = 0
-    assert documents("daskcluster.yaml") == [made]
+    assert documents("daskcluster.yaml") == [with_tls(made)]
+
+
+def with_tls(made):
+    """A cluster whose pods find certificates in a secret, and use them."""
+    scheduler, worker = (made["spec"][part]["spec"] for part in ("scheduler", "worker"))
+    for pod in (scheduler, worker):
+        (container,) = pod["containers"]
+        mount = {"name": "tls", "mountPath": "/etc/dask", "readOnly": True}
+        container["volumeMounts"] = [*container.get("volumeMounts", []), mount]
+        secret = {"name": "tls", "secret": {"secretName": "lspipe-tls"}}
+        pod["volumes"] = [*pod.get("volumes", []), secret]
+    scheduler["containers"][0]["args"] += ["--protocol", "tls"]
+    address = {"name": "DASK_SCHEDULER_ADDRESS", "value": "tls://lspipe-scheduler:8786"}
+    worker["containers"][0]["env"] = [*worker["containers"][0]["env"], address]
+    return made
+
+
+def test_the_pod_of_a_run_takes_the_secret_of_that_cluster_where_there_is_one():
+    (job,), (cluster,) = documents("job.yaml"), documents("daskcluster.yaml")
+    pod = job["spec"]["template"]["spec"]
+    (secret,) = (volume["secret"] for volume in pod["volumes"] if volume["name"] == "tls")
+    (theirs,) = (
+        volume["secret"]
+        for volume in cluster["spec"]["worker"]["spec"]["volumes"]
+        if volume["name"] == "tls"
+    )
+    assert secret == theirs | {"optional": True}
+    mounts = {mount["name"]: mount["mountPath"] for mount in pod["containers"][0]["volumeMounts"]}
+    assert mounts["tls"] == "/etc/dask"  # where dask looks, and what dask.yaml names
 
 
 # --- the pages ----------------------------------------------------------------------------------

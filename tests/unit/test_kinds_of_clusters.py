@@ -653,6 +653,17 @@ CRDS = "dask_kubernetes/operator/customresources"
 ANY_POD = "definitions: {io.k8s.api.core.v1.PodSpec: {}, io.k8s.api.core.v1.ServiceSpec: {}}"
 
 
+def test_kubernetes_is_refused_where_only_tls_is_spoken(there):
+    del there
+    with (
+        dask.config.set({"distributed.comm.require-encryption": True}),
+        pytest.raises(UsageError, match="daskcluster.yaml"),
+        clusters.start(SPECS["kubernetes"], NOTHING),
+    ):
+        pass
+    assert not STARTED
+
+
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # likewise
 def test_kubernetes_out_of_reach_is_told(tmp_path, monkeypatch):
     configuration = tmp_path / "config"

@@ -14,10 +14,13 @@ import pytest
 from obstore.store import MemoryStore
 
 from lspipe import outputs
+from lspipe.cube.loaders import source as loading
 from lspipe.errors import MissingExtra, RemoteError, StoreError, UsageError
+from lspipe.evaluate.shapes import read_shapes
 from lspipe.machine import bucket as buckets
 from lspipe.machine import check_place, copies, remote
 from lspipe.machine.remote import RemotePath, place
+from lspipe.models.mlm import read_item
 from lspipe.runs import handshake, store
 from lspipe.runs.copied_log import CopiedLog
 from lspipe.runs.events import BlockDone, Note
@@ -26,6 +29,7 @@ from lspipe.runs.log import Log, read_log
 from lspipe.runs.store import leases, locks
 from lspipe.runs.store.groups import source
 from lspipe.runs.store.holders import this_process
+from lspipe.samples.chips import read_polygons
 from lspipe.search.addresses import _joined
 from lspipe.search.item_files import read_items
 from lspipe.search.places import item_path
@@ -165,7 +169,7 @@ def test_an_object_is_replaced_only_by_who_knows_its_version(run):
     second = path.write_if(b"b", first)
     assert second is not None
     assert path.write_if(b"c", first) is None
-    assert path.read_tagged() == (b"b", second)
+    assert path.read_version() == (b"b", second)
 
 
 # --- files of this machine ------------------------------------------------------------------------
@@ -272,13 +276,13 @@ def test_who_lost_the_directory_does_not_empty_the_lock_of_another(run, caplog):
 def test_a_lost_answer_to_the_own_write_is_no_other_process(run, monkeypatch):
     stored = RemotePath.write_if
 
-    def lossy(self, content, tag):
-        stored(self, content, tag)
+    def lossy(self, content, version):
+        stored(self, content, version)
 
     monkeypatch.setattr(RemotePath, "write_if", lossy)
     own = this_process()
-    tag = leases._take(run / ".lock", own, run, watch=0)
-    assert (run / ".lock").read_tagged()[1] == tag
+    version = leases._take(run / ".lock", own, run, watch=0)
+    assert (run / ".lock").read_version()[1] == version
 
 
 # --- the log --------------------------------------------------------------------------------------
@@ -398,16 +402,100 @@ def test_arrays_of_each_kind_of_store_are_told_and_sent_by_their_address(monkeyp
     assert b"aHVudGVyMg" not in sent
 
 
+KEY_OF_AZURE = {"AZURE_STORAGE_ACCOUNT_NAME": "me", "AZURE_STORAGE_ACCOUNT_KEY": "a2V5"}
+
+
 @pytest.mark.parametrize(
-    ("endpoint", "expected"),
+    ("variables", "expected"),
     [
-        ("http://127.0.0.1:9000", ("127.0.0.1:9000", "NO")),
-        ("https://s3.example.org/", ("s3.example.org", "YES")),
+        ({}, {}),
+        (
+            {"AWS_ENDPOINT_URL": "http://127.0.0.1:9000"},
+            {
+                "AWS_S3_ENDPOINT": "127.0.0.1:9000",
+                "AWS_HTTPS": "NO",
+                "AWS_VIRTUAL_HOSTING": "FALSE",
+            },
+        ),
+        (
+            {"AWS_ENDPOINT_URL": "https://s3.example.org/"},
+            {
+                "AWS_S3_ENDPOINT": "s3.example.org",
+                "AWS_HTTPS": "YES",
+                "AWS_VIRTUAL_HOSTING": "FALSE",
+            },
+        ),
+        ({"GOOGLE_BASE_URL": "https://a.org"}, {"CPL_GS_ENDPOINT": "https://a.org/"}),
+        ({"GOOGLE_SKIP_SIGNATURE": "true"}, {"GS_NO_SIGN_REQUEST": "YES"}),
+        (
+            {"STORAGE_EMULATOR_HOST": "127.0.0.1:9000"},
+            {"CPL_GS_ENDPOINT": "http://127.0.0.1:9000/", "GS_NO_SIGN_REQUEST": "YES"},
+        ),
+        (
+            KEY_OF_AZURE,
+            {"AZURE_STORAGE_ACCOUNT": "me", "AZURE_STORAGE_ACCESS_KEY": "a2V5"},
+        ),
+        (
+            {"AZURE_STORAGE_ACCOUNT": "me", "AZURE_STORAGE_ENDPOINT": "https://a.org/me/"},
+            {"AZURE_STORAGE_ACCOUNT": "me", "CPL_AZURE_ENDPOINT": "https://a.org/me"},
+        ),
     ],
 )
-def test_gdal_reads_from_the_server_that_obstore_writes_to(monkeypatch, endpoint, expected):
-    monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
-    settings = buckets.gdal_settings()
-    assert (settings["AWS_S3_ENDPOINT"], settings["AWS_HTTPS"]) == expected
-    monkeypatch.delenv("AWS_ENDPOINT_URL")
-    assert buckets.gdal_settings() == {}
+def test_gdal_reads_from_the_server_that_obstore_writes_to(monkeypatch, variables, expected):
+    for name in (name for names in buckets.ENDPOINTS.values() for name in names):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert buckets.gdal_settings() == expected
+
+
+@pytest.mark.parametrize(
+    ("root", "variables", "expected"),
+    [
+        ("s3://maps", {"AWS_ENDPOINT_URL": "https://a.org/"}, {"endpoint": "https://a.org"}),
+        ("gs://maps", {"GOOGLE_BASE_URL": "https://a.org"}, {"base_url": "https://a.org"}),
+        ("gs://maps", {"STORAGE_EMULATOR_HOST": "a:1"}, {"base_url": "http://a:1"}),
+        ("az://maps", KEY_OF_AZURE, {"account_name": "me"}),
+        ("az://maps", {"AZURE_STORAGE_ACCOUNT": "me"}, {"account_name": "me"}),
+        (
+            "az://maps",
+            KEY_OF_AZURE | {"AZURE_STORAGE_ENDPOINT": "http://a.org/me"},
+            {"endpoint": "http://a.org/me"},
+        ),
+    ],
+)
+def test_a_bucket_is_that_of_the_server_in_the_environment(monkeypatch, root, variables, expected):
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    buckets.bucket_of.cache_clear()
+    made = buckets.bucket_of(root)
+    buckets.bucket_of.cache_clear()
+    assert made.config.items() >= expected.items()
+    named = str(expected.get("endpoint") or expected.get("base_url") or "")
+    assert bool(made.client_options.get("allow_http")) == named.startswith("http://")
+
+
+def test_a_version_is_told_to_a_store_by_all_that_is_known_of_it():
+    assert remote.Version('"a"', None).as_mode() == {"e_tag": '"a"'}
+    # Google's store compares the number, and refuses a write without one.
+    assert remote.Version('"a"', "7").as_mode() == {"e_tag": '"a"', "version": "7"}
+
+
+def test_an_address_is_refused_where_only_a_file_can_be_read():
+    for read in (read_polygons, read_shapes, read_item):
+        with pytest.raises(UsageError, match="s3://maps/mine.gpkg: found an address.*copy it here"):
+            read("s3://maps/mine.gpkg")
+
+
+@pytest.mark.parametrize(
+    ("href", "opened"),
+    [
+        ("s3://maps/B02.tif", "s3://maps/B02.tif"),
+        ("gs://maps/B02.tif", "/vsigs/maps/B02.tif"),
+        ("az://maps/a b.tif", "/vsiaz/maps/a b.tif"),
+        ("https://a.org/B02.tif", "https://a.org/B02.tif"),
+        ("/data/B02.tif", "/data/B02.tif"),
+    ],
+)
+def test_gdal_opens_an_address_by_the_name_of_its_file_system(href, opened):
+    assert loading._opened_as(href) == opened

@@ -234,7 +234,7 @@ def read(source: Source, pixels: Callable[[str], _Pixels]) -> _Pixels | None:
         try:
             href = catalogs.sign(source.href, source.catalog, refused=href)
             with rasterio.Env(**_settings(), **settings):
-                return pixels(href)
+                return pixels(_opened_as(href))
         except UnfitFile as error:
             failure = error
             break  # another try finds the same
@@ -362,11 +362,23 @@ def _settings() -> dict[str, str]:
     return {name: value for name, value in wanted.items() if name not in os.environ}
 
 
+_FILE_SYSTEMS = {"s3": "vsis3", "gs": "vsigs", "az": "vsiaz"}
+"""Of GDAL, by scheme."""
+
+
 def _gdal_path(href: str) -> str | None:
     scheme, _, rest = href.partition("://")
     if scheme in {"http", "https"}:
         return f"/vsicurl/{href.partition('?')[0]}"
-    return f"/vsis3/{rest}" if scheme == "s3" else None
+    return f"/{_FILE_SYSTEMS[scheme]}/{rest}" if scheme in _FILE_SYSTEMS else None
+
+
+def _opened_as(href: str) -> str:
+    """Return the address that rasterio opens.
+
+    For gs:// and az:// it would look for a key itself, and forget the account where it finds none.
+    """
+    return _gdal_path(href) or href if href.startswith(("gs://", "az://")) else href
 
 
 def _message(error: BaseException) -> str:

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, cast
 
 from lspipe.errors import StoreError
+from lspipe.machine.remote import Version
 from lspipe.runs.store import holders
 from lspipe.runs.store.holders import Holder, held, holder_in, this_process
 
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-_OF_NO_VERSION = f'"{"0" * 32}"'
+_OF_NO_VERSION = Version(f'"{"0" * 32}"', "1")
 
 
 def holder(run: Path, silence: float) -> Holder | None:
@@ -56,10 +57,10 @@ def lease(run: Path, *, between: float, watch: float) -> Iterator[None]:
         RemoteError: the store cannot be used.
     """
     path, own = _lock_of(run), this_process()
-    tag = _take(path, own, run, watch=watch)
+    version = _take(path, own, run, watch=watch)
     _check_conditions(path, own, run)
     ended = threading.Event()
-    held_until_then = _Beats(path, own, tag)
+    held_until_then = _Beats(path, own, version)
     beats = threading.Thread(target=held_until_then, args=(between, ended), daemon=True)
     beats.start()
     try:
@@ -74,40 +75,40 @@ def _lock_of(run: Path) -> RemotePath:
     return cast("RemotePath", run / ".lock")
 
 
-def _look(path: RemotePath) -> tuple[Holder | None, str | None]:
-    """Return who is in the object, and the tag of its version; both None where there is none."""
+def _look(path: RemotePath) -> tuple[Holder | None, Version | None]:
+    """Return who is in the object, and its version; both None where there is none."""
     try:
-        content, tag = path.read_tagged()
+        content, version = path.read_version()
     except FileNotFoundError:
         return None, None
-    return holder_in(content), tag
+    return holder_in(content), version
 
 
-def _take(path: RemotePath, own: Holder, run: Path, *, watch: float) -> str:
-    """Write this process into the object, and return its tag."""
-    found, tag = _look(path)
+def _take(path: RemotePath, own: Holder, run: Path, *, watch: float) -> Version:
+    """Write this process into the object, and return its version."""
+    found, version = _look(path)
     if found is not None and (found.is_elsewhere or found.exists_here):
-        tag = holders.watch(run, found, tag, lambda: _look(path), watch)
-    taken = path.write_if(own.as_bytes(), tag)
+        version = holders.watch(run, found, version, lambda: _look(path), watch)
+    taken = path.write_if(own.as_bytes(), version)
     return _known(path, own, taken, run)
 
 
-def _known(path: RemotePath, own: Holder, tag: str | None, run: Path) -> str:
-    """Return the tag of what this process stored.
+def _known(path: RemotePath, own: Holder, version: Version | None, run: Path) -> Version:
+    """Return the version that this process stored.
 
     An answer that was lost, and asked for again, looks as if another had been faster.
     """
-    if tag is None:
-        found, tag = _look(path)
-        if found is None or tag is None or found.nonce != own.nonce:
+    if version is None:
+        found, version = _look(path)
+        if found is None or version is None or found.nonce != own.nonce:
             raise held(run, found)
-    return tag
+    return version
 
 
 def _check_conditions(path: RemotePath, own: Holder, run: Path) -> None:
     """Refuse a store that writes whatever the condition says: two processes would both get it."""
-    stored = (path.write_if(own.as_bytes(), tag) for tag in (None, _OF_NO_VERSION))
-    if any(tag is not None for tag in stored):
+    stored = (path.write_if(own.as_bytes(), version) for version in (None, _OF_NO_VERSION))
+    if any(version is not None for version in stored):
         path.unlink(missing_ok=True)
         raise StoreError(
             f"{run}: this object store does not keep to If-None-Match and If-Match, so nothing "
@@ -118,8 +119,8 @@ def _check_conditions(path: RemotePath, own: Holder, run: Path) -> None:
 class _Beats:
     """Says every few seconds that this process lives, until it ends or another one took over."""
 
-    def __init__(self, path: RemotePath, own: Holder, tag: str) -> None:
-        self._path, self._own, self._tag = path, own, tag
+    def __init__(self, path: RemotePath, own: Holder, version: Version) -> None:
+        self._path, self._own, self._version = path, own, version
         self._is_lost = False
 
     def __call__(self, between: float, ended: threading.Event) -> None:
@@ -141,7 +142,7 @@ class _Beats:
                            self._path, error)  # fmt: skip
 
     def _write(self, content: bytes) -> None:
-        stored = self._path.write_if(content, self._tag)
+        stored = self._path.write_if(content, self._version)
         if stored is None:
             # Perhaps an earlier beat of this process, whose answer was lost.
             found, now = _look(self._path)
@@ -151,4 +152,4 @@ class _Beats:
             self._is_lost = True
             logger.warning("%s: another process took this directory over", self._path.parent)
         else:
-            self._tag = stored
+            self._version = stored
