@@ -94,12 +94,15 @@ def stages(run: Path) -> dict[str, Callable[[], object]]:
     plain = np.full(probability.shape, 4, np.uint8)
     found = Inferred(
         probability,
+        None,
         np.where(np.isnan(probability), 8, 0).astype(np.uint8),
         {"scl": plain, "acquired": plain.astype(np.uint16), **pictures()},
         inside=None,
         lacking=None,
         disputed=None,
         doubt=None,
+        spared=None,
+        is_more=False,
         windows=(0, 0),
         inputs=None,
         seconds=0.0,

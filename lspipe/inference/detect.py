@@ -201,8 +201,8 @@ def _reference(
 
 def _quickest(
     source: ModelReference | _Opened, model: Any, shape: tuple[int, ...], setting: Setting
-) -> _Opened:
-    """Return the network in the runtime that is done first with (time, band, y, x)."""
+) -> ModelReference | _Opened:
+    """Return the networks in the runtime that is done first with (time, band, y, x)."""
     times, channels, *sides = shape
     starts = [len(windows.origins(side, setting.window, setting.stride)) for side in sides]
     work = Work(
@@ -211,18 +211,21 @@ def _quickest(
         channels=channels,
         window=setting.window,
     )
-    plain = source.open()
+    plain = source.open_each()[0]
 
     def open_as(name: str) -> Runtime:
         if name == plain.name:
             return plain
         if isinstance(source, ModelReference):
-            return replace(source, runtime=name).open()
+            return replace(source.first, runtime=name).open()
         return from_callable(
             model, device=plain.device.type, precision=plain.precision, runtime=name
         )
 
-    return _Opened(choose(open_as, work).runtime)
+    chosen = choose(open_as, work).runtime
+    if isinstance(source, ModelReference):
+        return source.on(device=source.device, precision=source.precision, runtime=chosen.name)
+    return _Opened(chosen)
 
 
 def _setting(item: ModelItem | None, **given: Any) -> Setting:

@@ -58,6 +58,11 @@ class ModelReference:
         members = tuple(member.on(**where) for member in self.members)
         return replace(self, **where, members=members)
 
+    @property
+    def first(self) -> ModelReference:
+        """Refer to its only network, or to the first of an ensemble, which stands for all."""
+        return self.members[0] if self.members else self
+
     def open_each(self) -> tuple[Runtime, ...]:
         """Load the networks of an ensemble, or the only one, once per process.
 

@@ -64,6 +64,9 @@ class Inferred(NamedTuple):
 
     probability: NDArray[np.float32]
     """(y, x) of the core, 0..1, NaN = not observed."""
+    spread: NDArray[np.float32] | None
+    """(y, x) of the core, how far the views lie apart (`inference.deviation`), NaN = none looked;
+    None = not asked for."""
     quality: NDArray[np.uint8]
     """(y, x) of the core, bits of the step's own date as they were read."""
     evidence: Mapping[str, NDArray[Any]]
@@ -71,11 +74,16 @@ class Inferred(NamedTuple):
     inside: NDArray[np.bool_] | None
     """(y, x) of the core, True in the area; None = everywhere."""
     lacking: NDArray[np.bool_] | None
-    """As it was read."""
+    """(y, x) of the core, True where a band of the step's own date has no data; None = the map says
+    it."""
     disputed: NDArray[np.uint8] | None
     """(y, x) of the core, 1 where masks disagree; None = one mask."""
     doubt: NDArray[np.bool_] | None
     """(y, x) of the core, where what the network says is set aside; None = one mask."""
+    spared: NDArray[np.bool_] | None
+    """(y, x) of the core, True where the map is not needed; None = it is needed everywhere."""
+    is_more: bool
+    """Whether the block was done already, and only what else is needed of it is added."""
     windows: tuple[int, int]
     """Windows with a wanted pixel, and those that were run."""
     inputs: Mapping[str, Any] | None
@@ -112,3 +120,5 @@ class BlockResult:
     those that one mask calls cloud or shadow and another does not (`disputed`); None = one mask."""
     worker: str = ""
     """Address of the worker that computed it; "" = none of a cluster did."""
+    is_more: bool = False
+    """Whether the block was done already, and only what else is needed of it was added."""

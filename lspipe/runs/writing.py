@@ -13,9 +13,11 @@ import numpy as np
 from lspipe.runs import store
 from lspipe.runs.jobs import BlockResult
 from lspipe.schema import Quality, quantise
-from lspipe.schema.maps import LEFT_OUT
+from lspipe.schema.maps import LEFT_OUT, NOT_NEEDED
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from numpy.typing import NDArray
 
     from lspipe.inference.windows import Block
@@ -31,7 +33,10 @@ def write(found: Inferred, *, block: Block, job: StepJob) -> BlockResult:
         job: settings that all blocks of the step share.
     """
     began = time.perf_counter()
-    maps, candidates = _maps(found)
+    maps, beside = _maps(found)
+    if found.is_more and found.spared is not None:
+        _keep_stored(store.DETECTIONS, maps, found.spared, block=block, job=job)
+        _keep_stored(store.EVIDENCE, beside, found.spared, block=block, job=job)
     store.write_block(
         job.run,
         job.tile,
@@ -39,7 +44,7 @@ def write(found: Inferred, *, block: Block, job: StepJob) -> BlockResult:
         block.index,
         block.core,
         detections=maps,
-        evidence={**found.evidence, **candidates},
+        evidence={**found.evidence, **beside},
     )
     needed, run = found.windows
     writing = time.perf_counter() - began
@@ -57,19 +62,34 @@ def write(found: Inferred, *, block: Block, job: StepJob) -> BlockResult:
         inputs=found.inputs,
         masks=None if found.disputed is None else _disputes(found.disputed, bits),
         worker=found.worker,
+        is_more=found.is_more,
     )
 
 
+def _keep_stored(
+    kind: str,
+    layers: Mapping[str, NDArray[Any]],
+    spared: NDArray[np.bool_],
+    *,
+    block: Block,
+    job: StepJob,
+) -> None:
+    """Put what is stored of a block where it is not computed now, in place."""
+    for name, values in layers.items():
+        stored = store.read(job.run, kind, job.tile, name, (job.step, *block.core))
+        np.copyto(values, stored, where=spared)
+
+
 def _maps(found: Inferred) -> tuple[dict[str, NDArray[Any]], dict[str, NDArray[np.uint16]]]:
-    """Return the layers of the map by name, and those of what was set aside."""
-    probability, doubt = found.probability, found.doubt
-    if doubt is None:
-        return {"probability": quantise(probability), "quality": _bits(found, probability)}, {}
-    nothing = np.float32(np.nan)
-    doubted = quantise(np.where(doubt, probability, nothing))
-    probability = np.where(doubt, nothing, probability)
-    bits = _bits(found, probability)
-    return {"probability": quantise(probability), "quality": bits}, {"doubted": doubted}
+    """Return the layers of the map by name, and those that explain it."""
+    probability, doubt, nothing = found.probability, found.doubt, np.float32(np.nan)
+    beside = {}
+    if doubt is not None:
+        beside["doubted"] = quantise(np.where(doubt, probability, nothing))
+        probability = np.where(doubt, nothing, probability)
+    if found.spread is not None:
+        beside["spread"] = quantise(np.where(np.isnan(probability), nothing, found.spread))
+    return {"probability": quantise(probability), "quality": _bits(found, probability)}, beside
 
 
 def _bits(found: Inferred, probability: NDArray[np.float32]) -> NDArray[np.uint8]:
@@ -80,6 +100,8 @@ def _bits(found: Inferred, probability: NDArray[np.float32]) -> NDArray[np.uint8
     # only the other date of a pair lacks is not observed either; the bits of that date say why.
     missing = np.isnan(probability) if found.lacking is None else found.lacking
     bits[missing & (bits == 0)] |= np.uint8(Quality.NODATA)
+    if found.spared is not None:
+        bits[found.spared & (bits == 0)] = np.uint8(NOT_NEEDED)
     bits[is_left_out] = np.uint8(LEFT_OUT)
     if found.inside is not None:
         bits[~found.inside] = np.uint8(Quality.OUTSIDE)

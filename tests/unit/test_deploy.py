@@ -57,7 +57,8 @@ def test_the_job_array_sets_the_same(monkeypatch):
     found = assigned("\n".join(lines))
     expected = expected_variables(monkeypatch)
     assert {name: found.get(name) for name in expected} == expected
-    assert " ".join(settings.worker_options()[:4]) in text
+    job = ClusterSpec(kind="slurm", workers=4, memory_per_worker="16GiB", gpus=1, cores=4)
+    assert " ".join(settings.worker_options(job)[:4]) in text
 
 
 def test_the_cluster_that_stays_is_that_which_lspipe_makes(monkeypatch):

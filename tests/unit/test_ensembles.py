@@ -250,7 +250,9 @@ def test_the_threshold_is_that_of_the_workflow_else_the_mean_of_the_items(world)
 
 def test_a_worker_that_settles_a_run_opens_every_item(world):
     names = tuple(items(world, "one", "scaled"))
-    question = settled.Question(names, "cpu", "fp32", "eager", 16, 1000)
+    question = settled.Question(
+        names, "cpu", "fp32", "eager", 16, 1000, passes=10, largest_block=100
+    )
     assert settled.decide(question).runtime == "eager"
     broken = world.workflow.parent / "broken.json"
     seeing_model.write_item(broken, **{"lspipe:architecture": "tests.seeing_model:Nothing"})

@@ -159,7 +159,7 @@ def test_what_is_added_to_a_block_later_is_tried_again_and_makes_it_whole(world,
     asked = Workflow.from_file(world.workflow, overrides=(NEW,))
     assert lspipe.run(asked, output=tmp_path / "run", limit=1).state == "partial"
     # What else is needed of a block that is done is a part of the run, and may fail as any other.
-    with patch("lspipe.runs.worker._keep_stored", side_effect=InferenceError("no room")):
+    with patch("lspipe.runs.writing._keep_stored", side_effect=InferenceError("no room")):
         summary = lspipe.run(asked, output=tmp_path / "run")
     assert (summary.state, summary.exit_code) == ("failed", 3)
     assert all(failure.endswith("no room") for failure in summary.failures)

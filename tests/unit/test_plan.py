@@ -226,7 +226,7 @@ def test_a_model_that_wants_a_band_that_a_scene_lacks_is_refused(tmp_path):
 
 def test_the_threshold_is_the_workflows_else_the_models(world, plan, monkeypatch):
     item = replace(plan.model, threshold=0.7)
-    monkeypatch.setattr("lspipe.models.read_item", lambda _: item)
+    monkeypatch.setattr("lspipe.models.ensemble.read_item", lambda _: item)
     assert plan_only(workflow(world)).threshold == 0.7
     assert plan_only(workflow(world, "change.threshold=0.2")).threshold == 0.2
     assert plan_only(workflow(world, "change.threshold=0")).threshold == 0
@@ -497,7 +497,7 @@ def test_a_small_plan_takes_what_needs_no_preparing_and_says_so(world, monkeypat
 
 def question(**others):
     asked = {
-        "item": "shipped:bare-ground", "device": "cpu", "precision": "auto", "runtime": "auto",
+        "items": ("shipped:bare-ground",), "device": "cpu", "precision": "auto", "runtime": "auto",
         "window": 32, "batch_size": None, "passes": 10**6, "largest_block": 100,
     }  # fmt: skip
     return settled.Question(**asked | others)

@@ -44,7 +44,7 @@ def test_an_event_is_logged_and_reported_with_the_same_facts(tmp_path):
     assert lines[1] == {
         "event": "block", "tile": "18GYS", "step": 0, "index": [0, 1], "windows": 4,
         "windows_run": 3, "failed_reads": 0, "seconds": 0.5, "network": 0.4, "writing": 0.1,
-        "inputs": None, "masks": None, "worker": "",
+        "is_more": False, "inputs": None, "masks": None, "worker": "",
     }  # fmt: skip
     assert lines[2]["failure"] == "block (2, 0) of 18GYS: swir16 of X: HTTP 404"
     times = [datetime.fromisoformat(lines[number]["time"]) for number in (0, 2)]

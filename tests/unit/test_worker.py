@@ -420,7 +420,7 @@ def test_what_is_to_be_written_holds_no_pixels_and_can_be_written_again(plan, tm
 def test_time_in_the_slot_is_told_apart_from_writing(plan, tmp_path, monkeypatch):
     clock = iter([0.0, 5.0, 20.0, 22.0])
     monkeypatch.setattr("time.perf_counter", lambda: next(clock, 99.0))
-    monkeypatch.setattr(worker, "run_block", lambda *_, **__: np.zeros(SHAPE, np.float32))
+    monkeypatch.setattr(worker, "run_each", lambda *_, **__: np.zeros(SHAPE, np.float32))
     monkeypatch.setattr(store, "write_block", lambda *_, **__: None)
     (tile,) = plan.tiles
     asked = given(tile.blocks[0])

@@ -139,7 +139,7 @@ def quickest(
         return reference.runtime, TOO_LITTLE
     earlier = use_threads(THREADS)
     try:
-        chosen = choose(lambda name: replace(reference, runtime=name).open(), work)
+        chosen = choose(lambda name: replace(reference.first, runtime=name).open(), work)
     finally:
         use_threads(earlier)
     return chosen.runtime.name, chosen.why
