@@ -20,9 +20,9 @@ USED_BY = {
     # package: (name of its import, modules of lspipe that use it when they run)
     "dask": (
         "dask",
-        "cli.__init__ clusters.__init__ clusters.kubernetes clusters.local clusters.slurm cube.beside cube.composite "
-        "cube.loaders cube.masked cube.masking cube.offsets cube.opening cube.pairs cube.scene "
-        "cube.terrain inference.detect "
+        "cli.__init__ clusters.__init__ clusters.kubernetes clusters.local clusters.slurm "
+        "cube.beside cube.composite cube.loaders cube.masked cube.masking "
+        "cube.offsets cube.opening cube.pairs cube.scene cube.terrain inference.detect "
         "outputs.layers outputs.report runs.frozen runs.guard runs.hiring runs.plan runs.worker",
     ),
     "distributed": (
@@ -40,8 +40,8 @@ USED_BY = {
     "torch": (
         "torch",
         "inference.batches inference.block inference.cut_and_add inference.detect "
-        "inference.deviation inference.inputs inference.masking inference.overlap inference.runtimes "
-        "inference.soundness inference.temperature "
+        "inference.deviation inference.inputs inference.masking inference.overlap "
+        "inference.runtimes inference.soundness inference.temperature "
         "models.__init__ models.architectures models.bare_change models.bare_ground "
         "models.encoders models.torchvision "
         "train.adapt train.batches train.checkpoints train.course train.loop",
