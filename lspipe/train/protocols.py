@@ -105,7 +105,7 @@ PROTOCOLS = {
         ),
         "For Sen12Landslides, and no paper's: the networks of that set see fifteen dates, these "
         "see one or two. Network, loss and rate were chosen, not measured. Of two dates: "
-        "--recipe sen12:pair.",
+        "recipe sen12:pair.",
     ),
 }  # fmt: skip
 
