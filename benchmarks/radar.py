@@ -3,15 +3,12 @@
 Reads a simulated scene of ten bands (four of 10 m, six of 20 m; deflate) as a run does, and VV
 before and after from some dates of each side, float32 (deflate), in turn, on one thread: on the
 lattice of the tile moved by a part of a pixel, and in the next UTM zone.
-Measured on 2026-11-29, 3660 x 3660 px in four blocks, one core of a quiet Intel Xeon, processor
-time, least of three, while rows that two strips share were unpacked twice: ten bands 2.71 s; one
-date of each side (filtered) 2.08 s, 77 %, three 3.47 s, 128 %, six 6.60 s, 244 %; from the next
-zone three 6.30 s, six 11.83 s.
-Since each row is unpacked once, on a core that others used: ten bands 3.95 s; one date of each side
-2.53 s, 64 %, three 2.70 s, 68 %, six 5.32 s, 135 %. In turn with the reader before, three dates:
-2.5 s for 3.7, in one block of 3660 px 2.3 for 3.7; from the next zone 4.7 s for 7.5.
-The floor: to unpack one file takes 0.26 s, so three dates of each side 1.6 s, 40 %, and no reader
-of floats at 10 m comes to 15 %. Its overview of 20 m takes 0.10 s; in one block 0.06 for 0.23 s.
+Measured on 2026-11-30, 3660 x 3660 px in four blocks, one core of a quiet Intel Xeon, processor
+time, least of three: ten bands 2.82 s; one date of each side (filtered) 1.74 s, 62 %, three 2.31 s,
+82 %, six 4.49 s, 159 %; from the next zone 2.43, 4.53 and 8.82 s. While rows that two strips share
+were unpacked twice, three were 3.47 s, 128 %.
+The floor: to unpack one file takes 0.25 s, so three dates of each side 1.5 s, 53 %, and no reader
+of floats at 10 m comes to 15 %. Its overview of 20 m takes 0.09 s.
 
 With --small: what objects keep of a change of 3 dB, where pixels of 10 m or of 20 m are read, which
 is why evidence is not read from overviews (docs/radar.md). Of 30 m 1.94 and 1.47 dB; of 50 m 2.36

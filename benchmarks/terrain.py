@@ -2,10 +2,10 @@
 
 Part one reads a simulated scene of ten bands (four of 10 m, six of 20 m; deflate) as a run does,
 and the channels of terrain from six 1-degree files as Copernicus has them, in turn, on one thread.
-Measured on 2026-11-29, 3660 x 3660 px in four blocks, one core of a quiet Intel Xeon, processor
-time, least of three: ten bands 2.67 s; slope 0.71 s, 27 %; elevation and slope 0.79 s, 30 %; slope
-and total curvature 1.17 s, 44 %. With the reader before that (GDAL's warp of every band), on a busy
-core: ten bands 7.20 s; 0.84 s, 0.90 s, 1.54 s. Columns want elevation and slope once per tile: 15 %
+Measured on 2026-11-30, 3660 x 3660 px in four blocks, one core of a quiet Intel Xeon, processor
+time, least of three: ten bands 2.89 s; slope 0.70 s, 24 %; elevation and slope 0.74 s, 26 %; slope
+and total curvature 1.09 s, 38 %. With the reader before that (GDAL's warp of every band), on a busy
+core: ten bands 7.20 s; 0.84 s, 0.90 s, 1.54 s. Columns want elevation and slope once per tile: 13 %
 of reading two dates. Of slope, by a profile (python -m cProfile -s tottime benchmarks/terrain.py),
 38 % are the spline (scipy, 68 ns a place), 19 % unpacking, 13 % Horn's formula, 7 % the pixels
 between places, 5 % the spline's filter: unpacking and spline alone are 0.4 s, and no quicker way to
