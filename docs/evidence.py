@@ -90,6 +90,7 @@ def tables() -> dict[str, Iterable[str]]:
     return {
         "in short": _in_short(models),
         "patches": _patches(models),
+        "reliability": _reliability(models),
         "false objects": _false_objects(models),
         "simulated lists": _lists(models),
         "commands": _commands(models),
@@ -133,7 +134,10 @@ def _between_dates(model: Measured) -> str:
 
 
 def _calibrated(model: Measured) -> str:
-    return NOT_MEASURED if model.is_network else "a formula has no probability"
+    if not model.is_network:
+        return "a formula has no probability"
+    errors = [row.reliability.error for row in model.patches if row.reliability]
+    return f"off by {max(errors):.3f} on its own scenes" if errors else NOT_MEASURED
 
 
 QUESTIONS = {
@@ -154,7 +158,7 @@ def _patches(models: list[Measured]) -> Iterator[str]:
             yield _row(
                 f"`{model.name}`",
                 f"{row.patches} of {row.data}",
-                "8" if row.tta == "d4" else "1",
+                _views(row),
                 *(_scored(row, name.lower()) for name in scores),
                 _share(row.continued) if model.is_network else "nothing was trained",
             )
@@ -164,6 +168,28 @@ def _patches(models: list[Measured]) -> Iterator[str]:
             yield _row(
                 f"`{model.name}`", place, "not stated", f"**{apart.f1}**", *unknown, apart.continued
             )
+    yield ""
+
+
+def _reliability(models: list[Measured]) -> Iterator[str]:
+    told = ("error", "temperature", "precision equals recall above", "recall is 0.8 above")
+    yield _row("model", "patches", "views", *told)
+    yield "|---|---|---|---|---|---|---|"
+    for model in models:
+        rows = [row for row in model.patches if row.reliability] if model.is_network else []
+        for row in rows:
+            found = row.reliability
+            numbers = (found.error, found.temperature)
+            limits = (found.threshold_equal, found.threshold_sensitive)
+            yield _row(
+                f"`{model.name}`",
+                row.data,
+                _views(row),
+                *("-" if number is None else f"{number:.3f}" for number in numbers),
+                *("-" if limit is None else f"{limit:.2f}" for limit in limits),
+            )
+        if model.is_network:
+            yield _row(f"`{model.name}`", "another place", *[NOT_MEASURED] * 5)
     yield ""
 
 
@@ -220,6 +246,10 @@ def _scored(row: PatchScores, name: str, digits: int = 3) -> str:
         return "-"
     ends = "" if interval is None else f" ({interval[0]:.{digits}f} to {interval[1]:.{digits}f})"
     return f"{value:.{digits}f}{ends}"
+
+
+def _views(row: PatchScores) -> str:
+    return "8" if row.tta == "d4" else "1"
 
 
 def _share(share: float | None) -> str:

@@ -42,7 +42,8 @@ def plan(tmp_path_factory):
 def job_of(plan, run, step=0) -> StepJob:
     """Lay out the store of a run, and return what its blocks share."""
     (tile,) = plan.tiles
-    store.create(run, [tile.grid], fingerprint=plan.detection_fingerprint)
+    more = store.layers_asked(has_doubted=False, has_spread=plan.setting.spread)
+    store.create(run, [tile.grid], fingerprint=plan.detection_fingerprint, more=more)
     return StepJob(
         run=run,
         tile=TILE,
@@ -56,7 +57,7 @@ def job_of(plan, run, step=0) -> StepJob:
     )
 
 
-def tasks_of(plan, run, step=0, *, workflow=None, area=None, resources=None, first=0):
+def tasks_of(plan, run, step=0, *, workflow=None, area=None, resources=None, first=0, **more):
     (tile,) = plan.tiles
     source = cube_of_step(tile, tile.steps[step], workflow or plan.workflow)
     job = job_of(plan, run, step)
@@ -68,6 +69,7 @@ def tasks_of(plan, run, step=0, *, workflow=None, area=None, resources=None, fir
         area=area,
         resources=resources,
         first=first,
+        **more,
     )
 
 
@@ -104,6 +106,28 @@ def test_every_block_is_done_when_its_task_is(plan, tmp_path):
     assert [result.index for result in results] == [(0, 0), (0, 1), (0, 2), (1, 0)]
     assert {(result.tile, result.step) for result in results} == {(TILE, 1)}
     assert all(result.seconds > 0 for result in results)
+
+
+def test_what_is_added_to_a_block_leaves_what_was_stored_of_it(plan, tmp_path):
+    told = replace(plan, setting=replace(plan.setting, spread=True))
+    whole, halves = tmp_path / "whole", tmp_path / "halves"
+    for run in (whole, halves):
+        run.mkdir()
+    compute(tasks_of(told, whole)[:2])
+    west = np.zeros((240, 240), bool)
+    west[:, :50] = True
+    compute(tasks_of(told, halves, needed=west)[:2])
+    first = store.read(halves, store.DETECTIONS, TILE, "probability")[0, :80, :160]
+    assert (first[:, 50:] == CODE_NODATA).all()
+    assert (first[:, :50] != CODE_NODATA).all()
+    results = compute(tasks_of(told, halves, needed=~west, is_more=True)[:2])
+    assert all(result.is_more for result in results)
+    layers = ((store.DETECTIONS, "probability"), (store.DETECTIONS, "quality"))
+    for which, name in (*layers, (store.EVIDENCE, "spread")):
+        expected, found = (
+            store.read(run, which, TILE, name)[0, :80, :160] for run in (whole, halves)
+        )
+        np.testing.assert_array_equal(found, expected, err_msg=name)
 
 
 def test_two_runs_in_one_graph_or_on_one_scheduler_never_share_a_block(plan, tmp_path):
