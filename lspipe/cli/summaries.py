@@ -95,7 +95,7 @@ def _tile(tile: dict[str, Any]) -> list[str]:
         for scene in step["scenes"]:
             lines.append(f"  {step['role']:7s} {_when(scene)}  {_cloud(scene)}")
             lines += [f"          {name}" for name in scene["items"]]
-    lines += [f"  radar   {_pass(one)}" for one in tile["radar"]]
+    lines += [line for one in tile["radar"] for line in entry("  radar", _pass(one))]
     others = [one for one in tile["candidates"] if not one["chosen"]]
     for one in others:
         lines.append(f"  left out, {one['role']}: {_when(one)}  {_why_not(one)}")
