@@ -166,7 +166,10 @@ def test_a_plan_says_the_pass_its_dates_and_how_they_are_averaged(plain) -> None
     assert (one["platforms"], one["filtered"]) == (["sentinel-1a"], [])
     assert not one["is_seen_by_model"]
     text = plan_text(facts, estimate(plan), [])
-    assert "descending 83: 3 dates before (2017-01-03, 2017-01-15, 2017-01-27)" in text
+    told = " ".join(text.split())
+    assert "descending 83: 3 dates before (2017-01-03, 2017-01-15, 2017-01-27)" in told
+    about_radar = text.partition("  radar")[2].partition("\nscenes")[0].splitlines()
+    assert max(map(len, about_radar)) <= 80, "folded"
     assert plan.notes == ()
 
 
