@@ -25,7 +25,9 @@ def lowest(project: dict) -> dict[str, str]:
     """
     groups = [project["dependencies"], *project["optional-dependencies"].values()]
     found: dict[str, str] = {}
-    for requirement in (text for group in groups for text in group):
+    for text in (text for group in groups for text in group):
+        # Without the marker of the machines that it is for.
+        requirement = text.partition(";")[0].strip()
         name, *bound = re.split(r"\s*>=\s*", requirement, maxsplit=1)
         if not bound:
             continue
