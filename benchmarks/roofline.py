@@ -19,17 +19,18 @@ Target: 80 % of the peak of the precision.
 Expected, before it was run here: of fp32 MONAI and eager about 57 %, OpenVINO 60 to 70 %, compiled
 40 to 60 %; of bf16 OpenVINO 60 %, on a Xeon without AMX less of either.
 
-Result: not measured on a quiet machine yet. Processor time of one thread of a busy Intel Xeon
-(AVX512-bf16, no AMX), 2 rounds, 2026-11-30: products 162 GFLOP/s in fp32, 85 in bf16 (this
-processor multiplies bf16 at half the speed of fp32, so bf16 gains nothing), 576 in int8. Of these
-peaks: MONAI 54 %, eager fp32 55 %, OpenVINO fp32 89 %, eager bf16 74 %, OpenVINO bf16 100 %.
+Result, 2026-11-30, 2 quiet cores of an Intel Xeon (AVX512-bf16, no AMX), two threads: products 302
+GFLOP/s in fp32, 162 in bf16 (this processor multiplies bf16 at half the speed of fp32, so bf16
+gains nothing), 1256 in int8. Of these peaks: MONAI 56 %, eager fp32 57 %, compiled fp32 91 %,
+OpenVINO fp32 100 %, and in bf16 eager 79, compiled 106, OpenVINO 112 %: on the network the
+libraries do a little better than on the products that stand for the peak.
 
 Compiled fp32 was looked at separately: 107 to 115 ms of processor time a window where eager took
 158 to 167 and OpenVINO 96 to 103, with one thread and with two that sleep while they wait
 (`OMP_WAIT_POLICY=PASSIVE`). Its kernels (oneDNN's `brgconv` on pixels with the channels last) are
 not slower than those of eager (`jit` in blocks of 16 channels, which moves the weights at each
-call). So what made it slower than eager by the clock, with two threads on such a processor, is not
-its kernels; what else it is was not found, and a worker of a run has one thread.
+call). So what made it slower than eager by the clock in an earlier run, with two threads on such a
+processor, is not its kernels; what else it was is not known, and it did not come back.
 """
 
 from __future__ import annotations
