@@ -16,6 +16,7 @@ from lspipe.inference.detect import detect
 from lspipe.inference.ensemble import run_each
 from lspipe.inference.reference import ModelReference
 from lspipe.inference.runtimes import from_callable
+from lspipe.inference.runtimes.choice import Choice
 from lspipe.inference.settings import AUTO_BATCH_SIZE, Setting
 from lspipe.models.ensemble import joined
 from lspipe.models.item import ModelSpec, digest
@@ -246,6 +247,26 @@ def test_the_threshold_is_that_of_the_workflow_else_the_mean_of_the_items(world)
     assert plan_only(workflow_of(world, "one", "scaled")).threshold == 0.6
     given = workflow_of(world, "one", "scaled", more=("change.threshold=0.4",))
     assert plan_only(given).threshold == 0.4
+
+
+def test_runtimes_are_compared_with_the_first_network_and_serve_all(world, monkeypatch):
+    opened = []
+
+    def choose(open_as, *_):
+        opened.append(open_as("eager"))
+        return Choice(opened[-1], "measured")
+
+    monkeypatch.setattr("lspipe.inference.runtimes.choice.choose", choose)
+    monkeypatch.setattr("lspipe.inference.detect.choose", choose)
+    names = tuple(items(world, "one", "scaled"))
+    question = settled.Question(
+        names, "cpu", "fp32", "auto", 16, 1000, passes=10**6, largest_block=100
+    )
+    assert (settled.decide(question).runtime, settled.decide(question).why) == ("eager", "measured")
+    both = detect(cube(), list(names))
+    alone = [detect(cube(), name, runtime="eager") for name in names]
+    np.testing.assert_allclose(both, sum(alone) / 2, atol=1e-6)
+    assert len(opened) == 3
 
 
 def test_a_worker_that_settles_a_run_opens_every_item(world):
