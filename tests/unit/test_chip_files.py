@@ -347,4 +347,9 @@ def test_the_command_says_what_it_wrote_and_what_comes_next(run, tmp_path, capsy
     files = [sorted((tmp_path / name).rglob("*.*")) for name in ("one", "two")]
     assert [file.name for file in files[0]] == [file.name for file in files[1]]
     for one, two in zip(*files, strict=True):
-        assert one.read_bytes() == two.read_bytes()
+        if one.suffix != ".nc":
+            assert one.read_bytes() == two.read_bytes()
+            continue
+        # HDF5 before 2.0 writes the second of the clock into a file.
+        with xr.open_dataset(one, engine="h5netcdf") as first, xr.open_dataset(two) as second:
+            xr.testing.assert_identical(first, second)
