@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from lspipe.inference import dihedral
 from lspipe.schema import IGNORED
+from lspipe.train import looks
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -44,7 +45,7 @@ class Draw:
     degrees: float
     """Rotation, counter-clockwise."""
     seed: int
-    """Seed for the gains of channels, and the haze of windows."""
+    """Seed for the looks of its windows."""
 
 
 class Draws(Sampler[Draw]):
@@ -79,7 +80,7 @@ class Draws(Sampler[Draw]):
             elif kind == "flips-rotations":
                 turn = int(rng.integers(0, 4))  # the elements of D4 that only flip
                 degrees = float(rng.uniform(-MOST_DEGREES, MOST_DEGREES))
-            if self._spec.gain or self._spec.haze:
+            if looks.is_drawn(self._spec):
                 seed = int(rng.integers(0, 2**31))
             yield Draw(np.sort(order[start : start + size]), turn, degrees, seed)
 
@@ -96,30 +97,18 @@ class Shown(Dataset[TensorPair]):
         generator = torch.Generator().manual_seed(draw.seed)
         if self._spec.haze:  # before a rotation, whose pixels from outside would be dark
             share = self._spec.haze * torch.rand((len(windows), 1, 1, 1), generator=generator)
-            windows = cleared(windows, share)
+            windows = looks.cleared(windows, share)
         windows, labels = (dihedral.apply(draw.turn, image) for image in (windows, labels))
         if draw.degrees:
             windows, labels = rotated(windows, labels, draw.degrees)
-        if self._spec.gain:
-            chance = torch.rand((*windows.shape[:2], 1, 1), generator=generator)
-            windows = windows * (1 + self._spec.gain * (2 * chance - 1))
+        if self._spec.zoom:
+            windows, labels = looks.zoomed(windows, labels, self._spec.zoom, generator)
+        if self._spec.soft:
+            windows = looks.softened(windows, self._spec.soft, generator)
+        windows = looks.coloured(windows, self._spec.gain, self._spec.gamma, generator)
+        if self._spec.noise:
+            windows = looks.noisy(windows, self._spec.noise, generator)
         return windows.contiguous(), labels.contiguous()
-
-
-def cleared(windows: Tensor, share: Tensor) -> Tensor:
-    """Remove a share of the haze, the darkest value of each channel of each window.
-
-    Args:
-        windows: (N, C, w, w) float32, finite.
-        share: (N, 1, 1, 1), 0..1.
-
-    Returns:
-        Windows with the same highest value as before. A window of a single colour, which would be
-        only haze, is not changed, nor is a channel that is dark (0) or has no data anywhere.
-    """
-    clear = windows - share * windows.amin((2, 3), keepdim=True).clamp(min=0)
-    highest, left = (image.amax((1, 2, 3), keepdim=True) for image in (windows, clear))
-    return torch.where(left > 0, clear * (highest / left), windows)
 
 
 def rotated(windows: Tensor, labels: Tensor, degrees: float) -> TensorPair:

@@ -45,6 +45,9 @@ STATE = f"last{SUFFIX}"
 
 _KEY = "lspipe"
 
+_RISING = 0.15
+"""Share of the steps of one cycle in which the learning rate rises."""
+
 
 def fit(
     network: nn.Module,
@@ -175,6 +178,16 @@ class _Task(lightning.LightningModule):
             return optimiser
         if spec.schedule == "cosine":
             schedule: Any = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, self._steps)
+            interval = "step"
+        elif spec.schedule == "one-cycle":
+            schedule = torch.optim.lr_scheduler.OneCycleLR(
+                optimiser,
+                spec.learning_rate,
+                # One more, as Lightning asks for the rate after the last step.
+                total_steps=self._steps + 1,
+                pct_start=_RISING,
+                cycle_momentum=False,
+            )
             interval = "step"
         else:
             schedule = torch.optim.lr_scheduler.StepLR(

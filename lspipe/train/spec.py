@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     Pairs = tuple[NDArray[np.float32], NDArray[np.uint8]]
     """Windows (N, C, w, w) in model units, and labels (N, w, w): 0, 1 or `IGNORED`."""
 
-Schedule = Literal["cosine", "step", "constant"]
+Schedule = Literal["cosine", "one-cycle", "step", "constant"]
 Augmentation = Literal["d4", "flips-rotations", "none"]
 Watch = Literal["loss", "f1"]
 Positive = Annotated[float, Bounds(gt=0)]
@@ -34,9 +34,11 @@ class TrainSpec(Spec):
     may be cut short."""
     batch_size: Count = 32
     learning_rate: Positive = 1e-3
-    """Learning rate of the first step."""
+    """Learning rate of the first step; of "one-cycle", the highest."""
     schedule: Schedule = "cosine"
-    """Change of the learning rate: "cosine" falls to 0 along half a cosine, "step" multiplies it by
+    """Change of the learning rate: "cosine" falls to 0 along half a cosine; "one-cycle" rises to
+    the learning rate over the first 15 % of the steps and falls then, so that new layers do not
+    spoil trained ones (Smith and Topin 2018, arXiv 1708.07120); "step" multiplies it by
     `step_factor` every `step_epochs`, "constant" keeps it."""
     step_epochs: Count = 30
     step_factor: Positive = 0.1
@@ -54,6 +56,18 @@ class TrainSpec(Spec):
     reflectance (L2A). Dark-object subtraction, Chavez 1988 (doi 10.1016/0034-4257(88)90019-3); in
     no paper here. A channel that is dark (0) or without data anywhere is not changed. For channels
     of reflectance only."""
+    zoom: Annotated[float, Bounds(ge=0, lt=1)] = 0.0
+    """Half of the batches are shown larger or smaller by at most this share, and shifted by parts
+    of a pixel (bilinear; labels nearest); in no paper."""
+    soft: Annotated[float, Bounds(ge=0, le=1, noun="a share")] = 0.0
+    """This share of the batches is blurred, or averaged over 2 x 2 pixels and raised again, as
+    bands of 20 m and resampled scenes are; in no paper."""
+    gamma: Annotated[float, Bounds(ge=0, lt=1)] = 0.0
+    """The brightness of each window is bent by an exponent of exp(-gamma) to exp(gamma); its
+    highest value stays. For channels of reflectance only; in no paper."""
+    noise: Annotated[float, Bounds(ge=0, lt=1)] = 0.0
+    """A third of the batches gets noise of this standard deviation, in model units; for channels of
+    reflectance only; in no paper."""
     exchanged: Annotated[float, Bounds(ge=0, le=1, noun="a share")] = 0.25
     """For a model of pairs: this share of the training windows is added with its dates exchanged,
     as ground where nothing new happened. `fit` takes the windows it is given."""

@@ -11,7 +11,7 @@ from torch import nn
 from lspipe.errors import UsageError
 from lspipe.inference import dihedral
 from lspipe.models import build
-from lspipe.train import IGNORED, PROTOCOLS, TrainSpec, batches, fit
+from lspipe.train import IGNORED, PROTOCOLS, TrainSpec, batches, fit, looks
 from lspipe.train.protocols import VEGA_GRID, sweep
 
 
@@ -279,16 +279,29 @@ def test_a_dark_channel_has_no_haze():
     windows = torch.rand(3, 2, 8, 8) + 0.1
     windows[:, 0, 0, 0] = 0
     windows[:, 1, 0, 0] = -0.01
-    assert torch.equal(batches.cleared(windows, torch.full((3, 1, 1, 1), 0.7)), windows)
+    assert torch.equal(looks.cleared(windows, torch.full((3, 1, 1, 1), 0.7)), windows)
 
 
 def test_a_window_that_would_be_nothing_without_haze_stays_as_it_is():
     flat = torch.full((2, 3, 4, 4), 0.4)
     flat[1, 0, 0, 0] = 0.5
-    clear = batches.cleared(flat, torch.ones(2, 1, 1, 1))
+    clear = looks.cleared(flat, torch.ones(2, 1, 1, 1))
     assert torch.equal(clear[0], flat[0])
     assert clear[1].max() == 0.5
     assert clear[1].sum() == 0.5
+
+
+def test_one_cycle_rises_and_falls():
+    spec = TrainSpec(
+        epochs=10, batch_size=8, schedule="one-cycle", learning_rate=0.02, augmentation="none"
+    )
+    epochs = fit(small_network(), *bright_spots(), spec)
+    rates = [epoch.learning_rate for epoch in epochs]
+    highest = int(np.argmax(rates))
+    assert rates[highest] == pytest.approx(0.02, rel=0.1)
+    assert highest <= 2
+    assert rates[highest:] == sorted(rates[highest:], reverse=True)
+    assert rates[-1] < 0.001
 
 
 @pytest.mark.parametrize(("iterations", "expected"), [(2, 1), (5, 2), (6, 2)])
