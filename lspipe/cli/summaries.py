@@ -424,7 +424,9 @@ def models_text(facts: dict[str, Any]) -> str:
         size = [row["needs"], ""]
         if not row["needs"]:
             size = [f"{row['parameters']:,}".replace(",", " "), f"{row['gflop']:.2f}"]
-        rows.append([row["name"], row["paper"], str(row["channels"]), f"{row['window']} px", *size])
+        rows.append(
+            [row["name"], row["paper"] or "-", str(row["channels"]), f"{row['window']} px", *size]
+        )
     return "\n".join([*facts["models"], "", *table(rows, left=2)])
 
 

@@ -138,7 +138,7 @@ def listed() -> dict[str, Any]:
             "parameters": facts.parameters, "gflop": facts.gflop,
             "needs": f"lspipe[{facts.extra}]" if _is_missing(facts.extra) else "",
         }
-        for name, facts in TABLE.items() if facts.paper
+        for name, facts in TABLE.items() if facts.window
     ]  # fmt: skip
     return {
         "models": sorted(f"{SHIPPED_PREFIX}{name}" for name in SHIPPED),

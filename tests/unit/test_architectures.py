@@ -223,6 +223,7 @@ def test_a_window_that_pooling_does_not_divide_is_refused(name):
         ("yali-unet", {}),
         ("contextnet", {}),
         ("sqnet", {}),
+        ("lite-unet", {}),
     ],
 )
 def test_any_window_size_works(name, arguments):
@@ -246,6 +247,35 @@ def test_every_weight_learns(name):
         assert torch.isfinite(parameter.grad).all(), key
 
 
+def test_every_weight_of_the_lite_unet_learns():
+    torch.manual_seed(0)
+    network = build("lite-unet", 3)
+    network(torch.rand(2, 3, 64, 64)).mean().backward()
+    for key, parameter in network.named_parameters():
+        assert torch.count_nonzero(parameter.grad) > 0, key
+
+
+def test_the_lite_unet_sees_single_pixels():
+    # Its encoder begins at half of the resolution; the branch beside it does not.
+    torch.manual_seed(0)
+    network = build("lite-unet", 3).eval()
+    windows = torch.rand(1, 3, 64, 64).repeat(2, 1, 1, 1)
+    windows[1, :, 32, 33] += 1
+    with torch.inference_mode():
+        one, other = network.fine(windows)
+        changed = (network(windows)[0] - network(windows)[1]).abs()[0]
+    assert (one - other).abs().amax(0).count_nonzero() <= 9
+    assert changed[32, 33] > 0
+
+
+def test_the_encoder_of_the_lite_unet_is_half_as_fine_at_each_step():
+    with torch.inference_mode():
+        features = build("lite-unet", 3).eval().encoder(torch.rand(1, 3, 64, 64))
+    assert [tuple(one.shape[1:3]) for one in features] == [
+        (16, 32), (24, 16), (40, 8), (112, 4), (320, 2),
+    ]  # fmt: skip
+
+
 @pytest.mark.parametrize("name", ["ghorb-unet", "ghorb-resunet"])
 def test_a_fresh_network_is_undecided(name):
     # A start near 0 or 1 would leave the sigmoid without a gradient.
@@ -263,12 +293,12 @@ def known():
     done = lspipe("model", "list", "--json")
     assert done.returncode == 0, done.stderr
     rows = json.loads(done.stdout)["architectures"]
-    assert len(rows) == 19
+    assert len(rows) == 20
     return {row["name"]: row for row in rows}
 
 
 def test_the_list_has_every_network_with_its_parameters_and_operations(known):
-    assert list(known) == [name for name, facts in TABLE.items() if facts.paper]
+    assert list(known) == [name for name, facts in TABLE.items() if facts.window]
     for name, row in known.items():
         assert row["parameters"] == parameters(name, row["channels"])
         size = size_of(name, row["channels"], row["window"])

@@ -1,8 +1,8 @@
-"""The networks of the papers by name: which paper, with how many channels, in which window.
+"""The networks by name: of which paper, with how many channels, in which window.
 
 A network is one file here, or one function of `smp.py` where segmentation-models-pytorch has it,
-and one line of `TABLE`. All of them end in a sigmoid: (N, C, h, w) -> (N, 1, h, w), 0..1. Importing
-this table imports no network.
+and one line of `TABLE`. All but `lite-unet` are of the papers. All of them end in a sigmoid:
+(N, C, h, w) -> (N, 1, h, w), 0..1. Importing this table imports no network.
 
 Papers: 000 Morales et al. 2022, 001 Landslide4Sense (Ghorbanzadeh et al. 2022), 002 Yali Samaniego
 2024, 003 Ghorbanzadeh et al. 2021, 004 Vega and Hidalgo.
@@ -20,7 +20,7 @@ class Architecture:
     target: str
     """"package.module:callable", called with the number of channels."""
     paper: str
-    """Number of the paper; empty for a formula of lspipe."""
+    """Number of the paper; empty for what is in none of them."""
     recipe: str
     """Channel recipe of the paper (`lspipe.models.recipes`)."""
     channels: int
@@ -74,6 +74,7 @@ TABLE = {
     "vega-unet": Architecture(
         f"{_HERE}.vega_unet:VegaUNet", "004", "vega3", 3, 128, 34_513_345, 32.674
     ),
+    "lite-unet": Architecture(f"{_HERE}.lite_unet:LiteUNet", "", "l4s-rgb", 3, 128, 3_600_769, 0.0),
     "bare-ground": Architecture("lspipe.models.bare_ground:BareGround", "", "", 0, 0, 0, 0),
     "bare-change": Architecture("lspipe.models.bare_change:BareChange", "", "", 0, 0, 0, 0),
 }
