@@ -51,7 +51,7 @@ def card_text(item: ModelItem, *, recipe_note: str = "") -> str:
         "sha256": digest(item) + ("" if item.sha256 else " (of the item)"),
         "item": str(item.path),
     }
-    lines = [item.id]
+    lines = [item.title]
     for label, text in rows.items():
         wrapped = text if isinstance(text, list) else _wrapped(text)
         lines.append(f"  {label:<{_LABEL_WIDTH}}{wrapped[0]}")

@@ -77,6 +77,7 @@ def joined(items: Sequence[ModelItem]) -> ModelItem:
         # Each was chosen for its own probabilities; the mean of these has none of its own.
         threshold=round(fmean(item.threshold for item in items), 6),
         threshold_sensitive=None,
+        version="",
         recipe=next((item.recipe for item in items if item.recipe), ""),
         description=f"The mean of the probabilities of {len(items)} models. "
         + " ".join(f"{item.id}: {item.description}" for item in items),

@@ -180,6 +180,8 @@ class ModelItem:
     tta_merge: TtaMerge | None = None
     tta_order: TtaOrder | None = None
     blend: Blend | None = None
+    version: str = ""
+    """Version of the model of this id, where it has had several; empty = not given."""
     description: str = ""
     """What the model is, and what it was trained on."""
     not_for: str = ""
@@ -192,6 +194,11 @@ class ModelItem:
     """How it was trained, plain JSON values, to be read by people; empty = not given."""
     members: tuple[ModelItem, ...] = ()
     """Of an ensemble (`models.ensemble`) its items, two or more; empty = one network."""
+
+    @property
+    def title(self) -> str:
+        """Its id, with the version where it has one."""
+        return f"{self.id}, version {self.version}" if self.version else self.id
 
     @property
     def networks(self) -> tuple[ModelItem, ...]:

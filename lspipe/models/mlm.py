@@ -7,7 +7,7 @@ with the role "mlm:model" (weights, `file:checksum`), the asset "scorecard". Rea
 `value_scaling` of the standard names no unit (reflectance, digital numbers, 0..255), so lspipe asks
 for `lspipe:scaling`, which always acts on reflectance.
 
-Source: STAC 1.1, MLM extension 1.5, file extension 2.1.
+Source: STAC 1.1, MLM extension 1.5, file extension 2.1, version extension 1.2.
 """
 
 from __future__ import annotations
@@ -106,6 +106,7 @@ def read_item(path: str | Path) -> ModelItem:
         tta_merge=properties.choice("lspipe:tta_merge", TtaMerge),
         tta_order=properties.choice("lspipe:tta_order", TtaOrder),
         blend=properties.choice("lspipe:blend", Blend),
+        version=properties.text("version", "text", ""),
         description=properties.text("description", "text", ""),
         not_for=properties.text("lspipe:not_for", "text", ""),
         scorecard=_scorecard(assets),

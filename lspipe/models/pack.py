@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 FIELDS = (
     "id", "architecture", "arguments", "bands", "window", "scaling", "fill", "threshold",
     "classes", "overlap", "tta", "tta_merge", "tta_order", "blend", "description", "not_for",
-    "recipe", "statistics", "training", "threshold_sensitive", "temperature",
+    "recipe", "statistics", "training", "threshold_sensitive", "temperature", "version",
 )  # fmt: skip
 """What `item_fields` may hold: the fields of `ModelItem` of the same names."""
 
@@ -177,29 +177,32 @@ def check_id(name: str) -> None:
 
 
 def _document(fields: Mapping[str, Any], sha256: str, parameters: int) -> dict[str, Any]:
-    """The STAC Item, with the MLM and file extensions."""
+    """The STAC Item, with the MLM, file and version extensions."""
     bands, window = list(fields["bands"]), fields["window"]
     own = {
         f"lspipe:{key}": _plain(fields[key])
         for key in FIELDS
-        if key not in {"id", "bands", "window", "classes", "description"}
+        if key not in {"id", "bands", "window", "classes", "description", "version"}
         and fields.get(key) is not None
     }
     # Null says that nothing is scaled; a scaling that acts on reflectance has no word there.
     is_unscaled = fields.get("scaling", Scaling()).kind == "identity"
     unscaled = {"value_scaling": None} if is_unscaled else {}
+    version = {"version": fields["version"]} if fields.get("version") else {}
     return {
         "type": "Feature",
         "stac_version": "1.1.0",
         "stac_extensions": [
             "https://stac-extensions.github.io/mlm/v1.5.0/schema.json",
             "https://stac-extensions.github.io/file/v2.1.0/schema.json",
+            *(["https://stac-extensions.github.io/version/v1.2.0/schema.json"] if version else []),
         ],
         "id": fields["id"],
         # A model is of no place, and of all the time for which there is Sentinel-2.
         "geometry": None,
         "properties": {
             "description": fields["description"],
+            **version,
             "datetime": None,
             "start_datetime": "2015-06-23T00:00:00Z",
             "end_datetime": "2100-01-01T00:00:00Z",

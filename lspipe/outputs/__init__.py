@@ -105,6 +105,10 @@ class Run(Protocol):
         """Id and hash of the model, and what it was computed with."""
 
     @property
+    def model_title(self) -> str:
+        """Id of the model, with the version where it has one."""
+
+    @property
     def record(self) -> Mapping[str, Any]:
         """What `run.json` holds."""
 

@@ -169,7 +169,7 @@ def _made(run: Run) -> dict[str, Any]:
     return {
         "processing:level": "L4",
         "processing:software": {"lspipe": version},
-        "processing:lineage": f"model {run.model['id']}, sha256 {run.model['sha256']}",
+        "processing:lineage": f"model {run.model_title}, sha256 {run.model['sha256']}",
     }
 
 
@@ -183,7 +183,7 @@ def _origins(run: Run, tile: str) -> Iterator[pystac.Link]:
             if server is not None:
                 href = f"{server.rstrip('/')}/collections/{search['collection']}/items/{scene}"
             yield _link("derived_from", href, "application/geo+json", f"{step['role']}: {scene}")
-    yield _link("derived_from", "../run.json#model", title=f"model: {run.model['id']}")
+    yield _link("derived_from", "../run.json#model", title=f"model: {run.model_title}")
 
 
 def _roles(name: str) -> list[str]:

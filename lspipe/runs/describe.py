@@ -59,7 +59,7 @@ def describe_plan(
         "name": plan.workflow.name,
         "run": str(run),
         "left": left,
-        "model": f"{_how_many(plan)}{plan.model.id} ({', '.join(plan.model.bands)})",
+        "model": f"{_how_many(plan)}{plan.model.title} ({', '.join(plan.model.bands)})",
         "area": {"asked": plan.area.source, "km2": round(plan.area.km2, 3)},
         "excluded": list(plan.workflow.search.exclude),
         "terrain": None if plan.terrain is None else _describe_terrain(plan, plan.terrain),

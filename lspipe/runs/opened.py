@@ -71,6 +71,12 @@ class Run:
         return model
 
     @property
+    def model_title(self) -> str:
+        """Id of the model, with the version where it has one."""
+        name, version = self.model["id"], self.model.get("version")
+        return f"{name}, version {version}" if version else str(name)
+
+    @property
     def is_two_date(self) -> bool:
         """Whether two dates are compared."""
         dates = self.workflow["dates"]

@@ -83,6 +83,7 @@ def run_json(plan: Plan, *, state: str) -> dict[str, Any]:
         "versions": versions(),
         "model": {
             "id": plan.model.id,
+            **({"version": plan.model.version} if plan.model.version else {}),
             "sha256": plan.reference.sha256,
             "item_sha256": plan.model.item_sha256,
             **_members(plan.model),

@@ -140,6 +140,21 @@ def test_items_are_stac_items(packed):
         assert any("/mlm/v1.5" in uri for uri in item.stac_extensions)
 
 
+def test_a_version_is_written_as_stac_says_and_read_again(packed, tmp_path):
+    network = build("ghorb-unet", 4, filters=2)
+    path = pack(network, tmp_path / "second", item_fields=FIELDS | {"version": "2"})
+    document = json.loads(path.read_text())
+    assert document["properties"]["version"] == "2"
+    assert any("/version/" in name for name in document["stac_extensions"])
+    first, second = read_item(packed), read_item(path)
+    assert (first.version, second.version) == ("", "2")
+    assert (first.title, second.title) == (first.id, f"{second.id}, version 2")
+    assert first.item_sha256 != second.item_sha256
+    # A name decides no pixel.
+    assert first.facts() == second.facts() | {"sha256": first.sha256}
+    assert "version" not in json.loads(packed.read_text())["properties"]
+
+
 def test_an_item_says_that_nothing_is_scaled_only_where_nothing_is(packed, tmp_path):
     assert "value_scaling" not in json.loads(packed.read_text())["properties"]["mlm:input"][0]
     plain = {name: value for name, value in FIELDS.items() if name != "scaling"}

@@ -209,7 +209,7 @@ def _model(run: Run) -> list[tuple[str, str]]:
     """Return the card of the model; of its item only if it is the one that was run."""
     facts = run.record.get("model", {})
     rows = [
-        ("model", str(facts.get("id", ""))),
+        ("model", run.model_title if facts else ""),
         ("computed with", str(facts.get("runs_as", ""))),
         ("sha256", str(facts.get("sha256", ""))),
     ]
