@@ -27,6 +27,7 @@ import shapely
 
 from lspipe.errors import DecisionsError, first_few
 from lspipe.search.degrees import in_degrees
+from lspipe.search.parquet import read_geoparquet
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -251,7 +252,7 @@ def _outline(geometry: Any) -> shapely.Geometry | None:
 def _read_parquet(path: Path) -> gpd.GeoDataFrame:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # about a CRS written by another program
-        return gpd.read_parquet(path)
+        return read_geoparquet(path)
 
 
 _READERS: dict[str, Callable[[Path], gpd.GeoDataFrame]] = {

@@ -128,11 +128,10 @@ def demo(options: argparse.Namespace) -> int:
 
 def _score(run: Path, truth: gpd.GeoDataFrame) -> ListScore:
     """Compare the list of a finished run with the known landslides."""
-    import geopandas as gpd
-
     from lspipe.evaluate.truth import score_list
+    from lspipe.search.parquet import read_geoparquet
 
-    return score_list(gpd.read_parquet(readable(run / "inventory.parquet")), truth)
+    return score_list(read_geoparquet(readable(run / "inventory.parquet")), truth)
 
 
 def doctor(options: argparse.Namespace) -> int:

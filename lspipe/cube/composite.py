@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import dask.array as da
 import numpy as np
 
+from lspipe.cube.kernels import of_blocks
 from lspipe.cube.scene import Scene
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
+
+    from lspipe.cube.kernels import Layers
 
 
 def median(scenes: Sequence[Scene]) -> Scene:
@@ -30,8 +33,8 @@ def median(scenes: Sequence[Scene]) -> Scene:
     count = len(scenes)
     disputed = [scene.disputed for scene in scenes if scene.disputed is not None]
 
-    def over(layers: Sequence[da.Array], kernel: Any, dtype: Any) -> da.Array:
-        return da.map_blocks(kernel, *layers, *quality, count=count, dtype=dtype)
+    def over(layers: Sequence[Layers], kernel: Any, dtype: Any) -> Layers:
+        return of_blocks(partial(kernel, count=count), *layers, *quality, dtype=dtype)
 
     return Scene(
         bands=over([scene.bands for scene in scenes], _median_values, np.int16),

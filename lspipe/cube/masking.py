@@ -13,12 +13,14 @@ See also: `preprocess/masks/sources.py`, the contract of a source.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import dask.array as da
 import numpy as np
 
+from lspipe.cube.kernels import is_lazy, of_blocks
 from lspipe.schema import CUBE_NODATA, REFLECTANCE_SCALE
 
 if TYPE_CHECKING:
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from lspipe.cube.kernels import Layers
     from lspipe.preprocess.masks import MaskSource
     from lspipe.schema import Part
 
@@ -42,27 +45,24 @@ class Place:
     tile_shape: tuple[int, int]
 
 
-def masked_by(source: MaskSource, bands: da.Array, *, level: str, place: Place) -> da.Array:
+def masked_by(source: MaskSource, bands: Layers, *, level: str, place: Place) -> Layers:
     """Return what a source masks, uint8 (y, x), bits of `schema.Quality`.
 
     Args:
         source: of `preprocess.masks.sources`.
         bands: int16 (band, y, x), those of the source in its order, reflectance x 1e4, -32768 = no
-            data; one chunk per block.
+            data; lazy, one chunk per block, or at hand.
         level: "L1C" or "L2A".
         place: of the bands in their tile.
     """
-    stack = bands.rechunk({0: -1})
-    axes = [
-        _pieces(source, chunks, origin, length)
-        for chunks, origin, length in zip(
-            stack.chunks[1:], place.origin, place.tile_shape, strict=True
-        )
-    ]
-    rows, columns = axes
-    return da.block(
-        [[_piece(source, stack, (row, column), level) for column in columns] for row in rows]
-    ).rechunk(stack.chunks[1:])
+    stack = bands.rechunk({0: -1}) if is_lazy(bands) else bands
+    chunks = stack.chunks[1:] if is_lazy(stack) else [(length,) for length in stack.shape[1:]]
+    rows, columns = (
+        _pieces(source, sizes, origin, length)
+        for sizes, origin, length in zip(chunks, place.origin, place.tile_shape, strict=True)
+    )
+    answers = [[_piece(source, stack, (row, column), level) for column in columns] for row in rows]
+    return da.block(answers).rechunk(chunks) if is_lazy(stack) else answers[0][0]
 
 
 # --- where ---------------------------------------------------------------------------------------
@@ -158,17 +158,13 @@ def _piece_of(
 # --- what ----------------------------------------------------------------------------------------
 
 
-def _piece(
-    source: MaskSource, stack: da.Array, pieces: tuple[Piece, Piece], level: str
-) -> da.Array:
+def _piece(source: MaskSource, stack: Layers, pieces: tuple[Piece, Piece], level: str) -> Layers:
     row, column = pieces
     need = tuple(slice(p.need.start - p.origin, p.need.stop - p.origin) for p in pieces)
-    return da.map_blocks(
-        _answer,
-        stack[:, *need].rechunk(-1),
-        source=source,
-        pieces=pieces,
-        level=level,
+    seen = stack[:, *need]
+    return of_blocks(
+        partial(_answer, source=source, pieces=pieces, level=level),
+        seen.rechunk(-1) if is_lazy(seen) else seen,
         dtype=np.uint8,
         drop_axis=0,
         chunks=((row.own.stop - row.own.start,), (column.own.stop - column.own.start,)),

@@ -1,4 +1,4 @@
-"""One time step of a tile -> its lazy cube."""
+"""One time step of a tile -> its cube, lazy or at hand."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from datetime import UTC
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-import dask.array as da
 import numpy as np
 import xarray as xr
 from odc.geo.xr import xr_coords
 
 from lspipe.cube.composite import median
+from lspipe.cube.kernels import in_order
 from lspipe.cube.masking import Place
 from lspipe.cube.scene import SceneOpener
 from lspipe.preprocess.masks import sources
@@ -23,12 +23,13 @@ if TYPE_CHECKING:
     from odc.geo.geobox import GeoBox
 
     from lspipe.cube.choice import Step
+    from lspipe.cube.kernels import Layers
     from lspipe.cube.scene import Chunks
     from lspipe.cube.spec import CubeSpec
     from lspipe.preprocess import Radiometry
 
 
-NO_LAYERS: Mapping[str, da.Array] = MappingProxyType({})
+NO_LAYERS: Mapping[str, Layers] = MappingProxyType({})
 
 
 def open_cube(
@@ -38,13 +39,13 @@ def open_cube(
     bands: tuple[str, ...],
     radiometry: Mapping[tuple[str, str], Radiometry],
     spec: CubeSpec,
-    chunks: Chunks,
+    chunks: Chunks | None,
     required: tuple[str, ...] | None = None,
     place: Place | None = None,
-    layers: Mapping[str, da.Array] = NO_LAYERS,
-    left_out: da.Array | None = None,
+    layers: Mapping[str, Layers] = NO_LAYERS,
+    left_out: Layers | None = None,
 ) -> xr.Dataset:
-    """Open the lazy cube of one time step on a tile's grid.
+    """Open the cube of one time step on a tile's grid.
 
     Args:
         step: of `choose`.
@@ -52,7 +53,7 @@ def open_cube(
         bands: canonical names ("B04"), in the order of the cube.
         radiometry: per (item id, asset key); every offset is decided.
         spec: loader, mask, resampling; `composite` is used by `choose` only.
-        chunks: chunk sizes along y and along x, pixels.
+        chunks: chunk sizes along y and along x, pixels; None = all is read now.
         required: a pixel without data in one of these bands is not observed; the other bands are
             only shown. None = all.
         place: of the grid in its tile, as the windows of a mask are counted from the tile's corner;
@@ -62,9 +63,9 @@ def open_cube(
         left_out: bool (y, x) likewise, True = nothing is to be run there; None = nowhere.
 
     Returns:
-        Dask-backed: `reflectance` int16 (band, y, x), value = code x step of the channel, -32768 =
-        no data, masked pixels keep their values, all bands in one chunk; `quality` uint8 (y, x),
-        bits of `schema.Quality`, `OUTSIDE` where it is left out;
+        Dask-backed, or NumPy if it is read now: `reflectance` int16 (band, y, x), value = code x
+        step of the channel, -32768 = no data, masked pixels keep their values, all bands in one
+        chunk; `quality` uint8 (y, x), bits of `schema.Quality`, `OUTSIDE` where it is left out;
         `scl` uint8 (y, x), 0 = none; `acquired` uint16 (y, x), days since 1970-01-01 UTC, 0 = none;
         with several masks `disputed` uint8 (y, x), 1 = they disagree.
         Coordinates band, y, x (pixel centres), time (scalar, UTC) and spatial_ref.
@@ -72,7 +73,7 @@ def open_cube(
     Raises:
         UsageError: an item lacks a band, or the scene classes that the mask needs.
         MissingExtra: a source of masks needs a package that is not installed.
-        LoadError: when computed: a read failed.
+        LoadError: a read failed; of a lazy cube when it is computed.
     """
     rows, columns = geobox.shape
     opener = SceneOpener(
@@ -89,7 +90,7 @@ def open_cube(
     opened = scenes[0] if len(scenes) == 1 else median(scenes)
     quality = opened.quality
     if left_out is not None:
-        quality = quality | da.where(left_out, np.uint8(Quality.OUTSIDE), np.uint8(0))
+        quality = quality | np.where(left_out, np.uint8(Quality.OUTSIDE), np.uint8(0))
     time = np.datetime64(step.time.astimezone(UTC).replace(tzinfo=None), "ns")
     disputed = {} if opened.disputed is None else {"disputed": (("y", "x"), opened.disputed)}
     cube = xr.Dataset(
@@ -106,7 +107,8 @@ def open_cube(
     return cube
 
 
-def _with_layers(bands: da.Array, layers: Mapping[str, da.Array]) -> da.Array:
+def _with_layers(bands: Layers, layers: Mapping[str, Layers]) -> Layers:
     if not layers:
         return bands
-    return da.concatenate([bands, da.stack(list(layers.values()))]).rechunk({0: -1})
+    count = len(bands) + len(layers)
+    return in_order([bands, np.stack(list(layers.values()))], range(count))

@@ -1,4 +1,4 @@
-"""The scenes of two dates -> one lazy cube of channels that name their date.
+"""The scenes of two dates -> one cube of channels that name their date.
 
 A model whose channels name a date (`before:B04`, `after:B04`) sees both dates at once, and gives
 one map per pair. That map belongs to the date after. On the date before such a model finds nothing
@@ -16,10 +16,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import dask.array as da
 import numpy as np
 import xarray as xr
 
+from lspipe.cube.kernels import in_order
 from lspipe.cube.opening import NO_LAYERS, open_cube
 from lspipe.schema import AFTER, BEFORE, CUBE_NODATA, Quality, bands_on, is_pair, split_channel
 
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from odc.geo.geobox import GeoBox
 
     from lspipe.cube.choice import Step
+    from lspipe.cube.kernels import Layers
 
 OTHER_QUALITY = "other_quality"
 """Variable of a cube of two dates: quality bits of the date before; `quality` is that of the date
@@ -47,11 +48,11 @@ def open_dates(
     *,
     channels: Sequence[str],
     bands: tuple[str, ...],
-    layers: Mapping[str, da.Array] = NO_LAYERS,
-    left_out: da.Array | None = None,
+    layers: Mapping[str, Layers] = NO_LAYERS,
+    left_out: Layers | None = None,
     **how: Any,
 ) -> xr.Dataset:
-    """Open the lazy cube of what a model sees at a time step, on a tile's grid.
+    """Open the cube of what a model sees at a time step, on a tile's grid.
 
     Args:
         step: whose cube is opened.
@@ -104,12 +105,13 @@ def _joined(after: xr.Dataset, before: xr.Dataset, channels: Sequence[str]) -> x
     # A layer may name its date itself.
     read = [(date or AFTER, name) for date, name in map(split_channel, shown)]
     read += [(BEFORE, band) for band in before["band"].values.tolist()]
-    layers = da.concatenate([each["reflectance"].data for each in (after, before)])
-    # By one index, not band by band: a tile has many chunks.
     order = [read.index((date or AFTER, name)) for date, name in map(split_channel, names)]
     return xr.Dataset(
         {
-            "reflectance": (("band", "y", "x"), layers.rechunk({0: -1})[order]),
+            "reflectance": (
+                ("band", "y", "x"),
+                in_order([each["reflectance"].data for each in (after, before)], order),
+            ),
             OTHER_QUALITY: (("y", "x"), before["quality"].data),
             **{name: after[name].variable for name in after.data_vars if name != "reflectance"},
         },
@@ -118,11 +120,12 @@ def _joined(after: xr.Dataset, before: xr.Dataset, channels: Sequence[str]) -> x
 
 
 def _nothing(like: xr.Dataset, bands: Sequence[str]) -> xr.Dataset:
-    """Return a date that was not observed anywhere, on the pixels and chunks of another."""
-    shape, chunks = like["quality"].shape, like["quality"].data.chunks
-    layers = da.full((len(bands), *shape), CUBE_NODATA, dtype=np.int16, chunks=(-1, *chunks))
+    """Return a date that was not observed anywhere, on the pixels, and chunks, of another."""
+    quality = like["quality"].data
+    layer = np.full_like(quality, CUBE_NODATA, dtype=np.int16)
+    layers = np.broadcast_to(layer, (len(bands), *layer.shape))
     # Where no band of that date is asked for, it hides nothing.
-    bits = da.full(shape, np.uint8(Quality.NODATA if bands else 0), np.uint8, chunks=chunks)
+    bits = np.full_like(quality, Quality.NODATA if bands else 0)
     return xr.Dataset(
         {"reflectance": (("band", "y", "x"), layers), "quality": (("y", "x"), bits)},
         coords={"band": list(bands)},

@@ -1,4 +1,4 @@
-"""One acquisition of a tile -> lazy reflectance and quality bits: load, offset, mosaic, mask.
+"""One acquisition of a tile -> reflectance and quality bits: load, offset, mosaic, mask.
 
 Covers: the reflectance of each item by its own radiometry, complementary halves of one acquisition,
 the cloud mask and its dilation. Does not cover: putting acquisitions together (`composite.py`).
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from datetime import UTC, date
-from functools import reduce
+from functools import partial, reduce
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
@@ -18,6 +18,7 @@ import numpy as np
 from lspipe import catalogs, preprocess
 from lspipe.catalogs import band_assets
 from lspipe.cube import loaders
+from lspipe.cube.kernels import is_lazy, of_blocks
 from lspipe.cube.masking import masked_by
 from lspipe.errors import UsageError
 from lspipe.preprocess.masks import mask_bands
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from odc.geo.geobox import GeoBox
 
+    from lspipe.cube.kernels import Layers
     from lspipe.cube.masking import Place
     from lspipe.cube.spec import CubeSpec
     from lspipe.preprocess import Radiometry
@@ -50,17 +52,17 @@ _FAILED = np.uint8(Quality.NODATA | Quality.READ_ERROR)
 
 @dataclass(frozen=True)
 class Scene:
-    """The lazy arrays of one item, one acquisition or one composite; spatial chunks are equal."""
+    """Arrays of one item, one acquisition or one composite; if lazy, of equal spatial chunks."""
 
-    bands: da.Array
+    bands: Layers
     """int16 (band, y, x), all bands in a chunk, reflectance x 1e4, -32768 = no data."""
-    quality: da.Array
+    quality: Layers
     """uint8 (y, x), bits of `schema.Quality`."""
-    scl: da.Array
+    scl: Layers
     """uint8 (y, x), scene classes, 0 = none."""
-    acquired: da.Array
+    acquired: Layers
     """uint16 (y, x), days since 1970-01-01 UTC, 0 = none."""
-    disputed: da.Array | None = None
+    disputed: Layers | None = None
     """uint8 (y, x), 1 = one mask calls it cloud or shadow and another does not; None = one mask."""
 
 
@@ -73,7 +75,8 @@ class SceneOpener:
     required: tuple[str, ...]
     radiometry: Mapping[tuple[str, str], Radiometry]
     spec: CubeSpec
-    chunks: Chunks
+    chunks: Chunks | None
+    """None = read now, in one piece."""
     place: Place
     masks: tuple[MaskSource, ...]
     """The sources of masks besides the scene classes, which come with each item."""
@@ -88,17 +91,19 @@ class SceneOpener:
 
         Raises:
             UsageError: an item lacks a band, or the scene classes that the mask needs.
-            LoadError: when computed: a read failed.
+            LoadError: a read failed; of lazy arrays when they are computed.
         """
         days = (acquisition.time.astimezone(UTC).date() - date(1970, 1, 1)).days
         # In the order of `search`: where two parts overlap, the newest processing counts.
-        scene = reduce(_mosaic, [self._open_item(item, days) for item in acquisition.items])
+        scene = reduce(_mosaic, (self._open_item(item, days) for item in acquisition.items))
         if self.masks:
             scene = self._masked(scene, _level(acquisition.items[0]))
-        quality = dilated(scene.quality, self.spec.mask.dilate_px).rechunk(self.chunks)
+        quality = dilated(scene.quality, self.spec.mask.dilate_px)
+        if self.chunks is not None:
+            quality = quality.rechunk(self.chunks)
         return replace(scene, bands=self._of_the_cube(scene.bands), quality=quality)
 
-    def _of_the_cube(self, bands: da.Array) -> da.Array:
+    def _of_the_cube(self, bands: Layers) -> Layers:
         """Leave out the bands that only masks need."""
         return bands if len(self.read) == len(self.bands) else bands[: len(self.bands)]
 
@@ -109,11 +114,11 @@ class SceneOpener:
             for one in self.masks
         ]
         # Where a band has no data nothing can be said, whatever a source made of the gap.
-        found = [da.where(scene.quality & NODATA, np.uint8(0), bits) for bits in found]
+        found = [np.where(scene.quality & NODATA, np.uint8(0), bits) for bits in found]
         every = [scene.quality, *found] if self.spec.mask.needs_classes else found
         return replace(
             scene,
-            quality=reduce(da.bitwise_or, [scene.quality, *found]),
+            quality=reduce(np.bitwise_or, [scene.quality, *found]),
             disputed=_disputed(every) if len(every) > 1 else None,
         )
 
@@ -124,36 +129,40 @@ class SceneOpener:
         require(item, (*self.read, "SCL") if self.spec.mask.needs_classes else self.read)
         has_classes = "SCL" in band_assets(item)
         names = (*self.read, *(("SCL",) if has_classes else ()))
+        rows, columns = self.geobox.shape
         loaded = load_bands(
             item,
             names,
             self.geobox,
             spec=self.spec,
-            chunk=self.chunks,
+            chunk=self.chunks or ((rows,), (columns,)),
             # Classes are not to be mixed.
             resampling=dict.fromkeys(self.read, self.spec.resampling),
         )
+        if self.chunks is None:
+            # In this thread: the pool of the worker is for blocks.
+            loaded = loaded.compute(scheduler="synchronous")
         keys = band_assets(item)
         decided = tuple(self.radiometry[item.id, keys[band]] for band in self.read)
         required = {*self.required, *mask_bands(self.masks)}
         needed = [place for place, band in enumerate(self.read) if band in required]
         # The scene classes lie behind the bands; without them there is none.
         at = len(self.read) if has_classes else None
-        quality = loaded.map_blocks(
-            _quality, needed=needed, classes=at, masked=self.spec.mask.masked_classes,
-            dtype=np.uint8, drop_axis=0, meta=_BITS,
-        )  # fmt: skip
+        bits = partial(_quality, needed=needed, classes=at, masked=self.spec.mask.masked_classes)
+        quality = of_blocks(bits, loaded, dtype=np.uint8, drop_axis=0, meta=_BITS)
         return Scene(
-            bands=loaded.map_blocks(
-                _reflectance,
-                decided,
+            bands=of_blocks(
+                partial(_reflectance, decided=decided),
+                loaded,
                 dtype=np.int16,
-                chunks=((len(decided),), *self.chunks),
+                chunks=((len(decided),), *(self.chunks or ())),
                 meta=np.empty((0, 0, 0), np.int16),
             ),
             quality=quality,
-            scl=loaded.map_blocks(_scl, classes=at, dtype=np.uint8, drop_axis=0, meta=_BITS),
-            acquired=quality.map_blocks(_days, days, dtype=np.uint16),
+            scl=of_blocks(
+                partial(_scl, classes=at), loaded, dtype=np.uint8, drop_axis=0, meta=_BITS
+            ),
+            acquired=of_blocks(partial(_days, days=days), quality, dtype=np.uint16),
         )
 
 
@@ -242,24 +251,26 @@ def _level(item: pystac.Item) -> str:
     return level
 
 
-def _disputed(found: Sequence[da.Array]) -> da.Array:
+def _disputed(found: Sequence[Layers]) -> Layers:
     """Return 1 where one mask sees a cloud or a shadow, and another neither."""
     hidden = [(bits & HIDING) != 0 for bits in found]
-    is_some = reduce(da.logical_or, hidden)
-    disputed: da.Array = (is_some & ~reduce(da.logical_and, hidden)).astype(np.uint8)
+    is_some = reduce(np.logical_or, hidden)
+    disputed: Layers = (is_some & ~reduce(np.logical_and, hidden)).astype(np.uint8)
     return disputed
 
 
-def dilated(quality: da.Array, px: int) -> da.Array:
+def dilated(quality: Layers, px: int) -> Layers:
     """Dilate clouds across chunk borders, before and apart from the halo of inference."""
     if px == 0:
         return quality
+    if not is_lazy(quality):
+        return preprocess.dilate(quality, px)
     return da.map_overlap(
         preprocess.dilate, quality, depth=px, boundary="none", px=px, dtype=np.uint8
     )
 
 
-def first_seen(first: da.Array, second: da.Array) -> da.Array:
+def first_seen(first: Layers, second: Layers) -> Layers:
     """Return True where the first quality layer has no data and the second does."""
     return (first & NODATA != 0) & (second & NODATA == 0)
 
@@ -288,10 +299,10 @@ def _mosaic(first: Scene, second: Scene) -> Scene:
     """Put the second scene where the first has no data and the second does."""
     gap = first_seen(first.quality, second.quality)
     return Scene(
-        bands=da.where(gap, second.bands, first.bands),
-        quality=da.where(gap, second.quality, first.quality),
-        scl=da.where(gap, second.scl, first.scl),
-        acquired=da.where(gap, second.acquired, first.acquired),
+        bands=np.where(gap, second.bands, first.bands),
+        quality=np.where(gap, second.quality, first.quality),
+        scl=np.where(gap, second.scl, first.scl),
+        acquired=np.where(gap, second.acquired, first.acquired),
     )
 
 
@@ -314,7 +325,9 @@ def _classes(numbers: NDArray[np.uint16], place: int | None) -> NDArray[np.uint1
     return np.zeros(numbers.shape[1:], np.uint16) if place is None else numbers[place]
 
 
-def _reflectance(numbers: NDArray[np.uint16], decided: Sequence[Radiometry]) -> NDArray[np.int16]:
+def _reflectance(
+    numbers: NDArray[np.uint16], *, decided: Sequence[Radiometry]
+) -> NDArray[np.int16]:
     """Return int16 (band, y, x), each band by its own radiometry."""
     found = np.empty((len(decided), *numbers.shape[1:]), np.int16)
     # What follows the bands is no band.
@@ -331,5 +344,5 @@ def _scl(numbers: NDArray[np.uint16], *, classes: int | None) -> NDArray[np.uint
     return np.where(scl == loaders.READ_FAILED, 0, scl).astype(np.uint8)
 
 
-def _days(quality: NDArray[np.uint8], days: int) -> NDArray[np.uint16]:
+def _days(quality: NDArray[np.uint8], *, days: int) -> NDArray[np.uint16]:
     return np.where(quality & NODATA, np.uint16(0), np.uint16(days))

@@ -1,4 +1,4 @@
-"""One time step of a tile -> its lazy cube: whole, in chunks, or a part of it with equal pixels.
+"""One time step of a tile -> its cube: whole and lazy, or a part of it, read, with equal pixels.
 
 A part is read by itself, so that a block is read by one task. What decides a pixel may lie outside
 of the part, such as a cloud whose rim reaches into it; as much is read around it, and cut off.
@@ -7,24 +7,23 @@ of the part, such as a cloud whose rim reaches into it; as much is read around i
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from lspipe.cube import radar, terrain
 from lspipe.cube.masking import Place, reach_of
-from lspipe.cube.pairs import open_dates
-from lspipe.cube.radar import layers as radar_layers
+from lspipe.cube.pairs import is_baseline, open_dates
 from lspipe.cube.terrain import HILLSIDE
-from lspipe.cube.terrain import layers as terrain_layers
 from lspipe.preprocess.masks import sources
 from lspipe.schema import CHANNELS, CUBE_NODATA, grown, relative
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    import dask.array as da
     import xarray as xr
     from odc.geo.geobox import GeoBox
 
     from lspipe.cube.choice import Step
+    from lspipe.cube.kernels import Layers
     from lspipe.cube.radar import Radar
     from lspipe.cube.scene import Chunks
     from lspipe.cube.spec import CubeSpec
@@ -58,15 +57,18 @@ class StepCube:
     """Channels of radar."""
 
     def whole(self, chunks: Chunks) -> xr.Dataset:
-        """Open the whole tile, see `open_dates`."""
+        """Open the whole tile, lazily; see `open_dates`."""
         rows, columns = self.geobox.shape
         return self._open((slice(0, int(rows)), slice(0, int(columns))), chunks)
 
     def part(self, part: Part) -> xr.Dataset:
-        """Open rows and columns of the tile in one chunk; pixels are those of the whole."""
+        """Read rows and columns of the tile: NumPy arrays, whose pixels are those of the whole.
+
+        Raises:
+            LoadError: a read failed.
+        """
         wide = grown(part, self._reach, self.geobox.shape)
-        rows, columns = (span.stop - span.start for span in wide)
-        opened = self._open(wide, ((rows,), (columns,)))
+        opened = self._open(wide, None)
         inner = relative(part, (wide[0].start, wide[1].start))
         return opened.isel(y=inner[0], x=inner[1])
 
@@ -76,7 +78,7 @@ class StepCube:
         masks = sources(self.spec.mask)
         return self.spec.mask.dilate_px + max(map(reach_of, masks), default=0)
 
-    def _open(self, part: Part, chunks: Chunks) -> xr.Dataset:
+    def _open(self, part: Part, chunks: Chunks | None) -> xr.Dataset:
         ground, left_out = self._ground(part, chunks)
         return open_dates(
             self.step,
@@ -92,37 +94,47 @@ class StepCube:
             left_out=left_out,
         )
 
-    def _ground(self, part: Part, chunks: Chunks) -> tuple[dict[str, da.Array], da.Array | None]:
+    def _ground(self, part: Part, chunks: Chunks | None) -> tuple[dict[str, Layers], Layers | None]:
         """Open the channels of terrain, and where the ground is too gentle to run anything."""
         if self.terrain is None:
             return {}, None
         limit = self.min_slope_deg
-        wanted = self.layers if limit is None else (*self.layers, HILLSIDE)
-        found = terrain_layers(
-            self.terrain,
-            self.geobox,
-            tuple(dict.fromkeys(wanted)),
-            chunks,
-            origin=(part[0].start, part[1].start),
-        )
-        ground = {name: found[name] for name in self.layers}
-        return ground, None if limit is None else is_gentle(found[HILLSIDE], limit)
+        names = dict.fromkeys(self._of_model(self.layers) + (() if limit is None else (HILLSIDE,)))
+        found = self._beside(terrain, self.terrain, tuple(names), part, chunks)
+        left_out = None if limit is None else is_gentle(found[HILLSIDE], limit)
+        return {name: found[name] for name in self._of_model(self.layers)}, left_out
 
-    def _backscatter(self, part: Part, chunks: Chunks) -> dict[str, da.Array]:
+    def _backscatter(self, part: Part, chunks: Chunks | None) -> dict[str, Layers]:
         """Open the channels of radar."""
         if self.radar is None:
             return {}
-        return radar_layers(
-            self.radar,
-            self.geobox,
-            self.backscatter,
-            chunks,
-            role=self.step.role,
-            origin=(part[0].start, part[1].start),
-        )
+        names = self._of_model(self.backscatter)
+        return self._beside(radar, self.radar, names, part, chunks, role=self.step.role)
+
+    def _of_model(self, names: tuple[str, ...]) -> tuple[str, ...]:
+        """Return which channels are opened: none where no network runs."""
+        return () if is_baseline(self.channels, self.step.role) else names
+
+    def _beside(
+        self,
+        module: Any,
+        source: Terrain | Radar,
+        names: tuple[str, ...],
+        part: Part,
+        chunks: Chunks | None,
+        **how: str,
+    ) -> dict[str, Layers]:
+        """Open channels by `terrain` or `radar`: of the whole tile lazily, of a part now."""
+        if not names:
+            return {}
+        if chunks is None:
+            codes = module.read(source, self.geobox, part, names, **how)
+            return dict(zip(names, codes, strict=True))
+        found: dict[str, Layers] = module.layers(source, self.geobox, names, chunks, **how)
+        return found
 
 
-def is_gentle(slope: da.Array, min_slope_deg: float) -> da.Array:
+def is_gentle(slope: Layers, min_slope_deg: float) -> Layers:
     """Return where codes of slope are known to be below a limit; bool, like `slope`."""
     limit = round(min_slope_deg / CHANNELS["slope"].step)
     return (slope != CUBE_NODATA) & (slope < limit)

@@ -205,7 +205,7 @@ class Run:
             raise UsageError(f"{self.path}: no tile {tile!r}; it has {', '.join(self.tiles)}")
 
     def _table(self, name: str) -> gpd.GeoDataFrame:
-        import geopandas as gpd
+        from lspipe.search.parquet import read_geoparquet
 
         if name in self.lists:
             return self.lists[name]
@@ -214,7 +214,7 @@ class Run:
             raise StoreError(
                 f"{path}: not there yet, the run is {self.state}; run its workflow to the end first"
             )
-        return gpd.read_parquet(readable(path))
+        return read_geoparquet(readable(path))
 
 
 def counted(drawn: Mapping[str, Any], listed: gpd.GeoDataFrame) -> Sample:

@@ -35,6 +35,7 @@ from lspipe.runs import edits, store
 from lspipe.runs.opened import Run
 from lspipe.runs.publish import publish
 from lspipe.schema import check_inventory
+from lspipe.search.parquet import read_geoparquet
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -130,7 +131,7 @@ def read_inventory(run: Path) -> gpd.GeoDataFrame:
     """
     path = run / LIST
     try:
-        return check_inventory(gpd.read_parquet(copies.readable(path)))
+        return check_inventory(read_geoparquet(copies.readable(path)))
     except FileNotFoundError as error:
         raise DecisionsError(
             f"{path}: no such file; decisions are about the list of a run: finish it first"
@@ -418,7 +419,7 @@ def _read_all(run: Path) -> gpd.GeoDataFrame:
     if not path.exists():
         return _none()
     try:
-        return _typed(gpd.read_parquet(copies.readable(path)))
+        return _typed(read_geoparquet(copies.readable(path)))
     except (ValueError, KeyError, OSError) as error:
         raise DecisionsError(
             f"{path}: cannot be read ({error}), and is not overwritten: repair it or move it away"

@@ -19,7 +19,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import geopandas as gpd
 import numpy as np
 import pandas as pd
 from pyproj import CRS
@@ -36,11 +35,13 @@ from lspipe.runs import backscatter, blind, ground, maps, registration, store
 from lspipe.runs.seen import Seen
 from lspipe.schema import CODE_NODATA, threshold_code
 from lspipe.search.areas import centres_on_grid
+from lspipe.search.parquet import read_geoparquet
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
+    import geopandas as gpd
     from numpy.typing import NDArray
 
     from lspipe.change.classified import Classified
@@ -116,17 +117,17 @@ def is_written(run: Path, tail: Tail) -> bool:
 
 def objects(run: Path, tile: str) -> gpd.GeoDataFrame:
     """Read the objects of a tile, in its UTM."""
-    return gpd.read_parquet(readable(_objects_path(run, tile)))
+    return read_geoparquet(readable(_objects_path(run, tile)))
 
 
 def gaps(run: Path, tile: str) -> gpd.GeoDataFrame:
     """Read what was not observed on a tile, EPSG:4326."""
-    return gpd.read_parquet(readable(_gaps_path(run, tile)))
+    return read_geoparquet(readable(_gaps_path(run, tile)))
 
 
 def radar_cells(run: Path, tile: str) -> gpd.GeoDataFrame:
     """Read the cells of hidden ground in which radar saw change, EPSG:4326."""
-    return gpd.read_parquet(readable(_cells_path(run, tile)))
+    return read_geoparquet(readable(_cells_path(run, tile)))
 
 
 def _objects_path(run: Path, tile: str) -> Path:

@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Any, Protocol
 from uuid import uuid4
 
 import dask
-import dask.array as da
 import numpy as np
 
 from lspipe.clusters.timing import this_worker
@@ -65,7 +64,7 @@ class Pixels(Protocol):
     """Where blocks are read from; `cube.step_cube.StepCube` is one."""
 
     def part(self, part: Part, /) -> xr.Dataset:
-        """Return the lazy cube of rows and columns of a tile, as of `cube.pairs.open_dates`."""
+        """Return the cube of rows and columns of a tile, as of `cube.pairs.open_dates`."""
 
 
 def block_tasks(
@@ -150,17 +149,8 @@ def read_block(
     Raises:
         LoadError: a read failed.
     """
-    cube, within = source.part(block.outer), _within(block)
-    layers = {
-        "pixels": cube["reflectance"].data,
-        "quality": _quality(cube),
-        "scl": cube["scl"].data[*within],
-        "acquired": cube["acquired"].data[*within],
-        **({"disputed": cube["disputed"].data} if "disputed" in cube else {}),
-    }
-    # In this thread: the pool of the worker is for blocks.
-    (found,) = dask.compute(layers, scheduler="synchronous")
-    named, pixels = cube["band"].values.tolist(), found.pop("pixels")
+    found, named = _arrays(source, block)
+    pixels, within = found.pop("pixels"), _within(block)
     shown = {name: pixels[named.index(name)][within] for name in evidence.BANDS if name in named}
     pictures = _pictures(shown)
     if list(bands) != named:
@@ -175,10 +165,27 @@ def read_block(
     )
 
 
-def _quality(cube: xr.Dataset) -> da.Array:
+def _arrays(source: Pixels, block: Block) -> tuple[dict[str, Any], list[str]]:
+    """Read the arrays of a block, and the names of its channels.
+
+    Only what is returned stays in memory: the cube would keep channels that the model lacks.
+    """
+    # In this thread, where a source is lazy: the pool of the worker is for blocks.
+    cube, within = source.part(block.outer).load(scheduler="synchronous"), _within(block)
+    layers = {
+        "pixels": cube["reflectance"].data,
+        "quality": _quality(cube),
+        "scl": cube["scl"].data[*within],
+        "acquired": cube["acquired"].data[*within],
+        **({"disputed": cube["disputed"].data} if "disputed" in cube else {}),
+    }
+    return layers, cube["band"].values.tolist()
+
+
+def _quality(cube: xr.Dataset) -> Any:
     """Return the quality bits of a cube: (y, x), or of both dates (date, y, x), its own first."""
     own = cube["quality"].data
-    return da.stack([own, cube[OTHER_QUALITY].data]) if OTHER_QUALITY in cube else own
+    return np.stack([own, cube[OTHER_QUALITY].data]) if OTHER_QUALITY in cube else own
 
 
 def _pictures(bands: Mapping[str, NDArray[np.int16]]) -> dict[str, NDArray[Any]]:

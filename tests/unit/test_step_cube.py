@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from affine import Affine
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lspipe.errors import LoadError
 from lspipe.runs.plan import cube_of_step
 from lspipe.workflow import Workflow
 from tests import pixel_models
@@ -63,9 +65,10 @@ edges = st.tuples(st.integers(0, SIZE), st.integers(0, SIZE)).filter(
 def test_a_part_has_the_pixels_of_the_whole_tile(steps, setting, rows, columns):
     cube, whole = steps[setting]
     part = slice(*sorted(rows)), slice(*sorted(columns))
-    found = cube.part(part).compute(scheduler="synchronous")
+    found = cube.part(part)
     assert set(found) == set(whole)
     for name in whole:
+        assert isinstance(found[name].data, np.ndarray)
         expected = whole[name].isel(y=part[0], x=part[1])
         np.testing.assert_array_equal(found[name], expected, err_msg=name)
         assert found[name].dtype == expected.dtype
@@ -80,6 +83,22 @@ def test_each_setting_decides_something(steps, setting):
     assert ("disputed" in whole) == (setting == "two masks")
     assert ("other_quality" in whole) == (setting == "a pair")
     assert ("slope" in whole["band"]) == (setting == "terrain")
+
+
+def test_a_date_on_which_no_network_runs_opens_no_channels_beside_its_scenes(steps):
+    cube, _ = steps["terrain"]
+    before = replace(
+        cube,
+        step=replace(cube.step, role="before"),
+        channels=("before:B04", "slope"),
+        bands=("B04",),
+        # What is read of a file that is not there is an error.
+        terrain=replace(cube.terrain, files=(replace(cube.terrain.files[0], href="none.tif"),)),
+        min_slope_deg=None,
+    )
+    assert before.part((slice(0, 9), slice(0, 9)))["band"].values.tolist() == ["B04"]
+    with pytest.raises(LoadError, match=r"none\.tif"):
+        replace(before, step=cube.step, channels=("slope",)).part((slice(0, 9), slice(0, 9)))
 
 
 def test_what_travels_is_small(steps):

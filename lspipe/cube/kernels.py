@@ -1,0 +1,64 @@
+"""A function of the pixels of a block -> what it gives of whole arrays, lazy or at hand.
+
+A tile is opened lazily, in chunks. A block that is read by one task is opened at hand, in one
+piece: a graph of thirty layers for one chunk takes longer than its pixels where these are few. Both
+go through the same functions, so that their pixels are the same.
+
+NumPy's own functions (`np.where`, `np.stack`) take both kinds, and give what they got.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import dask.array as da
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from numpy.typing import NDArray
+
+
+Layers = Any
+"""Pixels of dask, or of NumPy: lazy, or at hand. No closer, as dask ships no types."""
+
+
+def is_lazy(layers: Layers) -> bool:
+    """Return whether pixels are still to be computed."""
+    return isinstance(layers, da.Array)
+
+
+def of_blocks(kernel: Callable[..., NDArray[Any]], *layers: Layers, **how: Any) -> Layers:
+    """Apply a function to each block of arrays with the same blocks; now if they are at hand.
+
+    Args:
+        kernel: a block of each array -> a block of the result.
+        layers: all lazy, or all at hand.
+        how: what `dask.array.map_blocks` is to know of the result: dtype, chunks, drop_axis, meta.
+    """
+    if is_lazy(layers[0]):
+        return da.map_blocks(kernel, *layers, **how)
+    return kernel(*layers)
+
+
+def in_order(layers: Sequence[Layers], order: Sequence[int]) -> Layers:
+    """Put channels of several arrays into one, in an order; at hand they are copied once.
+
+    Args:
+        layers: (channel, y, x) each.
+        order: numbers of channels, counted through all arrays.
+
+    Returns:
+        (channel, y, x), all channels in one chunk.
+
+    Example:
+        >>> one, other = np.zeros((2, 1, 1)), np.ones((1, 1, 1))
+        >>> in_order([one, other], [2, 0])[:, 0, 0]
+        array([1., 0.])
+    """
+    if is_lazy(layers[0]):
+        # By one index, not channel by channel: a tile has many chunks.
+        return da.concatenate(layers).rechunk({0: -1})[list(order)]
+    channels = [channel for each in layers for channel in each]
+    return np.stack([channels[number] for number in order])

@@ -1,0 +1,42 @@
+"""A function of blocks gives the same of arrays that are lazy and of those that are at hand."""
+
+from __future__ import annotations
+
+import dask.array as da
+import numpy as np
+import pytest
+
+from lspipe.cube.kernels import in_order, is_lazy, of_blocks
+
+PIXELS = np.arange(2 * 6 * 4, dtype=np.int16).reshape(2, 6, 4)
+
+
+def lazily(pixels):
+    return da.from_array(pixels, chunks=(1, 3, 2))
+
+
+def test_a_function_sees_each_block_of_lazy_arrays_when_they_are_computed():
+    seen = []
+
+    def difference(one, other):
+        seen.append(one.shape)
+        return one - other
+
+    whole = of_blocks(difference, PIXELS, PIXELS[::-1])
+    assert seen == [PIXELS.shape]
+    seen.clear()
+    later = of_blocks(difference, lazily(PIXELS), lazily(PIXELS[::-1]), dtype=np.int16)
+    assert (is_lazy(later), is_lazy(whole)) == (True, False)
+    np.testing.assert_array_equal(later.compute(scheduler="synchronous"), whole)
+    assert set(seen) >= {(1, 3, 2)}
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2, 3), (3, 0), (1, 1, 2)])
+def test_channels_of_several_arrays_are_put_in_order(order):
+    both = np.concatenate([PIXELS, -PIXELS])
+    found = in_order([PIXELS, -PIXELS], order)
+    np.testing.assert_array_equal(found, both[list(order)])
+    assert not np.shares_memory(found, PIXELS)
+    later = in_order([lazily(PIXELS), lazily(-PIXELS)], order)
+    assert later.chunks[0] == (len(order),)
+    np.testing.assert_array_equal(later.compute(scheduler="synchronous"), found)
