@@ -18,6 +18,7 @@ import getpass
 import os
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
@@ -427,6 +428,12 @@ def _read_all(run: Path) -> gpd.GeoDataFrame:
 
 
 def _none() -> gpd.GeoDataFrame:
+    return _typed_none().copy()
+
+
+@cache
+def _typed_none() -> gpd.GeoDataFrame:
+    """Return no rows, made once: most runs have no answers, and ask for them several times."""
     return _typed(gpd.GeoDataFrame({name: [] for name in COLUMNS}, geometry="geometry", crs=4326))
 
 

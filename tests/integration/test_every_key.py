@@ -31,6 +31,7 @@ from lspipe.models.statistics import Statistics
 from lspipe.runs import pipeline, store, stream
 from lspipe.runs.memory import cluster_of
 from lspipe.runs.tail_plan import tails_of
+from lspipe.search.parquet import read_geoparquet
 from lspipe.workflow import Workflow
 from tests import pixel_models, seeing_model
 from tests.backscatter import add_slice
@@ -122,7 +123,7 @@ class Looking:
             for name in names
             if (self.output / which).exists()
         }
-        found = gpd.read_parquet(self.output / "inventory.parquet")
+        found = read_geoparquet(self.output / "inventory.parquet")
         return {
             "refused": None,
             "list": found[["id", "status", "n_px"]].to_numpy().tolist(),

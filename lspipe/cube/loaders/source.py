@@ -106,7 +106,7 @@ def sources_of(
     Raises:
         UsageError: the item lacks an asset, or is in another CRS than the grid.
     """
-    found = {}
+    found, catalog = {}, catalogs.catalog_of(item)
     for band, key in assets.items():
         if key not in item.assets:
             raise UsageError(
@@ -120,7 +120,7 @@ def sources_of(
             asset=key,
             # As it is: pystac joins a path to the item's self link, which may be a web page.
             href=asset.href,
-            catalog=catalogs.catalog_of(item),
+            catalog=catalog,
             on_read_error=on_read_error,
         )
     return found
