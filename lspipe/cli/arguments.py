@@ -129,11 +129,18 @@ def _review(group: Any) -> None:
         "false, unsure or empty (the run's own lists)",
     )
     review.add_argument("--who", metavar="NAME", help="who decided (you)")
-    review.add_argument(
+    chosen = review.add_mutually_exclusive_group()
+    chosen.add_argument(
         "--sample",
         type=float,
         metavar="SHARE",
-        help="draw this part of the list to decide about",
+        help="draw this part of the list to decide about, to judge the list",
+    )
+    chosen.add_argument(
+        "--next",
+        type=int,
+        metavar="N",
+        help="propose landslides whose decision teaches the model most",
     )
     review.add_argument("--seed", type=int, default=0, help="of the draw (0)")
 
