@@ -21,7 +21,8 @@ OUTPUT = "models"
 def adapt(options: argparse.Namespace) -> int:
     """Train a run's model further on what a person decided about its list."""
     # Seconds of importing torch, which no other verb should wait for.
-    from lspipe.train.adapt import GENTLE, adapt
+    from lspipe.train.adapt import adapt
+    from lspipe.train.further import GENTLE
 
     try:
         spec = None if options.epochs is None else replace(GENTLE, epochs=options.epochs)

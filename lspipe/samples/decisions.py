@@ -28,7 +28,7 @@ from lspipe.samples.marks import Marks, part_of
 from lspipe.schema import IGNORED
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
     from pathlib import Path
 
     import geopandas as gpd
@@ -125,6 +125,16 @@ def reviewed(
     )
 
 
+def labels_of(names: Iterable[str], answers: Mapping[str, Answer]) -> NDArray[np.uint8]:
+    """Return the label of each object: 1 = landslide, 0 = a false alarm, else `IGNORED`.
+
+    Args:
+        names: ids of the objects of a list.
+        answers: by id.
+    """
+    return np.array([_LABELS.get(answers.get(name, ""), IGNORED) for name in names], np.uint8)
+
+
 # --- patches ------------------------------------------------------------------------------------
 
 
@@ -134,7 +144,7 @@ def _patches(
     """Return patches over the decided objects of a date, and the ids of the objects in them."""
     names = inventory["id"].to_numpy()
     is_here = np.where(inventory["status"] == "vanished", "before", "after") == date
-    labels = np.array([_LABELS.get(answers.get(name, ""), IGNORED) for name in names], np.uint8)
+    labels = labels_of(names, answers)
     labels[~is_here] = IGNORED
     marks = {tile.name: Marks.of(inventory, labels, tile.geobox) for tile in cutter.run.tiles}
     wanted = {

@@ -3,48 +3,40 @@
 Covers: models with weights; all patches are in memory at once. Does not cover: validation. The
 scores are those of the patches it was trained on: they show whether the model learnt them, not its
 quality in other places.
+
+See also: `further.py` (the training itself).
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
-from torch import nn
 
 from lspipe.errors import ModelError, SamplesError
 from lspipe.evaluate.metrics import ObjectScores, match_objects
-from lspipe.inference.runtimes import resolve_device
 from lspipe.inference.temperature import tempered
 from lspipe.machine import check_folder
 from lspipe.models.pack import pack
-from lspipe.models.weights import build_network
 from lspipe.runs.frozen import FrozenRun
 from lspipe.samples.decisions import reviewed
 from lspipe.schema import IGNORED
-from lspipe.train import TrainSpec, fit
-from lspipe.train.negatives import with_negatives
+from lspipe.train.further import begin, fields_like, filled, further, gentle
 from lspipe.train.spec import training_record
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    import numpy as np
     from numpy.typing import NDArray
+    from torch import nn
 
     from lspipe.models import ModelItem
     from lspipe.samples.decisions import Reviewed
-    from lspipe.train import Epoch
-
-GENTLE = TrainSpec(epochs=10, batch_size=4, learning_rate=3e-4)
-"""A third of the usual learning rate, so that the model keeps what it has learnt."""
-
-LEAST_BATCHES = 200
-"""With five windows the demo model needed 150 to 200 batches to unlearn a kind of false alarm, at
-this learning rate. So few windows are trained on for more epochs."""
+    from lspipe.train import Epoch, TrainSpec
 
 _AT_ONCE = 16
 """Windows in one call of the network for a prediction."""
@@ -98,7 +90,7 @@ def adapt(
             the run keeps.
         output: folder for the item and its weights, which are written last.
         item: the model item of the run, if it is not in its recorded place any more.
-        spec: settings of the training; None = `gentle`.
+        spec: settings of the training; None = `further.gentle`.
         on_epoch: called after each epoch.
 
     Raises:
@@ -122,15 +114,11 @@ def adapt(
             "nothing; confirm some landslides too"
         )
     windows, labels = found.samples.arrays()
-    windows, spec = _filled(windows, parent), spec or gentle(len(windows))
-    network = Steady(build_network(parent).requires_grad_().to(resolve_device("auto")))
+    windows, spec = filled(windows, parent), spec or gentle(len(windows))
+    network = begin(parent)
     limit = parent.threshold if frozen.threshold is None else frozen.threshold
     before = _scores(_answers(network, windows, parent.temperature), labels, limit)
-    try:
-        shown = with_negatives((windows, labels), parent.bands, parent.scaling, spec)
-        epochs = fit(network, *shown, spec, on_epoch=on_epoch)
-    except ValueError as error:
-        raise ModelError(f"{parent.path}: {error}") from error
+    epochs = further(network, parent, (windows, labels), spec, on_epoch=on_epoch)
     after = _scores(_answers(network, windows, parent.temperature), labels, limit)
     if not after.found:
         raise ModelError(
@@ -150,36 +138,6 @@ def adapt(
         after=after,
         losses=tuple(epoch.loss for epoch in epochs),
     )
-
-
-def gentle(windows: int) -> TrainSpec:
-    """Return the settings to train a model further on a number of windows."""
-    batches = -(-windows // GENTLE.batch_size)
-    return replace(GENTLE, epochs=max(GENTLE.epochs, -(-LEAST_BATCHES // batches)))
-
-
-class Steady(nn.Module):
-    """A network whose batch normalisation keeps its statistics.
-
-    Otherwise a dozen windows of one place would replace the statistics of a whole training set.
-    """
-
-    def __init__(self, network: nn.Module) -> None:
-        super().__init__()
-        self.network = network
-
-    def forward(self, windows: torch.Tensor) -> torch.Tensor:
-        """Call the network."""
-        answer: torch.Tensor = self.network(windows)
-        return answer
-
-    def train(self, mode: bool = True) -> Steady:
-        """Set the mode of all layers but batch normalisation, which stays in eval mode."""
-        super().train(mode)
-        for layer in self.network.modules():
-            if isinstance(layer, nn.modules.batchnorm._BatchNorm):
-                layer.eval()
-        return self
 
 
 # --- before -------------------------------------------------------------------------------------
@@ -207,13 +165,6 @@ def _parent(run: FrozenRun, item: ModelItem | None) -> ModelItem:
 def _refuse_taken(path: Path) -> None:
     if path.exists():
         raise ModelError(f"{path}: exists already; choose another output, or remove it")
-
-
-def _filled(windows: NDArray[np.float32], item: ModelItem) -> NDArray[np.float32]:
-    """Return windows as in a run: with the fill value where a channel has no data."""
-    fill = np.array(item.fill, np.float32)[:, None, None]
-    filled: NDArray[np.float32] = np.where(np.isnan(windows), fill, windows)
-    return filled
 
 
 # --- scores -------------------------------------------------------------------------------------
@@ -266,18 +217,6 @@ def _fields(parent: ModelItem, run: FrozenRun, found: Reviewed, spec: TrainSpec)
     """Return the fields of the adapted item: those of its parent, and its origin."""
     names = ", ".join(tile.name for tile in run.tiles)
     tiles = f"tile {names}" if len(run.tiles) == 1 else f"tiles {names}"
-    same = {
-        name: getattr(parent, name)
-        for name in (
-            "architecture", "arguments", "bands", "window", "scaling", "fill", "threshold",
-            "overlap", "tta", "tta_merge", "tta_order", "blend",
-        )
-    }  # fmt: skip
-    known = {
-        name: getattr(parent, name)
-        for name in ("classes", "recipe", "statistics", "threshold_sensitive", "temperature")
-        if getattr(parent, name)
-    }
     counts = found.counts()
     history = (
         f"Adapted from {parent.id} (weights of sha256 {parent.sha256}) to objects of the run "
@@ -289,8 +228,7 @@ def _fields(parent: ModelItem, run: FrozenRun, found: Reviewed, spec: TrainSpec)
         f"Adapted to {tiles} and the dates of that run: elsewhere it may do worse than {parent.id}."
     )
     return {
-        **same,
-        **known,
+        **fields_like(parent),
         "description": f"{parent.description} {history}".strip(),
         "not_for": f"{parent.not_for} {limits}".strip(),
     }

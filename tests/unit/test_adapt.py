@@ -15,8 +15,9 @@ from lspipe.errors import ModelError, SamplesError, UsageError
 from lspipe.models import read_item
 from lspipe.models.item import SHIPPED_FOLDER
 from lspipe.train import TrainSpec
-from lspipe.train import adapt as adapting
-from lspipe.train.adapt import GENTLE, LEAST_BATCHES, Steady, adapt, gentle
+from lspipe.train import further as training
+from lspipe.train.adapt import adapt
+from lspipe.train.further import GENTLE, LEAST_BATCHES, Steady, filled, gentle
 from tests.listed import make_listed, write
 
 ONCE = TrainSpec(epochs=1, batch_size=4, learning_rate=1e-6)
@@ -84,9 +85,9 @@ def test_the_network_sees_its_fill_value_where_there_are_no_data():
     item = read_item("shipped:demo")
     windows = np.full((1, 6, 2, 2), np.nan, np.float32)
     windows[0, 0] = 0.3
-    filled = adapting._filled(windows, item)
-    assert (filled[0, 0] == np.float32(0.3)).all()
-    assert (filled[0, 1:] == np.float32(item.fill[1])).all()
+    whole = filled(windows, item)
+    assert (whole[0, 0] == np.float32(0.3)).all()
+    assert (whole[0, 1:] == np.float32(item.fill[1])).all()
 
 
 # --- what is refused ----------------------------------------------------------------------------
@@ -133,7 +134,7 @@ def test_a_model_that_forgot_everything_is_not_written(run, decisions, tmp_path,
             list(network.parameters())[-1].fill_(-9)
         return (1.0,)
 
-    monkeypatch.setattr(adapting, "fit", forget)
+    monkeypatch.setattr(training, "fit", forget)
     with pytest.raises(
         ModelError, match=r"finds none of 1 confirmed landslides; nothing was written"
     ):
