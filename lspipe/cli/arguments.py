@@ -293,6 +293,9 @@ def _model_verbs(root: Any) -> None:
     adapt.add_argument(
         "--output", metavar="DIR", default=adapting.OUTPUT, help=f"folder ({adapting.OUTPUT})"
     )
+    adapt.add_argument(
+        "--missed", metavar="FILE", help="outlines drawn by hand of landslides that the list lacks"
+    )
     adapt.add_argument("--epochs", type=int, metavar="N", help="how long to train")
     adapt.add_argument("--parent", metavar="ITEM", help="the run's model, if it was moved")
 

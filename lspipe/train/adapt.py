@@ -50,7 +50,7 @@ class Adapted:
     """The model item that was written."""
     patches: int
     counts: Mapping[str, int]
-    """Objects: true, false, unsure, unreviewed, unseen; see `samples.decisions.Reviewed`."""
+    """Objects: true, false, unsure, unreviewed, unseen, drawn; see `samples.decisions.Reviewed`."""
     before: ObjectScores
     """Scores of the model of the run, on the reviewed patches."""
     after: ObjectScores
@@ -76,6 +76,7 @@ def adapt(
     *,
     output: Path | str,
     item: ModelItem | None = None,
+    missed: Path | str | None = None,
     spec: TrainSpec | None = None,
     on_epoch: Callable[[Epoch], None] | None = None,
 ) -> Adapted:
@@ -90,6 +91,7 @@ def adapt(
             the run keeps.
         output: folder for the item and its weights, which are written last.
         item: the model item of the run, if it is not in its recorded place any more.
+        missed: a file of outlines that the person drew of landslides that the list lacks.
         spec: settings of the training; None = `further.gentle`.
         on_epoch: called after each epoch.
 
@@ -106,8 +108,8 @@ def adapt(
     parent = _parent(frozen, item)
     name = f"{parent.id}-adapted"
     _refuse_taken(Path(output) / f"{name}.json")
-    found = reviewed(run, decisions, item=parent)
-    if not found.right:
+    found = reviewed(run, decisions, item=parent, missed=missed)
+    if not found.right + found.drawn:
         raise SamplesError(
             f"{decisions or run}: no object that is reviewed as true was observed "
             f"({found.wrong} as false): from false alarms alone a network learns to find "
@@ -220,9 +222,10 @@ def _fields(parent: ModelItem, run: FrozenRun, found: Reviewed, spec: TrainSpec)
     counts = found.counts()
     history = (
         f"Adapted from {parent.id} (weights of sha256 {parent.sha256}) to objects of the run "
-        f"{run.name} that a person reviewed: {counts['true']} true, {counts['false']} false, in "
-        f"{len(found.samples)} windows of {tiles}; {spec.epochs} epochs, learning rate "
-        f"{spec.learning_rate:g}, loss {spec.loss}, seed {spec.seed}. No window was held out."
+        f"{run.name} that a person reviewed: {counts['true']} true, {counts['false']} false, "
+        f"{counts['drawn']} drawn by hand, in {len(found.samples)} windows of {tiles}; "
+        f"{spec.epochs} epochs, learning rate {spec.learning_rate:g}, loss {spec.loss}, seed "
+        f"{spec.seed}. No window was held out."
     )
     limits = (
         f"Adapted to {tiles} and the dates of that run: elsewhere it may do worse than {parent.id}."
