@@ -6,7 +6,8 @@
 
 FOLDER of the data holds `l4s_rgb/`: 1536 colour patches of Landslide4Sense. In the order of their
 original numbers they are neighbours on the ground; five folds of that order are five places. FOLDER
-of the items holds `fold-0.json` to `fold-4.json`, each a model that was trained on the other four.
+of the items holds `fold-0.json` to `fold-4.json`, each a model that was trained on the other four:
+`fold-0` on all but what `lspipe model train --split blocks --fold 1` keeps apart.
 
 Of each place the first half is looked at and the second half is scored; the patches between are
 left out. The list is made by lspipe's own code from the item's map of the first half. The truth
@@ -68,6 +69,7 @@ from lspipe.samples import joined, pictures
 from lspipe.samples.decisions import labels_of
 from lspipe.samples.leaks import leak
 from lspipe.samples.marks import Marks, part_of
+from lspipe.samples.splits import FOLDS, blocks, original_number
 from lspipe.schema import IGNORED, quantise, threshold_code
 from lspipe.train.further import begin, fields_like, filled, further, gentle
 
@@ -83,7 +85,6 @@ if TYPE_CHECKING:
     from lspipe.train.further import Steady
     from lspipe.train.spec import Pairs, TrainSpec
 
-FOLDS = 5
 DECISIONS = (20, 50, 100, 200)
 
 BETWEEN = 16
@@ -103,9 +104,6 @@ COLUMNS = 16
 
 WEST, NORTH, EPSG = 300_000.0, 3_100_000.0, 32645
 """Where that ground lies: anywhere will do, as no patch says where it is."""
-
-ORIGINALS = sorted(range(1, 3800), key=lambda number: f"image_{number}.h5")
-"""Original number of each patch, by the number in its name."""
 
 
 # --- places --------------------------------------------------------------------------------------
@@ -136,7 +134,7 @@ def all_patches(data: Path, recipe: str) -> Samples:
 
 def original(name: str) -> int:
     """The number that a patch has in Landslide4Sense."""
-    return ORIGINALS[int(name.rpartition("/")[2])]
+    return original_number(int(name.rpartition("/")[2]))
 
 
 def place_of(patches: Samples, fold: int, *, thin: int = 1) -> Place:
@@ -147,9 +145,8 @@ def place_of(patches: Samples, fold: int, *, thin: int = 1) -> Place:
         fold: from 0.
         thin: score every thin-th patch only.
     """
-    count = len(patches)
-    mine = [name for number, name in enumerate(patches.names) if number * FOLDS // count == fold]
-    rest = [name for name in patches.names if name not in set(mine)]
+    cut = blocks(patches.names, fold=fold + 1)
+    rest, mine = cut.train, cut.test
     middle = len(mine) // 2
     step = max(1, len(rest) // OLD)
     old = rest[::step][:OLD]
