@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from lspipe.cli.text import say, show
+from lspipe.cli.text import counted, say, show
 from lspipe.errors import UsageError
 from lspipe.models.mlm import read_item
 
@@ -21,7 +21,8 @@ OUTPUT = "models"
 def adapt(options: argparse.Namespace) -> int:
     """Train a run's model further on what a person decided about its list."""
     # Seconds of importing torch, which no other verb should wait for.
-    from lspipe.train.adapt import GENTLE, adapt
+    from lspipe.train.adapt import adapt
+    from lspipe.train.further import GENTLE
 
     try:
         spec = None if options.epochs is None else replace(GENTLE, epochs=options.epochs)
@@ -32,6 +33,7 @@ def adapt(options: argparse.Namespace) -> int:
         options.decisions,
         output=options.output,
         item=read_item(options.parent) if options.parent else None,
+        missed=options.missed,
         spec=spec,
         on_epoch=lambda done: say(f"epoch {done.epoch}: loss {done.loss:.4f}"),
     )
@@ -45,15 +47,19 @@ def _text(adapted: Adapted, facts: dict[str, Any]) -> str:
     return "\n".join(
         [
             f"wrote {adapted.item}",
-            f"learnt from   {counts['true']} true and {counts['false']} false objects in "
-            f"{adapted.patches} windows; {counts['unsure']} unsure, {counts['unreviewed']} not "
-            f"reviewed, {counts['unseen']} not seen",
+            f"learnt from   {counts['true']} true and {counts['false']} false objects"
+            f"{_drawn(counts['drawn'])} in {adapted.patches} windows; {counts['unsure']} unsure, "
+            f"{counts['unreviewed']} not reviewed, {counts['unseen']} not seen",
             f"before        {_scores(facts['before'])}",
             f"after         {_scores(facts['after'])}",
             "note: these are the windows that it was trained on, and no evidence of skill "
             "elsewhere; run it on another place, and compare",
         ]
     )
+
+
+def _drawn(count: int) -> str:
+    return f" and {counted(count, 'drawn outline')}" if count else ""
 
 
 def _scores(facts: dict[str, Any]) -> str:

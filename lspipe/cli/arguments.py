@@ -129,11 +129,18 @@ def _review(group: Any) -> None:
         "false, unsure or empty (the run's own lists)",
     )
     review.add_argument("--who", metavar="NAME", help="who decided (you)")
-    review.add_argument(
+    chosen = review.add_mutually_exclusive_group()
+    chosen.add_argument(
         "--sample",
         type=float,
         metavar="SHARE",
-        help="draw this part of the list to decide about",
+        help="draw this part of the list to decide about, to judge the list",
+    )
+    chosen.add_argument(
+        "--next",
+        type=int,
+        metavar="N",
+        help="propose landslides whose decision teaches the model most",
     )
     review.add_argument("--seed", type=int, default=0, help="of the draw (0)")
 
@@ -285,6 +292,9 @@ def _model_verbs(root: Any) -> None:
     )
     adapt.add_argument(
         "--output", metavar="DIR", default=adapting.OUTPUT, help=f"folder ({adapting.OUTPUT})"
+    )
+    adapt.add_argument(
+        "--missed", metavar="FILE", help="outlines drawn by hand of landslides that the list lacks"
     )
     adapt.add_argument("--epochs", type=int, metavar="N", help="how long to train")
     adapt.add_argument("--parent", metavar="ITEM", help="the run's model, if it was moved")

@@ -9,7 +9,8 @@ object,
     "unsure", or null     its pixels are ignored, and so are objects of the other date
 
 and all other pixels of a patch are no landslide: neither the run nor the person marked them. A
-landslide that the run missed there is learnt as background.
+landslide that the run missed there is learnt as background, unless the person drew its outline: on
+the date after, the pixels of a drawn outline are landslide.
 """
 
 from __future__ import annotations
@@ -17,21 +18,22 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import geopandas as gpd
 import numpy as np
+import pandas as pd
 
 from lspipe.errors import SamplesError
 from lspipe.runs import review
 from lspipe.runs.frozen import FrozenRun
-from lspipe.samples.chips import recipe_of_item
+from lspipe.samples.chips import read_polygons, recipe_of_item
 from lspipe.samples.cut import Cutter
 from lspipe.samples.marks import Marks, part_of
 from lspipe.schema import IGNORED
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
     from pathlib import Path
 
-    import geopandas as gpd
     from numpy.typing import NDArray
 
     from lspipe.change.decisions import Answer
@@ -60,6 +62,8 @@ class Reviewed:
     unseen: int
     """Decided objects that no patch shows: not in the list, or not observed on the date that is
     read."""
+    drawn: int = 0
+    """Drawn outlines that a patch shows."""
 
     def counts(self) -> dict[str, int]:
         """Return the counts as plain numbers."""
@@ -69,11 +73,16 @@ class Reviewed:
             "unsure": self.unsure,
             "unreviewed": self.unreviewed,
             "unseen": self.unseen,
+            "drawn": self.drawn,
         }
 
 
 def reviewed(
-    run: Path | str, decisions: Path | str | None = None, *, item: ModelItem | None = None
+    run: Path | str,
+    decisions: Path | str | None = None,
+    *,
+    item: ModelItem | None = None,
+    missed: gpd.GeoDataFrame | Path | str | None = None,
 ) -> Reviewed:
     """Cut patches over the reviewed objects of a run.
 
@@ -85,11 +94,14 @@ def reviewed(
         run: a run directory with its `inventory.parquet`.
         decisions: GeoPackage, GeoJSON or GeoParquet; None = the decisions that the run keeps.
         item: the model item whose channels, scaling and window the patches get; None = the run's.
+        missed: outlines that a person drew of landslides that the list lacks; a table, or a file,
+            see `chips.read_polygons`.
 
     Raises:
         DecisionsError: no inventory; a file that cannot be read or understood, or is of another
             run.
-        SamplesError: nothing decided as true or false, or none of it observed.
+        SamplesError: nothing decided as true or false, or none of it observed; outlines that
+            cannot be used.
         StoreError: not a run directory.
         ModelError: the model item cannot be used.
     """
@@ -97,6 +109,11 @@ def reviewed(
     inventory = review.read_inventory(frozen.path)
     answers, homeless = review.answers(inventory, frozen.path, decisions)
     source = decisions or frozen.path / review.REVIEWS
+    unreviewed = len(inventory) - len(answers)
+    drawn: set[str] = set()
+    if missed is not None:
+        inventory, drawn = _with_drawn(inventory, read_polygons(missed)[0])
+        answers |= dict.fromkeys(drawn, "true")
     if not set(answers.values()) & set(_LABELS):
         raise SamplesError(
             f"{source}: nothing is reviewed as true or false ({len(answers)} unsure); there is "
@@ -117,12 +134,34 @@ def reviewed(
         )
     return Reviewed(
         samples=cutter.samples(patches, f"{frozen.path} with {source}"),
-        right=sum(decided[name] == "true" for name in seen),
+        right=sum(decided[name] == "true" for name in seen - drawn),
         wrong=sum(decided[name] == "false" for name in seen),
         unsure=sum(answer == "unsure" for answer in answers.values()),
-        unreviewed=len(inventory) - len(answers),
+        unreviewed=unreviewed,
         unseen=len(decided) - len(seen) + homeless,
+        drawn=len(seen & drawn),
     )
+
+
+def _with_drawn(
+    inventory: gpd.GeoDataFrame, outlines: gpd.GeoDataFrame
+) -> tuple[gpd.GeoDataFrame, set[str]]:
+    """Add drawn outlines to a list as new objects; also return their ids."""
+    shapes = outlines.geometry.to_crs(inventory.crs).reset_index(drop=True)
+    names = [f"drawn {number}" for number in range(len(shapes))]
+    drawn = gpd.GeoDataFrame({"id": names, "status": "new"}, geometry=shapes)
+    columns = ["id", "status", "geometry"]
+    return pd.concat([inventory[columns], drawn], ignore_index=True), set(names)
+
+
+def labels_of(names: Iterable[str], answers: Mapping[str, Answer]) -> NDArray[np.uint8]:
+    """Return the label of each object: 1 = landslide, 0 = a false alarm, else `IGNORED`.
+
+    Args:
+        names: ids of the objects of a list.
+        answers: by id.
+    """
+    return np.array([_LABELS.get(answers.get(name, ""), IGNORED) for name in names], np.uint8)
 
 
 # --- patches ------------------------------------------------------------------------------------
@@ -134,7 +173,7 @@ def _patches(
     """Return patches over the decided objects of a date, and the ids of the objects in them."""
     names = inventory["id"].to_numpy()
     is_here = np.where(inventory["status"] == "vanished", "before", "after") == date
-    labels = np.array([_LABELS.get(answers.get(name, ""), IGNORED) for name in names], np.uint8)
+    labels = labels_of(names, answers)
     labels[~is_here] = IGNORED
     marks = {tile.name: Marks.of(inventory, labels, tile.geobox) for tile in cutter.run.tiles}
     wanted = {

@@ -9,6 +9,7 @@
     losses       the losses of the papers
     course       folders of patches -> a packed model
     adapt        a run and a person's decisions -> its model, trained further
+    further      a model and labelled windows -> its network, trained a little further
 
 Lightning is an extra (`lspipe[train]`) and is imported by the first training, not by this package.
 """

@@ -3,48 +3,40 @@
 Covers: models with weights; all patches are in memory at once. Does not cover: validation. The
 scores are those of the patches it was trained on: they show whether the model learnt them, not its
 quality in other places.
+
+See also: `further.py` (the training itself).
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
-from torch import nn
 
 from lspipe.errors import ModelError, SamplesError
 from lspipe.evaluate.metrics import ObjectScores, match_objects
-from lspipe.inference.runtimes import resolve_device
 from lspipe.inference.temperature import tempered
 from lspipe.machine import check_folder
 from lspipe.models.pack import pack
-from lspipe.models.weights import build_network
 from lspipe.runs.frozen import FrozenRun
 from lspipe.samples.decisions import reviewed
 from lspipe.schema import IGNORED
-from lspipe.train import TrainSpec, fit
-from lspipe.train.negatives import with_negatives
+from lspipe.train.further import begin, fields_like, filled, further, gentle
 from lspipe.train.spec import training_record
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    import numpy as np
     from numpy.typing import NDArray
+    from torch import nn
 
     from lspipe.models import ModelItem
     from lspipe.samples.decisions import Reviewed
-    from lspipe.train import Epoch
-
-GENTLE = TrainSpec(epochs=10, batch_size=4, learning_rate=3e-4)
-"""A third of the usual learning rate, so that the model keeps what it has learnt."""
-
-LEAST_BATCHES = 200
-"""With five windows the demo model needed 150 to 200 batches to unlearn a kind of false alarm, at
-this learning rate. So few windows are trained on for more epochs."""
+    from lspipe.train import Epoch, TrainSpec
 
 _AT_ONCE = 16
 """Windows in one call of the network for a prediction."""
@@ -58,7 +50,7 @@ class Adapted:
     """The model item that was written."""
     patches: int
     counts: Mapping[str, int]
-    """Objects: true, false, unsure, unreviewed, unseen; see `samples.decisions.Reviewed`."""
+    """Objects: true, false, unsure, unreviewed, unseen, drawn; see `samples.decisions.Reviewed`."""
     before: ObjectScores
     """Scores of the model of the run, on the reviewed patches."""
     after: ObjectScores
@@ -84,6 +76,7 @@ def adapt(
     *,
     output: Path | str,
     item: ModelItem | None = None,
+    missed: Path | str | None = None,
     spec: TrainSpec | None = None,
     on_epoch: Callable[[Epoch], None] | None = None,
 ) -> Adapted:
@@ -98,7 +91,8 @@ def adapt(
             the run keeps.
         output: folder for the item and its weights, which are written last.
         item: the model item of the run, if it is not in its recorded place any more.
-        spec: settings of the training; None = `gentle`.
+        missed: a file of outlines that the person drew of landslides that the list lacks.
+        spec: settings of the training; None = `further.gentle`.
         on_epoch: called after each epoch.
 
     Raises:
@@ -114,23 +108,19 @@ def adapt(
     parent = _parent(frozen, item)
     name = f"{parent.id}-adapted"
     _refuse_taken(Path(output) / f"{name}.json")
-    found = reviewed(run, decisions, item=parent)
-    if not found.right:
+    found = reviewed(run, decisions, item=parent, missed=missed)
+    if not found.right + found.drawn:
         raise SamplesError(
             f"{decisions or run}: no object that is reviewed as true was observed "
             f"({found.wrong} as false): from false alarms alone a network learns to find "
             "nothing; confirm some landslides too"
         )
     windows, labels = found.samples.arrays()
-    windows, spec = _filled(windows, parent), spec or gentle(len(windows))
-    network = Steady(build_network(parent).requires_grad_().to(resolve_device("auto")))
+    windows, spec = filled(windows, parent), spec or gentle(len(windows))
+    network = begin(parent)
     limit = parent.threshold if frozen.threshold is None else frozen.threshold
     before = _scores(_answers(network, windows, parent.temperature), labels, limit)
-    try:
-        shown = with_negatives((windows, labels), parent.bands, parent.scaling, spec)
-        epochs = fit(network, *shown, spec, on_epoch=on_epoch)
-    except ValueError as error:
-        raise ModelError(f"{parent.path}: {error}") from error
+    epochs = further(network, parent, (windows, labels), spec, on_epoch=on_epoch)
     after = _scores(_answers(network, windows, parent.temperature), labels, limit)
     if not after.found:
         raise ModelError(
@@ -150,36 +140,6 @@ def adapt(
         after=after,
         losses=tuple(epoch.loss for epoch in epochs),
     )
-
-
-def gentle(windows: int) -> TrainSpec:
-    """Return the settings to train a model further on a number of windows."""
-    batches = -(-windows // GENTLE.batch_size)
-    return replace(GENTLE, epochs=max(GENTLE.epochs, -(-LEAST_BATCHES // batches)))
-
-
-class Steady(nn.Module):
-    """A network whose batch normalisation keeps its statistics.
-
-    Otherwise a dozen windows of one place would replace the statistics of a whole training set.
-    """
-
-    def __init__(self, network: nn.Module) -> None:
-        super().__init__()
-        self.network = network
-
-    def forward(self, windows: torch.Tensor) -> torch.Tensor:
-        """Call the network."""
-        answer: torch.Tensor = self.network(windows)
-        return answer
-
-    def train(self, mode: bool = True) -> Steady:
-        """Set the mode of all layers but batch normalisation, which stays in eval mode."""
-        super().train(mode)
-        for layer in self.network.modules():
-            if isinstance(layer, nn.modules.batchnorm._BatchNorm):
-                layer.eval()
-        return self
 
 
 # --- before -------------------------------------------------------------------------------------
@@ -207,13 +167,6 @@ def _parent(run: FrozenRun, item: ModelItem | None) -> ModelItem:
 def _refuse_taken(path: Path) -> None:
     if path.exists():
         raise ModelError(f"{path}: exists already; choose another output, or remove it")
-
-
-def _filled(windows: NDArray[np.float32], item: ModelItem) -> NDArray[np.float32]:
-    """Return windows as in a run: with the fill value where a channel has no data."""
-    fill = np.array(item.fill, np.float32)[:, None, None]
-    filled: NDArray[np.float32] = np.where(np.isnan(windows), fill, windows)
-    return filled
 
 
 # --- scores -------------------------------------------------------------------------------------
@@ -266,31 +219,19 @@ def _fields(parent: ModelItem, run: FrozenRun, found: Reviewed, spec: TrainSpec)
     """Return the fields of the adapted item: those of its parent, and its origin."""
     names = ", ".join(tile.name for tile in run.tiles)
     tiles = f"tile {names}" if len(run.tiles) == 1 else f"tiles {names}"
-    same = {
-        name: getattr(parent, name)
-        for name in (
-            "architecture", "arguments", "bands", "window", "scaling", "fill", "threshold",
-            "overlap", "tta", "tta_merge", "tta_order", "blend",
-        )
-    }  # fmt: skip
-    known = {
-        name: getattr(parent, name)
-        for name in ("classes", "recipe", "statistics", "threshold_sensitive", "temperature")
-        if getattr(parent, name)
-    }
     counts = found.counts()
     history = (
         f"Adapted from {parent.id} (weights of sha256 {parent.sha256}) to objects of the run "
-        f"{run.name} that a person reviewed: {counts['true']} true, {counts['false']} false, in "
-        f"{len(found.samples)} windows of {tiles}; {spec.epochs} epochs, learning rate "
-        f"{spec.learning_rate:g}, loss {spec.loss}, seed {spec.seed}. No window was held out."
+        f"{run.name} that a person reviewed: {counts['true']} true, {counts['false']} false, "
+        f"{counts['drawn']} drawn by hand, in {len(found.samples)} windows of {tiles}; "
+        f"{spec.epochs} epochs, learning rate {spec.learning_rate:g}, loss {spec.loss}, seed "
+        f"{spec.seed}. No window was held out."
     )
     limits = (
         f"Adapted to {tiles} and the dates of that run: elsewhere it may do worse than {parent.id}."
     )
     return {
-        **same,
-        **known,
+        **fields_like(parent),
         "description": f"{parent.description} {history}".strip(),
         "not_for": f"{parent.not_for} {limits}".strip(),
     }

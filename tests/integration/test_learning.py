@@ -116,7 +116,14 @@ def test_a_reviewed_false_alarm_fades_and_confirmed_landslides_stay(run, tmp_pat
     said = capsys.readouterr()
     assert "epoch 100: loss" in said.err
     facts = json.loads(said.out)
-    assert facts["objects"] == {"true": 3, "false": 2, "unsure": 0, "unreviewed": 1, "unseen": 0}
+    assert facts["objects"] == {
+        "true": 3,
+        "false": 2,
+        "unsure": 0,
+        "unreviewed": 1,
+        "unseen": 0,
+        "drawn": 0,
+    }
     assert facts["after"]["wrong"] < facts["before"]["wrong"]
     assert facts["after"]["recall"] == 1
     before, after = (probabilities(run, model) for model in ("shipped:demo", facts["item"]))

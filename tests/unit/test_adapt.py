@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import shutil
 
+import geopandas as gpd
 import numpy as np
 import pytest
+import shapely
 import torch
 from torch import nn
 
@@ -15,9 +17,10 @@ from lspipe.errors import ModelError, SamplesError, UsageError
 from lspipe.models import read_item
 from lspipe.models.item import SHIPPED_FOLDER
 from lspipe.train import TrainSpec
-from lspipe.train import adapt as adapting
-from lspipe.train.adapt import GENTLE, LEAST_BATCHES, Steady, adapt, gentle
-from tests.listed import make_listed, write
+from lspipe.train import further as training
+from lspipe.train.adapt import adapt
+from lspipe.train.further import GENTLE, LEAST_BATCHES, Steady, filled, gentle
+from tests.listed import NEW, make_listed, write
 
 ONCE = TrainSpec(epochs=1, batch_size=4, learning_rate=1e-6)
 
@@ -42,7 +45,14 @@ def test_the_same_decisions_give_the_same_bytes(run, decisions, tmp_path):
     assert written[0] == written[1]
     item = read_item(adapted.item)
     assert item.sha256 != read_item("shipped:demo").sha256
-    assert adapted.counts == {"true": 1, "false": 1, "unsure": 1, "unreviewed": 2, "unseen": 0}
+    assert adapted.counts == {
+        "true": 1,
+        "false": 1,
+        "unsure": 1,
+        "unreviewed": 2,
+        "unseen": 0,
+        "drawn": 0,
+    }
 
 
 def test_the_command_tells_what_it_learnt_from_and_that_this_is_no_evidence(
@@ -56,6 +66,21 @@ def test_the_command_tells_what_it_learnt_from_and_that_this_is_no_evidence(
     assert "learnt from   1 true and 1 false objects in 2 windows" in said.out
     assert "before        objects: precision" in said.out
     assert "no evidence of skill elsewhere" in said.out
+
+
+def test_drawn_outlines_are_learnt_and_told(run, tmp_path, capsys):
+    row, column, height, width = NEW
+    west, north = 699960 + 10 * column, 5200000 - 10 * row
+    outline = shapely.box(west, north - 10 * height, west + 10 * width, north)
+    gpd.GeoDataFrame(geometry=[outline], crs=32718).to_file(tmp_path / "missed.gpkg")
+    decisions = write(tmp_path, ("old", False))
+    words = ["model", "adapt", str(run), str(decisions), "--epochs", "1"]
+    words += ["--missed", str(tmp_path / "missed.gpkg"), "--output", str(tmp_path / "models")]
+    assert main(words) == 0
+    assert "learnt from   0 true and 1 false objects and 1 drawn outline in" in (
+        capsys.readouterr().out
+    )
+    assert "1 drawn by hand" in read_item(tmp_path / "models" / "demo-adapted.json").description
 
 
 def test_few_windows_are_shown_for_more_epochs():
@@ -84,9 +109,9 @@ def test_the_network_sees_its_fill_value_where_there_are_no_data():
     item = read_item("shipped:demo")
     windows = np.full((1, 6, 2, 2), np.nan, np.float32)
     windows[0, 0] = 0.3
-    filled = adapting._filled(windows, item)
-    assert (filled[0, 0] == np.float32(0.3)).all()
-    assert (filled[0, 1:] == np.float32(item.fill[1])).all()
+    whole = filled(windows, item)
+    assert (whole[0, 0] == np.float32(0.3)).all()
+    assert (whole[0, 1:] == np.float32(item.fill[1])).all()
 
 
 # --- what is refused ----------------------------------------------------------------------------
@@ -133,7 +158,7 @@ def test_a_model_that_forgot_everything_is_not_written(run, decisions, tmp_path,
             list(network.parameters())[-1].fill_(-9)
         return (1.0,)
 
-    monkeypatch.setattr(adapting, "fit", forget)
+    monkeypatch.setattr(training, "fit", forget)
     with pytest.raises(
         ModelError, match=r"finds none of 1 confirmed landslides; nothing was written"
     ):

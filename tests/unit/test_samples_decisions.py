@@ -41,7 +41,14 @@ AFTER, BEFORE = "2018", "2017"
 def test_true_is_landslide_false_is_none_and_the_rest_says_nothing(run, tmp_path):
     path = write(tmp_path, ("new", True), ("old", "false"), ("beside", "unsure"), ("gone", None))
     found = reviewed(run, path)
-    assert found.counts() == {"true": 1, "false": 1, "unsure": 1, "unreviewed": 2, "unseen": 0}
+    assert found.counts() == {
+        "true": 1,
+        "false": 1,
+        "unsure": 1,
+        "unreviewed": 2,
+        "unseen": 0,
+        "drawn": 0,
+    }
     assert labels_at(found.samples, NEW, AFTER) == [1]
     assert labels_at(found.samples, OLD, AFTER) == [0]
     assert labels_at(found.samples, BESIDE, AFTER) == [IGNORED]
@@ -53,6 +60,30 @@ def test_true_is_landslide_false_is_none_and_the_rest_says_nothing(run, tmp_path
     assert labels_at(reviewed(run, path).samples, BESIDE, AFTER) == [IGNORED]
 
 
+def test_a_missed_landslide_that_was_drawn_is_one(run, tmp_path):
+    drawn = (20, 20, 8, 8)
+    path = write(tmp_path, ("old", "false"))
+    assert labels_at(reviewed(run, path).samples, drawn, AFTER) is None
+    row, column, height, width = drawn
+    west, north = 699960 + 10 * column, 5200000 - 10 * row
+    shapes = [
+        shapely.box(west, north - 10 * height, west + 10 * width, north),
+        shapely.box(0, 0, 10, 10),  # somewhere else
+    ]
+    outlines = gpd.GeoDataFrame({"note": ["a", "b"]}, geometry=shapes, crs=32718)
+    found = reviewed(run, path, missed=outlines)
+    assert found.counts() == {
+        "true": 0, "false": 1, "unsure": 0, "unreviewed": 4, "unseen": 1, "drawn": 1,
+    }  # fmt: skip
+    assert labels_at(found.samples, drawn, AFTER) == [1]
+    assert labels_at(found.samples, drawn, BEFORE) is None
+    assert labels_at(found.samples, OLD, AFTER) == [0]
+    # From a file too, and without another decision.
+    outlines.to_crs(4326).to_file(tmp_path / "missed.gpkg")
+    found = reviewed(run, write(tmp_path), missed=tmp_path / "missed.gpkg")
+    assert (found.right, found.wrong, found.drawn) == (0, 0, 1)
+
+
 def test_what_vanished_is_read_from_the_date_before(run, tmp_path):
     found = reviewed(run, write(tmp_path, ("gone", "true")))
     assert [name.split("_")[1][:4] for name in found.samples.names] == [BEFORE]
@@ -62,7 +93,14 @@ def test_what_vanished_is_read_from_the_date_before(run, tmp_path):
 
 def test_what_no_patch_shows_is_counted(run, tmp_path):
     found = reviewed(run, write(tmp_path, ("new", True), ("hidden", False)))
-    assert found.counts() == {"true": 1, "false": 0, "unsure": 0, "unreviewed": 3, "unseen": 1}
+    assert found.counts() == {
+        "true": 1,
+        "false": 0,
+        "unsure": 0,
+        "unreviewed": 3,
+        "unseen": 1,
+        "drawn": 0,
+    }
     with pytest.raises(SamplesError, match="none of 1 decided objects was observed"):
         reviewed(run, write(tmp_path, ("hidden", False)))
 
@@ -108,7 +146,14 @@ def test_without_a_file_what_the_run_keeps_is_learnt_from(run, tmp_path):
         reviewed(tmp_path / "run")
     review(tmp_path / "run", write(tmp_path, ("new", True), ("old", False), ("gone", "unsure")))
     found = reviewed(tmp_path / "run")
-    assert found.counts() == {"true": 1, "false": 1, "unsure": 1, "unreviewed": 2, "unseen": 0}
+    assert found.counts() == {
+        "true": 1,
+        "false": 1,
+        "unsure": 1,
+        "unreviewed": 2,
+        "unseen": 0,
+        "drawn": 0,
+    }
     # The same as a file, from any run.
     found = reviewed(run, tmp_path / "run" / "reviews.parquet")
     assert found.counts()["true"] == 1
@@ -133,4 +178,11 @@ def test_an_answer_about_an_object_that_is_not_listed_any_more_is_counted(run, t
     rows.loc[is_old, ["id", "geometry"]] = ["gone by", shapely.box(0, 0, 1, 1)]
     rows.to_file(tmp_path / "old.gpkg")
     found = reviewed(run, tmp_path / "old.gpkg")
-    assert found.counts() == {"true": 1, "false": 0, "unsure": 0, "unreviewed": 4, "unseen": 1}
+    assert found.counts() == {
+        "true": 1,
+        "false": 0,
+        "unsure": 0,
+        "unreviewed": 4,
+        "unseen": 1,
+        "drawn": 0,
+    }

@@ -102,7 +102,7 @@ _WRITTEN = ".written.json"
 _LISTS = ".lists.json"
 """What the run wrote into each file that a person may edit; see `runs/edits.py`."""
 
-_KEPT = ("reviews.parquet", "*.edited-*", "sample.gpkg")
+_KEPT = ("reviews.parquet", "*.edited-*", "sample.gpkg", "next-*.gpkg")
 """Files with the work of a person; never removed."""
 
 _PARTIALS = (".hello-*", ".*.partial", ".*.partial.*", "inventory.next.*")

@@ -1,0 +1,540 @@
+"""What does `lspipe model adapt` gain in a new place, by the number of decisions of a person?
+
+    python benchmarks/adapt.py --data FOLDER --items FOLDER
+    python benchmarks/adapt.py ... --folds 1 --decisions 50 --thin 4        # a trial
+    python benchmarks/adapt.py ... --orders rank,next --layers all,late     # variants
+
+FOLDER of the data holds `l4s_rgb/`: 1536 colour patches of Landslide4Sense. In the order of their
+original numbers they are neighbours on the ground; five folds of that order are five places. FOLDER
+of the items holds `fold-0.json` to `fold-4.json`, each a model that was trained on the other four:
+`fold-0` on all but what `lspipe model train --split blocks --fold 1` keeps apart.
+
+Of each place the first half is looked at and the second half is scored; the patches between are
+left out. The list is made by lspipe's own code from the item's map of the first half. The truth
+plays the reviewer: true or false for the first N objects, by the matching rule of all scores of
+objects, and outlines of N / 10 missed landslides, drawn by chance from those that no listed one
+matches. Windows, labels and training are those of `lspipe model adapt`. What it forgets is scored
+on patches of the other four folds, which the item was trained on.
+
+    --orders   which objects are decided: by rank, or those that `lspipe review --next 20` proposes
+    --layers   which weights are trained: all, those of the later half of the network, or norm (of
+               the normalisation alone)
+    --rates    learning rate; --batches the least number of batches
+    --replay   windows of the old folds per window of the lesson, trained on with them
+    --keep     share of the old weights in the new ones (a mean of both networks, Wortsman et al.
+               2022, doi 10.1109/CVPR52688.2022.00780)
+    --doubt    pixels that nobody decided about and whose probability is above this have no label
+
+Several values, with commas, make a row for each combination. Each row is printed and written as
+soon as it is there.
+
+Not run yet: no items of folds were at hand.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import sys
+import tempfile
+import time
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+import torch
+import xarray as xr
+from affine import Affine
+from odc.geo.geobox import GeoBox
+from odc.geo.xr import xr_coords
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from harness import describe, machine, timed, write_result
+
+from lspipe.change.flag_spec import FlagsSpec
+from lspipe.change.flags import flag, flags_of
+from lspipe.change.inventory import delineate
+from lspipe.change.ranking import rank
+from lspipe.change.teaching import most_teaching
+from lspipe.evaluate.objects import match
+from lspipe.evaluate.scoring import measure, predict
+from lspipe.evaluate.truth import outlines
+from lspipe.models import read_item
+from lspipe.models.pack import pack
+from lspipe.samples import joined, pictures
+from lspipe.samples.decisions import labels_of
+from lspipe.samples.leaks import leak
+from lspipe.samples.marks import Marks, part_of
+from lspipe.samples.splits import FOLDS, blocks, original_number
+from lspipe.schema import IGNORED, quantise, threshold_code
+from lspipe.train.further import begin, fields_like, filled, further, gentle
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    import geopandas as gpd
+    from numpy.typing import NDArray
+
+    from lspipe.evaluate.scorecard import PatchScores
+    from lspipe.models import ModelItem
+    from lspipe.samples import Samples
+    from lspipe.train.further import Steady
+    from lspipe.train.spec import Pairs, TrainSpec
+
+DECISIONS = (20, 50, 100, 200)
+
+BETWEEN = 16
+"""Patches between the two halves of a place that are left out."""
+
+OLD = 150
+"""Patches of the other folds on which forgetting is measured."""
+
+SMALLEST_M2 = 900.0
+"""Of the list, as in the workflows."""
+
+AT_ONCE = 20
+"""Objects that are proposed at a time."""
+
+COLUMNS = 16
+"""Patches of a row of the ground on which they are laid out."""
+
+WEST, NORTH, EPSG = 300_000.0, 3_100_000.0, 32645
+"""Where that ground lies: anywhere will do, as no patch says where it is."""
+
+
+# --- places --------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Place:
+    """A fold as a new place."""
+
+    looked: Samples
+    """What the reviewer looks at."""
+    scored: Samples
+    """What is scored, and never looked at."""
+    old: Samples
+    """Patches of the other folds, to score what was forgotten."""
+    others: Samples
+    """All other patches of the other folds, to train on again."""
+
+
+def all_patches(data: Path, recipe: str) -> Samples:
+    """All patches in the order of their original numbers."""
+    parts = {
+        part: pictures.folder(data / "l4s_rgb" / part, recipe) for part in ("train", "validation")
+    }
+    patches = joined(parts)
+    return replace(patches, names=tuple(sorted(patches.names, key=original)))
+
+
+def original(name: str) -> int:
+    """The number that a patch has in Landslide4Sense."""
+    return original_number(int(name.rpartition("/")[2]))
+
+
+def place_of(patches: Samples, fold: int, *, thin: int = 1) -> Place:
+    """Cut a fold, and what is left, into the parts of a place.
+
+    Args:
+        patches: in the order of the ground.
+        fold: from 0.
+        thin: score every thin-th patch only.
+    """
+    cut = blocks(patches.names, fold=fold + 1)
+    rest, mine = cut.train, cut.test
+    middle = len(mine) // 2
+    step = max(1, len(rest) // OLD)
+    old = rest[::step][:OLD]
+
+    def part(names: Sequence[str]) -> Samples:
+        return replace(patches, names=tuple(names))
+
+    return Place(
+        looked=part(mine[: middle - BETWEEN // 2]),
+        scored=part(mine[middle + BETWEEN - BETWEEN // 2 :: thin]),
+        old=part(old[::thin]),
+        others=part([name for name in rest if name not in set(old)]),
+    )
+
+
+# --- the list and its reviewer -------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Ground:
+    """Patches laid out side by side, with a pixel between them that holds no landslide."""
+
+    count: int
+    side: int
+    """Edge of a patch, pixels."""
+
+    @property
+    def geobox(self) -> GeoBox:
+        """The grid of all."""
+        step = self.side + 1
+        rows = -(-self.count // COLUMNS)
+        shape = rows * step + 1, min(self.count, COLUMNS) * step + 1
+        return GeoBox(shape, Affine(10, 0, WEST, 0, -10, NORTH), f"EPSG:{EPSG}")
+
+    def corner(self, number: int) -> tuple[int, int]:
+        """First row and column of a patch."""
+        row, column = divmod(number, COLUMNS)
+        return row * (self.side + 1) + 1, column * (self.side + 1) + 1
+
+    def patch(self, number: int) -> GeoBox:
+        """The grid of a patch."""
+        row, column = self.corner(number)
+        return self.geobox[row : row + self.side, column : column + self.side]
+
+    def mosaic(self, codes: Sequence[NDArray[np.uint16]]) -> xr.DataArray:
+        """Codes of all patches as one map."""
+        whole = np.zeros(self.geobox.shape, np.uint16)
+        for number, one in enumerate(codes):
+            row, column = self.corner(number)
+            whole[row : row + self.side, column : column + self.side] = one
+        return xr.DataArray(whole, dims=("y", "x"), coords=xr_coords(self.geobox))
+
+
+@dataclass(frozen=True)
+class Review:
+    """The list of a place, and what the truth says of it."""
+
+    ground: Ground
+    listed: gpd.GeoDataFrame
+    """By rank, with `is_right`."""
+    missed: gpd.GeoDataFrame
+    """Known landslides that no listed one matches, in the order in which they are drawn."""
+
+    @classmethod
+    def of(
+        cls,
+        codes: Sequence[NDArray[np.uint16]],
+        masks: Sequence[NDArray[np.uint8]],
+        threshold: float,
+        seed: int = 0,
+    ) -> Review:
+        """List what a map shows, and compare it with the truth."""
+        ground = Ground(len(codes), codes[0].shape[0])
+        listed = delineate(ground.mosaic(codes), threshold=threshold, min_area_m2=SMALLEST_M2)
+        # What only a run knows of its ground is unknown here, and flags nothing.
+        listed = flag(listed.assign(ndvi_before=np.nan, water_m=np.nan), FlagsSpec())
+        listed = rank(listed, flags_of(listed, FlagsSpec())).sort_values("rank", ignore_index=True)
+        truth = [quantise((mask == 1).astype(np.float32)) for mask in masks]
+        known = delineate(ground.mosaic(truth), threshold=0.5)
+        found = match(outlines(listed), outlines(known))
+        missed = known[~found.found & (known["area_m2"] >= SMALLEST_M2).to_numpy()]
+        order = np.random.default_rng(seed).permutation(len(missed))
+        return cls(ground, listed.assign(is_right=found.right), missed.iloc[order])
+
+    def decided(self, count: int, order: str) -> dict[str, str]:
+        """Answers about the first objects of an order, by id."""
+        chosen = _ORDERS[order](self.listed, count)
+        told = chosen["is_right"].map({True: "true", False: "false"})
+        return dict(zip(chosen["id"], told, strict=True))
+
+    def labels(
+        self, answers: Mapping[str, Any], drawn: int
+    ) -> Iterator[tuple[int, NDArray[np.uint8]]]:
+        """Labels of the windows that hold a decided object, with their number among the patches."""
+        table = pd.concat([self.listed, self.missed.iloc[:drawn]])
+        told = labels_of(self.listed["id"], answers)
+        told = np.append(told, np.ones(len(table) - len(told), np.uint8))
+        whole = part_of((0, 0), self.ground.side)
+        for number in range(self.ground.count):
+            marks = Marks.of(table, told, self.ground.patch(number))
+            if ((marks.labels != IGNORED) & ~marks.is_sliver).any():
+                yield number, marks.burn(whole)
+
+    def undecided(self, number: int) -> NDArray[np.bool_]:
+        """Pixels of a patch that lie in no listed object."""
+        marks = Marks.of(
+            self.listed, np.ones(len(self.listed), np.uint8), self.ground.patch(number)
+        )
+        return marks.burn(part_of((0, 0), self.ground.side)) == 0
+
+
+def _by_rank(listed: gpd.GeoDataFrame, count: int) -> gpd.GeoDataFrame:
+    return listed.head(count)
+
+
+def _proposed(listed: gpd.GeoDataFrame, count: int) -> gpd.GeoDataFrame:
+    """Propose again and again, a few at a time, as a person would ask."""
+    chosen = listed.iloc[:0]
+    while len(chosen) < min(count, len(listed)):
+        left = listed[~listed["id"].isin(chosen["id"])]
+        chosen = pd.concat([chosen, most_teaching(left, min(AT_ONCE, count - len(chosen)))])
+    return chosen
+
+
+def _by_chance(listed: gpd.GeoDataFrame, count: int) -> gpd.GeoDataFrame:
+    return listed.sample(frac=1, random_state=0).head(count)
+
+
+_ORDERS: dict[str, Callable[[gpd.GeoDataFrame, int], gpd.GeoDataFrame]] = {
+    "rank": _by_rank,
+    "next": _proposed,
+    "chance": _by_chance,
+}
+
+
+# --- adapting ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class Variant:
+    """How it is adapted; None = as `lspipe model adapt` does."""
+
+    order: str = "rank"
+    layers: str = "all"
+    rate: float | None = None
+    batches: int | None = None
+    replay: float = 0.0
+    doubt: float | None = None
+
+    def spec(self, windows: int) -> TrainSpec:
+        """Settings of the training."""
+        spec = gentle(windows)
+        if self.batches is not None:
+            spec = replace(spec, epochs=-(-self.batches // -(-windows // spec.batch_size)))
+        return spec if self.rate is None else replace(spec, learning_rate=self.rate)
+
+
+@dataclass(frozen=True)
+class Bench:
+    """One fold: its place, its model, and what does not depend on the variant."""
+
+    item: ModelItem
+    place: Place
+
+    @cached_property
+    def before(self) -> PatchScores:
+        return measure(predict(self.item, self.place.scored))
+
+    @cached_property
+    def old_before(self) -> PatchScores:
+        return measure(predict(self.item, self.place.old))
+
+    @cached_property
+    def codes(self) -> tuple[NDArray[np.uint16], ...]:
+        return predict(self.item, self.place.looked).codes
+
+    @cached_property
+    def review(self) -> Review:
+        masks = [mask for _, mask in self.place.looked]
+        return Review.of(self.codes, masks, self.item.threshold)
+
+    def lesson(self, decisions: int, variant: Variant) -> tuple[Pairs, dict[str, int]]:
+        """Windows and labels of a number of decisions, and counts of these."""
+        answers = self.review.decided(decisions, variant.order)
+        drawn = min(decisions // 10, len(self.review.missed))
+        found = dict(self.review.labels(answers, drawn))
+        if not found:
+            raise SystemExit(f"{self.item.path}: lists nothing in this place to decide about")
+        names = self.place.looked.names
+        windows = np.stack([self.place.looked.read(names[number])[0] for number in found])
+        labels = np.stack(list(found.values()))
+        if variant.doubt is not None:
+            for place, number in enumerate(found):
+                is_open = self.review.undecided(number) & (labels[place] == 0)
+                above = self.codes[number] > threshold_code(variant.doubt)
+                labels[place][is_open & above] = IGNORED
+        told = list(answers.values())
+        counts = {
+            "true": told.count("true"), "false": told.count("false"), "drawn": drawn,
+            "windows": len(windows),
+        }  # fmt: skip
+        return (filled(windows, self.item), labels), counts
+
+    def with_old(self, pairs: Pairs, replay: float, seed: int = 0) -> Pairs:
+        """Add windows of the other folds."""
+        count = min(round(replay * len(pairs[0])), len(self.place.others))
+        if not count:
+            return pairs
+        drawn = np.random.default_rng(seed).permutation(len(self.place.others))[:count]
+        names = tuple(self.place.others.names[number] for number in drawn)
+        windows, labels = replace(self.place.others, names=names).arrays()
+        return (
+            np.concatenate([pairs[0], filled(windows, self.item)]),
+            np.concatenate([pairs[1], labels]),
+        )
+
+    def rows(
+        self, decisions: int, variant: Variant, keeps: Sequence[float]
+    ) -> Iterator[dict[str, Any]]:
+        """Adapt once, and score it with each share of the old weights."""
+        lesson, counts = self.lesson(decisions, variant)
+        pairs = self.with_old(lesson, variant.replay)
+        network = begin(self.item)
+        _train_only(network, variant.layers)
+        spec = variant.spec(len(pairs[0]))
+        taken = timed(lambda: further(network, self.item, pairs, spec))
+        for keep in keeps:
+            with tempfile.TemporaryDirectory() as folder:
+                item = self.packed(network, keep, Path(folder))
+                after = measure(predict(item, self.place.scored))
+                old_after = measure(predict(item, self.place.old))
+            yield {
+                "decisions": decisions, **asdict(variant), "keep": keep, **counts,
+                "epochs": spec.epochs, "seconds": round(taken.wall, 1),
+                "processor_seconds": round(taken.cpu, 1),
+                "before": _facts(self.before), "after": _facts(after),
+                "old_before": _facts(self.old_before), "old_after": _facts(old_after),
+            }  # fmt: skip
+
+    def packed(self, network: Steady, keep: float, folder: Path) -> ModelItem:
+        """Write the mean of the new network and the old one, and read its item."""
+        mean = begin(self.item)
+        new = network.state_dict()
+        with torch.no_grad():
+            for name, weights in mean.state_dict().items():
+                if weights.is_floating_point():
+                    weights.lerp_(new[name], 1 - keep)
+        words = {"id": "adapted", "description": "adapted", "not_for": "only to be scored"}
+        return read_item(pack(mean.network, folder, item_fields=fields_like(self.item) | words))
+
+
+def _train_only(network: Steady, layers: str) -> None:
+    """Fix the other weights."""
+    named = list(network.named_parameters())
+    if layers == "late":
+        for _, weights in named[: len(named) // 2]:
+            weights.requires_grad_(False)
+    elif layers == "norm":
+        kinds = torch.nn.modules.batchnorm._BatchNorm
+        kept = {
+            id(weights)
+            for layer in network.modules()
+            if isinstance(layer, kinds)
+            for weights in layer.parameters()
+        }
+        for _, weights in named:
+            weights.requires_grad_(id(weights) in kept)
+
+
+def _facts(scores: PatchScores) -> dict[str, Any]:
+    row, spread = scores.micro, scores.intervals
+    rounded = {name: _rounded(getattr(row, name)) for name in ("f1", "precision", "recall")}
+    return {**rounded, "f1_interval": spread.f1 and [round(end, 4) for end in spread.f1],
+            "patches": scores.patches}  # fmt: skip
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 4)
+
+
+# --- telling -------------------------------------------------------------------------------------
+
+
+def told(row: Mapping[str, Any]) -> str:
+    """A row in one line."""
+    how = [f"{name} {row[name]}" for name in (*asdict(Variant()), "keep") if row[name] is not None]
+    return (
+        f"fold {row['fold']}, {row['decisions']} decisions ({row['true']} true, {row['false']} "
+        f"false, {row['drawn']} drawn, {row['windows']} windows; {', '.join(how)}): "
+        f"F1 {_score(row['before'])} -> {_score(row['after'])}, old scenes "
+        f"{row['old_before']['f1']} -> {row['old_after']['f1']}, {row['seconds']} s "
+        f"({row['processor_seconds']} s of processor time)"
+    )
+
+
+def _score(facts: Mapping[str, Any]) -> str:
+    spread = facts["f1_interval"]
+    return f"{facts['f1']}" + (f" ({spread[0]} to {spread[1]})" if spread else "")
+
+
+def means(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Means over folds, of each number of decisions and variant."""
+    key = ["decisions", *asdict(Variant()), "keep"]
+    groups: dict[tuple[Any, ...], list[Mapping[str, Any]]] = {}
+    for row in rows:
+        groups.setdefault(tuple(row[name] for name in key), []).append(row)
+    return [
+        dict(zip(key, names, strict=True))
+        | {"folds": [row["fold"] for row in group]}
+        | {
+            name: round(float(np.mean([row[name]["f1"] or 0 for row in group])), 4)
+            for name in ("before", "after", "old_before", "old_after")
+        }
+        | {"seconds": round(float(np.mean([row["seconds"] for row in group])), 1)}
+        for names, group in groups.items()
+    ]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", type=Path, required=True, help="folder with l4s_rgb/")
+    parser.add_argument("--items", type=Path, required=True, help="folder with fold-0.json, ...")
+    parser.add_argument("--folds", type=_numbers(int), default=tuple(range(FOLDS)))
+    parser.add_argument("--decisions", type=_numbers(int), default=DECISIONS)
+    parser.add_argument("--orders", type=_numbers(str), default=("rank",))
+    parser.add_argument("--layers", type=_numbers(str), default=("all",))
+    parser.add_argument("--rates", type=_numbers(float), default=(None,))
+    parser.add_argument("--batches", type=_numbers(int), default=(None,))
+    parser.add_argument("--replay", type=_numbers(float), default=(0.0,))
+    parser.add_argument("--doubt", type=_numbers(float), default=(None,))
+    parser.add_argument("--keep", type=_numbers(float), default=(0.0,))
+    parser.add_argument("--thin", type=int, default=1, help="score every thin-th patch: a trial")
+    parser.add_argument("--threads", type=int, default=2)
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    place = machine()
+    print(describe(place), flush=True)
+    variants = [
+        Variant(order=order, layers=layers, rate=rate, batches=batches, replay=replay, doubt=doubt)
+        for order, layers, rate, batches, replay, doubt in itertools.product(
+            options.orders, options.layers, options.rates, options.batches, options.replay,
+            options.doubt,
+        )
+    ]  # fmt: skip
+    rows: list[dict[str, Any]] = []
+    places: dict[str, Any] = {}
+    for fold in options.folds:
+        bench = bench_of(options.data, options.items, fold, thin=options.thin)
+        places[str(fold)] = described(bench)
+        print(f"fold {fold}: {places[str(fold)]}", flush=True)
+        for decisions, variant in itertools.product(options.decisions, variants):
+            for row in bench.rows(decisions, variant, options.keep):
+                rows.append({"fold": fold, **row})
+                print(told(rows[-1]), flush=True)
+                facts = {"thin": options.thin, "places": places, "means": means(rows), "rows": rows}
+                path = write_result("adapt", facts)
+    for mean in means(rows):
+        print(mean)
+    print(path)
+
+
+def bench_of(data: Path, items: Path, fold: int, *, thin: int) -> Bench:
+    item = read_item(items / f"fold-{fold}.json")
+    if item.recipe is None:
+        raise SystemExit(f"{item.path}: has no lspipe:recipe: expected that of its patches")
+    return Bench(item, place_of(all_patches(data, item.recipe), fold, thin=thin))
+
+
+def described(bench: Bench) -> dict[str, Any]:
+    """What a place is, and how its list compares with the truth."""
+    started = time.perf_counter()
+    review = bench.review
+    numbers = [original(name) for name in (*bench.place.looked.names, *bench.place.scored.names)]
+    return {
+        "item": bench.item.id, "sha256": bench.item.sha256,
+        "originals": [min(numbers), max(numbers)],
+        "looked_at": len(bench.place.looked), "scored": len(bench.place.scored),
+        "continued": round(leak(bench.place.looked, bench.place.scored).share, 3),
+        "listed": len(review.listed), "right": int(review.listed["is_right"].sum()),
+        "missed": len(review.missed),
+        "f1": bench.before.micro.f1, "old_f1": bench.old_before.micro.f1,
+        "seconds": round(time.perf_counter() - started, 1),
+    }  # fmt: skip
+
+
+def _numbers(kind: Callable[[str], Any]) -> Callable[[str], tuple[Any, ...]]:
+    return lambda words: tuple(map(kind, words.split(",")))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,165 @@
+"""The benchmark of `model adapt`: places are apart, and its reviewer answers as the truth does."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import lspipe.models
+from lspipe.models import read_item
+from lspipe.models.pack import pack
+from lspipe.models.recipes import recipe_of
+from lspipe.samples import pictures
+from lspipe.schema import IGNORED, quantise
+from lspipe.train import TrainSpec, fit
+
+SIDE = 32
+
+
+@pytest.fixture
+def bench(monkeypatch):
+    """The module, as it is run: from its folder; for few and small patches."""
+    monkeypatch.syspath_prepend(Path(__file__).parents[2] / "benchmarks")
+    module = importlib.import_module("adapt")
+    monkeypatch.setattr(module, "BETWEEN", 2)
+    monkeypatch.setattr(module, "SMALLEST_M2", 100.0)
+    return module
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """Sixty patches: a bright square on dark ground, which is the landslide."""
+    folder = tmp_path_factory.mktemp("data")
+    rng = np.random.default_rng(0)
+    for number in range(60):
+        part = folder / "l4s_rgb" / ("validation" if number % 5 == 0 else "train")
+        for name in ("images", "masks"):
+            (part / name).mkdir(parents=True, exist_ok=True)
+        image = rng.integers(20, 60, (SIDE, SIDE, 3)).astype(np.uint8)
+        mask = np.zeros((SIDE, SIDE), np.uint8)
+        row, column = rng.integers(2, 20, 2)
+        mask[row : row + 8, column : column + 8] = 255
+        image[mask > 0] = rng.integers(180, 255, (64, 3))
+        image[0, 0] = 255
+        Image.fromarray(image).save(part / "images" / f"image_{number}.png")
+        Image.fromarray(mask).save(part / "masks" / f"mask_{number}.png")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def items(tmp_path_factory, data):
+    """The model of a fold, which has learnt little."""
+    folder = tmp_path_factory.mktemp("items")
+    torch.manual_seed(0)
+    recipe = recipe_of("l4s-rgb")
+    fields = {
+        "id": "fold-1", "architecture": "ghorb-unet", "arguments": {"filters": 2},
+        "bands": recipe.channels, "window": SIDE, "scaling": recipe.scaling, "recipe": recipe.name,
+        "threshold": 0.5, "tta": "none", "description": "x", "not_for": "y",
+    }  # fmt: skip
+    network = lspipe.models.build("ghorb-unet", 3, filters=2)
+    patches = pictures.folder(data / "l4s_rgb" / "validation")
+    fit(network, *patches.arrays(), TrainSpec(epochs=10, batch_size=2, learning_rate=0.01))
+    pack(network, folder, item_fields=fields)
+    return folder
+
+
+def test_the_halves_of_a_place_lie_apart_and_old_scenes_are_others(bench, data) -> None:
+    patches = bench.all_patches(data, "l4s-rgb")
+    numbers = [bench.original(name) for name in patches.names]
+    assert numbers == sorted(numbers)
+    assert bench.original("train/1") == 10  # image_1, image_10, image_100, ...
+    for fold in range(bench.FOLDS):
+        place = bench.place_of(patches, fold)
+        parts = [
+            {bench.original(name) for name in part.names}
+            for part in (place.looked, place.scored, place.old, place.others)
+        ]
+        looked, scored, old, others = parts
+        assert sum(map(len, parts)) == len(looked | scored | old | others) == 58
+        assert (len(looked), len(scored)) == (5, 5)
+        assert max(looked) < min(scored)
+        between = [number for number in numbers if max(looked) < number < min(scored)]
+        assert len(between) == 2
+        assert not [n for n in old | others if min(looked) <= n <= max(scored)]
+
+
+# --- the reviewer --------------------------------------------------------------------------------
+
+
+def patch(*squares: tuple[int, int, int]) -> np.ndarray:
+    """A patch with squares: first row, first column, edge."""
+    found = np.zeros((SIDE, SIDE), np.uint8)
+    for row, column, edge in squares:
+        found[row : row + edge, column : column + edge] = 1
+    return found
+
+
+@pytest.fixture
+def review(bench):
+    """Patch 0 lists a right and a wrong one, patch 1 misses one, patch 2 lists a wrong one."""
+    masks = [patch((4, 4, 6)), patch((10, 10, 5)), patch()]
+    shown = [patch((4, 4, 6), (20, 20, 4)), patch(), patch((2, 28, 4))]
+    return bench.Review.of([quantise(0.9 * one) for one in shown], masks, 0.5)
+
+
+def test_the_truth_answers_for_each_listed_object(review) -> None:
+    assert review.listed["is_right"].tolist() == [True, False, False]
+    assert len(review.missed) == 1
+    assert set(review.decided(1, "rank").values()) == {"true"}
+    assert sorted(review.decided(9, "next").values()) == ["false", "false", "true"]
+
+
+def test_patches_side_by_side_are_no_neighbours(bench) -> None:
+    # The last columns of one patch and the first of the next would be one object.
+    shown = [patch((4, 26, 6)), patch((4, 0, 6))]
+    review = bench.Review.of([quantise(0.9 * one) for one in shown], shown, 0.5)
+    assert len(review.listed) == 2
+
+
+def test_windows_are_labelled_as_by_model_adapt(review) -> None:
+    answers = review.decided(1, "rank")
+    labels = dict(review.labels(answers, drawn=0))
+    assert list(labels) == [0]
+    expected = patch((4, 4, 6))
+    expected[20:24, 20:24] = IGNORED  # listed, and not decided
+    assert (labels[0] == expected).all()
+    drawn = dict(review.labels(answers, drawn=1))
+    assert list(drawn) == [0, 1]
+    assert (drawn[1] == patch((10, 10, 5))).all()
+    everything = dict(review.labels(review.decided(9, "rank"), drawn=0))
+    assert list(everything) == [0, 2]
+    assert (everything[0] == patch((4, 4, 6))).all()
+    assert not everything[2].any()
+    assert (review.undecided(2) == (patch((2, 28, 4)) == 0)).all()
+
+
+# --- a whole turn ---------------------------------------------------------------------------------
+
+
+def test_a_place_is_learnt_and_a_share_of_the_old_weights_kept(
+    bench, data, items, tmp_path, monkeypatch
+) -> None:
+    monkeypatch.setenv("OUT", str(tmp_path))
+    words = ["--data", str(data), "--items", str(items), "--folds", "1", "--decisions", "10",
+             "--batches", "60", "--rates", "0.01", "--keep", "0,1"]  # fmt: skip
+    threads = torch.get_num_threads()
+    monkeypatch.setattr(sys, "argv", ["adapt.py", *words, "--threads", str(threads)])
+    bench.main()
+    (path,) = tmp_path.glob("adapt-*.json")
+    facts = json.loads(path.read_text())
+    new, kept = facts["rows"]
+    assert bench.told(new).startswith("fold 1, 10 decisions (")
+    assert new["windows"] > 0
+    assert new["after"]["f1"] > new["before"]["f1"] + 0.3
+    assert kept["after"] == kept["before"] == new["before"]
+    assert kept["old_after"] == kept["old_before"]
+    assert [mean["keep"] for mean in facts["means"]] == [0, 1]
+    assert facts["places"]["1"]["sha256"] == read_item(items / "fold-1.json").sha256
