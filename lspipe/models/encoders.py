@@ -22,6 +22,10 @@ if TYPE_CHECKING:
 CLASSIFIERS = ("fc.", "classifier.", "head.", "last_linear.")
 """Beginnings of the names of layers that a classifier has behind its encoder."""
 
+LAST = ("conv_head.", "bn2.")
+"""Likewise of the last convolution of an EfficientNet (names of timm), where an encoder ends before
+it."""
+
 PREFIX = "encoder."
 
 
@@ -49,6 +53,7 @@ def load_encoder(network: nn.Module, file: str | Path) -> list[str]:
     found = _read(Path(file))
     expected = encoder.state_dict()
     lacking = [name for name in expected if name not in found and not _is_counter(name)]
+    found = {name: w for name, w in found.items() if name in expected or not name.startswith(LAST)}
     foreign = [name for name in found if name not in expected]
     if lacking or foreign:
         raise ModelError(

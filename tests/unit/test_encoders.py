@@ -64,6 +64,20 @@ def test_every_kind_of_encoder_can_be_filled(name, tmp_path):
         assert torch.equal(weight, state[key])
 
 
+def test_the_last_convolution_of_an_efficientnet_is_left_out_where_an_encoder_has_none(tmp_path):
+    torch.manual_seed(3)
+    state = build("lite-unet", 3).encoder.state_dict()
+    whole = {name: weight.clone() for name, weight in state.items()}
+    whole |= {"conv_head.weight": torch.zeros(1280, 320, 1, 1), "bn2.weight": torch.zeros(1280)}
+    whole["classifier.weight"] = torch.zeros(1000, 1280)
+    path = tmp_path / "tf_efficientnet_lite0.safetensors"
+    safetensors.torch.save_file(whole, path)
+    network = build("lite-unet", 3)
+    assert load_encoder(network, path) == []
+    for key, weight in network.encoder.state_dict().items():
+        assert torch.equal(weight, state[key])
+
+
 def test_names_may_begin_with_encoder(trained, tmp_path):
     path = tmp_path / "whole.safetensors"
     state = trained.encoder.state_dict().items()
