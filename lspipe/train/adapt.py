@@ -220,10 +220,11 @@ def _fields(parent: ModelItem, run: FrozenRun, found: Reviewed, spec: TrainSpec)
     names = ", ".join(tile.name for tile in run.tiles)
     tiles = f"tile {names}" if len(run.tiles) == 1 else f"tiles {names}"
     counts = found.counts()
+    drawn = f"{found.drawn} drawn by hand, " if found.drawn else ""
     history = (
         f"Adapted from {parent.id} (weights of sha256 {parent.sha256}) to objects of the run "
         f"{run.name} that a person reviewed: {counts['true']} true, {counts['false']} false, "
-        f"{counts['drawn']} drawn by hand, in {len(found.samples)} windows of {tiles}; "
+        f"{drawn}in {len(found.samples)} windows of {tiles}; "
         f"{spec.epochs} epochs, learning rate {spec.learning_rate:g}, loss {spec.loss}, seed "
         f"{spec.seed}. No window was held out."
     )
