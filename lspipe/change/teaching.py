@@ -1,4 +1,4 @@
-"""A list -> the few objects whose decision teaches a model most.
+"""A list -> the few objects to decide about, so that a model learns from them.
 
     1.  uncertain: a model learns little from what it is sure of. The mean probability that an
         object is what the list says lies nearest to one half: it is as likely right as wrong
@@ -6,7 +6,8 @@
         `POOL` times as many as are asked for, fall into groups by place and size, and the most
         uncertain one of each group is taken
 
-The same list gives the same objects.
+The same list gives the same objects. Whether a model learns more from them than from the first by
+rank was not measured (`benchmarks/adapt.py` can).
 
 Source: uncertainty sampling, Lewis and Gale 1994 (doi 10.1007/978-1-4471-2099-5_1); a query of the
 most uncertain, then the most uncertain of each cluster of them, Demir, Persello and Bruzzone 2011

@@ -140,7 +140,7 @@ def _review(group: Any) -> None:
         "--next",
         type=int,
         metavar="N",
-        help="propose landslides whose decision teaches the model most",
+        help="propose landslides to decide about: those that the model is least sure of",
     )
     review.add_argument("--seed", type=int, default=0, help="of the draw (0)")
 

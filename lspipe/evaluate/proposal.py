@@ -1,4 +1,4 @@
-"""A run -> the few landslides of its list to decide about next, so that its model learns most.
+"""A run -> the few landslides of its list to decide about next: what its model is least sure of.
 
 They are shown in QGIS by `next-1.gpkg` of the run directory, the next ones by `next-2.gpkg`. A file
 is written once: what a person typed into it stays.
@@ -58,7 +58,7 @@ class Proposal:
 
 
 def propose(run: Path | str, count: int) -> Proposal:
-    """Find the new landslides of a run whose decision teaches most, and write them to decide there.
+    """Find the new landslides that a model is least sure of, and write them to decide there.
 
     Asked again before a decision was taken in, the same ones are proposed, in the same file.
 
