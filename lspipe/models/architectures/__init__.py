@@ -74,7 +74,9 @@ TABLE = {
     "vega-unet": Architecture(
         f"{_HERE}.vega_unet:VegaUNet", "004", "vega3", 3, 128, 34_513_345, 32.674
     ),
-    "lite-unet": Architecture(f"{_HERE}.lite_unet:LiteUNet", "", "l4s-rgb", 3, 128, 3_600_769, 0.0),
+    "lite-unet": Architecture(
+        f"{_HERE}.lite_unet:LiteUNet", "", "l4s-rgb", 3, 128, 3_600_769, 0.794
+    ),
     "bare-ground": Architecture("lspipe.models.bare_ground:BareGround", "", "", 0, 0, 0, 0),
     "bare-change": Architecture("lspipe.models.bare_change:BareChange", "", "", 0, 0, 0, 0),
 }
