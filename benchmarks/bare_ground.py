@@ -29,6 +29,7 @@ import argparse
 import os
 from itertools import pairwise
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import rasterio
@@ -64,6 +65,9 @@ from lspipe.models.recipes import Recipe
 from lspipe.preprocess import MaskSpec, dilate, quality_of
 from lspipe.samples import Samples
 
+if TYPE_CHECKING:
+    from affine import Affine
+
 ITEM = "shipped:bare-ground"
 WINDOW = 32
 MIN_AREA = 900.0
@@ -85,7 +89,10 @@ NOT_TO_BE_READ_AS = (
 )
 
 
-def found_in(pixels: np.ndarray, hidden: np.ndarray, transform: object, epsg: int) -> xr.DataArray:
+MOL = "Mol, Belgium, 2019-04-11, without cloud, shadow and water"
+
+
+def found_in(pixels: np.ndarray, hidden: np.ndarray, transform: Affine, epsg: int) -> xr.DataArray:
     """Probability of reflectance (4, y, x), on its grid."""
     rows, columns = np.arange(pixels.shape[1]), np.arange(pixels.shape[2])
     # Some masked numbers are no reflectance, and the model is one of single pixels.
@@ -133,6 +140,12 @@ def two_dates(
 
 
 def mol(data: Path, threshold: float) -> list[FalseAlarms]:
+    pixels, hidden, transform, epsg = mol_scene(data)
+    return [one_date(MOL, [found_in(pixels, hidden, transform, epsg)], threshold)]
+
+
+def mol_scene(data: Path) -> tuple[np.ndarray, np.ndarray, Affine, int]:
+    """Reflectance of the model's bands at the surface, what is cloud, shadow or water, the grid."""
     folder = data / "s2_l1c_mol_20190411"
     bands = []
     for band in BANDS:
@@ -146,9 +159,7 @@ def mol(data: Path, threshold: float) -> list[FalseAlarms]:
     # A roof is bright too, but small.
     cloud = ndimage.binary_opening(blue > CLOUD_BLUE, np.ones((5, 5)))
     cloud = ndimage.binary_dilation(cloud, iterations=CLOUD_RIM)
-    lit = found_in(pixels, cloud | (near < DARK_NEAR), transform, epsg)
-    name = "Mol, Belgium, 2019-04-11, without cloud, shadow and water"
-    return [one_date(name, [lit], threshold)]
+    return pixels, cloud | (near < DARK_NEAR), transform, epsg
 
 
 def flanders(data: Path, threshold: float) -> list[FalseAlarms]:

@@ -1,7 +1,6 @@
 """The tables of the page of evidence, from the scorecards of the models that come with lspipe.
 
-Written by docs/reference.py with the other generated pages. What no scorecard can hold, a
-measurement on patches that are kept apart, stands in `KEPT_APART`.
+Written by docs/reference.py with the other generated pages.
 """
 
 from __future__ import annotations
@@ -33,18 +32,11 @@ BOTH = 2
 """Dates of a list of changes."""
 
 
-@dataclass(frozen=True)
-class KeptApart:
-    """Scores of a model on labelled patches that are not among the data of this project."""
+INSIDE = "l4s_rgb/validation"
+"""Patches of the scenes of a training; after a comma comes another look of them."""
 
-    f1: str
-    """With the ends of its 95 % interval."""
-    continued: str
-    """Share of the patches that continue one of the training."""
-    places: int
-
-
-KEPT_APART = {"l4s-rgb": KeptApart(f1="0.41 (0.36 to 0.45)", continued="9 %", places=1)}
+BLOCKS, SCENE = "l4s_rgb, each of", "l4s_rgb, originals"
+"""Beginnings of rows of patches that a fold had not seen: in all blocks, and of other scenes."""
 
 
 @dataclass(frozen=True)
@@ -108,15 +100,26 @@ def _in_short(models: list[Measured]) -> Iterator[str]:
 def _inside(model: Measured) -> str:
     if not model.is_network:
         return "nothing was trained"
-    plain = [row for row in model.patches if "haze" not in row.data]
     # Eight views are what a run takes unless it is told otherwise.
-    best = max(plain, key=lambda row: row.tta == "d4", default=None)
-    return NOT_MEASURED if best is None else f"F1 {_scored(best, 'f1', 2)}"
+    rows = [row for row in model.patches if row.data == INSIDE and row.tta == "d4"]
+    return f"F1 {_scored(rows[0], 'f1', 2)}" if rows else NOT_MEASURED
+
+
+def _in_blocks(model: Measured) -> str:
+    if not model.is_network:
+        return "nothing was trained"
+    rows = [row for row in model.patches if row.data.startswith(BLOCKS)]
+    return f"**F1 {_scored(rows[0], 'f1', 2)}**" if rows else NOT_MEASURED
 
 
 def _elsewhere(model: Measured) -> str:
-    apart = KEPT_APART.get(model.name)
-    return f"**F1 {apart.f1}**, {apart.places} place" if apart else NOT_MEASURED
+    rows = [row for row in model.patches if row.data.startswith(SCENE)]
+    return "; ".join(f"**F1 {_scored(row, 'f1', 2)}**" for row in rows) or NOT_MEASURED
+
+
+def _softer(model: Measured) -> str:
+    rows = [row for row in model.patches if row.data == f"{INSIDE}, blurred by 1 px"]
+    return f"F1 {_scored(rows[0], 'f1', 2)}" if rows else NOT_MEASURED
 
 
 def _of_an_event(_: Measured) -> str:
@@ -136,16 +139,18 @@ def _between_dates(model: Measured) -> str:
 def _calibrated(model: Measured) -> str:
     if not model.is_network:
         return "a formula has no probability"
-    errors = [row.reliability.error for row in model.patches if row.reliability]
-    return f"off by {max(errors):.3f} on its own scenes" if errors else NOT_MEASURED
+    rows = [row for row in model.patches if row.data.startswith(BLOCKS) and row.reliability]
+    return f"off by {rows[0].reliability.error:.3f}" if rows else NOT_MEASURED
 
 
 QUESTIONS = {
     "labelled patches of the scenes of its training": _inside,
-    "labelled patches of another place": _elsewhere,
+    "labelled patches of blocks that were not trained on": _in_blocks,
+    "labelled patches of two scenes that were not trained on": _elsewhere,
+    "labelled patches of its scenes, blurred by one pixel": _softer,
     "landslides of an event, on whole tiles": _of_an_event,
     "false objects between two dates without a landslide": _between_dates,
-    "whether probabilities are frequencies": _calibrated,
+    "whether probabilities are frequencies, in those blocks": _calibrated,
 }
 
 
@@ -161,12 +166,6 @@ def _patches(models: list[Measured]) -> Iterator[str]:
                 _views(row),
                 *(_scored(row, name.lower()) for name in scores),
                 _share(row.continued) if model.is_network else "nothing was trained",
-            )
-        if apart := KEPT_APART.get(model.name):
-            place = f"patches of {apart.places} other place, kept apart"
-            unknown = (NOT_MEASURED, NOT_MEASURED)
-            yield _row(
-                f"`{model.name}`", place, "not stated", f"**{apart.f1}**", *unknown, apart.continued
             )
     yield ""
 
@@ -188,8 +187,6 @@ def _reliability(models: list[Measured]) -> Iterator[str]:
                 *("-" if number is None else f"{number:.3f}" for number in numbers),
                 *("-" if limit is None else f"{limit:.2f}" for limit in limits),
             )
-        if model.is_network:
-            yield _row(f"`{model.name}`", "another place", *[NOT_MEASURED] * 5)
     yield ""
 
 

@@ -11,7 +11,7 @@ from lspipe.evaluate.scoring import score
 from lspipe.models import read_item
 from lspipe.samples import pictures
 
-LARGEST = 10_000_000
+LARGEST = 20_000_000
 """Bytes of weights that may come with the package."""
 
 
@@ -21,8 +21,20 @@ def test_the_shipped_weights_are_small_and_say_what_they_are_not_for() -> None:
     assert item.recipe == "l4s-rgb"
     assert "L2A" in item.not_for
     card = read(item)
-    assert [one.tta for one in card.patches] == ["none", "d4", "none"]
+    assert (item.id, item.version) == ("l4s-rgb", "2")
+    assert [one.tta for one in card.patches[:3]] == ["none", "d4", "none"]
     assert "like L2A" in card.patches[2].data
+    rows = {one.data: one for one in card.patches}
+    assert sum(name.startswith("l4s_rgb, block") for name in rows) == 5
+    whole = rows["l4s_rgb, each of 5 blocks by a fold that had not seen it"]
+    assert whole.patches == 1536
+    # What it ships with was chosen there, where precision equals recall.
+    assert whole.threshold == item.threshold
+    assert whole.micro.precision == pytest.approx(whole.micro.recall, abs=0.005)
+    assert whole.continued < 0.2
+    assert all(one.reliability for one in card.patches)
+    soft = rows["l4s_rgb/validation, blurred by 1 px"]
+    assert soft.micro.f1 > card.patches[1].micro.f1 - 0.05
     assert all(one.intervals.f1[0] < one.micro.f1 < one.intervals.f1[1] for one in card.patches)
     assert {alarms.dates for alarms in card.false_alarms} == {1, 2}
 
