@@ -208,4 +208,8 @@ def test_another_reading_of_a_recipe_stands_beside_the_same_rows():
 
 
 def test_every_network_of_a_paper_has_a_row():
-    assert [name for name in ARCHITECTURES if not rows_of(name)] == ["bare-ground", "bare-change"]
+    assert [name for name in ARCHITECTURES if not rows_of(name)] == [
+        "lite-unet",
+        "bare-ground",
+        "bare-change",
+    ]

@@ -21,8 +21,8 @@ USED_BY = {
     "dask": (
         "dask",
         "cli.__init__ clusters.__init__ clusters.kubernetes clusters.local clusters.slurm "
-        "cube.beside cube.composite cube.loaders cube.masked cube.masking "
-        "cube.offsets cube.opening cube.pairs cube.scene cube.terrain inference.detect "
+        "cube.beside cube.kernels cube.loaders cube.masked cube.masking "
+        "cube.offsets cube.scene cube.terrain inference.detect "
         "outputs.layers outputs.report runs.frozen runs.guard runs.hiring runs.plan runs.worker",
     ),
     "distributed": (
@@ -45,7 +45,7 @@ USED_BY = {
         "models.__init__ models.architectures models.bare_change models.bare_ground "
         "models.encoders models.torchvision "
         "train.adapt train.batches train.checkpoints train.course train.further "
-        "train.loop",
+        "train.looks train.loop",
     ),
     "stackstac": ("stackstac", "cube.loaders"),
     "pystac-client": ("pystac_client", "search.paging search.server"),
