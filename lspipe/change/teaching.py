@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 POOL = 4
 """Of so many times the objects that are asked for, groups are made."""
 
+ROUNDING = 1e-9
+"""Least spread that is one: of places, as an angle, 6 mm on the ground."""
+
 LEFT, ALONE = "one of the last", "unlike the others in place and size"
 """Why an object is proposed: all that are left are, or its group has no other."""
 
@@ -79,7 +82,13 @@ def _places_and_sizes(listed: pd.DataFrame) -> NDArray[np.float64]:
         [np.cos(north) * np.cos(east), np.cos(north) * np.sin(east), np.sin(north)]
     )
     size = np.log10(np.maximum(listed["area_m2"].to_numpy(float), 1))[:, None]
-    return np.hstack([part / (np.sqrt(part.var(axis=0).sum()) or 1) for part in (place, size)])
+    return np.hstack([_spread_out(part) for part in (place, size)])
+
+
+def _spread_out(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Scale to a spread of 1; what differs by rounding alone stays alike."""
+    spread = float(np.sqrt(values.var(axis=0).sum()))
+    return values / spread if spread > ROUNDING else values
 
 
 def _why(size: int) -> str:
