@@ -20,7 +20,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.cluster.hierarchy import fcluster, ward
+from scipy.cluster.hierarchy import cut_tree, ward
 
 if TYPE_CHECKING:
     import geopandas as gpd
@@ -52,7 +52,9 @@ def most_teaching(listed: gpd.GeoDataFrame, count: int) -> gpd.GeoDataFrame:
     if len(order) <= count:
         return listed.iloc[order].assign(why=LEFT)
     pool = listed.iloc[order[: POOL * count]]
-    groups = fcluster(ward(_places_and_sizes(pool)), count, criterion="maxclust")
+    where = _places_and_sizes(pool)
+    unlike = len(np.unique(where.round(9), axis=0))
+    groups = cut_tree(ward(where), n_clusters=[min(count, unlike)])[:, 0]
     # The pool is sorted, so that the first of each group is its most uncertain one.
     _, first, sizes = np.unique(groups, return_index=True, return_counts=True)
     why = dict(zip(first.tolist(), map(_why, sizes.tolist()), strict=True))
