@@ -133,7 +133,7 @@ def train(
         ModelError: another architecture or other channels in `init_from`; weights that do not fit;
             the loss is not a number any more.
         UsageError: the folder cannot be written, or holds another training; patience without
-            validation; haze with channels that are no reflectance.
+            validation; haze, gamma or noise with channels that are no reflectance.
     """
     check_id(course.id)
     check_folder(folder)
@@ -155,7 +155,7 @@ def train(
             "set patience to null"
         )
     # Everything that may fail, before hours of training.
-    _check_haze(course, recipe)
+    _check_looks(course, recipe)
     figures.check_installed()
     statistics = statistics_of(training, pairs)
     network = first_network(course, recipe).to(resolve_device("auto"))
@@ -207,13 +207,15 @@ def clear(course: Course, folder: Path) -> None:
         (folder / name).unlink(missing_ok=True)
 
 
-def _check_haze(course: Course, recipe: Recipe) -> None:
+def _check_looks(course: Course, recipe: Recipe) -> None:
     others = [channel for channel in recipe.channels if channel in UNITS]
-    if course.spec.haze and others:
-        raise UsageError(
-            f"{course.id}: haze {course.spec.haze:g} is for reflectances only, and recipe "
-            f"{recipe.name} has {', '.join(others)} too: set haze to 0, or take a recipe of bands"
-        )
+    for key in ("haze", "gamma", "noise"):
+        asked = getattr(course.spec, key)
+        if asked and others:
+            raise UsageError(
+                f"{course.id}: {key} {asked:g} is for reflectances only, and recipe {recipe.name} "
+                f"has {', '.join(others)} too: set {key} to 0, or take a recipe of bands"
+            )
 
 
 def _check_validation(course: Course, watched: Pairs) -> None:

@@ -297,7 +297,8 @@ def test_what_cannot_be_trained_is_refused_before_anything_is_written(
     assert not (tmp_path / "mine").exists()
 
 
-def test_haze_is_of_reflectances_only(tmp_path):
+@pytest.mark.parametrize("look", ["haze", "gamma", "noise"])
+def test_looks_of_air_and_light_are_of_reflectances_only(tmp_path, look):
     terrain = recipe_of("yali6")
     samples = Samples(
         "here",
@@ -306,9 +307,12 @@ def test_haze_is_of_reflectances_only(tmp_path):
         lambda _: (np.ones((6, 16, 16), np.float32), np.ones((16, 16), np.uint8)),
     )
     hazy = Course(
-        id="mine", architecture="ghorb-unet", recipe="yali6", spec=TrainSpec(haze=0.5, epochs=1)
+        id="mine",
+        architecture="ghorb-unet",
+        recipe="yali6",
+        spec=TrainSpec(**{look: 0.5}, epochs=1),
     )
-    with pytest.raises(UsageError, match="recipe yali6 has slope, dem too: set haze to 0"):
+    with pytest.raises(UsageError, match=f"recipe yali6 has slope, dem too: set {look} to 0"):
         train_course(hazy, samples, None, tmp_path / "mine")
     assert not (tmp_path / "mine").exists()
 
