@@ -15,7 +15,9 @@ from geopandas.testing import assert_geodataframe_equal
 
 import lspipe
 from lspipe.errors import StoreError, UsageError
+from lspipe.models.item import SHIPPED_FOLDER
 from lspipe.runs import listing, store
+from lspipe.runs.describe import describe_plan
 from lspipe.schema import CODE_NODATA, CUBE_NODATA, State, dequantise
 from tests.worlds import make_world
 
@@ -53,6 +55,27 @@ def planned(tmp_path_factory):
     world = make_world(tmp_path_factory.mktemp("planned"), size=SIZE, execution={"block": 40})
     plan = lspipe.plan(world.workflow, output=world.run)
     return plan, world.run
+
+
+def test_the_version_of_a_model_is_told_by_the_plan_and_kept(tmp_path):
+    item = tmp_path / "bare-ground.json"
+    document = json.loads((SHIPPED_FOLDER / "bare-ground.json").read_text())
+    document["assets"].pop("scorecard", None)
+    document["properties"]["version"] = "3"
+    item.write_text(json.dumps(document))
+    world = make_world(tmp_path / "world", size=SIZE, model={"item": str(item)})
+    plan = lspipe.plan(world.workflow, output=world.run)
+    counts = {tile.tile.name: (0, 0) for tile in plan.tiles}
+    facts = describe_plan(plan, run=world.run, left="", counts=counts)
+    assert facts["model"].startswith("bare-ground, version 3 (")
+    assert lspipe.open_run(world.run).model["version"] == "3"
+    assert lspipe.open_run(world.run).model_title == "bare-ground, version 3"
+
+
+def test_a_model_without_a_version_goes_by_its_id(planned):
+    plan, run = planned
+    assert lspipe.open_run(run).model_title == plan.model.id
+    assert "version" not in lspipe.open_run(run).model
 
 
 @pytest.fixture(scope="module")
