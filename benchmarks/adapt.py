@@ -6,8 +6,8 @@
 
 FOLDER of the data holds `l4s_rgb/`: 1536 colour patches of Landslide4Sense. In the order of their
 original numbers they are neighbours on the ground; five folds of that order are five places. FOLDER
-of the items holds `fold-0.json` to `fold-4.json`, each a model that was trained on the other four:
-`fold-0` on all but what `lspipe model train --split blocks --fold 1` keeps apart.
+of the items holds `fold-1.json` to `fold-5.json`, each a model that was trained on the other four:
+`packed/` of what `l4s_rgb.py` leaves.
 
 Of each place the first half is looked at and the second half is scored; the patches between are
 left out. The list is made by lspipe's own code from the item's map of the first half. The truth
@@ -56,6 +56,7 @@ from odc.geo.xr import xr_coords
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+from folds import landslides, original
 from harness import describe, machine, timed, write_result
 
 from lspipe.change.flag_spec import FlagsSpec
@@ -68,11 +69,10 @@ from lspipe.evaluate.scoring import measure, predict
 from lspipe.evaluate.truth import outlines
 from lspipe.models import read_item
 from lspipe.models.pack import pack
-from lspipe.samples import joined, pictures
 from lspipe.samples.decisions import labels_of
 from lspipe.samples.leaks import leak
 from lspipe.samples.marks import Marks, part_of
-from lspipe.samples.splits import FOLDS, blocks, original_number
+from lspipe.samples.splits import FOLDS, blocks
 from lspipe.schema import IGNORED, quantise, threshold_code
 from lspipe.train.further import begin, fields_like, filled, further, gentle
 
@@ -126,29 +126,15 @@ class Place:
     """All other patches of the other folds, to train on again."""
 
 
-def all_patches(data: Path, recipe: str) -> Samples:
-    """All patches in the order of their original numbers."""
-    parts = {
-        part: pictures.folder(data / "l4s_rgb" / part, recipe) for part in ("train", "validation")
-    }
-    patches = joined(parts)
-    return replace(patches, names=tuple(sorted(patches.names, key=original)))
-
-
-def original(name: str) -> int:
-    """The number that a patch has in Landslide4Sense."""
-    return original_number(int(name.rpartition("/")[2]))
-
-
 def place_of(patches: Samples, fold: int, *, thin: int = 1) -> Place:
     """Cut a fold, and what is left, into the parts of a place.
 
     Args:
         patches: in the order of the ground.
-        fold: from 0.
+        fold: from 1.
         thin: score every thin-th patch only.
     """
-    cut = blocks(patches.names, fold=fold + 1)
+    cut = blocks(patches.names, fold=fold)
     rest, mine = cut.train, cut.test
     middle = len(mine) // 2
     step = max(1, len(rest) // OLD)
@@ -471,8 +457,8 @@ def means(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, required=True, help="folder with l4s_rgb/")
-    parser.add_argument("--items", type=Path, required=True, help="folder with fold-0.json, ...")
-    parser.add_argument("--folds", type=_numbers(int), default=tuple(range(FOLDS)))
+    parser.add_argument("--items", type=Path, required=True, help="folder with fold-1.json, ...")
+    parser.add_argument("--folds", type=_numbers(int), default=tuple(range(1, FOLDS + 1)))
     parser.add_argument("--decisions", type=_numbers(int), default=DECISIONS)
     parser.add_argument("--orders", type=_numbers(str), default=("rank",))
     parser.add_argument("--layers", type=_numbers(str), default=("all",))
@@ -515,7 +501,7 @@ def bench_of(data: Path, items: Path, fold: int, *, thin: int) -> Bench:
     item = read_item(items / f"fold-{fold}.json")
     if item.recipe is None:
         raise SystemExit(f"{item.path}: has no lspipe:recipe: expected that of its patches")
-    return Bench(item, place_of(all_patches(data, item.recipe), fold, thin=thin))
+    return Bench(item, place_of(landslides(data, item.recipe), fold, thin=thin))
 
 
 def described(bench: Bench) -> dict[str, Any]:

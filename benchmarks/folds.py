@@ -53,9 +53,11 @@ class Folds:
     """Scores of each block, of the scenes that are in one block alone, and of all; eight views."""
 
 
-def landslides(data: Path) -> Samples:
+def landslides(data: Path, recipe: str = "l4s-rgb") -> Samples:
     """All patches, in the order of their original numbers."""
-    parts = {part: pictures.folder(data / "l4s_rgb" / part) for part in ("train", "validation")}
+    parts = {
+        part: pictures.folder(data / "l4s_rgb" / part, recipe) for part in ("train", "validation")
+    }
     whole = replace(joined(parts), source="l4s_rgb")
     return replace(whole, names=tuple(sorted(whole.names, key=original)))
 

@@ -72,11 +72,11 @@ def items(tmp_path_factory, data):
 
 
 def test_the_halves_of_a_place_lie_apart_and_old_scenes_are_others(bench, data) -> None:
-    patches = bench.all_patches(data, "l4s-rgb")
+    patches = bench.landslides(data)
     numbers = [bench.original(name) for name in patches.names]
     assert numbers == sorted(numbers)
     assert bench.original("train/1") == 10  # image_1, image_10, image_100, ...
-    for fold in range(bench.FOLDS):
+    for fold in range(1, bench.FOLDS + 1):
         place = bench.place_of(patches, fold)
         parts = [
             {bench.original(name) for name in part.names}
