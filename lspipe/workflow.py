@@ -175,25 +175,34 @@ class Workflow(BaseModel):
         except SpecError as error:
             raise WorkflowError(f"{source}: {error}") from error
         workflow._folder = folder
-        for key, value in _paths(workflow).items():
-            if value is not None and (misfit := _foreign(value)) and not (folder / value).exists():
+        local = _local_files(workflow)
+        for key, value in {**local, **_places(workflow)}.items():
+            if value is None or (folder / value).exists():
+                continue
+            if misfit := _foreign(value) or (_far(value) if key in local else ""):
                 raise WorkflowError(f"{source}: {key}: found {value!r}: {misfit}")
         return workflow
 
 
-def _paths(workflow: Workflow) -> dict[str, str | None]:
-    """Return what may be a path of a file or folder, by key."""
+def _local_files(workflow: Workflow) -> dict[str, str | None]:
+    """Return the files that are read from this machine alone, by key."""
     return {
         "aoi.file": workflow.aoi.file,
+        "model.item": workflow.model.item,
+        **{f"model.items.{n}": name for n, name in enumerate(workflow.model.items or ())},
+        "evaluate.truth": workflow.evaluate.truth,
+        **{f"flags.layers.{n}.path": one.path for n, one in enumerate(workflow.flags.layers)},
+    }
+
+
+def _places(workflow: Workflow) -> dict[str, str | None]:
+    """Return what may be a path or an address, by key."""
+    return {
         "search.catalog": workflow.search.catalog,
         "terrain.dem": workflow.terrain.dem,
         "terrain.geoid": workflow.terrain.geoid,
         "radar.collection": workflow.radar.collection,
-        "model.item": workflow.model.item,
-        **{f"model.items.{n}": name for n, name in enumerate(workflow.model.items or ())},
         "output.path": workflow.output.path,
-        "evaluate.truth": workflow.evaluate.truth,
-        **{f"flags.layers.{n}.path": one.path for n, one in enumerate(workflow.flags.layers)},
     }
 
 
@@ -215,6 +224,13 @@ def _foreign(path: str) -> str:
     if _DRIVE.match(path) or "\\" in path:
         return "a path of Windows; write it as this machine has it, with /"
     return ""
+
+
+def _far(path: str) -> str:
+    """Say why an address is no path of this machine; "" for any other text."""
+    if "://" not in path:
+        return ""
+    return "an address; this file is read from a folder: copy it to this machine, and name the copy"
 
 
 def check_paths(workflow: Workflow) -> list[str]:
