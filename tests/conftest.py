@@ -27,17 +27,15 @@ def pytest_collection_finish() -> None:
 
 # Groups that take longest, in this order; two processes that share the tests then end together.
 LONGEST_FIRST = (
-    "test_interruptions", "test_run", "compiled", "test_review", "test_run_directory",
-    "test_every_key", "test_terrain_runs", "test_recipes_fed", "test_reviewing_a_run",
-    "test_faults_of_peers", "test_networks",
-    "test_front_door", "demo", "test_docs", "test_overlapped_reading", "test_detect",
-    "test_kinds_of_clusters",
-    "test_bad_input", "test_samples_runs", "test_model_train", "test_inn_pair",
-    "test_architectures", "test_tiles", "test_declared_files", "test_cube", "test_inference",
-    "test_cold_springs",
-    "test_summary", "test_new_users", "test_learning", "test_surroundings", "test_loaders",
-    "test_openvino", "test_plan_tiles", "test_inventory", "test_plan", "test_date_line",
-    "test_unfamiliar", "test_shipped_network", "test_earlier_runs",
+    "test_interruptions", "compiled", "test_every_key", "test_radar_runs", "demo",
+    "test_terrain_runs", "test_kinds_of_clusters", "test_docs", "test_model_train", "test_review",
+    "test_recipes_fed", "test_architectures", "test_networks", "test_reviewing_a_run",
+    "test_inn_pair", "test_pairs", "test_radar_runs_blind", "test_inference", "test_tiles",
+    "test_run", "test_bad_input", "test_faults_of_peers", "test_export", "test_detect",
+    "test_plan", "test_declared_files", "test_inventory", "test_listing", "test_registered_runs",
+    "test_evidence_columns", "test_run_directory", "test_surroundings", "test_report", "test_cube",
+    "test_ended", "test_front_door", "test_learning", "test_new_users", "test_pairs_on_slopes",
+    "test_blind", "test_evaluate_run", "test_required_packages", "test_halved",
 )  # fmt: skip
 
 # The second takes the compiled kernels that the first one keeps; one archive serves both.
