@@ -6,6 +6,8 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 # One torch and BLAS thread per process: tests and workers share the cores by processes.
 export OMP_NUM_THREADS ?= 1
+# Where it is set (in images of containers), every process of the tests would compile lspipe anew.
+export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: demo test check unit test-lowest install format clean
 
