@@ -125,7 +125,8 @@ def projected(
     """Return coordinates in a CRS of places of a grid, 0 = the edge of the first pixel."""
     to = geobox.transform
     x, y = to.c + columns * to.a, to.f + rows * to.e
-    east, north = _transformer(geobox.crs.to_wkt(), crs).transform(x, y)
+    # By its short name, which the grid keeps: to write its WKT takes longer than the places.
+    east, north = _transformer(str(geobox.crs), crs).transform(x, y)
     return np.asarray(east), np.asarray(north)
 
 

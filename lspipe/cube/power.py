@@ -218,7 +218,7 @@ both (y, x)."""
 
 
 def _places(file: RadarFile, grid: GeoBox, cell: Part) -> _Places:
-    if _is_same_crs(file.crs, grid.crs.to_wkt()):
+    if _is_same_crs(file.crs, str(grid.crs)):
         return _on_its_axes(file, grid, cell)
     rows, columns = (between(axis, _INNER) for axis in _control(file, grid, cell))
     return rows, columns
@@ -253,7 +253,7 @@ def _is_same_crs(one: str, other: str) -> bool:
 
 def _window(file: RadarFile, grid: GeoBox, cell: Part) -> Part:
     """Return the pixels of a file that decide those of a cell."""
-    is_same = _is_same_crs(file.crs, grid.crs.to_wkt())
+    is_same = _is_same_crs(file.crs, str(grid.crs))
     places = (_on_its_axes if is_same else _control)(file, grid, cell)
     rows, columns = (
         slice(int(np.floor(axis.min())) - _MARGIN, int(np.ceil(axis.max())) + _MARGIN + 1)
