@@ -4,6 +4,7 @@
     cells       squares of the tile, each with a rim; a pixel is decided by its cell alone, so it
                 never depends on blocks or chunks
     sampled     a cubic spline through the pixels of the canvas, read at the pixels of the cell
+                (`spline.py`)
 
 The spline is smooth in its second derivative: bilinear heights of 30 m have facets at 10 m, and
 their slope has steps. Places are exact at every 53rd pixel and linear between: in a UTM zone that
@@ -11,6 +12,10 @@ is within 1 cm, up to 84 degrees of latitude. Of files whose pixels are 20 m and
 evaluated at every second pixel of a row and of a column, and the cubic through four of these gives
 those between: a third of the time. On the DEM of two real places that changes heights by 0.15 and
 0.4 m and slopes by 0.3 degrees (root mean square), less than such a DEM is off.
+
+Where the columns of tile and canvas run nearly the same way, as with longitude and latitude, it is
+a spline along rows and then one along columns, 0.005 m and 0.02 degrees from the one on the surface
+(root mean square, SRTM of Mol), in less than half of the time. Else it is the one on the surface.
 
 Covers: voids. Does not cover: what is derived from heights (`surface.py`), which files there are
 (`dem.py`).
@@ -24,6 +29,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import ndimage
 
+from lspipe.cube import spline
 from lspipe.cube.canvas import canvas_of, fill_sea, lattice_of, meeting, north_up, projected
 from lspipe.schema import relative
 
@@ -50,7 +56,15 @@ RIM = HALO + 3
 _STEP = 53
 """Pixels between two places that are exact; a cell with its rim is twelve of these."""
 
-_EVERY_SECOND = (slice(None, None, 2),) * 2
+_SECOND = (slice(None, None, 2),) * 2
+
+_TURNED = 0.2
+"""Pixels to the side in a pixel down, by which columns of a tile may leave those of a canvas, 11
+degrees: UTM and longitude and latitude differ by 0.12 at most."""
+
+METHOD = 2
+"""Raised when heights, or what follows from them, are others than before, so that no run directory
+mixes both."""
 
 MARGIN = 12
 """Pixels of the canvas around a cell: beyond these the spline forgets what lies there, 0.27^12."""
@@ -90,13 +104,14 @@ def heights(
     windows = [_window(control) for control in controls]
     whole = hull(windows)
     is_coarse = lattice.is_coarser_than(2 * north_up(geobox))
+    is_turned = _is_turned(geobox, lattice)
     canvas = canvas_of(near, lattice, whole, north_up(geobox))
     if is_sea_left_out:
         fill_sea(canvas, near, lattice, whole)
     for cell, control, window in zip(wanted, controls, windows, strict=True):
         cut = canvas[relative(window, (whole[0].start, whole[1].start))]
-        first = window[0].start, window[1].start
-        yield cell, _sampled(cut, _Places(control, first), is_coarse=is_coarse)
+        places = _Places(control[0] - window[0].start, control[1] - window[1].start)
+        yield cell, _sampled(cut, places, is_coarse=is_coarse, is_turned=is_turned)
 
 
 def cells(part: Part) -> Iterator[Part]:
@@ -123,44 +138,65 @@ def control_of(
     return rows, columns
 
 
+def _is_turned(geobox: GeoBox, lattice: Lattice) -> bool:
+    """Return whether the columns of a tile run in another direction than those of a lattice."""
+    y, x = np.meshgrid(*(np.linspace(0, length, 9) for length in geobox.shape), indexing="ij")
+    rows, columns = lattice.places(*projected(geobox, y, x, lattice.crs))
+    down, right = np.diff(rows, axis=0), np.diff(columns, axis=0)
+    return bool((np.abs(right) > _TURNED * down).any())  # and where they run up
+
+
 @dataclass(frozen=True)
 class _Places:
     """Where the pixels of a cell with its rim lie on the canvas, made when they are asked for."""
 
-    control: tuple[NDArray[np.float64], NDArray[np.float64]]
-    """Rows and columns of the lattice at every 53rd pixel: of `control_of`."""
-    first: tuple[int, int]
-    """Row and column of the first pixel of the canvas."""
+    rows: NDArray[np.float64]
+    """Of the canvas, at every 53rd pixel."""
+    columns: NDArray[np.float64]
 
     def __getitem__(self, part: Part) -> NDArray[np.float64]:
         """Return rows and columns (2, y, x) on the canvas of some pixels."""
-        return np.stack(
-            [
-                between(axis, part) - first
-                for axis, first in zip(self.control, self.first, strict=True)
-            ]
-        )
+        return np.stack([between(self.rows, part), between(self.columns, part)])
+
+    def crossings(self, length: int, columns: slice) -> NDArray[np.float64]:
+        """Return where columns of pixels cross the first rows of the canvas: (row, x)."""
+        lines = zip(_longer(self.rows).T, _longer(self.columns).T, strict=True)
+        row = np.arange(length)
+        return _between_columns(np.stack([np.interp(row, *line) for line in lines], 1), columns)
 
     @property
     def shape(self) -> tuple[int, int]:
         """Rows and columns of the cell with its rim."""
-        rows, columns = self.control[0].shape
+        rows, columns = self.rows.shape
         return (rows - 1) * _STEP, (columns - 1) * _STEP
+
+
+def _longer(control: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the places of `control` with one far beyond at each end, straight on."""
+    first, last = control[:2], control[-2:]
+    above, below = (1000 * (first[0] - first[1]), 1000 * (last[1] - last[0]))
+    return np.concatenate([first[:1] + above, control, last[1:] + below])
 
 
 def between(control: NDArray[np.float64], part: Part) -> NDArray[np.float64]:
     """Return values at some pixels, linear between the places of `control` (n + 1, n + 1)."""
+    rows = _between_columns(np.ascontiguousarray(control.T), part[0])
+    return _between_columns(np.ascontiguousarray(rows.T), part[1])
+
+
+def _between_columns(control: NDArray[np.float64], pixels: slice) -> NDArray[np.float64]:
     share = np.arange(_STEP) / _STEP
-    first, step = control[:-1], np.diff(control, axis=0)
-    rows = (first[:, None] + share[:, None] * step[:, None]).reshape(-1, control.shape[1])[part[0]]
-    first, step = rows[:, :-1], np.diff(rows, axis=1)
+    first, step = control[:, :-1], np.diff(control, axis=1)
     found: NDArray[np.float64]
-    if part[1].step in (None, 1):  # the same without an index of each: half of the time
-        found = first[:, :, None] + share * step[:, :, None]
-        return found.reshape(len(rows), -1)[:, part[1]]
-    number = np.arange(share.size * step.shape[1])[part[1]]
+    if pixels.step in (None, 1):  # the same without an index of each: half of the time
+        found = share * step[:, :, None]
+        found += first[:, :, None]
+        return found.reshape(len(control), -1)[:, pixels]
+    number = np.arange(share.size * step.shape[1])[pixels]
     segment = number // _STEP
-    found = first[:, segment] + share[number % _STEP] * step[:, segment]
+    found = step[:, segment]
+    found *= share[number % _STEP]
+    found += first[:, segment]
     return found
 
 
@@ -181,7 +217,9 @@ def hull(windows: Sequence[Part]) -> Part:
     return rows, columns
 
 
-def _sampled(cut: NDArray[np.float32], places: _Places, *, is_coarse: bool) -> NDArray[np.float32]:
+def _sampled(
+    cut: NDArray[np.float32], places: _Places, *, is_coarse: bool, is_turned: bool
+) -> NDArray[np.float32]:
     """Return the spline through pixels of the canvas at the places of a cell with its halo.
 
     A place is not known where one of the four pixels around it is not.
@@ -190,6 +228,7 @@ def _sampled(cut: NDArray[np.float32], places: _Places, *, is_coarse: bool) -> N
         cut: pixels of the canvas.
         places: of the pixels of a cell with its rim.
         is_coarse: whether every second place is enough.
+        is_turned: whether a spline along rows and then along columns would not do.
     """
     rows, columns = places.shape
     inner = (slice(RIM - HALO, rows + HALO - RIM), slice(RIM - HALO, columns + HALO - RIM))
@@ -199,14 +238,19 @@ def _sampled(cut: NDArray[np.float32], places: _Places, *, is_coarse: bool) -> N
     if holes.any():
         nearest = ndimage.distance_transform_edt(holes, return_distances=False, return_indices=True)
         cut = cut[tuple(nearest)]
-    weights = ndimage.spline_filter(cut, order=3, output=np.float64)
-    asked = places[_EVERY_SECOND if is_coarse else inner]
-    found: NDArray[np.float32] = ndimage.map_coordinates(
-        weights, asked, output=np.float32, order=3, mode="mirror", prefilter=False
-    )
+    asked = _SECOND if is_coarse else inner
+    found: NDArray[np.float32]
+    if is_turned:
+        weights = ndimage.spline_filter(cut, order=3, output=np.float64)
+        found = ndimage.map_coordinates(
+            weights, places[asked], output=np.float32, order=3, mode="mirror", prefilter=False
+        )
+    else:
+        crossings = places.crossings(len(cut), asked[1])
+        found = spline.sampled(cut, crossings, between(places.rows, asked))
     if is_coarse:
         # Of an even number of pixels, the last is no second one.
-        found = _doubled(_doubled(found).T).T[inner]
+        found = _doubled(found)[inner]
     if holes.any():
         share = ndimage.map_coordinates(
             holes.astype(np.float32), places[inner], order=1, mode="nearest"
@@ -216,12 +260,23 @@ def _sampled(cut: NDArray[np.float32], places: _Places, *, is_coarse: bool) -> N
 
 
 def _doubled(values: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return rows with one between each two, by the cubic through four; at both ends linear."""
-    found = np.empty((2 * len(values) - 1, values.shape[1]), np.float32)
-    found[::2] = values
-    near = values[:-1] + values[1:]
-    near[1:-1] *= np.float32(9 / 16)
-    near[1:-1] -= np.float32(1 / 16) * (values[:-3] + values[3:])
-    near[[0, -1]] *= np.float32(0.5)
-    found[1::2] = near
+    """Return pixels with one between each two, by the cubic through four; at the ends linear."""
+    wide = np.empty((len(values), 2 * values.shape[1] - 1), np.float32)
+    wide[:, ::2] = values
+    wide[:, 1::2] = _middles(values.T).T
+    found = np.empty((2 * len(wide) - 1, wide.shape[1]), np.float32)
+    found[::2] = wide
+    found[1::2] = _middles(wide)
+    return found
+
+
+def _middles(values: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return what lies in the middle of each two rows."""
+    found = values[:-1] + values[1:]
+    outer = values[:-3] + values[3:]
+    outer *= np.float32(1 / 16)
+    inner = found[1:-1]
+    inner *= np.float32(9 / 16)
+    inner -= outer
+    found[[0, -1]] *= np.float32(0.5)
     return found

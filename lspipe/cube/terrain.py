@@ -20,7 +20,7 @@ import numpy as np
 from lspipe.cube import beside, surface
 from lspipe.cube.canvas import meeting, north_up
 from lspipe.cube.height_file import HeightFile
-from lspipe.cube.heights import CELL, HALO, heights
+from lspipe.cube.heights import CELL, HALO, METHOD, heights
 from lspipe.schema import CHANNELS, CUBE_NODATA, relative, split_channel
 
 if TYPE_CHECKING:
@@ -75,6 +75,7 @@ class Terrain:
     def facts(self) -> dict[str, Any]:
         """Return plain JSON that decides the heights: names, and the content of local files."""
         return {
+            "method": METHOD,
             "dem": self.name,
             "files": [[file.item, list(file.shape), file.metres] for file in self.files],
             "sea": self.is_sea_left_out,

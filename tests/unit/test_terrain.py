@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from odc.geo.geobox import GeoBox
 from pyproj import CRS, Transformer
 
-from lspipe.cube import dem, height_file, heights, surface
+from lspipe.cube import canvas, dem, height_file, heights, surface
 from lspipe.cube.terrain import HILLSIDE, Terrain, layers, read
 from lspipe.cube.terrain_spec import TerrainSpec
 from lspipe.errors import LoadError, WorkflowError
@@ -114,6 +114,32 @@ def test_curvature_lies_on_its_pixel(placed, kind) -> None:
     expected = surface.curvature(surface.smoothed(true, 10), 10, kind)
     is_steep = surface.slope(true[9:-9, 9:-9], 10) > 3  # else plan and profile have no direction
     np.testing.assert_allclose(codes[is_steep] / 100, expected[is_steep], atol=0.03)
+
+
+@pytest.mark.parametrize(("place", "crs", "is_turned"), [
+    ("69 degrees north", 3413, True),  # polar, its north is in the west
+    ("18 south", 32719, False),
+    ("32 north", 3035, False),
+])  # fmt: skip
+def test_a_raster_of_another_projection_lies_on_its_pixels(tmp_path, place, crs, is_turned) -> None:
+    geobox = GRIDS[place]
+    to = Transformer.from_crs(geobox.crs.epsg, crs, always_xy=True)
+    x, y = to.transform(*(geobox.transform * (85, 75)))
+    corner = Affine(30, 0, x - 3000, 0, -30, y + 3000)
+    there = GeoBox((200, 200), corner, f"EPSG:{crs}")
+    path = write_raster(
+        tmp_path / "dem.tif", hills(*places(there)).astype(np.float32), corner, crs=crs
+    )
+    terrain = of_files([path])
+    assert heights._is_turned(geobox, canvas.lattice_of(terrain.files, geobox)) is is_turned
+    (elevation,) = read(terrain, geobox, WHOLE, ("elevation",))
+    np.testing.assert_allclose(elevation / 2, hills(*places(geobox)), atol=0.6)
+
+
+def test_longitude_and_latitude_are_not_turned_anywhere(placed) -> None:
+    geobox, terrain = placed
+    lattice = canvas.lattice_of(canvas.meeting(terrain.files, geobox), geobox)
+    assert not heights._is_turned(geobox, lattice)
 
 
 PARTS = st.tuples(

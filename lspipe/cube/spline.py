@@ -1,0 +1,89 @@
+"""A cubic spline through the pixels of a lattice, read along the columns of another grid.
+
+    rows       each row of the lattice is read where the columns of the grid cross it
+    columns    each column of the grid is read at its pixels, which lie between these crossings
+
+Both are splines along a line, so a place takes four and four numbers instead of sixteen: half of
+the time. Where both grids run along the same axes it is the spline on a surface (a tensor product);
+where they are turned by a few degrees it is off by what that turns within two pixels, on the noise
+of a DEM some hundredths of it.
+
+Source: Catmull and Smith 1980, doi:10.1145/965105.807505 (two passes); Unser 1999,
+doi:10.1109/79.799930 (splines).
+
+See also: `heights.py` (where the places lie).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy import ndimage
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+STRIP = 32
+"""Rows that are read at a time: what they need stays in a processor's cache."""
+
+
+def sampled(
+    pixels: NDArray[np.float32], crossings: NDArray[np.float64], places: NDArray[np.float64]
+) -> NDArray[np.float32]:
+    """Return the spline through pixels of a lattice at the pixels of a grid.
+
+    Args:
+        pixels: of the lattice, all known, (row, column).
+        crossings: where each column of the grid crosses each row of the lattice, as a column of
+            this: (row, x). Between the second and the last but one.
+        places: where the pixels of the grid lie, as a row of the lattice: (y, x). The same.
+
+    Returns:
+        float32 (y, x).
+
+    Example:
+        >>> y, x = np.mgrid[:30, :40].astype(np.float32)
+        >>> crossings = 15.5 + 0.1 * y[:, :1]  # one column, turned to the right
+        >>> round(float(sampled(3 * x - y, crossings, np.array([[14.5]]))[0, 0]), 4)
+        36.35
+    """
+    # Counted from one of them: of thousands of metres float32 keeps no millimetre.
+    first = pixels[len(pixels) // 2, pixels.shape[1] // 2]
+    crossed = _along(pixels - first, crossings, axis=1)
+    found = _along(crossed, places, axis=0)
+    found += first
+    return found
+
+
+def _along(
+    values: NDArray[np.float32], places: NDArray[np.float64], *, axis: int
+) -> NDArray[np.float32]:
+    """Return splines along the lines of an axis, each read at the places of its own line."""
+    weights = ndimage.spline_filter1d(values, 3, axis, output=np.float32).reshape(-1)
+    rows, columns = values.shape
+    step = 1 if axis == 1 else columns
+    # From each pixel the cubic up to the next one, by powers of the way to it.
+    rise = weights[step:] - weights[:-step]
+    bend = rise[step:] - rise[:-step]
+    cube = bend[step:] - bend[:-step]
+    cube *= np.float32(1 / 6)
+    square = bend[:-step]
+    square *= np.float32(1 / 2)
+    linear = rise[step:-step] - square
+    constant = values.reshape(-1)[step:]
+    lines = ((np.arange(rows) * columns)[:, None] if axis == 1 else np.arange(columns)[None]) - step
+    found = np.empty(places.shape, np.float32)
+    for top in range(0, len(places), STRIP):
+        place = places[top : top + STRIP]
+        pixel = np.floor(place)
+        way = (place - pixel).astype(np.float32)
+        index = pixel.astype(np.intp)
+        index *= step
+        index += lines[top : top + STRIP] if axis == 1 else lines
+        strip = cube.take(index)
+        for power in (square, linear, constant):
+            strip *= way
+            strip += power.take(index)
+        found[top : top + STRIP] = strip
+    return found
