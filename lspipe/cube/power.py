@@ -115,8 +115,11 @@ class _Mean:
     def of(self, dates: int) -> NDArray[np.float32]:
         """Return the mean of a cell, filtered where there are few dates; NaN = not observed."""
         least = ENOUGH_DATES if dates >= ENOUGH_DATES else 1
-        is_seen = self.count >= least
-        mean = np.where(is_seen, self.total / np.maximum(self.count, 1), np.float32(np.nan))
+        if self.count.min() == dates:  # as nearly all cells
+            mean = self.total / np.float32(dates)
+        else:
+            is_seen = self.count >= least
+            mean = np.where(is_seen, self.total / np.maximum(self.count, 1), np.float32(np.nan))
         if dates < ENOUGH_DATES:
             mean = lee(mean, LOOKS * dates)
         return mean[_HALO:-_HALO, _HALO:-_HALO]
@@ -208,8 +211,9 @@ class _Slice:
 
     def _forget(self, first: int) -> None:
         """Drop the rows before one."""
-        self._power = self._power[max(0, first - self._first) :].copy()
-        self._first = first
+        if first != self._first:
+            self._power = self._power[max(0, first - self._first) :].copy()
+            self._first = first
 
 
 _Places = tuple["NDArray[np.float64]", "NDArray[np.float64]"]
@@ -278,9 +282,9 @@ def _linear(
 ) -> NDArray[np.float32]:
     """Return values between pixels; not observed where a pixel that counts is not."""
     between_ = _on_axes if rows.ndim == 1 else _anywhere
-    is_hole = np.isnan(cut)
-    if not is_hole.any():
+    if not np.isnan(cut.max()):
         return between_(cut, rows, columns)
+    is_hole = np.isnan(cut)
     found = between_(np.where(is_hole, np.float32(0), cut), rows, columns)
     share = between_(is_hole.astype(np.float32), rows, columns)
     return np.where(share > 1e-6, np.float32(np.nan), found)
