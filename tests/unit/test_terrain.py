@@ -142,6 +142,15 @@ def test_longitude_and_latitude_are_not_turned_anywhere(placed) -> None:
     assert not heights._is_turned(geobox, lattice)
 
 
+def test_columns_cross_rows_of_the_canvas_beyond_the_cell_too() -> None:
+    # Of a geoid, whose pixels are kilometres, a cell is one row, and twelve are on each side.
+    y, x = np.mgrid[:13, :13] / 12.0
+    found = heights._Places(12 + y - 0.1 * x, 12 + x + 0.1 * y).crossings(26, slice(0, 600, 3))
+    at = np.arange(0, 600, 3) / (12 * 53)
+    expected = 12 + at + 0.1 * (np.arange(26)[:, None] - 12 + 0.1 * at)
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-9)
+
+
 PARTS = st.tuples(
     st.integers(0, 1300), st.integers(1, 400), st.integers(0, 1300), st.integers(1, 400)
 )
