@@ -2,15 +2,24 @@
 
 Part one reads a simulated scene of ten bands (four of 10 m, six of 20 m; deflate) as a run does,
 and the channels of terrain from six 1-degree files as Copernicus has them, in turn, on one thread.
-Measured on 2026-11-30, 3660 x 3660 px in four blocks, one core of a quiet Intel Xeon, processor
-time, least of three: ten bands 2.89 s; slope 0.70 s, 24 %; elevation and slope 0.74 s, 26 %; slope
-and total curvature 1.09 s, 38 %. With the reader before that (GDAL's warp of every band), on a busy
-core: ten bands 7.20 s; 0.84 s, 0.90 s, 1.54 s. Columns want elevation and slope once per tile: 13 %
-of reading two dates. Of slope, by a profile (python -m cProfile -s tottime benchmarks/terrain.py),
-38 % are the spline (scipy, 68 ns a place), 19 % unpacking, 13 % Horn's formula, 7 % the pixels
-between places, 5 % the spline's filter: unpacking and spline alone are 0.4 s, and no quicker way to
-either was found that keeps every code (numpy is as slow as scipy, for the Gaussian of curvature
-too).
+In one block, as a run reads a whole tile, and in four, as it reads small areas.
+
+Measured on 2026-11-30, 3660 x 3660 px, one core of an AMD EPYC that others used too, processor
+time, least of rounds in turns with lspipe before that:
+
+    in one block    ten bands 2.72 s; slope 0.53 to 0.32 s, 12 %; elevation and slope 0.57 to
+                    0.36 s, 13 %; slope and total curvature 0.87 to 0.71 s, 26 %
+    in four         ten bands 2.09 s; 0.58 to 0.39 s, 19 %; 0.62 to 0.43 s, 20 %; 0.88 to 0.68 s,
+                    33 %
+
+Before, the spline on a surface was 38 % of slope. Expected of one along rows and then along columns
+was half of its time, and two thirds of slope; so it was. While that core was quiet, before: in four
+blocks ten bands 1.56 s, slope 0.57 s, 37 %; after was not measured then. One core of a quiet Intel
+Xeon, before: in four blocks ten bands 2.89 s, slope 0.70 s, 24 %.
+
+The floor: heights are unpacked in squares of 1024 pixels, twelve for four blocks, which is 0.11 s,
+5 %. The spline's filter, which scipy has, is 0.04 s, and Horn's formula another 0.04 s. Curvature
+is beyond 15 % by its Gaussian in float64.
 
 Part two (--real FOLDER, the real data of the tests) runs `shipped:bare-ground` on the scene of Mol,
 lowland in Belgium where nothing slides, with the SRTM tile. Of 405 false alarms (1088 ha) 401 are
@@ -29,6 +38,7 @@ import argparse
 import sys
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -59,6 +69,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     import dask.array as da
+
+    from lspipe.cube.scene import Chunks
 
 BANDS = ("B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B11", "B12")
 CHANNELS = (("slope",), ("elevation", "slope"), ("slope", "curvature"))
@@ -109,21 +121,25 @@ def compare(folder: Path, size: int) -> None:
     taken = Acquisition(catalogs.sensing_time(item), (item,))
     keys, geobox = catalogs.band_assets(item), grid_of(item)
     decided = {(item.id, keys[band]): radiometry(item, keys[band]) for band in BANDS}
-    chunks = ((size // 2,) * 2,) * 2
+    terrain = squares(folder)
 
-    def bands() -> list[da.Array]:
+    def bands(chunks: Chunks) -> list[da.Array]:
         cube = open_cube(
             Step(role="after", acquisitions=(taken,)), geobox, bands=BANDS, radiometry=decided,
             spec=CubeSpec(), chunks=chunks,
         )  # fmt: skip
         return [cube["reflectance"].data, cube["quality"].data]
 
-    terrain = squares(folder)
-    whole = least(bands)
-    print(f"{len(BANDS)} bands  {whole:.2f} s")
-    for names in CHANNELS:
-        taken_ = least(lambda names=names: list(layers(terrain, geobox, names, chunks).values()))
-        print(f"{' and '.join(names)}  {taken_:.2f} s, {taken_ / whole:.1%}")
+    def channels(chunks: Chunks, names: tuple[str, ...]) -> list[da.Array]:
+        return list(layers(terrain, geobox, names, chunks).values())
+
+    for cut in (1, 2):
+        chunks = ((size // cut,) * cut,) * 2
+        whole = least(partial(bands, chunks))
+        print(f"in {cut**2} blocks: {len(BANDS)} bands  {whole:.2f} s")
+        for names in CHANNELS:
+            seconds = least(partial(channels, chunks, names))
+            print(f"{' and '.join(names)}  {seconds:.2f} s, {seconds / whole:.1%}", flush=True)
 
 
 def mol(data: Path, folder: Path) -> None:
