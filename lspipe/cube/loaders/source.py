@@ -57,6 +57,10 @@ GDAL_SETTINGS = {
     # A connection that stalls for a minute is an error, not a hanging worker.
     "GDAL_HTTP_LOW_SPEED_TIME": "60",
     "GDAL_HTTP_LOW_SPEED_LIMIT": "1",
+    # What a block needs of a file over a network is asked for at once. GDAL would do so with the
+    # first 10 MB, and fetch the rest piece by piece, each after the one before has come. This is
+    # more than any file of a band holds.
+    "GDAL_MAX_RAW_BLOCK_CACHE_SIZE": str(2**28),
 }
 
 _WAIT = (0.1, 1.0)
@@ -299,7 +303,7 @@ def _block(
     return read(geobox[rows, columns])
 
 
-MOST_AT_ONCE = 8
+MOST_AT_ONCE = 16
 """Bands of a block that are read at the same time over a network."""
 
 
