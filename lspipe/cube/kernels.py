@@ -11,8 +11,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import dask
 import dask.array as da
 import numpy as np
+from dask.core import flatten
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -27,6 +29,19 @@ Layers = Any
 def is_lazy(layers: Layers) -> bool:
     """Return whether pixels are still to be computed."""
     return isinstance(layers, da.Array)
+
+
+def in_one_piece(lazy: da.Array) -> NDArray[Any]:
+    """Compute an array in this thread, as the pool of a worker is for blocks.
+
+    Of one chunk, the chunk itself: dask would hand out a copy, as a graph may hold what others use.
+    """
+    if lazy.npartitions > 1:
+        computed: NDArray[Any] = lazy.compute(scheduler="synchronous")
+        return computed
+    (chunk,) = dask.get(lazy.dask, list(flatten(lazy.__dask_keys__())))
+    found: NDArray[Any] = chunk
+    return found
 
 
 def of_blocks(kernel: Callable[..., NDArray[Any]], *layers: Layers, **how: Any) -> Layers:

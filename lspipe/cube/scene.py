@@ -18,7 +18,7 @@ import numpy as np
 from lspipe import catalogs, preprocess
 from lspipe.catalogs import band_assets
 from lspipe.cube import loaders
-from lspipe.cube.kernels import is_lazy, of_blocks
+from lspipe.cube.kernels import in_one_piece, is_lazy, of_blocks
 from lspipe.cube.masking import masked_by
 from lspipe.errors import UsageError
 from lspipe.preprocess.masks import mask_bands
@@ -140,8 +140,7 @@ class SceneOpener:
             resampling=dict.fromkeys(self.read, self.spec.resampling),
         )
         if self.chunks is None:
-            # In this thread: the pool of the worker is for blocks.
-            loaded = loaded.compute(scheduler="synchronous")
+            loaded = in_one_piece(loaded)
         keys = band_assets(item)
         decided = tuple(self.radiometry[item.id, keys[band]] for band in self.read)
         required = {*self.required, *mask_bands(self.masks)}

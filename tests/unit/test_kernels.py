@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import threading
+
+import dask
 import dask.array as da
 import numpy as np
 import pytest
 
-from lspipe.cube.kernels import in_order, is_lazy, of_blocks
+from lspipe.cube.kernels import in_one_piece, in_order, is_lazy, of_blocks
 
 PIXELS = np.arange(2 * 6 * 4, dtype=np.int16).reshape(2, 6, 4)
 
@@ -40,3 +43,26 @@ def test_channels_of_several_arrays_are_put_in_order(order):
     later = in_order([lazily(PIXELS), lazily(-PIXELS)], order)
     assert later.chunks[0] == (len(order),)
     np.testing.assert_array_equal(later.compute(scheduler="synchronous"), found)
+
+
+def test_an_array_of_one_chunk_is_that_chunk_and_no_copy_of_it():
+    made = []
+
+    def block():
+        made.append(PIXELS + 1)
+        return made[0]
+
+    lazy = da.from_delayed(dask.delayed(block)(), PIXELS.shape, PIXELS.dtype)
+    assert in_one_piece(lazy) is made[0]
+
+
+def test_an_array_of_several_chunks_is_put_together_in_this_thread():
+    threads = set()
+
+    def seen(block):
+        threads.add(threading.get_ident())
+        return block
+
+    found = in_one_piece(da.map_blocks(seen, lazily(PIXELS), dtype=PIXELS.dtype))
+    np.testing.assert_array_equal(found, PIXELS)
+    assert threads == {threading.get_ident()}
