@@ -29,11 +29,11 @@ and the times are divided again:
     10 MB                      12.0        9.9     291, 640
     async                      10.0       10.7     137, 576
 
-    --slower 16 --edge 3660 --block 1830, two rounds without `10 MB`
-    lspipe                      3.8 and 3.8 s   4.2 s   120, 251
-    lspipe, 2                   3.1 and 3.2     4.0     103, 223
-    async                       4.2 and 4.2     4.2     67, 310
-    async, all                  3.7 and 3.7     4.4     67, 310
+    --slower 16 --edge 3660 --block 1830, three rounds without `10 MB`
+    lspipe                      3.8 to 4.1 s   4.1 s   120, 251
+    lspipe, 2                   3.1 to 3.7     4.1     103, 223
+    async                       4.2 to 4.6     4.1     67, 310
+    async, all                  3.7 to 3.9     4.4     67, 310
 
 So lspipe is at least as fast: reached. The line alone takes 5.7 s, and 2.2 to 3.1 s; the rest is
 mostly unpacking. `10 MB` has all bands of a block in flight too; before, they were eight. The async
@@ -41,7 +41,7 @@ reader takes as much of a processor and is no faster, so it is no third loader.
 
 Not in it: making a connection, which over a real network takes further round trips. lspipe makes
 new ones for each block, as its threads end with it: 142 for the four blocks, the async reader 39.
-Three rounds on a free machine were not to be had.
+Rounds on a free machine were not to be had.
 """
 
 from __future__ import annotations
