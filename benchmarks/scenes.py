@@ -83,17 +83,22 @@ class Scene:
 
     def network(self, batch: torch.Tensor) -> torch.Tensor:
         """Probabilities (N, 1, w, w) of the demo model, its logits raised."""
-        probability = _demo_network()(batch)[:, None]
-        # sigmoid(logit(p) + b), without the logit of 0 or 1.
+        return self.lifted(_demo_network()(batch)[:, None])
+
+    def lifted(self, probability: torch.Tensor) -> torch.Tensor:
+        """Probabilities of the demo model, its logits raised: sigmoid(logit(p) + b)."""
+        # Without the logit of 0 or 1.
         lifted = probability * float(np.exp(self.raised))
         return lifted / (lifted + (1 - probability))
 
-    def probability(self, **setting: Any) -> NDArray[np.float32]:
-        """Return `lspipe.detect` of the scene, (y, x), NaN where masked."""
+    def probability(
+        self, network: Callable[[torch.Tensor], torch.Tensor] | None = None, **setting: Any
+    ) -> NDArray[np.float32]:
+        """Return `lspipe.detect` of the scene, (y, x), NaN where masked; of its own network."""
         cube = xr.DataArray(self.pixels, dims=("band", "y", "x"))
         hidden = xr.DataArray(self.mask, dims=("y", "x"))
         setting = {"batch_size": BATCH_SIZE, "device": "cpu", **setting}
-        return detect(cube, self.network, mask=hidden, **setting).to_numpy()
+        return detect(cube, network or self.network, mask=hidden, **setting).to_numpy()
 
 
 @cache
