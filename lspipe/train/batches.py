@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from lspipe.train.spec import Pairs, TrainSpec
 
 TensorPair = tuple["Tensor", "Tensor"]
-"""Windows (N, C, w, w) float32 and labels (N, w, w) uint8."""
+"""Windows (N, C, w, w) float32 and labels (N, w, w), uint8 or float32."""
 
 MOST_DEGREES = 45.0
 """Largest rotation, degrees. Source: paper 000, section 2.4."""
@@ -116,7 +116,7 @@ def rotated(windows: Tensor, labels: Tensor, degrees: float) -> TensorPair:
 
     Args:
         windows: (N, C, w, w) float32; bilinear.
-        labels: (N, w, w) uint8; nearest.
+        labels: (N, w, w); nearest.
         degrees: counter-clockwise.
     """
     cosine, sine = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
@@ -125,8 +125,8 @@ def rotated(windows: Tensor, labels: Tensor, degrees: float) -> TensorPair:
     turned = grid_sample(windows, grid, mode="bilinear", align_corners=False)
     # Labels plus 1, as 0 marks pixels from outside.
     marked = (labels.to(torch.float32) + 1)[:, None]
-    near = grid_sample(marked, grid, mode="nearest", align_corners=False)[:, 0].round()
-    return turned, torch.where(near == 0, IGNORED, near - 1).to(torch.uint8)
+    near = grid_sample(marked, grid, mode="nearest", align_corners=False)[:, 0]
+    return turned, torch.where(near == 0, IGNORED, near - 1).to(labels.dtype)
 
 
 def training(pairs: Pairs, spec: TrainSpec) -> DataLoader[TensorPair]:

@@ -57,7 +57,7 @@ def zoomed(
 
     Args:
         windows: bilinear; what lies outside is a mirror of what is inside.
-        labels: (N, w, w) uint8; nearest.
+        labels: (N, w, w); nearest.
         most: ground is shown at 1 / (1 + most) to 1 / (1 - most) of its size.
         generator: of random numbers.
     """
@@ -73,7 +73,7 @@ def zoomed(
     marked = grid_sample(
         labels.float()[:, None], grid, "nearest", padding_mode="reflection", align_corners=False
     )
-    return shown, marked[:, 0].round().to(torch.uint8)
+    return shown, marked[:, 0].to(labels.dtype)
 
 
 def softened(windows: Tensor, share: float, generator: Generator) -> Tensor:

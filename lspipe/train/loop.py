@@ -52,7 +52,7 @@ _RISING = 0.15
 def fit(
     network: nn.Module,
     windows: NDArray[np.float32],
-    labels: NDArray[np.uint8],
+    labels: NDArray[np.uint8] | NDArray[np.float32],
     spec: TrainSpec,
     *,
     validation: Pairs | None,
@@ -129,7 +129,7 @@ def check_pairs(pairs: Pairs, spec: TrainSpec) -> None:
         )
     if not len(windows):
         raise ValueError("found no windows: expected at least one to train on")
-    found = np.setdiff1d(labels, (0, 1, IGNORED))
+    found = np.unique(labels[~(((labels >= 0) & (labels <= 1)) | (labels == IGNORED))])
     if found.size:
         raise ValueError(f"labels hold {found.tolist()}: expected 0, 1 and {IGNORED}")
     if spec.augmentation != "none" and windows.shape[2] != windows.shape[3]:

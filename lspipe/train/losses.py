@@ -35,13 +35,13 @@ def loss_of(name: LossName, probability: Tensor, labels: Tensor) -> Tensor:
     Args:
         name: which loss.
         probability: (N, w, w) float, 0..1.
-        labels: (N, w, w) 0, 1 or `IGNORED`.
+        labels: (N, w, w) 0, 1 or `IGNORED`; a float between is a probability to come near to.
 
     Returns:
         A scalar.
     """
     counts = (labels != IGNORED).to(probability.dtype)
-    truth = (labels == 1).to(probability.dtype)
+    truth = labels.to(probability.dtype) * counts
     return LOSSES[name](probability, truth, counts)
 
 

@@ -14,8 +14,12 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    Pairs = tuple[NDArray[np.float32], NDArray[np.uint8]]
-    """Windows (N, C, w, w) in model units, and labels (N, w, w): 0, 1 or `IGNORED`."""
+    Pairs = tuple[NDArray[np.float32], NDArray[np.uint8] | NDArray[np.float32]]
+    """Windows (N, C, w, w) in model units, and labels (N, w, w): 0, 1 or `IGNORED`; as float32 also
+    a probability between, which the network is to come near to."""
+
+    Decided = tuple[NDArray[np.float32], NDArray[np.uint8]]
+    """The same with the labels of decisions: 0, 1 or `IGNORED`."""
 
 Schedule = Literal["cosine", "one-cycle", "step", "constant"]
 Augmentation = Literal["d4", "flips-rotations", "none"]
