@@ -7,7 +7,7 @@
         uncertain one of each group is taken
 
 The same list gives the same objects. Whether a model learns more from them than from the first by
-rank was not measured (`benchmarks/adapt.py` can).
+rank is open (`benchmarks/adapt.py` can tell).
 
 Source: uncertainty sampling, Lewis and Gale 1994 (doi 10.1007/978-1-4471-2099-5_1); a query of the
 most uncertain, then the most uncertain of each cluster of them, Demir, Persello and Bruzzone 2011

@@ -35,6 +35,7 @@ def adapt(options: argparse.Namespace) -> int:
         item=read_item(options.parent) if options.parent else None,
         missed=options.missed,
         spec=spec,
+        share=options.share,
         on_epoch=lambda done: say(f"epoch {done.epoch}: loss {done.loss:.4f}"),
     )
     facts = adapted.as_json()
@@ -46,16 +47,30 @@ def _text(adapted: Adapted, facts: dict[str, Any]) -> str:
     counts = adapted.counts
     return "\n".join(
         [
-            f"wrote {adapted.item}",
+            _outcome(adapted),
             f"learnt from   {counts['true']} true and {counts['false']} false objects"
             f"{_drawn(counts['drawn'])} in {adapted.patches} windows; {counts['unsure']} unsure, "
             f"{counts['unreviewed']} not reviewed, {counts['unseen']} not seen",
+            *_held_out(adapted),
             f"before        {_scores(facts['before'])}",
             f"after         {_scores(facts['after'])}",
             "note: these are the windows that it was trained on, and no evidence of skill "
             "elsewhere; run it on another place, and compare",
         ]
     )
+
+
+def _outcome(adapted: Adapted) -> str:
+    if adapted.item is None:
+        return "nothing was written: where nothing was learnt from, the model is as good as it is"
+    return f"wrote {adapted.item}, with {adapted.share:.0%} new weights"
+
+
+def _held_out(adapted: Adapted) -> list[str]:
+    if not adapted.held_out:
+        return []
+    scores = ", ".join(f"{share:.0%} {f1:.3f}" for share, f1 in adapted.held_out.items())
+    return [f"held out      F1 of pixels by share of new weights: {scores}"]
 
 
 def _drawn(count: int) -> str:

@@ -297,6 +297,12 @@ def _model_verbs(root: Any) -> None:
         "--missed", metavar="FILE", help="outlines drawn by hand of landslides that the list lacks"
     )
     adapt.add_argument("--epochs", type=int, metavar="N", help="how long to train")
+    adapt.add_argument(
+        "--share",
+        type=float,
+        metavar="X",
+        help="of the new weights, above 0 to 1 (the best for decisions that are held out)",
+    )
     adapt.add_argument("--parent", metavar="ITEM", help="the run's model, if it was moved")
 
 

@@ -31,6 +31,9 @@ if TYPE_CHECKING:
     from lspipe.samples.cover import Corner
     from lspipe.samples.marks import Marks
 
+Place = tuple[str, int, int]
+"""Tile, and row and column of a patch's first pixel."""
+
 
 @dataclass(frozen=True)
 class Patch:
@@ -60,6 +63,8 @@ class Cutter:
     """Channels and scaling of the images."""
     window: int
     """Edge of a patch, pixels."""
+    rest: int = 0
+    """Label of the pixels of no polygon."""
     _ranges: dict[tuple[str, int], NDArray[np.float32]] = field(default_factory=dict, repr=False)
     """Ranges of tiles and steps, measured if the scaling needs them."""
 
@@ -166,7 +171,7 @@ class Cutter:
         self, patch: Patch, pixels: NDArray[np.int16], hidden: NDArray[np.bool_]
     ) -> NDArray[np.uint8]:
         part = part_of(patch.corner, self.window)
-        labels = patch.marks.burn(part)
+        labels = patch.marks.burn(part, rest=self.rest)
         labels[~observed(pixels, hidden)] = IGNORED
         if patch.tile.area is not None:
             labels[~patch.tile.area[part]] = IGNORED

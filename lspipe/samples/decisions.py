@@ -8,9 +8,9 @@ object,
     false                 its pixels are no landslide: a hard negative
     "unsure", or null     its pixels are ignored, and so are objects of the other date
 
-and all other pixels of a patch are no landslide: neither the run nor the person marked them. A
-landslide that the run missed there is learnt as background, unless the person drew its outline: on
-the date after, the pixels of a drawn outline are landslide.
+On the date after, the pixels of an outline that the person drew are landslide. All other pixels of
+a patch are `UNMARKED`: neither the run nor the person marked them. That is no landslide as far as
+one knows; but nobody was asked, and the run may have missed one there.
 """
 
 from __future__ import annotations
@@ -39,7 +39,10 @@ if TYPE_CHECKING:
     from lspipe.change.decisions import Answer
     from lspipe.models import ModelItem
     from lspipe.samples import Samples
-    from lspipe.samples.cut import Patch
+    from lspipe.samples.cut import Patch, Place
+
+UNMARKED = 254
+"""Label of the pixels that lie in no object and in no drawn outline."""
 
 _LABELS = {"true": 1, "false": 0}
 """Label of the pixels of an object; with any other answer, or none, they are ignored."""
@@ -64,6 +67,8 @@ class Reviewed:
     read."""
     drawn: int = 0
     """Drawn outlines that a patch shows."""
+    places: tuple[Place, ...] = ()
+    """Where each patch lies."""
 
     def counts(self) -> dict[str, int]:
         """Return the counts as plain numbers."""
@@ -120,7 +125,7 @@ def reviewed(
             "nothing to learn from; decide in a list of the run, and take it in (`lspipe review`)"
         )
     model = frozen.item() if item is None else item
-    cutter = Cutter(frozen, recipe_of_item(model), model.window)
+    cutter = Cutter(frozen, recipe_of_item(model), model.window, rest=UNMARKED)
     patches: list[Patch] = []
     seen: set[str] = set()
     for date in _DATES:
@@ -140,6 +145,7 @@ def reviewed(
         unreviewed=unreviewed,
         unseen=len(decided) - len(seen) + homeless,
         drawn=len(seen & drawn),
+        places=tuple((patch.tile.name, *patch.corner) for patch in patches),
     )
 
 

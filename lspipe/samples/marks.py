@@ -97,8 +97,12 @@ class Marks:
             touched, self.geobox, part, all_touched=True
         )
 
-    def burn(self, part: Part) -> NDArray[np.uint8]:
+    def burn(self, part: Part, *, rest: int = 0) -> NDArray[np.uint8]:
         """Return the label of every pixel: 1, 0 or `IGNORED`, uint8 (y, x).
+
+        Args:
+            part: rows and columns.
+            rest: label of the pixels of no polygon.
 
         Where polygons overlap, a label replaces `IGNORED`, and a landslide together with a
         false alarm gives `IGNORED`.
@@ -109,7 +113,7 @@ class Marks:
         yes, no, silent = (
             self.pixels(numbers[self.labels[numbers] == label], part) for label in (1, 0, IGNORED)
         )
-        labels = np.zeros(yes.shape, np.uint8)
+        labels = np.full(yes.shape, rest, np.uint8)
         labels[silent | self.pixels(slivers, part)] = IGNORED
         labels[no] = 0
         labels[yes] = 1

@@ -10,6 +10,7 @@
     course       folders of patches -> a packed model
     adapt        a run and a person's decisions -> its model, trained further
     further      a model and labelled windows -> its network, trained a little further
+    mixture      a model and a lesson -> the share of the new weights that holds elsewhere
 
 Lightning is an extra (`lspipe[train]`) and is imported by the first training, not by this package.
 """
@@ -39,7 +40,7 @@ __all__ = ["IGNORED", "PROTOCOLS", "Epoch", "Protocol", "TrainSpec", "fit"]
 def fit(
     network: nn.Module,
     windows: NDArray[np.float32],
-    labels: NDArray[np.uint8],
+    labels: NDArray[np.uint8] | NDArray[np.float32],
     spec: TrainSpec,
     *,
     validation: Pairs | None = None,
@@ -55,7 +56,8 @@ def fit(
         network: (N, C, w, w) -> (N, 1, w, w) probabilities; trained on its device. The
             caller seeds its first weights.
         windows: (N, C, w, w) float32, model units (already scaled and filled).
-        labels: (N, w, w) 1 = landslide, 0 = none, `IGNORED` = not counted.
+        labels: (N, w, w) 1 = landslide, 0 = none, `IGNORED` = not counted; as float32 also a
+            probability between, which the network is to come near to.
         spec: epochs, batch size, learning rate, loss, seed, ...
         validation: windows and labels that are never trained on: they decide which epoch is kept,
             and when to stop early. Without them the last epoch is kept.

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     a probability between, which the network is to come near to."""
 
     Decided = tuple[NDArray[np.float32], NDArray[np.uint8]]
-    """The same with the labels of decisions: 0, 1 or `IGNORED`."""
+    """The same with labels of `samples.decisions`: 0, 1, `IGNORED` or `UNMARKED`."""
 
 Schedule = Literal["cosine", "one-cycle", "step", "constant"]
 Augmentation = Literal["d4", "flips-rotations", "none"]

@@ -114,7 +114,7 @@ def test_a_reviewed_false_alarm_fades_and_confirmed_landslides_stay(run, tmp_pat
     words = ["model", "adapt", str(run), str(decisions), "--output", str(tmp_path / "models")]
     assert main([*words, "--json"]) == 0
     said = capsys.readouterr()
-    assert "epoch 100: loss" in said.err
+    assert "epoch 60: loss" in said.err
     facts = json.loads(said.out)
     assert facts["objects"] == {
         "true": 3,
@@ -141,7 +141,7 @@ def test_a_reviewed_false_alarm_fades_and_confirmed_landslides_stay(run, tmp_pat
     assert adapted.scaling == parent.scaling
     assert parent.sha256 in adapted.description
     assert adapted.training["init_from"] == {"id": "demo", "sha256": parent.sha256}
-    assert (adapted.training["windows"], adapted.training["epochs_run"]) == (5, 100)
+    assert (adapted.training["windows"], adapted.training["epochs_run"]) == (5, 60)
     assert "3 true, 2 false, in 5 windows of tile 18GYS" in adapted.description
     assert adapted.not_for.startswith(parent.not_for)
     assert "Adapted to tile 18GYS" in adapted.not_for

@@ -457,8 +457,7 @@ def test_a_model_of_pairs_is_trained_scored_run_and_adapted(
     assert list(entry["channels"]) == list(item.bands)
     decisions = tmp_path / "decisions.gpkg"
     table.assign(reviewed="true").to_file(decisions)
-    adapted = adapt(
-        learnt, decisions, output=tmp_path / "adapted", spec=TrainSpec(epochs=2, batch_size=4)
-    )
+    spec = TrainSpec(epochs=2, batch_size=4)
+    adapted = adapt(learnt, decisions, output=tmp_path / "adapted", spec=spec, share=1)
     assert read_item(adapted.item).bands == item.bands
     assert score_run(learnt, decisions).objects.scores.recall == 1

@@ -44,8 +44,8 @@ USED_BY = {
         "inference.runtimes inference.soundness inference.temperature "
         "models.__init__ models.architectures models.bare_change models.bare_ground "
         "models.encoders models.torchvision "
-        "train.adapt train.batches train.checkpoints train.course train.further "
-        "train.looks train.loop",
+        "train.batches train.checkpoints train.course train.further "
+        "train.looks train.loop train.mixture",
     ),
     "stackstac": ("stackstac", "cube.loaders"),
     "pystac-client": ("pystac_client", "search.paging search.server"),
