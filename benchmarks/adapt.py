@@ -22,6 +22,11 @@ on patches of the other four folds, which the item was trained on.
 
 Several values, with commas, make a row for each combination. Each row is printed and written as
 soon as it is there.
+
+Result, 2026-11-30, five places, 50 and 200 decisions by next, one view, in the file with a limit
+(`mixture.SURE`) of one standard error: six of ten trials keep new weights, and F1 changes by
+-0.030 to +0.010 where they do; old scenes fall to 0.618 at the lowest. With the limit of three,
+which was chosen on these places, all models stay as they are. The aim of + 0.10 is missed.
 """
 
 from __future__ import annotations
