@@ -53,9 +53,7 @@ def _text(adapted: Adapted, facts: dict[str, Any]) -> str:
             f"{counts['unreviewed']} not reviewed, {counts['unseen']} not seen",
             *_held_out(adapted),
             f"before        {_scores(facts['before'])}",
-            f"after         {_scores(facts['after'])}",
-            "note: these are the windows that it was trained on, and no evidence of skill "
-            "elsewhere; run it on another place, and compare",
+            *_learnt(adapted, facts),
         ]
     )
 
@@ -71,6 +69,16 @@ def _held_out(adapted: Adapted) -> list[str]:
         return []
     scores = ", ".join(f"{share:.0%} {f1:.3f}" for share, f1 in adapted.held_out.items())
     return [f"held out      F1 of pixels by share of new weights: {scores}"]
+
+
+def _learnt(adapted: Adapted, facts: dict[str, Any]) -> list[str]:
+    if adapted.item is None:
+        return []
+    return [
+        f"after         {_scores(facts['after'])}",
+        "note: these are the windows that it was trained on, and no evidence of skill "
+        "elsewhere; run it on another place, and compare",
+    ]
 
 
 def _drawn(count: int) -> str:

@@ -185,6 +185,7 @@ def test_a_model_that_is_good_as_it_is_stays_and_nothing_is_written(
     said = capsys.readouterr().out
     assert "nothing was written: where nothing was learnt from" in said
     assert "F1 of pixels by share of new weights: 0% " in said
+    assert "trained on" not in said
     assert not (tmp_path / "models").exists()
 
 
