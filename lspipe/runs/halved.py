@@ -19,6 +19,8 @@ import numpy as np
 from shapely import STRtree
 
 from lspipe.change.needed import asked, marked, on_neighbours, reach_of
+from lspipe.inference.block import needed_windows
+from lspipe.inference.windows import windows_of
 from lspipe.runs import ended, maps, store
 from lspipe.runs.prepare import read_done
 from lspipe.runs.registration import LARGEST_PX
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from lspipe.inference.settings import Setting
     from lspipe.inference.windows import Block
     from lspipe.runs.events import Failure
     from lspipe.runs.plan import Plan, TilePlan
@@ -117,6 +120,32 @@ class _Mask:
         return PackedMask(bits.reshape(self.shape[0], -1), self.shape)[part]
 
 
+MOST = 0.75
+"""Share of the windows of a block from which all of it is asked for: most would be run anyway, and
+many again when more is asked. On a pair where 94 % of the windows before matter that took 1.30
+times both dates in full (benchmarks/list_new.py)."""
+
+
+def fill_blocks(needed: NDArray[np.bool_], cores: Sequence[Part], setting: Setting) -> None:
+    """Ask for all of each block of which most windows would be run, in place.
+
+    Marks only grow, so the end is the same in whatever order blocks are computed.
+
+    Args:
+        needed: bool (y, x) of a tile, where the date before must be known.
+        cores: rows and columns of its blocks.
+        setting: of the windows.
+    """
+    for core in cores:
+        lengths = zip(core, needed.shape, strict=True)
+        every = math.prod(
+            len(windows_of(part, length, setting.window, setting.stride))
+            for part, length in lengths
+        )
+        if len(needed_windows(needed[core], core, needed.shape, setting)) >= MOST * every:
+            needed[core] = True
+
+
 _ALL = (slice(None), slice(None))
 
 
@@ -189,6 +218,7 @@ class _Ground:
     def _need(self, tile: TilePlan, done: NDArray[np.bool_]) -> None:
         name = tile.tile.name
         needed = asked(self._marks[name][_ALL], reach=self._reach)
+        fill_blocks(needed, [block.core for block in tile.blocks], self._plan.setting)
         for step in (number for number, one in enumerate(tile.steps) if one.role == "before"):
             known = [
                 block for block, is_done in zip(tile.blocks, done[step], strict=True) if is_done

@@ -16,6 +16,7 @@ from pandas.testing import assert_frame_equal
 import lspipe
 from lspipe.cli.summaries import summary_text
 from lspipe.errors import InferenceError, StoreError, WorkflowError
+from lspipe.inference.settings import Setting
 from lspipe.outputs.report import facts
 from lspipe.runs import halved, store
 from lspipe.runs.validation import validate
@@ -125,6 +126,18 @@ def test_the_run_says_what_it_did_not_look_for(full, half):
     assert facts.ONLY_NEW not in told[1]
 
 
+def test_a_block_of_which_most_windows_matter_is_asked_for_whole_and_no_other():
+    setting = Setting(window=16, stride=8)
+    needed = np.zeros((64, 128), bool)
+    needed[[4, 20, 36, 52], :60:8] = True  # a tenth of the pixels, and every window
+    needed[:40, 68:92] = True  # a third of the pixels, and half of the windows
+    before = needed.copy()
+    cores = [(slice(0, 64), slice(0, 64)), (slice(0, 64), slice(64, 128))]
+    halved.fill_blocks(needed, cores, setting)
+    assert needed[cores[0]].all()
+    np.testing.assert_array_equal(needed[cores[1]], before[cores[1]])
+
+
 class Killed(BaseException):
     """The process ends."""
 
@@ -187,7 +200,9 @@ def test_what_one_tile_shows_is_asked_of_its_neighbour(tmp_path):
         codes[name][0], quality[name][0] = CODE_NODATA, NOT_NEEDED
     codes[TILE][1, 8:12, 40:44] = 9000
     made = store_run(world, tmp_path / "run", probability=codes, quality=quality)
-    needed = halved._Ground(SimpleNamespace(run=made.run, plan=made.plan)).look()
+    # Of tiles as small as these, nearly every window would be run: all would be asked for.
+    with patch.object(halved, "MOST", 2):
+        needed = halved._Ground(SimpleNamespace(run=made.run, plan=made.plan)).look()
     rows, columns = np.nonzero(needed[TILE][:, :])
     # The object, 3 pixels of reach, and 16 of margin.
     assert (rows.max(), columns.min(), columns.max()) == (11 + 19, 40 - 19, 43 + 19)
