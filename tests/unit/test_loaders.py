@@ -22,8 +22,9 @@ from odc.geo.geobox import GeoBox
 
 from lspipe import catalogs
 from lspipe.cube import loaders
+from lspipe.cube.loaders.declared import Declared
 from lspipe.cube.loaders.source import Source, read
-from lspipe.errors import LoadError, UsageError
+from lspipe.errors import LoadError, UnfitAsset, UsageError
 from tests.cog_server import serve
 from tests.scenes import TILES, left_of, make_scene, write_cog
 
@@ -357,6 +358,36 @@ def test_a_failed_read_over_http_says_what_helps(said: str, advice: str) -> None
     )
     with pytest.raises(LoadError, match=f"red of scene: {said} .*{advice}"):
         read(source, pixels)
+
+
+@pytest.mark.parametrize(
+    ("href", "tried", "kind"),
+    [("https://host/red.tif", 2, LoadError), ("/data/red.tif", 1, UnfitAsset)],
+)
+def test_a_header_without_a_crs_may_have_come_in_part_over_a_network(
+    href: str, tried: int, kind: type[LoadError], tmp_path: Path
+) -> None:
+    path, asked = tmp_path / "red.tif", []
+    write_cog(path, np.ones((8, 8), np.uint16), Affine(10, 0, 5e5, 0, -10, 5e6), None, nodata=0)
+
+    def pixels(href: str) -> None:
+        asked.append(href)
+        with rasterio.open(path) as file:
+            Declared.of(file, epsg=32718)
+
+    source = Source(
+        item="scene",
+        band="B04",
+        asset="red",
+        href=href,
+        catalog=catalogs.GENERIC,
+        on_read_error="fail",
+    )
+    with pytest.raises(LoadError, match="red of scene: file is in no CRS, .*warp the") as failure:
+        read(source, pixels)
+    # A run tries a block again, but not one whose file is whole and unfit.
+    assert type(failure.value) is kind
+    assert len(asked) == tried
 
 
 @every_loader

@@ -46,6 +46,10 @@ class UnfitFile(ValueError):
     """A file that is whole and yet not what lspipe can take; the message says what to do."""
 
 
+class NoCRS(UnfitFile):
+    """A file without a CRS, or one over a network of whose header a part is missing."""
+
+
 class Rewritten(NamedTuple):
     """Part of a file as Sentinel-2 would have stored it."""
 
@@ -77,11 +81,13 @@ class Declared:
             epsg: of the grid it must be on.
 
         Raises:
+            NoCRS: it has none.
             UnfitFile: several bands, numbers that are no integers, or another CRS: warping it would
                 depend on the chunks.
         """
-        if file.crs is None or file.crs != CRS.from_epsg(epsg):
-            raise UnfitFile(
+        if file.crs != CRS.from_epsg(epsg):
+            kind = UnfitFile if file.crs else NoCRS
+            raise kind(
                 f"file is in {file.crs or 'no CRS'}, expected EPSG:{epsg} as the grid; warp the "
                 "file to that CRS, or leave the item out"
             )

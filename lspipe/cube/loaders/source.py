@@ -27,6 +27,7 @@ from lspipe import catalogs
 from lspipe.cube.loaders import READ_FAILED
 from lspipe.cube.loaders.declared import (
     Declared,
+    NoCRS,
     UnfitFile,
     is_suspicious,
     largest_number,
@@ -241,7 +242,8 @@ def read(source: Source, pixels: Callable[[str], _Pixels]) -> _Pixels | None:
                 return pixels(_opened_as(href))
         except UnfitFile as error:
             failure = error
-            break  # another try finds the same
+            if not _may_be_cut(error, remote):
+                break  # another try finds the same
         except _FAILURES as error:
             failure = error
     reason = f"{without_queries(_message(failure))} ({without_queries(source.href)})"
@@ -251,9 +253,15 @@ def read(source: Source, pixels: Callable[[str], _Pixels]) -> _Pixels | None:
     # Not `from failure`: GDAL's exceptions cannot be unpickled, and distributed, which sends causes
     # along, would then hand over a bare Exception instead of this one.
     if isinstance(failure, UnfitFile):
-        raise UnfitAsset(source.item, source.asset, reason)
+        kind = LoadError if _may_be_cut(failure, remote) else UnfitAsset
+        raise kind(source.item, source.asset, reason)
     advice = _advice(reason, source.otherwise, is_remote=remote is not None)
     raise LoadError(source.item, source.asset, f"{reason}; {advice}")
+
+
+def _may_be_cut(failure: UnfitFile, remote: str | None) -> bool:
+    """Return whether a file may be fit: GDAL finds no CRS where a part of a header did not come."""
+    return remote is not None and isinstance(failure, NoCRS)
 
 
 def _advice(reason: str, otherwise: str, *, is_remote: bool) -> str:
