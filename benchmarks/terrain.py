@@ -4,18 +4,21 @@ Part one reads a simulated scene of ten bands (four of 10 m, six of 20 m; deflat
 and the channels of terrain from six 1-degree files as Copernicus has them, in turn, on one thread.
 In one block, as a run reads a whole tile, and in four, as it reads small areas.
 
-Measured on 2026-11-30, 3660 x 3660 px, one core of an AMD EPYC that others used too, processor
-time, least of rounds beside (one block) or in turns with (four) lspipe before that:
+Measured on 2026-11-30, 3660 x 3660 px, one core of an AMD EPYC, quiet, two runs, processor time:
 
-    in one block    ten bands 2.72 s; slope 0.53 to 0.32 s, 12 %; elevation and slope 0.57 to
-                    0.36 s, 13 %; slope and total curvature 0.87 to 0.71 s, 26 %
-    in four         ten bands 2.09 s; 0.58 to 0.39 s, 19 %; 0.62 to 0.43 s, 20 %; 0.88 to 0.68 s,
-                    33 %
+    in one block    ten bands 2.07 and 1.60 s; slope 0.30 and 0.29 s, 15 and 18 %; elevation and
+                    slope 0.33 and 0.34 s, 16 and 21 %; slope and total curvature 0.60 and 0.57 s,
+                    29 and 35 %
+    in four         ten bands 1.96 and 1.82 s; 0.36 and 0.37 s, 19 and 20 %; 0.40 s, 20 and 22 %;
+                    0.66 and 0.65 s, 34 and 36 %
+
+The same core while others used it too, with lspipe before that beside it (one block) or in turns
+(four): slope 0.53 to 0.32 s and 0.58 to 0.39 s; elevation and slope 0.57 to 0.36 s and 0.62 to
+0.43 s; slope and curvature 0.87 to 0.71 s and 0.88 to 0.68 s.
 
 Before, the spline on a surface was 38 % of slope. Expected of one along rows and then along columns
-was half of its time, and two thirds of slope; so it was. While that core was quiet, before: in four
-blocks ten bands 1.56 s, slope 0.57 s, 37 %; after was not measured then. One core of a quiet Intel
-Xeon, before: in four blocks ten bands 2.89 s, slope 0.70 s, 24 %.
+was half of its time, and two thirds of slope; so it was. One core of a quiet Intel Xeon, before: in
+four blocks ten bands 2.89 s, slope 0.70 s, 24 %.
 
 The floor: heights are unpacked in squares of 1024 pixels, twelve for four blocks, which is 0.11 s,
 5 %. The spline's filter, which scipy has, is 0.04 s, and Horn's formula another 0.04 s. Curvature
