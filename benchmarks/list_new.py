@@ -28,15 +28,19 @@ in forest 0.3: at this overlap its first pass is a third of the full one, and ha
 of the date after; 0.1 at the overlap of `paper`. 0.9 and more in valleys full of landslides and
 false alarms, and on the real pair, of which 3 % is above the threshold. Seconds as passes.
 
-Result, 2026-11-30, one round on 2 cores of an AMD EPYC, quiet for the first three pairs. The rows
-are the same. `paper` is passes at an overlap of 0.9; the screen is that of both dates, then of new
-ones alone.
+Result, 2026-11-30, 2 quiet cores of an AMD EPYC, one round a run, two runs where two seconds stand.
+The rows are the same. `paper` is passes at an overlap of 0.9.
 
-                                passes  seconds  paper    with the screen: passes, seconds, paper
-    forest, a tenth of it         0.55     0.53   0.55    0.54 0.54 0.18    0.34 0.34 0.13
-    valleys, a tenth of them      0.66     0.69   0.66    1.12 1.11 0.77    0.78 0.77 0.50
-    a valley full of them         0.86     0.85   0.78    1.24 1.21 0.89    1.09 1.07 0.69
-    Inn                           1.00     1.02   1.00    1.43 1.44 1.05    1.43 1.44 1.05
+                         forest      valleys     full valley    Inn
+    new alone    passes  0.55        0.66        0.86           1.00
+                 seconds 0.53 0.62   0.69 0.65   0.85 0.84      0.99
+                 paper   0.55        0.66        0.78           1.00
+    both,        passes  0.54        1.12        1.24           1.43
+    screened     seconds 0.54 0.73   1.11 1.10   1.21 1.24      1.40
+                 paper   0.18        0.77        0.89           1.05
+    new alone,   passes  0.34        0.78        1.09           1.43
+    screened     seconds 0.34 0.47   0.77 0.77   1.07 1.12      1.40
+                 paper   0.13        0.50        0.69           1.05
 
 Before a block of which three quarters of the windows matter was computed whole at once, the Inn
 took 1.31 times the passes of both dates, and 1.95 with the screen: 94 % of its windows before
