@@ -497,6 +497,14 @@ def test_terrain_is_the_same_after_it_was_frozen(wide) -> None:
     assert Terrain.from_json(terrain.as_json()) == terrain
 
 
+def test_heights_that_are_made_otherwise_are_other_terrain(wide, monkeypatch) -> None:
+    _, terrain, _ = wide
+    before = terrain.facts()
+    assert before["method"] == heights.METHOD
+    monkeypatch.setattr("lspipe.cube.terrain.METHOD", heights.METHOD + 1)
+    assert terrain.facts() != before
+
+
 @pytest.mark.parametrize("archive", ["earth-search-v1", "planetary-computer"])
 def test_heights_of_real_items_have_an_address_and_a_datum(real_data, archive, monkeypatch) -> None:
     folder = real_data / "stac_items" / archive / "cop-dem-glo-30"
