@@ -227,11 +227,12 @@ def _run(prepared: Prepared, todo: Todo, client: Callable[[], Any], log: Log) ->
         readers = lookers(client, prepared, log)
         guard.check_before_run(plan, wanted, run=prepared.run, report=log, readers=readers)
     note_state(prepared, "running")
+    finished = {name for name, cells in prepared.done.items() if cells.all()}
     store.create(
         prepared.run,
         [tile.grid for tile in plan.tiles],
         fingerprint=plan.detection_fingerprint,
-        finished={name for name, cells in prepared.done.items() if cells.all()},
+        finished=finished,
         more=store.layers_asked(
             has_doubted=len(plan.workflow.cube.mask.names) > 1, has_spread=plan.setting.spread
         ),
@@ -239,6 +240,8 @@ def _run(prepared: Prepared, todo: Todo, client: Callable[[], Any], log: Log) ->
     log(Start(sum(map(len, todo.values()))))
     with clock.stage("blocks"):
         outcome = _on_the_cluster(prepared, todo, client, log)
+        # A worker that was killed may have been writing: another one did its block.
+        store.remove_partial(prepared.run, finished)
     log(Stage("listing landslides"))
     with clock.stage("listing"):
         listed = listing.write(prepared.run, plan, prepared.formats)

@@ -166,11 +166,11 @@ def test_an_array_whose_task_is_queued_again_ends_in_the_same_bytes(
     assert [path.stat().st_mode & 0o77 for path in (place, *place.glob("*.pem"))] == [0, 0, 0]
     said("scontrol", "requeue", f"{array}_1")
     wait_until(is_over(f"{array}_0,{array}_2"), output)
+    # It waits some minutes to be queued again, beside the tests to come.
+    said("scancel", array)
     assert "blocks 18: done 18, skipped 0, failed 0" in printed(output)
     assert fingerprints(output) == expected
     assert sorted(path.name for path in place.iterdir()) == ["done", "openssl.log"]
-    # It waits some minutes to be queued again.
-    said("scancel", array)
 
 
 @pytest.mark.parametrize("script", ["client.sbatch", "array.sbatch"])

@@ -60,6 +60,7 @@ from lspipe.runs.store.template import (
     create,
     create_beside,
     create_change,
+    remove_partial,
     write_cells,
 )
 
@@ -98,6 +99,7 @@ __all__ = [
     "radar_layers",
     "read",
     "read_json",
+    "remove_partial",
     "reopen",
     "vv",
     "write_beside",

@@ -87,8 +87,8 @@ def create(
     Raises:
         StoreError: the stores are of another fingerprint.
     """
+    remove_partial(run, finished)
     for name, layers in ((DETECTIONS, DETECTION_LAYERS), (EVIDENCE, (*EVIDENCE_LAYERS, *more))):
-        _remove_partial(run / name, finished)
         root = open_group(run / name, "a")
         found = str(root.attrs.get("lspipe:fingerprint", fingerprint))
         if found != fingerprint:
@@ -100,15 +100,21 @@ def create(
         _create_groups(run / name, grids, layers, with_done=name == DETECTIONS)
 
 
-def _remove_partial(store: Path, finished: Collection[str]) -> None:
-    """Remove the temporary files of interrupted writes, outside of finished tiles."""
-    # An object store has none, and listing millions of chunks takes long.
-    for place in () if is_remote(store) or not store.exists() else store.iterdir():
-        if place.suffix == ".partial":
-            place.unlink()
-        elif place.is_dir() and place.name not in finished:
-            for partial in place.rglob("*.partial"):
-                partial.unlink()
+def remove_partial(run: Path, finished: Collection[str]) -> None:
+    """Remove the temporary files of interrupted writes; the caller holds the lock.
+
+    Args:
+        run: the run directory; no block of it is being written.
+        finished: tiles that are not looked through.
+    """
+    for store in (run / DETECTIONS, run / EVIDENCE):
+        # An object store has none, and listing millions of chunks takes long.
+        for place in () if is_remote(store) or not store.exists() else store.iterdir():
+            if place.suffix == ".partial":
+                place.unlink()
+            elif place.is_dir() and place.name not in finished:
+                for partial in place.rglob("*.partial"):
+                    partial.unlink()
 
 
 def _is_complete(group: Path) -> bool:
