@@ -1,6 +1,7 @@
 """How much memory does a whole tile take, and does it grow with the area?
 
     python benchmarks/memory.py            4096, 10980 and 21960 px, about 10 minutes; needs 16 GiB
+    python benchmarks/memory.py --composites   a block of a run, read from files; about 3 minutes
     python benchmarks/memory.py --quick    seconds, small arrays: only whether it works
 
 Peak resident memory, each side in a process of its own, over ten bands of random reflectance and
@@ -37,8 +38,32 @@ A block takes the same whatever the area: 0.22 of MONAI's peak on a full tile, x
 the area. The lazy form, a whole tile in one graph, is short of the target: 0.80 and x 1.22. With
 chunks of 1830 px (`--block 1830`) it peaks at 2097 MiB on a full tile, 0.35 of MONAI's, and at 4543
 MiB, x 2.17, at four times the area, where more chunks wait for their neighbours; blocks take 764
-MiB, 0.13. Averaging sums in strips of
-512 rows took `detect, NumPy` at 4096 px from 374 to 301 MiB above the array.
+MiB, 0.13. Averaging sums in strips of 512 rows took `detect, NumPy` at 4096 px from 374 to 301 MiB
+above the array.
+
+Why `detect, lazy` is short, 2026-11-30 on a busy AMD EPYC, peaks in MiB: the first block of 3 x 3
+chunks needs two rows of them, 1.6 GB, and two blocks at work take 1 GB, with the imports 0.45 of
+MONAI's peak; a wider array has wider rows. dask's overlap holds more, as it lends the rims of a
+chunk as views, each of which keeps all of its chunk. Copied instead, by a change inside dask:
+4372 -> 3110 to 3263 (0.52 to 0.54). By chunks of a class of their own that copies what it lends:
+3694 to 4456, as one more layer lets dask read more chunks ahead; not kept. With chunks of 1830 px
+that class took 2097 to 1838. What is not lent but read again, as in a run, is `blocks`.
+
+Composites (`--composites`): a block of 3660 px with its halo, ten bands, read from files as a
+worker reads it. Bound: each acquisition of a median holds `bytes_of_acquisition` per pixel, 345 MiB
+here, beside two copies of one; `each` takes what one acquisition takes. Processor time in brackets.
+Expected of sorting whole layers in strips: half a second an acquisition instead of several, and
+nothing held but the acquisitions. 2026-11-30, AMD EPYC, above what was there, MiB:
+
+                        before              strips
+    latest              753  (3.5 s)        721  (3.5 s)
+    each of 6           760  (3.6 s)        753  (3.3 s)
+    median of 2        1573 (18.7 s)       1069  (7.1 s)
+    median of 4        2446 (25.9 s)       1769 (13.4 s)
+    median of 8        4206 (39.4 s)       3128 (29.4 s)
+
+So a median takes what its files take to be read, and stays within the bound. A plan, which had
+counted one acquisition, counts all of them now.
 """
 
 from __future__ import annotations
@@ -171,6 +196,28 @@ def by_blocks(size: int, window: int, block: int, folder: str) -> Callable[[], f
     return work
 
 
+def by_composite(folder: str, composite: str, scenes: int, projected: str) -> Callable[[], int]:
+    """Read the block in the middle of a tile as a worker does; what a plan projects of it, too."""
+    import reading
+
+    from lspipe.runs import memory
+    from lspipe.runs.plan import cube_of_step
+    from lspipe.runs.worker import read_block
+
+    days = [f"2018-01-{day:02}" for day in range(1, scenes + 1)]
+    plan = reading.planned(Path(projected), reading.Case(), folder, days, composite)
+    tile = plan.tiles[0]
+    source = cube_of_step(tile, tile.steps[0], plan.workflow)
+    block = tile.blocks[-1]
+    assert len(tile.steps) == (scenes if composite == "each" else 1)
+
+    def work() -> int:
+        read_block(source, block, tile.channels)
+        return memory.peak_bytes(tile, plan)
+
+    return work
+
+
 def _target(size: int, block: int, folder: str) -> Any:
     """An empty map on disk, whose chunks divide a block."""
     import zarr
@@ -199,12 +246,39 @@ def measured(side: str, size: int, window: int, block: int) -> dict[str, Any]:
     return facts
 
 
+COMPOSITES = (("latest", 1), ("each", 6), ("median", 2), ("median", 4), ("median", 8))
+
+
+def composites() -> dict[str, Any]:
+    """What a block takes to be read, by composite and number of acquisitions, printed as lines."""
+    import reading
+
+    facts = {}
+    with tempfile.TemporaryDirectory(prefix="lspipe-memory-") as name:
+        reading.write_files(Path(name), reading.Case())
+        for composite, scenes in COMPOSITES:
+            with tempfile.TemporaryDirectory(prefix="lspipe-memory-") as folder:
+                arguments = {"composite": composite, "scenes": scenes, "projected": folder}
+                found = peak_memory("memory:by_composite", folder=name, threads=1, **arguments)
+            facts[f"{composite} {scenes}"] = found
+            print(
+                f"{composite:7} of {scenes}: above {found['above'] / 2**20:6.0f} MiB, projected of "
+                f"a worker {found['result'] / 2**20:6.0f} MiB, {found['cpu']:5.1f} s",
+                flush=True,
+            )
+    return facts
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--quick", action="store_true", help="small arrays")
     parser.add_argument("--block", type=int, default=BLOCK, help="edge of a block, pixels")
+    parser.add_argument("--composites", action="store_true", help="of several acquisitions")
     options = parser.parse_args()
     print(describe(machine()))
+    if options.composites:
+        print(f"written to {write_result('memory-composites', composites())}")
+        return
     window, block = (32, 256) if options.quick else (WINDOW, options.block)
     tile, four = (768, 1536) if options.quick else (TILE, 2 * TILE)
     facts: dict[str, dict[str, Any]] = {

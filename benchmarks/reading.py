@@ -65,6 +65,8 @@ from lspipe.models.pack import pack
 from lspipe.workflow import Workflow
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from distributed import Client, Scheduler
 
     from lspipe.runs.plan import Plan
@@ -168,21 +170,49 @@ def unpacked(folder: Path, edge: int = 4096) -> dict[str, float]:
     return found
 
 
-def planned(folder: Path, case: Case, address: str) -> Plan:
-    """Plan a run of one date on files below an address."""
+def planned(
+    folder: Path, case: Case, address: str, days: Sequence[str] = (DAY,), composite: str = "latest"
+) -> Plan:
+    """Plan a run of acquisitions that all have the files below an address."""
     (folder / "items").mkdir()
+    for day in days:
+        _write_item(folder, case, address, day)
+    arguments = {"filters": 2}
+    network = lspipe.models.build("ghorb-resunet", len(BANDS), **arguments)
+    fields = {
+        "id": "network", "architecture": "ghorb-resunet", "arguments": arguments,
+        "bands": tuple(BANDS), "window": case.window, "description": "random weights",
+        "not_for": "anything",
+    }  # fmt: skip
+    pack(network, folder / "models", item_fields=fields)
+    workflow = {
+        "name": "reading",
+        "aoi": {"tiles": [TILE]},
+        "dates": {"after": {"start": days[0], "end": days[-1]}},
+        "search": {"catalog": "items", "collection": "simulated"},
+        "cube": {"composite": composite, "mask": {"scl": ["cloud_high"], "dilate_px": 3}},
+        "model": {"item": "models/network.json"},
+        "inference": {"window": case.window, "stride": case.window // 2, "tta": "none"},
+        "execution": {"block": case.block, "retries": 0},
+        "output": {"path": "run", "write": ["geoparquet"]},
+    }
+    (folder / "workflow.yaml").write_text(yaml.safe_dump(workflow))
+    return lspipe.plan(Workflow.from_file(folder / "workflow.yaml"))
+
+
+def _write_item(folder: Path, case: Case, address: str, day: str) -> None:
     ring = [[-72.6, -44.6], [-71.0, -44.6], [-71.0, -43.2], [-72.6, -43.2], [-72.6, -44.6]]
     assets = {key: f"{address}/{band}.tif" for band, (key, _) in BANDS.items()}
     item = {
         "type": "Feature",
         "stac_version": "1.0.0",
         "stac_extensions": [],
-        "id": f"S2A_{TILE}_{DAY.replace('-', '')}_0_L2A",
+        "id": f"S2A_{TILE}_{day.replace('-', '')}_0_L2A",
         "collection": "simulated",
         "geometry": {"type": "Polygon", "coordinates": [ring]},
         "bbox": [-72.6, -44.6, -71.0, -43.2],
         "properties": {
-            "datetime": f"{DAY}T14:37:51Z",
+            "datetime": f"{day}T14:37:51Z",
             "platform": "sentinel-2a",
             "proj:epsg": EPSG,
             "proj:shape": [case.edge] * 2,
@@ -195,28 +225,7 @@ def planned(folder: Path, case: Case, address: str) -> Plan:
             key: {"href": href} for key, href in {**assets, "scl": f"{address}/SCL.tif"}.items()
         },
     }
-    (folder / "items" / "item.json").write_text(json.dumps(item))
-    arguments = {"filters": 2}
-    network = lspipe.models.build("ghorb-resunet", len(BANDS), **arguments)
-    fields = {
-        "id": "network", "architecture": "ghorb-resunet", "arguments": arguments,
-        "bands": tuple(BANDS), "window": case.window, "description": "random weights",
-        "not_for": "anything",
-    }  # fmt: skip
-    pack(network, folder / "models", item_fields=fields)
-    workflow = {
-        "name": "reading",
-        "aoi": {"tiles": [TILE]},
-        "dates": {"after": {"start": DAY, "end": DAY}},
-        "search": {"catalog": "items", "collection": "simulated"},
-        "cube": {"composite": "latest", "mask": {"scl": ["cloud_high"], "dilate_px": 3}},
-        "model": {"item": "models/network.json"},
-        "inference": {"window": case.window, "stride": case.window // 2, "tta": "none"},
-        "execution": {"block": case.block, "retries": 0},
-        "output": {"path": "run", "write": ["geoparquet"]},
-    }
-    (folder / "workflow.yaml").write_text(yaml.safe_dump(workflow))
-    return lspipe.plan(Workflow.from_file(folder / "workflow.yaml"))
+    (folder / "items" / f"{day}.json").write_text(json.dumps(item))
 
 
 def measured(client: Client, plan: Plan, case: Case, folder: Path) -> dict[str, float]:

@@ -11,7 +11,7 @@ from lspipe.cube.kernels import of_blocks
 from lspipe.cube.scene import Scene
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
 
@@ -23,8 +23,8 @@ def median(scenes: Sequence[Scene]) -> Scene:
 
     For an even number of values, the mean of the middle two, rounded half to even. Scene classes
     come from the first unmasked acquisition, the day is the lower median. Where every acquisition
-    is masked, the first one is taken. All acquisitions of a chunk are in memory at once:
-    acquisitions x pixels x 2 bytes for each band.
+    is masked, the first one is taken. All acquisitions of a chunk are in memory at once: of each,
+    pixels x `bytes_of_acquisition`, and beside them two copies of one.
 
     Args:
         scenes: in order of time.
@@ -43,6 +43,15 @@ def median(scenes: Sequence[Scene]) -> Scene:
         acquired=over([scene.acquired for scene in scenes], _median_days, np.uint16),
         disputed=over(disputed, _first_clear, np.uint8) if len(disputed) == count else None,
     )
+
+
+def bytes_of_acquisition(bands: int) -> int:
+    """Return what an acquisition holds per pixel: bands, quality, scene classes and the day.
+
+    >>> bytes_of_acquisition(10)
+    24
+    """
+    return 2 * bands + 1 + 1 + 2
 
 
 def lower_median(layers: NDArray[Any], clear: NDArray[np.bool_]) -> NDArray[Any]:
@@ -67,40 +76,82 @@ def lower_median(layers: NDArray[Any], clear: NDArray[np.bool_]) -> NDArray[Any]
 
 def _sorted_clear(
     layers: NDArray[Any], clear: NDArray[np.bool_]
-) -> tuple[NDArray[Any], NDArray[np.intp]]:
+) -> tuple[NDArray[Any], NDArray[np.int32]]:
     """Sort the clear values of each pixel to the front; return them and their number."""
     # The largest number of the type is no value of any layer, so it sorts behind all.
     values = np.where(clear, layers, np.iinfo(layers.dtype).max)
-    values.sort(axis=0)
-    return values, clear.sum(axis=0)
+    _sort(values)
+    return values, clear.sum(axis=0, dtype=np.int32)
 
 
-def _pick(values: NDArray[Any], index: NDArray[np.intp]) -> NDArray[Any]:
-    picked: NDArray[Any] = np.take_along_axis(values, index[None], axis=0)[0]
+def _sort(layers: NDArray[Any]) -> None:
+    """Sort along the first axis, in place, by whole layers: NumPy sorts pixel by pixel.
+
+    Odd-even transposition (Habermann 1972, Parallel Neighbor Sort): as many rounds as layers.
+    """
+    for turn in range(len(layers)):
+        for upper, lower in zip(layers[turn % 2 :: 2], layers[turn % 2 + 1 :: 2], strict=False):
+            least = np.minimum(upper, lower)
+            np.maximum(upper, lower, out=lower)
+            upper[:] = least
+
+
+def _pick(layers: NDArray[Any], index: NDArray[Any]) -> NDArray[Any]:
+    """Return of each pixel the value of the layer with its number."""
+    picked: NDArray[Any] = layers[0].copy()
+    for number, layer in enumerate(layers[1:], start=1):
+        np.copyto(picked, layer, where=index == number)
     return picked
+
+
+STRIP = 64
+"""Rows that are looked at together: what is sorted of them stays in the cache of a processor."""
+
+
+def _by_strips(
+    kernel: Callable[[NDArray[Any], NDArray[np.bool_]], NDArray[Any]],
+    layers: Sequence[NDArray[Any]],
+    quality: Sequence[NDArray[np.uint8]],
+) -> NDArray[Any]:
+    """Apply a function of (layers, clear), both (time, rows, x), to each strip of (y, x) layers."""
+    found = np.empty_like(layers[0])
+    for top in range(0, len(found), STRIP):
+        rows = slice(top, top + STRIP)
+        clear = np.stack([bits[rows] for bits in quality]) == 0
+        found[rows] = kernel(np.stack([layer[rows] for layer in layers]), clear)
+    return found
 
 
 def _median_values(*arrays: NDArray[Any], count: int) -> NDArray[np.int16]:
     """Return the medians (band, y, x) of `count` arrays of bands, by as many of quality (y, x)."""
-    clear = np.stack(arrays[count:]) == 0
-    found = np.empty(arrays[0].shape, np.int16)
-    for band, layer in enumerate(found):  # band by band: what is sorted takes memory
-        layers = np.stack([one[band] for one in arrays[:count]])
-        values, seen = _sorted_clear(layers, clear)
-        low = _pick(values, np.maximum(seen - 1, 0) // 2)
-        high = _pick(values, seen // 2)
-        median = np.rint((low.astype(np.float32) + high) / 2).astype(np.int16)
-        layer[:] = np.where(seen == 0, layers[0], median)
+    scenes, quality = arrays[:count], arrays[count:]
+    found = np.empty(scenes[0].shape, np.int16)
+    for band, layer in enumerate(found):
+        layer[:] = _by_strips(_median, [scene[band] for scene in scenes], quality)
+    return found
+
+
+def _median(layers: NDArray[Any], clear: NDArray[np.bool_]) -> NDArray[np.int16]:
+    values, seen = _sorted_clear(layers, clear)
+    low = _pick(values, np.maximum(seen - 1, 0) // 2)
+    high = _pick(values, seen // 2)
+    middle = np.rint((low.astype(np.float32) + high) / 2).astype(np.int16)
+    found: NDArray[np.int16] = np.where(seen == 0, layers[0], middle)
     return found
 
 
 def _median_days(*arrays: NDArray[Any], count: int) -> NDArray[np.uint16]:
-    clear = np.stack(arrays[count:]) == 0
-    median = lower_median(np.stack(arrays[:count]), clear)
-    return np.where(clear.any(axis=0), median, arrays[0])
+    return _by_strips(_median_day, arrays[:count], arrays[count:])
+
+
+def _median_day(layers: NDArray[Any], clear: NDArray[np.bool_]) -> NDArray[Any]:
+    return np.where(clear.any(axis=0), lower_median(layers, clear), layers[0])
 
 
 def _first_clear(*arrays: NDArray[Any], count: int) -> NDArray[np.uint8]:
     """Return the value of the first unmasked layer, else that of the first."""
-    first = np.argmax(np.stack(arrays[count:]) == 0, axis=0)
-    return _pick(np.stack(arrays[:count]), first)
+    return _by_strips(
+        lambda layers, clear: _pick(layers, np.argmax(clear, axis=0)),
+        arrays[:count],
+        arrays[count:],
+    )

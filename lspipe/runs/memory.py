@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from lspipe import clusters
 from lspipe.clusters import settings
+from lspipe.cube.composite import bytes_of_acquisition
 from lspipe.errors import UsageError
 from lspipe.inference import windows
 from lspipe.preprocess.masks import sources
@@ -84,12 +85,12 @@ def _peak(pixels: int, tile: TilePlan, plan: Plan) -> int:
     """Project the peak of a worker whose largest block, with its halo, has so many pixels."""
     layers = max(sum(count for _, count in tile.bands_read(step)) for step in tile.steps)
     layers += len(tile.layers) + len(tile.backscatter)
-    more = COPIES_OF_A_READER * (settings.threads(cluster_of(plan)) - settings.THREADS)
+    more = COPIES_OF_A_READER * (_readers(plan) - 1)
     copies = COPIES_OF_THE_BLOCK + COPIES_AHEAD + more
     if plan.reference.device.startswith("cuda"):
         copies += COPIES_LOCKED
     held = pixels * 2 * layers * copies
-    held += _held_by_masks(pixels, tile, plan)
+    held += _held_by_masks(pixels, tile, plan) + _held_by_medians(pixels, tile, plan)
     if plan.reference.device.startswith("cuda"):
         # Activations are in the memory of the GPU, where the batch size was tried.
         network = BYTES_PER_GPU_CONTEXT
@@ -115,6 +116,18 @@ def _held_by_masks(pixels: int, tile: TilePlan, plan: Plan) -> int:
     """Project what the sources of masks hold: bands only for them, and their own of a block."""
     seen = sum(len(one.bands) for one in masks_of(plan) if one.bands != ("SCL",))
     return pixels * 2 * (len(tile.mask_bands) * COPIES_AHEAD + seen * COPIES_FOR_A_MASK)
+
+
+def _held_by_medians(pixels: int, tile: TilePlan, plan: Plan) -> int:
+    """Project what is held of all acquisitions but one, where each pixel is their median."""
+    read = (each for step in tile.steps for each in tile.bands_read(step))
+    more = max((len(step.acquisitions) - 1) * bytes_of_acquisition(bands) for step, bands in read)
+    return pixels * more * _readers(plan)
+
+
+def _readers(plan: Plan) -> int:
+    """Return how many threads of a worker read blocks."""
+    return settings.threads(cluster_of(plan)) - settings.THREADS + 1
 
 
 def masks_of(plan: Plan) -> tuple[MaskSource, ...]:

@@ -550,8 +550,9 @@ def test_the_median_is_that_of_the_unmasked_values(tmp_path: Path) -> None:
 @examples(40)
 def test_median_values_equal_nanmedian(count: int, seed: int, masked: float) -> None:
     rng = np.random.default_rng(seed)
-    values = rng.integers(-999, 31768, (count, 3, 4, 5)).astype(np.int16)
-    quality = (rng.random((count, 4, 5)) < masked).astype(np.uint8) * 4
+    shape = (composite.STRIP + 3, 5)
+    values = rng.integers(-999, 31768, (count, 3, *shape)).astype(np.int16)
+    quality = (rng.random((count, *shape)) < masked).astype(np.uint8) * 4
     seen = (quality == 0).any(axis=0)
     reference = np.where(quality[:, None] == 0, values.astype(float), np.nan)
     expected = values[0].copy()

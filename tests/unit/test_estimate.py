@@ -196,6 +196,16 @@ def test_the_largest_peak_of_all_tiles_counts(world):
         assert estimate(replace(plan, tiles=tiles)).peak_bytes_per_worker == peaks[1]
 
 
+def test_a_median_holds_every_acquisition_of_a_date(world):
+    plan = plan_of(world)
+    (tile,) = plan.tiles
+    first, second = tile.steps
+    three = replace(tile, steps=(first, replace(second, acquisitions=second.acquisitions * 3)))
+    # Five bands of 16 bits; quality, classes and the day.
+    more = 2 * (2 * 5 + 4) * tile.largest_block
+    assert peak_bytes(three, plan) - peak_bytes(tile, plan) == more
+
+
 def test_a_block_fits_only_if_it_fits_on_every_tile(world):
     whole = whole_tile_plan(world)
     (tile,) = whole.tiles
