@@ -27,6 +27,7 @@ def in_order(
     *,
     at_once: int,
     meanwhile: Callable[[], None] | None = None,
+    kept: ThreadPoolExecutor | None = None,
 ) -> Iterator[R]:
     """Yield what a function returns for each item, in the order of the items.
 
@@ -36,6 +37,8 @@ def in_order(
         at_once: so many threads; 1 = in this thread, each item when it is asked for.
         meanwhile: called now and then while a result is waited for. What it raises ends this at
             once, without waiting for calls that go on: they may wait for what will not come.
+        kept: threads that work for others too, and keep what belongs to a thread, such as GDAL's
+            connections; None = new ones, which end with this.
 
     Raises:
         Exception: what the function raised first, in the order of the items.
@@ -47,7 +50,8 @@ def in_order(
     if at_once == 1:
         yield from map(function, items)
         return
-    left, waiting, pool = iter(items), deque["Future[R]"](), ThreadPoolExecutor(at_once)
+    left, waiting = iter(items), deque["Future[R]"]()
+    pool = ThreadPoolExecutor(at_once) if kept is None else kept
     try:
         waiting += (pool.submit(function, item) for item in islice(left, at_once))
         while waiting:
@@ -58,4 +62,8 @@ def in_order(
             waiting += (pool.submit(function, item) for item in islice(left, 1))
             yield found
     finally:
-        pool.shutdown(wait=meanwhile is None, cancel_futures=True)
+        begun = [future for future in waiting if not future.cancel()]
+        if meanwhile is None:
+            wait(begun)
+        if kept is None:
+            pool.shutdown(wait=meanwhile is None)

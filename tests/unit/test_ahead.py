@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from itertools import count
 
 import pytest
@@ -80,3 +81,33 @@ def test_the_first_failure_in_order_is_raised_and_what_follows_is_not_begun():
     with pytest.raises(ValueError, match="the first"):
         list(in_order(work, range(100), at_once=2))
     assert set(begun) <= {0, 1}
+
+
+def test_kept_threads_work_for_the_next_too_and_stay_within_their_number():
+    with ThreadPoolExecutor(8) as kept:
+        first, second = (
+            list(in_order(lambda _: threading.get_ident(), range(9), at_once=3, kept=kept))
+            for _ in range(2)
+        )
+        assert len({*first}) <= 3
+        assert {*second} & {*first}
+
+
+def test_kept_threads_are_left_free_where_a_call_failed():
+    begun, may_end, ended = [], threading.Event(), []
+
+    def work(number):
+        begun.append(number)
+        if number == 0:
+            raise ValueError("the first")
+        assert may_end.wait(30)
+        ended.append(number)
+
+    with ThreadPoolExecutor(2) as kept:
+        threading.Timer(0.1, may_end.set).start()
+        with pytest.raises(ValueError, match="the first"):
+            list(in_order(work, range(9), at_once=2, kept=kept))
+        # What had begun has ended, and nothing else was begun.
+        assert ended == begun[1:]
+        assert kept.submit(len, "two").result(30) == 3
+        assert len(begun) <= 2

@@ -21,6 +21,7 @@ from lspipe.cube.loaders.source import (
     on_grid,
     plain_item,
     read_numbers,
+    reading_threads,
     sources_of,
 )
 from lspipe.machine.ahead import in_order
@@ -67,7 +68,9 @@ def _read(
         number, source = number_and_source
         _fill(found[number], source, grid, resampling.get(source.band, "nearest"))
 
-    for _filled in in_order(fill, enumerate(sources.values()), at_once=at_once(sources)):
+    together = at_once(sources)
+    kept = reading_threads() if together > 1 else None
+    for _filled in in_order(fill, enumerate(sources.values()), at_once=together, kept=kept):
         pass
     return found
 

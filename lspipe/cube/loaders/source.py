@@ -11,7 +11,9 @@ import logging
 import os
 import random
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import dask.array as da
@@ -313,6 +315,17 @@ def _block(
 
 MOST_AT_ONCE = 16
 """Bands of a block that are read at the same time over a network."""
+
+
+@cache
+def reading_threads() -> ThreadPoolExecutor:
+    """Return the threads of this process that read over a network, whichever block they read for.
+
+    GDAL keeps connections by thread: threads that ended with a block would connect again for the
+    next one, which takes several round trips.
+    """
+    # A worker reads two blocks at a time.
+    return ThreadPoolExecutor(2 * MOST_AT_ONCE, thread_name_prefix="lspipe-read")
 
 
 def at_once(sources: Mapping[str, Source]) -> int:
