@@ -62,7 +62,7 @@ _TURNED = 0.2
 """Pixels to the side in a pixel down, by which columns of a tile may leave those of a canvas, 11
 degrees: UTM and longitude and latitude differ by 0.12 at most."""
 
-METHOD = 2
+METHOD = 3
 """Raised when heights, or what follows from them, are others than before, so that no run directory
 mixes both."""
 

@@ -12,7 +12,7 @@ See also: `heights.py` (where heights come from), `terrain.py` (channels of a ti
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from scipy import ndimage
@@ -34,6 +34,10 @@ REACH_M = 90.0
 
 STRIP = 64
 """Rows that are worked out at a time: what they need stays in a processor's cache."""
+
+BAND = 18
+"""Lines that the Gaussian makes at a time, as a product of matrices: so few that more weights are
+above zero than not, and that no BLAS splits the product among threads."""
 
 Curvature = Literal["total", "profile", "plan"]
 
@@ -86,7 +90,8 @@ def curvature(
     """Return how the ground is bent, by the signs and the scale of Esri.
 
     Args:
-        heights: metres, (y, x), NaN = not known.
+        heights: metres, (y, x), NaN = not known. In float32 count them from one nearby: their
+            rounding is what differences of differences show.
         pixel_m: edge of a pixel, metres.
         kind: `total`, positive where the ground is convex; `profile`, along the steepest slope,
             positive where it is concave; `plan`, across it, positive where it is convex. Total is
@@ -102,57 +107,45 @@ def curvature(
     >>> [round(float(curvature(bowl, 10, kind)[0, 0]), 6) for kind in ("total", "profile", "plan")]
     [-0.4, 0.2, -0.2]
     """
-    z = np.asarray(heights, np.float64)
-    found = np.empty((z.shape[0] - 2, z.shape[1] - 2), np.float32)
+    found = np.empty((heights.shape[0] - 2, heights.shape[1] - 2), np.float32)
     for top in range(0, len(found), STRIP):
-        found[top : top + STRIP] = _curvature(z[top : top + STRIP + 2], pixel_m, kind)
+        strip = found[top : top + STRIP]
+        strip[:] = _curvature(heights[top : top + len(strip) + 2], pixel_m, kind)
     return found
 
 
-def _curvature(z: NDArray[np.float64], pixel_m: float, kind: Curvature) -> NDArray[np.float64]:
-    d, e = _bent(z, pixel_m)
+def _curvature(z: NDArray[Any], pixel_m: float, kind: Curvature) -> NDArray[Any]:
+    d, e = _bent(z)
     if kind == "total":
         d += e
-        d *= -200
+        d *= -100 / pixel_m**2
         return d
     f, g, h = _tilted(z, pixel_m)
     steepness = g * g + h * h
     is_flat = steepness == 0
     if kind == "profile":
-        bent = 200 * (d * g * g + e * h * h + f * g * h)
+        bent = 100 / pixel_m**2 * (d * g * g + e * h * h) + 200 * f * g * h
     else:
-        bent = -200 * (d * h * h + e * g * g - f * g * h)
+        bent = 200 * f * g * h - 100 / pixel_m**2 * (d * h * h + e * g * g)
     return np.asarray(np.where(is_flat, 0, bent / np.where(is_flat, 1, steepness)))
 
 
 # Coefficients of the surface through nine heights; x is east, y is north.
 
 
-def _bent(z: NDArray[np.float64], length: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return D and E, half of the second derivatives along x and along y."""
-    along_x = _halved(z[1:-1, :-2] + z[1:-1, 2:], z[1:-1, 1:-1], length)
-    along_y = _halved(z[:-2, 1:-1] + z[2:, 1:-1], z[1:-1, 1:-1], length)
-    if np.isnan(z).any():
+def _bent(z: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Return D and E times twice the area of a pixel: second differences along x and along y."""
+    # Differences of differences, as heights lose digits in a sum.
+    across, down = z[1:-1, 1:] - z[1:-1, :-1], z[1:, 1:-1] - z[:-1, 1:-1]
+    along_x, along_y = across[:, 1:] - across[:, :-1], down[1:] - down[:-1]
+    if np.isnan(z.min()):
         # The corners are not in these formulas, and an unknown one makes all unknown.
-        unknown = 0 * (z[:-2, :-2] + z[:-2, 2:] + z[2:, :-2] + z[2:, 2:])
-        along_x += unknown
-        along_y += unknown
+        along_x += 0 * (z[:-2, :-2] + z[:-2, 2:] + z[2:, :-2] + z[2:, 2:])
+        along_y += 0 * along_x
     return along_x, along_y
 
 
-def _halved(
-    ends: NDArray[np.float64], middle: NDArray[np.float64], length: float
-) -> NDArray[np.float64]:
-    """Return half of a second derivative; in place, as every pixel of a tile is asked."""
-    ends /= 2
-    ends -= middle
-    ends /= length**2
-    return ends
-
-
-def _tilted(
-    z: NDArray[np.float64], length: float
-) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+def _tilted(z: NDArray[Any], length: float) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
     """Return F, the mixed derivative, and G and H, the first ones along x and along y."""
     north, south, west, east = z[:-2, 1:-1], z[2:, 1:-1], z[1:-1, :-2], z[1:-1, 2:]
     return (
@@ -162,23 +155,46 @@ def _tilted(
     )
 
 
-def smoothed(
-    heights: NDArray[np.float32], pixel_m: float, sigma_m: float = SMOOTHING_M
-) -> NDArray[np.float64]:
+def smoothed(heights: NDArray[Any], pixel_m: float, sigma_m: float = SMOOTHING_M) -> NDArray[Any]:
     """Return heights without what is smaller than a Gaussian, smaller by `reach` on each side.
 
-    In float64, as curvature takes differences of differences.
-
     Args:
-        heights: metres, (y, x), NaN = not known, and so is then all within the reach.
+        heights: metres, (y, x), float32 or float64, NaN = not known, and so is then all within the
+            reach.
         pixel_m: edge of a pixel, metres.
         sigma_m: standard deviation of the Gaussian, metres.
+
+    Returns:
+        Metres above the lowest height, of the dtype of `heights`.
     """
-    found: NDArray[np.float64] = ndimage.gaussian_filter(
-        heights.astype(np.float64), sigma_m / pixel_m, truncate=REACH_M / sigma_m
-    )
     rim = reach(pixel_m)
-    return found[rim:-rim, rim:-rim]
+    rows, columns = heights.shape
+    above = heights - np.fmin.reduce(heights, axis=None)
+    holes = np.isnan(above)
+    above[holes] = 0
+    band = _band(rim, sigma_m / pixel_m).astype(above.dtype)
+    down = np.empty((rows - 2 * rim, columns), above.dtype)
+    for top in range(0, len(down), BAND):
+        strip = down[top : top + BAND]
+        across = len(strip) + 2 * rim
+        np.matmul(band[: len(strip), :across], above[top : top + across], out=strip)
+    found = np.empty((rows - 2 * rim, columns - 2 * rim), above.dtype)
+    turned = np.ascontiguousarray(band.T)
+    for left in range(0, columns - 2 * rim, BAND):
+        strip = found[:, left : left + BAND]
+        across = strip.shape[1] + 2 * rim
+        np.matmul(down[:, left : left + across], turned[:across, : strip.shape[1]], out=strip)
+    if holes.any():
+        is_near = ndimage.maximum_filter(holes, 2 * rim + 1, mode="constant", cval=0)
+        found[is_near[rim:-rim, rim:-rim]] = np.nan
+    return found
+
+
+def _band(rim: int, sigma_px: float) -> NDArray[np.float64]:
+    """Return the weights of the pixels of a strip with its rims in each line of the strip."""
+    away = np.arange(BAND + 2 * rim) - rim - np.arange(BAND)[:, None]
+    weights = np.where(np.abs(away) <= rim, np.exp(-0.5 * (away / sigma_px) ** 2), 0)
+    return np.asarray(weights / weights[0].sum())
 
 
 def reach(pixel_m: float) -> int:

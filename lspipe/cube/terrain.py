@@ -174,7 +174,7 @@ def _derived(
             found.append(surface.slope(_cell(ground), pixel_m))
         elif name == HILLSIDE:
             broad = surface.smoothed(ground, pixel_m, surface.HILLSIDE_M)
-            found.append(surface.slope(_cell(broad).astype(np.float32), pixel_m))
+            found.append(surface.slope(_cell(broad), pixel_m))
         elif smooth is not None:
             found.append(surface.curvature(_cell(smooth), pixel_m, _KINDS[name]))
     return found

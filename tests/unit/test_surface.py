@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 import rasterio
 from affine import Affine
+from scipy import ndimage
 
-from lspipe.cube.surface import STRIP, curvature, reach, slope, smoothed
+from lspipe.cube.surface import BAND, STRIP, curvature, reach, slope, smoothed
 from tests.ground import write_raster
 
 CENTRE = (0, 0)
@@ -84,6 +85,40 @@ def test_smoothing_keeps_the_curvature_of_a_paraboloid() -> None:
     assert [curvature(middle, 10, kind)[CENTRE] for kind in ("total", "profile", "plan")] == (
         pytest.approx([-0.4, 0.2, -0.2], abs=1e-9)
     )
+
+
+def gaussian(heights, sigma_px: float):
+    rim = reach(10)
+    found = ndimage.gaussian_filter(heights.astype(np.float64), sigma_px, truncate=rim / sigma_px)
+    return found[rim:-rim, rim:-rim]
+
+
+@pytest.mark.parametrize("sigma_px", [3, 4.5])
+@pytest.mark.parametrize("shape", [(2 * BAND + 18, 3 * BAND + 18), (2 * BAND + 5, BAND + 30)])
+def test_smoothing_is_a_gaussian_whatever_strips_it_is_worked_out_in(shape, sigma_px) -> None:
+    heights = np.random.default_rng(4).normal(0, 300, shape).astype(np.float32) + 4000
+    found = smoothed(heights, 10, 10 * sigma_px)
+    assert found.dtype == np.float32
+    lowest = heights.min()
+    np.testing.assert_allclose(found, gaussian(heights, sigma_px) - lowest, rtol=0, atol=1e-3)
+
+
+def test_smoothing_keeps_a_tenth_of_a_step_of_curvature_on_high_ground() -> None:
+    y, x = np.mgrid[:90, :90]
+    heights = (5000 + 400 * np.sin(x / 9) * np.cos(y / 7)).astype(np.float32)
+    found = curvature(smoothed(heights, 10), 10)
+    assert np.abs(found).max() > 5
+    np.testing.assert_allclose(found, curvature(gaussian(heights, 3), 10), rtol=0, atol=1e-3)
+
+
+def test_what_a_gaussian_takes_from_heights_that_are_not_known_is_not_known() -> None:
+    heights = np.random.default_rng(5).normal(100, 9, (60, 70)).astype(np.float32)
+    heights[30, 20] = heights[0, 69] = np.nan
+    found = smoothed(heights, 10)
+    expected = np.isnan(gaussian(heights, 3))
+    assert 0 < expected.sum() < expected.size
+    np.testing.assert_array_equal(np.isnan(found), expected)
+    assert np.isnan(smoothed(np.full((30, 30), np.nan, np.float32), 10)).all()
 
 
 @pytest.mark.parametrize("at", [(i, j) for i in range(3) for j in range(3)])
