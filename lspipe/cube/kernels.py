@@ -58,7 +58,10 @@ def of_blocks(kernel: Callable[..., NDArray[Any]], *layers: Layers, **how: Any) 
 
 
 def in_order(layers: Sequence[Layers], order: Sequence[int]) -> Layers:
-    """Put channels of several arrays into one, in an order; at hand they are copied once.
+    """Put channels of several arrays into one, in an order.
+
+    At hand they are copied once; but not where all are in one array, in this order: they would be
+    in memory twice.
 
     Args:
         layers: (channel, y, x) each.
@@ -75,5 +78,33 @@ def in_order(layers: Sequence[Layers], order: Sequence[int]) -> Layers:
     if is_lazy(layers[0]):
         # By one index, not channel by channel: a tile has many chunks.
         return da.concatenate(layers).rechunk({0: -1})[list(order)]
+    (first, *others) = [each for each in layers if len(each)]
+    if not others and list(order) == list(range(len(first))):
+        return first
     channels = [channel for each in layers for channel in each]
     return np.stack([channels[number] for number in order])
+
+
+def followed_by(channels: Layers, more: Sequence[Layers]) -> Layers:
+    """Put layers behind the channels of an array.
+
+    Args:
+        channels: (channel, y, x); at hand it must be used by nobody else, as it grows where it is:
+            copied, it would be in memory twice.
+        more: (y, x) each.
+
+    Returns:
+        (channel, y, x), all channels in one chunk.
+
+    Example:
+        >>> followed_by(np.zeros((2, 1, 1)), [np.ones((1, 1))])[:, 0, 0]
+        array([0., 0., 1.])
+    """
+    if is_lazy(channels):
+        return da.concatenate([channels, da.stack(more)]).rechunk({0: -1})
+    # A part of an array cannot grow.
+    whole = channels if channels.flags.owndata else channels.copy()
+    whole.resize((len(channels) + len(more), *channels.shape[1:]), refcheck=False)
+    for number, layer in enumerate(more, len(whole) - len(more)):
+        whole[number] = layer
+    return whole

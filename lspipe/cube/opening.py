@@ -11,7 +11,7 @@ import xarray as xr
 from odc.geo.xr import xr_coords
 
 from lspipe.cube.composite import median
-from lspipe.cube.kernels import in_order
+from lspipe.cube.kernels import followed_by
 from lspipe.cube.masking import Place
 from lspipe.cube.scene import SceneOpener
 from lspipe.preprocess.masks import sources
@@ -93,9 +93,10 @@ def open_cube(
         quality = quality | np.where(left_out, np.uint8(Quality.OUTSIDE), np.uint8(0))
     time = np.datetime64(step.time.astimezone(UTC).replace(tzinfo=None), "ns")
     disputed = {} if opened.disputed is None else {"disputed": (("y", "x"), opened.disputed)}
+    pixels = followed_by(opened.bands, list(layers.values())) if layers else opened.bands
     cube = xr.Dataset(
         {
-            "reflectance": (("band", "y", "x"), _with_layers(opened.bands, layers)),
+            "reflectance": (("band", "y", "x"), pixels),
             "quality": (("y", "x"), quality),
             "scl": (("y", "x"), opened.scl),
             "acquired": (("y", "x"), opened.acquired),
@@ -105,10 +106,3 @@ def open_cube(
     )
     check_cube(cube["reflectance"])
     return cube
-
-
-def _with_layers(bands: Layers, layers: Mapping[str, Layers]) -> Layers:
-    if not layers:
-        return bands
-    count = len(bands) + len(layers)
-    return in_order([bands, np.stack(list(layers.values()))], range(count))

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import threading
+import tracemalloc
 
 import dask
 import dask.array as da
 import numpy as np
 import pytest
 
-from lspipe.cube.kernels import in_one_piece, in_order, is_lazy, of_blocks
+from lspipe.cube.kernels import followed_by, in_one_piece, in_order, is_lazy, of_blocks
 
 PIXELS = np.arange(2 * 6 * 4, dtype=np.int16).reshape(2, 6, 4)
 
@@ -43,6 +44,39 @@ def test_channels_of_several_arrays_are_put_in_order(order):
     later = in_order([lazily(PIXELS), lazily(-PIXELS)], order)
     assert later.chunks[0] == (len(order),)
     np.testing.assert_array_equal(later.compute(scheduler="synchronous"), found)
+
+
+def test_channels_that_are_in_order_already_are_not_copied():
+    nothing = PIXELS[:0]
+    assert in_order([PIXELS, nothing], (0, 1)) is PIXELS
+    np.testing.assert_array_equal(in_order([nothing, PIXELS], (1, 0)), PIXELS[::-1])
+
+
+def test_layers_follow_the_channels():
+    more = [PIXELS[0] + 100, PIXELS[1] + 200]
+    expected = np.concatenate([PIXELS, more])
+    np.testing.assert_array_equal(followed_by(PIXELS.copy(), more), expected)
+    later = followed_by(lazily(PIXELS), [lazily(PIXELS)[0] + 100, lazily(PIXELS)[1] + 200])
+    assert later.chunks[0] == (4,)
+    np.testing.assert_array_equal(later.compute(scheduler="synchronous"), expected)
+
+
+def test_channels_of_a_larger_array_are_copied_before_others_follow_them():
+    larger = np.concatenate([PIXELS, PIXELS + 50])
+    found = followed_by(larger[:2], [PIXELS[0]])
+    np.testing.assert_array_equal(found, np.concatenate([PIXELS, PIXELS[:1]]))
+    np.testing.assert_array_equal(larger, np.concatenate([PIXELS, PIXELS + 50]))
+
+
+def test_layers_that_follow_need_no_memory_but_their_own():
+    layer = np.ones((1000, 1000), np.int16)
+    tracemalloc.start()
+    try:
+        followed_by(np.zeros((10, *layer.shape), np.int16), [layer])
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 11.5 * layer.nbytes
 
 
 def test_an_array_of_one_chunk_is_that_chunk_and_no_copy_of_it():
