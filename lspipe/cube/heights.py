@@ -66,8 +66,9 @@ METHOD = 3
 """Raised when heights, or what follows from them, are others than before, so that no run directory
 mixes both."""
 
-MARGIN = 12
-"""Pixels of the canvas around a cell: beyond these the spline forgets what lies there, 0.27^12."""
+MARGIN = spline.RIM + 2
+"""Pixels of the canvas around a cell: a place takes the weights of two pixels to either side, and
+each of these depends on its rim. What lies beyond the spline forgets."""
 
 
 def heights(

@@ -12,10 +12,13 @@ See also: `heights.py` (where heights come from), `terrain.py` (channels of a ti
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from scipy import ndimage
+
+from lspipe.cube import banded
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -34,10 +37,6 @@ REACH_M = 90.0
 
 STRIP = 64
 """Rows that are worked out at a time: what they need stays in a processor's cache."""
-
-BAND = 18
-"""Lines that the Gaussian makes at a time, as a product of matrices: so few that more weights are
-above zero than not, and that no BLAS splits the product among threads."""
 
 Curvature = Literal["total", "profile", "plan"]
 
@@ -155,46 +154,35 @@ def _tilted(z: NDArray[Any], length: float) -> tuple[NDArray[Any], NDArray[Any],
     )
 
 
-def smoothed(heights: NDArray[Any], pixel_m: float, sigma_m: float = SMOOTHING_M) -> NDArray[Any]:
+def smoothed(
+    heights: NDArray[np.float32], pixel_m: float, sigma_m: float = SMOOTHING_M
+) -> NDArray[np.float32]:
     """Return heights without what is smaller than a Gaussian, smaller by `reach` on each side.
 
     Args:
-        heights: metres, (y, x), float32 or float64, NaN = not known, and so is then all within the
-            reach.
+        heights: metres, (y, x), NaN = not known, and so is then all within the reach.
         pixel_m: edge of a pixel, metres.
         sigma_m: standard deviation of the Gaussian, metres.
 
     Returns:
-        Metres above the lowest height, of the dtype of `heights`.
+        Metres above the lowest height.
     """
     rim = reach(pixel_m)
-    rows, columns = heights.shape
     above = heights - np.fmin.reduce(heights, axis=None)
     holes = np.isnan(above)
     above[holes] = 0
-    band = _band(rim, sigma_m / pixel_m).astype(above.dtype)
-    down = np.empty((rows - 2 * rim, columns), above.dtype)
-    for top in range(0, len(down), BAND):
-        strip = down[top : top + BAND]
-        across = len(strip) + 2 * rim
-        np.matmul(band[: len(strip), :across], above[top : top + across], out=strip)
-    found = np.empty((rows - 2 * rim, columns - 2 * rim), above.dtype)
-    turned = np.ascontiguousarray(band.T)
-    for left in range(0, columns - 2 * rim, BAND):
-        strip = found[:, left : left + BAND]
-        across = strip.shape[1] + 2 * rim
-        np.matmul(down[:, left : left + across], turned[:across, : strip.shape[1]], out=strip)
+    weights = _gaussian(rim, sigma_m / pixel_m)
+    found = banded.summed(banded.summed(above, weights, axis=0), weights, axis=1)
     if holes.any():
         is_near = ndimage.maximum_filter(holes, 2 * rim + 1, mode="constant", cval=0)
         found[is_near[rim:-rim, rim:-rim]] = np.nan
     return found
 
 
-def _band(rim: int, sigma_px: float) -> NDArray[np.float64]:
-    """Return the weights of the pixels of a strip with its rims in each line of the strip."""
-    away = np.arange(BAND + 2 * rim) - rim - np.arange(BAND)[:, None]
-    weights = np.where(np.abs(away) <= rim, np.exp(-0.5 * (away / sigma_px) ** 2), 0)
-    return np.asarray(weights / weights[0].sum())
+@lru_cache(maxsize=8)
+def _gaussian(rim: int, sigma_px: float) -> NDArray[np.float32]:
+    weights = np.exp(-0.5 * (np.arange(-rim, rim + 1) / sigma_px) ** 2)
+    return banded.band(weights / weights.sum())
 
 
 def reach(pixel_m: float) -> int:

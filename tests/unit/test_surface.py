@@ -11,7 +11,8 @@ import rasterio
 from affine import Affine
 from scipy import ndimage
 
-from lspipe.cube.surface import BAND, STRIP, curvature, reach, slope, smoothed
+from lspipe.cube import banded
+from lspipe.cube.surface import STRIP, curvature, reach, slope, smoothed
 from tests.ground import write_raster
 
 CENTRE = (0, 0)
@@ -76,14 +77,14 @@ def test_curvature_does_not_depend_on_the_strips_it_is_worked_out_in(kind) -> No
 
 def test_smoothing_keeps_the_curvature_of_a_paraboloid() -> None:
     x, y = grid(10, 14)
-    bowl = 0.001 * (x**2 + y**2) + 0.3 * x
+    bowl = (0.001 * (x**2 + y**2) + 0.3 * x).astype(np.float32)
     rim = reach(10)
     assert rim == 9
     smooth = smoothed(bowl, 10)
     assert smooth.shape == (29 - 2 * rim,) * 2
     middle = smooth[4:7, 4:7]
     assert [curvature(middle, 10, kind)[CENTRE] for kind in ("total", "profile", "plan")] == (
-        pytest.approx([-0.4, 0.2, -0.2], abs=1e-9)
+        pytest.approx([-0.4, 0.2, -0.2], abs=1e-4)
     )
 
 
@@ -94,8 +95,9 @@ def gaussian(heights, sigma_px: float):
 
 
 @pytest.mark.parametrize("sigma_px", [3, 4.5])
-@pytest.mark.parametrize("shape", [(2 * BAND + 18, 3 * BAND + 18), (2 * BAND + 5, BAND + 30)])
+@pytest.mark.parametrize("shape", [(54, 72), (41, 48)])
 def test_smoothing_is_a_gaussian_whatever_strips_it_is_worked_out_in(shape, sigma_px) -> None:
+    assert 54 - 2 * reach(10) == 2 * banded.STRIP
     heights = np.random.default_rng(4).normal(0, 300, shape).astype(np.float32) + 4000
     found = smoothed(heights, 10, 10 * sigma_px)
     assert found.dtype == np.float32
