@@ -44,7 +44,7 @@ def test_along_the_same_axes_it_is_the_spline_on_the_surface(noise) -> None:
 def test_on_a_grid_that_is_turned_it_is_off_by_less_than_the_noise(noise, by) -> None:
     rows, columns, crossings = turned(by)
     off = sampled(noise, crossings, rows) - on_the_surface(noise, rows, columns)
-    assert off.std() < 0.6 * abs(by)
+    assert off.std() < 0.65 * abs(by)
     # One place to the side would be off by the noise itself.
     assert (sampled(noise, crossings + 1, rows) - on_the_surface(noise, rows, columns)).std() > 0.9
 
