@@ -69,9 +69,10 @@ def write(folder: Path, geobox: GeoBox, epsg: int) -> RadarFile:
     shape = round((max(y) - min(y)) / 10) + 200, round((max(x) - min(x)) / 10) + 200
     power = np.random.default_rng(0).gamma(4.4, 0.1 / 4.4, shape).astype(np.float32)
     path = folder / f"{epsg}.tif"
+    first = 10 * np.round([min(x) / 10 - 100, max(y) / 10 + 100])
     with rasterio.open(
         path, "w", driver="COG", height=shape[0], width=shape[1], count=1, dtype="float32",
-        crs=epsg, transform=Affine(10, 0, min(x) - 1003.7, 0, -10, max(y) + 996.2),
+        crs=epsg, transform=Affine(10, 0, first[0], 0, -10, first[1]),
         nodata=-32768, compress="deflate", blocksize=512,
     ) as file:  # fmt: skip
         file.write(power, 1)

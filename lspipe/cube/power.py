@@ -294,6 +294,10 @@ def _on_axes(
     cut: NDArray[np.float32], rows: NDArray[np.float64], columns: NDArray[np.float64]
 ) -> NDArray[np.float32]:
     left, right, u = _pairs(columns)
+    nearest, _, below = _pairs(rows)
+    if not (u.any() or below.any()):
+        # The pixels of the file are those of the tile, as Planetary Computer's are in their zone.
+        return cut[nearest][:, left]
     found = np.empty((len(rows), len(columns)), np.float32)
     for top in range(0, len(rows), _STRIP):
         upper, lower, v = _pairs(rows[top : top + _STRIP])

@@ -123,6 +123,18 @@ def test_pixels_on_the_lattice_of_the_tile_are_those_of_the_file(tmp_path) -> No
     np.testing.assert_array_equal(before, after)
 
 
+@pytest.mark.parametrize(("right", "down"), [(5, 0), (0, 5), (5, 5)])
+def test_between_pixels_it_is_their_mean_along_each_axis_by_itself(tmp_path, right, down) -> None:
+    geobox, epsg = PLACES["18 south"]
+    power = speckled(np.full((150, 170), 0.1), 0)
+    corner = (geobox.transform.c - right, geobox.transform.f + down)
+    file = looked(write_power(tmp_path / "a.tif", power, corner=corner, crs=epsg))
+    found, _ = read(radar_of(on_days([file], 3)), geobox, WHOLE, BOTH)
+    lines = (power[:-1] + power[1:]) / 2 if down else power[:-1]
+    means = (lines[:, :-1] + lines[:, 1:]) / 2 if right else lines[:, :-1]
+    assert np.abs(found[:149, :169] - to_codes(means, "VV").astype(int)).max() <= 1
+
+
 def test_the_side_after_is_moved_back_by_the_shift(tmp_path) -> None:
     geobox, epsg = PLACES["32 north"]
     one = looked(write_waves(tmp_path / "one.tif", geobox, epsg))
