@@ -147,12 +147,27 @@ def lee(power: NDArray[np.float32], looks: float) -> NDArray[np.float32]:
         share = ndimage.uniform_filter(is_seen.astype(np.float64), LEE_PX)
         share = np.maximum(share, 1 / (2 * LEE_PX**2))
         mean, squares = mean / share, squares / share
+    found = np.empty(power.shape, np.float32)
+    for top in range(0, len(power), _STRIP):
+        strip = slice(top, top + _STRIP)
+        found[strip] = _less_speckle(filled[strip], mean[strip], squares[strip], looks)
+    found[~is_seen] = np.nan
+    return found
+
+
+def _less_speckle(
+    power: NDArray[np.float64],
+    mean: NDArray[np.float64],
+    squares: NDArray[np.float64],
+    looks: float,
+) -> NDArray[np.float64]:
+    """Return power, nearer to the mean of its window where this varies as speckle does."""
     of_speckle = mean**2
     varies = np.maximum(squares - of_speckle, 0)
     of_ground = np.maximum(varies - of_speckle / looks, 0) / (1 + 1 / looks)
     weight = np.divide(of_ground, varies, out=np.zeros_like(varies), where=varies > 0)
-    smooth = mean + np.minimum(weight, 1) * (filled - mean)
-    return np.where(is_seen, smooth, np.nan).astype(np.float32)
+    smooth: NDArray[np.float64] = mean + np.minimum(weight, 1) * (power - mean)
+    return smooth
 
 
 # --- resampling ---------------------------------------------------------------------------------
