@@ -312,7 +312,8 @@ def _on_axes(
     nearest, _, below = _pairs(rows)
     if not (u.any() or below.any()):
         # The pixels of the file are those of the tile, as Planetary Computer's are in their zone.
-        return cut[nearest][:, left]
+        pixels: NDArray[np.float32] = cut[nearest][:, left]
+        return pixels
     found = np.empty((len(rows), len(columns)), np.float32)
     for top in range(0, len(rows), _STRIP):
         upper, lower, v = _pairs(rows[top : top + _STRIP])
@@ -340,15 +341,42 @@ def _pairs(places: NDArray[np.float64]) -> tuple[Any, Any, NDArray[np.float32]]:
 def _anywhere(
     cut: NDArray[np.float32], rows: NDArray[np.float64], columns: NDArray[np.float64]
 ) -> NDArray[np.float32]:
+    width = cut.shape[1]
     flat = np.ascontiguousarray(cut).reshape(-1)
     found = np.empty(rows.shape, np.float32)
+    # Strip by strip in the same memory, as the spline of heights.
+    shape = (_STRIP, rows.shape[1])
+    downs, rights, indices = np.empty(shape), np.empty(shape), np.empty(shape, np.intp)
+    vs, us, lowers, parts = (np.empty(shape, np.float32) for _ in range(4))
     for top in range(0, len(rows), _STRIP):
-        row, column = rows[top : top + _STRIP], columns[top : top + _STRIP]
-        down, right = np.floor(row), np.floor(column)
-        v, u = (row - down).astype(np.float32), (column - right).astype(np.float32)
-        place = down.astype(np.intp) * cut.shape[1] + right.astype(np.intp)
-        upper = flat[place] * (1 - u) + flat[place + 1] * u
-        place += cut.shape[1]
-        lower = flat[place] * (1 - u) + flat[place + 1] * u
-        found[top : top + _STRIP] = upper * (1 - v) + lower * v
+        strip = found[top : top + _STRIP]
+        inside = slice(len(strip))
+        down, right, index = downs[inside], rights[inside], indices[inside]
+        v, u, lower, part = vs[inside], us[inside], lowers[inside], parts[inside]
+        for places, pixel, way in ((rows, down, v), (columns, right, u)):
+            place = places[top : top + _STRIP]
+            np.subtract(place, np.floor(place, out=pixel), out=way, casting="same_kind")
+        down *= width
+        np.add(down, right, out=index, casting="unsafe")
+        _to_the_right(flat, index, u, strip, part)
+        _to_the_right(flat[width:], index, u, lower, part)
+        strip *= np.subtract(1, v, out=part)
+        lower *= v
+        strip += lower
     return found
+
+
+def _to_the_right(
+    flat: NDArray[np.float32],
+    index: NDArray[np.intp],
+    way: NDArray[np.float32],
+    found: NDArray[np.float32],
+    buffer: NDArray[np.float32],
+) -> None:
+    """Put what lies a part of the way from each pixel to the next one into `found`."""
+    # All lie within; to check each, NumPy would need memory again.
+    np.take(flat, index, out=found, mode="wrap")
+    found *= np.subtract(1, way, out=buffer)
+    np.take(flat[1:], index, out=buffer, mode="wrap")
+    buffer *= way
+    found += buffer
