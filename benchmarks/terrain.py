@@ -1,28 +1,26 @@
 """What does the terrain of a tile add to reading ten bands of it, and how much ground is gentle?
 
-Part one reads a simulated scene of ten bands (four of 10 m, six of 20 m; deflate) as a run does,
-and the channels of terrain from six 1-degree files as Copernicus has them, in turn, on one thread.
-In one block, as a run reads a whole tile, and in four, as it reads small areas.
+Part one reads a simulated scene of ten bands (four of 10 m, six of 20 m; deflate) as a task of a
+run does, and the channels of terrain from six 1-degree files as Copernicus has them, in turn, on
+one thread. In one block, as a run reads a whole tile, and in four, as it reads small areas. Then it
+traces the memory of a block.
 
-Measured on 2026-11-30, 3660 x 3660 px, one core of an AMD EPYC, quiet, two runs, processor time:
+Measured on 2026-11-30, 3660 x 3660 px, one core of an AMD EPYC that others used too, two runs,
+processor time:
 
-    in one block    ten bands 2.07 and 1.60 s; slope 0.30 and 0.29 s, 15 and 18 %; elevation and
-                    slope 0.33 and 0.34 s, 16 and 21 %; slope and total curvature 0.60 and 0.57 s,
-                    29 and 35 %
-    in four         ten bands 1.96 and 1.82 s; 0.36 and 0.37 s, 19 and 20 %; 0.40 s, 20 and 22 %;
-                    0.66 and 0.65 s, 34 and 36 %
+    in one block    ten bands 1.91 and 1.55 s; slope 0.23 s, 12 and 15 %; elevation and slope
+                    0.24 s, 12 and 16 %; slope and total curvature 0.31 s, 16 and 21 %
+    in four         ten bands 1.71 and 1.53 s; 0.31 s, 19 and 20 %; 0.34 s, 21 %; 0.40 s, 25 %
+    memory          630 MB for ten bands; a channel adds its 27 MB, two their 54 MB
 
-The same core while others used it too, with lspipe before that beside it (one block) or in turns
-(four): slope 0.53 to 0.32 s and 0.58 to 0.39 s; elevation and slope 0.57 to 0.36 s and 0.62 to
-0.43 s; slope and curvature 0.87 to 0.71 s and 0.88 to 0.68 s.
+Before, in turns with that on the same core (one block, four): slope 0.28 and 0.35 s, now 0.22 and
+0.29 s; elevation and slope 0.29 and 0.37 s, now 0.23 and 0.31 s; slope and curvature 0.55 and
+0.60 s, now 0.30 and 0.38 s. A channel took 40 MB, two 121 MB. On the same core when it was quiet,
+before: 0.30, 0.33 and 0.60 s beside 1.6 and 2.1 s, 15 to 18, 16 to 21 and 29 to 35 %.
 
-Before, the spline on a surface was 38 % of slope. Expected of one along rows and then along columns
-was half of its time, and two thirds of slope; so it was. One core of a quiet Intel Xeon, before: in
-four blocks ten bands 2.89 s, slope 0.70 s, 24 %.
-
-The floor: heights are unpacked in squares of 1024 pixels, twelve for four blocks, which is 0.11 s,
-5 %. The spline's filter, which scipy has, is 0.04 s, and Horn's formula another 0.04 s. Curvature
-is beyond 15 % by its Gaussian in float64.
+What is left of slope in one block: 0.06 s to unpack the heights, 0.05 s for the spline, 0.04 s for
+Horn's formula. In four blocks squares of 1024 pixels are unpacked twice as often: 0.06 s more.
+Curvature takes 0.03 s for its Gaussian (0.15 s in scipy's float64), and 0.02 s.
 
 Part two (--real FOLDER, the real data of the tests) runs `shipped:bare-ground` on the scene of Mol,
 lowland in Belgium where nothing slides, with the SRTM tile. Of 405 false alarms (1088 ha) 401 are
@@ -41,11 +39,13 @@ import argparse
 import sys
 import tempfile
 import time
+import tracemalloc
+from dataclasses import replace
 from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import dask
 import geopandas as gpd
 import numpy as np
 import rasterio
@@ -55,9 +55,9 @@ import lspipe
 from lspipe import catalogs
 from lspipe.cube.choice import Step
 from lspipe.cube.height_file import look_at
-from lspipe.cube.opening import open_cube
 from lspipe.cube.spec import CubeSpec
-from lspipe.cube.terrain import Terrain, layers
+from lspipe.cube.step_cube import StepCube
+from lspipe.cube.terrain import Terrain, read
 from lspipe.demo import write_archive
 from lspipe.preprocess import radiometry
 from lspipe.search.acquisitions import Acquisition
@@ -69,11 +69,9 @@ from tests.real_scenes import write_scene, write_workflow
 from tests.scenes import make_scene
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
-    import dask.array as da
-
-    from lspipe.cube.scene import Chunks
+    from lspipe.schema import Part
 
 BANDS = ("B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B11", "B12")
 CHANNELS = (("slope",), ("elevation", "slope"), ("slope", "curvature"))
@@ -102,19 +100,19 @@ def squares(folder: Path) -> Terrain:
     return Terrain(name="squares", files=tuple(files), is_sea_left_out=True)
 
 
-def least(read: Callable[[], list[da.Array]]) -> float:
-    """Return the processor seconds of the quickest round."""
+def least(read: Callable[[Part], Any], parts: Sequence[Part]) -> float:
+    """Return the processor seconds of the quickest round of all parts."""
     found = []
     for _ in range(ROUNDS):
         began = time.process_time()
-        with dask.config.set(scheduler="synchronous"):
-            dask.compute(*read())
+        for part in parts:
+            read(part)
         found.append(time.process_time() - began)
     return min(found)
 
 
-def compare(folder: Path, size: int) -> None:
-    """Time the bands of a scene, and the terrain below it."""
+def ten_bands(folder: Path, size: int) -> StepCube:
+    """Write a scene, and return the cube of its bands."""
     random = np.random.default_rng(0)
 
     def values(_: str, rows: Any, __: Any) -> Any:
@@ -124,25 +122,39 @@ def compare(folder: Path, size: int) -> None:
     taken = Acquisition(catalogs.sensing_time(item), (item,))
     keys, geobox = catalogs.band_assets(item), grid_of(item)
     decided = {(item.id, keys[band]): radiometry(item, keys[band]) for band in BANDS}
-    terrain = squares(folder)
+    step = Step(role="after", acquisitions=(taken,))
+    return StepCube(
+        step=step, steps=(step,), geobox=geobox, channels=BANDS, bands=BANDS, radiometry=decided,
+        spec=CubeSpec(),
+    )  # fmt: skip
 
-    def bands(chunks: Chunks) -> list[da.Array]:
-        cube = open_cube(
-            Step(role="after", acquisitions=(taken,)), geobox, bands=BANDS, radiometry=decided,
-            spec=CubeSpec(), chunks=chunks,
-        )  # fmt: skip
-        return [cube["reflectance"].data, cube["quality"].data]
 
-    def channels(chunks: Chunks, names: tuple[str, ...]) -> list[da.Array]:
-        return list(layers(terrain, geobox, names, chunks).values())
-
+def compare(folder: Path, size: int) -> None:
+    """Time the bands of a scene, and the terrain below it; and trace the memory of a block."""
+    cube, terrain = ten_bands(folder, size), squares(folder)
     for cut in (1, 2):
-        chunks = ((size // cut,) * cut,) * 2
-        whole = least(partial(bands, chunks))
+        spans = [slice(first, first + size // cut) for first in range(0, size, size // cut)]
+        parts = list(product(spans, spans))
+        whole = least(cube.part, parts)
         print(f"in {cut**2} blocks: {len(BANDS)} bands  {whole:.2f} s")
         for names in CHANNELS:
-            seconds = least(partial(channels, chunks, names))
+            seconds = least(partial(read, terrain, cube.geobox, names=names), parts)
             print(f"{' and '.join(names)}  {seconds:.2f} s, {seconds / whole:.1%}", flush=True)
+    alone = peak(cube, size)
+    print(f"peak of a block: {len(BANDS)} bands  {alone / 1e6:.1f} MB")
+    for names in CHANNELS:
+        more = peak(replace(cube, terrain=terrain, layers=names, channels=BANDS + names), size)
+        stored = 2 * len(names) * size**2
+        print(f"{' and '.join(names)}  {(more - alone) / 1e6:+.1f} for {stored / 1e6:.1f} MB")
+
+
+def peak(cube: StepCube, size: int) -> int:
+    """Return the most bytes that are held at once while a block is read."""
+    tracemalloc.start()
+    cube.part((slice(0, size), slice(0, size)))
+    found = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    return found
 
 
 def mol(data: Path, folder: Path) -> None:
