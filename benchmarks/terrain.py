@@ -5,22 +5,26 @@ run does, and the channels of terrain from six 1-degree files as Copernicus has 
 one thread. In one block, as a run reads a whole tile, and in four, as it reads small areas. Then it
 traces the memory of a block.
 
-Measured on 2026-11-30, 3660 x 3660 px, one core of an AMD EPYC that others used too, two runs,
-processor time:
+Measured on 2026-11-30, 3660 x 3660 px, one core of an AMD EPYC with nearly all of the machine,
+three runs, processor time:
 
-    in one block    ten bands 1.91 and 1.55 s; slope 0.23 s, 12 and 15 %; elevation and slope
-                    0.24 s, 12 and 16 %; slope and total curvature 0.31 s, 16 and 21 %
-    in four         ten bands 1.71 and 1.53 s; 0.31 s, 19 and 20 %; 0.34 s, 21 %; 0.40 s, 25 %
+    in one block    ten bands 1.48 to 1.59 s; slope 0.22 and 0.23 s, 14.5 to 15.8 %; elevation and
+                    slope 0.23 to 0.28 s, 15.4 to 18.3 %; slope and total curvature 0.31 to 0.34 s,
+                    19 to 23 %
+    in four         ten bands 1.52 to 1.63 s; 0.30 s, 18 to 20 %; 0.33 s, 21 and 22 %; 0.40 s, 25
+                    and 26 %
     memory          630 MB for ten bands; a channel adds its 27 MB, two their 54 MB
 
-Before, in turns with that on the same core (one block, four): slope 0.28 and 0.35 s, now 0.22 and
+Before, in turns with that on a busy core (one block, four): slope 0.28 and 0.35 s, now 0.22 and
 0.29 s; elevation and slope 0.29 and 0.37 s, now 0.23 and 0.31 s; slope and curvature 0.55 and
-0.60 s, now 0.30 and 0.38 s. A channel took 40 MB, two 121 MB. On the same core when it was quiet,
-before: 0.30, 0.33 and 0.60 s beside 1.6 and 2.1 s, 15 to 18, 16 to 21 and 29 to 35 %.
+0.60 s, now 0.30 and 0.38 s. A channel took 40 MB, two 121 MB. The bands have become quicker too:
+of the 8 s that a block took before (reading.py), slope is 3 %.
 
 What is left of slope in one block: 0.06 s to unpack the heights, 0.05 s for the spline, 0.04 s for
 Horn's formula. In four blocks squares of 1024 pixels are unpacked twice as often: 0.06 s more.
-Curvature takes 0.03 s for its Gaussian (0.15 s in scipy's float64), and 0.02 s.
+Curvature takes 0.03 s for its Gaussian (0.15 s in scipy's float64), and 0.02 s. Codes take 0.01 s
+a channel. Tried without gain: buffers and flattened rows for Horn, strips for codes, a convolution
+of torch, `np.correlate`, sums of shifted rows instead of matrices (five times as long).
 
 Part two (--real FOLDER, the real data of the tests) runs `shipped:bare-ground` on the scene of Mol,
 lowland in Belgium where nothing slides, with the SRTM tile. Of 405 false alarms (1088 ha) 401 are
