@@ -240,8 +240,10 @@ def _run(prepared: Prepared, todo: Todo, client: Callable[[], Any], log: Log) ->
     log(Start(sum(map(len, todo.values()))))
     with clock.stage("blocks"):
         outcome = _on_the_cluster(prepared, todo, client, log)
-        # A worker that was killed may have been writing: another one did its block.
-        store.remove_partial(prepared.run, finished)
+        # A worker that was killed may have been writing: another one did its block. Where it was
+        # stopped, blocks may still be written, and what is left goes when it is resumed.
+        if not outcome.stopped:
+            store.remove_partial(prepared.run, finished)
     log(Stage("listing landslides"))
     with clock.stage("listing"):
         listed = listing.write(prepared.run, plan, prepared.formats)
