@@ -245,7 +245,12 @@ def _metres(numbers: NDArray[np.float64], pixel_m: float) -> NDArray[np.float64]
 
 
 def _date(numbers: NDArray[np.float64], _: float) -> Any:
-    return pd.to_datetime(pd.Series(numbers), unit="D", utc=True)
+    # Not `pd.to_datetime(unit="D")`: where one is NaN, pandas 2.3 looks at memory that it did not
+    # fill, and now and then ends with an overflow.
+    is_known = ~np.isnan(numbers)
+    days = np.full(numbers.shape, "NaT", "datetime64[D]")
+    days[is_known] = numbers[is_known].astype(np.int64).astype("datetime64[D]")
+    return pd.Series(days.astype("datetime64[ms]")).dt.tz_localize("UTC")
 
 
 @dataclass(frozen=True)
