@@ -25,6 +25,7 @@ from lspipe.inference.reference import ModelReference
 from lspipe.inference.runtimes import from_callable
 from lspipe.inference.settings import Setting
 from lspipe.outputs.layers import BYTES_PER_PIXEL
+from lspipe.runs import memory
 from lspipe.runs.caution import warnings
 from lspipe.runs.cost import _Pass, estimate, windows_in, work
 from lspipe.runs.memory import _peak_at, check_memory, fitting_block, peak_bytes
@@ -196,13 +197,15 @@ def test_the_largest_peak_of_all_tiles_counts(world):
         assert estimate(replace(plan, tiles=tiles)).peak_bytes_per_worker == peaks[1]
 
 
-def test_a_median_holds_every_acquisition_of_a_date(world):
+@pytest.mark.parametrize("readers", [1, 3])
+def test_a_median_holds_every_acquisition_of_a_date(world, monkeypatch, readers):
+    monkeypatch.setattr(memory, "_readers", lambda _: readers)
     plan = plan_of(world)
     (tile,) = plan.tiles
     first, second = tile.steps
     three = replace(tile, steps=(first, replace(second, acquisitions=second.acquisitions * 3)))
     # Five bands of 16 bits; quality, classes and the day.
-    more = 2 * (2 * 5 + 4) * tile.largest_block
+    more = readers * 2 * (2 * 5 + 4) * tile.largest_block
     assert peak_bytes(three, plan) - peak_bytes(tile, plan) == more
 
 
