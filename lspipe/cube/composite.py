@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lspipe.cube.kernels import of_blocks
+from lspipe.cube.kernels import of_blocks, strips
 from lspipe.cube.scene import Scene
 
 if TYPE_CHECKING:
@@ -104,10 +104,6 @@ def _pick(layers: NDArray[Any], index: NDArray[Any]) -> NDArray[Any]:
     return picked
 
 
-STRIP = 64
-"""Rows that are looked at together: what is sorted of them stays in the cache of a processor."""
-
-
 def _by_strips(
     kernel: Callable[[NDArray[Any], NDArray[np.bool_]], NDArray[Any]],
     layers: Sequence[NDArray[Any]],
@@ -115,8 +111,7 @@ def _by_strips(
 ) -> NDArray[Any]:
     """Apply a function of (layers, clear), both (time, rows, x), to each strip of (y, x) layers."""
     found = np.empty_like(layers[0])
-    for top in range(0, len(found), STRIP):
-        rows = slice(top, top + STRIP)
+    for rows in strips(len(found)):
         clear = np.stack([bits[rows] for bits in quality]) == 0
         found[rows] = kernel(np.stack([layer[rows] for layer in layers]), clear)
     return found

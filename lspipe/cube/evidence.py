@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from lspipe.cube.kernels import strips
 from lspipe.schema import CUBE_NODATA, TRUE_COLOUR_WHITE
 
 if TYPE_CHECKING:
@@ -42,9 +43,14 @@ def true_colour(bands: Mapping[str, NDArray[np.int16]]) -> NDArray[np.uint8]:
         uint8 (3, y, x): 1..255 is reflectance 0..0.3, clipped; 0 = no data.
     """
     seen = [bands[name] for name in ("B04", "B03", "B02")]
-    shown = np.stack([_shades()[band.view(np.uint16)] for band in seen])
-    missing = (seen[0] == CUBE_NODATA) | (seen[1] == CUBE_NODATA) | (seen[2] == CUBE_NODATA)
-    shown[:, missing] = 0
+    shown = np.empty((3, *seen[0].shape), np.uint8)
+    for rows in strips(len(seen[0])):
+        strip = [band[rows] for band in seen]
+        for shade, band in zip(shown, strip, strict=True):
+            np.take(_shades(), band.view(np.uint16), out=shade[rows], mode="clip")
+        missing = np.logical_or.reduce([band == CUBE_NODATA for band in strip])
+        if missing.any():
+            shown[:, rows][:, missing] = 0
     return shown
 
 
@@ -60,6 +66,13 @@ def ndvi(red: NDArray[np.int16], nir: NDArray[np.int16]) -> NDArray[np.int16]:
 
     Source: Rouse et al. 1974, (NIR - red) / (NIR + red).
     """
+    found = np.empty(red.shape, np.int16)
+    for rows in strips(len(found)):
+        found[rows] = _index(red[rows], nir[rows])
+    return found
+
+
+def _index(red: NDArray[np.int16], nir: NDArray[np.int16]) -> NDArray[np.int16]:
     # Small negative reflectances are noise around zero; left in, they push the index beyond 1.
     r = np.maximum(red, 0).astype(np.float32)
     n = np.maximum(nir, 0).astype(np.float32)

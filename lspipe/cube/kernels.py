@@ -17,13 +17,26 @@ import numpy as np
 from dask.core import flatten
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from numpy.typing import NDArray
 
 
 Layers = Any
 """Pixels of dask, or of NumPy: lazy, or at hand. No closer, as dask ships no types."""
+
+
+STRIP = 64
+"""Rows that are looked at together: what is made of them stays in the cache of a processor."""
+
+
+def strips(length: int) -> Iterator[slice]:
+    """Yield the rows of strips, from the first.
+
+    >>> list(strips(100))
+    [slice(0, 64, None), slice(64, 128, None)]
+    """
+    return (slice(top, top + STRIP) for top in range(0, length, STRIP))
 
 
 def is_lazy(layers: Layers) -> bool:

@@ -297,12 +297,15 @@ def radiometry_from_pixels(dn: NDArray[np.uint16]) -> Radiometry:
     )
 
 
-def to_reflectance(dn: NDArray[np.uint16], radiometry: Radiometry) -> NDArray[np.int16]:
+def to_reflectance(
+    dn: NDArray[np.uint16], radiometry: Radiometry, *, out: NDArray[np.int16] | None = None
+) -> NDArray[np.int16]:
     """Turn digital numbers into reflectance x 1e4.
 
     Args:
         dn: uint16, any shape, 0 = no data (tested before the offset, so DN 1000 stays valid).
         radiometry: of this asset; its offset is decided.
+        out: int16 of the same shape, filled and returned; None = a new array.
 
     Returns:
         int16 reflectance x 1e4, -999..31767, -32768 = no data. Negative reflectance is kept.
@@ -312,7 +315,9 @@ def to_reflectance(dn: NDArray[np.uint16], radiometry: Radiometry) -> NDArray[np
     """
     if radiometry.offset is None:
         raise RadiometryError(f"offset is not decided: {radiometry.reason}")
-    return _table(round(radiometry.offset / REFLECTANCE_SCALE))[dn]
+    table = _table(round(radiometry.offset / REFLECTANCE_SCALE))
+    # Every number is in the table; a mode that clips is the one that fills `out` directly.
+    return np.take(table, dn, out=out, mode="clip")
 
 
 @lru_cache(maxsize=4)

@@ -15,7 +15,7 @@ from odc.geo.geobox import GeoBox
 from scipy.ndimage import maximum_filter
 
 from lspipe import catalogs, preprocess
-from lspipe.cube import composite, offsets
+from lspipe.cube import composite, kernels, loaders, offsets, scene
 from lspipe.cube.choice import Step, choose
 from lspipe.cube.loaders import source
 from lspipe.cube.masked import masked_shares
@@ -550,7 +550,7 @@ def test_the_median_is_that_of_the_unmasked_values(tmp_path: Path) -> None:
 @examples(40)
 def test_median_values_equal_nanmedian(count: int, seed: int, masked: float) -> None:
     rng = np.random.default_rng(seed)
-    shape = (composite.STRIP + 3, 5)
+    shape = (kernels.STRIP + 3, 5)
     values = rng.integers(-999, 31768, (count, 3, *shape)).astype(np.int16)
     quality = (rng.random((count, *shape)) < masked).astype(np.uint8) * 4
     seen = (quality == 0).any(axis=0)
@@ -581,6 +581,27 @@ def test_days_and_classes_of_a_median_are_those_of_the_unmasked_layers(count, se
     assert found.dtype == np.uint16
     np.testing.assert_array_equal(found, expected)
     np.testing.assert_array_equal(composite._first_clear(*classes, *quality, count=count), first)
+
+
+def test_reading_by_strips_is_reading_at_once() -> None:
+    random = np.random.default_rng(3)
+    shape = (3, 2 * kernels.STRIP + 5, 7)
+    numbers = random.integers(0, 12, shape).astype(np.uint16) * 400
+    numbers[random.random(shape) < 0.02] = loaders.READ_FAILED
+    numbers[:, kernels.STRIP : 2 * kernels.STRIP] = 900  # a strip without a gap
+    numbers[-1] = random.integers(0, 12, shape[1:])
+    decided = [preprocess.Radiometry(1e-4, -0.1, "one"), preprocess.Radiometry(1e-4, 0.0, "two")]
+    bands, classes = numbers[:-1].astype(int), numbers[-1].astype(int)
+    missing = (bands == 0) | (bands == loaders.READ_FAILED)
+    offsets = np.array([-1000, 0])[:, None, None]
+    expected = np.where(missing, CUBE_NODATA, np.clip(bands + offsets, -999, 32767))
+    np.testing.assert_array_equal(scene._reflectance(numbers, decided=decided), expected)
+    bits = np.where(classes == SCL_CLASSES["cloud_high"], Quality.CLOUD, 0)
+    bits = np.where((bands == 0).any(0), bits | Quality.NODATA, bits)
+    failed = (bands == loaders.READ_FAILED).any(0)
+    bits = np.where(failed, bits | Quality.NODATA | Quality.READ_ERROR, bits)
+    found = scene._quality(numbers, needed=[0, 1], classes=2, masked=("cloud_high",))
+    np.testing.assert_array_equal(found, bits)
 
 
 # --- the lazy cube ------------------------------------------------------------------------------

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 _ON_A_PIXEL = 1e-6
 """Distance from a whole pixel that counts as rounding, pixels."""
 
-_STRIP = 256
+_STRIP = 64
 """Rows that are raised at a time: what they need stays in the cache of a processor."""
 
 
@@ -93,8 +93,11 @@ def _copy(file: rasterio.DatasetReader, nesting: Nesting, out: NDArray[np.uint16
             slice(start + span.start, start + span.stop)
             for start, span in zip(starts, spans, strict=True)
         )
-        # Through a copy where it is a part: GDAL writes rows that lie one after the other.
-        target[:] = file.read(1, window=Window.from_slices(rows, columns))
+        window = Window.from_slices(rows, columns)
+        if target.flags.c_contiguous:
+            file.read(1, window=window, out=target)
+        else:  # GDAL writes rows that lie one after the other
+            target[:] = file.read(1, window=window)
 
 
 def _repeat(file: rasterio.DatasetReader, nesting: Nesting, out: NDArray[np.uint16]) -> None:
@@ -109,6 +112,7 @@ def _repeat(file: rasterio.DatasetReader, nesting: Nesting, out: NDArray[np.uint
 def _raise(file: rasterio.DatasetReader, nesting: Nesting, out: NDArray[np.uint16]) -> None:
     """Interpolate between centres of pixels of twice the size, no data left out."""
     stored, (row, column) = _stored(file, nesting, out.shape, rim=1)
+    _continue_beyond(stored, (row, column), file.shape)
     left = nesting.column - 2 * (column + 1)
     for first in range(0, len(out), _STRIP):
         strip = out[first : first + _STRIP]
@@ -118,6 +122,28 @@ def _raise(file: rasterio.DatasetReader, nesting: Nesting, out: NDArray[np.uint1
         raised = raised_twice(stored[upper:lower])
         top -= 2 * (top // 2)
         strip[:] = raised[top : top + len(strip), left : left + out.shape[1]]
+
+
+def _continue_beyond(
+    stored: NDArray[np.uint16], first: tuple[int, int], shape: tuple[int, int]
+) -> None:
+    """Repeat the last pixels of a file in a rim of one pixel around it, in place.
+
+    What is interpolated inside the file is the same, and no gap is left whose weights are counted:
+    the mean of a pixel and a gap is the pixel.
+
+    Args:
+        stored: (y, x) with a rim of one pixel.
+        first: row and column in the file of its first pixel.
+        shape: of the file.
+    """
+    for axis, (start, length) in enumerate(zip(first, shape, strict=True)):
+        lines = np.moveaxis(stored, axis, 0)
+        # Further beyond lie pixels that are asked for, and have no data.
+        if start == -1:
+            lines[0] = lines[1]
+        if start + len(lines) == length + 1:
+            lines[-1] = lines[-2]
 
 
 def raised_twice(stored: NDArray[np.uint16]) -> NDArray[np.uint16]:
@@ -138,9 +164,11 @@ def raised_twice(stored: NDArray[np.uint16]) -> NDArray[np.uint16]:
         array([[16, 20, 28, 32],
                [16, 20, 28, 32]], dtype=uint16)
     """
-    if stored.min(initial=1):
-        return ((_shared(stored.astype(np.uint32)) + 8) >> 4).astype(np.uint16)
     total = _shared(stored.astype(np.uint32))
+    if stored.min(initial=1):
+        total += 8
+        total >>= 4
+        return total.astype(np.uint16)
     is_known = stored != 0
     weight = _shared(is_known.astype(np.uint32))
     inner = is_known[1:-1, 1:-1].repeat(2, axis=0).repeat(2, axis=1)
@@ -151,14 +179,14 @@ def raised_twice(stored: NDArray[np.uint16]) -> NDArray[np.uint16]:
 
 def _shared(values: NDArray[np.uint32]) -> NDArray[np.uint32]:
     """Add up 9 times the own, 3 times the near and once the far value, in sixteenths."""
-    inner = 3 * values[1:-1]
-    rows = np.empty((2 * len(inner), values.shape[1]), np.uint32)
-    rows[0::2] = inner + values[:-2]
-    rows[1::2] = inner + values[2:]
-    middle = 3 * rows[:, 1:-1]
-    shared = np.empty((len(rows), 2 * middle.shape[1]), np.uint32)
-    shared[:, 0::2] = middle + rows[:, :-2]
-    shared[:, 1::2] = middle + rows[:, 2:]
+    own = 3 * values[:, 1:-1]
+    wide = np.empty((len(values), 2 * own.shape[1]), np.uint32)
+    np.add(own, values[:, :-2], out=wide[:, 0::2])
+    np.add(own, values[:, 2:], out=wide[:, 1::2])
+    own = 3 * wide[1:-1]
+    shared = np.empty((2 * len(own), own.shape[1]), np.uint32)
+    np.add(own, wide[:-2], out=shared[0::2])
+    np.add(own, wide[2:], out=shared[1::2])
     return shared
 
 
