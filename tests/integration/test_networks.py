@@ -56,6 +56,7 @@ def test_a_network_of_a_paper_maps_a_tile(name, threads, tmp_path):
         dates={"after": {"start": "2018-01-01", "end": "2018-03-31"}},
         model={"item": str(item)},
         inference={"batch_size": 2},
+        execution={"block": 120, "retries": 0},
     )
     summary = lspipe.run(Workflow.from_file(world.workflow))
     assert (summary.state, len(summary.failures)) == ("finished", 0)

@@ -165,11 +165,11 @@ def chunk_by_chunk(values, chunk, halo, setting):
     return found
 
 
-@pytest.mark.parametrize(("window", "stride"), [(24, 3), (20, 2)])
+@pytest.mark.parametrize(("window", "stride", "tta"), [(24, 3, "d4"), (20, 2, "none")])
 @pytest.mark.parametrize("chunk", [48, 50])
-def test_a_chunk_that_is_no_multiple_of_the_stride_changes_no_bit(window, stride, chunk):
+def test_a_chunk_that_is_no_multiple_of_the_stride_changes_no_bit(window, stride, tta, chunk):
     values = image((101, 101))
-    setting = {"window": window, "stride": stride, "batch_size": 8}
+    setting = {"window": window, "stride": stride, "tta": tta, "batch_size": 8}
     whole = detect(cube_of(values), NETWORK, **setting).to_numpy()
     lazy = detect(cube_of(values).chunk(y=chunk, x=chunk), NETWORK, **setting)
     assert lazy.compute(scheduler="synchronous").to_numpy().tobytes() == whole.tobytes()

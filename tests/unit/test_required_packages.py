@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import tomllib
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -95,13 +96,19 @@ def uses(tree: ast.AST, names: dict[str, str]) -> bool:
     return False
 
 
+@cache
+def modules() -> list[tuple[str, ast.AST]]:
+    """Every file and where it belongs; to read them takes most of the time of these tests."""
+    paths = sorted(ROOT.rglob("*.py"))
+    return [(module_of(path), ast.parse(path.read_text(encoding="utf-8"))) for path in paths]
+
+
 def users(package: str) -> set[str]:
     found = set()
-    for path in sorted(ROOT.rglob("*.py")):
-        tree = ast.parse(path.read_text(encoding="utf-8"))
+    for module, tree in modules():
         names = imported(tree, package)
         if names and uses(tree, names):
-            found.add(module_of(path))
+            found.add(module)
     return found
 
 
