@@ -30,6 +30,7 @@ import numpy as np
 from scipy import ndimage
 
 from lspipe.cube import spline
+from lspipe.cube.beside import both
 from lspipe.cube.canvas import canvas_of, fill_sea, lattice_of, meeting, north_up, projected
 from lspipe.schema import relative
 
@@ -56,8 +57,6 @@ RIM = HALO + 3
 _STEP = 53
 """Pixels between two places that are exact; a cell with its rim is twelve of these."""
 
-_SECOND = (slice(None, None, 2),) * 2
-
 _TURNED = 0.2
 """Pixels to the side in a pixel down, by which columns of a tile may leave those of a canvas, 11
 degrees: UTM and longitude and latitude differ by 0.12 at most."""
@@ -77,6 +76,7 @@ def heights(
     part: Part,
     *,
     is_sea_left_out: bool = False,
+    takes_whole_cells: bool = True,
 ) -> Iterator[tuple[Part, NDArray[np.float32]]]:
     """Yield the heights of the cells that hold a part of a tile.
 
@@ -86,19 +86,24 @@ def heights(
         part: rows and columns of it.
         is_sea_left_out: whether ground without a file is sea, 0 m, as of Copernicus; else it is
             not known.
+        takes_whole_cells: whether all of each cell is asked for; else only what of it is in the
+            part, with the same bits. The halo of a block ends within cells.
 
     Yields:
-        The cell, and float32 metres of it and `HALO` pixels around, NaN = not known.
+        The cell, or what of it is in the part, and float32 metres of it and `HALO` pixels around,
+        NaN = not known.
 
     Raises:
         LoadError: a file cannot be read, or holds what is no height.
     """
     near = meeting(files, geobox)
     wanted = list(cells(part))
+    asked = [cell if takes_whole_cells else both(cell, part) for cell in wanted]
     if not near:
         empty = np.float32(0 if is_sea_left_out else np.nan)
-        edge = CELL + 2 * HALO
-        yield from ((cell, np.full((edge, edge), empty, np.float32)) for cell in wanted)
+        for extent in asked:
+            edges = [span.stop - span.start + 2 * HALO for span in extent]
+            yield extent, np.full(edges, empty, np.float32)
         return
     lattice = lattice_of(near, geobox)
     controls = [control_of(geobox, cell, lattice) for cell in wanted]
@@ -109,10 +114,11 @@ def heights(
     canvas = canvas_of(near, lattice, whole, north_up(geobox))
     if is_sea_left_out:
         fill_sea(canvas, near, lattice, whole)
-    for cell, control, window in zip(wanted, controls, windows, strict=True):
+    for cell, extent, control, window in zip(wanted, asked, controls, windows, strict=True):
         cut = canvas[relative(window, (whole[0].start, whole[1].start))]
         places = _Places(control[0] - window[0].start, control[1] - window[1].start)
-        yield cell, _sampled(cut, places, is_coarse=is_coarse, is_turned=is_turned)
+        inner = _with_halo(relative(extent, (cell[0].start, cell[1].start)))
+        yield extent, _sampled(cut, places, inner, is_coarse=is_coarse, is_turned=is_turned)
 
 
 def cells(part: Part) -> Iterator[Part]:
@@ -159,17 +165,16 @@ class _Places:
         """Return rows and columns (2, y, x) on the canvas of some pixels."""
         return np.stack([between(self.rows, part), between(self.columns, part)])
 
+    @property
+    def width(self) -> int:
+        """Columns of the cell with its rim."""
+        return (len(self.columns[0]) - 1) * _STEP
+
     def crossings(self, length: int, columns: slice) -> NDArray[np.float64]:
         """Return where columns of pixels cross the first rows of the canvas: (row, x)."""
         lines = zip(_longer(self.rows).T, _longer(self.columns).T, strict=True)
         row = np.arange(length)
         return _between_columns(np.stack([np.interp(row, *line) for line in lines], 1), columns)
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """Rows and columns of the cell with its rim."""
-        rows, columns = self.rows.shape
-        return (rows - 1) * _STEP, (columns - 1) * _STEP
 
 
 def _longer(control: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -218,28 +223,38 @@ def hull(windows: Sequence[Part]) -> Part:
     return rows, columns
 
 
+def _with_halo(extent: Part) -> Part:
+    """Return a part of a cell, and `HALO` pixels around, as a part of the cell with its rim."""
+    rows, columns = (slice(span.start + RIM - HALO, span.stop + RIM + HALO) for span in extent)
+    return rows, columns
+
+
 def _sampled(
-    cut: NDArray[np.float32], places: _Places, *, is_coarse: bool, is_turned: bool
+    cut: NDArray[np.float32],
+    places: _Places,
+    inner: Part,
+    *,
+    is_coarse: bool,
+    is_turned: bool,
 ) -> NDArray[np.float32]:
-    """Return the spline through pixels of the canvas at the places of a cell with its halo.
+    """Return the spline through pixels of the canvas at some places of a cell with its rim.
 
     A place is not known where one of the four pixels around it is not.
 
     Args:
         cut: pixels of the canvas.
         places: of the pixels of a cell with its rim.
+        inner: which of them, three pixels or more from the edge.
         is_coarse: whether every second place is enough.
         is_turned: whether a spline along rows and then along columns would not do.
     """
-    rows, columns = places.shape
-    inner = (slice(RIM - HALO, rows + HALO - RIM), slice(RIM - HALO, columns + HALO - RIM))
     holes = np.isnan(cut)
     if holes.all():
-        return np.full((rows - 2 * (RIM - HALO), columns - 2 * (RIM - HALO)), np.nan, np.float32)
+        return np.full([span.stop - span.start for span in inner], np.nan, np.float32)
     if holes.any():
         nearest = ndimage.distance_transform_edt(holes, return_distances=False, return_indices=True)
         cut = cut[tuple(nearest)]
-    asked = _SECOND if is_coarse else inner
+    asked = _every_second(inner) if is_coarse else inner
     found: NDArray[np.float32]
     if is_turned:
         weights = ndimage.spline_filter(cut, order=3, output=np.float64)
@@ -247,17 +262,31 @@ def _sampled(
             weights, places[asked], output=np.float32, order=3, mode="mirror", prefilter=False
         )
     else:
-        crossings = places.crossings(len(cut), asked[1])
-        found = spline.sampled(cut, crossings, between(places.rows, asked))
+        # Of all columns of the cell, whichever are asked for: see `spline.sampled`.
+        rim = RIM - HALO
+        whole = slice(0, places.width, 2) if is_coarse else slice(rim, places.width - rim)
+        columns = range(places.width)[whole]
+        chosen = slice(columns.index(asked[1].start), columns.index(_last(asked[1])) + 1)
+        crossings = places.crossings(len(cut), whole)
+        found = spline.sampled(cut, crossings, between(places.rows, asked), chosen)
     if is_coarse:
-        # Of an even number of pixels, the last is no second one.
-        found = _doubled(found)[inner]
+        found = _doubled(found)[relative(inner, (asked[0].start, asked[1].start))]
     if holes.any():
         share = ndimage.map_coordinates(
             holes.astype(np.float32), places[inner], order=1, mode="nearest"
         )
         found[share > 1e-6] = np.nan
     return found
+
+
+def _last(places: slice) -> int:
+    return range(places.start, places.stop, places.step or 1)[-1]
+
+
+def _every_second(inner: Part) -> Part:
+    """Return every second place, from the first of the cell on, that a cubic at `inner` needs."""
+    rows, columns = (slice((span.start - 3) // 2 * 2, span.stop + 3, 2) for span in inner)
+    return rows, columns
 
 
 def _doubled(values: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -41,7 +41,10 @@ _INVERSE = banded.band(_POWERS / _POWERS.sum())
 
 
 def sampled(
-    pixels: NDArray[np.float32], crossings: NDArray[np.float64], places: NDArray[np.float64]
+    pixels: NDArray[np.float32],
+    crossings: NDArray[np.float64],
+    places: NDArray[np.float64],
+    columns: slice = slice(None),
 ) -> NDArray[np.float32]:
     """Return the spline through pixels of a lattice at the pixels of a grid.
 
@@ -50,6 +53,8 @@ def sampled(
         crossings: where each column of the grid crosses each row of the lattice, as a column of
             this: (row, x). Between the second and the last but one.
         places: where the pixels of the grid lie, as a row of the lattice: (y, x). The same.
+        columns: of the grid, those of `places`. The bits of a pixel depend on `crossings`, as a
+            product of matrices does on their shape, and not on which columns are asked for.
 
     Returns:
         float32 (y, x).
@@ -63,7 +68,7 @@ def sampled(
     # Counted from one of them: of thousands of metres float32 keeps no millimetre.
     first = pixels[len(pixels) // 2, pixels.shape[1] // 2]
     crossed = _along(pixels - first, crossings, axis=1)
-    found = _along(crossed, places, axis=0)
+    found = _along(crossed, places, axis=0, columns=columns)
     found += first
     return found
 
@@ -77,12 +82,17 @@ def _weighted(values: NDArray[np.float32], axis: int) -> NDArray[np.float32]:
 
 
 def _along(
-    values: NDArray[np.float32], places: NDArray[np.float64], *, axis: int
+    values: NDArray[np.float32],
+    places: NDArray[np.float64],
+    *,
+    axis: int,
+    columns: slice = slice(None),
 ) -> NDArray[np.float32]:
     """Return splines along the lines of an axis, each read at the places of its own line."""
-    weights = _weighted(values, axis).reshape(-1)
-    rows, columns = values.shape
-    step = 1 if axis == 1 else columns
+    weights = _weighted(values, axis)[:, columns].reshape(-1)
+    values = values[:, columns]
+    rows, width = values.shape
+    step = 1 if axis == 1 else width
     # From each pixel the cubic up to the next one, by powers of the way to it.
     rise = weights[step:] - weights[:-step]
     bend = rise[step:] - rise[:-step]
@@ -92,7 +102,7 @@ def _along(
     square *= np.float32(1 / 2)
     linear = rise[step:-step] - square
     constant = values.reshape(-1)[step:]
-    lines = ((np.arange(rows) * columns)[:, None] if axis == 1 else np.arange(columns)[None]) - step
+    lines = ((np.arange(rows) * width)[:, None] if axis == 1 else np.arange(width)[None]) - step
     firsts = np.broadcast_to(lines.astype(np.float64), places.shape)
     found = np.empty(places.shape, np.float32)
     # Strip by strip in the same memory: with memory of their own they take half as long again.

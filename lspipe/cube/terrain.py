@@ -20,7 +20,7 @@ import numpy as np
 from lspipe.cube import beside, surface
 from lspipe.cube.canvas import meeting, north_up
 from lspipe.cube.height_file import HeightFile
-from lspipe.cube.heights import CELL, HALO, METHOD, heights
+from lspipe.cube.heights import HALO, METHOD, heights
 from lspipe.schema import CHANNELS, CUBE_NODATA, relative, split_channel
 
 if TYPE_CHECKING:
@@ -45,6 +45,9 @@ _KINDS: dict[str, surface.Curvature] = {
     "profile_curvature": "profile",
     "plan_curvature": "plan",
 }
+
+_SMOOTH = {*_KINDS, HILLSIDE}
+"""Made of heights that a Gaussian went over."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,15 +138,16 @@ def read(terrain: Terrain, geobox: GeoBox, part: Part, names: Sequence[str]) -> 
     rows, columns = part
     shape = (len(names), rows.stop - rows.start, columns.stop - columns.start)
     found = np.full(shape, CUBE_NODATA, np.int16)
-    geoid = () if terrain.geoid is None else (terrain.geoid,)
-    shifts = heights(geoid, geobox, part) if geoid else None
-    grounds = heights(terrain.files, geobox, part, is_sea_left_out=terrain.is_sea_left_out)
-    for cell, found_heights in grounds:
+    # A Gaussian counts heights from the lowest of a cell.
+    whole = {"takes_whole_cells": not _SMOOTH.isdisjoint(split_channel(name)[1] for name in names)}
+    shifts = heights((terrain.geoid,), geobox, part, **whole) if terrain.geoid else None
+    grounds = heights(terrain.files, geobox, part, is_sea_left_out=terrain.is_sea_left_out, **whole)
+    for extent, found_heights in grounds:
         ground = found_heights
         if shifts is not None:
             ground = ground + terrain.sign * next(shifts)[1]
-        inside = beside.both(cell, part)
-        into, cut = (relative(inside, (one[0].start, one[1].start)) for one in (part, cell))
+        inside = beside.both(extent, part)
+        into, cut = (relative(inside, (one[0].start, one[1].start)) for one in (part, extent))
         for number, values in enumerate(_derived(ground, north_up(geobox), names)):
             found[number][into] = to_codes(values[cut], names[number])
     return found
@@ -163,27 +167,32 @@ def part_layers(
 def _derived(
     ground: NDArray[np.float32], pixel_m: float, names: Sequence[str]
 ) -> list[NDArray[np.float32]]:
-    """Return channels of a cell, float32 in the unit of each, NaN = not known."""
+    """Return channels where heights are known and so are `HALO` pixels around.
+
+    Float32 in the unit of each, NaN = not known.
+    """
     wanted = [split_channel(name)[1] for name in names]
     smooth = None if _KINDS.keys().isdisjoint(wanted) else surface.smoothed(ground, pixel_m)
+    # Beyond the pixel around, which a window of 3 x 3 needs.
+    left = HALO - 1 - surface.reach(pixel_m)
     found = []
     for name in wanted:
         if name == "elevation":
             found.append(ground[HALO:-HALO, HALO:-HALO])
         elif name == "slope":
-            found.append(surface.slope(_cell(ground), pixel_m))
+            found.append(surface.slope(_less(ground, HALO - 1), pixel_m))
         elif name == HILLSIDE:
             broad = surface.smoothed(ground, pixel_m, surface.HILLSIDE_M)
-            found.append(surface.slope(_cell(broad), pixel_m))
+            found.append(surface.slope(_less(broad, left), pixel_m))
         elif smooth is not None:
-            found.append(surface.curvature(_cell(smooth), pixel_m, _KINDS[name]))
+            found.append(surface.curvature(_less(smooth, left), pixel_m, _KINDS[name]))
     return found
 
 
-def _cell(ground: NDArray[Any]) -> NDArray[Any]:
-    """Return heights of a cell and a pixel around it, which a window of 3 x 3 needs."""
-    rim = (len(ground) - CELL) // 2 - 1
-    return ground[rim : len(ground) - rim, rim : len(ground) - rim]
+def _less(ground: NDArray[Any], rim: int) -> NDArray[Any]:
+    """Return heights without a rim."""
+    rows, columns = ground.shape
+    return ground[rim : rows - rim, rim : columns - rim]
 
 
 def to_codes(values: NDArray[np.float32], name: str) -> NDArray[np.int16]:

@@ -168,16 +168,42 @@ def wide(tmp_path_factory):
     return geobox, terrain, whole
 
 
-@examples(25)
-@given(PARTS)
-def test_a_part_of_a_tile_equals_the_whole_bit_for_bit(wide, part) -> None:
+@examples(50)
+@given(PARTS, st.sampled_from([(*ALL, HILLSIDE), ("slope", "elevation"), ("slope",)]))
+def test_a_part_of_a_tile_equals_the_whole_bit_for_bit(wide, part, names) -> None:
     geobox, terrain, whole = wide
     row, height, column, width = part
     rows = slice(row, min(row + height, 1400))
     columns = slice(column, min(column + width, 1500))
-    np.testing.assert_array_equal(
-        read(terrain, geobox, (rows, columns), (*ALL, HILLSIDE)), whole[:, rows, columns]
-    )
+    expected = [whole[(*ALL, HILLSIDE).index(name), rows, columns] for name in names]
+    np.testing.assert_array_equal(read(terrain, geobox, (rows, columns), names), expected)
+
+
+@pytest.mark.parametrize("turned", [False, True])
+@examples(20)
+@given(
+    st.tuples(st.integers(0, 600), st.integers(1, 60), st.integers(590, 640), st.integers(1, 40))
+)
+def test_so_it_does_of_files_as_fine_as_the_tile(fine, turned, part) -> None:
+    geobox, terrain, whole = fine[turned]
+    row, height, column, width = part
+    part = (slice(row, row + height), slice(column, column + width))
+    np.testing.assert_array_equal(read(terrain, geobox, part, ("slope",))[0], whole[part])
+
+
+@pytest.fixture(scope="module")
+def fine(tmp_path_factory):
+    """Two files of 10 m, along the tile and across it, and their slopes."""
+    geobox, found = grid(32718, -72.45, -43.4, (700, 700)), []
+    heights = np.random.default_rng(5).normal(500, 30, (1200, 1200)).astype(np.float32)
+    for crs in ("EPSG:32718", "+proj=laea +lat_0=-90 +lon_0=-30"):
+        into = Transformer.from_crs(geobox.crs, crs, always_xy=True)
+        x, y = into.transform(*(geobox.affine * (350, 350)))
+        corner = Affine(10, 0, x - 6000, 0, -10, y + 6000)
+        path = write_raster(tmp_path_factory.mktemp("fine") / "dem.tif", heights, corner, crs=crs)
+        terrain = of_files([path])
+        found.append((geobox, terrain, read(terrain, geobox, (slice(0, 700),) * 2, ("slope",))[0]))
+    return found
 
 
 @pytest.mark.parametrize(
