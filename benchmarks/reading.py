@@ -4,6 +4,8 @@
     python benchmarks/reading.py --edge 10980    a whole tile, nine blocks; about two minutes
     python benchmarks/reading.py --block 1220
     python benchmarks/reading.py --delay 80      from a server that answers each request 80 ms late
+    python benchmarks/reading.py --edge 10980 --terrain elevation slope
+                                                 with channels of a DEM of 1 second
     python benchmarks/reading.py --jp2           unpack one band, as deflate COG and as JPEG 2000
     python benchmarks/reading.py --quick         seconds, and no meaning
 
@@ -180,18 +182,48 @@ def unpacked(folder: Path, edge: int = 4096) -> dict[str, float]:
     return found
 
 
+def write_heights(path: Path) -> None:
+    """Write a DEM of 1 second below the tile, as Copernicus stores one."""
+    west, north, second = -73.0, -43.0, 1 / 3600
+    rows, columns = np.ogrid[:7200, :7200]
+    heights = 1000 + 300 * np.sin(columns / 18) + 300 * np.cos(rows / 24)
+    heights += np.random.default_rng(1).normal(0, 1, heights.shape)
+    with rasterio.open(
+        path, "w", driver="COG", height=7200, width=7200, count=1, dtype="float32", crs=4326,
+        transform=Affine(second, 0, west, 0, -second, north), compress="deflate", predictor=3,
+        blocksize=1024, overviews="NONE",
+    ) as file:  # fmt: skip
+        file.write(heights.astype(np.float32), 1)
+
+
 def planned(
-    folder: Path, case: Case, address: str, days: Sequence[str] = (DAY,), composite: str = "latest"
+    folder: Path,
+    case: Case,
+    address: str,
+    days: Sequence[str] = (DAY,),
+    composite: str = "latest",
+    *,
+    terrain: Sequence[str] = (),
 ) -> Plan:
-    """Plan a run of acquisitions that all have the files below an address."""
+    """Plan a run of acquisitions that all have the files below an address.
+
+    Args:
+        folder: for its files.
+        case: how much there is to read.
+        address: of the files of the bands.
+        days: of the acquisitions.
+        composite: of them.
+        terrain: channels of a DEM, which is written here.
+    """
     (folder / "items").mkdir()
     for day in days:
         _write_item(folder, case, address, day)
     arguments = {"filters": 2}
-    network = lspipe.models.build("ghorb-resunet", len(BANDS), **arguments)
+    channels = (*BANDS, *terrain)
+    network = lspipe.models.build("ghorb-resunet", len(channels), **arguments)
     fields = {
         "id": "network", "architecture": "ghorb-resunet", "arguments": arguments,
-        "bands": tuple(BANDS), "window": case.window, "description": "random weights",
+        "bands": channels, "window": case.window, "description": "random weights",
         "not_for": "anything",
     }  # fmt: skip
     pack(network, folder / "models", item_fields=fields)
@@ -206,6 +238,9 @@ def planned(
         "execution": {"block": case.block, "retries": 0},
         "output": {"path": "run", "write": ["geoparquet"]},
     }
+    if terrain:
+        write_heights(folder / "dem.tif")
+        workflow["terrain"] = {"dem": "dem.tif"}
     (folder / "workflow.yaml").write_text(yaml.safe_dump(workflow))
     return lspipe.plan(Workflow.from_file(folder / "workflow.yaml"))
 
@@ -275,6 +310,7 @@ def main() -> None:
     parser.add_argument("--edge", type=int, help="edge of the tile, pixels")
     parser.add_argument("--block", type=int, help="edge of a block, pixels")
     parser.add_argument("--delay", type=float, help="milliseconds that each request is late")
+    parser.add_argument("--terrain", nargs="*", default=[], help="channels of a DEM")
     parser.add_argument("--jp2", action="store_true", help="unpack one band in two formats")
     asked = parser.parse_args()
     if asked.jp2:
@@ -295,12 +331,16 @@ def main() -> None:
             address = f"{stack.enter_context(served(archive))}/{asked.delay}/once"
         spec, execution = ClusterSpec(kind="local", workers=2), ExecutionSpec(retries=0)
         client = stack.enter_context(clusters.start(spec, execution))
-        found = measured(client, planned(folder, case, address), case, folder)
+        plan = planned(folder, case, address, terrain=asked.terrain)
+        found = measured(client, plan, case, folder)
     print(describe(machine()))
     print(f"blocks of {case.block} px: {found}")
     # A smoke run leaves no result behind.
     if not asked.quick:
-        facts = {"block_px": case.block, "edge_px": case.edge, "delay_ms": asked.delay or 0}
+        facts = {
+            "block_px": case.block, "edge_px": case.edge, "delay_ms": asked.delay or 0,
+            "terrain": asked.terrain,
+        }  # fmt: skip
         print(f"result in {write_result('reading', {**facts, **found})}")
 
 

@@ -98,12 +98,24 @@ def in_order(layers: Sequence[Layers], order: Sequence[int]) -> Layers:
     return np.stack([channels[number] for number in order])
 
 
+def with_room(shape: tuple[int, int, int], more: int) -> NDArray[np.int16]:
+    """Return an array of channels, not filled, behind which others have room.
+
+    Memory that nothing was written to is not taken yet.
+
+    Args:
+        shape: (channel, y, x).
+        more: channels that `followed_by` may put behind them.
+    """
+    return np.empty((shape[0] + more, *shape[1:]), np.int16)[: shape[0]]
+
+
 def followed_by(channels: Layers, more: Sequence[Layers]) -> Layers:
     """Put layers behind the channels of an array.
 
     Args:
-        channels: (channel, y, x); at hand it must be used by nobody else, as it grows where it is:
-            copied, it would be in memory twice.
+        channels: (channel, y, x); at hand it must be used by nobody else, as the layers are put
+            where it has room (`with_room`). Without room it is copied.
         more: (y, x) each.
 
     Returns:
@@ -115,9 +127,12 @@ def followed_by(channels: Layers, more: Sequence[Layers]) -> Layers:
     """
     if is_lazy(channels):
         return da.concatenate([channels, da.stack(more)]).rechunk({0: -1})
-    # A part of an array cannot grow.
-    whole = channels if channels.flags.owndata else channels.copy()
-    whole.resize((len(channels) + len(more), *channels.shape[1:]), refcheck=False)
-    for number, layer in enumerate(more, len(whole) - len(more)):
-        whole[number] = layer
+    count = len(channels)
+    shape = (count + len(more), *channels.shape[1:])
+    whole = channels.base
+    if whole is None or whole.shape != shape or whole.dtype != channels.dtype:
+        whole = np.empty(shape, channels.dtype)
+        whole[:count] = channels
+    for layer, given in zip(whole[count:], more, strict=True):
+        layer[:] = given
     return whole

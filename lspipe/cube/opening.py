@@ -18,13 +18,13 @@ from lspipe.preprocess.masks import sources
 from lspipe.schema import Quality, check_cube
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from odc.geo.geobox import GeoBox
 
     from lspipe.cube.choice import Step
     from lspipe.cube.kernels import Layers
-    from lspipe.cube.scene import Chunks
+    from lspipe.cube.scene import Chunks, Scene
     from lspipe.cube.spec import CubeSpec
     from lspipe.preprocess import Radiometry
 
@@ -85,9 +85,9 @@ def open_cube(
         chunks=chunks,
         masks=tuple(one for one in sources(spec.mask) if one.bands != ("SCL",)),
         place=place or Place((0, 0), (int(rows), int(columns))),
+        room=len(layers),
     )
-    scenes = [opener.open(acquisition) for acquisition in step.acquisitions]
-    opened = scenes[0] if len(scenes) == 1 else median(scenes)
+    opened = _as_one([opener.open(acquisition) for acquisition in step.acquisitions])
     quality = opened.quality
     if left_out is not None:
         quality = quality | np.where(left_out, np.uint8(Quality.OUTSIDE), np.uint8(0))
@@ -106,3 +106,7 @@ def open_cube(
     )
     check_cube(cube["reflectance"])
     return cube
+
+
+def _as_one(scenes: Sequence[Scene]) -> Scene:
+    return scenes[0] if len(scenes) == 1 else median(scenes)

@@ -18,7 +18,7 @@ import numpy as np
 from lspipe import catalogs, preprocess
 from lspipe.catalogs import band_assets
 from lspipe.cube import loaders
-from lspipe.cube.kernels import in_one_piece, is_lazy, of_blocks, strips
+from lspipe.cube.kernels import in_one_piece, is_lazy, of_blocks, strips, with_room
 from lspipe.cube.masking import masked_by
 from lspipe.errors import UsageError
 from lspipe.preprocess.masks import mask_bands
@@ -80,6 +80,8 @@ class SceneOpener:
     place: Place
     masks: tuple[MaskSource, ...]
     """The sources of masks besides the scene classes, which come with each item."""
+    room: int = 0
+    """How many channels are to follow the bands, in the same array if they are read now."""
 
     @property
     def read(self) -> tuple[str, ...]:
@@ -151,7 +153,9 @@ class SceneOpener:
         quality = of_blocks(bits, loaded, dtype=np.uint8, drop_axis=0, meta=_BITS)
         return Scene(
             bands=of_blocks(
-                partial(_reflectance, decided=decided),
+                partial(
+                    _reflectance, decided=decided, room=self.room if self.chunks is None else 0
+                ),
                 loaded,
                 dtype=np.int16,
                 chunks=((len(decided),), *(self.chunks or ())),
@@ -330,10 +334,10 @@ def _classes(numbers: NDArray[np.uint16], place: int | None) -> NDArray[np.uint1
 
 
 def _reflectance(
-    numbers: NDArray[np.uint16], *, decided: Sequence[Radiometry]
+    numbers: NDArray[np.uint16], *, decided: Sequence[Radiometry], room: int = 0
 ) -> NDArray[np.int16]:
-    """Return int16 (band, y, x), each band by its own radiometry."""
-    found = np.empty((len(decided), *numbers.shape[1:]), np.int16)
+    """Return int16 (band, y, x), each band by its own radiometry, with room for other channels."""
+    found = with_room((len(decided), *numbers.shape[1:]), room)
     # What follows the bands is no band.
     for layer, band, radiometry in zip(found, numbers, decided, strict=False):
         for rows in strips(len(band)):
