@@ -115,7 +115,8 @@ def followed_by(channels: Layers, more: Sequence[Layers]) -> Layers:
 
     Args:
         channels: (channel, y, x); at hand it must be used by nobody else, as the layers are put
-            where it has room (`with_room`). Without room it is copied.
+            where it has room (`with_room`). Without room it grows where it is, which takes longer:
+            copied, it would be in memory twice.
         more: (y, x) each.
 
     Returns:
@@ -131,8 +132,9 @@ def followed_by(channels: Layers, more: Sequence[Layers]) -> Layers:
     shape = (count + len(more), *channels.shape[1:])
     whole = channels.base
     if whole is None or whole.shape != shape or whole.dtype != channels.dtype:
-        whole = np.empty(shape, channels.dtype)
-        whole[:count] = channels
+        # A part of an array cannot grow.
+        whole = channels if channels.flags.owndata else channels.copy()
+        whole.resize(shape, refcheck=False)
     for layer, given in zip(whole[count:], more, strict=True):
         layer[:] = given
     return whole

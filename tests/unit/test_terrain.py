@@ -17,10 +17,11 @@ from odc.geo.geobox import GeoBox
 from pyproj import CRS, Transformer
 
 from lspipe.cube import canvas, dem, height_file, heights, surface
+from lspipe.cube.beside import both
 from lspipe.cube.terrain import HILLSIDE, Terrain, layers, read
 from lspipe.cube.terrain_spec import TerrainSpec
 from lspipe.errors import LoadError, WorkflowError
-from lspipe.schema import CHANNELS, CUBE_NODATA
+from lspipe.schema import CHANNELS, CUBE_NODATA, relative
 from tests.ground import SECOND, hills, places, write_raster, write_square
 from tests.properties import examples
 
@@ -169,7 +170,7 @@ def wide(tmp_path_factory):
 
 
 @examples(50)
-@given(PARTS, st.sampled_from([(*ALL, HILLSIDE), ("slope", "elevation"), ("slope",)]))
+@given(PARTS, st.sampled_from([(*ALL, HILLSIDE), ("slope", "elevation"), (HILLSIDE,)]))
 def test_a_part_of_a_tile_equals_the_whole_bit_for_bit(wide, part, names) -> None:
     geobox, terrain, whole = wide
     row, height, column, width = part
@@ -177,6 +178,23 @@ def test_a_part_of_a_tile_equals_the_whole_bit_for_bit(wide, part, names) -> Non
     columns = slice(column, min(column + width, 1500))
     expected = [whole[(*ALL, HILLSIDE).index(name), rows, columns] for name in names]
     np.testing.assert_array_equal(read(terrain, geobox, (rows, columns), names), expected)
+
+
+@examples(20)
+@given(PARTS)
+def test_heights_of_a_part_of_a_cell_are_those_of_the_whole_cell_with_what_is_around(wide, part):
+    geobox, terrain, _ = wide
+    row, height, column, width = part
+    part = (slice(row, min(row + height, 1400)), slice(column, min(column + width, 1500)))
+    cells = heights.heights(terrain.files, geobox, part)
+    parts = heights.heights(terrain.files, geobox, part, takes_whole_cells=False)
+    for (cell, whole), (extent, found) in zip(cells, parts, strict=True):
+        assert extent == both(cell, part)
+        rows, columns = relative(extent, (cell[0].start, cell[1].start))
+        around = 2 * heights.HALO
+        np.testing.assert_array_equal(
+            found, whole[rows.start : rows.stop + around, columns.start : columns.stop + around]
+        )
 
 
 @pytest.mark.parametrize("turned", [False, True])
