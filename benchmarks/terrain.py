@@ -18,7 +18,8 @@ Later on that day the bands became twice as quick, 0.79 to 0.90 s in one block: 
 to 34 %, elevation and slope 32 to 34 %, slope and curvature 41 to 45 %. To unpack heights, the
 spline and Horn's formula alone are 0.15 s, 18 %. In blocks of a run (reading.py, with the halo, the
 scene classes and the pictures: 1.6 s) slope was 0.45 s, and is 0.35 to 0.4 s since the halo's cells
-are worked out in part, with the same bits, and layers have room behind the bands.
+are worked out in part, with the same bits, and layers have room behind the bands; these seconds
+come from a trial by `read_block` that is not in the project.
 
 Memory: a block of ten bands raises resident memory by 586 MB; a channel of 27 MB adds 33 MB, two
 add 58 of 54 MB.
