@@ -53,7 +53,11 @@ def load_encoder(network: nn.Module, file: str | Path) -> list[str]:
     found = _read(Path(file))
     expected = encoder.state_dict()
     lacking = [name for name in expected if name not in found and not _is_counter(name)]
-    found = {name: w for name, w in found.items() if name in expected or not name.startswith(LAST)}
+    # An encoder may end earlier, and says what it leaves out.
+    behind = (*LAST, *getattr(encoder, "leaves_out", ()))
+    found = {
+        name: w for name, w in found.items() if name in expected or not name.startswith(behind)
+    }
     foreign = [name for name in found if name not in expected]
     if lacking or foreign:
         raise ModelError(

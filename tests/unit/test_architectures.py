@@ -194,6 +194,7 @@ def test_the_nineteen_networks_of_the_papers_are_there():
         ("deeplabv2", {"atrous_rates": [6, 0]}, "rate_0: found 0"),
         ("pspnet", {"encoder_name": "resnet51"}, "resnet51"),
         ("l4s-unet", {"filters": 8}, "filters"),
+        ("lite-unet", {"coarsest": 8}, r"coarsest: found 8, expected one of \[32, 16\]"),
     ],
 )
 def test_arguments_that_a_network_does_not_have_are_refused_by_name(name, arguments, message):
@@ -224,6 +225,7 @@ def test_a_window_that_pooling_does_not_divide_is_refused(name):
         ("contextnet", {}),
         ("sqnet", {}),
         ("lite-unet", {}),
+        ("lite-unet", {"coarsest": 16}),
     ],
 )
 def test_any_window_size_works(name, arguments):
@@ -247,9 +249,10 @@ def test_every_weight_learns(name):
         assert torch.isfinite(parameter.grad).all(), key
 
 
-def test_every_weight_of_the_lite_unet_learns():
+@pytest.mark.parametrize("coarsest", [32, 16])
+def test_every_weight_of_the_lite_unet_learns(coarsest):
     torch.manual_seed(0)
-    network = build("lite-unet", 3)
+    network = build("lite-unet", 3, coarsest=coarsest)
     network(torch.rand(2, 3, 64, 64)).mean().backward()
     for key, parameter in network.named_parameters():
         assert torch.count_nonzero(parameter.grad) > 0, key
@@ -274,6 +277,22 @@ def test_the_encoder_of_the_lite_unet_is_half_as_fine_at_each_step():
     assert [tuple(one.shape[1:3]) for one in features] == [
         (16, 32), (24, 16), (40, 8), (112, 4), (320, 2),
     ]  # fmt: skip
+    assert parameters("lite-unet", 3, coarsest=16) == 1_066_209
+    with torch.inference_mode():
+        features = build("lite-unet", 3, coarsest=16).eval().encoder(torch.rand(1, 3, 64, 64))
+    assert [tuple(one.shape[1:3]) for one in features] == [(16, 32), (24, 16), (40, 8), (112, 4)]
+
+
+def test_a_lite_unet_that_ends_earlier_judges_a_pixel_by_less_ground():
+    torch.manual_seed(0)
+    reach = {}
+    for coarsest in (32, 16):
+        network = build("lite-unet", 3, coarsest=coarsest).eval()
+        windows = torch.rand(1, 3, 544, 544, requires_grad=True)
+        network(windows)[0, 0, 272, 272].backward()
+        seen = windows.grad.abs().amax((0, 1)).nonzero()
+        reach[coarsest] = int((seen.amax(0) - seen.amin(0)).max()) + 1
+    assert reach[16] < 500 < reach[32]
 
 
 @pytest.mark.parametrize("name", ["ghorb-unet", "ghorb-resunet"])

@@ -64,7 +64,8 @@ def test_every_kind_of_encoder_can_be_filled(name, tmp_path):
         assert torch.equal(weight, state[key])
 
 
-def test_the_last_convolution_of_an_efficientnet_is_left_out_where_an_encoder_has_none(tmp_path):
+@pytest.mark.parametrize("coarsest", [32, 16])
+def test_what_an_encoder_leaves_out_at_its_end_is_not_asked_of_its_file(coarsest, tmp_path):
     torch.manual_seed(3)
     state = build("lite-unet", 3).encoder.state_dict()
     whole = {name: weight.clone() for name, weight in state.items()}
@@ -72,10 +73,14 @@ def test_the_last_convolution_of_an_efficientnet_is_left_out_where_an_encoder_ha
     whole["classifier.weight"] = torch.zeros(1000, 1280)
     path = tmp_path / "tf_efficientnet_lite0.safetensors"
     safetensors.torch.save_file(whole, path)
-    network = build("lite-unet", 3)
+    network = build("lite-unet", 3, coarsest=coarsest)
     assert load_encoder(network, path) == []
     for key, weight in network.encoder.state_dict().items():
         assert torch.equal(weight, state[key])
+    # What it does not leave out is asked for as before.
+    safetensors.torch.save_file({n: w for n, w in whole.items() if "blocks.4" not in n}, path)
+    with pytest.raises(ModelError, match=r"lacks blocks\.4\.0"):
+        load_encoder(network, path)
 
 
 def test_names_may_begin_with_encoder(trained, tmp_path):
