@@ -18,6 +18,7 @@ from rasterio.windows import Window
 
 from lspipe.catalogs import CATALOGS, GENERIC
 from lspipe.cube.loaders.declared import UnfitFile
+from lspipe.cube.loaders.raster_file import open_raster
 from lspipe.cube.loaders.source import Source
 from lspipe.cube.loaders.source import read as read_source
 from lspipe.errors import LoadError, WorkflowError
@@ -215,7 +216,7 @@ def read_pixels(file: HeightFile, part: Part, factor: int) -> NDArray[np.float32
     def pixels(href: str) -> NDArray[np.float32]:
         # Beside a local file there may be one with its CRS.
         side_files = {"GDAL_DISABLE_READDIR_ON_OPEN": "FALSE"} if is_local else {}
-        with rasterio.Env(**side_files), rasterio.open(href, sharing=False) as opened:
+        with rasterio.Env(**side_files), open_raster(href) as opened:
             numbers = opened.read(1, window=window, masked=True)
             scale, offset = opened.scales[0], opened.offsets[0]
         # In place: below a block of a whole tile these are 9 MB, and each copy as much.

@@ -20,6 +20,7 @@ from scipy import ndimage
 
 from lspipe.catalogs import CATALOGS, GENERIC
 from lspipe.cube.loaders.declared import UnfitFile
+from lspipe.cube.loaders.raster_file import open_raster
 from lspipe.cube.loaders.source import Source
 from lspipe.cube.loaders.source import read as read_source
 
@@ -114,7 +115,7 @@ def read_header(
         return found
 
     def check_lattice(href: str) -> None:
-        with rasterio.open(href, sharing=False) as file:
+        with open_raster(href) as file:
             if (file.height, file.width) != found.shape or not np.allclose(
                 tuple(file.transform)[:6], found.transform, rtol=0, atol=0.01
             ):
@@ -219,11 +220,11 @@ def _inside(file: RadarFile, part: Part) -> NDArray[np.float32]:
     window = Window.from_slices(*part)
 
     def pixels(href: str) -> NDArray[np.float32]:
-        with rasterio.open(href, sharing=False) as opened:
+        with open_raster(href) as opened:
             return _power(_numbers(opened, window=window))
 
     def flags(href: str) -> NDArray[Any]:
-        with rasterio.open(href, sharing=False) as opened:
+        with open_raster(href) as opened:
             return np.asarray(opened.read(1, window=window))
 
     found = _read(_source(file), pixels)

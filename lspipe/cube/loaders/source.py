@@ -35,6 +35,7 @@ from lspipe.cube.loaders.declared import (
     largest_number,
     rewritten,
 )
+from lspipe.cube.loaders.raster_file import open_raster
 from lspipe.errors import LoadError, UnfitAsset, UsageError, hide_queries, without_queries
 from lspipe.machine.bucket import gdal_settings
 
@@ -156,7 +157,7 @@ def read_numbers(
     largest = largest_number(source.band)
 
     def pixels(href: str) -> tuple[Part, NDArray[np.uint16]]:
-        with rasterio.open(href, sharing=False) as file:
+        with open_raster(href) as file:
             declared = _declared(file, source, grid)
             if declared.is_plain:
                 roi, found = onto_grid(href, file)
@@ -164,7 +165,7 @@ def read_numbers(
                     return roi, found
             with (
                 rewritten(file, declared, grid, largest=largest) as copy,
-                rasterio.open(copy.href, sharing=False) as again,
+                open_raster(copy.href) as again,
             ):
                 roi, found = onto_grid(copy.href, again)
             if copy.failed is not None:
@@ -193,7 +194,7 @@ def look(source: Source, grid: GeoBox) -> Declared | None:
     """
 
     def header(href: str) -> Declared:
-        with rasterio.open(href, sharing=False) as file:
+        with open_raster(href) as file:
             return _declared(file, source, grid)
 
     try:
