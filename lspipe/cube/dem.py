@@ -10,7 +10,6 @@ Does not cover: headers (`height_file.py`), pixels (`heights.py`), channels (`te
 from __future__ import annotations
 
 import hashlib
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import date
 from typing import TYPE_CHECKING, Any
@@ -22,7 +21,7 @@ from shapely.geometry import box
 
 from lspipe import catalogs
 from lspipe.cube.height_file import digest_of, look_at, read_header
-from lspipe.cube.loaders.source import Source
+from lspipe.cube.loaders.source import Source, read_together
 from lspipe.cube.terrain import Terrain
 from lspipe.errors import NothingFound, WorkflowError, without_query
 from lspipe.models.recipes import base_of
@@ -85,9 +84,6 @@ PUBLIC = {
 }
 """Public buckets, which need no account by this address. Source: registry.opendata.aws."""
 
-HEADERS_AT_ONCE = 8
-"""Files whose headers are read at the same time."""
-
 
 def from_file(spec: TerrainSpec, folder: Path) -> Terrain:
     """Look at a raster of heights.
@@ -128,8 +124,8 @@ def search(spec: TerrainSpec, where: SearchSpec, grids: Sequence[GeoBox], folder
         )
     known = COLLECTIONS.get(name, Known("", ""))
     # Each is a header over the network, and a run of a thousand tiles has as many.
-    with ThreadPoolExecutor(HEADERS_AT_ONCE) as pool:
-        files = tuple(pool.map(lambda item: _of_item(item, spec, known), items))
+    hrefs = (str(asset.href) for item in items for asset in item.assets.values())
+    files = tuple(read_together(lambda item: _of_item(item, spec, known), items, hrefs))
     return Terrain(
         name=name,
         files=files,

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING
 
 from lspipe.catalogs import band_assets
-from lspipe.cube.loaders.source import look, sources_of
+from lspipe.cube.loaders.source import look, read_together, sources_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -17,9 +16,6 @@ if TYPE_CHECKING:
 
     from lspipe.cube.loaders.declared import Declared
     from lspipe.cube.spec import CubeSpec
-
-# A header is one small request: what it costs is waiting.
-_THREADS = 16
 
 
 def declared(
@@ -51,10 +47,9 @@ def declared(
             spec.on_read_error,
         ).values()
     ]
-    with ThreadPoolExecutor(_THREADS) as pool:
-        found = pool.map(partial(look, grid=geobox), sources)
-        return {
-            (source.item, source.asset): header
-            for source, header in zip(sources, found, strict=True)
-            if header is not None
-        }
+    found = read_together(partial(look, grid=geobox), sources, (source.href for source in sources))
+    return {
+        (source.item, source.asset): header
+        for source, header in zip(sources, found, strict=True)
+        if header is not None
+    }

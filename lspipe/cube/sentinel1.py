@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import timedelta
 from itertools import groupby
@@ -22,7 +21,7 @@ import shapely
 
 from lspipe import catalogs
 from lspipe.catalogs import GENERIC
-from lspipe.cube.loaders.source import Source
+from lspipe.cube.loaders.source import Source, read_together
 from lspipe.cube.power import ENOUGH_DATES
 from lspipe.cube.radar import RadarPass
 from lspipe.cube.radar_file import OTHERWISE, HiddenFile, read_header
@@ -53,9 +52,6 @@ MOST_DATES = 6
 
 ONE_PASS = timedelta(minutes=10)
 """How far the slices of one pass may lie apart; the next pass over a tile is hours later."""
-
-HEADERS_AT_ONCE = 8
-"""Files whose headers are read at the same time."""
 
 Items = dict[str, list["pystac.Item"]]
 """Items of each side, "before" and "after"."""
@@ -402,9 +398,8 @@ def opened(one: Candidate) -> RadarPass:
         (side, date, item) for side in sorted(one.sides) for date in one.sides[side]
         for item in date.items
     ]  # fmt: skip
-    # Each is a header over the network.
-    with ThreadPoolExecutor(HEADERS_AT_ONCE) as pool:
-        files = list(pool.map(lambda each: _header(each[1], each[2]), wanted))
+    hrefs = (str(asset.href) for _, _, item in wanted for asset in item.assets.values())
+    files = list(read_together(lambda each: _header(each[1], each[2]), wanted, hrefs))
     sides: dict[str, list[RadarFile]] = {side: [] for side in one.sides}
     for (side, _, _), file in zip(wanted, files, strict=True):
         sides[side].append(file)

@@ -7,7 +7,9 @@ The graphs are the same: only the scheduler that computes them is another (`hiri
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
+from functools import cache
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
@@ -31,14 +33,24 @@ class Reading(NamedTuple):
     at_once: int
     meanwhile: Callable[[], None] | None = None
     """Called while results are waited for."""
+    kept: ThreadPoolExecutor | None = None
+    """Threads that read; None = those of another process, or this thread."""
 
 
 IN_TURN = Reading(at_once=1)
 
 
 def _threads(at_once: int) -> Readers:
-    """Return that threads of this process read, however many tiles there are."""
-    return lambda _: nullcontext(Reading(at_once))
+    """Return that threads of this process read; where there is one to read, this thread."""
+    return lambda count: nullcontext(
+        IN_TURN if count < 2 else Reading(at_once, kept=_kept_threads(at_once))
+    )
+
+
+@cache
+def _kept_threads(at_once: int) -> ThreadPoolExecutor:
+    """Return threads that stay: what PROJ makes for a thread takes ten times as long as a file."""
+    return ThreadPoolExecutor(at_once, thread_name_prefix="lspipe-plan")
 
 
 planners_here = _threads(TILES_AT_ONCE)

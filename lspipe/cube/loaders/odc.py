@@ -16,15 +16,13 @@ from odc.loader import RioDriver, RioReader
 
 from lspipe.cube.loaders.nested import read_onto
 from lspipe.cube.loaders.source import (
-    at_once,
     in_blocks,
     on_grid,
     plain_item,
     read_numbers,
-    reading_threads,
+    read_together,
     sources_of,
 )
-from lspipe.machine.ahead import in_order
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -68,9 +66,8 @@ def _read(
         number, source = number_and_source
         _fill(found[number], source, grid, resampling.get(source.band, "nearest"))
 
-    together = at_once(sources)
-    kept = reading_threads() if together > 1 else None
-    for _filled in in_order(fill, enumerate(sources.values()), at_once=together, kept=kept):
+    hrefs = [source.href for source in sources.values()]
+    for _filled in read_together(fill, list(enumerate(sources.values())), hrefs):
         pass
     return found
 

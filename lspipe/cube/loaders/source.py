@@ -37,10 +37,11 @@ from lspipe.cube.loaders.declared import (
 )
 from lspipe.cube.loaders.raster_file import open_raster
 from lspipe.errors import LoadError, UnfitAsset, UsageError, hide_queries, without_queries
+from lspipe.machine.ahead import in_order
 from lspipe.machine.bucket import gdal_settings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     import pystac
     from numpy.typing import NDArray
@@ -87,6 +88,7 @@ _TALKATIVE = (
     "rasterio._warp",
 )
 
+_Item = TypeVar("_Item")
 _Pixels = TypeVar("_Pixels")
 _log = logging.getLogger(__name__)
 
@@ -315,24 +317,39 @@ def _block(
 
 
 MOST_AT_ONCE = 16
-"""Bands of a block that are read at the same time over a network."""
+"""Files that are read together over a network, for a block or before a run."""
 
 
 @cache
 def reading_threads() -> ThreadPoolExecutor:
     """Return the threads of this process that read over a network, whichever block they read for.
 
-    GDAL keeps connections by thread: threads that ended with a block would connect again for the
-    next one, which takes several round trips.
+    GDAL keeps connections by thread, and PROJ its database: threads that ended with a block would
+    connect again for the next one, which takes several round trips.
     """
     # A worker reads two blocks at a time.
     return ThreadPoolExecutor(2 * MOST_AT_ONCE, thread_name_prefix="lspipe-read")
 
 
-def at_once(sources: Mapping[str, Source]) -> int:
-    """Return how many bands are read together: several over a network, where most is waiting."""
-    is_remote = any(_gdal_path(source.href) for source in sources.values())
-    return min(len(sources), MOST_AT_ONCE) if is_remote else 1
+def read_together(
+    function: Callable[[_Item], _Pixels], items: Sequence[_Item], hrefs: Iterable[str]
+) -> Iterator[_Pixels]:
+    """Yield what a function reads for each item: for several at once over a network.
+
+    There most is waiting. Files of this machine are read in turn, in this thread.
+
+    Args:
+        function: reads.
+        items: in the order of the results.
+        hrefs: of what is read.
+
+    Raises:
+        Exception: what the function raised first, in the order of the items.
+    """
+    if len(items) > 1 and any(map(_gdal_path, hrefs)):
+        most = min(len(items), MOST_AT_ONCE)
+        return in_order(function, items, at_once=most, kept=reading_threads())
+    return map(function, items)
 
 
 def on_grid(data: da.Array, bands: tuple[str, ...], geobox: GeoBox) -> xr.DataArray:
