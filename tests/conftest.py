@@ -27,15 +27,18 @@ def pytest_collection_finish() -> None:
 
 # Groups that take longest, in this order; two processes that share the tests then end together.
 LONGEST_FIRST = (
-    "test_interruptions", "compiled", "test_every_key", "test_radar_runs", "demo",
-    "test_terrain_runs", "test_kinds_of_clusters", "test_docs", "test_model_train", "test_review",
-    "test_recipes_fed", "test_architectures", "test_networks", "test_reviewing_a_run",
-    "test_inn_pair", "test_pairs", "test_radar_runs_blind", "test_inference", "test_tiles",
-    "test_run", "test_bad_input", "test_faults_of_peers", "test_export", "test_detect",
-    "test_plan", "test_declared_files", "test_inventory", "test_listing", "test_registered_runs",
-    "test_evidence_columns", "test_run_directory", "test_surroundings", "test_report", "test_cube",
-    "test_ended", "test_front_door", "test_learning", "test_new_users", "test_pairs_on_slopes",
-    "test_blind", "test_evaluate_run", "test_required_packages", "test_halved",
+    "test_interruptions", "compiled", "test_every_key", "test_run", "test_radar_runs",
+    "test_kinds_of_clusters", "test_review", "test_architectures", "demo", "test_model_train",
+    "test_networks", "test_reviewing_a_run", "test_recipes_fed", "test_terrain_runs", "test_docs",
+    "test_overlapped_reading", "test_pairs", "test_bad_input", "test_inn_pair", "test_inference",
+    "test_radar_runs_blind", "test_export", "test_faults_of_peers", "test_tiles", "test_report",
+    "test_plan", "test_registered_runs", "test_loaders", "test_learning", "test_run_directory",
+    "test_declared_files", "test_listing", "test_detect", "test_surroundings", "test_blind",
+    "test_front_door", "test_stream", "test_ended", "test_evaluate_run", "test_new_users",
+    "test_masked_runs", "test_pairs_on_slopes", "test_radar", "test_clusters", "test_inventory",
+    "test_cold_springs", "test_cube", "test_halved", "test_terrain", "test_openvino",
+    "test_samples_runs", "test_between", "test_plan_tiles", "test_chip_files",
+    "test_evidence_columns", "test_raster_file", "test_worker", "test_layered",
 )  # fmt: skip
 
 # The second takes the compiled kernels that the first one keeps; one archive serves both.
