@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import time
 from contextlib import contextmanager
+from threading import Event
 from typing import TYPE_CHECKING, Any
 
 import dask
@@ -92,10 +92,11 @@ def _answered(client: Any, crew: Crew, question: settled.Question) -> settled.Se
         workers=None if slot else list(crew.computing),
         resources=slot or None,
     )
-    while not future.done():
+    ended = Event()
+    future.add_done_callback(lambda _: ended.set())
+    while not ended.wait(0.1):
         crew.look()
         admission.allow_anywhere(client)
-        time.sleep(0.1)
     try:
         found: settled.Settled = future.result()
     except LspipeError:
