@@ -21,7 +21,8 @@ from shapely.geometry import box
 
 from lspipe import catalogs
 from lspipe.cube.height_file import digest_of, look_at, read_header
-from lspipe.cube.loaders.source import Source, read_together
+from lspipe.cube.loaders.source import Source
+from lspipe.cube.loaders.together import read_together
 from lspipe.cube.terrain import Terrain
 from lspipe.errors import NothingFound, WorkflowError, without_query
 from lspipe.models.recipes import base_of

@@ -6,7 +6,8 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from lspipe.catalogs import band_assets
-from lspipe.cube.loaders.source import look, read_together, sources_of
+from lspipe.cube.loaders.source import look, sources_of
+from lspipe.cube.loaders.together import read_together
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -21,7 +21,8 @@ import shapely
 
 from lspipe import catalogs
 from lspipe.catalogs import GENERIC
-from lspipe.cube.loaders.source import Source, read_together
+from lspipe.cube.loaders.source import Source
+from lspipe.cube.loaders.together import read_together
 from lspipe.cube.power import ENOUGH_DATES
 from lspipe.cube.radar import RadarPass
 from lspipe.cube.radar_file import OTHERWISE, HiddenFile, read_header

@@ -14,7 +14,7 @@ import pytest
 from obstore.store import MemoryStore
 
 from lspipe import outputs
-from lspipe.cube.loaders import source as loading
+from lspipe.cube.loaders import raster_file
 from lspipe.errors import MissingExtra, RemoteError, StoreError, UsageError
 from lspipe.evaluate.shapes import read_shapes
 from lspipe.machine import bucket as buckets
@@ -498,4 +498,4 @@ def test_an_address_is_refused_where_only_a_file_can_be_read():
     ],
 )
 def test_gdal_opens_an_address_by_the_name_of_its_file_system(href, opened):
-    assert loading._opened_as(href) == opened
+    assert raster_file.opened_as(href) == opened

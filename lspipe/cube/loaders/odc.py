@@ -20,9 +20,9 @@ from lspipe.cube.loaders.source import (
     on_grid,
     plain_item,
     read_numbers,
-    read_together,
     sources_of,
 )
+from lspipe.cube.loaders.together import read_together
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -1,6 +1,6 @@
 """One asset of one item -> pixels: signed when read, retried, and named in errors.
 
-Covers: what every loader shares, GDAL settings, signing, the second try past GDAL's cache, files
+Covers: what every loader shares, signing, the second try past GDAL's cache, files
 that are not stored as Sentinel-2 stores (`declared.py`), and the `LoadError`. Does not cover: grids
 and resampling, which are each loader's own.
 """
@@ -8,12 +8,9 @@ and resampling, which are each loader's own.
 from __future__ import annotations
 
 import logging
-import os
 import random
 import time
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cache
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import dask.array as da
@@ -35,13 +32,11 @@ from lspipe.cube.loaders.declared import (
     largest_number,
     rewritten,
 )
-from lspipe.cube.loaders.raster_file import open_raster
+from lspipe.cube.loaders.raster_file import gdal_path, open_raster, opened_as, settings
 from lspipe.errors import LoadError, UnfitAsset, UsageError, hide_queries, without_queries
-from lspipe.machine.ahead import in_order
-from lspipe.machine.bucket import gdal_settings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping
 
     import pystac
     from numpy.typing import NDArray
@@ -50,23 +45,6 @@ if TYPE_CHECKING:
     from lspipe.catalogs import Catalog
     from lspipe.cube.loaders import Chunk, OnReadError
     from lspipe.schema import Part
-
-GDAL_SETTINGS = {
-    # GDAL would request side files (.aux.xml, .ovr) over HTTP at every open, and the result would
-    # depend on what lies beside the COG.
-    "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",
-    # GDAL retries 429, 502, 503, 504 and dropped connections; each wait is about twice the last.
-    "GDAL_HTTP_MAX_RETRY": "4",
-    "GDAL_HTTP_RETRY_DELAY": "0.5",
-    "GDAL_HTTP_CONNECTTIMEOUT": "20",
-    # A connection that stalls for a minute is an error, not a hanging worker.
-    "GDAL_HTTP_LOW_SPEED_TIME": "60",
-    "GDAL_HTTP_LOW_SPEED_LIMIT": "1",
-    # What a block needs of a file over a network is asked for at once. GDAL would do so with the
-    # first 10 MB, and fetch the rest piece by piece, each after the one before has come. This is
-    # more than any file of a band holds.
-    "GDAL_MAX_RAW_BLOCK_CACHE_SIZE": str(2**28),
-}
 
 _WAIT = (0.1, 1.0)
 """Seconds before the second try, drawn by lot: blocks that fail together do not return together."""
@@ -88,7 +66,6 @@ _TALKATIVE = (
     "rasterio._warp",
 )
 
-_Item = TypeVar("_Item")
 _Pixels = TypeVar("_Pixels")
 _log = logging.getLogger(__name__)
 
@@ -232,19 +209,19 @@ def read(source: Source, pixels: Callable[[str], _Pixels]) -> _Pixels | None:
     """
     for name in _TALKATIVE:
         logging.getLogger(name).addFilter(hide_queries)  # adding it again changes nothing
-    remote = _gdal_path(source.href)
+    remote = gdal_path(source.href)
     tries: list[dict[str, str]] = [{}]
     if remote:
         tries.append({"CPL_VSIL_CURL_NON_CACHED": remote})
     failure: BaseException
     href: str | None = None
-    for number, settings in enumerate(tries):
+    for number, more in enumerate(tries):
         if number:
             time.sleep(random.uniform(*_WAIT))  # noqa: S311 - no secret
         try:
             href = catalogs.sign(source.href, source.catalog, refused=href)
-            with rasterio.Env(**_settings(), **settings):
-                return pixels(_opened_as(href))
+            with rasterio.Env(**settings(), **more):
+                return pixels(opened_as(href))
         except UnfitFile as error:
             failure = error
             if not _may_be_cut(error, remote):
@@ -316,42 +293,6 @@ def _block(
     return read(geobox[rows, columns])
 
 
-MOST_AT_ONCE = 16
-"""Files that are read together over a network, for a block or before a run."""
-
-
-@cache
-def reading_threads() -> ThreadPoolExecutor:
-    """Return the threads of this process that read over a network, whichever block they read for.
-
-    GDAL keeps connections by thread, and PROJ its database: threads that ended with a block would
-    connect again for the next one, which takes several round trips.
-    """
-    # A worker reads two blocks at a time.
-    return ThreadPoolExecutor(2 * MOST_AT_ONCE, thread_name_prefix="lspipe-read")
-
-
-def read_together(
-    function: Callable[[_Item], _Pixels], items: Sequence[_Item], hrefs: Iterable[str]
-) -> Iterator[_Pixels]:
-    """Yield what a function reads for each item: for several at once over a network.
-
-    There most is waiting. Files of this machine are read in turn, in this thread.
-
-    Args:
-        function: reads.
-        items: in the order of the results.
-        hrefs: of what is read.
-
-    Raises:
-        Exception: what the function raised first, in the order of the items.
-    """
-    if len(items) > 1 and any(map(_gdal_path, hrefs)):
-        most = min(len(items), MOST_AT_ONCE)
-        return in_order(function, items, at_once=most, kept=reading_threads())
-    return map(function, items)
-
-
 def on_grid(data: da.Array, bands: tuple[str, ...], geobox: GeoBox) -> xr.DataArray:
     """Return (band, y, x) pixels with coordinates that are exactly those of the grid."""
     return xr.DataArray(
@@ -397,31 +338,6 @@ def _refuse_other_crs(item: pystac.Item, asset: pystac.Asset, geobox: GeoBox) ->
             f"{item.id} is in {code}, the grid in EPSG:{geobox.crs.epsg}: an item is only read on "
             "its own grid; search it as a separate tile"
         )
-
-
-def _settings() -> dict[str, str]:
-    # Variables that a person set in the environment of a worker are kept.
-    wanted = GDAL_SETTINGS | gdal_settings()
-    return {name: value for name, value in wanted.items() if name not in os.environ}
-
-
-_FILE_SYSTEMS = {"s3": "vsis3", "gs": "vsigs", "az": "vsiaz"}
-"""Of GDAL, by scheme."""
-
-
-def _gdal_path(href: str) -> str | None:
-    scheme, _, rest = href.partition("://")
-    if scheme in {"http", "https"}:
-        return f"/vsicurl/{href.partition('?')[0]}"
-    return f"/{_FILE_SYSTEMS[scheme]}/{rest}" if scheme in _FILE_SYSTEMS else None
-
-
-def _opened_as(href: str) -> str:
-    """Return the address that rasterio opens.
-
-    For gs:// and az:// it would look for a key itself, and forget the account where it finds none.
-    """
-    return _gdal_path(href) or href if href.startswith(("gs://", "az://")) else href
 
 
 def _message(error: BaseException) -> str:
