@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import reduce
+from functools import partial, reduce
 from typing import TYPE_CHECKING
 
 import dask
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 _SCL_FACTOR = 2  # scene classes have pixels of 20 m, the grid has 10 m
 CHUNK = 1830  # pixels; a third of a tile of 20 m
 
+_COUNTS = np.empty((0, 0), np.int64)
+
 
 def masked_shares(
     acquisitions: Sequence[Acquisition],
@@ -57,15 +59,18 @@ def masked_shares(
     reach = -(-spec.mask.dilate_px // _SCL_FACTOR)
     coarse, inside = _coarse(geobox, area_mask)
     window = grown(bounding_window(inside), reach, inside.shape)
-    grid, inside = coarse[window], _in_pieces(inside[window])
-    classes = _ranking_classes(spec.mask)
+    grid, inside = coarse[window], inside[window]
+    pieces, classes = _in_pieces(inside), _ranking_classes(spec.mask)
     counts = []
     for acquisition in acquisitions:
         layers = [_coarse_quality(item, grid, spec, classes) for item in acquisition.items]
         quality = scene.dilated(reduce(_mosaic, layers), reach)
-        counts.append(((quality != 0) & inside).sum())
-    total, *masked = dask.compute(inside.sum(), *counts)
-    shares = [int(count) / int(total) for count in masked]
+        each = {"chunks": tuple((1,) * count for count in quality.numblocks), "dtype": np.int64}
+        # A dilation joins a piece that is smaller than its reach with the one before.
+        area = pieces.rechunk(quality.chunks)
+        counts.append(da.map_blocks(_masked, quality, area, meta=_COUNTS, **each).sum())
+    total = np.count_nonzero(inside)
+    shares = [int(count) / total for count in dask.compute(*counts)]
     return [
         share + (1 - share) * (_told_cloud(one) if classes else 0.0)
         for share, one in zip(shares, acquisitions, strict=True)
@@ -99,10 +104,19 @@ def _coarse_quality(
     keys = band_assets(item)
     band = "SCL" if "SCL" in keys else next(iter(keys))
     layer = scene.load_bands(item, (band,), grid, spec=spec, chunk=CHUNK)[0]
-    bits = layer.map_blocks(scene.number_bits, dtype=np.uint8)
-    if band == "SCL":
-        bits |= layer.map_blocks(scene.class_bits, classes, dtype=np.uint8)
-    return bits
+    bits = partial(_bits, classes=classes if band == "SCL" else None)
+    return layer.map_blocks(bits, dtype=np.uint8, meta=np.empty((0, 0), np.uint8))
+
+
+def _bits(numbers: NDArray[np.uint16], classes: tuple[str, ...] | None) -> NDArray[np.uint8]:
+    """Return the quality bits of scene classes, or of a band, which has none."""
+    bits = scene.number_bits(numbers)
+    return bits if classes is None else bits | scene.class_bits(numbers, classes)
+
+
+def _masked(quality: NDArray[np.uint8], inside: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Count the pixels of a block that are masked and in the area: (1, 1)."""
+    return np.array([[np.count_nonzero((quality != 0) & inside)]])
 
 
 def _in_pieces(inside: NDArray[np.bool_]) -> da.Array:

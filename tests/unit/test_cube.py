@@ -15,7 +15,7 @@ from odc.geo.geobox import GeoBox
 from scipy.ndimage import maximum_filter
 
 from lspipe import catalogs, preprocess
-from lspipe.cube import composite, kernels, loaders, offsets, scene
+from lspipe.cube import composite, kernels, loaders, masked, offsets, scene
 from lspipe.cube.choice import Step, choose
 from lspipe.cube.loaders import source
 from lspipe.cube.masked import masked_shares
@@ -371,8 +371,13 @@ def test_best_has_the_fewest_masked_pixels_over_the_area_only(tmp_path: Path) ->
     assert whole.steps[0].acquisitions == (third,)
 
 
+# Pieces of 21 leave a last one of a pixel, less than a rim of 4 px is wide.
+@pytest.mark.parametrize("piece", [masked.CHUNK, 21])
 @pytest.mark.parametrize("px", [0, 4])
-def test_masked_shares_are_those_of_the_cube(px: int, tmp_path: Path) -> None:
+def test_masked_shares_are_those_of_the_cube(
+    px: int, piece: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(masked, "CHUNK", piece)
     # A swath that ends between pixels of 20 m, where bands and classes agree.
     item = make_scene(
         tmp_path, clouds=[(61, 91, 33), (10, 200, 20)], wedge=lambda _, columns: columns < 30
