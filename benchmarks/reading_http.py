@@ -258,9 +258,15 @@ class Fetched:
     def shape(self) -> tuple[int, int]:
         return self.edge, self.edge
 
-    def read(self, _band: int, *, window: Window) -> NDArray[np.uint16]:
+    def read(
+        self, _band: int, *, window: Window, out: NDArray[np.uint16] | None = None
+    ) -> NDArray[np.uint16]:
         row, column = int(window.row_off) - self.row, int(window.col_off) - self.column
-        return self.pixels[row : row + int(window.height), column : column + int(window.width)]
+        part = self.pixels[row : row + int(window.height), column : column + int(window.width)]
+        if out is None:
+            return part
+        out[:] = part
+        return out
 
 
 async def by_async(address: str, case: Case, *, is_all: bool) -> list[str]:
