@@ -21,7 +21,7 @@ def test_the_shipped_weights_are_small_and_say_what_they_are_not_for() -> None:
     assert item.recipe == "l4s-rgb"
     assert "L2A" in item.not_for
     card = read(item)
-    assert (item.id, item.version) == ("l4s-rgb", "2")
+    assert (item.id, item.version) == ("l4s-rgb", "3")
     assert [one.tta for one in card.patches[:3]] == ["none", "d4", "none"]
     assert "like L2A" in card.patches[2].data
     rows = {one.data: one for one in card.patches}
