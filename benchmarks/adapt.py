@@ -2,7 +2,8 @@
 
     python benchmarks/adapt.py --data FOLDER --items FOLDER
     python benchmarks/adapt.py ... --folds 1 --decisions 50 --thin 4        # a trial
-    python benchmarks/adapt.py ... --orders rank,next --layers all,late     # variants
+    python benchmarks/adapt.py ... --orders rank,next                       # variants
+    python benchmarks/adapt.py ... --ceiling 4,16                           # what labels can give
 
 FOLDER of the data holds `l4s_rgb/`: 1536 colour patches of Landslide4Sense. In the order of their
 original numbers they are neighbours on the ground; five folds of that order are five places. FOLDER
@@ -19,6 +20,9 @@ on patches of the other four folds, which the item was trained on.
     --orders   which objects are decided: by rank, those that `lspipe review --next 20` proposes
                again and again (next), or by chance
     --views    of each scored patch: d4 = eight, none = one
+    --ceiling  what no number of decisions can exceed: trained so many epochs on every pixel of the
+               half that is looked at, and the share of the new weights chosen on the half that is
+               scored, which nobody could
 
 Several values, with commas, make a row for each combination. Each row is printed and written as
 soon as it is there.
@@ -72,8 +76,8 @@ from lspipe.samples.leaks import leak
 from lspipe.samples.marks import Marks, part_of
 from lspipe.samples.splits import FOLDS, blocks
 from lspipe.schema import IGNORED, quantise
-from lspipe.train.further import fields_like, filled, gentle
-from lspipe.train.mixture import learn, try_out
+from lspipe.train.further import begin, fields_like, filled, gentle
+from lspipe.train.mixture import SHARES, learn, mix, try_out, weights_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -332,6 +336,31 @@ class Bench:
             "old_before": _facts(self.old_before), "old_after": _facts(old_after),
         }  # fmt: skip
 
+    def ceiling(self, epochs: int) -> dict[str, Any]:
+        """Train on the whole truth of the half that is looked at, and score every share."""
+        pairs = [self.place.looked.read(name) for name in self.place.looked.names]
+        windows = filled(np.stack([picture for picture, _ in pairs]), self.item)
+        truth = np.stack([mask for _, mask in pairs])
+        spec = replace(gentle(len(windows)), epochs=epochs)
+        started = time.perf_counter()
+        network, _ = learn(self.item, (windows, truth), spec, 1.0)
+        seconds = round(time.perf_counter() - started, 1)
+        old, new = weights_of(begin(self.item)), weights_of(network)
+        found: dict[str, Any] = {}
+        for share in SHARES[1:]:
+            mix(network, old, new, share)
+            with tempfile.TemporaryDirectory() as folder:
+                item = self.packed(network, Path(folder))
+                scored = {"after": self.place.scored, "old_after": self.place.old}
+                found[str(share)] = {
+                    name: _facts(self.scores(item, samples)) for name, samples in scored.items()
+                }
+        best = max(found.values(), key=lambda each: each["after"]["f1"] or 0)
+        return {
+            "epochs": epochs, "windows": len(windows), "seconds": seconds, "shares": found,
+            "before": _facts(self.before), "old_before": _facts(self.old_before), **best,
+        }  # fmt: skip
+
     def packed(self, network: Steady, folder: Path) -> ModelItem:
         """Write a network, and read its item."""
         words = {"id": "adapted", "description": "adapted", "not_for": "only to be scored"}
@@ -369,9 +398,20 @@ def _score(facts: Mapping[str, Any]) -> str:
     return f"{facts['f1']}" + (f" ({spread[0]} to {spread[1]})" if spread else "")
 
 
-def means(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Means over folds, of each number of decisions and order."""
-    key = ["decisions", "order"]
+def told_ceiling(row: Mapping[str, Any]) -> str:
+    """A row of the ceiling in one line."""
+    shares = ", ".join(
+        f"{float(share):.0%} {each['after']['f1']}" for share, each in row["shares"].items()
+    )
+    return (
+        f"fold {row['fold']}, all labels of {row['windows']} windows, {row['epochs']} epochs: "
+        f"F1 {_score(row['before'])} -> {_score(row['after'])} ({shares}), old scenes "
+        f"{row['old_before']['f1']} -> {row['old_after']['f1']}"
+    )
+
+
+def means(rows: Sequence[Mapping[str, Any]], *key: str) -> list[dict[str, Any]]:
+    """Means over folds, of each combination of these columns."""
     groups: dict[tuple[Any, ...], list[Mapping[str, Any]]] = {}
     for row in rows:
         groups.setdefault(tuple(row[name] for name in key), []).append(row)
@@ -394,6 +434,7 @@ def main() -> None:
     parser.add_argument("--folds", type=_numbers(int), default=tuple(range(1, FOLDS + 1)))
     parser.add_argument("--decisions", type=_numbers(int), default=DECISIONS)
     parser.add_argument("--orders", type=_numbers(str), default=("rank",))
+    parser.add_argument("--ceiling", type=_numbers(int), default=(), help="epochs")
     parser.add_argument("--views", choices=("d4", "none"), default="d4")
     parser.add_argument("--thin", type=int, default=1, help="score every thin-th patch: a trial")
     parser.add_argument("--threads", type=int, default=2)
@@ -403,21 +444,34 @@ def main() -> None:
     print(describe(place), flush=True)
     rows: list[dict[str, Any]] = []
     places: dict[str, Any] = {}
+    name, key = (
+        ("adapt-ceiling", ["epochs"]) if options.ceiling else ("adapt", ["decisions", "order"])
+    )
     for fold in options.folds:
         bench = bench_of(options.data, options.items, fold, options.views, thin=options.thin)
         places[str(fold)] = described(bench)
         print(f"fold {fold}: {places[str(fold)]}", flush=True)
-        for decisions, order in itertools.product(options.decisions, options.orders):
-            rows.append({"fold": fold, **bench.row(decisions, order)})
-            print(told(rows[-1]), flush=True)
+        for row in rows_of(bench, options):
+            rows.append({"fold": fold, **row})
+            print((told_ceiling if options.ceiling else told)(rows[-1]), flush=True)
             facts = {
                 "thin": options.thin, "views": options.views, "places": places,
-                "means": means(rows), "rows": rows,
+                "means": means(rows, *key), "rows": rows,
             }  # fmt: skip
-            path = write_result("adapt", facts)
-    for mean in means(rows):
+            path = write_result(name, facts)
+    for mean in means(rows, *key):
         print(mean)
     print(path)
+
+
+def rows_of(bench: Bench, options: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    """Yield the rows of a place."""
+    if options.ceiling:
+        yield from map(bench.ceiling, options.ceiling)
+    else:
+        yield from itertools.starmap(
+            bench.row, itertools.product(options.decisions, options.orders)
+        )
 
 
 def bench_of(data: Path, items: Path, fold: int, views: Tta, *, thin: int) -> Bench:

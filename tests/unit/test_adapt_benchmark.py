@@ -179,3 +179,26 @@ def test_a_place_is_learnt_as_far_as_decisions_that_were_held_out_say(
     assert one["share"] == 1
     assert one["after"] != one["before"]
     assert one["old_after"] != one["old_before"]
+
+
+def test_no_decision_teaches_more_than_every_label_of_the_half_that_is_looked_at(
+    bench, data, items, tmp_path, monkeypatch
+) -> None:
+    monkeypatch.setenv("OUT", str(tmp_path))
+    quick = TrainSpec(epochs=1, batch_size=2, learning_rate=0.01, loss="bce")
+    monkeypatch.setattr(bench, "gentle", lambda _: quick)
+    words = ["--data", str(data), "--items", str(items), "--folds", "1", "--ceiling", "1,20",
+             "--views", "none", "--threads", str(torch.get_num_threads())]  # fmt: skip
+    monkeypatch.setattr(sys, "argv", ["adapt.py", *words])
+    bench.main()
+    (path,) = tmp_path.glob("adapt-ceiling-*.json")
+    rows = json.loads(path.read_text())["rows"]
+    assert [row["epochs"] for row in rows] == [1, 20]
+    for row in rows:
+        assert row["windows"] == 5
+        # The best share, in hindsight.
+        scores = [share["after"]["f1"] or 0 for share in row["shares"].values()]
+        assert row["after"]["f1"] == max(scores)
+        assert bench.told_ceiling(row).startswith("fold 1, all labels of 5 windows, ")
+    assert rows[1]["after"]["f1"] > 0.8
+    assert rows[1]["after"]["f1"] > (rows[1]["before"]["f1"] or 0) + 0.2
