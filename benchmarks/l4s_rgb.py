@@ -47,6 +47,9 @@ gains 0.015 (0.002 to 0.029), block 5 0.013 (0.008 to 0.019), originals 1 to 240
 10 to 21 % less; what ships lists 2.05 and 1.78 objects per km2 of the Inn instead of 2.28 and 1.69,
 and as many in Mol.
 
+Ended at 1/8, with 0.34 million weights, block 5 has 0.636 (0.611 to 0.661), 0.014 less than the
+second version (0.005 to 0.024): dropped; its code is not in the project.
+
 All that follows was measured with the second version, and beside it. The first weights of the
 encoder are worth 0.050 (0.026 to 0.072; patch by patch, as below). Looks cost F1. Without them
 block 1 gains 0.022 (-0.003 to 0.051) and block 5 0.042 (0.031 to 0.053); of the scenes in one block

@@ -41,8 +41,8 @@ whole tile of nine blocks; target 20 s, to unpack its files is 6 s of it. Then: 
 band is made strip by strip, as its numbers are in the cache of the processor; and at the edges of a
 file, where eight of nine blocks lie, 20 m are raised as quickly as inside. Expected 1.5 s instead
 of 2.35 s for one block of many, alone; found 1.22 s. Four blocks 10.5 s. A whole tile
-(--edge 10980), read and not extrapolated: 18.7 s of workers with their start, 10.3 s in all. Pixels
-are the same, bit by bit.
+(--edge 10980), read and not extrapolated: 18.7 s of workers with their start, 10.3 s in all; five
+more runs 18.1 to 21.0 s. Pixels are the same, bit by bit.
 
 The first two lines were measured while the machine was quieter. A block of 3660 px alone, with
 nothing else running on it, took 8 s before and 2.6 s now. So one way is enough: halos are read
