@@ -108,12 +108,9 @@ def test_a_warning_of_a_library_is_no_error(option):
         "assert sys.warnoptions == []; "
         "warnings.warn('old', DeprecationWarning); warnings.warn('shown'); print(machine.ignored)"
     )
-    # A cluster that ends while it replaces a worker may leave its own behind in this process.
-    left = {name: value for name, value in os.environ.items() if name != "PYTHONWARNINGS"}
     done = subprocess.run(
-        [sys.executable, "-W", option, "-c", code],
-        capture_output=True, text=True, check=True, env=left,
-    )  # fmt: skip
+        [sys.executable, "-W", option, "-c", code], capture_output=True, text=True, check=True
+    )
     assert "warnings as errors" in done.stdout
     assert "UserWarning: shown" in done.stderr
     assert "old" not in done.stderr
