@@ -17,6 +17,7 @@ from distributed import Client, Scheduler, SpecCluster, Worker, get_worker
 from distributed.scheduler import KilledWorker
 
 from lspipe.errors import ClusterError, InferenceError, LoadError, ModelError
+from lspipe.machine import kept_environment
 from lspipe.runs import stream
 from lspipe.runs.events import Failure
 from lspipe.runs.stream import Endings, StepTasks, compute
@@ -449,6 +450,8 @@ def mortal():
         "distributed.nanny.pre-spawn-environ": {"PYTHONWARNINGS": "ignore"},
     }
     with (
+        # Dask leaves it in this process, too.
+        kept_environment(["PYTHONWARNINGS"]),
         dask.config.set(settings),
         Client(
             n_workers=1,
