@@ -200,5 +200,5 @@ def test_no_decision_teaches_more_than_every_label_of_the_half_that_is_looked_at
         scores = [share["after"]["f1"] or 0 for share in row["shares"].values()]
         assert row["after"]["f1"] == max(scores)
         assert bench.told_ceiling(row).startswith("fold 1, all labels of 5 windows, ")
-    assert rows[1]["after"]["f1"] > 0.8
-    assert rows[1]["after"]["f1"] > (rows[1]["before"]["f1"] or 0) + 0.2
+    # Before and after at the best threshold of each: what is learnt, and not where the limit lies.
+    assert rows[1]["after"]["f1"] > rows[1]["before"]["f1"] > 0.8
