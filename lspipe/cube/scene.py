@@ -18,7 +18,7 @@ import numpy as np
 from lspipe import catalogs, preprocess
 from lspipe.catalogs import band_assets
 from lspipe.cube import loaders
-from lspipe.cube.kernels import in_one_piece, is_lazy, of_blocks, strips, with_room
+from lspipe.cube.kernels import in_one_piece, in_place_of, is_lazy, of_blocks, strips
 from lspipe.cube.masking import masked_by
 from lspipe.errors import UsageError
 from lspipe.preprocess.masks import mask_bands
@@ -151,21 +151,27 @@ class SceneOpener:
         at = len(self.read) if has_classes else None
         bits = partial(_quality, needed=needed, classes=at, masked=self.spec.mask.masked_classes)
         quality = of_blocks(bits, loaded, dtype=np.uint8, drop_axis=0, meta=_BITS)
+        scl = of_blocks(partial(_scl, classes=at), loaded, dtype=np.uint8, drop_axis=0, meta=_BITS)
         return Scene(
-            bands=of_blocks(
-                partial(
-                    _reflectance, decided=decided, room=self.room if self.chunks is None else 0
-                ),
-                loaded,
-                dtype=np.int16,
-                chunks=((len(decided),), *(self.chunks or ())),
-                meta=np.empty((0, 0, 0), np.int16),
-            ),
+            # Last: what is at hand is overwritten.
+            bands=self._reflectance(loaded, decided),
             quality=quality,
-            scl=of_blocks(
-                partial(_scl, classes=at), loaded, dtype=np.uint8, drop_axis=0, meta=_BITS
-            ),
+            scl=scl,
             acquired=of_blocks(partial(_days, days=days), quality, dtype=np.uint16),
+        )
+
+    def _reflectance(self, loaded: Layers, decided: tuple[Radiometry, ...]) -> Layers:
+        """Return the reflectance of raw numbers; of those at hand, in their memory."""
+        if self.chunks is None:
+            return _reflectance(
+                loaded, decided=decided, out=in_place_of(loaded, len(decided), self.room)
+            )
+        return of_blocks(
+            partial(_reflectance, decided=decided),
+            loaded,
+            dtype=np.int16,
+            chunks=((len(decided),), *self.chunks),
+            meta=np.empty((0, 0, 0), np.int16),
         )
 
 
@@ -334,23 +340,34 @@ def _classes(numbers: NDArray[np.uint16], place: int | None) -> NDArray[np.uint1
 
 
 def _reflectance(
-    numbers: NDArray[np.uint16], *, decided: Sequence[Radiometry], room: int = 0
+    numbers: NDArray[np.uint16],
+    *,
+    decided: Sequence[Radiometry],
+    out: NDArray[np.int16] | None = None,
 ) -> NDArray[np.int16]:
-    """Return int16 (band, y, x), each band by its own radiometry, with room for other channels."""
-    found = with_room((len(decided), *numbers.shape[1:]), room)
+    """Return int16 (band, y, x), each band by its own radiometry; `out` may be their memory."""
+    found = np.empty((len(decided), *numbers.shape[1:]), np.int16) if out is None else out
     # What follows the bands is no band.
     for layer, band, radiometry in zip(found, numbers, decided, strict=False):
         for rows in strips(len(band)):
             dn = band[rows]
+            is_failed = dn == loaders.READ_FAILED
             preprocess.to_reflectance(dn, radiometry, out=layer[rows])
-            layer[rows][dn == loaders.READ_FAILED] = CUBE_NODATA
+            layer[rows][is_failed] = CUBE_NODATA
     return found
 
 
 def _scl(numbers: NDArray[np.uint16], *, classes: int | None) -> NDArray[np.uint8]:
-    scl = _classes(numbers, classes)
-    return np.where(scl == loaders.READ_FAILED, 0, scl).astype(np.uint8)
+    layer = _classes(numbers, classes)
+    found = np.empty(layer.shape, np.uint8)
+    for rows in strips(len(found)):
+        scl = layer[rows]
+        found[rows] = np.where(scl == loaders.READ_FAILED, 0, scl)
+    return found
 
 
 def _days(quality: NDArray[np.uint8], *, days: int) -> NDArray[np.uint16]:
-    return np.where(quality & NODATA, np.uint16(0), np.uint16(days))
+    found = np.full(quality.shape, days, np.uint16)
+    for rows in strips(len(found)):
+        found[rows][(quality[rows] & NODATA) != 0] = 0
+    return found

@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+_STRIP = 64
+"""Rows that are looked at together, which stay in the cache of a processor."""
+
 
 def observed(pixels: NDArray[Any], mask: NDArray[np.bool_] | None = None) -> NDArray[np.bool_]:
     """Return where every band has data and no pixel is masked.
@@ -24,11 +27,13 @@ def observed(pixels: NDArray[Any], mask: NDArray[np.bool_] | None = None) -> NDA
     Returns:
         bool (y, x).
     """
-    unobserved = np.zeros(pixels.shape[1:], bool) if mask is None else mask.copy()
-    # Band by band, for memory.
-    for band in pixels:
-        unobserved |= band == CUBE_NODATA if pixels.dtype == np.int16 else np.isnan(band)
-    return ~unobserved
+    found = np.ones(pixels.shape[1:], bool) if mask is None else ~mask
+    is_coded = pixels.dtype == np.int16
+    for top in range(0, len(found), _STRIP):
+        rows = slice(top, top + _STRIP)
+        for band in pixels[:, rows]:
+            found[rows] &= band != CUBE_NODATA if is_coded else ~np.isnan(band)
+    return found
 
 
 def observed_range(

@@ -601,6 +601,10 @@ def test_reading_by_strips_is_reading_at_once() -> None:
     offsets = np.array([-1000, 0])[:, None, None]
     expected = np.where(missing, CUBE_NODATA, np.clip(bands + offsets, -999, 32767))
     np.testing.assert_array_equal(scene._reflectance(numbers, decided=decided), expected)
+    raw = numbers.copy()
+    in_place = scene._reflectance(raw, decided=decided, out=kernels.in_place_of(raw, 2, 0))
+    np.testing.assert_array_equal(in_place, expected)
+    assert np.shares_memory(in_place, raw)
     bits = np.where(classes == SCL_CLASSES["cloud_high"], Quality.CLOUD, 0)
     bits = np.where((bands == 0).any(0), bits | Quality.NODATA, bits)
     failed = (bands == loaders.READ_FAILED).any(0)
@@ -611,8 +615,7 @@ def test_reading_by_strips_is_reading_at_once() -> None:
 
 def test_layers_are_put_where_channels_have_room_and_else_beside_them() -> None:
     layers = [np.full((4, 5), number, np.int16) for number in (7, 8)]
-    channels = kernels.with_room((3, 4, 5), 2)
-    channels[:] = np.arange(60).reshape(3, 4, 5)
+    channels = kernels.in_place_of(np.arange(80, dtype=np.uint16).reshape(4, 4, 5).copy(), 3, 2)
     assert np.shares_memory(kernels.followed_by(channels, layers), channels)
     assert not np.shares_memory(kernels.followed_by(channels[:2], layers), channels)
     for some in (channels, channels[:2], channels.copy()):

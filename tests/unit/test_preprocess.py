@@ -351,6 +351,7 @@ def test_saturated_pixels_do_not_hide_dark_ones():
 # --- numbers to reflectance ---------------------------------------------------------------------
 
 RAW, PLAIN = Radiometry(1e-4, -0.1, "test"), Radiometry(1e-4, 0.0, "test")
+BRIGHTER, DARKER = Radiometry(1e-4, 0.03, "test"), Radiometry(1e-4, -0.2, "test")
 
 
 @pytest.mark.parametrize(
@@ -375,14 +376,22 @@ def test_nodata_comes_before_the_offset(dn, shift, expected):
     assert result[0, 0] == expected
 
 
-@given(arrays(np.uint16, st.tuples(st.integers(1, 5), st.integers(1, 5))))
-def test_the_offset_is_applied_once_and_never_wraps(dn):
-    for shift, steps in ((RAW, -1000), (PLAIN, 0)):
+@given(st.data())
+def test_the_offset_is_applied_once_and_never_wraps(data):
+    # Of most scenes no number is 0 or saturated, and these go another way.
+    largest = data.draw(st.sampled_from([65535, 32768, 32767, 31767]))
+    numbers = st.integers(data.draw(st.sampled_from([0, 1])), largest)
+    shape = st.tuples(st.integers(1, 5), st.integers(1, 5))
+    dn = data.draw(arrays(np.uint16, shape, elements=numbers))
+    for shift, steps in ((RAW, -1000), (PLAIN, 0), (BRIGHTER, 300), (DARKER, -2000)):
         expected = [
             CUBE_NODATA if number == 0 else max(-999, min(31767, number + steps))
             for number in dn.ravel().tolist()
         ]
         assert to_reflectance(dn, shift).ravel().tolist() == expected
+        in_place = dn.copy()
+        to_reflectance(in_place, shift, out=in_place.view(np.int16))
+        assert in_place.view(np.int16).ravel().tolist() == expected
 
 
 def test_an_undecided_offset_is_refused():

@@ -106,7 +106,10 @@ def _repeat(file: rasterio.DatasetReader, nesting: Nesting, out: NDArray[np.uint
     stored, (row, column) = _stored(file, nesting, out.shape, rim=0)
     rows = (nesting.row + np.arange(out.shape[0])) // times - row
     columns = (nesting.column + np.arange(out.shape[1])) // times - column
-    np.take(stored[rows], columns, axis=1, out=out)
+    for first in range(0, len(out), _STRIP):
+        strip = slice(first, first + _STRIP)
+        # All lie within; to check each, NumPy would need the memory of a strip again.
+        np.take(stored[rows[strip]], columns, axis=1, out=out[strip], mode="clip")
 
 
 def _raise(file: rasterio.DatasetReader, nesting: Nesting, out: NDArray[np.uint16]) -> None:
