@@ -95,7 +95,7 @@ from lspipe.runs.plan import THREADS, cube_of_step
 from lspipe.workflow import Workflow
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from distributed import Client
 
@@ -384,16 +384,29 @@ def timed_outcome(
 ) -> tuple[Timing, stream.Outcome]:
     """Do what `timed_run` does; return what became of the blocks too, and report each."""
     (tile,) = plan.tiles
-    shutil.rmtree(run, ignore_errors=True)
-    run.mkdir()
-    store.create(run, [tile.grid], fingerprint=plan.detection_fingerprint)
     batches = [
-        stream.StepTasks(
-            TILE, step, (block.index,), partial(_built, tasks, plan, run, step=step, block=block)
+        stream.PlaceTasks(
+            TILE, ((step, block.index),), partial(_built, tasks, plan, run, step=step, block=block)
         )
         for step in range(len(tile.steps))
         for block in tile.blocks
     ]
+    return timed_places(client, plan, run, batches, report=report)
+
+
+def timed_places(
+    client: Client,
+    plan: Plan,
+    run: Path,
+    batches: Sequence[stream.PlaceTasks],
+    *,
+    report: Report = ignore,
+) -> tuple[Timing, stream.Outcome]:
+    """Do some tasks of a plan of one tile in a new store, and take the time of that alone."""
+    (tile,) = plan.tiles
+    shutil.rmtree(run, ignore_errors=True)
+    run.mkdir()
+    store.create(run, [tile.grid], fingerprint=plan.detection_fingerprint)
     crew = Crew(
         client,
         cluster=ClusterSpec(),
@@ -408,7 +421,7 @@ def timed_outcome(
             client, batches, crew=crew, retries=0, max_in_flight=None, report=report
         )
         timing = Timing(time.perf_counter() - wall, processor_time(client) - cpu)
-    assert outcome.done == len(batches), outcome.failures[:1]
+    assert outcome.done == sum(len(one.blocks) for one in batches), outcome.failures[:1]
     return timing, outcome
 
 

@@ -4,8 +4,8 @@
     python benchmarks/reading.py --edge 10980    a whole tile, nine blocks; about two minutes
     python benchmarks/reading.py --block 1220
     python benchmarks/reading.py --delay 80      from a server that answers each request 80 ms late
-    python benchmarks/reading.py --edge 10980 --terrain elevation slope
-                                                 with channels of a DEM of 1 second
+    python benchmarks/reading.py --edge 10980 --dates 2 --terrain elevation slope
+                                                 two dates, with channels of a DEM of 1 second
     python benchmarks/reading.py --jp2           unpack one band, as deflate COG and as JPEG 2000
     python benchmarks/reading.py --quick         seconds, and no meaning
 
@@ -59,6 +59,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from unittest.mock import patch
 
 import numpy as np
 import rasterio
@@ -67,13 +68,16 @@ import yaml
 from affine import Affine
 from distributed import SchedulerPlugin
 from harness import describe, machine, write_result
-from io_overlap import EPSG, LEFT, TILE, TOP, read_tasks, served, timed_run
+from io_overlap import EPSG, LEFT, TILE, TOP, not_written, only_read, served, timed_places
 
 import lspipe
 import lspipe.models
 from lspipe import clusters
 from lspipe.clusters import ClusterSpec, ExecutionSpec
 from lspipe.models.pack import pack
+from lspipe.runs import worker
+from lspipe.runs.prepare import Prepared
+from lspipe.runs.steps import tasks_of
 from lspipe.workflow import Workflow
 
 if TYPE_CHECKING:
@@ -90,7 +94,7 @@ BANDS = {
 }  # fmt: skip
 """Bands of the model, names of their assets, and pixel sizes in metres."""
 
-DAY = "2018-01-15"
+DAY, BEFORE = "2018-01-15", "2017-01-15"
 
 
 @dataclass(frozen=True)
@@ -204,6 +208,7 @@ def planned(
     composite: str = "latest",
     *,
     terrain: Sequence[str] = (),
+    before: str | None = None,
 ) -> Plan:
     """Plan a run of acquisitions that all have the files below an address.
 
@@ -214,9 +219,10 @@ def planned(
         days: of the acquisitions.
         composite: of them.
         terrain: channels of a DEM, which is written here.
+        before: day of a date before, read from the same files; None = there is none.
     """
     (folder / "items").mkdir()
-    for day in days:
+    for day in (*days, *((before,) if before else ())):
         _write_item(folder, case, address, day)
     arguments = {"filters": 2}
     channels = (*BANDS, *terrain)
@@ -230,7 +236,10 @@ def planned(
     workflow = {
         "name": "reading",
         "aoi": {"tiles": [TILE]},
-        "dates": {"after": {"start": days[0], "end": days[-1]}},
+        "dates": {
+            **({"before": {"start": before, "end": before}} if before else {}),
+            "after": {"start": days[0], "end": days[-1]},
+        },
         "search": {"catalog": "items", "collection": "simulated"},
         "cube": {"composite": composite, "mask": {"scl": ["cloud_high"], "dilate_px": 3}},
         "model": {"item": "models/network.json"},
@@ -277,10 +286,14 @@ def measured(client: Client, plan: Plan, case: Case, folder: Path) -> dict[str, 
     """Read all blocks, and say what it took."""
     counted = _Counted()
     client.register_plugin(counted)
+    (tile,) = plan.tiles
+    prepared = Prepared(folder / "run", plan, previous=None, frozen=None, done={})
+    todo = {(tile.tile.name, step): list(tile.blocks) for step in range(len(tile.steps))}
     tasks, sent, own = client.run_on_scheduler(_tasks), _sent(client), time.process_time()
-    timing = timed_run(client, plan, folder / "run", read_tasks)
-    count = len(plan.tiles[0].blocks)
-    pixels = case.edge**2 * (2 * len(BANDS) + 2)
+    with patch.multiple(worker, infer=only_read, write=not_written):
+        timing, _ = timed_places(client, plan, prepared.run, list(tasks_of(prepared, todo)))
+    count = len(tile.blocks) * len(tile.steps)
+    pixels = case.edge**2 * (2 * len(BANDS) + 2) * len(tile.steps)
     return {
         "blocks": count,
         "workers": round(timing.cpu, 2),
@@ -311,6 +324,7 @@ def main() -> None:
     parser.add_argument("--block", type=int, help="edge of a block, pixels")
     parser.add_argument("--delay", type=float, help="milliseconds that each request is late")
     parser.add_argument("--terrain", nargs="*", default=[], help="channels of a DEM")
+    parser.add_argument("--dates", type=int, choices=[1, 2], default=1, help="dates of the tile")
     parser.add_argument("--jp2", action="store_true", help="unpack one band in two formats")
     asked = parser.parse_args()
     if asked.jp2:
@@ -331,7 +345,8 @@ def main() -> None:
             address = f"{stack.enter_context(served(archive))}/{asked.delay}/once"
         spec, execution = ClusterSpec(kind="local", workers=2), ExecutionSpec(retries=0)
         client = stack.enter_context(clusters.start(spec, execution))
-        plan = planned(folder, case, address, terrain=asked.terrain)
+        before = BEFORE if asked.dates == 2 else None
+        plan = planned(folder, case, address, terrain=asked.terrain, before=before)
         found = measured(client, plan, case, folder)
     print(describe(machine()))
     print(f"blocks of {case.block} px: {found}")
@@ -339,7 +354,7 @@ def main() -> None:
     if not asked.quick:
         facts = {
             "block_px": case.block, "edge_px": case.edge, "delay_ms": asked.delay or 0,
-            "terrain": asked.terrain,
+            "terrain": asked.terrain, "dates": asked.dates,
         }  # fmt: skip
         print(f"result in {write_result('reading', {**facts, **found})}")
 

@@ -134,11 +134,11 @@ def compute_here(
     del client, asked
     outcome = stream.Outcome()
     for batch in batches:
-        for index, task in zip(batch.indices, batch.build({}), strict=True):
+        for (step, index), task in zip(batch.blocks, batch.build({}), strict=True):
             try:
                 (result,) = dask.compute(task, scheduler="synchronous")
             except LspipeError as error:
-                failure = Failure(batch.tile, batch.step, index, str(error))
+                failure = Failure(batch.tile, step, index, str(error))
                 outcome.failures.append(failure)
                 report(BlockFailed(failure))
             else:

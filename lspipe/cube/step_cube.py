@@ -2,6 +2,8 @@
 
 A part is read by itself, so that a block is read by one task. What decides a pixel may lie outside
 of the part, such as a cloud whose rim reaches into it; as much is read around it, and cut off.
+
+The ground belongs to no date: what two steps need of it alike may be read once, for both.
 """
 
 from __future__ import annotations
@@ -30,6 +32,9 @@ if TYPE_CHECKING:
     from lspipe.cube.terrain import Terrain
     from lspipe.preprocess import Radiometry
     from lspipe.schema import Part
+
+    Ground = Mapping[str, Layers]
+    """Codes of the terrain of a part, int16 (y, x) by name."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,16 +66,42 @@ class StepCube:
         rows, columns = self.geobox.shape
         return self._open((slice(0, int(rows)), slice(0, int(columns))), chunks)
 
-    def part(self, part: Part) -> xr.Dataset:
+    def part(self, part: Part, ground: Ground | None = None) -> xr.Dataset:
         """Read rows and columns of the tile: NumPy arrays, whose pixels are those of the whole.
+
+        Args:
+            part: the rows and columns.
+            ground: what `ground` gave of them; None = it is read.
 
         Raises:
             LoadError: a read failed.
         """
-        wide = grown(part, self._reach, self.geobox.shape)
-        opened = self._open(wide, None)
+        wide = self._wide(part)
+        opened = self._open(wide, None, ground)
         inner = relative(part, (wide[0].start, wide[1].start))
         return opened.isel(y=inner[0], x=inner[1])
+
+    @property
+    def ground_channels(self) -> tuple[str, ...]:
+        """What is read of the terrain: channels of the model, and what the mask is made of."""
+        if self.terrain is None:
+            return ()
+        mask = () if self.min_slope_deg is None else (HILLSIDE,)
+        return tuple(dict.fromkeys((*self._of_model(self.layers), *mask)))
+
+    def ground(self, part: Part) -> Ground:
+        """Read what decides a part of the tile of its terrain, with what is around.
+
+        Returns:
+            By name of `ground_channels` int16 codes (y, x).
+
+        Raises:
+            LoadError: a read failed.
+        """
+        return self._layers_of_ground(self._wide(part), None)
+
+    def _wide(self, part: Part) -> Part:
+        return grown(part, self._reach, self.geobox.shape)
 
     @property
     def _reach(self) -> int:
@@ -78,8 +109,8 @@ class StepCube:
         masks = sources(self.spec.mask)
         return self.spec.mask.dilate_px + max(map(reach_of, masks), default=0)
 
-    def _open(self, part: Part, chunks: Chunks | None) -> xr.Dataset:
-        ground, left_out = self._ground(part, chunks)
+    def _open(self, part: Part, chunks: Chunks | None, ground: Ground | None = None) -> xr.Dataset:
+        found = self._layers_of_ground(part, chunks) if ground is None else ground
         return open_dates(
             self.step,
             self.steps,
@@ -90,19 +121,22 @@ class StepCube:
             spec=self.spec,
             chunks=chunks,
             place=Place((part[0].start, part[1].start), self.geobox.shape),
-            layers={**ground, **self._backscatter(part, chunks)},
-            left_out=left_out,
+            layers={
+                **{name: found[name] for name in self._of_model(self.layers) if name in found},
+                **self._backscatter(part, chunks),
+            },
+            left_out=self._left_out(found),
         )
 
-    def _ground(self, part: Part, chunks: Chunks | None) -> tuple[dict[str, Layers], Layers | None]:
-        """Open the channels of terrain, and where the ground is too gentle to run anything."""
-        if self.terrain is None:
-            return {}, None
+    def _left_out(self, ground: Ground) -> Layers | None:
+        """Return where the ground is too gentle to run anything; None where it does not matter."""
         limit = self.min_slope_deg
-        names = dict.fromkeys(self._of_model(self.layers) + (() if limit is None else (HILLSIDE,)))
-        found = self._beside(terrain, self.terrain, tuple(names), part, chunks)
-        left_out = None if limit is None else is_gentle(found[HILLSIDE], limit)
-        return {name: found[name] for name in self._of_model(self.layers)}, left_out
+        return is_gentle(ground[HILLSIDE], limit) if limit is not None and ground else None
+
+    def _layers_of_ground(self, part: Part, chunks: Chunks | None) -> Ground:
+        if self.terrain is None:
+            return {}
+        return self._beside(terrain, self.terrain, self.ground_channels, part, chunks)
 
     def _backscatter(self, part: Part, chunks: Chunks | None) -> dict[str, Layers]:
         """Open the channels of radar."""

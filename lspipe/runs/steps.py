@@ -1,7 +1,12 @@
-"""Blocks to do -> tasks, grouped by tile and date, built when they are submitted; ends of tiles."""
+"""Blocks to do -> tasks, place by place, built when they are submitted; ends of tiles.
+
+A place is a block on all its dates. They follow each other, so that what is known after a while, or
+when a run is stopped, can be compared, and so that the ground of a place is read once.
+"""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -15,9 +20,10 @@ from lspipe.runs.tail_plan import tails_of
 from lspipe.schema import bands_on
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
+    from lspipe.cube.step_cube import StepCube
     from lspipe.inference.windows import Block
     from lspipe.runs.plan import TilePlan
     from lspipe.runs.prepare import Prepared
@@ -31,8 +37,8 @@ def tasks_of(
     *,
     needed: Mapping[str, worker.TileMask] | None = None,
     is_more: bool = False,
-) -> Iterator[stream.StepTasks]:
-    """Yield the tasks of each block, step by step; they are built when they are submitted.
+) -> Iterator[stream.PlaceTasks]:
+    """Yield the tasks of each place, tile by tile; they are built when they are submitted.
 
     Args:
         prepared: the plan.
@@ -42,46 +48,93 @@ def tasks_of(
     """
     turn = 0
     for tile in prepared.plan.tiles:
-        for number in range(len(tile.steps)):
-            blocks = todo.get((tile.tile.name, number), [])
-            if not blocks:
-                continue
-            mask = None if needed is None else needed[tile.tile.name]
-            build = _builder(prepared, tile, number, needed=mask, is_more=is_more)
-            for block in blocks:
-                yield stream.StepTasks(
-                    tile.tile.name, number, (block.index,), partial(build, block, turn)
-                )
-                turn += 1
+        name = tile.tile.name
+        asked = {
+            step: {block.index: block for block in todo.get((name, step), [])}
+            for step in range(len(tile.steps))
+        }
+        mask = None if needed is None else needed[name]
+        builders = {
+            step: _Builder.of(prepared, tile, step, needed=mask, is_more=is_more)
+            for step, blocks in asked.items()
+            if blocks
+        }
+        for block in tile.blocks:
+            place = {
+                step: builders[step] for step, blocks in asked.items() if block.index in blocks
+            }
+            if place:
+                blocks = tuple((step, block.index) for step in place)
+                build = partial(_build, tuple(place.values()), block, turn)
+                yield stream.PlaceTasks(name, blocks, build)
+                turn += len(place)
 
 
-def _builder(
-    prepared: Prepared,
-    tile: TilePlan,
-    number: int,
-    *,
-    needed: worker.TileMask | None,
-    is_more: bool,
-) -> Callable[[Block, int, Mapping[str, int]], list[Any]]:
-    """Return what builds the tasks of a block of a step: block, turn, what it asks of a worker."""
-    plan, step = prepared.plan, tile.steps[number]
-    job, source = _job(prepared, tile, number), cube_of_step(tile, step, plan.workflow)
-    bands = bands_on(tile.channels, step.role) if job.is_baseline else tile.channels
+def _build(
+    steps: Sequence[_Builder], block: Block, turn: int, slot: Mapping[str, int]
+) -> list[Any]:
+    """Return the tasks of a block on some dates, whose ground is read once if it is the same."""
+    first, *others = (step.source for step in steps)
+    is_shared = bool(
+        others
+        and first.ground_channels
+        and all(other.ground_channels == first.ground_channels for other in others)
+    )
+    ground = worker.ground_task(first, block, steps[0].job.tile, turn) if is_shared else None
+    return [
+        task
+        for number, step in enumerate(steps, start=turn)
+        for task in step.build(block, number, slot, ground)
+    ]
 
-    def build(block: Block, turn: int, slot: Mapping[str, int]) -> list[Any]:
-        return worker.block_tasks(
-            source,
-            job,
-            [block],
-            bands=bands,
+
+@dataclass(frozen=True, kw_only=True)
+class _Builder:
+    """What the tasks of the blocks of a step share."""
+
+    source: StepCube
+    job: StepJob
+    bands: tuple[str, ...]
+    area: worker.TileMask | None
+    needed: worker.TileMask | None
+    is_more: bool
+
+    @classmethod
+    def of(
+        cls,
+        prepared: Prepared,
+        tile: TilePlan,
+        number: int,
+        *,
+        needed: worker.TileMask | None,
+        is_more: bool,
+    ) -> _Builder:
+        plan, step = prepared.plan, tile.steps[number]
+        job = _job(prepared, tile, number)
+        bands = bands_on(tile.channels, step.role) if job.is_baseline else tile.channels
+        return cls(
+            source=cube_of_step(tile, step, plan.workflow),
+            job=job,
+            bands=tuple(bands),
             area=tile.area,
             needed=needed,
             is_more=is_more,
-            resources=slot,
-            first=turn,
         )
 
-    return build
+    def build(self, block: Block, turn: int, slot: Mapping[str, int], ground: Any) -> list[Any]:
+        """Return the tasks of a block."""
+        return worker.block_tasks(
+            self.source,
+            self.job,
+            [block],
+            bands=self.bands,
+            area=self.area,
+            needed=self.needed,
+            is_more=self.is_more,
+            resources=slot,
+            first=turn,
+            ground=ground,
+        )
 
 
 def _job(prepared: Prepared, tile: TilePlan, step: int) -> StepJob:

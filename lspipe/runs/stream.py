@@ -1,7 +1,8 @@
 """Blocks to do -> blocks done: submit, bound, retry, report by callback.
 
-One (tile, step) is one graph, so that chunks are read once. Only so many steps are in flight that
-each worker has a few blocks: memory and the graph of the scheduler do not grow with the area.
+The dates of a place are one graph, so that its ground is read once. Only so many places are in
+flight that each worker has a few blocks: memory and the graph of the scheduler do not grow with the
+area.
 """
 
 from __future__ import annotations
@@ -78,12 +79,12 @@ class Workers(Protocol):
 
 
 @dataclass(frozen=True)
-class StepTasks:
-    """The delayed tasks of one (tile, step), and the block of each."""
+class PlaceTasks:
+    """The delayed tasks of a place of a tile, a block on some of its dates."""
 
     tile: str
-    step: int
-    indices: tuple[tuple[int, int], ...]
+    blocks: tuple[tuple[int, tuple[int, int]], ...]
+    """Step and index of each."""
     build: Callable[[Mapping[str, int]], list[Any]]
     """Makes the delayed tasks, each of which asks for a slot on its worker; called only when there
     is room, so graphs do not pile up."""
@@ -139,7 +140,7 @@ class _Block:
 
 def compute(
     client: Client,
-    steps: Iterable[StepTasks],
+    places: Iterable[PlaceTasks],
     *,
     crew: Workers,
     retries: int,
@@ -148,7 +149,7 @@ def compute(
     endings: Endings = Endings(),
     why_stop: Callable[[], str] = str,
 ) -> Outcome:
-    """Run every step to its end, even if blocks fail, and end each tile when its blocks are.
+    """Run every place to its end, even if blocks fail, and end each tile when its blocks are.
 
     A block that fails is tried again, on another worker where there is one. A worker on which
     several blocks fail alike gets no more, and so does one whose device failed. Where all blocks
@@ -157,10 +158,10 @@ def compute(
 
     Args:
         client: of the cluster.
-        steps: in the order in which they start.
+        places: in the order in which they start.
         crew: who computes.
         retries: how often a failed block is tried again.
-        max_in_flight: no further step is submitted while so many blocks are unfinished;
+        max_in_flight: no further place is submitted while so many blocks are unfinished;
             None = what the crew has room for.
         report: called after each block: `BlockDone` or `BlockFailed`; and after each tile:
             `TileEnded`.
@@ -171,7 +172,7 @@ def compute(
         ClusterError: the cluster went away, or no worker can compute.
         LspipeError: an error that all blocks would have (the model, the workflow).
     """
-    waiting = deque(steps)
+    waiting = deque(places)
     if not waiting and not endings.tiles:
         return Outcome()
     crew.gather()
@@ -207,9 +208,9 @@ class _Stream:
         self._resting: list[tuple[float, Future, admission.Fault]] = []
         self._outcome = Outcome()
 
-    def drain(self, waiting: deque[StepTasks], max_in_flight: int | None) -> Outcome:
+    def drain(self, waiting: deque[PlaceTasks], max_in_flight: int | None) -> Outcome:
         for tasks in waiting:
-            self._left[tasks.tile] += len(tasks.indices)
+            self._left[tasks.tile] += len(tasks.blocks)
         try:
             for tile in sorted(self._endings.tiles - self._left.keys()):
                 self._end(tile)
@@ -230,12 +231,12 @@ class _Stream:
             self._client.cancel([*self._running, *self._tails, *suspects])
         return self._outcome
 
-    def _submit(self, tasks: StepTasks) -> None:
-        logger.info("%s step %d: %d blocks", tasks.tile, tasks.step, len(tasks.indices))
+    def _submit(self, tasks: PlaceTasks) -> None:
+        logger.info("%s: %s", tasks.tile, tasks.blocks)
         # Not retried by dask, which does so on the same worker: see `_try_again`.
         futures = self._client.compute(tasks.build(self._crew.slot), optimize_graph=True)
-        for index, future in zip(tasks.indices, futures, strict=True):
-            self._running[future] = _Block(tasks.tile, tasks.step, index)
+        for (step, index), future in zip(tasks.blocks, futures, strict=True):
+            self._running[future] = _Block(tasks.tile, step, index)
             future.add_done_callback(self._ended.put)
 
     def _settle_next(self) -> None:

@@ -1,7 +1,8 @@
 """One block in a worker: its pixels are read, the network runs, its maps and evidence are written.
 
 A block is three tasks. One reads all that it needs with its halo, from the files, and makes its
-pictures; the next computes its probability; the last writes. Neighbours read each other's halo
+pictures; the next computes its probability; the last writes. The ground, which both dates of a
+block have in common, may be read by a task of its own. Neighbours read each other's halo
 again. That costs less than handing edges around between workers did (benchmarks/reading.py), and a
 block waits for no other. If workers declare a slot for inference, only the second task takes it: a
 worker then computes one block at a time, and its other threads read and write meanwhile.
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     import xarray as xr
     from numpy.typing import NDArray
 
+    from lspipe.cube.step_cube import Ground, StepCube
     from lspipe.inference.windows import Block
     from lspipe.runs.jobs import StepJob
     from lspipe.schema import Part
@@ -63,7 +65,7 @@ class TileMask(Protocol):
 class Pixels(Protocol):
     """Where blocks are read from; `cube.step_cube.StepCube` is one."""
 
-    def part(self, part: Part, /) -> xr.Dataset:
+    def part(self, part: Part, ground: Any = ..., /) -> xr.Dataset:
         """Return the cube of rows and columns of a tile, as of `cube.pairs.open_dates`."""
 
 
@@ -78,6 +80,7 @@ def block_tasks(
     is_more: bool = False,
     resources: Mapping[str, float] | None = None,
     first: int = 0,
+    ground: Any = None,
 ) -> list[Any]:
     """Build the delayed tasks of each block: read, infer, write.
 
@@ -93,6 +96,7 @@ def block_tasks(
         resources: that the network of a block needs on a worker, of `clusters.INFERENCE_SLOT`. A
             block is written on a worker that has them, and takes none; reading needs none.
         first: number of blocks that go before these.
+        ground: of `ground_task`, where there is one block; None = each read reads it.
 
     Returns:
         The delayed writes in the order of `blocks`; each returns a `BlockResult`.
@@ -108,7 +112,8 @@ def block_tasks(
     for turn, block in enumerate(blocks, start=first):
         # Blocks are read and computed in turn, whichever worker is free.
         with dask.annotate(priority=-turn):
-            read = _task(READ, name, block, partial(read_block, source, block, tuple(bands), own))
+            reading = partial(read_block, source, block, tuple(bands), own)
+            read = _task(READ, name, block, reading, *(() if ground is None else (ground,)))
         with dask.annotate(priority=-turn, **slot):
             work = partial(
                 infer,
@@ -124,6 +129,20 @@ def block_tasks(
     return tasks
 
 
+def ground_task(source: StepCube, block: Block, tile: str, turn: int) -> Any:
+    """Build the delayed task that reads the ground of a block, for reads of several dates.
+
+    Args:
+        source: of one of the steps.
+        block: the block.
+        tile: its name.
+        turn: number of blocks that go before this.
+    """
+    with dask.annotate(priority=-turn):
+        name = f"ground-{tile}-{uuid4().hex}"
+        return _task(READ, name, block, partial(source.ground, block.outer))
+
+
 def _asking(resources: Mapping[str, float] | None) -> dict[str, Any]:
     return {"resources": dict(resources)} if resources else {}
 
@@ -136,7 +155,11 @@ def _task(kind: str, name: str, block: Block, work: Callable[..., Any], *needs: 
 
 
 def read_block(
-    source: Pixels, block: Block, bands: tuple[str, ...], own: tuple[int, ...] | None = None
+    source: Pixels,
+    block: Block,
+    bands: tuple[str, ...],
+    own: tuple[int, ...] | None = None,
+    ground: Ground | None = None,
 ) -> BlockPixels:
     """Read all that one block is computed from, and make the pictures of its core.
 
@@ -145,11 +168,12 @@ def read_block(
         block: its place in the tile.
         bands: of the model, in its order.
         own: which of them are of the date of the step; None = all.
+        ground: of the block, if it was read by itself.
 
     Raises:
         LoadError: a read failed.
     """
-    found, named = _arrays(source, block)
+    found, named = _arrays(source, block, ground)
     pixels, within = found.pop("pixels"), _within(block)
     shown = {name: pixels[named.index(name)][within] for name in evidence.BANDS if name in named}
     pictures = _pictures(shown)
@@ -165,13 +189,16 @@ def read_block(
     )
 
 
-def _arrays(source: Pixels, block: Block) -> tuple[dict[str, Any], list[str]]:
+def _arrays(
+    source: Pixels, block: Block, ground: Ground | None
+) -> tuple[dict[str, Any], list[str]]:
     """Read the arrays of a block, and the names of its channels.
 
     Only what is returned stays in memory: the cube would keep channels that the model lacks.
     """
     # In this thread, where a source is lazy: the pool of the worker is for blocks.
-    cube, within = source.part(block.outer).load(scheduler="synchronous"), _within(block)
+    opened = source.part(block.outer) if ground is None else source.part(block.outer, ground)
+    cube, within = opened.load(scheduler="synchronous"), _within(block)
     layers = {
         "pixels": cube["reflectance"].data,
         "quality": _quality(cube),

@@ -14,6 +14,7 @@ from affine import Affine
 
 import lspipe
 from lspipe.cli.summaries import plan_text
+from lspipe.cube import terrain
 from lspipe.cube.terrain import HILLSIDE, read
 from lspipe.errors import (
     LspipeError,
@@ -24,12 +25,14 @@ from lspipe.errors import (
     WorkflowError,
 )
 from lspipe.models.statistics import Statistics
-from lspipe.runs import pipeline, store
+from lspipe.runs import pipeline, steps, store
 from lspipe.runs.cost import estimate
 from lspipe.runs.describe import describe_plan
 from lspipe.runs.export import export
 from lspipe.runs.frozen import FrozenRun
 from lspipe.runs.plan import open_step
+from lspipe.runs.prepare import prepare
+from lspipe.runs.steps import tasks_of
 from lspipe.runs.validation import validate
 from lspipe.schema import CODE_NODATA, CUBE_NODATA, Quality, quantise
 from lspipe.schema.columns import TERRAIN
@@ -228,6 +231,28 @@ def test_a_run_with_channels_of_terrain_is_the_detect_of_its_cube(steep) -> None
         again = lspipe.detect(floats, plan.model.reference, **options)
         np.testing.assert_array_equal(codes[number], quantise(again.values))
     assert set(listed(steep.run).index) == {"new"}
+
+
+def test_both_dates_of_a_place_read_its_ground_once(steep, monkeypatch) -> None:
+    read_parts, reads = terrain.read, []
+
+    def counted(source, geobox, part, names):
+        reads.append(names)
+        return read_parts(source, geobox, part, names)
+
+    monkeypatch.setattr(terrain, "read", counted)
+    prepared = prepare(Workflow.from_file(steep.workflow), steep.run.with_name("counted"))
+    (tile,) = prepared.plan.tiles
+    dates = {0: list(tile.blocks), 1: list(tile.blocks[1:])}
+    todo = {(TILE, step): blocks for step, blocks in dates.items()}
+    for place in tasks_of(prepared, todo):
+        with monkeypatch.context() as patch:
+            for name in ("infer", "write"):
+                patch.setattr(steps.worker, name, lambda found, **_: found)
+            both = dask.compute(*place.build({}), scheduler="synchronous")
+        slopes = [one.pixels[2:] for one in both]
+        assert all(np.array_equal(slopes[0], other) for other in slopes)
+    assert reads == [("slope", "elevation")] * len(tile.blocks)
 
 
 def test_where_the_ground_is_not_known_nothing_was_observed(steep) -> None:

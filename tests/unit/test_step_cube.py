@@ -76,6 +76,17 @@ def test_a_part_has_the_pixels_of_the_whole_tile(steps, setting, rows, columns):
     np.testing.assert_array_equal(found["y"], whole["y"][part[0]])
 
 
+@settings(max_examples=10)
+@given(rows=edges, columns=edges)
+def test_a_part_whose_ground_was_read_by_itself_has_the_same_pixels(steps, rows, columns):
+    cube, _ = steps["terrain"]
+    part = slice(*sorted(rows)), slice(*sorted(columns))
+    ground = cube.ground(part)
+    assert tuple(ground) == cube.ground_channels == ("slope", "elevation", "hillside")
+    no_files = replace(cube, terrain=replace(cube.terrain, files=()))
+    assert no_files.part(part, ground).identical(cube.part(part))
+
+
 @pytest.mark.parametrize("setting", SETTINGS)
 def test_each_setting_decides_something(steps, setting):
     _, whole = steps[setting]
@@ -97,6 +108,7 @@ def test_a_date_on_which_no_network_runs_opens_no_channels_beside_its_scenes(ste
         min_slope_deg=None,
     )
     assert before.part((slice(0, 9), slice(0, 9)))["band"].values.tolist() == ["B04"]
+    assert before.ground_channels == ()
     with pytest.raises(LoadError, match=r"none\.tif"):
         replace(before, step=cube.step, channels=("slope",)).part((slice(0, 9), slice(0, 9)))
 

@@ -20,7 +20,7 @@ from lspipe.errors import ClusterError, InferenceError, LoadError, ModelError
 from lspipe.machine import kept_environment
 from lspipe.runs import stream
 from lspipe.runs.events import Failure
-from lspipe.runs.stream import Endings, StepTasks, compute
+from lspipe.runs.stream import Endings, PlaceTasks, compute
 from lspipe.runs.tries import Tries
 from tests.crews import Everyone
 
@@ -101,14 +101,17 @@ def gated(tile, column):
 
 def batch(tile, work=name, *, step=0, count=3, on_build=lambda: None):
     """A batch of `count` blocks, each of which does `work(tile, column)`."""
-    indices = tuple((0, column) for column in range(count))
 
     def build(slot):
         del slot
         on_build()
-        return [dask.delayed(work, pure=False)(tile, column) for _, column in indices]
+        return [dask.delayed(work, pure=False)(tile, column) for column in range(count)]
 
-    return StepTasks(tile, step, indices, build)
+    return PlaceTasks(tile, blocks_of(count, step=step), build)
+
+
+def blocks_of(count, *, step=0):
+    return tuple((step, (0, column)) for column in range(count))
 
 
 def run(client, batches, *, retries=0, max_in_flight=None):
@@ -244,7 +247,7 @@ def test_a_read_that_a_block_needs_is_tried_again_too(client):
         read = dask.delayed(fails_twice, pure=False)("a read", 0)
         return [dask.delayed(needs, pure=False)(read)]
 
-    outcome, events = run(client, [StepTasks("A", 0, ((0, 0),), build)], retries=2)
+    outcome, events = run(client, [PlaceTasks("A", blocks_of(1), build)], retries=2)
     assert (outcome.done, outcome.failures) == (1, [])
     assert events == [("block", {"name": "needs a read0"})]
 
@@ -289,7 +292,7 @@ def test_a_block_is_written_beside_the_slot_and_not_by_those_who_only_read():
     with one_slot_and_a_reader() as client:
         outcome = compute(
             client,
-            [StepTasks("A", 0, tuple((0, column) for column in range(4)), build)],
+            [PlaceTasks("A", blocks_of(4), build)],
             crew=Everyone(client),
             retries=1,
             max_in_flight=None,
@@ -491,7 +494,7 @@ def sharing_a_deadly_read(folder, *, deaths, blocks):
         pixels = dask.delayed(read, pure=False)()
         return [dask.delayed(block, pure=False)(pixels, column) for column in range(blocks)]
 
-    return StepTasks("A", 0, tuple((0, column) for column in range(blocks)), build)
+    return PlaceTasks("A", blocks_of(blocks), build)
 
 
 def test_blocks_that_share_a_read_which_killed_its_worker_are_each_done_once(mortal, tmp_path):

@@ -202,10 +202,10 @@ def test_nothing_outside_of_the_area_is_computed_or_listed(world):
     assert (codes[:, 32:58, 36:62] != 65535).all()
 
 
-def test_every_block_is_submitted_by_itself_in_turn_and_read_at_its_own_date(world, monkeypatch):
+def test_places_are_submitted_in_turn_and_each_block_is_read_at_its_own_date(world, monkeypatch):
     prepared = prepare(Workflow.from_file(world.workflow), world.run)
     (tile,) = prepared.plan.tiles
-    todo = {("18GYS", 0): list(tile.blocks[1:3]), ("18GYS", 1): list(tile.blocks[:1])}
+    todo = {("18GYS", 0): list(tile.blocks[1:3]), ("18GYS", 1): list(tile.blocks[:2])}
     asked = []
 
     def block_tasks(source, job, blocks, **more):
@@ -214,18 +214,23 @@ def test_every_block_is_submitted_by_itself_in_turn_and_read_at_its_own_date(wor
 
     monkeypatch.setattr(steps.worker, "block_tasks", block_tasks)
     batches = list(steps.tasks_of(prepared, todo))
-    assert [(b.tile, b.step, b.indices) for b in batches] == [
-        ("18GYS", 0, ((0, 1),)), ("18GYS", 0, ((1, 0),)), ("18GYS", 1, ((0, 0),)),
-    ]  # fmt: skip
-    assert isinstance(batches[0], stream.StepTasks)
+    assert [(b.tile, b.blocks) for b in batches] == [
+        ("18GYS", ((1, (0, 0)),)),
+        ("18GYS", ((0, (0, 1)), (1, (0, 1)))),
+        ("18GYS", ((0, (1, 0)),)),
+    ]
+    assert isinstance(batches[0], stream.PlaceTasks)
     for batch in batches:
         batch.build({"inference": 1})
-    assert [more["first"] for *_, more in asked] == [0, 1, 2]
-    assert [step for step, *_ in asked] == [0, 0, 1]
-    assert [day for _, day, *_ in asked] == ["2017-01-15", "2017-01-15", "2018-01-20"]
-    assert [block.index for *_, blocks, _ in asked for block in blocks] == [(0, 1), (1, 0), (0, 0)]
+    assert [more["first"] for *_, more in asked] == [0, 1, 2, 3]
+    assert [step for step, *_ in asked] == [1, 0, 1, 0]
+    days = ["2018-01-20", "2017-01-15", "2018-01-20", "2017-01-15"]
+    assert [day for _, day, *_ in asked] == days
+    places = [(0, 0), (0, 1), (0, 1), (1, 0)]
+    assert [block.index for *_, blocks, _ in asked for block in blocks] == places
     assert all(more["bands"] == prepared.plan.model.bands for *_, more in asked)
     assert all(more["resources"] == {"inference": 1} for *_, more in asked)
+    assert all(more["ground"] is None for *_, more in asked)  # no terrain is asked for
 
 
 def test_a_second_tile_goes_after_all_blocks_of_the_first(tmp_path, monkeypatch):
@@ -242,11 +247,8 @@ def test_a_second_tile_goes_after_all_blocks_of_the_first(tmp_path, monkeypatch)
         steps.worker, "block_tasks", lambda *_, first, **__: turns.append(first) or []
     )
     batches = list(steps.tasks_of(prepared, todo))
-    places = [(b.tile, b.step) for b in batches]
-    assert list(dict.fromkeys(places)) == [
-        ("18GYS", 0), ("18GYS", 1), ("18GYT", 0), ("18GYT", 1),
-    ]  # fmt: skip
-    assert places == sorted(places)
+    assert [b.tile for b in batches] == ["18GYS"] * 4 + ["18GYT"] * 4
+    assert all([step for step, _ in b.blocks] == [0, 1] for b in batches)
     for batch in batches:
         batch.build({})
     assert turns == list(range(16))
