@@ -9,6 +9,7 @@ NumPy's own functions (`np.where`, `np.stack`) take both kinds, and give what th
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import dask
@@ -17,7 +18,7 @@ import numpy as np
 from dask.core import flatten
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -98,14 +99,31 @@ def in_order(layers: Sequence[Layers], order: Sequence[int]) -> Layers:
     return np.stack([channels[number] for number in order])
 
 
+SPARE = 8
+"""Channels that a model may have beside its bands: five of terrain, two of radar, and one more."""
+
+
+def with_room(layers: int, shape: tuple[int, ...]) -> NDArray[np.uint16]:
+    """Return an array for raw numbers, not filled, behind which `SPARE` layers have room.
+
+    Memory that nothing was written to is not taken yet.
+
+    Args:
+        layers: how many.
+        shape: (y, x).
+    """
+    return np.empty((layers + SPARE, *shape), np.uint16)[:layers]
+
+
 def in_place_of(numbers: NDArray[np.uint16], count: int, room: int) -> NDArray[np.int16]:
-    """Return the memory of the first layers of an array as channels, behind which others have room.
+    """Turn raw numbers into channels where they lie, with room for others behind them.
 
     New memory is not free: with arrays of their own, a third of the time that a block took to be
     read was the system's.
 
     Args:
-        numbers: uint16 (layer, y, x), used by nobody else: what follows the first layers goes.
+        numbers: uint16 (layer, y, x), of `with_room`; used by nobody else, and not any more: what
+            lies behind the first layers goes. Others, and those with too little room, are copied.
         count: of layers that become channels.
         room: channels that `followed_by` may put behind them.
 
@@ -113,40 +131,71 @@ def in_place_of(numbers: NDArray[np.uint16], count: int, room: int) -> NDArray[n
         int16 (count, y, x), the bits of the layers.
 
     Example:
-        >>> in_place_of(np.full((3, 1, 1), 7, np.uint16), 2, 0)[:, 0, 0]
+        >>> numbers = with_room(3, (1, 1))
+        >>> numbers[:] = 7
+        >>> in_place_of(numbers, 2, room=1)[:, 0, 0]
         array([7, 7], dtype=int16)
     """
-    whole = numbers if numbers.flags.owndata else numbers[:count].copy()
-    whole.resize((count + room, *numbers.shape[1:]), refcheck=False)
+    shape = (count + room, *numbers.shape[1:])
+    whole = numbers.base
+    if whole is not None and whole.shape == (len(numbers) + SPARE, *shape[1:]):
+        whole.resize(shape, refcheck=False)
+    else:
+        whole = np.empty(shape, np.uint16)
+        whole[:count] = numbers[:count]
     return whole.view(np.int16)[:count]
 
 
-def followed_by(channels: Layers, more: Sequence[Layers]) -> Layers:
+@dataclass(frozen=True)
+class Unread:
+    """Layers that are not read yet, and will be where they are to lie."""
+
+    names: tuple[str, ...]
+    fill: Callable[[NDArray[np.int16]], None]
+    """Reads all of them into (layer, y, x)."""
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.names)
+
+
+def followed_by(channels: Layers, more: Mapping[str, Layers] | Unread) -> Layers:
     """Put layers behind the channels of an array.
 
     Args:
         channels: (channel, y, x); at hand it must be used by nobody else, as the layers are put
             where it has room (`in_place_of`). Without room it grows where it is, which takes
             longer: copied, it would be in memory twice.
-        more: (y, x) each.
+        more: (y, x) each, by name.
 
     Returns:
         (channel, y, x), all channels in one chunk.
 
     Example:
-        >>> followed_by(np.zeros((2, 1, 1)), [np.ones((1, 1))])[:, 0, 0]
+        >>> followed_by(np.zeros((2, 1, 1)), {"slope": np.ones((1, 1))})[:, 0, 0]
         array([0., 0., 1.])
     """
-    if is_lazy(channels):
-        return da.concatenate([channels, da.stack(more)]).rechunk({0: -1})
-    count = len(channels)
-    shape = (count + len(more), *channels.shape[1:])
+    if is_lazy(channels) and not isinstance(more, Unread):
+        return da.concatenate([channels, da.stack(list(more.values()))]).rechunk({0: -1})
+    count = len(channels)  # grown in place, it has more
+    whole = _grown(channels, len(more))
+    behind = whole[count:]
+    if isinstance(more, Unread):
+        more.fill(behind)
+    else:
+        for layer, given in zip(behind, more.values(), strict=True):
+            layer[:] = given
+    return whole
+
+
+def _grown(channels: NDArray[Any], more: int) -> NDArray[Any]:
+    """Return the array that channels are the first of, with more behind them."""
+    shape = (len(channels) + more, *channels.shape[1:])
     whole = channels.base
     if whole is None or whole.shape != shape or whole.itemsize != channels.itemsize:
         # A part of an array cannot grow.
         whole = channels if channels.flags.owndata else channels.copy()
         whole.resize(shape, refcheck=False)
-    whole = whole.view(channels.dtype)
-    for layer, given in zip(whole[count:], more, strict=True):
-        layer[:] = given
-    return whole
+    return whole.view(channels.dtype)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from odc.geo.geobox import GeoBox
 
     from lspipe.cube.choice import Step
-    from lspipe.cube.kernels import Layers
+    from lspipe.cube.kernels import Layers, Unread
     from lspipe.cube.scene import Chunks, Scene
     from lspipe.cube.spec import CubeSpec
     from lspipe.preprocess import Radiometry
@@ -42,7 +42,7 @@ def open_cube(
     chunks: Chunks | None,
     required: tuple[str, ...] | None = None,
     place: Place | None = None,
-    layers: Mapping[str, Layers] = NO_LAYERS,
+    layers: Mapping[str, Layers] | Unread = NO_LAYERS,
     left_out: Layers | None = None,
 ) -> xr.Dataset:
     """Open the cube of one time step on a tile's grid.
@@ -59,7 +59,8 @@ def open_cube(
         place: of the grid in its tile, as the windows of a mask are counted from the tile's corner;
             None = the grid is the whole tile.
         layers: channels of the tile that belong to no date, such as of `terrain.layers`: int16
-            codes (y, x) in the chunks of the cube; bands that follow the others.
+            codes (y, x) in the chunks of the cube; bands that follow the others. Of a cube that is
+            read now they may be read into their place, too.
         left_out: bool (y, x) likewise, True = nothing is to be run there; None = nowhere.
 
     Returns:
@@ -93,7 +94,7 @@ def open_cube(
         quality = quality | np.where(left_out, np.uint8(Quality.OUTSIDE), np.uint8(0))
     time = np.datetime64(step.time.astimezone(UTC).replace(tzinfo=None), "ns")
     disputed = {} if opened.disputed is None else {"disputed": (("y", "x"), opened.disputed)}
-    pixels = followed_by(opened.bands, list(layers.values())) if layers else opened.bands
+    pixels = followed_by(opened.bands, layers) if layers else opened.bands
     cube = xr.Dataset(
         {
             "reflectance": (("band", "y", "x"), pixels),

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from odc.geo.geobox import GeoBox
 
     from lspipe.cube.choice import Step
-    from lspipe.cube.kernels import Layers
+    from lspipe.cube.kernels import Layers, Unread
 
 OTHER_QUALITY = "other_quality"
 """Variable of a cube of two dates: quality bits of the date before; `quality` is that of the date
@@ -48,7 +48,7 @@ def open_dates(
     *,
     channels: Sequence[str],
     bands: tuple[str, ...],
-    layers: Mapping[str, Layers] = NO_LAYERS,
+    layers: Mapping[str, Layers] | Unread = NO_LAYERS,
     left_out: Layers | None = None,
     **how: Any,
 ) -> xr.Dataset:

@@ -170,6 +170,7 @@ def read(
     pass_number: int = 0,
     *,
     role: str = AFTER,
+    out: NDArray[np.int16] | None = None,
 ) -> NDArray[np.int16]:
     """Read a part of a tile.
 
@@ -181,6 +182,7 @@ def read(
             the result.
         pass_number: which of the passes.
         role: the side of names without a date, "before" or "after".
+        out: the result, filled; None = a new array.
 
     Returns:
         int16 codes (channel, y, x), value = code x step of the channel (0.002 dB), -32768 = not
@@ -191,7 +193,8 @@ def read(
     """
     rows, columns = part
     shape = (len(names), rows.stop - rows.start, columns.stop - columns.start)
-    found = np.full(shape, CUBE_NODATA, np.int16)
+    found = np.empty(shape, np.int16) if out is None else out
+    found[:] = CUBE_NODATA
     wanted = [split_channel(name) for name in names]
     for side in (BEFORE, AFTER):
         numbers = [n for n, (date, _) in enumerate(wanted) if (date or role) == side]

@@ -163,9 +163,8 @@ class SceneOpener:
     def _reflectance(self, loaded: Layers, decided: tuple[Radiometry, ...]) -> Layers:
         """Return the reflectance of raw numbers; of those at hand, in their memory."""
         if self.chunks is None:
-            return _reflectance(
-                loaded, decided=decided, out=in_place_of(loaded, len(decided), self.room)
-            )
+            channels = in_place_of(loaded, len(decided), self.room)
+            return _reflectance(channels.view(np.uint16), decided=decided, out=channels)
         return of_blocks(
             partial(_reflectance, decided=decided),
             loaded,

@@ -9,9 +9,11 @@ The ground belongs to no date: what two steps need of it alike may be read once,
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING
 
 from lspipe.cube import radar, terrain
+from lspipe.cube.kernels import Unread
 from lspipe.cube.masking import Place, reach_of
 from lspipe.cube.pairs import is_baseline, open_dates
 from lspipe.cube.terrain import HILLSIDE
@@ -21,7 +23,9 @@ from lspipe.schema import CHANNELS, CUBE_NODATA, grown, relative
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    import numpy as np
     import xarray as xr
+    from numpy.typing import NDArray
     from odc.geo.geobox import GeoBox
 
     from lspipe.cube.choice import Step
@@ -110,7 +114,9 @@ class StepCube:
         return self.spec.mask.dilate_px + max(map(reach_of, masks), default=0)
 
     def _open(self, part: Part, chunks: Chunks | None, ground: Ground | None = None) -> xr.Dataset:
-        found = self._layers_of_ground(part, chunks) if ground is None else ground
+        is_masked = self.terrain is not None and self.min_slope_deg is not None
+        if chunks is not None or (is_masked and ground is None):
+            ground = self._layers_of_ground(part, chunks)
         return open_dates(
             self.step,
             self.steps,
@@ -121,51 +127,59 @@ class StepCube:
             spec=self.spec,
             chunks=chunks,
             place=Place((part[0].start, part[1].start), self.geobox.shape),
-            layers={
-                **{name: found[name] for name in self._of_model(self.layers) if name in found},
-                **self._backscatter(part, chunks),
-            },
-            left_out=self._left_out(found),
+            layers=self._beside(part, chunks, ground),
+            left_out=self._left_out(ground) if is_masked and ground else None,
         )
 
     def _left_out(self, ground: Ground) -> Layers | None:
-        """Return where the ground is too gentle to run anything; None where it does not matter."""
+        """Return where the ground is too gentle to run anything."""
         limit = self.min_slope_deg
-        return is_gentle(ground[HILLSIDE], limit) if limit is not None and ground else None
+        return None if limit is None else is_gentle(ground[HILLSIDE], limit)
 
     def _layers_of_ground(self, part: Part, chunks: Chunks | None) -> Ground:
-        if self.terrain is None:
+        names = self.ground_channels
+        if self.terrain is None or not names:
             return {}
-        return self._beside(terrain, self.terrain, self.ground_channels, part, chunks)
+        if chunks is not None:
+            return terrain.layers(self.terrain, self.geobox, names, chunks)
+        return dict(zip(names, terrain.read(self.terrain, self.geobox, part, names), strict=True))
 
-    def _backscatter(self, part: Part, chunks: Chunks | None) -> dict[str, Layers]:
-        """Open the channels of radar."""
-        if self.radar is None:
-            return {}
-        names = self._of_model(self.backscatter)
-        return self._beside(radar, self.radar, names, part, chunks, role=self.step.role)
+    def _beside(
+        self, part: Part, chunks: Chunks | None, ground: Ground | None
+    ) -> Mapping[str, Layers] | Unread:
+        """Open the channels beside the scenes: of the whole tile lazily; of a part, to be read."""
+        of_ground = () if self.terrain is None else self._of_model(self.layers)
+        of_radar = () if self.radar is None else self._of_model(self.backscatter)
+        if chunks is None:
+            fill = partial(self._fill, part, ground, of_ground, of_radar)
+            return Unread((*of_ground, *of_radar), fill)
+        found = {name: ground[name] for name in of_ground} if ground else {}
+        if self.radar is not None and of_radar:
+            role = self.step.role
+            found |= radar.layers(self.radar, self.geobox, of_radar, chunks, role=role)
+        return found
+
+    def _fill(
+        self,
+        part: Part,
+        ground: Ground | None,
+        of_ground: tuple[str, ...],
+        of_radar: tuple[str, ...],
+        out: NDArray[np.int16],
+    ) -> None:
+        """Read channels beside the scenes into (channel, y, x)."""
+        first, second = out[: len(of_ground)], out[len(of_ground) :]
+        if ground is not None:
+            for layer, name in zip(first, of_ground, strict=True):
+                layer[:] = ground[name]
+        elif self.terrain is not None and of_ground:
+            terrain.read(self.terrain, self.geobox, part, of_ground, out=first)
+        if self.radar is not None and of_radar:
+            radar.read(self.radar, self.geobox, part, of_radar, role=self.step.role, out=second)
 
     def _of_model(self, names: tuple[str, ...]) -> tuple[str, ...]:
         """Return which channels are opened: none where no network runs."""
         return () if is_baseline(self.channels, self.step.role) else names
-
-    def _beside(
-        self,
-        module: Any,
-        source: Terrain | Radar,
-        names: tuple[str, ...],
-        part: Part,
-        chunks: Chunks | None,
-        **how: str,
-    ) -> dict[str, Layers]:
-        """Open channels by `terrain` or `radar`: of the whole tile lazily, of a part now."""
-        if not names:
-            return {}
-        if chunks is None:
-            codes = module.read(source, self.geobox, part, names, **how)
-            return dict(zip(names, codes, strict=True))
-        found: dict[str, Layers] = module.layers(source, self.geobox, names, chunks, **how)
-        return found
 
 
 def is_gentle(slope: Layers, min_slope_deg: float) -> Layers:

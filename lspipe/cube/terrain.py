@@ -119,7 +119,14 @@ def _file(content: Mapping[str, Any]) -> HeightFile:
     )
 
 
-def read(terrain: Terrain, geobox: GeoBox, part: Part, names: Sequence[str]) -> NDArray[np.int16]:
+def read(
+    terrain: Terrain,
+    geobox: GeoBox,
+    part: Part,
+    names: Sequence[str],
+    *,
+    out: NDArray[np.int16] | None = None,
+) -> NDArray[np.int16]:
     """Read a part of a tile.
 
     Args:
@@ -128,6 +135,7 @@ def read(terrain: Terrain, geobox: GeoBox, part: Part, names: Sequence[str]) -> 
         part: rows and columns of it.
         names: channels of `schema.CHANNELS` whose source is terrain, or `HILLSIDE`, in the order of
             the result.
+        out: the result, filled; None = a new array.
 
     Returns:
         int16 codes (channel, y, x), value = code x step of the channel, -32768 = not known.
@@ -137,7 +145,8 @@ def read(terrain: Terrain, geobox: GeoBox, part: Part, names: Sequence[str]) -> 
     """
     rows, columns = part
     shape = (len(names), rows.stop - rows.start, columns.stop - columns.start)
-    found = np.full(shape, CUBE_NODATA, np.int16)
+    found = np.empty(shape, np.int16) if out is None else out
+    found[:] = CUBE_NODATA
     # A Gaussian counts heights from the lowest of a cell.
     whole = {"takes_whole_cells": not _SMOOTH.isdisjoint(split_channel(name)[1] for name in names)}
     shifts = heights((terrain.geoid,), geobox, part, **whole) if terrain.geoid else None

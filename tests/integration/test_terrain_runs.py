@@ -236,9 +236,9 @@ def test_a_run_with_channels_of_terrain_is_the_detect_of_its_cube(steep) -> None
 def test_both_dates_of_a_place_read_its_ground_once(steep, monkeypatch) -> None:
     read_parts, reads = terrain.read, []
 
-    def counted(source, geobox, part, names):
+    def counted(source, geobox, part, names, **how):
         reads.append(names)
-        return read_parts(source, geobox, part, names)
+        return read_parts(source, geobox, part, names, **how)
 
     monkeypatch.setattr(terrain, "read", counted)
     prepared = prepare(Workflow.from_file(steep.workflow), steep.run.with_name("counted"))

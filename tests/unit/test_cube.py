@@ -601,10 +601,9 @@ def test_reading_by_strips_is_reading_at_once() -> None:
     offsets = np.array([-1000, 0])[:, None, None]
     expected = np.where(missing, CUBE_NODATA, np.clip(bands + offsets, -999, 32767))
     np.testing.assert_array_equal(scene._reflectance(numbers, decided=decided), expected)
-    raw = numbers.copy()
-    in_place = scene._reflectance(raw, decided=decided, out=kernels.in_place_of(raw, 2, 0))
-    np.testing.assert_array_equal(in_place, expected)
-    assert np.shares_memory(in_place, raw)
+    channels = kernels.in_place_of(in_a_larger_array(numbers), 2, 0)
+    found = scene._reflectance(channels.view(np.uint16), decided=decided, out=channels)
+    np.testing.assert_array_equal(found, expected)
     bits = np.where(classes == SCL_CLASSES["cloud_high"], Quality.CLOUD, 0)
     bits = np.where((bands == 0).any(0), bits | Quality.NODATA, bits)
     failed = (bands == loaders.READ_FAILED).any(0)
@@ -613,14 +612,47 @@ def test_reading_by_strips_is_reading_at_once() -> None:
     np.testing.assert_array_equal(found, bits)
 
 
+def in_a_larger_array(numbers: np.ndarray) -> np.ndarray:
+    """Return numbers as the loader returns them."""
+    found = kernels.with_room(len(numbers), numbers.shape[1:])
+    found[:] = numbers
+    return found
+
+
+@pytest.mark.parametrize("room", [0, 1, kernels.SPARE])
+def test_channels_take_the_memory_of_their_numbers(room: int) -> None:
+    numbers = np.arange(4 * 500 * 500, dtype=np.uint16).reshape(4, 500, 500)
+    given = in_a_larger_array(numbers)
+    place = given.ctypes.data
+    channels = kernels.in_place_of(given, 3, room)
+    del given
+    np.testing.assert_array_equal(channels.view(np.uint16), numbers[:3])
+    assert channels.base.shape == (3 + room, 500, 500)
+    assert channels.ctypes.data == place
+
+
+@pytest.mark.parametrize("layers", [4, 8])
+def test_numbers_that_others_may_use_are_copied(layers: int) -> None:
+    numbers = np.arange(layers * 20, dtype=np.uint16).reshape(layers, 4, 5).copy()
+    before = numbers.copy()
+    for some in (numbers, numbers[:4]):
+        channels = kernels.in_place_of(some, 2, 1)
+        channels[:] = -1
+        np.testing.assert_array_equal(numbers, before)
+
+
 def test_layers_are_put_where_channels_have_room_and_else_beside_them() -> None:
-    layers = [np.full((4, 5), number, np.int16) for number in (7, 8)]
-    channels = kernels.in_place_of(np.arange(80, dtype=np.uint16).reshape(4, 4, 5).copy(), 3, 2)
-    assert np.shares_memory(kernels.followed_by(channels, layers), channels)
-    assert not np.shares_memory(kernels.followed_by(channels[:2], layers), channels)
-    for some in (channels, channels[:2], channels.copy()):
-        expected = np.concatenate([some, np.stack(layers)])
-        np.testing.assert_array_equal(kernels.followed_by(some, layers), expected)
+    layers = {str(number): np.full((4, 5), number, np.int16) for number in (7, 8)}
+    values = list(layers.values())
+    unread = kernels.Unread(tuple(layers), lambda out: np.copyto(out, values))
+    channels = kernels.in_place_of(np.arange(80, dtype=np.uint16).reshape(4, 4, 5), 3, 2)
+    for more in (layers, unread):
+        assert np.shares_memory(kernels.followed_by(channels, more), channels)
+        assert not np.shares_memory(kernels.followed_by(channels[:2], more), channels)
+        for some in (channels, channels[:2], channels.copy()):
+            expected = np.concatenate([some, values])
+            np.testing.assert_array_equal(kernels.followed_by(some, more), expected)
+            channels.base[3:] = 0
 
 
 # --- the lazy cube ------------------------------------------------------------------------------

@@ -53,17 +53,19 @@ def test_channels_that_are_in_order_already_are_not_copied():
 
 
 def test_layers_follow_the_channels():
-    more = [PIXELS[0] + 100, PIXELS[1] + 200]
-    expected = np.concatenate([PIXELS, more])
+    more = {"one": PIXELS[0] + 100, "two": PIXELS[1] + 200}
+    expected = np.concatenate([PIXELS, list(more.values())])
     np.testing.assert_array_equal(followed_by(PIXELS.copy(), more), expected)
-    later = followed_by(lazily(PIXELS), [lazily(PIXELS)[0] + 100, lazily(PIXELS)[1] + 200])
+    later = followed_by(
+        lazily(PIXELS), {name: lazily(PIXELS)[0] * 0 + layer for name, layer in more.items()}
+    )
     assert later.chunks[0] == (4,)
     np.testing.assert_array_equal(later.compute(scheduler="synchronous"), expected)
 
 
 def test_channels_of_a_larger_array_are_copied_before_others_follow_them():
     larger = np.concatenate([PIXELS, PIXELS + 50])
-    found = followed_by(larger[:2], [PIXELS[0]])
+    found = followed_by(larger[:2], {"one": PIXELS[0]})
     np.testing.assert_array_equal(found, np.concatenate([PIXELS, PIXELS[:1]]))
     np.testing.assert_array_equal(larger, np.concatenate([PIXELS, PIXELS + 50]))
 
@@ -72,7 +74,7 @@ def test_layers_that_follow_need_no_memory_but_their_own():
     layer = np.ones((1000, 1000), np.int16)
     tracemalloc.start()
     try:
-        followed_by(np.zeros((10, *layer.shape), np.int16), [layer])
+        followed_by(np.zeros((10, *layer.shape), np.int16), {"one": layer})
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()

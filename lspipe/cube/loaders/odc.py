@@ -9,11 +9,11 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import odc.stac
 import pystac
 from odc.loader import RioDriver, RioReader
 
+from lspipe.cube.kernels import with_room
 from lspipe.cube.loaders.nested import read_onto
 from lspipe.cube.loaders.source import (
     in_blocks,
@@ -27,6 +27,7 @@ from lspipe.cube.loaders.together import read_together
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    import numpy as np
     import xarray as xr
     from numpy.typing import NDArray
     from odc.geo.geobox import GeoBox
@@ -60,7 +61,7 @@ def _read(
     grid: GeoBox, *, sources: Mapping[str, Source], resampling: Mapping[str, str]
 ) -> NDArray[np.uint16]:
     """Read all bands on a part of the grid: uint16 (band, y, x)."""
-    found = np.empty((len(sources), *grid.shape), np.uint16)
+    found = with_room(len(sources), tuple(grid.shape))
 
     def fill(number_and_source: tuple[int, Source]) -> None:
         number, source = number_and_source
