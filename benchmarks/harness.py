@@ -11,6 +11,7 @@ Only numpy and torch are imported here; what else a function needs, it imports i
 
 from __future__ import annotations
 
+import ctypes
 import importlib
 import json
 import os
@@ -20,6 +21,7 @@ import statistics
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -401,6 +403,7 @@ def _measure_here(function: str, arguments: Mapping[str, Any]) -> dict[str, Any]
     """Do what `peak_memory` asks, in this process."""
     module, _, name = function.partition(":")
     work = getattr(importlib.import_module(module), name)(**arguments)
+    _give_back()
     _reset_peak()
     baseline = _status("VmRSS")
     returned: list[Any] = []
@@ -416,6 +419,12 @@ def _measure_here(function: str, arguments: Mapping[str, Any]) -> dict[str, Any]
         "cpu": timing.cpu,
         "result": returned[0] if is_plain else None,
     }
+
+
+def _give_back() -> None:
+    """Give what the preparation freed back to the system, or the work would have it for free."""
+    with suppress(OSError, AttributeError):  # no glibc
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def _reset_peak() -> None:

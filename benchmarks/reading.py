@@ -44,6 +44,13 @@ of 2.35 s for one block of many, alone; found 1.22 s. Four blocks 10.5 s. A whol
 (--edge 10980), read and not extrapolated: 18.7 s of workers with their start, 10.3 s in all; five
 more runs 18.1 to 21.0 s. Pixels are the same, bit by bit.
 
+Then, later on that day: a third of that time was the system's, which gave memory for a second array
+of all bands, and for copies of layers. Numbers become reflectance where they lie, by an addition
+instead of a table where a strip has no gap, and layers are made strip by strip. Expected 12 to 14 s
+for the tile instead of 19. Found 14.3 and 16.5 s, two dates 27.6 to 34.1 s in six runs (a disk was
+slow in the later ones); one process alone 12 to 14 s instead of 18.7. A block peaks at 0.41 GB
+instead of 0.66 (terrain.py). The same bits.
+
 The first two lines were measured while the machine was quieter. A block of 3660 px alone, with
 nothing else running on it, took 8 s before and 2.6 s now. So one way is enough: halos are read
 again. Blocks of 1220 px are taken only where an area is small.

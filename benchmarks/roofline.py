@@ -25,6 +25,12 @@ gains nothing), 1256 in int8. Of these peaks: MONAI 56 %, eager fp32 57 %, compi
 OpenVINO fp32 100 %, and in bf16 eager 79, compiled 106, OpenVINO 112 %: on the network the
 libraries do a little better than on the products that stand for the peak.
 
+The same day, 2 quiet cores of an AMD EPYC (AVX512-bf16), two threads: products of 193 GFLOP/s in
+fp32 and 393 in bf16. MONAI 69 %, eager fp32 73 %, compiled 104 %, OpenVINO 106 %; in bf16 eager 68,
+compiled 105, OpenVINO 113 %. By that OpenVINO in bf16 is 3.33 times as fast as MONAI in fp32, and
+3.7 times would be 126 % of the peak. With another job on the machine shares of processor time were
+within 5 points of these, but for those of eager.
+
 Compiled fp32 was looked at separately: 107 to 115 ms of processor time a window where eager took
 158 to 167 and OpenVINO 96 to 103, with one thread and with two that sleep while they wait
 (`OMP_WAIT_POLICY=PASSIVE`). Its kernels (oneDNN's `brgconv` on pixels with the channels last) are
