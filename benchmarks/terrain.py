@@ -21,7 +21,7 @@ To unpack heights, the spline and Horn's formula alone are 0.15 s.
 A run reads the ground of a place once for all its dates, which was expected to halve what it adds.
 Two dates of a whole tile as a run reads them (nine blocks with halos, scene classes and pictures,
 two workers: reading.py --edge 10980 --dates 2, in turns with --terrain slope, six runs of each):
-27.6 to 34.1 s of processor time, and with slope 31.2 to 36.8 s; medians of 30.8 and 33.4 s, 8 %.
+27.6 to 34.1 s of processor time, and with slope 31.2 to 36.8 s; medians of 30.6 and 33.3 s, 9 %.
 One process alone, without dask: 6 %. A single date: 14.3 and 16.5 s, with slope 17.4 and 18.0 s,
 15 %. Before all of that, read for each date, it was 19.4 and 23.4 s for one, 21 %. When 15 % were
 asked for, the bands of a tile and date took 70 s.
