@@ -637,6 +637,7 @@ def test_numbers_that_others_may_use_are_copied(layers: int) -> None:
     before = numbers.copy()
     for some in (numbers, numbers[:4]):
         channels = kernels.in_place_of(some, 2, 1)
+        np.testing.assert_array_equal(channels.view(np.uint16), before[:2])
         channels[:] = -1
         np.testing.assert_array_equal(numbers, before)
 
