@@ -23,6 +23,10 @@ per window: eager 74.9, OpenVINO 46.9, compiled 50.2). 448 px 1.70 times as fast
 1.53, 1024 px 1.60, at 98, 99 and 97 % of the fp32 peak, MONAI at 58, 64 and 61 %; within 1.8e-7.
 Better than expected, as OpenVINO's kernels reach the peak. `lspipe.detect` with nothing prepared
 took 6.2 s for 448 px, as long as MONAI (6.0 s).
+
+The same day, 2 quiet cores of an AMD EPYC: 448 px 1.50, 560 px 1.24 and 1024 px 1.25 times as fast
+as MONAI, at 117, 117 and 113 % of the fp32 peak, MONAI at 78, 96 and 90 %; within 1.8e-7. Less than
+expected, as MONAI is nearer to the peak there. With nothing prepared 6.8 s for 448 px (MONAI 7.7).
 """
 
 from __future__ import annotations

@@ -385,7 +385,7 @@ def timed_outcome(
     """Do what `timed_run` does; return what became of the blocks too, and report each."""
     (tile,) = plan.tiles
     batches = [
-        stream.PlaceTasks(
+        stream.BlockTasks(
             TILE, ((step, block.index),), partial(_built, tasks, plan, run, step=step, block=block)
         )
         for step in range(len(tile.steps))
@@ -398,7 +398,7 @@ def timed_places(
     client: Client,
     plan: Plan,
     run: Path,
-    batches: Sequence[stream.PlaceTasks],
+    batches: Sequence[stream.BlockTasks],
     *,
     report: Report = ignore,
 ) -> tuple[Timing, stream.Outcome]:

@@ -134,10 +134,10 @@ def _known_tasks(client: Client) -> int:
     return len(client.cluster.scheduler.tasks)
 
 
-def _batches(tiles: int) -> Iterator[stream.PlaceTasks]:
+def _batches(tiles: int) -> Iterator[stream.BlockTasks]:
     blocks = tuple((0, divmod(number, SIDE)) for number in range(SIDE**2))
     for tile in range(tiles):
-        yield stream.PlaceTasks(f"tile-{tile}", blocks, partial(_tasks, f"tile-{tile}"))
+        yield stream.BlockTasks(f"tile-{tile}", blocks, partial(_tasks, f"tile-{tile}"))
 
 
 def _tasks(tile: str, slot: Mapping[str, int]) -> list[Any]:

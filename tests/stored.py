@@ -134,7 +134,7 @@ def compute_here(
     del client, asked
     outcome = stream.Outcome()
     for batch in batches:
-        for (step, index), task in zip(batch.blocks, batch.build({}), strict=True):
+        for (step, index), task in zip(batch.blocks, batch.build({}), strict=False):
             try:
                 (result,) = dask.compute(task, scheduler="synchronous")
             except LspipeError as error:

@@ -41,12 +41,12 @@ if TYPE_CHECKING:
     from lspipe.runs.plan import Plan, TilePlan
     from lspipe.runs.prepare import Prepared
     from lspipe.runs.selection import Todo
-    from lspipe.runs.stream import Outcome, PlaceTasks
+    from lspipe.runs.stream import BlockTasks, Outcome
     from lspipe.schema import Part
 
 
 def compute(
-    prepared: Prepared, todo: Todo, compute: Callable[[Iterable[PlaceTasks]], Outcome]
+    prepared: Prepared, todo: Todo, compute: Callable[[Iterable[BlockTasks]], Outcome]
 ) -> Outcome:
     """Compute the blocks of a run: the date after, then what is needed of the date before.
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 from lspipe.inference.inputs import WINDOW_KINDS
 from lspipe.runs import ended, guard, layered, stream, worker
@@ -37,8 +38,8 @@ def tasks_of(
     *,
     needed: Mapping[str, worker.TileMask] | None = None,
     is_more: bool = False,
-) -> Iterator[stream.PlaceTasks]:
-    """Yield the tasks of each place, tile by tile; they are built when they are submitted.
+) -> Iterator[stream.BlockTasks]:
+    """Yield the tasks of each block, place by place; they are built when they are submitted.
 
     Args:
         prepared: the plan.
@@ -59,33 +60,20 @@ def tasks_of(
             for step, blocks in asked.items()
             if blocks
         }
+        ground = f"{name}-{uuid4().hex}"
         for block in tile.blocks:
-            place = {
-                step: builders[step] for step, blocks in asked.items() if block.index in blocks
-            }
-            if place:
-                blocks = tuple((step, block.index) for step in place)
-                build = partial(_build, tuple(place.values()), block, turn)
-                yield stream.PlaceTasks(name, blocks, build)
-                turn += len(place)
+            place = [step for step, blocks in asked.items() if block.index in blocks]
+            shared = ground if _is_shared([builders[step].source for step in place]) else None
+            for step in place:
+                build = partial(builders[step].build, block, turn, shared)
+                yield stream.BlockTasks(name, ((step, block.index),), build)
+                turn += 1
 
 
-def _build(
-    steps: Sequence[_Builder], block: Block, turn: int, slot: Mapping[str, int]
-) -> list[Any]:
-    """Return the tasks of a block on some dates, whose ground is read once if it is the same."""
-    first, *others = (step.source for step in steps)
-    is_shared = bool(
-        others
-        and first.ground_channels
-        and all(other.ground_channels == first.ground_channels for other in others)
-    )
-    ground = worker.ground_task(first, block, steps[0].job.tile, turn) if is_shared else None
-    return [
-        task
-        for number, step in enumerate(steps, start=turn)
-        for task in step.build(block, number, slot, ground)
-    ]
+def _is_shared(sources: Sequence[StepCube]) -> bool:
+    """Return whether several dates need the same ground of a place, which is then read once."""
+    needed = {source.ground_channels for source in sources}
+    return len(sources) > 1 and len(needed) == 1 and needed != {()}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,9 +109,14 @@ class _Builder:
             is_more=is_more,
         )
 
-    def build(self, block: Block, turn: int, slot: Mapping[str, int], ground: Any) -> list[Any]:
-        """Return the tasks of a block."""
-        return worker.block_tasks(
+    def build(
+        self, block: Block, turn: int, ground_name: str | None, slot: Mapping[str, int]
+    ) -> list[Any]:
+        """Return the task of a block, and that of its ground where other dates need it, too."""
+        shared = []
+        if ground_name is not None:
+            shared = [worker.ground_task(self.source, block, ground_name, turn)]
+        written = worker.block_tasks(
             self.source,
             self.job,
             [block],
@@ -133,8 +126,9 @@ class _Builder:
             is_more=self.is_more,
             resources=slot,
             first=turn,
-            ground=ground,
+            ground=shared[0] if shared else None,
         )
+        return [*written, *shared]
 
 
 def _job(prepared: Prepared, tile: TilePlan, step: int) -> StepJob:

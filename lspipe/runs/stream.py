@@ -1,8 +1,7 @@
 """Blocks to do -> blocks done: submit, bound, retry, report by callback.
 
-The dates of a place are one graph, so that its ground is read once. Only so many places are in
-flight that each worker has a few blocks: memory and the graph of the scheduler do not grow with the
-area.
+Each block is a graph. Only so many are in flight that each worker has a few: memory and the graph
+of the scheduler do not grow with the area.
 """
 
 from __future__ import annotations
@@ -79,15 +78,16 @@ class Workers(Protocol):
 
 
 @dataclass(frozen=True)
-class PlaceTasks:
-    """The delayed tasks of a place of a tile, a block on some of its dates."""
+class BlockTasks:
+    """The delayed tasks of some blocks of a tile; of a run, of one."""
 
     tile: str
     blocks: tuple[tuple[int, tuple[int, int]], ...]
     """Step and index of each."""
     build: Callable[[Mapping[str, int]], list[Any]]
-    """Makes the delayed tasks, each of which asks for a slot on its worker; called only when there
-    is room, so graphs do not pile up."""
+    """Makes the delayed task of each block, which asks for a slot on its worker; called only when
+    there is room, so graphs do not pile up. What follows these tasks is kept until the blocks are
+    done, for others that need it: tasks of one name are done once."""
 
 
 @dataclass(frozen=True)
@@ -136,11 +136,13 @@ class _Block:
     tile: str
     step: int
     index: tuple[int, int]
+    kept: tuple[Future, ...] = field(default=(), compare=False, repr=False)
+    """What others may need, too."""
 
 
 def compute(
     client: Client,
-    places: Iterable[PlaceTasks],
+    batches: Iterable[BlockTasks],
     *,
     crew: Workers,
     retries: int,
@@ -149,7 +151,7 @@ def compute(
     endings: Endings = Endings(),
     why_stop: Callable[[], str] = str,
 ) -> Outcome:
-    """Run every place to its end, even if blocks fail, and end each tile when its blocks are.
+    """Run every block to its end, even if blocks fail, and end each tile when its blocks are.
 
     A block that fails is tried again, on another worker where there is one. A worker on which
     several blocks fail alike gets no more, and so does one whose device failed. Where all blocks
@@ -158,10 +160,10 @@ def compute(
 
     Args:
         client: of the cluster.
-        places: in the order in which they start.
+        batches: in the order in which they start.
         crew: who computes.
         retries: how often a failed block is tried again.
-        max_in_flight: no further place is submitted while so many blocks are unfinished;
+        max_in_flight: no further block is submitted while so many blocks are unfinished;
             None = what the crew has room for.
         report: called after each block: `BlockDone` or `BlockFailed`; and after each tile:
             `TileEnded`.
@@ -172,7 +174,7 @@ def compute(
         ClusterError: the cluster went away, or no worker can compute.
         LspipeError: an error that all blocks would have (the model, the workflow).
     """
-    waiting = deque(places)
+    waiting = deque(batches)
     if not waiting and not endings.tiles:
         return Outcome()
     crew.gather()
@@ -208,7 +210,7 @@ class _Stream:
         self._resting: list[tuple[float, Future, admission.Fault]] = []
         self._outcome = Outcome()
 
-    def drain(self, waiting: deque[PlaceTasks], max_in_flight: int | None) -> Outcome:
+    def drain(self, waiting: deque[BlockTasks], max_in_flight: int | None) -> Outcome:
         for tasks in waiting:
             self._left[tasks.tile] += len(tasks.blocks)
         try:
@@ -231,12 +233,13 @@ class _Stream:
             self._client.cancel([*self._running, *self._tails, *suspects])
         return self._outcome
 
-    def _submit(self, tasks: PlaceTasks) -> None:
+    def _submit(self, tasks: BlockTasks) -> None:
         logger.info("%s: %s", tasks.tile, tasks.blocks)
         # Not retried by dask, which does so on the same worker: see `_try_again`.
         futures = self._client.compute(tasks.build(self._crew.slot), optimize_graph=True)
-        for (step, index), future in zip(tasks.blocks, futures, strict=True):
-            self._running[future] = _Block(tasks.tile, step, index)
+        kept = tuple(futures[len(tasks.blocks) :])
+        for (step, index), future in zip(tasks.blocks, futures, strict=False):
+            self._running[future] = _Block(tasks.tile, step, index, kept)
             future.add_done_callback(self._ended.put)
 
     def _settle_next(self) -> None:

@@ -129,18 +129,17 @@ def block_tasks(
     return tasks
 
 
-def ground_task(source: StepCube, block: Block, tile: str, turn: int) -> Any:
+def ground_task(source: StepCube, block: Block, name: str, turn: int) -> Any:
     """Build the delayed task that reads the ground of a block, for reads of several dates.
 
     Args:
         source: of one of the steps.
         block: the block.
-        tile: its name.
+        name: the same for all dates of a run: tasks of one name are done once.
         turn: number of blocks that go before this.
     """
     with dask.annotate(priority=-turn):
-        name = f"ground-{tile}-{uuid4().hex}"
-        return _task(READ, name, block, partial(source.ground, block.outer))
+        return _task(READ, f"ground-{name}", block, partial(source.ground, block.outer))
 
 
 def _asking(resources: Mapping[str, float] | None) -> dict[str, Any]:

@@ -151,7 +151,7 @@ def run(client, folder, infer=slow_infer, write=slow_write, *, retries=0):
     outcome = stream.compute(
         client,
         [
-            stream.PlaceTasks("18GYS", ((0, block.index),), partial(build, turn, block))
+            stream.BlockTasks("18GYS", ((0, block.index),), partial(build, turn, block))
             for turn, block in enumerate(blocks)
         ],
         crew=Everyone(client),

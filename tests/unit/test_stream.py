@@ -20,7 +20,7 @@ from lspipe.errors import ClusterError, InferenceError, LoadError, ModelError
 from lspipe.machine import kept_environment
 from lspipe.runs import stream
 from lspipe.runs.events import Failure
-from lspipe.runs.stream import Endings, PlaceTasks, compute
+from lspipe.runs.stream import BlockTasks, Endings, compute
 from lspipe.runs.tries import Tries
 from tests.crews import Everyone
 
@@ -107,7 +107,7 @@ def batch(tile, work=name, *, step=0, count=3, on_build=lambda: None):
         on_build()
         return [dask.delayed(work, pure=False)(tile, column) for column in range(count)]
 
-    return PlaceTasks(tile, blocks_of(count, step=step), build)
+    return BlockTasks(tile, blocks_of(count, step=step), build)
 
 
 def blocks_of(count, *, step=0):
@@ -247,9 +247,48 @@ def test_a_read_that_a_block_needs_is_tried_again_too(client):
         read = dask.delayed(fails_twice, pure=False)("a read", 0)
         return [dask.delayed(needs, pure=False)(read)]
 
-    outcome, events = run(client, [PlaceTasks("A", blocks_of(1), build)], retries=2)
+    outcome, events = run(client, [BlockTasks("A", blocks_of(1), build)], retries=2)
     assert (outcome.done, outcome.failures) == (1, [])
     assert events == [("block", {"name": "needs a read0"})]
+
+
+def test_what_two_blocks_need_is_made_once_though_the_second_is_submitted_later(client):
+    def sharing(tile, work, *, on_build=lambda: None):
+        def build(slot):
+            del slot
+            on_build()
+            shared = dask.delayed(counted, pure=False)("shared", dask_key_name="shared-by-two")
+            read = dask.delayed(str, pure=False)(shared)
+            return [dask.delayed(work, pure=False)(read, 0), shared]
+
+        return BlockTasks(tile, blocks_of(1), build)
+
+    ENTERED.clear()
+    RELEASE.clear()
+    later = sharing("B", name, on_build=RELEASE.set)
+    batches = [batch("first", enters, count=1), sharing("A", released), later]
+    outcome, _ = run(client, batches, max_in_flight=2)
+    assert (outcome.done, outcome.failures) == (3, [])
+    assert TRIES["shared"] == 1
+
+
+def counted(name):
+    TRIES[name] += 1
+    ENTERED.set()
+    return name
+
+
+def enters(tile, column):
+    """End once what is shared was made, and read."""
+    ENTERED.wait(30)
+    time.sleep(0.5)
+    return name(tile, column)
+
+
+def released(tile, column):
+    """Go on once the next block is submitted."""
+    RELEASE.wait(30)
+    return name(tile, column)
 
 
 def test_other_blocks_go_on_while_one_rests_before_its_next_try(client, monkeypatch):
@@ -292,7 +331,7 @@ def test_a_block_is_written_beside_the_slot_and_not_by_those_who_only_read():
     with one_slot_and_a_reader() as client:
         outcome = compute(
             client,
-            [PlaceTasks("A", blocks_of(4), build)],
+            [BlockTasks("A", blocks_of(4), build)],
             crew=Everyone(client),
             retries=1,
             max_in_flight=None,
@@ -494,7 +533,7 @@ def sharing_a_deadly_read(folder, *, deaths, blocks):
         pixels = dask.delayed(read, pure=False)()
         return [dask.delayed(block, pure=False)(pixels, column) for column in range(blocks)]
 
-    return PlaceTasks("A", blocks_of(blocks), build)
+    return BlockTasks("A", blocks_of(blocks), build)
 
 
 def test_blocks_that_share_a_read_which_killed_its_worker_are_each_done_once(mortal, tmp_path):

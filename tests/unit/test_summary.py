@@ -202,7 +202,9 @@ def test_nothing_outside_of_the_area_is_computed_or_listed(world):
     assert (codes[:, 32:58, 36:62] != 65535).all()
 
 
-def test_places_are_submitted_in_turn_and_each_block_is_read_at_its_own_date(world, monkeypatch):
+def test_blocks_are_submitted_by_themselves_place_by_place_and_read_at_their_own_date(
+    world, monkeypatch
+):
     prepared = prepare(Workflow.from_file(world.workflow), world.run)
     (tile,) = prepared.plan.tiles
     todo = {("18GYS", 0): list(tile.blocks[1:3]), ("18GYS", 1): list(tile.blocks[:2])}
@@ -216,10 +218,11 @@ def test_places_are_submitted_in_turn_and_each_block_is_read_at_its_own_date(wor
     batches = list(steps.tasks_of(prepared, todo))
     assert [(b.tile, b.blocks) for b in batches] == [
         ("18GYS", ((1, (0, 0)),)),
-        ("18GYS", ((0, (0, 1)), (1, (0, 1)))),
+        ("18GYS", ((0, (0, 1)),)),
+        ("18GYS", ((1, (0, 1)),)),
         ("18GYS", ((0, (1, 0)),)),
     ]
-    assert isinstance(batches[0], stream.PlaceTasks)
+    assert isinstance(batches[0], stream.BlockTasks)
     for batch in batches:
         batch.build({"inference": 1})
     assert [more["first"] for *_, more in asked] == [0, 1, 2, 3]
@@ -247,8 +250,8 @@ def test_a_second_tile_goes_after_all_blocks_of_the_first(tmp_path, monkeypatch)
         steps.worker, "block_tasks", lambda *_, first, **__: turns.append(first) or []
     )
     batches = list(steps.tasks_of(prepared, todo))
-    assert [b.tile for b in batches] == ["18GYS"] * 4 + ["18GYT"] * 4
-    assert all([step for step, _ in b.blocks] == [0, 1] for b in batches)
+    assert [b.tile for b in batches] == ["18GYS"] * 8 + ["18GYT"] * 8
+    assert [step for b in batches for step, _ in b.blocks] == [0, 1] * 8
     for batch in batches:
         batch.build({})
     assert turns == list(range(16))
