@@ -8,6 +8,9 @@ GDAL finds by itself.
 from __future__ import annotations
 
 import re
+import time
+from dataclasses import dataclass, field
+from threading import Lock
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, urlsplit
 
@@ -52,6 +55,22 @@ def sign(href: str, catalog: Catalog, *, refused: str | None = None) -> str:
     return f"{href.partition('?')[0]}?{token}"
 
 
+@dataclass
+class _Turn:
+    """One thread asks, and the others use what it gets, or fail as it did.
+
+    The bands of a block are read together, and the signer lets a machine ask only so often.
+    """
+
+    lock: Lock = field(default_factory=Lock)
+    failed: float = 0.0
+    """When a signature was last asked for in vain."""
+    reason: str = ""
+
+
+_turn = _Turn()
+
+
 def _token(account: str, container: str, refused: str | None) -> str:
     """Return the query that signs all of a container; kept until it expires or was refused."""
     try:
@@ -61,17 +80,24 @@ def _token(account: str, container: str, refused: str | None) -> str:
             "Planetary Computer's images need signed links: "
             "pip install 'lspipe[planetary-computer]', or search another catalogue"
         ) from error
-    if refused is not None:
-        # Not all of them: of the bands that are read at once each would ask for one of its own.
-        for place, token in list(sas.TOKEN_CACHE.items()):
-            if refused.endswith(f"?{token.token}"):
-                sas.TOKEN_CACHE.pop(place, None)
-    try:
-        return str(sas.get_token(account, container, **TRIES).token)
-    # requests' own are OSError; of an answer that is no token pydantic's and json's are ValueError.
-    except (OSError, ValueError, TypeError) as error:
-        # Not `from error`: the messages of these hold addresses, and the answer with its token.
-        raise UnsignedError(f"its link cannot be signed: {_reason(error)}") from None
+    began = time.monotonic()
+    with _turn.lock:
+        if _turn.failed > began:
+            raise UnsignedError(_turn.reason)
+        if refused is not None:
+            # Not all of them: of the bands read at once each would ask for one of its own.
+            for place, token in list(sas.TOKEN_CACHE.items()):
+                if refused.endswith(f"?{token.token}"):
+                    sas.TOKEN_CACHE.pop(place, None)
+        try:
+            return str(sas.get_token(account, container, **TRIES).token)
+        # requests' own are OSError; of an answer that is no token pydantic's and json's are
+        # ValueError.
+        except (OSError, ValueError, TypeError) as error:
+            _turn.failed = time.monotonic()
+            _turn.reason = f"its link cannot be signed: {_reason(error)}"
+            # Not `from error`: messages of these hold addresses, and the answer with its token.
+            raise UnsignedError(_turn.reason) from None
 
 
 def _reason(error: Exception) -> str:

@@ -6,7 +6,10 @@ import json
 import socket
 import subprocess
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
+from threading import Barrier
 from types import SimpleNamespace
 
 import pystac
@@ -292,6 +295,50 @@ def test_bands_that_are_refused_together_share_the_next_signature(signer):
     first = catalogs.sign(BLOB, PLANETARY, refused=refused)
     assert catalogs.sign(BLOB, PLANETARY, refused=refused) == first != refused
     assert [token.token in first for token in signer.TOKEN_CACHE.values()] == [True]
+
+
+def ten_at_once(function):
+    """Call it in ten threads that begin together; return what each returned or raised."""
+    together = Barrier(10)
+
+    def call(_):
+        together.wait()
+        try:
+            return function()
+        except catalogs.UnsignedError as error:
+            return str(error)
+
+    with ThreadPoolExecutor(10) as pool:
+        return list(pool.map(call, range(10)))
+
+
+def test_bands_that_are_read_together_ask_for_one_signature(signer):
+    def get_token(_account, container, **_tries):
+        if container not in signer.TOKEN_CACHE:
+            signer.asked.append(container)
+            time.sleep(0.1)  # as long as a network takes, so that the others have come
+            signer.TOKEN_CACHE[container] = SimpleNamespace(token=f"sig={len(signer.asked)}")
+        return signer.TOKEN_CACHE[container]
+
+    signer.get_token = get_token
+    assert ten_at_once(lambda: catalogs.sign(BLOB, PLANETARY)) == [f"{BLOB}?sig=1"] * 10
+    again = ten_at_once(lambda: catalogs.sign(BLOB, PLANETARY, refused=f"{BLOB}?sig=1"))
+    assert again == [f"{BLOB}?sig=2"] * 10
+
+
+def test_bands_that_wait_for_a_signature_fail_with_the_one_that_asked(signer):
+    def get_token(*_args, **_tries):
+        signer.asked.append("in vain")
+        time.sleep(0.5)  # as long as tries take: each by itself would take ten times as long
+        raise OSError("too many 503 error responses")
+
+    signer.get_token = get_token
+    told = ten_at_once(lambda: catalogs.sign(BLOB, PLANETARY))
+    assert set(told) == {"its link cannot be signed: the signer answers HTTP 503"}
+    assert len(signer.asked) == 1
+    with pytest.raises(catalogs.UnsignedError):
+        catalogs.sign(BLOB, PLANETARY)
+    assert len(signer.asked) == 2  # later it is asked again
 
 
 def test_a_link_that_came_with_its_signature_is_signed_when_it_is_refused(signer):
