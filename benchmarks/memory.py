@@ -21,40 +21,33 @@ depends on pixels, not on how many windows lie over them. ttach's views of one b
 nothing to MONAI's peak, and are left out for the same reason.
 
 Targets: the peak of detect, lazy, is at most half of MONAI's on a full tile (10980 px), and the
-same at four times the area (21960 px). A run never meets the second in one graph: its graphs are
-of one tile and date, so that more area is more graphs. Within a graph chunks wait until their
-neighbours have taken their rims, so detect, lazy, holds some rows of chunks: less with smaller ones
-(`--block`), more in a wider array.
+same at four times the area (21960 px, and four tiles in a row). A run never meets the second in one
+graph: its graphs are of one tile and date, so that more area is more graphs. Within a graph a chunk
+waits until its neighbours have lent their rims. So detect, lazy, holds a line of chunks along the
+shorter side and some more, whatever the length of the other one: a square of four tiles holds twice
+the line, and no order of blocks holds less, unless pixels are read again as in a run.
 
-Result, 2026-11-21, peak in MiB (above what was there before):
+Result, 2026-12-01, AMD EPYC, peak in MiB (above what was there before):
 
-                        4096 px        10980 px        21960 px
-    MONAI                              6040 (1025)
-    detect, NumPy      923 (301)       3906 (1305)
-    detect, lazy      1285 (951)       4822 (4488)      x 1.22
-    blocks             828 (519)       1356 (1047)     1358 (1049)
+                        4096 px        10980 px        21960 px    4 x 10980 px in a row
+    MONAI             1328 (227)     6086 (1025)
+    detect, NumPy      936 (314)     4019 (1418)
+    detect, lazy      1106 (771)     2872 (2538)         x 1.49                   x 1.11
+    blocks             860 (550)     1373 (1063)    1376 (1066)
 
-A block takes the same whatever the area: 0.22 of MONAI's peak on a full tile, x 1.00 at four times
-the area. The lazy form, a whole tile in one graph, is short of the target: 0.80 and x 1.22. With
-chunks of 1830 px (`--block 1830`) it peaks at 2097 MiB on a full tile, 0.35 of MONAI's, and at 4543
-MiB, x 2.17, at four times the area, where more chunks wait for their neighbours; blocks take 764
-MiB, 0.13. Averaging sums in strips of 512 rows took `detect, NumPy` at 4096 px from 374 to 301 MiB
-above the array.
+So detect, lazy, peaks at 0.47 of MONAI (0.46 to 0.50 in six runs), 0.34 with chunks of 1830 px
+(`--block 1830`: 2046 MiB, x 1.43 in a square of four tiles). A block takes the same whatever the
+area: 0.22 of MONAI's peak on a full tile. Averaging sums in strips of 512 rows took `detect, NumPy`
+at 4096 px from 374 to 301 MiB above the array.
 
-Why `detect, lazy` is short, 2026-11-30 on a busy AMD EPYC, peaks in MiB: the first block of 3 x 3
-chunks needs two rows of them, 1.6 GB, and two blocks at work take 1 GB, with the imports 0.45 of
-MONAI's peak; a wider array has wider rows. dask's overlap holds more, as it lends the rims of a
-chunk as views, each of which keeps all of its chunk. Copied instead, by a change inside dask:
-4372 -> 3110 to 3263 (0.52 to 0.54). By chunks of a class of their own that copies what it lends:
-3694 to 4456, as one more layer lets dask read more chunks ahead; not kept. With chunks of 1830 px
-that class took 2097 to 1838. What is not lent but read again, as in a run, is `blocks`.
-
-Later, 2026-11-30, the same processor beside other work: 4060 to 4440 as it is, 3300 and 3330 (0.55)
-with rims that are copied, by tasks of dask's graph that were exchanged, and 4310 and 4660 with
-these and without the mask that hides nothing. A trace shows why: dask's order of tasks for `store`
-begins with the last chunk and reads all nine, 2.3 GB, before the first block is computed; which
-order it finds changes with any layer. Its order without `store` goes row by row. So half of MONAI's
-peak needs another order than dask's, too; not built.
+How it came to this: until then `detect` called dask's `map_overlap`: 4822 MiB on a full tile (0.80
+of MONAI's) and 5900 on four; with chunks of 1830 px 2097 and 4543. dask lends rims as views, each
+of which keeps all of its chunk. It joins a block and its rims into one more array. And its order of
+tasks reads all nine chunks of a tile before the first block is computed: a computation ends in one
+task that needs all blocks, and the block with most neighbours comes first. Rims that are copied,
+alone: 3300 (0.55). These and a place for them in the array of a chunk, in dask's order: 3103 to
+3763, and with chunks of 1830 px 3031 and 8640, more than before. What was missing is the order:
+each chunk waits for the one before it (`lspipe/inference/map_overlap.py`). Expected: 2700 to 2900.
 
 Composites (`--composites`): a block of 3660 px with its halo, ten bands, read from files as a
 worker reads it. Bound: each acquisition of a median holds `bytes_of_acquisition` per pixel, 345 MiB
@@ -155,20 +148,26 @@ def by_detect(size: int, window: int) -> Callable[[], float]:
     return work
 
 
-def by_detect_lazily(size: int, window: int, block: int, folder: str) -> Callable[[], float]:
+def by_detect_lazily(
+    size: int, window: int, block: int, folder: str, tiles: int = 1
+) -> Callable[[], float]:
     import dask
     import dask.array
 
     use_threads(1)
-    net, target = cheapest(), _target(size, block, folder)
+    net, target = cheapest(), _target((size, tiles * size), block, folder)
 
     def made(block_id: tuple[int, int, int]) -> NDArray[np.int16]:
-        rows, columns = (min(block, size - index * block) for index in block_id[1:])
+        rows, columns = edges[0][block_id[1]], edges[1][block_id[2]]
         return random_pixels((BANDS, rows, columns), dtype=np.int16, seed=hash(block_id) % 2**32)
 
+    edges = [
+        tuple(min(block, length - start) for start in range(0, length, block))
+        for length in (size, tiles * size)
+    ]
+
     def work() -> float:
-        edges = tuple(min(block, size - start) for start in range(0, size, block))
-        pixels = dask.array.map_blocks(made, chunks=((BANDS,), edges, edges), dtype=np.int16)
+        pixels = dask.array.map_blocks(made, chunks=((BANDS,), *edges), dtype=np.int16)
         found = detect(xr.DataArray(pixels, dims=("band", "y", "x")), net, **settings(window))
         with dask.config.set(scheduler="threads", num_workers=THREADS):
             dask.array.store(found.data, target, lock=False)
@@ -181,7 +180,7 @@ def by_blocks(size: int, window: int, block: int, folder: str) -> Callable[[], f
     use_threads(1)
     runtime = from_callable(cheapest(), device="cpu", precision="fp32")
     setting = Setting(window=window, stride=window, tta="none")
-    target = _target(size, block, folder)
+    target = _target((size, size), block, folder)
 
     def answer(one: windows.Block) -> None:
         rows, columns = (part.stop - part.start for part in one.outer)
@@ -225,29 +224,32 @@ def by_composite(folder: str, composite: str, scenes: int, projected: str) -> Ca
     return work
 
 
-def _target(size: int, block: int, folder: str) -> Any:
+def _target(shape: tuple[int, int], block: int, folder: str) -> Any:
     """An empty map on disk, whose chunks divide a block."""
     import zarr
 
     chunk = CHUNK if block % CHUNK == 0 else block
     return zarr.create_array(
-        folder, shape=(size, size), chunks=(chunk, chunk), dtype="f4", fill_value=np.nan
+        folder, shape=shape, chunks=(chunk, chunk), dtype="f4", fill_value=np.nan
     )
 
 
 # --- the comparison ---
 
 
-def measured(side: str, size: int, window: int, block: int) -> dict[str, Any]:
-    """Peak memory of one side at one size, printed as a line."""
+def measured(side: str, size: int, window: int, block: int, tiles: int = 1) -> dict[str, Any]:
+    """Peak memory of one side at one size, or of squares of that size in a row, as a line."""
     arguments: dict[str, Any] = {"size": size, "window": window}
+    if tiles > 1:
+        arguments["tiles"] = tiles
     with tempfile.TemporaryDirectory() as folder:
         if side in IN_BLOCKS:
             arguments |= {"block": block, "folder": str(Path(folder) / "map.zarr")}
         facts = peak_memory(f"memory:{side}", **arguments)
+    name = side.replace("by_", "")
     print(
-        f"{side.replace('by_', ''):16} {size:6} px: peak {facts['peak'] / 2**20:7.0f} MiB, above "
-        f"{facts['above'] / 2**20:7.0f} MiB, {facts['wall']:5.0f} s",
+        f"{name:16} {tiles} x {size:6} px: peak {facts['peak'] / 2**20:7.0f} MiB, "
+        f"above {facts['above'] / 2**20:7.0f} MiB, {facts['wall']:5.0f} s",
         flush=True,
     )
     return facts
@@ -303,6 +305,11 @@ def main() -> None:
             f"{side}: {share:.2f} of MONAI's peak at {tile} px (target <= 0.50), at four times the "
             f"area x {growth:.2f} (target 1, within {GROWTH})"
         )
+    row = measured("by_detect_lazily", tile, window, block, tiles=4)
+    facts[f"by_detect_lazily 4 x {tile}"] = row
+    growth = row["peak"] / facts[f"by_detect_lazily {tile}"]["peak"]
+    result["by_detect_lazily"]["growth_of_4_tiles_in_a_row"] = growth
+    print(f"by_detect_lazily: four tiles in a row x {growth:.2f} (target 1, within {GROWTH})")
     if not options.quick:
         print(f"written to {write_result('memory', result)}")
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 import os
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +25,7 @@ from lspipe.errors import UsageError
 from lspipe.inference import windows
 from lspipe.inference.ensemble import run_each
 from lspipe.inference.given import read_cube
+from lspipe.inference.map_overlap import map_overlap
 from lspipe.inference.observed import observed_range
 from lspipe.inference.presets import trace_model
 from lspipe.inference.reference import ModelReference
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
 
     import dask.array as da
     import xarray as xr
+    from dask.delayed import Delayed
     from numpy.typing import NDArray
 
     from lspipe.inference.runtimes import Runtime
@@ -160,7 +163,7 @@ def detect(
             source = _quickest(source, model, given.series.shape, setting)
         data: Any = _eager(given.series.to_numpy(), hidden.to_numpy(), source, setting)
     else:
-        data = _lazy(given.series.data, hidden.data, source, setting)
+        data = _lazy(given.series.data, None if mask is None else hidden.data, source, setting)
     return given.map_of(data)
 
 
@@ -270,56 +273,43 @@ def _needs_range(networks: Sequence[Runtime]) -> bool:
 
 
 def _lazy(
-    pixels: da.Array, mask: da.Array, model: ModelReference | _Opened, setting: Setting
+    pixels: da.Array, mask: da.Array | None, model: ModelReference | _Opened, setting: Setting
 ) -> da.Array:
     """Return a lazy array that computes (time, band, y, x) block by block."""
-    import dask.array
-
-    halo = setting.halo
-    rows, columns = (windows.merge_chunks(sizes, halo) for sizes in pixels.chunks[2:])
-    pixels = pixels.rechunk({0: 1, 1: -1, 2: rows, 3: columns})
-    mask = mask.rechunk({0: 1, 1: rows, 2: columns})
+    rows, columns = (windows.merge_chunks(sizes, setting.halo) for sizes in pixels.chunks[2:])
+    chunks = {0: 1, 1: -1, 2: rows, 3: columns}
+    pixels = pixels.rechunk(chunks)
+    layers = [pixels] if mask is None else [pixels, mask[:, None].rechunk(chunks)]
     networks = model.open_each()
-    # An axis of one chunk has no neighbour to take a halo from.
-    depth = [halo if len(sizes) > 1 else 0 for sizes in (rows, columns)]
-    lazy: da.Array = dask.array.map_overlap(
-        _one_chunk,
-        pixels,
-        mask[:, None],
-        depth={0: 0, 1: 0, 2: depth[0], 3: depth[1]},
-        boundary="none",
-        # Chunks were merged so that none is smaller than a halo; dask only checks it.
-        allow_rechunk=False,
-        trim=False,
-        # The band axis of mask and pixels has one chunk in both, but not the same length.
-        align_arrays=False,
-        drop_axis=1,
-        chunks=(pixels.chunks[0], rows, columns),
-        dtype=np.float32,
-        meta=np.empty((0, 0, 0), np.float32),
+    tile_range = _lazy_range(layers, networks[0].bands) if _needs_range(networks) else None
+    return map_overlap(
+        partial(
+            _one_chunk,
+            edges=((0, *accumulate(rows)), (0, *accumulate(columns))),
+            model=model,
+            setting=setting,
+        ),
+        layers,
+        depth=setting.halo,
         # A unique name, as dask cannot hash a network.
         name=f"detect-{uuid4().hex}",
-        edges=tuple((0, *accumulate(sizes)) for sizes in (rows, columns)),
-        model=model,
-        setting=setting,
-        tile_range=_lazy_range(pixels, mask, networks[0].bands) if _needs_range(networks) else None,
+        dtype=np.float32,
+        extra={"tile_range": tile_range},
     )
-    return lazy
 
 
 def _one_chunk(
     pixels: NDArray[Any],
-    mask: NDArray[np.bool_],
+    mask: NDArray[np.bool_] | None = None,
     *,
+    index: tuple[int, int, int],
     edges: tuple[tuple[int, ...], tuple[int, ...]],
     model: ModelReference | _Opened,
     setting: Setting,
-    tile_range: NDArray[np.float32] | None,
-    block_id: tuple[int, int, int],
+    tile_range: NDArray[np.float32] | None = None,
 ) -> NDArray[np.float32]:
     """Run one chunk with its halo: pixels (1, band, y, x), mask (1, 1, y, x) -> (1, y, x)."""
-    time, row, column = block_id
-    # Array locations of dask include the halos; the edges of the chunks do not.
+    time, row, column = index
     core = (slice(*edges[0][row : row + 2]), slice(*edges[1][column : column + 2]))
     halo = setting.halo
     probability = run_each(
@@ -329,20 +319,24 @@ def _one_chunk(
         core=core,
         runtimes=model.open_each(),
         setting=setting,
-        mask=mask[0, 0],
+        mask=None if mask is None else mask[0, 0],
         tile_range=None if tile_range is None else tile_range[time],
     )
     return probability[None]
 
 
-def _lazy_range(pixels: da.Array, mask: da.Array, bands: tuple[str, ...] | None) -> Any:
+def _lazy_range(layers: Sequence[da.Array], bands: tuple[str, ...] | None) -> Delayed:
     """Return, delayed, (time, band, 2): `observed_range` of codes over the tile, per time."""
     import dask
     import dask.array
 
-    observed = ~((pixels == CUBE_NODATA).any(axis=1) | mask)[:, None]
+    pixels, *masks = layers
+    observed = ~(pixels == CUBE_NODATA).any(axis=1, keepdims=True)
+    for mask in masks:
+        observed &= ~mask
     values = pixels.astype(np.float32) * steps_of(bands)[:, None, None]
     low = dask.array.where(observed, values, np.inf).min(axis=(2, 3))
     high = dask.array.where(observed, values, -np.inf).max(axis=(2, 3))
     ranges = dask.array.stack([low, high], axis=-1).astype(np.float32)
-    return dask.delayed(np.asarray, pure=True)(ranges)
+    found: Delayed = dask.delayed(np.asarray, pure=True)(ranges)
+    return found

@@ -23,7 +23,7 @@ USED_BY = {
         "dask",
         "cli.__init__ clusters.__init__ clusters.kubernetes clusters.local clusters.slurm "
         "cube.beside cube.kernels cube.loaders cube.masked cube.masking "
-        "cube.offsets cube.scene cube.terrain inference.detect "
+        "cube.offsets cube.scene cube.terrain inference.detect inference.map_overlap "
         "outputs.layers outputs.report runs.frozen runs.guard runs.hiring runs.plan runs.worker",
     ),
     "distributed": (
