@@ -201,7 +201,8 @@ def _apply(
     In place: the arrays are of this chunk alone, which lends no more than its core, and a second
     try puts the same there. Those that come from another worker may be read-only.
     """
-    layers = tuple(layer if layer.flags.writeable else layer.copy() for layer in layers)
+    if place.sides:
+        layers = tuple(layer if layer.flags.writeable else layer.copy() for layer in layers)
     for side, lent in zip(place.sides, rims, strict=True):
         for layer, rim in zip(layers, lent[-side[0], -side[1]], strict=True):
             layer[..., *place.part(side, layer)] = rim
