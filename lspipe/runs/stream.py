@@ -234,11 +234,11 @@ class _Stream:
         return self._outcome
 
     def _submit(self, tasks: BlockTasks) -> None:
-        logger.info("%s: %s", tasks.tile, tasks.blocks)
         # Not retried by dask, which does so on the same worker: see `_try_again`.
         futures = self._client.compute(tasks.build(self._crew.slot), optimize_graph=True)
         kept = tuple(futures[len(tasks.blocks) :])
         for (step, index), future in zip(tasks.blocks, futures, strict=False):
+            logger.info("block %s of %s, date %d: submitted", index, tasks.tile, step + 1)
             self._running[future] = _Block(tasks.tile, step, index, kept)
             future.add_done_callback(self._ended.put)
 
