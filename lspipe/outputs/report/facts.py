@@ -261,7 +261,7 @@ def _radar(run: Run) -> list[tuple[str, str]]:
     if not seen:
         return []
     medians = "; ".join(
-        f"{tile} {', '.join(f'{value:+.1f} dB {orbit}ending' for orbit, value in found.items())}"
+        f"{tile} {', '.join(f'{value:+z.1f} dB {orbit}ending' for orbit, value in found.items())}"
         for tile, found in seen["median_db"].items()
         if found
     )
