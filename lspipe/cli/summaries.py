@@ -276,9 +276,10 @@ def summary_text(summary: Summary, score: ListScore | None) -> str:
             f"{kept - carried} without an object in it",
         )
     if score is not None:
+        hidden = f" ({score.hidden} could not be seen)" if score.hidden else ""
         lines += entry(
             "score",
-            f"found {score.found} of {score.known} known landslides; "
+            f"found {score.found} of {score.known} known landslides{hidden}; "
             f"{score.right} of {score.listed} listed ones are right",
         )
     if "report" in summary.outputs:

@@ -131,7 +131,10 @@ def _score(run: Path, truth: gpd.GeoDataFrame) -> ListScore:
     from lspipe.evaluate.truth import score_list
     from lspipe.search.parquet import read_geoparquet
 
-    return score_list(read_geoparquet(readable(run / "inventory.parquet")), truth)
+    listed, unobserved = (
+        read_geoparquet(readable(run / f"{name}.parquet")) for name in ("inventory", "unobserved")
+    )
+    return score_list(listed, truth, unobserved)
 
 
 def doctor(options: argparse.Namespace) -> int:

@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+import shapely
 
 from lspipe.errors import UsageError, WorkflowError
 from lspipe.evaluate.objects import EQUAL_AREA, match
@@ -24,6 +25,10 @@ CLAIMED = ("new", "grown", "detected")
 """Statuses of the rows that claim a landslide of the event: of two dates, and of one."""
 
 
+_MOSTLY = 0.5
+"""Share of the area of a landslide from which on it counts as hidden."""
+
+
 class ListScore(NamedTuple):
     """How a list compares with the truth."""
 
@@ -33,6 +38,8 @@ class ListScore(NamedTuple):
     right: int
     """Listed landslides with a match in the truth."""
     listed: int
+    hidden: int = 0
+    """Known landslides without a match, of which half or more was not observed on some date."""
 
 
 def known_landslides(workflow: Workflow) -> gpd.GeoDataFrame | None:
@@ -100,7 +107,11 @@ def _as_points(shapes: Shapes, points: gpd.GeoSeries) -> Shapes:
     return replace(shapes, geometry=points, kinds=np.full(len(points), POINTS, dtype=object))
 
 
-def score_list(inventory: gpd.GeoDataFrame, truth: gpd.GeoDataFrame) -> ListScore:
+def score_list(
+    inventory: gpd.GeoDataFrame,
+    truth: gpd.GeoDataFrame,
+    unobserved: gpd.GeoDataFrame | None = None,
+) -> ListScore:
     """Count matches between the new landslides of an inventory and the known ones.
 
     The rule is that of `objects.match` (docs/method.md, Scores).
@@ -108,6 +119,7 @@ def score_list(inventory: gpd.GeoDataFrame, truth: gpd.GeoDataFrame) -> ListScor
     Args:
         inventory: any CRS; rows with a `status` other than `CLAIMED` are left out.
         truth: the known landslides, any CRS.
+        unobserved: where nothing was observed, any CRS; None = nothing is hidden.
 
     Examples:
         >>> import geopandas as gpd
@@ -115,7 +127,7 @@ def score_list(inventory: gpd.GeoDataFrame, truth: gpd.GeoDataFrame) -> ListScor
         >>> known = gpd.GeoDataFrame(geometry=[box(0, 0, 1, 1), box(5, 5, 6, 6)], crs=4326)
         >>> listed = gpd.GeoDataFrame(geometry=[box(0, 0, 1, 0.9), box(9, 9, 10, 10)], crs=4326)
         >>> score_list(listed, known)
-        ListScore(found=1, known=2, right=1, listed=2)
+        ListScore(found=1, known=2, right=1, listed=2, hidden=0)
     """
     claimed = inventory["status"].isin(CLAIMED) if "status" in inventory else slice(None)
     listed, known = (outlines(table) for table in (inventory[claimed], truth))
@@ -125,7 +137,19 @@ def score_list(inventory: gpd.GeoDataFrame, truth: gpd.GeoDataFrame) -> ListScor
         known=len(known),
         right=int(matches.right.sum()),
         listed=len(listed),
+        hidden=0 if unobserved is None else _hidden(known[~matches.found], outlines(unobserved)),
     )
+
+
+def _hidden(known: NDArray[Any], gaps: NDArray[Any]) -> int:
+    """Return how many shapes lie with half of their area or more in gaps, which may overlap."""
+    tree = shapely.STRtree(gaps)
+    shares = [
+        shape.intersection(shapely.union_all(gaps[tree.query(shape)])).area / shape.area
+        for shape in known
+        if shape.area
+    ]
+    return sum(share >= _MOSTLY for share in shares)
 
 
 def outlines(table: gpd.GeoDataFrame) -> NDArray[Any]:

@@ -52,13 +52,15 @@ def test_a_model_of_pairs_lists_what_can_be_seen_and_nothing_else(archive, tmp_p
     assert hidden.sum() == 1
     seen = len(truth) - 1
     assert seen >= 8
-    assert score_list(found, truth[~hidden]) == (seen, seen, len(found), len(found))
+    assert score_list(found, truth[~hidden]) == (seen, seen, len(found), len(found), 0)
     assert not found.intersects(truth[hidden].union_all()).any()
     assert set(found["status"]) == {"new"}
     # They lie on slopes, so nothing speaks against one.
     assert (found["slope_p90"] > 20).all()
     assert not found["gentle_slope"].any()
     # All of the hidden one is said not to have been observed.
+    unobserved = gpd.read_parquet(tmp_path / "run" / "unobserved.parquet")
+    assert score_list(found, truth, unobserved).hidden == 1
     gaps = gpd.read_parquet(tmp_path / "run" / "unobserved.parquet").to_crs(EPSG)
     clouds = gaps[(gaps["date"] == "after") & (gaps["reason"] == "cloud")].union_all()
     assert truth[hidden].within(clouds.buffer(1)).all()

@@ -43,7 +43,32 @@ ELSEWHERE = square(WEST + 2000, NORTH, 100)
 )
 def test_matches_are_counted_by_overlap_or_by_share_inside(listed, expected):
     truth = table(*KNOWN).drop(columns="status").to_crs(4326)
-    assert score_list(listed, truth) == expected
+    assert score_list(listed, truth) == (*expected, 0)
+
+
+@pytest.mark.parametrize(
+    ("gaps", "hidden"),
+    [
+        ([], 0),
+        ([square(WEST + 490, NORTH, 200)], 1),
+        # Two dates, of which each hides the same.
+        ([shapely.box(WEST + 500, NORTH, WEST + 545, NORTH + 100)] * 2, 0),
+        # Two that hide half and a little together.
+        (
+            [
+                shapely.box(WEST + 500, NORTH, WEST + 530, NORTH + 100),
+                shapely.box(WEST + 575, NORTH, WEST + 610, NORTH + 100),
+            ],
+            1,
+        ),
+        # A landslide that was found is not hidden, whatever lies over it.
+        ([square(WEST, NORTH, 100)], 0),
+    ],
+)
+def test_a_known_landslide_that_could_not_be_seen_is_counted_as_such(gaps, hidden):
+    unobserved = table(*gaps).to_crs(4326)
+    score = score_list(table(KNOWN[0]), table(*KNOWN), unobserved)
+    assert score == (1, 2, 1, 1, hidden)
 
 
 def asked(path):
