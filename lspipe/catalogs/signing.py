@@ -56,19 +56,20 @@ def sign(href: str, catalog: Catalog, *, refused: str | None = None) -> str:
 
 
 @dataclass
-class _Turn:
-    """One thread asks, and the others use what it gets, or fail as it did.
+class _Desk:
+    """Where signatures of a container are asked for, by one thread at a time.
 
-    The bands of a block are read together, and the signer lets a machine ask only so often.
+    The others use what it gets, or fail as it did: the bands of a block are read together, and the
+    signer lets a machine ask only so often.
     """
 
     lock: Lock = field(default_factory=Lock)
     failed: float = 0.0
-    """When a signature was last asked for in vain."""
+    """When one was last asked for in vain; 0 = none since the last that was got."""
     reason: str = ""
 
 
-_turn = _Turn()
+_desks: dict[tuple[str, str], _Desk] = {}
 
 
 def _token(account: str, container: str, refused: str | None) -> str:
@@ -80,24 +81,26 @@ def _token(account: str, container: str, refused: str | None) -> str:
             "Planetary Computer's images need signed links: "
             "pip install 'lspipe[planetary-computer]', or search another catalogue"
         ) from error
-    began = time.monotonic()
-    with _turn.lock:
-        if _turn.failed > began:
-            raise UnsignedError(_turn.reason)
+    began, desk = time.monotonic(), _desks.setdefault((account, container), _Desk())
+    with desk.lock:
+        if desk.failed > began:
+            raise UnsignedError(desk.reason)
         if refused is not None:
             # Not all of them: of the bands read at once each would ask for one of its own.
-            for place, token in list(sas.TOKEN_CACHE.items()):
-                if refused.endswith(f"?{token.token}"):
+            for place, kept in list(sas.TOKEN_CACHE.items()):
+                if refused.endswith(f"?{kept.token}"):
                     sas.TOKEN_CACHE.pop(place, None)
         try:
-            return str(sas.get_token(account, container, **TRIES).token)
+            token = str(sas.get_token(account, container, **TRIES).token)
         # requests' own are OSError; of an answer that is no token pydantic's and json's are
         # ValueError.
         except (OSError, ValueError, TypeError) as error:
-            _turn.failed = time.monotonic()
-            _turn.reason = f"its link cannot be signed: {_reason(error)}"
+            desk.failed = time.monotonic()
+            desk.reason = f"its link cannot be signed: {_reason(error)}"
             # Not `from error`: messages of these hold addresses, and the answer with its token.
-            raise UnsignedError(_turn.reason) from None
+            raise UnsignedError(desk.reason) from None
+        desk.failed = 0.0
+        return token
 
 
 def _reason(error: Exception) -> str:

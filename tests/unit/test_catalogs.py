@@ -9,7 +9,7 @@ import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
-from threading import Barrier
+from threading import Barrier, Event
 from types import SimpleNamespace
 
 import pystac
@@ -329,7 +329,7 @@ def test_bands_that_are_read_together_ask_for_one_signature(signer):
 def test_bands_that_wait_for_a_signature_fail_with_the_one_that_asked(signer):
     def get_token(*_args, **_tries):
         signer.asked.append("in vain")
-        time.sleep(0.5)  # as long as tries take: each by itself would take ten times as long
+        time.sleep(1)  # as long as tries take, so that the others have come
         raise OSError("too many 503 error responses")
 
     signer.get_token = get_token
@@ -339,6 +339,27 @@ def test_bands_that_wait_for_a_signature_fail_with_the_one_that_asked(signer):
     with pytest.raises(catalogs.UnsignedError):
         catalogs.sign(BLOB, PLANETARY)
     assert len(signer.asked) == 2  # later it is asked again
+
+
+def test_a_container_that_is_refused_holds_up_no_other(signer):
+    is_asked, may_fail = Event(), Event()
+
+    def get_token(_account, container, **_tries):
+        if container == "sentinel-1-rtc":
+            is_asked.set()
+            assert may_fail.wait(60)
+            raise OSError("too many 403 error responses")
+        return SimpleNamespace(token="sig=kept")  # noqa: S106 - made up
+
+    signer.get_token = get_token
+    other = BLOB.replace("sentinel2-l2", "sentinel-1-rtc")
+    with ThreadPoolExecutor(1) as pool:
+        refused = pool.submit(catalogs.sign, other, PLANETARY)
+        assert is_asked.wait(60)
+        assert catalogs.sign(BLOB, PLANETARY) == f"{BLOB}?sig=kept"
+        may_fail.set()
+        with pytest.raises(catalogs.UnsignedError, match="HTTP 403"):
+            refused.result()
 
 
 def test_a_link_that_came_with_its_signature_is_signed_when_it_is_refused(signer):
