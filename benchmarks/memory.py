@@ -31,14 +31,14 @@ Result, 2026-12-01, AMD EPYC, peak in MiB (above what was there before):
 
                         4096 px        10980 px        21960 px    4 x 10980 px in a row
     MONAI             1328 (227)     6086 (1025)
-    detect, NumPy      936 (314)     4019 (1418)
-    detect, lazy      1106 (771)     2872 (2538)         x 1.49                   x 1.11
-    blocks             860 (550)     1373 (1063)    1376 (1066)
+    detect, NumPy      940 (318)     4019 (1417)
+    detect, lazy      1087 (752)     2883 (2549)         x 1.45                   x 1.11
+    blocks             870 (560)     1398 (1088)    1399 (1089)
 
-So detect, lazy, peaks at 0.47 of MONAI (0.46 to 0.50 in six runs), 0.34 with chunks of 1830 px
-(`--block 1830`: 2046 MiB, x 1.43 in a square of four tiles). A block takes the same whatever the
-area: 0.22 of MONAI's peak on a full tile. Averaging sums in strips of 512 rows took `detect, NumPy`
-at 4096 px from 374 to 301 MiB above the array.
+So detect, lazy, peaks at 0.47 of MONAI (0.45 to 0.48 in four runs), 0.31 with chunks of 1830 px
+(`--block 1830`: 1864 and 1901 MiB, 2921 in a square of four tiles). A block takes the same whatever
+the area: 0.23 of MONAI's peak on a full tile. Averaging sums in strips of 512 rows took `detect,
+NumPy` at 4096 px from 374 to 301 MiB above the array.
 
 How it came to this: until then `detect` called dask's `map_overlap`: 4822 MiB on a full tile (0.80
 of MONAI's) and 5900 on four; with chunks of 1830 px 2097 and 4543. dask lends rims as views, each
@@ -46,8 +46,11 @@ of which keeps all of its chunk. It joins a block and its rims into one more arr
 tasks reads all nine chunks of a tile before the first block is computed: a computation ends in one
 task that needs all blocks, and the block with most neighbours comes first. Rims that are copied,
 alone: 3300 (0.55). These and a place for them in the array of a chunk, in dask's order: 3103 to
-3763, and with chunks of 1830 px 3031 and 8640, more than before. What was missing is the order:
-each chunk waits for the one before it (`lspipe/inference/map_overlap.py`). Expected: 2700 to 2900.
+3763, and with chunks of 1830 px 3031 and 8640, more than before. What was missing is the order
+(`_weights` in lspipe/inference/map_overlap.py): 2877 to 3111, and with views for those neighbours
+that are computed earlier 2766 to 2911. Expected of all: 2700 to 2900. A chain of tasks gives the
+same order, 2783 to 2995, but then a slice of the map reads all chunks before it, and a chunk that
+is late holds up all blocks.
 
 Composites (`--composites`): a block of 3660 px with its halo, ten bands, read from files as a
 worker reads it. Bound: each acquisition of a median holds `bytes_of_acquisition` per pixel, 345 MiB
