@@ -149,7 +149,7 @@ def map_overlap(
         graph[name, *index] = (
             partial(_apply, function, place, tuple(given)),
             (room, *index),
-            # What is computed before a chunk gets its rims as one that comes after it, and so on.
+            # A neighbour lends to this chunk as to one on its other side.
             [
                 (rims, place.when((-side[0], -side[1])), *place.neighbour(side))
                 for side in place.sides
