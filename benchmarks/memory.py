@@ -24,8 +24,8 @@ Targets: the peak of detect, lazy, is at most half of MONAI's on a full tile (10
 same at four times the area (21960 px, and four tiles in a row). A run never meets the second in one
 graph: its graphs are of one tile and date, so that more area is more graphs. Within a graph a chunk
 waits until its neighbours have lent their rims. So detect, lazy, holds a line of chunks along the
-shorter side and some more, whatever the length of the other one: a square of four tiles holds twice
-the line, and no order of blocks holds less, unless pixels are read again as in a run.
+shorter side and a part of the next, whatever the length of the other one. In a square of four tiles
+a line is twice as long. To hold less, pixels would have to be read again, as in a run.
 
 Result, 2026-12-01, AMD EPYC, peak in MiB (above what was there before):
 

@@ -188,8 +188,8 @@ def _weights(places: Sequence[_Place], tasks: int) -> list[int]:
         [12, 1, 0]
     """
     found = [0]
-    for place, following in pairwise(reversed([*places])):
-        found.append(found[-1] + 1 + tasks * max(0, len(place.sides) - len(following.sides)))
+    for later, earlier in pairwise(reversed(places)):
+        found.append(found[-1] + 1 + tasks * max(0, len(later.sides) - len(earlier.sides)))
     return found[::-1]
 
 

@@ -10,6 +10,7 @@ import re
 import shutil
 from dataclasses import replace
 from html.parser import HTMLParser
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import geopandas as gpd
@@ -25,7 +26,7 @@ from pyproj import Transformer
 import lspipe
 from lspipe import outputs
 from lspipe.cli import main
-from lspipe.outputs.report import INSIDE, ROWS, chips, page, rows
+from lspipe.outputs.report import INSIDE, ROWS, chips, facts, page, rows
 from lspipe.outputs.report.charts import charts
 from lspipe.outputs.report.facts import grouped
 from lspipe.outputs.report.outlines import Plane
@@ -132,6 +133,15 @@ def many(run: Run, count: int) -> gpd.GeoDataFrame:
 
 
 # --- what stands on the page ----------------------------------------------------------------------
+
+
+def test_a_change_of_backscatter_that_rounds_to_nothing_has_no_minus():
+    medians = {"18GYS": {"asc": -0.04, "desc": -0.06}, "18GYT": {}}
+    record = {"seen_by_radar": {"told": "saw all", "median_db": medians}}
+    assert facts._radar(SimpleNamespace(record=record)) == [
+        ("radar", "saw all"),
+        ("median change of backscatter", "18GYS +0.0 dB ascending, -0.1 dB descending"),
+    ]
 
 
 def test_each_object_is_a_row_with_its_id(whole: Page, run: Run) -> None:

@@ -134,6 +134,13 @@ def test_every_block_is_done_and_reported_once(client):
     assert sorted(facts["name"] for _, facts in events) == ["A0", "A1", "A2", "B0", "B1", "B2"]
 
 
+def test_a_block_that_is_submitted_is_named_as_one_that_is_done(client, caplog):
+    with caplog.at_level(logging.INFO, logger="lspipe"):
+        run(client, [batch("18GYS", step=1, count=2)])
+    told = [record.message for record in caplog.records if "submitted" in record.message]
+    assert told == [f"block (0, {column}) of 18GYS, date 2: submitted" for column in (0, 1)]
+
+
 def test_no_batches_end_at_once(client):
     outcome, events = run(client, [])
     assert (outcome.done, outcome.failures, events) == (0, [], [])

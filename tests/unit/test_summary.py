@@ -10,6 +10,8 @@ import pytest
 import shapely
 
 import lspipe
+from lspipe.cli.summaries import summary_text
+from lspipe.evaluate.truth import ListScore
 from lspipe.runs import pipeline, steps, stream, summary, timings
 from lspipe.runs.prepare import prepare
 from lspipe.runs.status import status
@@ -39,6 +41,22 @@ def test_windows_are_added_up_over_killed_calls_and_blocks_done_twice(tmp_path):
         "needed": 10 + 21 + 30 + 40,
         "run": 10 + 6 + 3 + 4,
     }
+
+
+@pytest.mark.parametrize(
+    ("hidden", "told"),
+    [
+        (0, "found 3 of 5 known landslides; 3 of 4 listed ones are right"),
+        (2, "found 3 of 5 known landslides (2 could not be seen); 3 of 4 listed ones are right"),
+    ],
+)
+def test_the_score_says_how_many_known_landslides_could_not_be_seen(tmp_path, hidden, told):
+    ended = summary.Summary(
+        run=tmp_path, state="finished", total=1, done=1, skipped=0, failures=(),
+        observed_share=0.9, is_two_date=True,
+    )  # fmt: skip
+    text = summary_text(ended, ListScore(found=3, known=5, right=3, listed=4, hidden=hidden))
+    assert told in " ".join(text.split())
 
 
 def test_a_clock_adds_up_its_stages_and_what_lies_between_them(monkeypatch):
