@@ -16,6 +16,7 @@ import pystac
 import pytest
 
 from lspipe import catalogs
+from lspipe.catalogs import signing
 from lspipe.errors import CatalogError, MissingExtra
 from lspipe.search.acquisitions import to_item
 
@@ -339,6 +340,22 @@ def test_bands_that_wait_for_a_signature_fail_with_the_one_that_asked(signer):
     with pytest.raises(catalogs.UnsignedError):
         catalogs.sign(BLOB, PLANETARY)
     assert len(signer.asked) == 2  # later it is asked again
+
+
+def test_who_waited_while_one_failed_uses_what_another_got_since(signer, monkeypatch):
+    # It begins at 0 and fails at 5; another begins at 6; one that began at 1 comes last.
+    moments = iter([0, 5, 6, 1])
+    monkeypatch.setattr(signing, "time", SimpleNamespace(monotonic=lambda: next(moments)))
+    monkeypatch.setattr(signing, "_desks", {})
+    get_token, signer.get_token = signer.get_token, refused_by_the_signer
+    with pytest.raises(catalogs.UnsignedError):
+        catalogs.sign(BLOB, PLANETARY)
+    signer.get_token = get_token
+    assert catalogs.sign(BLOB, PLANETARY) == catalogs.sign(BLOB, PLANETARY)
+
+
+def refused_by_the_signer(*_args, **_tries):
+    raise OSError("too many 503 error responses")
 
 
 def test_a_container_that_is_refused_holds_up_no_other(signer):
